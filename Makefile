@@ -1,0 +1,53 @@
+# `make help` lists the targets.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+DEMO ?= demo
+STAMP := $(VENV)/.installed
+SOURCES := $(shell find csrc -type f 2>/dev/null)
+CXX_SOURCES := $(filter %.cpp %.h %.cu %.cuh,$(SOURCES))
+
+.DEFAULT_GOAL := help
+.PHONY: help setup test lint format docs demo bench study clean
+
+help:  ## Show this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+setup: $(STAMP)  ## Create .venv, install everything, compile the kernels
+
+$(STAMP): pyproject.toml setup.py constraints.txt $(SOURCES)
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) install -q -c constraints.txt torch==2.13.0 setuptools wheel
+	$(PIP) install -q -c constraints.txt --no-build-isolation -e '.[experiment,dev]'
+	$(PIP) install -q -c constraints.txt --no-deps facenet-pytorch==2.5.3  # for its MTCNN weight files only
+	@touch $@
+
+test: setup lint docs  ## Run lint, types, the strict documentation build and all tests
+	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+lint: setup  ## Check style and types without changing anything
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/clang-format --dry-run --Werror $(CXX_SOURCES)
+
+format: setup  ## Rewrite the sources in the house style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/clang-format -i $(CXX_SOURCES)
+
+docs: setup  ## Build the documentation into site/, every warning an error
+	$(BIN)/mkdocs build --strict --quiet
+
+demo: setup  ## Miniature corpus, preparation, training, p-curve, pictures, one report
+	$(BIN)/mesm demo $(DEMO)
+
+bench: setup  ## FLOPs and latency per p against PyTorch's dense block
+	$(BIN)/python -m pytest benchmarks --benchmark-only
+
+study: setup  ## The three-seed study on the miniature corpus (about an hour on 2 cores)
+	$(BIN)/python -m benchmarks.miniature_study runs/study
+
+clean:  ## Remove what was built; keeps .venv
+	rm -rf build site *.egg-info demo mesm_ops/*.so .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,5 @@
+"""`python -m mesm` is the `mesm` command."""
+
+from mesm.cli import app
+
+app()

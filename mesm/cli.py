@@ -1,0 +1,159 @@
+"""The `mesm` command: one subcommand per step, each a thin call into its module."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+app = typer.Typer(
+    name="mesm",
+    help="Multimodal end-to-end sparse model for emotion recognition: raw clips in, tables out.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Split = Literal["train", "valid", "test"]
+
+
+@contextmanager
+def _refusals_in_one_line() -> Iterator[None]:
+    """Bad input is the user's to mend, so it is shown as a sentence and not as a traceback."""
+    try:
+        yield
+    except (ValueError, FileNotFoundError, FileExistsError, NotADirectoryError) as error:
+        typer.secho(f"mesm: {error}", fg=typer.colors.RED, err=True)
+        raise typer.Exit(2) from error
+
+
+@app.command()
+def miniature(
+    out: Annotated[Path, typer.Argument(help="Folder to create; it must not hold anything.")],
+    clips: Annotated[int, typer.Option(help="Number of utterances.")] = 240,
+    seed: Annotated[int, typer.Option(help="Same seed, same corpus.")] = 0,
+    layout: Annotated[
+        Literal["iemocap", "mosei"], typer.Option(help="Whose on-disk layout to write.")
+    ] = "iemocap",
+    faults: Annotated[
+        bool, typer.Option("--faults", help="Add the defects of real corpora.")
+    ] = False,
+) -> None:
+    """Generate a small synthetic corpus in the raw layout of IEMOCAP or CMU-MOSEI."""
+    from mesm.corpora.miniature import generate
+
+    with _refusals_in_one_line():
+        generate(out, clips=clips, seed=seed, layout=layout, faults=faults)
+
+
+@app.command()
+def prepare(
+    corpus: Annotated[Literal["iemocap", "mosei"], typer.Argument(help="Layout of RAW.")],
+    raw: Annotated[Path, typer.Argument(help="The raw corpus on disk.")],
+    out: Annotated[Path, typer.Argument(help="Folder for the prepared corpus (Parquet).")],
+    split: Annotated[
+        Literal["random", "speaker"],
+        typer.Option(help="70/10/20 at random, or with no speaker in two splits."),
+    ] = "random",
+    splits: Annotated[
+        Path | None,
+        typer.Option(help="Folder with published id lists, e.g. iemocap_train.txt; beats --split."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the split.")] = 0,
+    workers: Annotated[int | None, typer.Option(help="Processes; default: all cores.")] = None,
+    min_face_size: Annotated[
+        int, typer.Option(help="Smallest face searched for, in pixels; larger is faster.")
+    ] = 20,
+) -> None:
+    """Turn a raw corpus into faces, spectrograms and text, in Parquet; resumes where it stopped."""
+    from mesm.corpora.prepare import PrepareOptions
+    from mesm.corpora.prepare import prepare as run
+
+    with _refusals_in_one_line():
+        options = PrepareOptions(
+            split=split, splits=splits, seed=seed, workers=workers, min_face_size=min_face_size
+        )
+        run(corpus, raw, out, options)
+
+
+@app.command()
+def train(
+    config: Annotated[str, typer.Argument(help="A YAML file, or the name of a shipped config.")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="Changes, e.g. training.epochs=3 model.p=0.7.")
+    ] = None,
+    run: Annotated[
+        Path | None, typer.Option(help="Folder of the run; resumed if it exists.")
+    ] = None,
+) -> None:
+    """Train FE2E or MESM; the same command resumes a run that was stopped."""
+    from mesm.config import load_config
+    from mesm.training import train as start
+
+    with _refusals_in_one_line():
+        loaded = load_config(config, overrides or [])
+        start(loaded, run or Path("runs") / Path(config).stem)
+
+
+@app.command()
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="Folder of a trained run.")],
+    split: Annotated[Split, typer.Option(help="Split to score.")] = "test",
+) -> None:
+    """Score a run: accuracy (or weighted accuracy) and F1 per emotion; thresholds are named."""
+    from mesm.evaluation import evaluate_run
+
+    with _refusals_in_one_line():
+        evaluate_run(run, split=split)
+
+
+@app.command()
+def sweep(
+    run: Annotated[Path, typer.Argument(help="Folder of a trained MESM run.")],
+    p: Annotated[str, typer.Option(help="first:last:step, or values with commas.")] = "0.1:1.0:0.1",
+    baseline: Annotated[Path | None, typer.Option(help="An FE2E run to stand beside.")] = None,
+    split: Annotated[Split, typer.Option(help="Split to score.")] = "test",
+) -> None:
+    """Measure quality, FLOPs, latency and active sites per p (the paper's Figure 5)."""
+    from mesm.sweep import parse_p_values
+    from mesm.sweep import sweep as run_sweep
+
+    with _refusals_in_one_line():
+        run_sweep(run, parse_p_values(p), baseline=baseline, split=split)
+
+
+@app.command()
+def explain(
+    run: Annotated[Path, typer.Argument(help="Folder of a trained MESM run.")],
+    clip: Annotated[
+        str | None, typer.Argument(help="Clip id; default: one test clip per emotion.")
+    ] = None,
+    ground_truth: Annotated[
+        Path | None,
+        typer.Option(help="ground_truth.jsonl of a miniature corpus, to score the attention."),
+    ] = None,
+) -> None:
+    """Draw what the attention keeps, on faces and spectrograms (the paper's Figures 3, 4 and 6)."""
+    from mesm.explain import explain as run_explain
+
+    with _refusals_in_one_line():
+        run_explain(run, clip, ground_truth=ground_truth)
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Argument(help="Folder for everything the demo makes.")],
+) -> None:
+    """Run the whole experiment on a miniature corpus; ends with the path of report.html."""
+    from mesm.demo import run_demo
+
+    with _refusals_in_one_line():
+        run_demo(out)
+
+
+if __name__ == "__main__":
+    sys.exit(app())
