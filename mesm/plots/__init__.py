@@ -1,0 +1,1 @@
+"""Figures: the p-curve, the attention over faces and spectrograms, learning curves."""
