@@ -1,0 +1,1 @@
+"""What the sparse block costs beside the dense one, and what its attention learns."""

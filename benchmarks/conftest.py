@@ -1,0 +1,110 @@
+"""`pytest benchmarks --benchmark-only`: the sparse block and models against dense PyTorch.
+
+    pytest benchmarks --benchmark-only                      # at most 5 minutes on 2 cores
+    pytest benchmarks --benchmark-only --full               # every row, more rounds, half an hour
+    pytest benchmarks --benchmark-only --results benchmarks/results/cpu-NAME.json
+
+Take numbers for keeps on a machine that does nothing else.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+# pytest's importlib mode leaves sys.path alone, and this package is not installed.
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from benchmarks.gate import RedGate
+from benchmarks.measure import Clock, in_turns
+from benchmarks.report import machine, table, write_json
+
+Rows = list[dict[str, Any]]
+ROWS = pytest.StashKey[Rows]()
+CLOCK = pytest.StashKey[Clock]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("sparse against dense")
+    group.addoption("--full", action="store_true", help="every row, with more rounds")
+    group.addoption("--results", type=Path, metavar="FILE", help="write the rows as JSON")
+    group.addoption("--threads", type=int, help="torch's threads; default: as torch chooses")
+    group.addoption(
+        "--budget", type=float, help="seconds after which rows take the fewest rounds"
+    )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[ROWS] = []
+    # Our table has what pytest-benchmark's has, and the rival beside it.
+    if not config.getoption("benchmark_verbose", True):
+        config.option.benchmark_quiet = True
+    if config.getoption("--threads"):
+        torch.set_num_threads(config.getoption("--threads"))
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    full = session.config.getoption("--full")
+    budget = session.config.getoption("--budget") or (1800.0 if full else 210.0)
+    session.config.stash[CLOCK] = Clock(budget, row_seconds=5.0 if full else 0.8)
+
+
+@pytest.fixture
+def full(request: pytest.FixtureRequest) -> bool:
+    """Whether every row is wanted."""
+    return bool(request.config.getoption("--full"))
+
+
+@pytest.fixture
+def measure(request: pytest.FixtureRequest, benchmark: Any) -> Callable[..., None]:
+    """`measure(facts, gate, ours, dense)`: check, then time in turns, then keep the row.
+
+    `gate()` returns the error it found and raises `RedGate` where that is too much; then
+    nothing is timed and the row says so.
+    """
+    config = request.config
+
+    def run(
+        facts: dict[str, Any],
+        gate: Callable[[], float],
+        ours: Callable[[], object],
+        dense: Callable[[], object],
+        weight: float = 1.0,
+    ) -> None:
+        row = {**facts, "threads": torch.get_num_threads()}
+        config.stash[ROWS].append(row)
+        try:
+            row["gate_error"] = gate()
+            row |= in_turns(benchmark, ours, dense, config.stash[CLOCK], weight)
+        except RedGate as error:
+            row["error"] = str(error)
+            raise
+        benchmark.extra_info.update(row)
+
+    return run
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    rows = config.stash[ROWS]
+    if not rows:
+        return
+    facts = machine(torch.get_num_threads())
+    write = terminalreporter.write_line
+    terminalreporter.section("sparse against dense")
+    write(f"{facts['cpu']}, {facts['threads']} threads, torch {facts['torch']}")
+    write("ratio = dense time / our time, medians of rounds in turns; below 1 dense is faster.")
+    write("Pairs a/b are ours/dense. 1 FLOP is one multiply or one add.")
+    for line in table(rows):
+        write(line)
+    slower = [row for row in rows if row.get("ratio", 2.0) < 1]
+    write(f"\n{len(rows)} rows, {len(slower)} of them slower than dense.")
+    path = config.getoption("--results")
+    if path:
+        write_json(path, {"machine": facts, "rows": rows})
+        write(f"Written to {path}")

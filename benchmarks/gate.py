@@ -1,0 +1,132 @@
+"""The gate: no latency is compared before the sparse result agreed with a dense masked one.
+
+float32 has to agree to a fixed relative error (Frobenius norm). bfloat16 may err at most twice
+what PyTorch's own bfloat16 errs in the same computation, both measured against float32.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from benchmarks.dense import attention_logits, masked_block, masked_conv2d, nucleus
+from benchmarks.inputs import BlockCase
+
+VALUE_TOLERANCE = 1e-4
+GRADIENT_TOLERANCE = 2e-3
+LOW_PRECISION_FLOOR = 1e-3
+
+# How near the cut a site must score to be excused, as a share of the logits' spread.
+CUT_TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 5e-2}
+
+
+class RedGate(AssertionError):
+    """The sparse result is wrong, so its speed means nothing."""
+
+
+def relative_error(value: Tensor, truth: Tensor) -> float:
+    """‖value − truth‖ / ‖truth‖ in float64; NaN or infinity anywhere gives infinity."""
+    value, truth = value.detach().double(), truth.detach().double()
+    error = float((value - truth).norm() / truth.norm().clamp_min(1e-30))
+    return error if error == error else float("inf")
+
+
+def check_block(case: BlockCase, dtype: torch.dtype, train: bool) -> float:
+    """Compare one block's kept sites, values and (when training) gradients; returns the error.
+
+    Raises:
+        RedGate: they do not agree.
+    """
+    case.block.train(train)
+    kept = _selected(case, dtype)
+    _check_sites(case, kept, dtype)
+    ours = _run_sparse(case, dtype, train)
+    truth = _run_dense(case, kept, torch.float32, train)
+    low = _run_dense(case, kept, dtype, train) if dtype != torch.float32 else None
+    worst = 0.0
+    for name, value in ours.items():
+        error = relative_error(value, truth[name])
+        allowed = VALUE_TOLERANCE if name == "value" else GRADIENT_TOLERANCE
+        if low is not None:
+            allowed = 2 * relative_error(low[name], truth[name]) + LOW_PRECISION_FLOOR
+        if error > allowed:
+            raise RedGate(f"{name} is off by {error:.1e}, allowed {allowed:.1e}")
+        worst = max(worst, error)
+    return worst
+
+
+def check_conv2d(ours: Tensor, maps: Tensor, mask: Tensor, weight: Tensor) -> float:
+    """Compare a submanifold convolution's dense form with the masked dense one.
+
+    Raises:
+        RedGate: they do not agree.
+    """
+    truth = masked_conv2d(maps.float(), mask, weight.float())
+    error, allowed = relative_error(ours, truth), VALUE_TOLERANCE
+    if maps.dtype != torch.float32:
+        low = masked_conv2d(maps, mask, weight)
+        allowed = 2 * relative_error(low, truth) + LOW_PRECISION_FLOOR
+    if error > allowed:
+        raise RedGate(f"value is off by {error:.1e}, allowed {allowed:.1e}")
+    return error
+
+
+def autocast(dtype: torch.dtype) -> torch.autocast:
+    """Autocast to `dtype` on the CPU; switched off for float32."""
+    return torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16)
+
+
+@torch.no_grad()
+def _selected(case: BlockCase, dtype: torch.dtype) -> Tensor:
+    with autocast(dtype):
+        mask: Tensor = case.block.attend(case.maps, case.query, case.lengths).mask()
+    return mask
+
+
+@torch.no_grad()
+def _check_sites(case: BlockCase, kept: Tensor, dtype: torch.dtype) -> None:
+    logits = attention_logits(case.block.attention, case.maps.float(), case.query, case.lengths)
+    expected = nucleus(logits, case.block.p)
+    cut = logits.masked_fill(~expected, torch.inf).amin((1, 2), keepdim=True)
+    near = (logits - cut).abs() <= CUT_TOLERANCE[dtype] * logits.flatten(1).std(dim=1).mean()
+    wrong = int(((kept != expected) & ~near).sum())
+    if wrong:
+        raise RedGate(f"{wrong} sites are kept or dropped wrongly")
+
+
+def _run_sparse(case: BlockCase, dtype: torch.dtype, train: bool) -> dict[str, Tensor]:
+    def forward(maps: Tensor) -> Tensor:
+        with autocast(dtype):
+            out: Tensor = case.block(maps, case.query, case.lengths).to_dense()
+        return out
+
+    return _values_and_gradients(case, forward, case.maps, train)
+
+
+def _run_dense(
+    case: BlockCase, kept: Tensor, dtype: torch.dtype, train: bool
+) -> dict[str, Tensor]:
+    def forward(maps: Tensor) -> Tensor:
+        with autocast(dtype):
+            return masked_block(case.block, maps, case.query, case.lengths, kept)
+
+    maps = case.maps.float() if dtype == torch.float32 else case.maps
+    return _values_and_gradients(case, forward, maps, train)
+
+
+def _values_and_gradients(
+    case: BlockCase, forward: Any, maps: Tensor, train: bool
+) -> dict[str, Tensor]:
+    if not train:
+        with torch.no_grad():
+            return {"value": forward(maps)}
+    maps = maps.detach().requires_grad_()
+    # The softmax does not see the score's bias: its gradient is rounding and nothing else.
+    named = {n: p for n, p in case.block.named_parameters() if n != "attention.score.bias"}
+    out = forward(maps)
+    generator = torch.Generator().manual_seed(2)
+    upstream = torch.randn(out.shape, generator=generator).to(out.dtype)
+    gradients = torch.autograd.grad(out, [maps, *named.values()], upstream)
+    return {"value": out, **dict(zip(["maps", *named], gradients, strict=True))}

@@ -1,0 +1,94 @@
+"""Maps with smooth structure, and blocks whose attention keeps about a share p of the sites.
+
+How density is made: every channel of every frame is its own low-frequency random field (4x4
+normal values, bicubically enlarged) plus a little white noise, rectified as maps after a ReLU
+are. The attention has PyTorch's initial weights, but its score is scaled until the logits'
+standard deviation within a frame is 0.01. Attention is then nearly uniform, so that the nucleus
+holds about a share p of the sites, and these are the sites above a threshold of a smooth field:
+clusters, not salt and pepper. The density each row really had is measured and reported.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from benchmarks.dense import DenseBlock, attention_logits
+from benchmarks.shapes import FRAMES, FRAMES_PER_SAMPLE, QUERY_DIM, Shape
+
+LOGIT_SPREAD = 0.01
+GRID = 4
+
+
+def smooth_maps(
+    frames: int, shape: Shape, generator: torch.Generator
+) -> Tensor:  # (frames, Cin, H, W)
+    """Rectified low-frequency random fields, channels-last float32."""
+    grid = torch.randn(frames, shape.in_channels, GRID, GRID, generator=generator)
+    size = (shape.height, shape.width)
+    fields = F.interpolate(grid, size=size, mode="bicubic", align_corners=True)
+    noise = torch.randn(fields.shape, generator=generator)
+    return torch.relu(fields + 0.1 * noise).contiguous(memory_format=torch.channels_last)
+
+
+def smooth_mask(
+    frames: int, shape: Shape, density: float, generator: torch.Generator
+) -> Tensor:  # (frames, H, W) bool
+    """The `density` highest sites of a smooth field per frame, so clusters of an exact size."""
+    grid = torch.randn(frames, 1, GRID, GRID, generator=generator)
+    size = (shape.height, shape.width)
+    field = F.interpolate(grid, size=size, mode="bicubic", align_corners=True).flatten(1)
+    kept = field.argsort(dim=1, descending=True)[:, : round(density * shape.sites)]
+    mask = torch.zeros(frames, shape.sites, dtype=torch.bool).scatter(1, kept, True)
+    return mask.reshape(frames, *size)
+
+
+@dataclass
+class BlockCase:
+    """One block, its dense rival and what both are given."""
+
+    block: Any
+    rival: DenseBlock
+    maps: Tensor  # (F, Cin, H, W), channels-last
+    query: Tensor  # (B, D)
+    lengths: Tensor  # (B,)
+
+
+def block_case(shape: Shape, p: float, dtype: torch.dtype, frames: int = FRAMES) -> BlockCase:
+    """A `SparseCrossModalBlock` at p and a `DenseBlock`, with equal convolutions and norms."""
+    from mesm_ops import SparseCrossModalBlock
+
+    generator = torch.Generator().manual_seed(1)
+    torch.manual_seed(1)
+    block = SparseCrossModalBlock(
+        shape.in_channels, shape.out_channels, QUERY_DIM, attention_dim=shape.in_channels, p=p
+    )
+    rival = DenseBlock(shape.in_channels, shape.out_channels)
+    with torch.no_grad():
+        for sparse, dense in (
+            (block.conv1, rival[0]),
+            (block.norm1, rival[1]),
+            (block.conv2, rival[3]),
+            (block.norm2, rival[4]),
+        ):
+            for name, parameter in sparse.named_parameters():
+                dense.get_parameter(name).copy_(parameter)
+    samples = max(1, frames // FRAMES_PER_SAMPLE)
+    lengths = torch.full((samples,), frames // samples)
+    lengths[-1] += frames - int(lengths.sum())
+    maps = smooth_maps(frames, shape, generator)
+    query = torch.randn(samples, QUERY_DIM, generator=generator)
+    flatten_attention(block.attention, maps, query, lengths)
+    return BlockCase(block, rival, maps.to(dtype), query, lengths)
+
+
+@torch.no_grad()
+def flatten_attention(attention: nn.Module, maps: Tensor, query: Tensor, lengths: Tensor) -> None:
+    """Scale the score's weight until logits spread by `LOGIT_SPREAD` within a frame."""
+    logits = attention_logits(attention, maps, query, lengths)
+    spread = logits.flatten(1).std(dim=1).mean()
+    attention.get_parameter("score.weight").mul_(LOGIT_SPREAD / spread)
