@@ -1,0 +1,1 @@
+"""Corpora: IEMOCAP, CMU-MOSEI, the miniature corpus, and their preparation."""

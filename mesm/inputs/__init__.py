@@ -1,0 +1,1 @@
+"""Raw media to tensors: faces, spectrograms, subwords and video frames."""

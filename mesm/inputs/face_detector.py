@@ -1,0 +1,213 @@
+"""MTCNN's cascade (Zhang et al., 2016), run over several frames at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mesm.inputs.boxes import Floats, Ints, crop_area, resize_area, square, suppress
+from mesm.inputs.mtcnn import load_networks
+
+# What P-Net sees: 12x12 windows, two pixels apart.
+WINDOW, STRIDE = 12, 2
+# Bounds the memory of a batch; about 24 frames of 360x480.
+PIXELS_PER_BATCH = 4_194_304
+CANDIDATES_PER_BATCH = 512
+
+
+@dataclass(frozen=True)
+class Detections:
+    """The K faces found in one frame, best first.
+
+    Attributes:
+        boxes: (K, 4) float32, x0, y0, x1, y1 in pixels; may reach over the frame's edge.
+        scores: (K,) float32, probability of a face.
+        landmarks: (K, 5, 2) float32, x and y of the eyes, the nose and the mouth's corners.
+    """
+
+    boxes: Floats
+    scores: Floats
+    landmarks: Floats
+
+
+@dataclass
+class _Candidates:
+    boxes: Floats
+    scores: Floats
+    images: Ints
+
+    def take(self, rows: Ints) -> _Candidates:
+        return _Candidates(self.boxes[rows], self.scores[rows], self.images[rows])
+
+
+class FaceDetector:
+    """Finds faces with MTCNN's three networks."""
+
+    def __init__(
+        self,
+        min_face_size: int = 20,
+        thresholds: tuple[float, float, float] = (0.6, 0.7, 0.7),
+        factor: float = 0.709,
+        weights: Path | None = None,
+    ) -> None:
+        """Load the networks.
+
+        Args:
+            min_face_size: side in pixels of the smallest face looked for; larger is faster.
+            thresholds: least probability after P-Net, R-Net and O-Net.
+            factor: ratio between neighbouring scales of the pyramid.
+            weights: folder of the weight files; None: those of the installed facenet-pytorch.
+
+        Raises:
+            ValueError: an argument is out of its range.
+            FileNotFoundError: the weights are missing; says how to install them.
+        """
+        if min_face_size < WINDOW:
+            raise ValueError(f"min_face_size must be at least {WINDOW}, got {min_face_size}")
+        if not 0 < factor < 1:
+            raise ValueError(f"factor must lie between 0 and 1, got {factor}")
+        self.min_face_size = min_face_size
+        self.thresholds = thresholds
+        self.factor = factor
+        self._pnet, self._rnet, self._onet = load_networks(weights)
+
+    @torch.inference_mode()
+    def detect(self, frames: Tensor) -> list[Detections]:
+        """Find the faces of each frame.
+
+        Args:
+            frames: (F, H, W, 3) uint8, RGB.
+
+        Returns:
+            One Detections per frame.
+
+        Raises:
+            ValueError: frames are not (F, H, W, 3) uint8.
+        """
+        if frames.ndim != 4 or frames.shape[3] != 3 or frames.dtype != torch.uint8:
+            raise ValueError(
+                f"frames must be (F, H, W, 3) uint8, got {tuple(frames.shape)} {frames.dtype}"
+            )
+        height, width = frames.shape[1:3]
+        step = max(1, PIXELS_PER_BATCH // max(1, height * width))
+        return [found for part in frames.split(step) for found in self._detect(part)]
+
+    def _detect(self, frames: Tensor) -> list[Detections]:
+        images = frames.permute(0, 3, 1, 2).contiguous().float().sub_(127.5).mul_(1 / 128)
+        proposals = self._propose(images)
+        candidates = self._refine(images, proposals)
+        return self._output(images, candidates)
+
+    def _scales(self, height: int, width: int) -> list[float]:
+        scale = WINDOW / self.min_face_size
+        scales = []
+        while min(height, width) * scale >= WINDOW:
+            scales.append(scale)
+            scale *= self.factor
+        return scales
+
+    def _propose(self, images: Tensor) -> _Candidates:
+        height, width = images.shape[2:]
+        found = [_Candidates(np.empty((0, 4), np.float32), *_nothing())]
+        offsets = [np.empty((0, 4), np.float32)]
+        for scale in self._scales(height, width):
+            scaled = resize_area(images, int(height * scale + 1), int(width * scale + 1))
+            probability, regression = self._pnet(
+                scaled.contiguous(memory_format=torch.channels_last)
+            )
+            image, y, x = (probability >= self.thresholds[0]).nonzero(as_tuple=True)
+            scores = probability[image, y, x].numpy()
+            corner = torch.stack([x, y], 1).float() * STRIDE
+            first = ((corner + 1) / scale).floor()
+            last = ((corner + WINDOW) / scale).floor()
+            here = _Candidates(torch.cat([first, last], 1).numpy(), scores, image.numpy())
+            kept = suppress(here.boxes, here.scores, here.images, 0.5)
+            found.append(here.take(kept))
+            offsets.append(regression[image, :, y, x].numpy()[kept])
+        proposals = _Candidates(
+            np.concatenate([f.boxes for f in found]),
+            np.concatenate([f.scores for f in found]),
+            np.concatenate([f.images for f in found]),
+        )
+        kept = suppress(proposals.boxes, proposals.scores, proposals.images, 0.7)
+        proposals = proposals.take(kept)
+        # P-Net's offsets are shares of x1 - x0; those of the later networks of the pixels covered.
+        proposals.boxes = _shift(proposals.boxes, np.concatenate(offsets)[kept], extra=0)
+        proposals.boxes = square(proposals.boxes)
+        return proposals
+
+    def _refine(self, images: Tensor, candidates: _Candidates) -> _Candidates:
+        candidates, crops = _crops(images, candidates, 24)
+        if not len(crops):
+            return candidates
+        outputs = [self._rnet(part) for part in crops.split(CANDIDATES_PER_BATCH)]
+        candidates.scores = torch.cat([o[0] for o in outputs]).numpy()
+        offsets = torch.cat([o[1] for o in outputs]).numpy()
+        passed = np.flatnonzero(candidates.scores > self.thresholds[1])
+        candidates, offsets = candidates.take(passed), offsets[passed]
+        kept = suppress(candidates.boxes, candidates.scores, candidates.images, 0.7)
+        candidates, offsets = candidates.take(kept), offsets[kept]
+        candidates.boxes = square(_shift(candidates.boxes, offsets, extra=1))
+        return candidates
+
+    def _output(self, images: Tensor, candidates: _Candidates) -> list[Detections]:
+        candidates, crops = _crops(images, candidates, 48)
+        landmarks = np.empty((0, 5, 2), np.float32)
+        if len(crops):
+            outputs = [self._onet(part) for part in crops.split(CANDIDATES_PER_BATCH)]
+            candidates.scores = torch.cat([o[0] for o in outputs]).numpy()
+            passed = np.flatnonzero(candidates.scores > self.thresholds[2])
+            candidates = candidates.take(passed)
+            offsets = torch.cat([o[1] for o in outputs]).numpy()[passed]
+            points = torch.cat([o[2] for o in outputs]).numpy()[passed].reshape(-1, 2, 5)
+            corner, side = candidates.boxes[:, :2], _sides(candidates.boxes, extra=1)
+            landmarks = (points.transpose(0, 2, 1) * side[:, None] + corner[:, None] - 1).astype(
+                np.float32
+            )
+            candidates.boxes = _shift(candidates.boxes, offsets, extra=1)
+            kept = suppress(candidates.boxes, candidates.scores, candidates.images, 0.7, "smaller")
+            candidates, landmarks = candidates.take(kept), landmarks[kept]
+        found = []
+        for image in range(len(images)):
+            rows = np.flatnonzero(candidates.images == image)
+            found.append(
+                Detections(candidates.boxes[rows], candidates.scores[rows], landmarks[rows])
+            )
+        return found
+
+
+def _nothing() -> tuple[Floats, Ints]:
+    return np.empty(0, np.float32), np.empty(0, np.int64)
+
+
+def _sides(boxes: Floats, extra: int) -> Floats:
+    return boxes[:, 2:] - boxes[:, :2] + extra
+
+
+def _shift(boxes: Floats, offsets: Floats, extra: int) -> Floats:
+    """Move the corners of boxes (N, 4) by offsets (N, 4), given as shares of their sides."""
+    sides = _sides(boxes, extra)
+    return boxes + offsets * np.concatenate([sides, sides], axis=1)
+
+
+def _crops(images: Tensor, candidates: _Candidates, size: int) -> tuple[_Candidates, Tensor]:
+    """Cut the part of each candidate that lies in its image; drop candidates that lie outside."""
+    height, width = images.shape[2:]
+    # The boxes count pixels from one, as the original's do.
+    x0, y0, x1, y1 = candidates.boxes.astype(np.int64).T
+    inside = np.stack(
+        [
+            np.maximum(x0, 1) - 1,
+            np.maximum(y0, 1) - 1,
+            np.minimum(x1, width),
+            np.minimum(y1, height),
+        ],
+        axis=1,
+    )
+    kept = np.flatnonzero((inside[:, 2] > inside[:, 0]) & (inside[:, 3] > inside[:, 1]))
+    candidates = candidates.take(kept)
+    return candidates, crop_area(images, candidates.images, inside[kept], size)

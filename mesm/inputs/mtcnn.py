@@ -1,0 +1,157 @@
+"""The three networks of MTCNN (Zhang et al., 2016) over facenet-pytorch's weight files.
+
+The files are found without importing facenet_pytorch, which would need torchvision.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+WEIGHTS_MISSING = (
+    "the MTCNN weights are missing ({what}); install them with: "
+    "pip install --no-deps facenet-pytorch==2.5.3"
+)
+
+
+def _flatten_columns_first(maps: Tensor) -> Tensor:
+    """Flatten (N, C, H, W) in the order width, height, channel, as the weights were trained."""
+    return maps.permute(0, 3, 2, 1).flatten(1)
+
+
+class PNet(nn.Module):
+    """Proposals: a fully convolutional classifier of 12x12 windows at stride 2."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 10, 3)
+        self.prelu1 = nn.PReLU(10)
+        self.pool1 = nn.MaxPool2d(2, 2, ceil_mode=True)
+        self.conv2 = nn.Conv2d(10, 16, 3)
+        self.prelu2 = nn.PReLU(16)
+        self.conv3 = nn.Conv2d(16, 32, 3)
+        self.prelu3 = nn.PReLU(32)
+        self.conv4_1 = nn.Conv2d(32, 2, 1)
+        self.conv4_2 = nn.Conv2d(32, 4, 1)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Score every window.
+
+        Args:
+            images: (N, 3, H, W) float32, about -1 to 1, H and W at least 12.
+
+        Returns:
+            Face probability (N, h, w) and box offsets (N, 4, h, w).
+        """
+        x = self.pool1(self.prelu1(self.conv1(images)))
+        x = self.prelu3(self.conv3(self.prelu2(self.conv2(x))))
+        return self.conv4_1(x).softmax(1)[:, 1], self.conv4_2(x)
+
+
+class RNet(nn.Module):
+    """Refinement: a classifier of 24x24 candidates."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 28, 3)
+        self.prelu1 = nn.PReLU(28)
+        self.pool1 = nn.MaxPool2d(3, 2, ceil_mode=True)
+        self.conv2 = nn.Conv2d(28, 48, 3)
+        self.prelu2 = nn.PReLU(48)
+        self.pool2 = nn.MaxPool2d(3, 2, ceil_mode=True)
+        self.conv3 = nn.Conv2d(48, 64, 2)
+        self.prelu3 = nn.PReLU(64)
+        self.dense4 = nn.Linear(576, 128)
+        self.prelu4 = nn.PReLU(128)
+        self.dense5_1 = nn.Linear(128, 2)
+        self.dense5_2 = nn.Linear(128, 4)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Score candidates (N, 3, 24, 24): face probability (N,) and box offsets (N, 4)."""
+        x = self.pool1(self.prelu1(self.conv1(images)))
+        x = self.pool2(self.prelu2(self.conv2(x)))
+        x = _flatten_columns_first(self.prelu3(self.conv3(x)))
+        x = self.prelu4(self.dense4(x))
+        return self.dense5_1(x).softmax(1)[:, 1], self.dense5_2(x)
+
+
+class ONet(nn.Module):
+    """Output: a classifier of 48x48 candidates that also places five landmarks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 32, 3)
+        self.prelu1 = nn.PReLU(32)
+        self.pool1 = nn.MaxPool2d(3, 2, ceil_mode=True)
+        self.conv2 = nn.Conv2d(32, 64, 3)
+        self.prelu2 = nn.PReLU(64)
+        self.pool2 = nn.MaxPool2d(3, 2, ceil_mode=True)
+        self.conv3 = nn.Conv2d(64, 64, 3)
+        self.prelu3 = nn.PReLU(64)
+        self.pool3 = nn.MaxPool2d(2, 2, ceil_mode=True)
+        self.conv4 = nn.Conv2d(64, 128, 2)
+        self.prelu4 = nn.PReLU(128)
+        self.dense5 = nn.Linear(1152, 256)
+        self.prelu5 = nn.PReLU(256)
+        self.dense6_1 = nn.Linear(256, 2)
+        self.dense6_2 = nn.Linear(256, 4)
+        self.dense6_3 = nn.Linear(256, 10)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Score candidates (N, 3, 48, 48).
+
+        Returns:
+            Face probability (N,), box offsets (N, 4), landmarks (N, 10): five x, then five y, as
+            shares of the candidate's box.
+        """
+        x = self.pool1(self.prelu1(self.conv1(images)))
+        x = self.pool2(self.prelu2(self.conv2(x)))
+        x = self.pool3(self.prelu3(self.conv3(x)))
+        x = _flatten_columns_first(self.prelu4(self.conv4(x)))
+        x = self.prelu5(self.dense5(x))
+        return self.dense6_1(x).softmax(1)[:, 1], self.dense6_2(x), self.dense6_3(x)
+
+
+def weights_folder() -> Path:
+    """Find the folder of facenet-pytorch's weight files without importing the package.
+
+    Raises:
+        FileNotFoundError: the package or one of its files is missing; says how to install it.
+    """
+    spec = importlib.util.find_spec("facenet_pytorch")
+    if spec is None or not spec.submodule_search_locations:
+        raise FileNotFoundError(WEIGHTS_MISSING.format(what="no package facenet_pytorch"))
+    folder = Path(next(iter(spec.submodule_search_locations))) / "data"
+    for name in ("pnet.pt", "rnet.pt", "onet.pt"):
+        if not (folder / name).is_file():
+            raise FileNotFoundError(WEIGHTS_MISSING.format(what=f"no file {folder / name}"))
+    return folder
+
+
+def load_networks(folder: Path | None = None) -> tuple[PNet, RNet, ONet]:
+    """Build the three networks with their weights, in evaluation mode.
+
+    Args:
+        folder: where pnet.pt, rnet.pt and onet.pt lie; None: in the installed facenet-pytorch.
+
+    Raises:
+        FileNotFoundError: the weights are missing; says how to install them.
+        ValueError: a file's layout does not fit its network.
+    """
+    folder = weights_folder() if folder is None else folder
+    networks = (PNet(), RNet(), ONet())
+    for network, name in zip(networks, ("pnet.pt", "rnet.pt", "onet.pt"), strict=True):
+        path = folder / name
+        if not path.is_file():
+            raise FileNotFoundError(WEIGHTS_MISSING.format(what=f"no file {path}"))
+        try:
+            network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+        except RuntimeError as error:
+            raise ValueError(f"{path} does not hold MTCNN's {name[:-3]}: {error}") from error
+        # Pooling is several times faster with the channels innermost.
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network.eval().requires_grad_(False)
+    return networks

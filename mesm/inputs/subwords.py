@@ -1,0 +1,194 @@
+"""Text to subwords: a Unigram model trained here, or the tokenizer of a local pretrained model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from tokenizers import (
+    Regex,
+    Tokenizer,
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+    processors,
+    trainers,
+)
+from torch import Tensor
+
+PAD, UNKNOWN, CLS, SEP = "[PAD]", "[UNK]", "[CLS]", "[SEP]"
+SPECIAL = [PAD, UNKNOWN, CLS, SEP]
+# Training sums in no fixed order, so scores differ in the last of 16 digits from run to run.
+SCORE_DIGITS = 5
+
+
+class Subwords(Protocol):
+    """What the models need of a tokenizer."""
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of subwords, special ones included."""
+
+    @property
+    def pad_id(self) -> int:
+        """Subword that fills the ends of short texts."""
+
+    def encode(self, texts: Sequence[str], max_length: int) -> tuple[Tensor, Tensor]:
+        """Turn texts into subwords, the CLS subword first.
+
+        Args:
+            texts: B of them.
+            max_length: longer texts are cut to so many subwords, special ones included.
+
+        Returns:
+            ids (B, T) int64 and mask (B, T) bool, True at subwords and False at padding, with T
+            the length of the longest.
+        """
+
+
+class UnigramSubwords:
+    """A Unigram model (Kudo, 2018) in one tokenizer.json."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        if [tokenizer.token_to_id(token) for token in SPECIAL] != list(range(len(SPECIAL))):
+            raise ValueError(f"a tokenizer must begin with the subwords {', '.join(SPECIAL)}")
+        self._tokenizer = tokenizer
+        self.pad_id: int = SPECIAL.index(PAD)
+        self.vocab_size: int = tokenizer.get_vocab_size()
+
+    @classmethod
+    def train(cls, texts: Iterable[str], vocab_size: int = 4000) -> UnigramSubwords:
+        """Learn the subwords of a training split; the same texts give the same subwords.
+
+        Args:
+            texts: the training texts; they are lower-cased and normalised (NFKC).
+            vocab_size: at most so many subwords, special ones included.
+
+        Raises:
+            ValueError: there is no text to learn from, or vocab_size is too small.
+        """
+        texts = [text for text in texts if text.strip()]
+        if not texts:
+            raise ValueError("subwords cannot be learnt: every training text is empty")
+        if vocab_size <= len(SPECIAL):
+            raise ValueError(f"vocab_size must be more than {len(SPECIAL)}, got {vocab_size}")
+        learner = _tokenizer(models.Unigram())
+        trainer = trainers.UnigramTrainer(
+            vocab_size=vocab_size, special_tokens=SPECIAL, unk_token=UNKNOWN, show_progress=False
+        )
+        learner.train_from_iterator(texts, trainer)
+        learnt = json.loads(learner.to_str())["model"]["vocab"]
+        pieces = [(piece, round(score, SCORE_DIGITS)) for piece, score in learnt]
+        pieces = [(piece, score) for piece, score in pieces if piece not in SPECIAL]
+        pieces.sort(key=lambda entry: (-entry[1], entry[0]))
+        vocabulary = [(token, 0.0) for token in SPECIAL] + pieces
+        tokenizer = _tokenizer(models.Unigram(vocabulary, unk_id=SPECIAL.index(UNKNOWN)))
+        tokenizer.add_special_tokens(SPECIAL)
+        tokenizer.post_processor = processors.TemplateProcessing(
+            single=f"{CLS} $A {SEP}",
+            special_tokens=[(CLS, SPECIAL.index(CLS)), (SEP, SPECIAL.index(SEP))],
+        )
+        return cls(tokenizer)
+
+    @classmethod
+    def load(cls, path: Path) -> UnigramSubwords:
+        """Read a tokenizer.json written by `save`.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: it is not such a tokenizer; names the file.
+        """
+        if not path.is_file():
+            raise FileNotFoundError(f"no tokenizer at {path}")
+        try:
+            return cls(Tokenizer.from_file(str(path)))
+        except Exception as error:  # the library raises bare Exception
+            raise ValueError(f"{path} is not a tokenizer of this project ({error})") from error
+
+    def save(self, path: Path) -> None:
+        """Write tokenizer.json; the file appears whole or not at all."""
+        beside = path.with_name(path.name + ".tmp")
+        beside.write_text(self._tokenizer.to_str(pretty=True), encoding="utf-8")
+        beside.replace(path)
+
+    def encode(self, texts: Sequence[str], max_length: int) -> tuple[Tensor, Tensor]:
+        """Turn texts into subwords; see `Subwords.encode`."""
+        if max_length < 2:
+            raise ValueError(f"max_length must leave room for {CLS} and {SEP}, got {max_length}")
+        rows = []
+        for encoding in self._tokenizer.encode_batch(list(texts)):
+            ids = encoding.ids
+            rows.append(ids if len(ids) <= max_length else [*ids[: max_length - 1], ids[-1]])
+        longest = max(map(len, rows), default=0)
+        ids_tensor = torch.full((len(rows), longest), self.pad_id, dtype=torch.int64)
+        mask = torch.zeros(len(rows), longest, dtype=torch.bool)
+        for i, row in enumerate(rows):
+            ids_tensor[i, : len(row)] = torch.tensor(row)
+            mask[i, : len(row)] = True
+        return ids_tensor, mask
+
+    def tokens(self, text: str) -> list[str]:
+        """Give the subwords of a text as they are written, special ones included."""
+        tokens: list[str] = self._tokenizer.encode(text).tokens
+        return tokens
+
+
+class PretrainedSubwords:
+    """The tokenizer of a pretrained transformers model in a local folder."""
+
+    def __init__(self, path: Path) -> None:
+        """Load the tokenizer; nothing is fetched.
+
+        Raises:
+            FileNotFoundError: there is no such folder.
+            ValueError: it holds no tokenizer with CLS and padding tokens; names the folder.
+        """
+        if not path.is_dir():
+            raise FileNotFoundError(f"no text model at {path}: a folder with its files is wanted")
+        from transformers import AutoTokenizer
+
+        try:
+            self._tokenizer = AutoTokenizer.from_pretrained(str(path), local_files_only=True)
+        except (OSError, ValueError, KeyError) as error:
+            raise ValueError(
+                f"{path} holds no tokenizer transformers can load ({error})"
+            ) from error
+        if self._tokenizer.cls_token_id is None or self._tokenizer.pad_token_id is None:
+            raise ValueError(f"the tokenizer in {path} has no CLS or no padding token")
+        self.pad_id: int = self._tokenizer.pad_token_id
+        self.vocab_size: int = len(self._tokenizer)
+
+    def encode(self, texts: Sequence[str], max_length: int) -> tuple[Tensor, Tensor]:
+        """Turn texts into subwords; see `Subwords.encode`."""
+        encoded = self._tokenizer(
+            list(texts),
+            padding=True,
+            truncation=True,
+            max_length=max_length,
+            padding_side="right",
+            return_tensors="pt",
+        )
+        return encoded["input_ids"], encoded["attention_mask"].bool()
+
+    def tokens(self, text: str) -> list[str]:
+        """Give the subwords of a text as they are written, special ones included."""
+        return list(self._tokenizer.convert_ids_to_tokens(self._tokenizer(text)["input_ids"]))
+
+
+def _tokenizer(model: models.Model) -> Tokenizer:
+    tokenizer = Tokenizer(model)
+    tokenizer.normalizer = normalizers.Sequence(
+        [
+            normalizers.NFKC(),
+            normalizers.Lowercase(),
+            normalizers.Replace(Regex(r"\s+"), " "),
+            normalizers.Strip(),
+        ]
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.decoder = decoders.Metaspace()
+    return tokenizer
