@@ -1,0 +1,123 @@
+"""What a model is fed: the clips of one step, ragged over faces and spectrogram chunks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+
+FACE_SHAPE = (3, 48, 48)
+CHUNK_SHAPE = (1, 128, 32)
+
+
+@dataclass
+class Batch:
+    """B clips; the frames of all clips lie one after the other, in clip order.
+
+    Args:
+        clip_ids: B names.
+        text_ids: (B, T) int64 subword numbers, padded at the end.
+        text_mask: (B, T) bool, True at real subwords.
+        faces: (ΣSv, 3, 48, 48) floating, normalised.
+        face_lengths: (B,) int64, faces per clip; may be 0.
+        spectrograms: (ΣSa, 1, 128, 32) floating, normalised.
+        spectrogram_lengths: (B,) int64, chunks per clip; may be 0.
+        labels: (B, E) floating, 1 where the emotion is present.
+
+    Raises:
+        ValueError: shapes, dtypes or lengths do not fit together; says what was wanted and what
+            came.
+    """
+
+    clip_ids: Sequence[str]
+    text_ids: Tensor
+    text_mask: Tensor
+    faces: Tensor
+    face_lengths: Tensor
+    spectrograms: Tensor
+    spectrogram_lengths: Tensor
+    labels: Tensor
+
+    def __post_init__(self) -> None:
+        size = len(self.clip_ids)
+        if size == 0:
+            raise ValueError("Batch: wanted at least one clip, got none")
+        _check_text(self.text_ids, self.text_mask, size)
+        _check_frames("faces", self.faces, "face_lengths", self.face_lengths, FACE_SHAPE, size)
+        _check_frames(
+            "spectrograms",
+            self.spectrograms,
+            "spectrogram_lengths",
+            self.spectrogram_lengths,
+            CHUNK_SHAPE,
+            size,
+        )
+        if self.labels.ndim != 2 or self.labels.shape[0] != size:
+            raise ValueError(
+                f"Batch: labels must be ({size}, emotions), got {tuple(self.labels.shape)}"
+            )
+        if not self.labels.is_floating_point():
+            raise ValueError(f"Batch: labels must be floating, got {self.labels.dtype}")
+
+    def __len__(self) -> int:
+        return len(self.clip_ids)
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The same batch on another device; what is there already is not copied."""
+        moved = {
+            field.name: getattr(self, field.name).to(device, non_blocking=True)
+            for field in fields(self)
+            if field.name != "clip_ids"
+        }
+        return Batch(clip_ids=self.clip_ids, **moved)
+
+    def pin_memory(self) -> Batch:
+        """The same batch in page-locked memory, for copies to a GPU that overlap with work."""
+        pinned = {
+            field.name: getattr(self, field.name).pin_memory()
+            for field in fields(self)
+            if field.name != "clip_ids"
+        }
+        return Batch(clip_ids=self.clip_ids, **pinned)
+
+
+def _check_text(ids: Tensor, mask: Tensor, size: int) -> None:
+    if ids.ndim != 2 or ids.shape[0] != size or ids.dtype != torch.int64:
+        raise ValueError(
+            f"Batch: text_ids must be ({size}, T) torch.int64, got {tuple(ids.shape)} {ids.dtype}"
+        )
+    if mask.shape != ids.shape or mask.dtype != torch.bool:
+        raise ValueError(
+            f"Batch: text_mask must be {tuple(ids.shape)} torch.bool, "
+            f"got {tuple(mask.shape)} {mask.dtype}"
+        )
+
+
+def _check_frames(
+    name: str,
+    frames: Tensor,
+    lengths_name: str,
+    lengths: Tensor,
+    shape: tuple[int, ...],
+    size: int,
+) -> None:
+    if frames.ndim != 4 or tuple(frames.shape[1:]) != shape or not frames.is_floating_point():
+        raise ValueError(
+            f"Batch: {name} must be (frames, {', '.join(map(str, shape))}) floating, "
+            f"got {tuple(frames.shape)} {frames.dtype}"
+        )
+    if lengths.shape != (size,) or lengths.dtype != torch.int64:
+        raise ValueError(
+            f"Batch: {lengths_name} must be ({size},) torch.int64, "
+            f"got {tuple(lengths.shape)} {lengths.dtype}"
+        )
+    # Reading a length waits for the device; only a CPU batch, where batches are made, is checked.
+    if lengths.device.type != "cpu":
+        return
+    if int(lengths.min()) < 0 or int(lengths.sum()) != frames.shape[0]:
+        raise ValueError(
+            f"Batch: {lengths_name} must be at least 0 and sum to the {frames.shape[0]} {name}, "
+            f"got {lengths.tolist()}"
+        )

@@ -1,0 +1,249 @@
+"""Typed experiment settings: a YAML file plus overrides such as `training.epochs=3`."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from mesm.modalities import parse_modalities
+
+SHIPPED = Path(__file__).parent / "configs"
+
+Positive = Annotated[int, Field(gt=0)]
+Share = Annotated[float, Field(ge=0.0, lt=1.0)]
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TextSettings(_Settings):
+    """The text encoder: a local ALBERT, or a small one trained from scratch."""
+
+    path: Path | None = Field(
+        default=None,
+        description="Folder of a pretrained ALBERT; none: a small one is trained from scratch, "
+        "with subwords learnt on the training split, and the sizes below hold.",
+    )
+    max_length: Positive = Field(default=50, description="Subwords at most, [CLS] and [SEP] too.")
+    vocabulary: Positive = Field(default=8000, description="Subwords learnt at most.")
+    embedding: Positive = 64
+    hidden: Positive = 128
+    heads: Positive = 4
+    layers: Positive = 2
+    feedforward: Positive = 512
+    dropout: Share = 0.1
+
+
+class FE2ESettings(_Settings):
+    """The fully end-to-end model."""
+
+    name: Literal["fe2e"]
+    modalities: str = Field(default="tav", description="tav, ta, tv, va, t, a or v.")
+    channels: list[Positive] = Field(
+        default=[64, 128, 256, 512], min_length=4, max_length=4, description="Convolution widths."
+    )
+    hidden: Positive = Field(default=1024, description="Between the two layers after the pools.")
+    dim: Positive = 64
+    heads: Positive = 4
+    layers: Positive = 4
+    feedforward: Positive = 2048
+    dropout: Share = 0.1
+    norm_first: bool = Field(default=False, description="Pre-norm sequence encoders.")
+    text: TextSettings = TextSettings()
+    vgg11: Path | None = Field(
+        default=None, description="VGG-11 weights with torchvision's names to start from."
+    )
+
+    @field_validator("modalities")
+    @classmethod
+    def _known_modalities(cls, value: str) -> str:
+        return parse_modalities(value)
+
+
+class MESMSettings(FE2ESettings):
+    """The sparse model: FE2E's settings and those of its attention."""
+
+    name: Literal["mesm"]  # type: ignore[assignment]
+    attention_dims: list[Positive] | None = Field(
+        default=None, min_length=3, max_length=3, description="None: each block's input width."
+    )
+    p: float = Field(default=0.5, gt=0.0, le=1.0, description="Attention mass that is kept.")
+    selection: Literal["weighted", "hard"] = "weighted"
+
+    @model_validator(mode="after")
+    def _text_is_the_query(self) -> MESMSettings:
+        if "t" not in self.modalities:
+            raise ValueError(f"mesm needs the text (t) as its query, got {self.modalities!r}")
+        return self
+
+
+class TrainingSettings(_Settings):
+    """How the model is trained."""
+
+    seed: Annotated[int, Field(ge=0)] = 0
+    epochs: Positive = 30
+    patience: Positive = Field(
+        default=6, description="Epochs without a better validation F1 before training stops."
+    )
+    batch_size: Positive = Field(default=8, description="Clips per step and process.")
+    learning_rate: float = Field(default=5e-5, gt=0.0)
+    text_learning_rate_factor: float = Field(
+        default=0.1, gt=0.0, description="The text encoder's rate, as a part of learning_rate."
+    )
+    schedule: Literal["constant", "cosine"] = Field(
+        default="constant", description="Cosine: down to 0 at the last epoch."
+    )
+    warmup_steps: Annotated[int, Field(ge=0)] = Field(
+        default=0, description="Steps over which the rate rises from 0."
+    )
+    weight_decay: Annotated[float, Field(ge=0.0)] = Field(
+        default=0.0, description="Decoupled from the gradient, as in AdamW; 0: plain Adam."
+    )
+    gradient_clip: float | None = Field(default=1.0, gt=0.0, description="Norm; none: no limit.")
+    mixed_precision: Literal["no", "bf16", "fp16"] = "no"
+    augment: bool = Field(default=False, description="Mirror, shift and brighten at random.")
+    workers: Annotated[int, Field(ge=0)] = Field(default=0, description="Decoding processes.")
+
+
+class EvaluationSettings(_Settings):
+    """How logits become decisions."""
+
+    threshold: Literal["tuned", "0.5"] = Field(
+        default="tuned",
+        description="tuned: per emotion, the one with the best F1 on the validation split.",
+    )
+
+    @field_validator("threshold", mode="before")
+    @classmethod
+    def _as_text(cls, value: Any) -> Any:
+        return str(value) if isinstance(value, float) else value
+
+
+class ExperimentConfig(_Settings):
+    """Everything that decides how a run turns out, apart from the corpus's content."""
+
+    corpus: Path = Field(description="Folder of a prepared corpus.")
+    model: Annotated[FE2ESettings | MESMSettings, Field(discriminator="name")]
+    training: TrainingSettings = TrainingSettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
+
+
+def shipped_configs() -> list[str]:
+    """Names of the configs that come with the package."""
+    return sorted(file.stem for file in SHIPPED.glob("*.yaml"))
+
+
+def load_config(path: str | Path, overrides: Sequence[str] = ()) -> ExperimentConfig:
+    """Read settings.
+
+    Args:
+        path: a YAML file, or the name of a shipped config such as "miniature_mesm".
+        overrides: changes such as "training.epochs=3"; values are YAML.
+
+    Raises:
+        ValueError: the file is none, a key does not exist (near ones are named), or a value is
+            out of its range.
+    """
+    file = Path(path)
+    if not file.is_file() and str(path) in shipped_configs():
+        file = SHIPPED / f"{path}.yaml"
+    if not file.is_file():
+        raise ValueError(
+            f"{path}: no such config file; shipped configs are {', '.join(shipped_configs())}"
+        )
+    try:
+        values = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ValueError(f"{file}: not YAML ({error})") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"{file}: wanted keys and values, got {type(values).__name__}")
+    for override in overrides:
+        _override(values, override)
+    return parse_config(values, str(file))
+
+
+def parse_config(values: dict[str, Any], source: str) -> ExperimentConfig:
+    """Check settings that were read from `source`; errors as in `load_config`."""
+    try:
+        return ExperimentConfig.model_validate(values)
+    except ValidationError as error:
+        lines = "; ".join(_explain(dict(problem)) for problem in error.errors())
+        raise ValueError(f"{source}: {lines}") from None
+
+
+def dump_config(config: ExperimentConfig) -> str:
+    """The settings as YAML, every key written out."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+
+
+def differing_keys(first: ExperimentConfig, second: ExperimentConfig) -> list[str]:
+    """Each setting that differs, as "training.epochs (3, now 5)"."""
+    one, two = _flatten(first.model_dump(mode="json")), _flatten(second.model_dump(mode="json"))
+    return [
+        f"{key} ({one.get(key)}, now {two.get(key)})"
+        for key in one | two
+        if one.get(key) != two.get(key)
+    ]
+
+
+def _flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        flat |= _flatten(value, f"{name}.") if isinstance(value, dict) else {name: value}
+    return flat
+
+
+def _override(values: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not key or not equals:
+        raise ValueError(f"override must look like training.epochs=3, got {override!r}")
+    *parents, last = key.split(".")
+    for parent in parents:
+        values = values.setdefault(parent, {})
+        if not isinstance(values, dict):
+            raise ValueError(f"override {override!r}: {parent} has no keys below it")
+    try:
+        values[last] = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(f"override {override!r}: the value is not YAML ({error})") from error
+
+
+def _explain(problem: dict[str, Any]) -> str:
+    place, known = _walk(problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(str(problem["loc"][-1]), known, n=3, cutoff=0.5)
+        parent = place.rpartition(".")[0]
+        names = [f"{parent}.{name}" if parent else name for name in near]
+        hint = f"did you mean {' or '.join(names)}?" if near else f"known are {', '.join(known)}"
+        return f"there is no key {place}; {hint}"
+    if problem["type"] == "missing":
+        return f"{place} is missing"
+    message = problem["msg"].removeprefix("Value error, ")
+    got = "" if isinstance(problem["input"], dict) else f", got {problem['input']!r}"
+    return f"{place}: {message}{got}"
+
+
+def _walk(location: tuple[int | str, ...]) -> tuple[str, list[str]]:
+    """The dotted name of a place in the settings, and the keys known beside it."""
+    level: Any = ExperimentConfig
+    names: list[str] = []
+    known: list[str] = list(ExperimentConfig.model_fields)
+    for part in location:
+        options = [kind for kind in get_args(level) if kind in (FE2ESettings, MESMSettings)]
+        if options:  # the tag that chose among the models is no key
+            level = MESMSettings if part == "mesm" else FE2ESettings
+            known = list(level.model_fields)
+            continue
+        names.append(str(part))
+        if isinstance(level, type) and issubclass(level, BaseModel):
+            known = list(level.model_fields)
+            field = level.model_fields.get(str(part))
+            level = field.annotation if field else None
+    return ".".join(names), known

@@ -1,0 +1,86 @@
+"""The dense convolutional stages of the per-frame networks (VGG-like, as in the paper)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+def _convolution(in_channels: int, out_channels: int, kernel: int) -> nn.Conv2d:
+    # No bias: a batch norm, which has its own, follows at once.
+    return nn.Conv2d(in_channels, out_channels, kernel, padding=kernel // 2, bias=False)
+
+
+class ConvPair(nn.Module):
+    """Twice conv 3x3, batch norm, ReLU; then, if asked, a 2x2 max-pool.
+
+    Its parameters have the names and shapes of `mesm_ops.SparseCrossModalBlock`'s convolutions.
+
+    Args:
+        in_channels, out_channels: channels before and after.
+        pool: whether a 2x2 max-pool of stride 2 follows.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, pool: bool) -> None:
+        super().__init__()
+        self.conv1 = _convolution(in_channels, out_channels, 3)
+        self.norm1 = nn.BatchNorm2d(out_channels)
+        self.conv2 = _convolution(out_channels, out_channels, 3)
+        self.norm2 = nn.BatchNorm2d(out_channels)
+        self.pool = nn.MaxPool2d(2) if pool else nn.Identity()
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """(F, Cin, H, W) to (F, Cout, H, W), or (F, Cout, H//2, W//2) with the pool."""
+        maps = torch.relu(self.norm1(self.conv1(maps)))
+        return self.pool(torch.relu(self.norm2(self.conv2(maps))))
+
+
+class FirstStage(nn.Module):
+    """The low-level stage that stays dense in every model.
+
+    Conv 5x5, batch norm, ReLU, 2x2 max-pool, then two `ConvPair`s of the same width.
+
+    Args:
+        in_channels: 3 for faces, 1 for spectrogram chunks.
+        channels: width of the stage (64 in the paper).
+    """
+
+    def __init__(self, in_channels: int, channels: int) -> None:
+        super().__init__()
+        self.conv = _convolution(in_channels, channels, 5)
+        self.norm = nn.BatchNorm2d(channels)
+        self.pool = nn.MaxPool2d(2)
+        self.pair1 = ConvPair(channels, channels, pool=False)
+        self.pair2 = ConvPair(channels, channels, pool=False)
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """(F, Cin, H, W) to (F, channels, H//2, W//2), channels-last in memory."""
+        frames = frames.contiguous(memory_format=torch.channels_last)
+        maps = self.pool(torch.relu(self.norm(self.conv(frames))))
+        return self.pair2(self.pair1(maps))
+
+
+class DenseExtractor(nn.Module):
+    """FE2E's feature extractor: the first stage, then dense pairs, each with a max-pool.
+
+    Args:
+        in_channels: 3 for faces, 1 for spectrogram chunks.
+        channels: widths of the first stage and of every further pair (64, 128, 256, 512).
+    """
+
+    def __init__(self, in_channels: int, channels: Sequence[int]) -> None:
+        super().__init__()
+        self.stage = FirstStage(in_channels, channels[0])
+        self.blocks = nn.Sequential(
+            *(
+                ConvPair(before, after, pool=True)
+                for before, after in zip(channels[:-1], channels[1:], strict=True)
+            )
+        )
+        self.to(memory_format=torch.channels_last)
+
+    def forward(self, frames: Tensor, query: Tensor | None, lengths: Tensor) -> Tensor:
+        """(F, Cin, H, W) to (F, channels[-1], h, w); the query and lengths are not looked at."""
+        return self.blocks(self.stage(frames))

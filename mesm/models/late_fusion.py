@@ -1,0 +1,140 @@
+"""What FE2E and MESM share: a branch per modality, and a weighted sum of their logits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mesm.batch import CHUNK_SHAPE, FACE_SHAPE, Batch
+from mesm.models.fusion import WeightedSum
+from mesm.modalities import parse_modalities
+from mesm.models.sequence import SequenceEncoder
+from mesm.models.text import ALBERT_BASE, TextEncoder
+
+# The paper's widths: the first stage, then the three pairs.
+PAPER_CHANNELS = (64, 128, 256, 512)
+
+
+class FrameBranch(nn.Module):
+    """Frames to logits: per-frame convolutions, a projection, the sequence encoder, a classifier.
+
+    Args:
+        extractor: (F, Cin, H, W), query and lengths to maps (F, C, h, w).
+        map_size: elements C*h*w of the extractor's maps per frame.
+        hidden: width between the two layers of the projection (1024 in the paper).
+        sequence: encodes the projected frames of a clip.
+        dim: width of the projected frames.
+        emotions: E.
+    """
+
+    def __init__(
+        self,
+        extractor: nn.Module,
+        map_size: int,
+        hidden: int,
+        sequence: SequenceEncoder,
+        dim: int,
+        emotions: int,
+    ) -> None:
+        super().__init__()
+        self.extractor = extractor
+        self.project = nn.Sequential(
+            nn.Flatten(), nn.Linear(map_size, hidden), nn.ReLU(), nn.Linear(hidden, dim)
+        )
+        self.sequence = sequence
+        self.classify = nn.Linear(dim, emotions)
+        self.dim = dim
+
+    def forward(self, frames: Tensor, query: Tensor | None, lengths: Tensor) -> Tensor:
+        """(ΣS, Cin, H, W), query (B, D) or None, and lengths (B,) to logits (B, E)."""
+        if frames.shape[0] == 0:  # batch norm refuses to train on nothing
+            vectors = frames.new_zeros((0, self.dim))
+        else:
+            vectors = self.project(self.extractor(frames, query, lengths))
+        return self.classify(self.sequence(vectors, lengths))
+
+
+class LateFusionModel(nn.Module):
+    """Text, audio and video branches whose logits are added with learned weights.
+
+    All arguments are plain values, so that they can be written as JSON beside the weights.
+
+    Args:
+        emotions: E, how many emotions are told apart.
+        modalities: which branches there are: tav, ta, tv, va, t, a or v.
+        channels: widths of the first convolutional stage and of the three pairs.
+        hidden: width of the projection's hidden layer.
+        dim, heads, layers: the sequence encoders' sizes (Table 6: 64, 4, 4).
+        feedforward, dropout, norm_first: further settings of the sequence encoders.
+        albert: keyword arguments of `transformers.AlbertConfig` for the text encoder.
+
+    Raises:
+        ValueError: an argument is out of its range; says what was wanted and what came.
+    """
+
+    def __init__(
+        self,
+        *,
+        emotions: int,
+        modalities: str = "tav",
+        channels: Sequence[int] = PAPER_CHANNELS,
+        hidden: int = 1024,
+        dim: int = 64,
+        heads: int = 4,
+        layers: int = 4,
+        feedforward: int = 2048,
+        dropout: float = 0.1,
+        norm_first: bool = False,
+        albert: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.modalities = parse_modalities(modalities)
+        if len(channels) != 4 or min(channels) < 1:
+            raise ValueError(f"channels must be four positive widths, got {list(channels)}")
+        if dim % 2 or dim % heads:
+            raise ValueError(f"dim must be even and divisible by heads={heads}, got {dim}")
+        self.channels = tuple(channels)
+        self.text: TextEncoder | None = None
+        self.face: FrameBranch | None = None
+        self.audio: FrameBranch | None = None
+        if "t" in self.modalities:
+            self.text = TextEncoder(ALBERT_BASE if albert is None else albert)
+            self.classify_text = nn.Linear(self.text.dim, emotions)
+
+        def branch(frame_shape: tuple[int, int, int]) -> FrameBranch:
+            in_channels, height, width = frame_shape
+            sequence = SequenceEncoder(dim, heads, layers, feedforward, dropout, norm_first)
+            map_size = self.channels[-1] * (height // 16) * (width // 16)
+            extractor = self._extractor(in_channels)
+            return FrameBranch(extractor, map_size, hidden, sequence, dim, emotions)
+
+        if "a" in self.modalities:
+            self.audio = branch(CHUNK_SHAPE)
+        if "v" in self.modalities:
+            self.face = branch(FACE_SHAPE)
+        self.fuse = WeightedSum(len(self.modalities))
+
+    def _extractor(self, in_channels: int) -> nn.Module:
+        """The per-frame network of one branch."""
+        raise NotImplementedError
+
+    @property
+    def feature_extractors(self) -> dict[str, nn.Module]:
+        """The per-frame convolutional networks by name, whose FLOPs the paper counts."""
+        branches = {"face": self.face, "audio": self.audio}
+        return {name: branch.extractor for name, branch in branches.items() if branch is not None}
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Logits (B, E)."""
+        logits, query = [], None
+        if self.text is not None:
+            query = self.text(batch.text_ids, batch.text_mask)
+            logits.append(self.classify_text(query))
+        if self.audio is not None:
+            logits.append(self.audio(batch.spectrograms, query, batch.spectrogram_lengths))
+        if self.face is not None:
+            logits.append(self.face(batch.faces, query, batch.face_lengths))
+        return self.fuse(torch.stack(logits))

@@ -1,0 +1,60 @@
+"""From the vectors of a clip's frames to one vector of the clip."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+
+def sinusoids(length: int, dim: int, device: torch.device) -> Tensor:
+    """Positional embeddings (length, dim), float32 (Vaswani et al., 2017, section 3.5)."""
+    position = torch.arange(length, device=device, dtype=torch.float32).unsqueeze(1)
+    steps = torch.arange(0, dim, 2, device=device, dtype=torch.float32)
+    angles = position * torch.exp(steps * (-math.log(10000.0) / dim))
+    return torch.stack((angles.sin(), angles.cos()), dim=2).flatten(1)[:, :dim]
+
+
+class SequenceEncoder(nn.Module):
+    """A Transformer encoder over a learned CLS vector and the clip's frames, in time order.
+
+    Sinusoidal positions, so that no clip is too long.
+
+    Args:
+        dim: width of the vectors, even (64 in the paper).
+        heads: attention heads (4).
+        layers: layers (4).
+        feedforward: width of the feed-forward part (torch's default, 2048).
+        dropout: torch's default, 0.1.
+        norm_first: norm before each part instead of after it (the default, as in the paper).
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        heads: int,
+        layers: int,
+        feedforward: int,
+        dropout: float,
+        norm_first: bool,
+    ) -> None:
+        super().__init__()
+        self.cls = nn.Parameter(torch.randn(dim) * 0.02)
+        layer = nn.TransformerEncoderLayer(
+            dim, heads, feedforward, dropout, batch_first=True, norm_first=norm_first
+        )
+        final_norm = nn.LayerNorm(dim) if norm_first else None
+        self.encoder = nn.TransformerEncoder(layer, layers, final_norm, enable_nested_tensor=False)
+
+    def forward(self, frames: Tensor, lengths: Tensor) -> Tensor:
+        """(ΣS, dim) vectors and (B,) frames per clip to (B, dim), the encoded CLS."""
+        clips = frames.split(lengths.tolist())
+        padded = nn.utils.rnn.pad_sequence(list(clips), batch_first=True)
+        size, longest, dim = padded.shape
+        tokens = torch.cat((self.cls.to(padded.dtype).expand(size, 1, dim), padded), dim=1)
+        tokens = tokens + sinusoids(longest + 1, dim, tokens.device).to(tokens.dtype)
+        # The CLS is at place 0, frame i at place i + 1.
+        place = torch.arange(longest + 1, device=tokens.device)
+        padding = place > lengths.unsqueeze(1)
+        return self.encoder(tokens, src_key_padding_mask=padding)[:, 0]

@@ -1,0 +1,61 @@
+"""MESM's feature extractor: a dense first stage, then cross-modal sparse blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from mesm.models.convolutions import FirstStage
+from mesm_ops import SparseCrossModalBlock, SparseFeatureMaps
+
+
+class SparseExtractor(nn.Module):
+    """The first stage stays dense; every further pair convolves only where the query looks.
+
+    Args:
+        in_channels: 3 for faces, 1 for spectrogram chunks.
+        channels: widths of the first stage and of every block (64, 128, 256, 512).
+        query_dim: length D of the query vector.
+        attention_dims: attention width k of every block (64, 128, 256).
+        p: share of the attention mass that is kept, in (0, 1].
+        selection: "weighted" (the attention learns) or "hard" (as the authors' code).
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        channels: Sequence[int],
+        query_dim: int,
+        attention_dims: Sequence[int],
+        p: float,
+        selection: Literal["weighted", "hard"],
+    ) -> None:
+        super().__init__()
+        self.stage = FirstStage(in_channels, channels[0]).to(memory_format=torch.channels_last)
+        self.blocks = nn.ModuleList(
+            SparseCrossModalBlock(before, after, query_dim, dim, p=p, selection=selection)
+            for before, after, dim in zip(channels[:-1], channels[1:], attention_dims, strict=True)
+        )
+
+    def forward(self, frames: Tensor, query: Tensor | None, lengths: Tensor) -> Tensor:
+        """(F, Cin, H, W) and a query (B, D) to dense maps (F, channels[-1], h, w)."""
+        assert query is not None
+        maps: Tensor | SparseFeatureMaps = self.stage(frames)
+        for block in self.blocks:
+            maps = block(maps, query, lengths)
+        assert isinstance(maps, SparseFeatureMaps)
+        return maps.to_dense()
+
+    def kept_sites(self, frames: Tensor, query: Tensor, lengths: Tensor) -> list[SparseFeatureMaps]:
+        """Per block, the sites its attention keeps, with their features before the convolutions."""
+        kept = []
+        maps: Tensor | SparseFeatureMaps = self.stage(frames)
+        for block in self.blocks:
+            assert isinstance(block, SparseCrossModalBlock)
+            selected = block.attend(maps, query, lengths)
+            kept.append(selected)
+            maps = block.convolve(selected)
+        return kept

@@ -1,0 +1,92 @@
+"""Where the files of a run lie, and how they are written so that no kill leaves half a file."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+def write_beside(file: Path, content: str | bytes) -> None:
+    """Write beside the place, then rename: readers see the old file or the new one."""
+    beside = file.with_name(f".{file.name}.partial")
+    beside.write_bytes(content.encode() if isinstance(content, str) else content)
+    os.replace(beside, file)
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The paths of one run."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The settings, every key written out."""
+        return self.path / "config.yaml"
+
+    @property
+    def model_arguments(self) -> Path:
+        """The arguments the model was made with; `from_pretrained` reads it too."""
+        return self.path / "config.json"
+
+    @property
+    def tokenizer(self) -> Path:
+        """The subwords."""
+        return self.path / "tokenizer.json"
+
+    @property
+    def best(self) -> Path:
+        """The weights that were best on the validation split."""
+        return self.path / "model.safetensors"
+
+    @property
+    def last(self) -> Path:
+        """The checkpoint of the last finished epoch."""
+        return self.path / "last"
+
+    @property
+    def metrics(self) -> Path:
+        """One JSON line per epoch."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def tensorboard(self) -> Path:
+        """TensorBoard's event files."""
+        return self.path / "tensorboard"
+
+    @property
+    def evaluation(self) -> Path:
+        """The scores, per split."""
+        return self.path / "evaluation.json"
+
+    def mend(self) -> None:
+        """Finish or drop what a killed process left behind."""
+        new, old = self.path / ".last.new", self.path / ".last.old"
+        # The old one only moves away when the new one is complete.
+        if not self.last.exists() and old.exists():
+            os.replace(new if new.exists() else old, self.last)
+        for leftover in (new, old):
+            shutil.rmtree(leftover, ignore_errors=True)
+        for partial in self.path.glob(".*.partial"):
+            partial.unlink()
+
+    def replace_last(self, files: dict[str, bytes]) -> None:
+        """Make `last` a folder of exactly these files; at any moment it can be mended."""
+        new, old = self.path / ".last.new", self.path / ".last.old"
+        shutil.rmtree(new, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+        new.mkdir()
+        for name, content in files.items():
+            (new / name).write_bytes(content)
+        if self.last.exists():
+            os.replace(self.last, old)
+        os.replace(new, self.last)
+        shutil.rmtree(old, ignore_errors=True)
+
+    def write_json(self, file: Path, value: Any) -> None:
+        """Write JSON, atomically."""
+        write_beside(file, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
