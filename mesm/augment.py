@@ -11,9 +11,7 @@ BRIGHTNESS = 20.0
 LOUDNESS = 0.5  # natural log of power
 
 
-def augment_faces(
-    faces: NDArray[np.uint8], random: np.random.Generator
-) -> NDArray[np.uint8]:
+def augment_faces(faces: NDArray[np.uint8], random: np.random.Generator) -> NDArray[np.uint8]:
     """Mirror, shift by up to 2 pixels and brighten faces (S, 48, 48, 3) uint8."""
     if random.random() < 0.5:
         faces = faces[:, :, ::-1]

@@ -40,9 +40,7 @@ class Progress:
 
 def weights_of(model: nn.Module) -> dict[str, Tensor]:
     """Parameters and buffers as contiguous CPU tensors."""
-    return {
-        name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()
-    }
+    return {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
 
 
 def load_weights(model: nn.Module, file: Path) -> None:
@@ -103,7 +101,8 @@ def read_progress(folder: RunFolder) -> Progress | None:
     try:
         return Progress(**json.loads(file.read_text()))
     except (OSError, ValueError, TypeError) as error:
-        raise ValueError(f"{file}: cannot be read ({error}); delete the run or {folder.last}")
+        message = f"{file}: cannot be read ({error}); delete {folder.last} to start anew"
+        raise ValueError(message) from error
 
 
 def load_last(model: nn.Module, optimizer: torch.optim.Optimizer, folder: RunFolder) -> None:
@@ -117,9 +116,7 @@ def load_last(model: nn.Module, optimizer: torch.optim.Optimizer, folder: RunFol
     file = folder.last / OPTIMIZER
     for key, value in _read(file).items():
         kind, _, name = key.partition("/")
-        if name not in parameters or (
-            kind != "step" and value.shape != parameters[name].shape
-        ):
+        if name not in parameters or (kind != "step" and value.shape != parameters[name].shape):
             raise ValueError(f"{file}: a checkpoint of another model: {key} does not fit")
         if kind != "step":
             value = value.to(parameters[name].device)

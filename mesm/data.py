@@ -153,6 +153,7 @@ class Collate:
     max_text_length: int
 
     def __call__(self, samples: list[Sample]) -> Batch:
+        """Subwords padded to the longest text, frames one after the other."""
         ids, mask = encode(self.tokenizer, [s.text for s in samples], self.max_text_length)
         return Batch(
             clip_ids=[sample.clip_id for sample in samples],

@@ -43,7 +43,8 @@ class Thresholds:
         on either side of it.
 
         Args:
-            logits, labels: (N, E), of the validation split.
+            logits: (N, E), of the validation split.
+            labels: (N, E) of 0 and 1.
         """
         grid = torch.tensor(GRID, dtype=torch.float64)
         decisions = logits.double().sigmoid() > grid[:, None, None]
@@ -96,7 +97,8 @@ def score(
     """All scores of a split.
 
     Args:
-        logits, labels: (N, E).
+        logits: (N, E).
+        labels: (N, E) of 0 and 1.
         thresholds: for the decisions.
         emotions: E names.
 

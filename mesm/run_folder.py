@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ def write_beside(file: Path, content: str | bytes) -> None:
     """Write beside the place, then rename: readers see the old file or the new one."""
     beside = file.with_name(f".{file.name}.partial")
     beside.write_bytes(content.encode() if isinstance(content, str) else content)
-    os.replace(beside, file)
+    beside.replace(file)
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,7 @@ class RunFolder:
         new, old = self.path / ".last.new", self.path / ".last.old"
         # The old one only moves away when the new one is complete.
         if not self.last.exists() and old.exists():
-            os.replace(new if new.exists() else old, self.last)
+            (new if new.exists() else old).replace(self.last)
         for leftover in (new, old):
             shutil.rmtree(leftover, ignore_errors=True)
         for partial in self.path.glob(".*.partial"):
@@ -83,8 +82,8 @@ class RunFolder:
         for name, content in files.items():
             (new / name).write_bytes(content)
         if self.last.exists():
-            os.replace(self.last, old)
-        os.replace(new, self.last)
+            self.last.replace(old)
+        new.replace(self.last)
         shutil.rmtree(old, ignore_errors=True)
 
     def write_json(self, file: Path, value: Any) -> None:

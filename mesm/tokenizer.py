@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -18,6 +17,8 @@ from tokenizers import (
 )
 from torch import Tensor
 from transformers import AutoTokenizer
+
+from mesm.run_folder import write_beside
 
 PAD, UNKNOWN, CLS, SEP = "<pad>", "<unk>", "[CLS]", "[SEP]"
 
@@ -72,9 +73,7 @@ def read_tokenizer(path: Path) -> Tokenizer:
 
 def save_tokenizer(tokenizer: Tokenizer, file: Path) -> None:
     """Write the tokenizer beside its place, then rename."""
-    beside = file.with_name(f".{file.name}.{os.getpid()}")
-    beside.write_text(tokenizer.to_str(pretty=False), encoding="utf-8")
-    os.replace(beside, file)
+    write_beside(file, tokenizer.to_str(pretty=False))
 
 
 def encode(tokenizer: Tokenizer, texts: list[str], longest: int) -> tuple[Tensor, Tensor]:

@@ -206,7 +206,9 @@ class _Training:
         loss = nn.BCEWithLogitsLoss(
             pos_weight=positive_weights(self.train_set.labels()).to(self.accelerator.device)
         )
-        writer = SummaryWriter(str(self.folder.tensorboard), purge_step=first) if self.main else None
+        writer = None
+        if self.main:
+            writer = SummaryWriter(str(self.folder.tensorboard), purge_step=first)
         bar = tqdm(
             total=total,
             initial=first,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,13 @@ from torch import Tensor, nn
 def _convolution(in_channels: int, out_channels: int, kernel: int) -> nn.Conv2d:
     # No bias: a batch norm, which has its own, follows at once.
     return nn.Conv2d(in_channels, out_channels, kernel, padding=kernel // 2, bias=False)
+
+
+def channels_last(module: nn.Module) -> None:
+    """Lay a module's kernels out channels-last, which suits the convolutions of CPU and GPU."""
+    for parameter in module.parameters():
+        if parameter.ndim == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
 
 
 class ConvPair(nn.Module):
@@ -74,12 +82,9 @@ class DenseExtractor(nn.Module):
         super().__init__()
         self.stage = FirstStage(in_channels, channels[0])
         self.blocks = nn.Sequential(
-            *(
-                ConvPair(before, after, pool=True)
-                for before, after in zip(channels[:-1], channels[1:], strict=True)
-            )
+            *(ConvPair(before, after, pool=True) for before, after in pairwise(channels))
         )
-        self.to(memory_format=torch.channels_last)
+        channels_last(self)
 
     def forward(self, frames: Tensor, query: Tensor | None, lengths: Tensor) -> Tensor:
         """(F, Cin, H, W) to (F, channels[-1], h, w); the query and lengths are not looked at."""

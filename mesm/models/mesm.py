@@ -9,8 +9,8 @@ from huggingface_hub import PyTorchModelHubMixin
 from torch import nn
 
 from mesm.batch import Batch
-from mesm.models.late_fusion import PAPER_CHANNELS, LateFusionModel
 from mesm.modalities import parse_modalities
+from mesm.models.late_fusion import PAPER_CHANNELS, LateFusionModel
 from mesm.models.sparse_extractor import SparseExtractor
 from mesm.models.text import ALBERT_BASE
 from mesm_ops import SparseFeatureMaps
@@ -75,8 +75,7 @@ class MESM(LateFusionModel, PyTorchModelHubMixin):
         _check_p(p)
         for extractor in self.feature_extractors.values():
             assert isinstance(extractor, SparseExtractor)
-            for block in extractor.blocks:
-                block.p = p
+            extractor.set_p(p)
 
     def kept_sites(self, batch: Batch) -> dict[str, list[SparseFeatureMaps]]:
         """The sites that each block's attention keeps, per modality ("face", "audio").

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-import torch
 from torch import Tensor, nn
 
-from mesm.models.convolutions import FirstStage
+from mesm.models.convolutions import FirstStage, channels_last
 from mesm_ops import SparseCrossModalBlock, SparseFeatureMaps
 
 
@@ -34,7 +33,8 @@ class SparseExtractor(nn.Module):
         selection: Literal["weighted", "hard"],
     ) -> None:
         super().__init__()
-        self.stage = FirstStage(in_channels, channels[0]).to(memory_format=torch.channels_last)
+        self.stage = FirstStage(in_channels, channels[0])
+        channels_last(self.stage)
         self.blocks = nn.ModuleList(
             SparseCrossModalBlock(before, after, query_dim, dim, p=p, selection=selection)
             for before, after, dim in zip(channels[:-1], channels[1:], attention_dims, strict=True)
@@ -48,6 +48,12 @@ class SparseExtractor(nn.Module):
             maps = block(maps, query, lengths)
         assert isinstance(maps, SparseFeatureMaps)
         return maps.to_dense()
+
+    def set_p(self, p: float) -> None:
+        """Keep another share of the attention mass, in (0, 1], in every block."""
+        for block in self.blocks:
+            assert isinstance(block, SparseCrossModalBlock)
+            block.p = p
 
     def kept_sites(self, frames: Tensor, query: Tensor, lengths: Tensor) -> list[SparseFeatureMaps]:
         """Per block, the sites its attention keeps, with their features before the convolutions."""
