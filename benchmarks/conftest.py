@@ -34,14 +34,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--full", action="store_true", help="every row, with more rounds")
     group.addoption("--results", type=Path, metavar="FILE", help="write the rows as JSON")
     group.addoption("--threads", type=int, help="torch's threads; default: as torch chooses")
-    group.addoption(
-        "--budget", type=float, help="seconds after which rows take the fewest rounds"
-    )
+    group.addoption("--budget", type=float, help="seconds after which rows take the fewest rounds")
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[ROWS] = []
+    config.addinivalue_line("markers", "full: a benchmark that only runs with --full")
     # Our table has what pytest-benchmark's has, and the rival beside it.
     if not config.getoption("benchmark_verbose", True):
         config.option.benchmark_quiet = True
@@ -49,16 +48,18 @@ def pytest_configure(config: pytest.Config) -> None:
         torch.set_num_threads(config.getoption("--threads"))
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--full"):
+        return
+    later = [item for item in items if item.get_closest_marker("full")]
+    config.hook.pytest_deselected(items=later)
+    items[:] = [item for item in items if item not in later]
+
+
 def pytest_collection_finish(session: pytest.Session) -> None:
     full = session.config.getoption("--full")
     budget = session.config.getoption("--budget") or (1800.0 if full else 210.0)
     session.config.stash[CLOCK] = Clock(budget, row_seconds=5.0 if full else 0.8)
-
-
-@pytest.fixture
-def full(request: pytest.FixtureRequest) -> bool:
-    """Whether every row is wanted."""
-    return bool(request.config.getoption("--full"))
 
 
 @pytest.fixture

@@ -60,28 +60,42 @@ def nucleus(logits: Tensor, p: float) -> Tensor:  # (F, H, W) bool
 
 
 def masked_block(
-    block: Any, maps: Tensor, query: Tensor, lengths: Tensor | None, kept: Tensor
+    block: Any,
+    maps: Tensor,
+    query: Tensor,
+    lengths: Tensor | None,
+    kept: Tensor,
+    candidates: Tensor | None = None,
 ) -> Tensor:  # (F, Cout, H//2, W//2)
     """The sparse block's value at the given kept sites, by whole maps and masks.
 
     Args:
         block: a `SparseCrossModalBlock`; only its parameters, mode and `selection` are read.
-        maps: (F, C, H, W), every site a candidate.
+        maps: (F, C, H, W).
         query: (B, D).
         lengths: (B,) or None.
         kept: (F, H, W) bool, the selected sites.
+        candidates: (F, H, W) bool, the sites that attention could choose from; None: all.
     """
     mask = kept[:, None]
     out = maps * mask
     if block.selection == "weighted":
         logits = attention_logits(block.attention, maps, query, lengths)
-        attention = logits.flatten(1).softmax(1).reshape_as(logits)[:, None]
-        out = (out * (attention * kept[0].numel())).to(maps.dtype)
+        candidates = torch.ones_like(kept) if candidates is None else candidates
+        logits = logits.masked_fill(~candidates, -torch.inf)
+        attention = logits.flatten(1).softmax(1).reshape_as(logits)
+        weight = attention * candidates.sum((1, 2), keepdim=True)
+        out = (out * weight[:, None]).to(maps.dtype)
     for conv, norm in ((block.conv1, block.norm1), (block.conv2, block.norm2)):
         out = F.conv2d(out, conv.weight, padding=1)
         out = torch.relu(_masked_batch_norm(norm, out, kept)) * mask
     # After a ReLU zero is the least value, so inactive zeros never beat an active site.
     return F.max_pool2d(out, 2)
+
+
+def pooled_mask(kept: Tensor) -> Tensor:  # (F, H//2, W//2) bool
+    """Sites of which any input is kept."""
+    return F.max_pool2d(kept.float(), 2) > 0
 
 
 def _masked_batch_norm(norm: Any, maps: Tensor, kept: Tensor) -> Tensor:

@@ -105,9 +105,7 @@ def _run_sparse(case: BlockCase, dtype: torch.dtype, train: bool) -> dict[str, T
     return _values_and_gradients(case, forward, case.maps, train)
 
 
-def _run_dense(
-    case: BlockCase, kept: Tensor, dtype: torch.dtype, train: bool
-) -> dict[str, Tensor]:
+def _run_dense(case: BlockCase, kept: Tensor, dtype: torch.dtype, train: bool) -> dict[str, Tensor]:
     def forward(maps: Tensor) -> Tensor:
         with autocast(dtype):
             return masked_block(case.block, maps, case.query, case.lengths, kept)

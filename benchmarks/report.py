@@ -13,10 +13,8 @@ from typing import Any
 import torch
 
 COLUMNS = (
-    ("what", 25),
-    ("shape", 21),
+    ("shape", 18),
     ("p", 4),
-    ("dtype", 9),
     ("active", 7),
     ("GFLOP", 8),
     ("of dense", 8),
@@ -25,7 +23,7 @@ COLUMNS = (
     ("ratio", 6),
     ("quartiles", 10),
     ("spread", 9),
-    ("GFLOP/s", 10),
+    ("GFLOP/s", 9),
     ("MiB", 9),
 )
 
@@ -44,7 +42,7 @@ def table(rows: list[dict[str, Any]]) -> list[str]:
 
 def _line(row: dict[str, Any]) -> str:
     cells = dict.fromkeys((name for name, _ in COLUMNS), "")
-    cells |= {"what": row["what"], "shape": row["shape"], "dtype": row["dtype"]}
+    cells["shape"] = row["shape"]
     cells["p"] = "" if row.get("p") is None else f"{row['p']:.1f}"
     if "error" in row:
         return _join(cells) + f"  RED GATE: {row['error']}"
@@ -120,4 +118,4 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(path.name + ".part")
     beside.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
-    os.replace(beside, path)
+    beside.replace(path)

@@ -17,6 +17,10 @@ class Shape:
     def __str__(self) -> str:
         return f"{self.in_channels}→{self.out_channels} @ {self.height}x{self.width}"
 
+    def id(self) -> str:
+        """In plain letters, for the names of tests."""
+        return f"{self.in_channels}-{self.out_channels}-{self.height}x{self.width}"
+
     @property
     def sites(self) -> int:
         """Sites of one map."""

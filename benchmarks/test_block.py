@@ -20,45 +20,41 @@ from benchmarks.measure import Run, count_flops, peak_memory
 from benchmarks.shapes import AUDIO_BLOCKS, FACE_BLOCKS, FRAMES, HEADLINE_P, P_VALUES, Shape
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-# bfloat16 training repeats what the other three directions show, so by default at a few p.
+# bfloat16 training repeats what the other three kinds of row show, so by default at a few p.
 FEW_P = (0.3, 0.5, 0.7, 1.0)
+BFLOAT16_P = [p if p in FEW_P else pytest.param(p, marks=pytest.mark.full) for p in P_VALUES]
 
 
 @pytest.mark.parametrize("p", P_VALUES)
-@pytest.mark.parametrize("shape", FACE_BLOCKS, ids=str)
+@pytest.mark.parametrize("shape", FACE_BLOCKS, ids=Shape.id)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_inference(measure: Callable[..., None], shape: Shape, p: float, dtype: str) -> None:
     _measure_block(measure, shape, p, dtype, train=False)
 
 
 @pytest.mark.parametrize("p", P_VALUES)
-@pytest.mark.parametrize("shape", FACE_BLOCKS, ids=str)
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_training_step(
-    measure: Callable[..., None], full: bool, shape: Shape, p: float, dtype: str
-) -> None:
-    if dtype == "bfloat16" and p not in FEW_P and not full:
-        pytest.skip("with --full")
-    _measure_block(measure, shape, p, dtype, train=True)
+@pytest.mark.parametrize("shape", FACE_BLOCKS, ids=Shape.id)
+def test_training_step(measure: Callable[..., None], shape: Shape, p: float) -> None:
+    _measure_block(measure, shape, p, "float32", train=True)
 
 
-@pytest.mark.parametrize("shape", AUDIO_BLOCKS, ids=str)
+@pytest.mark.parametrize("p", BFLOAT16_P)
+@pytest.mark.parametrize("shape", FACE_BLOCKS, ids=Shape.id)
+def test_training_step_bfloat16(measure: Callable[..., None], shape: Shape, p: float) -> None:
+    _measure_block(measure, shape, p, "bfloat16", train=True)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("shape", AUDIO_BLOCKS, ids=Shape.id)
 @pytest.mark.parametrize("train", [False, True], ids=["inference", "training"])
-def test_audio_shapes(
-    measure: Callable[..., None], full: bool, shape: Shape, train: bool
-) -> None:
-    if not full:
-        pytest.skip("with --full")
+def test_audio_shapes(measure: Callable[..., None], shape: Shape, train: bool) -> None:
     _measure_block(measure, shape, HEADLINE_P, "float32", train)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("frames", [1, 8, 128, 512])
-@pytest.mark.parametrize("shape", FACE_BLOCKS, ids=str)
-def test_frame_counts(
-    measure: Callable[..., None], full: bool, shape: Shape, frames: int
-) -> None:
-    if not full:
-        pytest.skip("with --full")
+@pytest.mark.parametrize("shape", FACE_BLOCKS, ids=Shape.id)
+def test_frame_counts(measure: Callable[..., None], shape: Shape, frames: int) -> None:
     _measure_block(measure, shape, HEADLINE_P, "float32", train=False, frames=frames)
 
 
@@ -72,14 +68,15 @@ def _measure_block(
 ) -> None:
     case = block_case(shape, p, DTYPES[dtype], frames)
     ours, dense = _runs(case, DTYPES[dtype], train)
+    precision = dtype if dtype == "float32" else f"{dtype} autocast"
     what = "block training step" if train else "block inference"
     facts: dict[str, Any] = {
-        "group": f"{what}, {dtype}, {frames} frames",
+        "group": f"{what}, {precision}, {frames} frames",
         "what": what,
         "shape": str(shape),
         "frames": frames,
         "p": p,
-        "dtype": dtype if dtype == "float32" else f"{dtype} autocast",
+        "dtype": precision,
         "density": _density(case, DTYPES[dtype]),
         "flops": count_flops(ours),
         "dense_flops": count_flops(dense),

@@ -15,15 +15,20 @@ from benchmarks.shapes import AUDIO_BLOCKS, FACE_BLOCKS, FRAMES, SECOND_CONVOLUT
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 DENSITY = 0.5
-BY_DEFAULT = (FACE_BLOCKS[0], SECOND_CONVOLUTIONS[0], *FACE_BLOCKS[1:])
-ALL = (*BY_DEFAULT, *SECOND_CONVOLUTIONS[1:], *AUDIO_BLOCKS)
+SHAPES = [
+    FACE_BLOCKS[0],
+    SECOND_CONVOLUTIONS[0],
+    *FACE_BLOCKS[1:],
+    *(
+        pytest.param(shape, marks=pytest.mark.full)
+        for shape in (*SECOND_CONVOLUTIONS[1:], *AUDIO_BLOCKS)
+    ),
+]
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("shape", ALL, ids=str)
-def test_forward(measure: Callable[..., None], full: bool, shape: Shape, dtype: str) -> None:
-    if shape not in BY_DEFAULT and not full:
-        pytest.skip("with --full")
+@pytest.mark.parametrize("shape", SHAPES, ids=Shape.id)
+def test_forward(measure: Callable[..., None], shape: Shape, dtype: str) -> None:
     from mesm_ops import SparseFeatureMaps, subm_conv2d
 
     generator = torch.Generator().manual_seed(3)
