@@ -1,0 +1,38 @@
+"""Sparse cross-modal ops whose saved FLOPs are saved time. Needs torch alone."""
+
+from .backends import explain, use_backend
+from .modules import (
+    CrossModalAttention,
+    SparseBatchNorm,
+    SparseCrossModalBlock,
+    SparseMaxPool2d,
+    SubmConv2d,
+)
+from .ops import (
+    cross_modal_score,
+    sparse_batch_norm,
+    sparse_cross_modal_block,
+    sparse_max_pool2d,
+    subm_conv2d,
+    top_p_mask,
+    top_p_select,
+)
+from .sparse_feature_maps import SparseFeatureMaps
+
+__all__ = [
+    "CrossModalAttention",
+    "SparseBatchNorm",
+    "SparseCrossModalBlock",
+    "SparseFeatureMaps",
+    "SparseMaxPool2d",
+    "SubmConv2d",
+    "cross_modal_score",
+    "explain",
+    "sparse_batch_norm",
+    "sparse_cross_modal_block",
+    "sparse_max_pool2d",
+    "subm_conv2d",
+    "top_p_mask",
+    "top_p_select",
+    "use_backend",
+]

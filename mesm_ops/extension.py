@@ -1,0 +1,52 @@
+"""Loads the compiled kernels, and says why not where it cannot."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from pathlib import Path
+from types import ModuleType
+
+import torch
+
+__all__ = ["BUILD_HINT", "cpu_missing", "cuda_missing", "module"]
+
+BUILD_HINT = "build it with `pip install -e .` or `make setup` in the source folder"
+
+
+@functools.cache
+def _load() -> tuple[ModuleType | None, str | None]:
+    try:
+        return importlib.import_module("mesm_ops._C"), None
+    except ModuleNotFoundError as error:
+        if error.name != "mesm_ops._C":
+            raise
+        return None, f"the compiled extension mesm_ops._C is missing: {BUILD_HINT}"
+    except ImportError as error:
+        return None, f"the compiled extension mesm_ops._C does not load ({error}): {BUILD_HINT}"
+
+
+def module() -> ModuleType | None:
+    """Return `mesm_ops._C`, which holds the build facts; None where it is missing."""
+    return _load()[0]
+
+
+def cpu_missing() -> str | None:
+    """Return why the C++ CPU kernels are not there; None if they are."""
+    return _load()[1]
+
+
+@functools.cache
+def cuda_missing() -> str | None:
+    """Return why the CUDA kernels are not there; None if they are. Loads them when first asked."""
+    libraries = sorted(Path(__file__).parent.glob("_cuda*.so"))
+    if not libraries:
+        return "no CUDA kernels were built"
+    if not torch.cuda.is_available():
+        return "torch finds no CUDA device"
+    for library in libraries:
+        try:
+            torch.ops.load_library(library)
+        except OSError as error:
+            return f"the CUDA kernels do not load ({error})"
+    return None

@@ -1,0 +1,261 @@
+"""The ops as layers with parameters."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from . import ops
+from .ops.checks import check_p, check_selection
+from .sparse_feature_maps import SparseFeatureMaps
+
+__all__ = [
+    "CrossModalAttention",
+    "SparseBatchNorm",
+    "SparseCrossModalBlock",
+    "SparseMaxPool2d",
+    "SubmConv2d",
+]
+
+Selection = Literal["weighted", "hard"]
+
+
+class CrossModalAttention(nn.Module):
+    """Keep the sites that matter most to a query (Dai et al., 2021, Eq. 1 to 4).
+
+    Args:
+        in_channels: Channels C of the maps.
+        query_dim: Size D of a query.
+        attention_dim: Size k of the space in which both meet.
+        p: The share of the attention to keep, in (0, 1]; may be set at any time.
+        selection: "weighted" or "hard", as in `top_p_select`.
+
+    Raises:
+        ValueError: p is not in (0, 1], or there is no such selection.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        query_dim: int,
+        attention_dim: int,
+        p: float = 0.5,
+        selection: Selection = "weighted",
+    ) -> None:
+        super().__init__()
+        check_selection("CrossModalAttention", selection)
+        self.map_proj = nn.Linear(in_channels, attention_dim)
+        self.query_proj = nn.Linear(query_dim, attention_dim, bias=False)
+        self.score = nn.Linear(attention_dim, 1)
+        self.selection: Selection = selection
+        self.p = p
+
+    @property
+    def p(self) -> float:
+        """The share of the attention to keep, in (0, 1]."""
+        return self._p
+
+    @p.setter
+    def p(self, p: float) -> None:
+        check_p("CrossModalAttention", p)
+        self._p = float(p)
+
+    def parameter_tuple(self) -> ops.AttentionParameters:
+        """Return the parameters as `cross_modal_score` takes them."""
+        return ops.AttentionParameters(
+            self.map_proj.weight,
+            self.map_proj.bias,
+            self.query_proj.weight,
+            self.score.weight,
+            self.score.bias,
+        )
+
+    def logits(self, x: SparseFeatureMaps, query: Tensor, lengths: Tensor | None) -> Tensor:
+        """Return the score of each active site, (N,)."""
+        return ops.cross_modal_score(x, query, lengths, *self.parameter_tuple())
+
+    def forward(
+        self, x: SparseFeatureMaps, query: Tensor, lengths: Tensor | None
+    ) -> SparseFeatureMaps:
+        """Return the kept sites; shapes as in `cross_modal_score`."""
+        return ops.top_p_select(x, self.logits(x, query, lengths), self.p, self.selection)
+
+    def extra_repr(self) -> str:
+        """Return p and the selection."""
+        return f"p={self.p}, selection={self.selection!r}"
+
+
+class SubmConv2d(nn.Module):
+    """Submanifold 3 x 3 convolution (Graham and van der Maaten, 2017).
+
+    Args:
+        in_channels: Channels Cin of the input.
+        out_channels: Channels Cout of the output.
+        bias: Add a learned bias at active sites.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, bias: bool = True) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(out_channels, in_channels, 3, 3))
+        self.bias = nn.Parameter(torch.empty(out_channels)) if bias else None
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw the weight after He et al. (2015), for the ReLU that follows; zero the bias."""
+        nn.init.kaiming_normal_(self.weight, nonlinearity="relu")
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
+
+    def forward(self, x: SparseFeatureMaps) -> SparseFeatureMaps:
+        """Return the sites of x with Cout channels."""
+        return ops.subm_conv2d(x, self.weight, self.bias)
+
+    def extra_repr(self) -> str:
+        """Return the channels."""
+        cout, cin = self.weight.shape[:2]
+        return f"{cin}, {cout}, bias={self.bias is not None}"
+
+
+class SparseBatchNorm(nn.BatchNorm1d):
+    """Batch normalisation over active sites, with its ReLU; state as `torch.nn.BatchNorm1d`.
+
+    Args:
+        num_features: Channels C.
+        eps: Added to the variance.
+        momentum: The share of a batch in the running statistics; None: their plain average.
+        relu: Put a ReLU after it, in the same pass.
+    """
+
+    running_mean: Tensor
+    running_var: Tensor
+    num_batches_tracked: Tensor
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        relu: bool = False,
+    ) -> None:
+        super().__init__(num_features, eps=eps, momentum=momentum)
+        self.relu = relu
+
+    def parameter_tuple(self, x: SparseFeatureMaps) -> ops.NormParameters:
+        """Return what `sparse_batch_norm` takes; counts the batch x if it is one to learn from."""
+        momentum: float | Tensor | None = self.momentum
+        if self.training:
+            self.num_batches_tracked.add_(x.offsets[-1] > 0)
+            if momentum is None:
+                momentum = 1 / self.num_batches_tracked.clamp(min=1)
+        return ops.NormParameters(
+            self.running_mean,
+            self.running_var,
+            self.weight,
+            self.bias,
+            self.training,
+            0.0 if momentum is None else momentum,
+            self.eps,
+        )
+
+    def forward(self, x: SparseFeatureMaps) -> SparseFeatureMaps:  # type: ignore[override]
+        """Return the sites of x with normalised features."""
+        return ops.sparse_batch_norm(x, *self.parameter_tuple(x), relu=self.relu)
+
+    def extra_repr(self) -> str:
+        """Return the settings."""
+        return f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, relu={self.relu}"
+
+
+class SparseMaxPool2d(nn.Module):
+    """2 x 2 max-pooling with stride 2 over active sites."""
+
+    def forward(self, x: SparseFeatureMaps) -> SparseFeatureMaps:
+        """Return maps of half the height and width."""
+        return ops.sparse_max_pool2d(x)
+
+
+class SparseCrossModalBlock(nn.Module):
+    """A cross-modal sparse block (Dai et al., 2021, section 4.3): select, convolve twice, pool.
+
+    Args:
+        in_channels: Channels of the maps.
+        out_channels: Channels of the output.
+        query_dim: Size D of a query.
+        attention_dim: Size k of the space in which maps and query meet.
+        p: The share of the attention to keep, in (0, 1]; may be set at any time.
+        selection: "weighted" lets the attention learn; "hard" is the original, which does not.
+
+    Raises:
+        ValueError: p is not in (0, 1], or there is no such selection.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        query_dim: int,
+        attention_dim: int,
+        p: float = 0.5,
+        selection: Selection = "weighted",
+    ) -> None:
+        super().__init__()
+        self.attention = CrossModalAttention(in_channels, query_dim, attention_dim, p, selection)
+        self.conv1 = SubmConv2d(in_channels, out_channels, bias=False)
+        self.norm1 = SparseBatchNorm(out_channels, relu=True)
+        self.conv2 = SubmConv2d(out_channels, out_channels, bias=False)
+        self.norm2 = SparseBatchNorm(out_channels, relu=True)
+        self.pool = SparseMaxPool2d()
+
+    @property
+    def p(self) -> float:
+        """The share of the attention to keep, in (0, 1]."""
+        return self.attention.p
+
+    @p.setter
+    def p(self, p: float) -> None:
+        self.attention.p = p
+
+    def attend(
+        self, maps: Tensor | SparseFeatureMaps, query: Tensor, lengths: Tensor | None = None
+    ) -> SparseFeatureMaps:
+        """Return the sites that the attention keeps: the block's first half."""
+        selected: SparseFeatureMaps = self.attention(_sparse(maps), query, lengths)
+        return selected
+
+    def convolve(self, selected: SparseFeatureMaps) -> SparseFeatureMaps:
+        """Convolve and pool what `attend` kept: the block's second half."""
+        x = self.norm1(self.conv1(selected))
+        pooled: SparseFeatureMaps = self.pool(self.norm2(self.conv2(x)))
+        return pooled
+
+    def forward(
+        self, maps: Tensor | SparseFeatureMaps, query: Tensor, lengths: Tensor | None = None
+    ) -> SparseFeatureMaps:
+        """Run the block; the same as `convolve(attend(maps, query, lengths))`.
+
+        Args:
+            maps: (F, C, H, W), all sites active, or sparse; height and width at least 2.
+            query: (B, D), one for each sample.
+            lengths: (B,) int64 or int32, the frames of each sample; None: one query for each frame.
+
+        Returns:
+            Maps of half the height and width, with out_channels.
+
+        Raises:
+            ValueError: A shape, dtype or device does not fit, or lengths do not sum to F.
+        """
+        x = _sparse(maps)
+        stages = (
+            (self.conv1.weight, self.norm1.parameter_tuple(x)),
+            (self.conv2.weight, self.norm2.parameter_tuple(x)),
+        )
+        attention = self.attention
+        return ops.sparse_cross_modal_block(
+            x, query, lengths, attention.parameter_tuple(), stages, self.p, attention.selection
+        )
+
+
+def _sparse(maps: Tensor | SparseFeatureMaps) -> SparseFeatureMaps:
+    return maps if isinstance(maps, SparseFeatureMaps) else SparseFeatureMaps.from_dense(maps)

@@ -1,0 +1,97 @@
+"""What public functions ask of their arguments; every message says what was wanted and what came.
+
+A wanted shape is a tuple of numbers and names: `("Cout", 64, 3, 3)` fits any first dimension.
+Messages are put together only when something is wrong, so the checks trace under torch.compile.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..sparse_feature_maps import SparseFeatureMaps
+
+__all__ = [
+    "check_dtype",
+    "check_maps",
+    "check_p",
+    "check_selection",
+    "check_tensor",
+    "trims",
+    "values_are_known",
+]
+
+_DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
+
+
+def check_maps(op: str, x: SparseFeatureMaps) -> None:
+    """Refuse what is no SparseFeatureMaps or has features of another dtype than ours."""
+    if not isinstance(x, SparseFeatureMaps):
+        raise ValueError(f"{op}: x must be SparseFeatureMaps, got {type(x).__name__}")
+    if x.features.dtype not in _DTYPES:
+        wanted = ", ".join(str(dtype) for dtype in _DTYPES)
+        raise ValueError(f"{op}: features must be one of {wanted}, got {x.features.dtype}")
+
+
+def check_tensor(
+    op: str,
+    name: str,
+    tensor: Tensor,
+    shape: tuple[int | str, ...],
+    device: torch.device,
+    because: str = "",
+) -> None:
+    """Refuse a tensor of another shape or on another device.
+
+    `because` ends the message and may quote the wanted dimensions, as "for {1} input channels".
+    """
+    if not isinstance(tensor, Tensor):
+        raise ValueError(f"{op}: {name} must be a tensor, got {type(tensor).__name__}")
+    if len(tensor.shape) != len(shape) or any(
+        not isinstance(want, str) and got != want
+        for got, want in zip(tensor.shape, shape, strict=False)
+    ):
+        wanted = ", ".join(str(want) for want in shape) + ("," if len(shape) == 1 else "")
+        reason = f" {because.format(*shape)}" if because else ""
+        raise ValueError(f"{op}: {name} must be ({wanted}){reason}, got {tuple(tensor.shape)}")
+    if tensor.device != device:
+        raise ValueError(f"{op}: {name} must be on {device} as x, got {tensor.device}")
+
+
+def check_dtype(
+    op: str, name: str, tensor: Tensor, x: SparseFeatureMaps, *, autocast: bool = False
+) -> None:
+    """Refuse a tensor of another dtype than x's features, after autocast where it applies."""
+    device = x.device.type
+    wanted, got = x.features.dtype, tensor.dtype
+    if autocast and torch.is_autocast_enabled(device):
+        wanted, got = (_autocast_dtype(dtype, device) for dtype in (wanted, got))
+    if wanted != got:
+        raise ValueError(f"{op}: {name} must be {wanted} as x's features, got {got}")
+
+
+def _autocast_dtype(dtype: torch.dtype, device: str) -> torch.dtype:
+    casts = dtype.is_floating_point and dtype != torch.float64
+    return torch.get_autocast_dtype(device) if casts else dtype
+
+
+def check_p(op: str, p: float) -> None:
+    """Refuse a share of the attention outside (0, 1]."""
+    if not 0 < p <= 1:
+        raise ValueError(f"{op}: p must be in (0, 1], got {p}")
+
+
+def check_selection(op: str, selection: str) -> None:
+    """Refuse an unknown way to select."""
+    if selection not in ("weighted", "hard"):
+        raise ValueError(f"{op}: selection must be 'weighted' or 'hard', got {selection!r}")
+
+
+def trims(tensor: Tensor) -> bool:
+    """Return whether an op's output drops its padding: not where sizes must follow from shapes."""
+    return tensor.device.type == "cpu" and not torch.compiler.is_compiling()
+
+
+def values_are_known(tensor: Tensor) -> bool:
+    """Return whether a tensor holds values: it is neither fake nor on the meta device."""
+    return type(tensor) is Tensor and tensor.device.type != "meta"

@@ -1,0 +1,130 @@
+"""How an op is made known to torch: one call in each op's file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._ops import OpOverload
+from torch.utils.flop_counter import register_flop_formula
+
+from .. import backends, extension
+
+__all__ = ["define_op", "make_differentiable"]
+
+_COMPILED = ("mesm_ops_cpp", "mesm_ops_cuda")
+# Fragments live as long as the module: their registrations die with them.
+_libraries = {name: torch.library.Library(name, "FRAGMENT") for name in ("mesm_ops", *_COMPILED)}
+_CPP_DTYPES = (torch.float32, torch.bfloat16, torch.float64)
+_CUDA_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+
+
+def define_op(
+    name: str,
+    schema: str,
+    *,
+    reference: Callable[..., Any],
+    fake: Callable[..., Any],
+    flops: Callable[..., int] | None = None,
+    check: Callable[..., None] | None = None,
+    arguments: Callable[..., tuple[Any, ...]] | None = None,
+    autocast: bool = False,
+) -> OpOverload:
+    """Define `mesm_ops::<name>` and register all that torch asks of an op but its gradient.
+
+    The same schema is defined in `mesm_ops_cpp` and `mesm_ops_cuda`, where a shared library
+    implements it.
+
+    Args:
+        name: The op's name, the same in every folder.
+        schema: Its arguments and results, `(Tensor x) -> Tensor`.
+        reference: The plain torch implementation.
+        fake: Shapes and dtypes of the results without values.
+        flops: Floating-point operations, given the arguments and `out_val`. None: none are counted,
+            as torch counts none outside products of matrices.
+        check: Looks at values that shapes do not tell, on real tensors, before any kernel starts.
+        arguments: Turns what the public function takes into what the op takes.
+        autocast: Cast floating-point inputs but float64 to the autocast dtype, as convolutions do.
+
+    Returns:
+        The op, ready to be called.
+    """
+    for library in _libraries.values():
+        library.define(name + schema)
+    backends.register(name, "reference", reference)
+    backends.register_compiled(name, "cpp", "cpu", _CPP_DTYPES, extension.cpu_missing)
+    backends.register_compiled(name, "cuda", "cuda", _CUDA_DTYPES, extension.cuda_missing)
+    if arguments is not None:
+        backends.register_arguments(name, arguments)
+
+    def run(*args: Any) -> Any:
+        if check is not None:
+            check(*args)
+        args = tuple(arg.contiguous() if isinstance(arg, Tensor) else arg for arg in args)
+        return backends.run(name, args)
+
+    library = _libraries["mesm_ops"]
+    library.impl(name, run, "CPU")
+    library.impl(name, run, "CUDA")
+    torch.library.register_fake(f"mesm_ops::{name}", fake, lib=library)
+    packet = getattr(torch.ops.mesm_ops, name)
+    overload: OpOverload = packet.default
+    if autocast:
+        for device in ("cpu", "cuda"):
+            library.impl(name, _autocast_kernel(overload, device), f"Autocast{device.upper()}")
+    register_flop_formula(packet, get_raw=True)(flops or _no_flops)
+    return overload
+
+
+def make_differentiable(
+    forward: OpOverload,
+    backward: OpOverload,
+    *,
+    save: Callable[[Any, tuple[Any, ...], Any], None],
+    gradients: Callable[..., Any],
+) -> None:
+    """Give an op its gradient, and refuse a gradient of that gradient.
+
+    Args:
+        forward: The op.
+        backward: The op that `gradients` calls.
+        save: Keeps in ctx what the backward pass needs, given inputs and outputs.
+        gradients: Given ctx and the outputs' gradients, the inputs' (None where there is none).
+    """
+
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        ctx.backend = backends.requested()
+        save(ctx, inputs, output)
+
+    def run(ctx: Any, *grads: Any) -> Any:
+        # Autograd may call this from a thread of its own, outside the caller's use_backend.
+        with backends.use_backend(ctx.backend):
+            return gradients(ctx, *grads)
+
+    def refuse(ctx: Any, *grads: Any) -> Any:
+        raise RuntimeError(f"{forward.name()}: second-order gradients are not supported")
+
+    library = _libraries["mesm_ops"]
+    torch.library.register_autograd(forward, run, setup_context=setup_context, lib=library)
+    torch.library.register_autograd(backward, refuse, lib=library)
+
+
+def _autocast_kernel(overload: OpOverload, device: str) -> Callable[..., Any]:
+    def kernel(*args: Any) -> Any:
+        dtype = torch.get_autocast_dtype(device)
+        with torch.autocast(device, enabled=False):
+            return overload(*(_cast(arg, dtype) for arg in args))
+
+    return kernel
+
+
+def _cast(arg: Any, dtype: torch.dtype) -> Any:
+    if isinstance(arg, Tensor) and arg.is_floating_point() and arg.dtype != torch.float64:
+        return arg.to(dtype)
+    return arg
+
+
+def _no_flops(*args: Any, out_val: Any = None, **kwargs: Any) -> int:
+    return 0

@@ -1,0 +1,143 @@
+"""sparse_batch_norm: batch normalisation over active sites, with its ReLU."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .. import reference
+from ..sparse_feature_maps import SparseFeatureMaps
+from .checks import check_maps, check_tensor
+from .registration import define_op, make_differentiable
+
+__all__ = ["sparse_batch_norm"]
+
+_NAME = "sparse_batch_norm"
+
+
+def _arguments(
+    x: SparseFeatureMaps,
+    running_mean: Tensor,
+    running_var: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    training: bool = False,
+    momentum: float | Tensor = 0.1,
+    eps: float = 1e-5,
+    relu: bool = False,
+) -> tuple[Any, ...]:
+    check_maps(_NAME, x)
+    wide = torch.promote_types(x.dtype, torch.float32)
+    for name, tensor in (
+        ("running_mean", running_mean),
+        ("running_var", running_var),
+        ("weight", weight),
+        ("bias", bias),
+    ):
+        check_tensor(_NAME, name, tensor, (x.channels,), x.device, "for {0} channels")
+        if tensor.dtype not in (x.dtype, wide):
+            wanted = wide if wide == x.dtype else f"{x.dtype} or {wide}"
+            raise ValueError(
+                f"{_NAME}: {name} must be {wanted} for {x.dtype} features, got {tensor.dtype}"
+            )
+    parameters = (weight, bias, running_mean, running_var)
+    return (x.features, x.offsets, *parameters, training, eps, relu)
+
+
+def _fake(features: Tensor, offsets: Tensor, weight: Tensor, *_: Any) -> tuple[Tensor, ...]:
+    wide = torch.promote_types(features.dtype, torch.float32)
+    statistics = (weight.new_empty(weight.shape, dtype=wide) for _ in range(2))
+    return (features.new_empty(features.shape), *statistics)
+
+
+def _fake_backward(
+    grad_out: Tensor, features: Tensor, offsets: Tensor, weight: Tensor, bias: Tensor, *_: Any
+) -> tuple[Tensor, Tensor, Tensor]:
+    return (
+        features.new_empty(features.shape),
+        weight.new_empty(weight.shape),
+        bias.new_empty(bias.shape),
+    )
+
+
+_forward = define_op(
+    _NAME,
+    "(Tensor features, Tensor offsets, Tensor weight, Tensor bias, Tensor running_mean, "
+    "Tensor running_var, bool training, float eps, bool relu) -> (Tensor, Tensor, Tensor)",
+    reference=reference.sparse_batch_norm,
+    fake=_fake,
+    arguments=_arguments,
+)
+_backward = define_op(
+    f"{_NAME}_backward",
+    "(Tensor grad_out, Tensor features, Tensor offsets, Tensor weight, Tensor bias, Tensor mean, "
+    "Tensor var, bool training, float eps, bool relu) -> (Tensor, Tensor, Tensor)",
+    reference=reference.sparse_batch_norm_backward,
+    fake=_fake_backward,
+)
+
+
+def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    features, offsets, weight, bias, _, _, ctx.training, ctx.eps, ctx.relu = inputs
+    _, mean, var = output
+    ctx.mark_non_differentiable(mean, var)
+    ctx.save_for_backward(features, offsets, weight, bias, mean, var)
+
+
+def _gradients(ctx: Any, grad_out: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
+    x, weight, bias = _backward(grad_out, *ctx.saved_tensors, ctx.training, ctx.eps, ctx.relu)
+    return (x, None, weight, bias, None, None, None, None, None)
+
+
+make_differentiable(_forward, _backward, save=_save, gradients=_gradients)
+
+
+def sparse_batch_norm(
+    x: SparseFeatureMaps,
+    running_mean: Tensor,
+    running_var: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    training: bool = False,
+    momentum: float | Tensor = 0.1,
+    eps: float = 1e-5,
+    relu: bool = False,
+) -> SparseFeatureMaps:
+    """Normalise each channel over the active sites (Ioffe and Szegedy, 2015), then maybe ReLU.
+
+    y = (x - mean) / sqrt(var + eps) * weight + bias; then max(y, 0) if relu
+
+    In training, mean and biased variance are those of the batch's active sites, and the running
+    ones move towards them by `momentum` (towards the unbiased variance), as in
+    `torch.nn.functional.batch_norm`. A batch without active sites leaves them untouched.
+
+    Args:
+        x: features (N, C); float32, bfloat16, float16 or float64.
+        running_mean: (C,), float32 or x's dtype; changed in place in training.
+        running_var: (C,), likewise.
+        weight: (C,), float32 or x's dtype.
+        bias: (C,), likewise.
+        training: Normalise by the batch's statistics instead of the running ones.
+        momentum: The share of the batch in the running statistics; a tensor is not waited for.
+        eps: Added to the variance.
+        relu: Put a ReLU after it, in the same pass.
+
+    Returns:
+        The sites of x with features (N, C), in x's dtype.
+
+    Raises:
+        ValueError: A shape, dtype or device does not fit; says what was wanted and what came.
+    """
+    out, mean, var = _forward(
+        *_arguments(x, running_mean, running_var, weight, bias, training, momentum, eps, relu)
+    )
+    if training:
+        rows = x.offsets[-1]
+        with torch.no_grad():
+            share = (momentum * (rows > 0)).to(mean.dtype)  # none of a batch without sites
+            unbiased = var * (rows / (rows - 1).clamp(min=1))
+            for running, batch in ((running_mean, mean), (running_var, unbiased)):
+                running.copy_(torch.lerp(running.to(batch.dtype), batch, share))
+    return x.with_features(out)

@@ -1,0 +1,155 @@
+"""top_p_select: keep the most attended sites of each frame; top_p_mask: which they would be."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from .. import reference
+from ..sparse_feature_maps import SparseFeatureMaps
+from .checks import check_maps, check_p, check_selection, check_tensor, trims
+from .registration import define_op, make_differentiable
+
+__all__ = ["top_p_mask", "top_p_select"]
+
+_NAME = "top_p_select"
+
+
+def _arguments(
+    x: SparseFeatureMaps, logits: Tensor, p: float, selection: str = "weighted"
+) -> tuple[Any, ...]:
+    check_maps(_NAME, x)
+    check_p(_NAME, p)
+    check_selection(_NAME, selection)
+    rows = x.features.shape[0]
+    check_tensor(_NAME, "logits", logits, (rows,), x.device, "for {0} rows of features")
+    wanted = torch.promote_types(x.dtype, torch.float32)
+    if logits.dtype != wanted:
+        raise ValueError(
+            f"{_NAME}: logits must be {wanted} for {x.dtype} features, got {logits.dtype}"
+        )
+    weighted = selection == "weighted"
+    return (x.features, x.sites, x.offsets, logits, p, weighted, trims(x.features))
+
+
+def _fake(
+    features: Tensor,
+    sites: Tensor,
+    offsets: Tensor,
+    logits: Tensor,
+    p: float,
+    weighted: bool,
+    trim: bool,
+) -> tuple[Tensor, ...]:
+    rows = torch.library.get_ctx().new_dynamic_size() if trim else features.shape[0]
+    return (
+        features.new_empty(rows, features.shape[1]),
+        sites.new_empty(rows),
+        offsets.new_empty(offsets.shape),
+        sites.new_empty(rows),
+        logits.new_empty(logits.shape),
+    )
+
+
+def _fake_backward(
+    grad_out: Tensor,
+    features: Tensor,
+    offsets: Tensor,
+    out_offsets: Tensor,
+    rows: Tensor,
+    attention: Tensor,
+    weighted: bool,
+) -> tuple[Tensor, Tensor]:
+    return features.new_empty(features.shape), attention.new_empty(attention.shape)
+
+
+_forward = define_op(
+    _NAME,
+    "(Tensor features, Tensor sites, Tensor offsets, Tensor logits, float p, bool weighted, "
+    "bool trim) -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
+    reference=reference.top_p_select,
+    fake=_fake,
+    arguments=_arguments,
+)
+_backward = define_op(
+    f"{_NAME}_backward",
+    "(Tensor grad_out, Tensor features, Tensor offsets, Tensor out_offsets, Tensor rows, "
+    "Tensor attention, bool weighted) -> (Tensor, Tensor)",
+    reference=reference.top_p_select_backward,
+    fake=_fake_backward,
+)
+
+
+def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    features, _, offsets, _, _, weighted, _ = inputs
+    _, sites, out_offsets, rows, attention = output
+    ctx.mark_non_differentiable(sites, out_offsets, rows, attention)
+    ctx.save_for_backward(features, offsets, out_offsets, rows, attention)
+    ctx.weighted = weighted
+
+
+def _gradients(ctx: Any, grad_out: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
+    features, logits = _backward(grad_out, *ctx.saved_tensors, ctx.weighted)
+    # None, not zeros: with "hard" the attention is no part of the graph.
+    return (features, None, None, logits if ctx.weighted else None, None, None, None)
+
+
+make_differentiable(_forward, _backward, save=_save, gradients=_gradients)
+
+
+def top_p_select(
+    x: SparseFeatureMaps,
+    logits: Tensor,
+    p: float,
+    selection: Literal["weighted", "hard"] = "weighted",
+) -> SparseFeatureMaps:
+    """Keep the most attended sites, a share p of the attention (Dai et al., 2021, Eq. 2 to 4).
+
+    Per frame, attention = softmax(logits). In descending order of attention, of equals the lower
+    site first, a site is kept if the mass strictly before it is < p: at least one is, and p = 1
+    keeps all. A frame whose softmax holds a NaN keeps all its sites, so that the NaN reaches the
+    loss.
+
+    Args:
+        x: features (N, C) at the candidate sites; float32, bfloat16, float16 or float64.
+        logits: (N,), float32 (float64 for float64 features).
+        p: The share of the attention to keep, in (0, 1].
+        selection: "weighted" multiplies a kept feature by candidates * attention, which is 1 under
+            uniform attention, and lets gradients flow to the logits; "hard" leaves it as it is, and
+            the logits without gradient.
+
+    Returns:
+        The kept sites. On a CPU without padding rows; on a GPU and in compiled graphs with N rows.
+
+    Raises:
+        ValueError: p is not in (0, 1], there is no such selection, or a shape, dtype or device does
+            not fit.
+    """
+    features, sites, offsets, _, _ = _forward(*_arguments(x, logits, p, selection))
+    return SparseFeatureMaps._trusted(features, sites, offsets, x.height, x.width)
+
+
+def top_p_mask(logits: Tensor, p: float) -> Tensor:
+    """Say which sites `top_p_select` keeps, for frames of equally many candidates.
+
+    Args:
+        logits: (F, L), any floating-point dtype.
+        p: The share of the attention to keep, in (0, 1].
+
+    Returns:
+        (F, L) bool.
+
+    Raises:
+        ValueError: p is not in (0, 1], or logits are no floating-point matrix.
+    """
+    if logits.dim() != 2 or not logits.is_floating_point():
+        raise ValueError(
+            f"top_p_mask: logits must be (F, L) floating-point, got {tuple(logits.shape)} "
+            f"{logits.dtype}"
+        )
+    check_p("top_p_mask", p)
+    wide = logits.detach().to(torch.promote_types(logits.dtype, torch.float32))
+    x = SparseFeatureMaps.from_dense(wide[:, None, None, :])
+    return top_p_select(x, wide.reshape(-1), p, "hard").mask()[:, 0]

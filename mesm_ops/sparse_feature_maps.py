@@ -1,0 +1,255 @@
+"""The one data structure: feature maps of which only some sites are active."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+__all__ = ["SparseFeatureMaps"]
+
+_NAME = "SparseFeatureMaps"
+_MOST_ROWS = 2**31 - 1  # sites and offsets are int32
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class SparseFeatureMaps:
+    """Feature maps of F frames, stored at their active sites only.
+
+    Row i of `features` belongs to the frame f with `offsets[f] <= i < offsets[f + 1]` and lies at
+    site `sites[i] = y * width + x` of it. Rows `offsets[-1]` and beyond, if any, are padding: every
+    op ignores them on reading and leaves zeros there on writing, so that sizes can follow from
+    shapes alone. It is a pytree: `torch.compile` and `torch.export` take and return it.
+
+    Attributes:
+        features: (N, C); float16, bfloat16, float32 or float64.
+        sites: (N,) int32, ascending inside a frame.
+        offsets: (F + 1,) int32, from 0, never falling, at most N.
+        height: Height of the maps.
+        width: Width of the maps.
+
+    Raises:
+        ValueError: A shape, dtype or device does not fit. On a CPU, outside a compiled graph, the
+            values of `sites` and `offsets` are checked too.
+    """
+
+    features: Tensor  # (N, C)
+    sites: Tensor  # (N,)
+    offsets: Tensor  # (F + 1,)
+    height: int
+    width: int
+
+    def __post_init__(self) -> None:
+        _check_shapes(self)
+        if _values_can_be_read(self.sites):
+            _check_values(self)
+
+    @property
+    def frames(self) -> int:
+        """Number of frames F."""
+        return self.offsets.shape[0] - 1
+
+    @property
+    def channels(self) -> int:
+        """Number of channels C."""
+        return self.features.shape[1]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The features' dtype."""
+        return self.features.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """The device that holds all three tensors."""
+        return self.features.device
+
+    @classmethod
+    def from_dense(cls, maps: Tensor, mask: Tensor | None = None) -> SparseFeatureMaps:
+        """Take dense maps at the sites a mask names. Differentiable in `maps`.
+
+        Args:
+            maps: (F, C, H, W); without a copy if they lie in channels-last order and `mask` is
+                None.
+            mask: (F, H, W) bool, the active sites; None: all of them.
+
+        Returns:
+            The maps with C channels. On a CPU without padding rows; on a GPU and in compiled graphs
+            with F * H * W rows, so that nothing waits for the device.
+
+        Raises:
+            ValueError: A shape, dtype or device does not fit.
+        """
+        if maps.dim() != 4:
+            raise ValueError(f"{_NAME}: maps must be (F, C, H, W), got {tuple(maps.shape)}")
+        frames, channels, height, width = maps.shape
+        rows = frames * height * width
+        if not torch.compiler.is_compiling() and rows > _MOST_ROWS:
+            raise ValueError(f"{_NAME}: at most {_MOST_ROWS} sites fit, got {rows}")
+        features = maps.permute(0, 2, 3, 1).reshape(rows, channels)
+        size, device = height * width, maps.device
+        sites = torch.arange(size, dtype=torch.int32, device=device).repeat(frames)
+        if mask is None:
+            offsets = torch.arange(frames + 1, dtype=torch.int32, device=device) * size
+            return cls._trusted(features, sites, offsets, height, width)
+
+        if mask.shape != (frames, height, width) or mask.dtype != torch.bool:
+            raise ValueError(
+                f"{_NAME}: mask must be {(frames, height, width)} torch.bool for maps "
+                f"{tuple(maps.shape)}, got {tuple(mask.shape)} {mask.dtype}"
+            )
+        if mask.device != maps.device:
+            raise ValueError(f"{_NAME}: mask must be on {maps.device}, got {mask.device}")
+        keep = mask.reshape(rows)
+        kept_before = torch.cat([sites.new_zeros(1), keep.cumsum(0, dtype=torch.int32)])
+        offsets = kept_before[torch.arange(frames + 1, device=device) * size]
+        # Each kept row writes its number at its place; all others write to one spare place.
+        place = torch.where(keep, kept_before[:-1], rows).long()
+        source = torch.full((rows + 1,), -1, dtype=torch.int64, device=device)
+        source = source.scatter(0, place, torch.arange(rows, device=device))
+        trim = device.type == "cpu" and not torch.compiler.is_compiling()
+        source = source[: int(offsets[-1]) if trim else rows]
+        real, row = source >= 0, source.clamp(min=0)
+        features = torch.where(real[:, None], features[row], 0)
+        return cls._trusted(features, torch.where(real, sites[row], 0), offsets, height, width)
+
+    def to_dense(self) -> Tensor:
+        """Return the maps as (F, C, H, W), zero where inactive. Differentiable in `features`."""
+        dense = self.features.new_zeros(self.frames * self.height * self.width + 1, self.channels)
+        dense = dense.index_copy(0, self._places(), self.features)[:-1]
+        dense = dense.view(self.frames, self.height, self.width, self.channels)
+        return dense.permute(0, 3, 1, 2)
+
+    def mask(self) -> Tensor:
+        """Return the active sites as (F, H, W) bool."""
+        flat = torch.zeros(
+            self.frames * self.height * self.width + 1, dtype=torch.bool, device=self.device
+        )
+        flat = flat.index_fill(0, self._places(), True)[:-1]
+        return flat.view(self.frames, self.height, self.width)
+
+    def frame_of_row(self) -> Tensor:
+        """Return the frame of each row, (N,) int64; F for padding rows."""
+        rows = torch.arange(self.sites.shape[0], device=self.device, dtype=torch.int32)
+        return torch.bucketize(rows, self.offsets[1:], right=True)
+
+    def with_features(self, features: Tensor) -> SparseFeatureMaps:
+        """Return the same sites with other features (N, any number of channels)."""
+        if features.dim() != 2 or features.shape[0] != self.sites.shape[0]:
+            raise ValueError(
+                f"{_NAME}: features must be ({self.sites.shape[0]}, C), got {tuple(features.shape)}"
+            )
+        return self._trusted(features, self.sites, self.offsets, self.height, self.width)
+
+    def _places(self) -> Tensor:
+        """Where each row lies in (F * H * W + 1) places; padding rows share the spare last one."""
+        frame = self.frame_of_row()
+        size = self.height * self.width
+        return torch.where(frame < self.frames, frame * size + self.sites, self.frames * size)
+
+    @classmethod
+    def _trusted(
+        cls, features: Tensor, sites: Tensor, offsets: Tensor, height: int, width: int
+    ) -> SparseFeatureMaps:
+        """Build without checks, from what an op has made (or from a pytree's any leaves)."""
+        maps = object.__new__(cls)
+        object.__setattr__(maps, "features", features)
+        object.__setattr__(maps, "sites", sites)
+        object.__setattr__(maps, "offsets", offsets)
+        object.__setattr__(maps, "height", height)
+        object.__setattr__(maps, "width", width)
+        return maps
+
+    def __repr__(self) -> str:
+        return (
+            f"{_NAME}(features={tuple(self.features.shape)} {self.dtype}, frames={self.frames}, "
+            f"height={self.height}, width={self.width}, device={self.device})"
+        )
+
+
+def _check_shapes(maps: SparseFeatureMaps) -> None:
+    features, sites, offsets = maps.features, maps.sites, maps.offsets
+    if features.dim() != 2:
+        raise ValueError(f"{_NAME}: features must be (N, C), got {tuple(features.shape)}")
+    if not features.is_floating_point():
+        raise ValueError(f"{_NAME}: features must be floating-point, got {features.dtype}")
+    if sites.dim() != 1 or sites.shape[0] != features.shape[0]:
+        raise ValueError(
+            f"{_NAME}: sites must be ({features.shape[0]},) for {features.shape[0]} rows of "
+            f"features, got {tuple(sites.shape)}"
+        )
+    if offsets.dim() != 1 or offsets.shape[0] < 1:
+        raise ValueError(f"{_NAME}: offsets must be (F + 1,), got {tuple(offsets.shape)}")
+    for name, tensor in (("sites", sites), ("offsets", offsets)):
+        if tensor.dtype != torch.int32:
+            raise ValueError(f"{_NAME}: {name} must be torch.int32, got {tensor.dtype}")
+        if tensor.device != features.device:
+            raise ValueError(
+                f"{_NAME}: {name} must be on {features.device} as features, got {tensor.device}"
+            )
+    if maps.height < 1 or maps.width < 1:
+        raise ValueError(
+            f"{_NAME}: height and width must be at least 1, got {maps.height} x {maps.width}"
+        )
+
+
+def _values_can_be_read(tensor: Tensor) -> bool:
+    """On a CPU and real: reading neither waits for a device nor meets a traced tensor."""
+    return (
+        not torch.compiler.is_compiling() and type(tensor) is Tensor and tensor.device.type == "cpu"
+    )
+
+
+def _check_values(maps: SparseFeatureMaps) -> None:
+    sites, offsets = maps.sites, maps.offsets
+    rows = sites.shape[0]
+    total = int(offsets[-1])
+    if int(offsets[0]) != 0 or bool((offsets.diff() < 0).any()) or total > rows:
+        raise ValueError(
+            f"{_NAME}: offsets must rise from 0 to at most {rows} rows, got {offsets.tolist()}"
+        )
+    real = sites[:total]
+    size = maps.height * maps.width
+    if total and not 0 <= int(real.min()) <= int(real.max()) < size:
+        raise ValueError(
+            f"{_NAME}: sites must lie in [0, {size}) for {maps.height} x {maps.width} maps, got "
+            f"{int(real.min())} to {int(real.max())}"
+        )
+    frame = maps.frame_of_row()[:total]
+    place = frame * size + real
+    if bool((place.diff() <= 0).any()):
+        wrong = int((place.diff() <= 0).nonzero()[0]) + 1
+        raise ValueError(
+            f"{_NAME}: sites must ascend inside a frame, got site {int(real[wrong])} after "
+            f"{int(real[wrong - 1])} in frame {int(frame[wrong])}"
+        )
+
+
+def _flatten(maps: SparseFeatureMaps) -> tuple[list[Any], tuple[int, int]]:
+    return [maps.features, maps.sites, maps.offsets], (maps.height, maps.width)
+
+
+def _flatten_with_keys(maps: SparseFeatureMaps) -> tuple[list[Any], tuple[int, int]]:
+    children, size = _flatten(maps)
+    names = ("features", "sites", "offsets")
+    return [(pytree.GetAttrKey(n), c) for n, c in zip(names, children, strict=True)], size
+
+
+def _unflatten(children: Iterable[Any], size: tuple[int, int]) -> SparseFeatureMaps:
+    features, sites, offsets = children  # any objects: tree_map puts them here
+    return SparseFeatureMaps._trusted(features, sites, offsets, *size)
+
+
+pytree.register_pytree_node(
+    SparseFeatureMaps,
+    _flatten,
+    _unflatten,
+    serialized_type_name="mesm_ops.SparseFeatureMaps",
+    flatten_with_keys_fn=_flatten_with_keys,
+    to_dumpable_context=list,
+    from_dumpable_context=tuple,
+)
