@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mesm.inputs.spectrograms import HOP, MEL_BINS, SAMPLE_RATE
+
 Regions = NDArray[np.float64]  # (R, 4): x0, y0, x1, y1
 
 FACE_SIZE = 48
-MEL_BINS = 128
-CHUNK_COLUMNS = 32
-SECONDS_PER_COLUMN = 0.0125
+SECONDS_PER_COLUMN = HOP / SAMPLE_RATE
 # A face frame belongs to the planted frame nearest in time, if it is this near.
 TIME_TOLERANCE = 0.05
 SAMPLES_PER_PIXEL = 4
@@ -171,11 +171,12 @@ def sound_regions(
     planted: PlantedClip, columns: int, low_hz: float = 0.0, high_hz: float = 8000.0
 ) -> Regions:
     """The clip's sound cues as (R, 4) in columns (x) and mel bins (y) of its spectrogram."""
+    # Column t is centred on t hops after the start, and covers half a hop on either side of it.
     regions = [
         (
-            (cue.start - planted.start) / SECONDS_PER_COLUMN,
+            (cue.start - planted.start) / SECONDS_PER_COLUMN + 0.5,
             hertz_to_bin(cue.low_hz, low_hz, high_hz),
-            (cue.end - planted.start) / SECONDS_PER_COLUMN,
+            (cue.end - planted.start) / SECONDS_PER_COLUMN + 0.5,
             hertz_to_bin(cue.high_hz, low_hz, high_hz),
         )
         for cue in planted.sound

@@ -7,6 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from mesm.run_folder import write_beside
+
 # Okabe and Ito's palette: told apart by colour-blind readers and in grey.
 MESM_COLOUR = "#D55E00"
 FE2E_COLOUR = "#0072B2"
@@ -40,8 +42,7 @@ def png_bytes(figure: Figure) -> bytes:
 
 
 def save_png(figure: Figure, path: Path) -> Path:
-    """Write the figure beside `path` and rename it, so that a reader never sees half of it."""
+    """Write the figure as a PNG; a reader never sees half of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".part")
-    partial.write_bytes(png_bytes(figure))
-    return partial.replace(path)
+    write_beside(path, png_bytes(figure))
+    return path

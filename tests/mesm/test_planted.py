@@ -75,7 +75,7 @@ def test_mel_axis_is_librosas() -> None:
 def test_sound_regions_in_columns_and_bins(tmp_path: Path) -> None:
     clip = read_ground_truth(write(tmp_path / "ground_truth.jsonl", entry()))["Ses01F_impro01_F000"]
     ((x0, y0, x1, y1),) = sound_regions(clip, columns=160)
-    assert (x0, x1) == (40, 80)
+    assert (x0, x1) == (40.5, 80.5)
     assert y0 == pytest.approx(hertz_to_bin(200, 0, 8000))
     assert y1 == pytest.approx(hertz_to_bin(1000, 0, 8000))
     assert len(sound_regions(clip, columns=32)) == 0  # beyond the clip's end

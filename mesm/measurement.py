@@ -1,0 +1,137 @@
+"""What a model computes and how long it takes: FLOPs per modality and op, latency, active sites."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from mesm.batch import Batch
+from mesm.models import MESM
+from mesm.models.late_fusion import LateFusionModel
+
+ATTENTION_OP = "cross_modal_score"
+
+
+@dataclass
+class FlopTally:
+    """FLOPs of the feature extractors per modality and op; 2 per multiply–accumulate."""
+
+    per_modality: dict[str, Counter[str]] = field(default_factory=dict)
+
+    def count(self, model: LateFusionModel, batch: Batch) -> Tensor:
+        """Run the model on a batch, add what its per-frame networks computed, return the logits."""
+        names = {id(module): name for name, module in model.named_modules()}
+        with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+            logits = model(batch)
+        counts = counter.get_flop_counts()
+        for modality, extractor in model.feature_extractors.items():
+            ops = self.per_modality.setdefault(modality, Counter())
+            where = f"{type(model).__name__}.{names[id(extractor)]}"
+            for op, flops in counts.get(where, {}).items():
+                ops[_short(op)] += int(flops)
+        return logits
+
+    def per_clip(self, clips: int) -> dict[str, Any]:
+        """Total, attention, and by modality and op, each divided by the number of clips."""
+        by_op: Counter[str] = Counter()
+        for ops in self.per_modality.values():
+            by_op.update(ops)
+        return {
+            "total": sum(by_op.values()) / clips,
+            "attention": sum(n for op, n in by_op.items() if ATTENTION_OP in op) / clips,
+            "by_modality": {
+                name: sum(ops.values()) / clips for name, ops in self.per_modality.items()
+            },
+            "by_op": {op: flops / clips for op, flops in sorted(by_op.items())},
+        }
+
+
+def _short(op: object) -> str:
+    """`aten.convolution` and `mesm_ops.subm_conv2d`, without an overload's name."""
+    return str(op).removesuffix(".default")
+
+
+@dataclass
+class SiteTally:
+    """Mean share of a frame's sites, and of its candidates, that each block keeps."""
+
+    frames: Counter[str] = field(default_factory=Counter)
+    shares: dict[str, list[float]] = field(default_factory=dict)
+
+    def count(self, model: MESM, batch: Batch) -> None:
+        """Add the frames of a batch."""
+        with torch.inference_mode():
+            kept = model.kept_sites(batch)
+        for modality, blocks in kept.items():
+            sums = self.shares.setdefault(modality, [0.0] * len(blocks))
+            self.frames[modality] += blocks[0].frames
+            for place, maps in enumerate(blocks):
+                sums[place] += int(maps.offsets[-1]) / (maps.height * maps.width)
+
+    def mean(self) -> dict[str, list[float]]:
+        """Per modality and block, kept sites over all sites, mean over the frames."""
+        return {
+            modality: [total / max(self.frames[modality], 1) for total in sums]
+            for modality, sums in self.shares.items()
+        }
+
+
+@dataclass
+class Stopwatch:
+    """Forward passes of one model on one batch, timed in eval and inference mode.
+
+    Attributes:
+        whole: milliseconds per clip of the whole model, one value per pass.
+        extraction: of that, the per-frame networks.
+    """
+
+    whole: list[float] = field(default_factory=list)
+    extraction: list[float] = field(default_factory=list)
+
+    def time(self, model: LateFusionModel, batch: Batch) -> None:
+        """Run one pass to warm up and one that counts."""
+        device = next(model.parameters()).device
+        spent: list[float] = []
+        started: list[float] = []
+
+        def clock() -> float:
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            return 1000 * time.perf_counter()
+
+        def enter(module: nn.Module, inputs: object) -> None:
+            started.append(clock())
+
+        def leave(module: nn.Module, inputs: object, outputs: object) -> None:
+            spent.append(clock() - started.pop())
+
+        hooks = []
+        for extractor in model.feature_extractors.values():
+            hooks.append(extractor.register_forward_pre_hook(enter))
+            hooks.append(extractor.register_forward_hook(leave))
+        try:
+            with torch.inference_mode():
+                model(batch)
+                spent.clear()
+                start = clock()
+                model(batch)
+                self.whole.append((clock() - start) / len(batch))
+                self.extraction.append(sum(spent) / len(batch))
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+    def medians(self) -> dict[str, Any]:
+        """Medians ("model", "extraction") and all values of the whole model ("all")."""
+        return {
+            "model": statistics.median(self.whole),
+            "extraction": statistics.median(self.extraction),
+            "all": self.whole,
+        }

@@ -1,0 +1,216 @@
+"""The tables of the report, as plain values for the template: heads, rows, captions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mesm.config import ExperimentConfig
+from mesm.corpora.prepared import Manifest
+from mesm.paper_figures import PAPER_TABLES
+
+NAMES = {"fe2e": "FE2E", "mesm": "MESM"}
+SHORT = {"accuracy": "Acc", "weighted_accuracy": "WAcc"}
+
+
+def percent(share: float | None, digits: int = 1) -> str:
+    """0.5 → "50.0"; None → a dash."""
+    return "–" if share is None else f"{100 * share:.{digits}f}"
+
+
+def _row(kind: str, *cells: object) -> dict[str, Any]:
+    return {"kind": kind, "cells": [str(cell) for cell in cells]}
+
+
+def run_name(config: ExperimentConfig) -> str:
+    """Name a run as "FE2E" or "MESM, p = 0.5"; with its modalities where some are left out."""
+    model = config.model
+    name = NAMES[model.name] + (f", p = {model.p:g}" if model.name == "mesm" else "")
+    return name if model.modalities == "tav" else f"{name} ({model.modalities.upper()})"
+
+
+def corpus_table(manifest: Manifest) -> dict[str, Any]:
+    """The paper's Table 1 or 2: per emotion the average lengths and the size of each split."""
+    splits = manifest.counts
+    rows = []
+    for emotion in manifest.emotions:
+        lengths = manifest.averages.get(emotion)
+        rows.append(
+            _row(
+                "",
+                emotion,
+                f"{lengths.words:.2f}" if lengths else "–",
+                f"{lengths.seconds:.2f}" if lengths else "–",
+                *(counts.labels.get(emotion, 0) for counts in splits.values()),
+            )
+        )
+    lengths = manifest.averages.get("all")
+    rows.append(
+        _row(
+            "",
+            "all clips",
+            f"{lengths.words:.2f}" if lengths else "–",
+            f"{lengths.seconds:.2f}" if lengths else "–",
+            *(counts.clips for counts in splits.values()),
+        )
+    )
+    faces = manifest.faces
+    return {
+        "sentence": (
+            f"{sum(counts.clips for counts in splits.values())} clips; a face was found in "
+            f"{faces.found} of {faces.frames} sampled frames "
+            f"({percent(faces.found / max(faces.frames, 1))} %)."
+        ),
+        "table": {
+            "groups": [("", 1), ("average", 2), ("clips", len(splits))],
+            "head": ["", "words", "seconds", *splits],
+            "rows": rows,
+        },
+        "skipped": [clip.line() for clip in manifest.skipped],
+    }
+
+
+def results_table(
+    scored: Sequence[tuple[ExperimentConfig, Mapping[str, Any]]],
+    flops: Mapping[str, float],
+    corpus: str,
+    synthetic: bool,
+) -> dict[str, Any]:
+    """Accuracy and F1 per emotion, one line per run; the paper's lines below if the corpus is real.
+
+    Args:
+        scored: (config, scores) per run.
+        flops: measured FLOPs per clip by run name, where a sweep has them.
+        corpus: "iemocap" or "mosei".
+        synthetic: whether the corpus is a miniature one.
+    """
+    first = scored[0][1]
+    accuracy = first["headline"]
+    emotions = list(first["emotions"])
+    head = ["", "GFLOPs"]
+    rows = []
+    for _ in [*emotions, "average"]:
+        head += [SHORT[accuracy], "F1"]
+    for config, scores in scored:
+        name = run_name(config)
+        cells = [f"{flops[name] / 1e9:.2f}" if name in flops else "–"]
+        for values in [*scores["emotions"].values(), scores["average"]]:
+            cells += [percent(values[accuracy]), percent(values["f1"])]
+        rows.append(_row(config.model.name, name, *cells))
+    if not synthetic:
+        for line in PAPER_TABLES[corpus]:
+            pairs = [*line.emotions, line.average]
+            cells = ["–" if line.gflops is None else f"{2 * line.gflops:.2f}"]
+            cells += [f"{value:.1f}" for pair in pairs for value in pair]
+            rows.append(_row("paper", f"{line.model} (the paper)", *cells))
+    policies = sorted({scores["threshold"]["policy"] for _, scores in scored})
+    caption = (
+        f"Percent on the {first.get('split', 'test')} split, {first['clips']} clips. Threshold per "
+        f"emotion: {'; '.join(policies)}. GFLOPs: feature extraction per clip, "
+        "2 per multiply–accumulate"
+    )
+    caption += "." if synthetic else "; the paper counts 1, so its figures are doubled here."
+    return {
+        "groups": [("", 2)] + [(emotion, 2) for emotion in [*emotions, "average"]],
+        "head": head,
+        "rows": rows,
+        "caption": caption,
+    }
+
+
+def sweep_table(sweep: Mapping[str, Any]) -> dict[str, Any]:
+    """One line per p, FE2E first: scores, GFLOPs, latency, ratios, active sites per block."""
+    modalities = list(sweep["points"][0]["active_sites"])
+    accuracy = sweep["metric"]
+    baseline = sweep["baseline"]
+    blocks = len(sweep["points"][0]["active_sites"][modalities[0]])
+    head = ["", SHORT[accuracy], "F1", "GFLOPs", "of FE2E, %", "of which attention, %"]
+    head += ["ms", "times FE2E", "convolutions only, ms"]
+    head += [str(block) for _ in modalities for block in range(1, blocks + 1)]
+    rows = []
+
+    def line(kind: str, name: str, point: Mapping[str, Any]) -> dict[str, Any]:
+        flops, latency = point["flops_per_clip"], point["latency_ms_per_clip"]
+        share = percent(flops["total"] / baseline["flops_per_clip"]["total"]) if baseline else "–"
+        faster = baseline["latency_ms_per_clip"]["model"] / latency["model"] if baseline else None
+        cells = [
+            percent(point["average"][accuracy]),
+            percent(point["average"]["f1"]),
+            f"{flops['total'] / 1e9:.3f}",
+            share,
+            percent(flops["attention"] / flops["total"]) if kind == "mesm" else "–",
+            f"{latency['model']:.1f}",
+            "–" if faster is None else f"{faster:.2f}",
+            f"{latency['extraction']:.1f}",
+        ]
+        active = point.get("active_sites")
+        for modality in modalities:
+            cells += [percent(a, 0) for a in active[modality]] if active else ["–"] * blocks
+        return _row(kind, name, *cells)
+
+    if baseline:
+        rows.append(line("fe2e", "FE2E", baseline))
+    rows += [line("mesm", f"p = {point['p']:g}", point) for point in sweep["points"]]
+    setting = sweep["latency_setting"]
+    groups = [("", 1), ("average, %", 2), ("feature extraction", 3), ("latency per clip", 3)]
+    groups += [(f"{modality}: active sites per block, %", blocks) for modality in modalities]
+    return {
+        "groups": groups,
+        "head": head,
+        "rows": rows,
+        "caption": (
+            f"Latency: median of {setting['repeats']} forward passes over {setting['batch_size']} "
+            f"clips at once, {setting['device']}, {setting['threads']} threads, "
+            f"{setting['dtype']}; “times FE2E” above 1 is faster. Active sites: kept sites over "
+            "all sites of the block's maps, mean over frames. Threshold: "
+            f"{sweep['points'][0]['threshold']['policy']}, anew at every p."
+        ),
+    }
+
+
+def score_tables(scores: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Per modality: hit rates of each block and of the final sites, against chance."""
+    titles = {"face": "Faces: planted action units", "audio": "Sound: planted cues"}
+    tables = []
+    for modality, title in titles.items():
+        group = scores.get(modality, {}).get("all")
+        if not group:
+            continue
+        rows = []
+        for entry in [*group["blocks"], group["final"]]:
+            final = entry["block"] == "final"
+            name = "all three, in pixels" if final else f"attention {entry['block']}"
+            cells: list[str] = [f"{entry['height']}×{entry['width']}", str(entry["kept_sites"])]
+            for rate in ("sites", "among_candidates", "by_attention_mass", "other_clips_sites"):
+                cells += _rate_cells(entry.get(rate), rate == "sites")
+            rows.append(_row("", name, *cells))
+        tables.append(
+            {
+                "groups": [
+                    (title, 3),
+                    ("kept sites", 4),
+                    ("of the block's candidates", 3),
+                    ("by attention mass", 3),
+                    ("other clips' sites", 3),
+                ],
+                "head": ["", "grid", "kept", "hit, %", "chance, %", "ratio", "95 %"]
+                + ["hit, %", "chance, %", "ratio"] * 3,
+                "rows": rows,
+                "caption": (
+                    f"{group['blocks'][0]['frames']} frames of {group['blocks'][0]['clips']} clips "
+                    f"of the {scores['split']} split, p = {scores['p']:g}. Intervals: bootstrap "
+                    "over clips. The last column's chance is what the average mask of all other "
+                    "clips would hit: above 1, the attention follows the frame and not a habit."
+                ),
+            }
+        )
+    return tables
+
+
+def _rate_cells(rate: Mapping[str, Any] | None, interval: bool) -> list[str]:
+    if rate is None:
+        return ["–"] * (4 if interval else 3)
+    cells = [percent(rate["hit"]), percent(rate["chance"]), f"{rate['ratio']:.2f}"]
+    if interval:
+        cells.append(f"{rate['interval'][0]:.2f}–{rate['interval'][1]:.2f}")
+    return cells
