@@ -1,0 +1,214 @@
+"""One dialog's media to rows of the prepared corpus: the unit of work of the preparation."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from PIL import Image
+
+from mesm.corpora.prepared import FORMAT, MEL_BINS, SCHEMA
+from mesm.corpora.utterances import SkippedClip, Utterance
+from mesm.inputs.face_detector import FaceDetector
+from mesm.inputs.faces import FaceCrop, crop_faces, sampling_instants
+from mesm.inputs.spectrograms import log_mel, read_waveform
+from mesm.inputs.video import VideoError, frames_at
+
+FRAMES_PER_BATCH = 16
+SKIPPED_KEY = b"mesm.skipped"
+
+
+@dataclass(frozen=True)
+class Dialog:
+    """The utterances of one dialog, which share a video and a recording."""
+
+    name: str
+    root: Path
+    utterances: tuple[Utterance, ...]
+    min_face_size: int
+
+    def part_name(self) -> str:
+        """Name the dialog's part file; the name changes with all that its content depends on."""
+        media = {file for u in self.utterances for file in (u.video, u.audio)}
+        stamps = []
+        for file in sorted(media):
+            stat = file.stat() if file.is_file() else None
+            relative = file.relative_to(self.root).as_posix()
+            stamps.append((relative, (stat.st_size, stat.st_mtime_ns) if stat else None))
+        clips = [{k: str(v) for k, v in asdict(u).items()} for u in self.utterances]
+        for clip in clips:
+            del clip["video"], clip["audio"]
+        key = json.dumps([FORMAT, self.min_face_size, clips, stamps], sort_keys=True)
+        return f"{self.name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.parquet"
+
+
+@dataclass
+class _Draft:
+    """A clip while its media are being read."""
+
+    utterance: Utterance
+    instants: list[float] = field(default_factory=list)
+    spectrogram: npt.NDArray[np.float32] | None = None
+    faces: dict[int, FaceCrop] = field(default_factory=dict)
+    failure: SkippedClip | None = None
+
+
+def extract(dialog: Dialog, detector: FaceDetector) -> tuple[pa.Table, list[SkippedClip]]:
+    """Read a dialog's sound and video once, and make a row of every clip that is sound.
+
+    Args:
+        dialog: what to read.
+        detector: finds the faces.
+
+    Returns:
+        A table with `prepared.SCHEMA`, in the utterances' order, and the clips left out.
+    """
+    drafts = [_Draft(utterance) for utterance in dialog.utterances]
+
+    def fail(draft: _Draft, reason: str, file: Path, detail: str = "") -> None:
+        draft.failure = SkippedClip(
+            clip_id=draft.utterance.clip_id,
+            reason=reason,
+            file=file.relative_to(dialog.root).as_posix(),
+            detail=detail.replace(f"{dialog.root}/", ""),
+        )
+
+    for draft in drafts:
+        utterance = draft.utterance
+        if not utterance.audio.is_file():
+            fail(draft, "no sound file", utterance.audio)
+        elif not utterance.video.is_file():
+            fail(draft, "no video file", utterance.video)
+        else:
+            try:
+                waveform = read_waveform(
+                    utterance.audio, utterance.start, utterance.end, utterance.channel
+                )
+            except ValueError as error:
+                fail(draft, "unreadable sound", utterance.audio, str(error))
+                continue
+            draft.spectrogram = log_mel(waveform)
+            draft.instants = sampling_instants(utterance.start, utterance.end)
+    _read_faces(drafts, detector, fail)
+    skipped = [draft.failure for draft in drafts if draft.failure is not None]
+    rows = [_row(draft) for draft in drafts if draft.failure is None]
+    return pa.Table.from_pylist(rows, schema=SCHEMA), skipped
+
+
+def write_part(path: Path, table: pa.Table, skipped: Sequence[SkippedClip]) -> None:
+    """Write a dialog's part file; it appears whole or not at all."""
+    notes = json.dumps([clip.model_dump() for clip in skipped])
+    beside = path.with_name(path.name + ".tmp")
+    pq.write_table(table.replace_schema_metadata({SKIPPED_KEY: notes}), beside, compression="none")
+    beside.replace(path)
+
+
+def read_part(path: Path) -> tuple[pa.Table, list[SkippedClip]]:
+    """Read a dialog's part file."""
+    table = pq.read_table(path, use_threads=False, partitioning=None)
+    notes = json.loads(table.schema.metadata[SKIPPED_KEY])
+    return table.cast(SCHEMA), [SkippedClip.model_validate(note) for note in notes]
+
+
+def _read_faces(
+    drafts: Sequence[_Draft], detector: FaceDetector, fail: Callable[..., None]
+) -> None:
+    wanted = sorted(
+        (instant, row, i)
+        for row, draft in enumerate(drafts)
+        if draft.failure is None
+        for i, instant in enumerate(draft.instants)
+    )
+    if not wanted:
+        return
+    video = drafts[wanted[0][1]].utterance.video
+    try:
+        for batch in _batches(frames_at(video, [instant for instant, _, _ in wanted])):
+            frames, slots = [], []
+            for index, frame in batch:
+                instant, row, i = wanted[index]
+                draft = drafts[row]
+                if draft.failure is not None:
+                    continue
+                if frame is None:
+                    fail(draft, "truncated or damaged video", video, f"no frame at {instant:.2f} s")
+                    continue
+                half, left = _half(frame, draft.utterance.half)
+                frames.append(half)
+                slots.append((draft, i, left))
+            if frames:
+                crops = crop_faces(torch.from_numpy(np.stack(frames)), detector)
+                for (draft, i, left), crop in zip(slots, crops, strict=True):
+                    box = crop.box + np.array([left, 0, left, 0], np.float32)
+                    draft.faces[i] = FaceCrop(crop.image, box, crop.found)
+    except VideoError as error:
+        for draft in drafts:
+            if draft.failure is None:
+                fail(draft, "unreadable video", video, str(error))
+
+
+_Frame = tuple[int, npt.NDArray[np.uint8] | None]
+
+
+def _batches(frames: Iterator[_Frame]) -> Iterator[list[_Frame]]:
+    """Group frames; those of one batch have one size."""
+    batch: list[_Frame] = []
+    shape: tuple[int, ...] | None = None
+    for index, frame in frames:
+        changed = frame is not None and shape is not None and frame.shape != shape
+        if len(batch) == FRAMES_PER_BATCH or changed:
+            yield batch
+            batch = []
+        if frame is not None:
+            shape = frame.shape
+        batch.append((index, frame))
+    if batch:
+        yield batch
+
+
+def _half(frame: npt.NDArray[np.uint8], half: str | None) -> tuple[npt.NDArray[np.uint8], int]:
+    """Cut the speaker's half; also give its left edge in the full frame."""
+    middle = frame.shape[1] // 2
+    if half == "left":
+        return frame[:, :middle], 0
+    if half == "right":
+        return frame[:, middle:], middle
+    return frame, 0
+
+
+def _row(draft: _Draft) -> dict[str, Any]:
+    utterance, spectrogram = draft.utterance, draft.spectrogram
+    if spectrogram is None or spectrogram.shape[0] != MEL_BINS:
+        raise RuntimeError(f"{utterance.clip_id} was neither read nor refused")
+    faces = [draft.faces[i] for i in range(len(draft.instants))]
+    return {
+        "clip_id": utterance.clip_id,
+        "text": utterance.text,
+        "speaker": utterance.speaker,
+        "dialog": utterance.dialog,
+        "start": utterance.start,
+        "end": utterance.end,
+        "labels": list(utterance.labels),
+        "faces": [_png(face.image) for face in faces],
+        "face_found": [face.found for face in faces],
+        "face_boxes": [face.box for face in faces],
+        "face_times": np.array(draft.instants, np.float32),
+        "spectrogram": spectrogram.ravel(),
+        "spectrogram_columns": spectrogram.shape[1],
+    }
+
+
+def _png(image: npt.NDArray[np.uint8]) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(image).save(stream, format="PNG")
+    return stream.getvalue()

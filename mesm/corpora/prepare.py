@@ -1,0 +1,316 @@
+"""From a raw corpus to the prepared one: resumable, and whole or not there at all."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import groupby
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from tqdm import tqdm
+
+from mesm.corpora.assembly import Figures, assemble, collect
+from mesm.corpora.extraction import Dialog
+from mesm.corpora.iemocap import read_iemocap
+from mesm.corpora.mosei import read_mosei
+from mesm.corpora.prepared import FORMAT, MANIFEST, Manifest, read_manifest, sha256
+from mesm.corpora.splits import random_split, read_split_lists, speaker_split
+from mesm.corpora.utterances import EMOTIONS, CorpusName, RawCorpus, SkippedClip
+from mesm.corpora.workers import make_parts
+from mesm.inputs.face_detector import FaceDetector
+
+WORK = ".work"
+READERS: dict[CorpusName, Callable[[Path], RawCorpus]] = {
+    "iemocap": read_iemocap,
+    "mosei": read_mosei,
+}
+
+
+class PrepareOptions(BaseModel):
+    """How to prepare a corpus.
+
+    Attributes:
+        split: 70/10/20 at random, or with no speaker in two splits.
+        splits: folder with published id lists; takes the place of `split`.
+        seed: of the split.
+        min_face_size: side in pixels of the smallest face looked for; larger is faster.
+        workers: processes; None: one per core. Changes nothing in the result.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    split: Literal["random", "speaker"] = "random"
+    splits: Path | None = None
+    seed: int = 0
+    min_face_size: int = Field(default=20, ge=12)
+    workers: int | None = Field(default=None, ge=1)
+
+
+def prepare(
+    corpus: CorpusName, raw: Path, out: Path, options: PrepareOptions | None = None
+) -> Manifest:
+    """Prepare a raw corpus.
+
+    A run that was stopped, at any moment and in any way, is taken up where it was; the files are
+    then the same, byte for byte, as those of a run that was not.
+
+    Args:
+        corpus: whose layout `raw` has.
+        raw: the corpus on disk.
+        out: the folder to make.
+        options: how; None: the defaults.
+
+    Returns:
+        The manifest, also in `out`.
+
+    Raises:
+        ValueError: `raw` is not the corpus, `out` holds something else or was begun with other
+            options, or the id lists do not fit; nothing is written then. Or, in the end, no clip
+            could be used.
+        FileNotFoundError: the face detector's weights are missing; says how to install them.
+    """
+    options = options or PrepareOptions()
+    if corpus not in READERS:
+        raise ValueError(f"corpus must be one of {', '.join(READERS)}, got {corpus!r}")
+    if not raw.is_dir():
+        raise ValueError(f"{raw} is not a folder")
+    if raw.resolve() == out.resolve():
+        raise ValueError(f"the prepared corpus cannot go into the raw one, {raw}")
+    lists = None if options.splits is None else read_split_lists(options.splits, corpus)
+    fingerprint = _fingerprint(corpus, options, lists)
+    FaceDetector(options.min_face_size)
+    finished = _look_at(out, fingerprint)
+    if finished is not None and not (out / WORK).exists():
+        print(f"{out} is already prepared: nothing to do")
+        return finished
+    found = READERS[corpus](raw)
+    utterances = found.utterances
+    if lists is not None:
+        utterances = [u for u in utterances if u.clip_id in lists]
+    if lists is None and options.split == "speaker":
+        # Refuses too few speakers before the work, not after it.
+        speaker_split({u.clip_id: u.speaker for u in utterances}, options.seed)
+    if not utterances:
+        raise ValueError(f"{raw} has no utterance to prepare" + (" in the lists" * bool(lists)))
+    dialogs = [
+        Dialog(name, found.root, tuple(group), options.min_face_size)
+        for name, group in groupby(utterances, key=lambda u: u.dialog)
+    ]
+    out.mkdir(parents=True, exist_ok=True)
+    with _locked(out):
+        finished = _look_at(out, fingerprint)
+        if finished is None:
+            parts = _extract_all(dialogs, out / WORK, fingerprint, found, options)
+            finished = _finish(parts, found, lists, out, fingerprint, options)
+        shutil.rmtree(out / WORK, ignore_errors=True)
+    print(summary(finished))
+    return finished
+
+
+def summary(manifest: Manifest) -> str:
+    """Lay out the counts per label and split, as the paper's Tables 1 and 2."""
+    lines = [f"{'':12s}{'words':>8s}{'seconds':>9s}{'train':>7s}{'valid':>7s}{'test':>7s}"]
+    for name, average in manifest.averages.items():
+        sizes = [c.clips if name == "all" else c.labels[name] for c in manifest.counts.values()]
+        lines.append(
+            f"{name:12s}{average.words:8.2f}{average.seconds:9.2f}"
+            + "".join(f"{size:7d}" for size in sizes)
+        )
+    faces = manifest.faces
+    lines.append(f"faces found in {faces.found} of {faces.frames} frames")
+    if manifest.skipped_by_reason:
+        reasons = ", ".join(f"{n} {reason}" for reason, n in manifest.skipped_by_reason.items())
+        lines.append(f"skipped: {reasons}")
+    for name, clips in (("unlisted", manifest.unlisted), ("missing", manifest.missing)):
+        if clips:
+            lines.append(f"{name}: {len(clips)} clips, see {MANIFEST}")
+    return "\n".join(lines)
+
+
+def _fingerprint(
+    corpus: CorpusName, options: PrepareOptions, lists: dict[str, str] | None
+) -> dict[str, Any]:
+    """Give the options that change the result; `lists` by their content, not their place."""
+    fingerprint: dict[str, Any] = {
+        "format": FORMAT,
+        "corpus": corpus,
+        "split": options.split if lists is None else "lists",
+        "seed": options.seed,
+        "min_face_size": options.min_face_size,
+    }
+    if lists is not None:
+        # Published lists leave nothing to a seed.
+        del fingerprint["seed"]
+        content = json.dumps(sorted(lists.items())).encode()
+        fingerprint["lists"] = hashlib.sha256(content).hexdigest()
+    return fingerprint
+
+
+def _look_at(out: Path, fingerprint: dict[str, Any]) -> Manifest | None:
+    """Give the manifest if `out` is finished; refuse a folder that is something else.
+
+    Raises:
+        ValueError: `out` holds other files, or was prepared with other options.
+    """
+    if not out.exists():
+        return None
+    if not out.is_dir():
+        raise ValueError(f"{out} is not a folder")
+    manifest = read_manifest(out)
+    begun = out / WORK / "options.json"
+    if manifest is not None:
+        before, state = manifest.options, "prepared"
+    elif begun.is_file():
+        before, state = json.loads(begun.read_text(encoding="utf-8")), "begun"
+    else:
+        others = sorted(path.name for path in out.iterdir() if path.name != WORK)
+        if others:
+            raise ValueError(f"{out} is not empty ({others[0]}): name a new folder")
+        return None
+    if before != fingerprint:
+        keys = sorted(set(before) | set(fingerprint))
+        changed = ", ".join(
+            f"{key} {before.get(key)} then, {fingerprint.get(key)} now"
+            for key in keys
+            if before.get(key) != fingerprint.get(key)
+        )
+        raise ValueError(
+            f"{out} was {state} with other options ({changed}): use those, name another folder, "
+            "or delete it"
+        )
+    return manifest
+
+
+@contextmanager
+def _locked(out: Path) -> Iterator[None]:
+    """Keep a second run out; the lock goes with the process, however it ends."""
+    handle = os.open(out, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ValueError(f"another process is preparing {out}: wait for it") from error
+        yield
+    finally:
+        os.close(handle)
+
+
+def _extract_all(
+    dialogs: Sequence[Dialog],
+    work: Path,
+    fingerprint: dict[str, Any],
+    found: RawCorpus,
+    options: PrepareOptions,
+) -> list[Path]:
+    """Make the missing part files; give all of them in the dialogs' order."""
+    folder = work / "parts"
+    folder.mkdir(parents=True, exist_ok=True)
+    _write_whole(work / "options.json", json.dumps(fingerprint))
+    parts = {dialog.name: folder / dialog.part_name() for dialog in dialogs}
+    for path in folder.iterdir():
+        if path not in parts.values():
+            path.unlink()
+    todo = [dialog for dialog in dialogs if not parts[dialog.name].is_file()]
+    total = sum(len(dialog.utterances) for dialog in dialogs)
+    done = total - sum(len(dialog.utterances) for dialog in todo)
+    for note in found.notes:
+        tqdm.write(note, file=sys.stderr)
+    for clip in found.skipped:
+        tqdm.write(clip.line(), file=sys.stderr)
+    # The longest first, so that no process is left alone with one at the end.
+    todo.sort(key=lambda dialog: (-len(dialog.utterances), dialog.name))
+    workers = min(options.workers or os.cpu_count() or 1, max(1, len(todo)))
+    with tqdm(total=total, initial=done, desc="clips", unit="clip") as bar:
+        for dialog, skipped in make_parts(todo, parts, options.min_face_size, workers):
+            for clip in skipped:
+                tqdm.write(clip.line(), file=sys.stderr)
+            bar.update(len(dialog.utterances))
+    return [parts[dialog.name] for dialog in dialogs]
+
+
+def _finish(
+    parts: Sequence[Path],
+    found: RawCorpus,
+    lists: dict[str, str] | None,
+    out: Path,
+    fingerprint: dict[str, Any],
+    options: PrepareOptions,
+) -> Manifest:
+    speakers, left_out = collect(parts)
+    if not speakers:
+        raise ValueError(f"no clip of {found.root} can be used: {_reasons(left_out)}")
+    if lists is not None:
+        splits = {clip: lists[clip] for clip in speakers}
+    elif options.split == "speaker":
+        splits = speaker_split(speakers, options.seed)
+    else:
+        splits = random_split(speakers, options.seed)
+    if "train" not in splits.values():
+        raise ValueError("no clip of the training split can be used")
+    fresh = out / WORK / "data"
+    shutil.rmtree(fresh, ignore_errors=True)
+    shutil.rmtree(out / "data", ignore_errors=True)
+    fresh.mkdir()
+    emotions = EMOTIONS[found.name]
+    with tqdm(total=len(speakers), desc="writing", unit="clip") as bar:
+        files, figures = assemble(parts, splits, emotions, fresh, bar.update)
+    hashes = {f"data/{file.name}": sha256(file) for file in files}
+    fresh.rename(out / "data")
+    skipped = sorted([*found.skipped, *left_out], key=lambda s: (s.clip_id, s.file))
+    manifest = _manifest(found, figures, skipped, lists, fingerprint, hashes)
+    _write_whole(out / MANIFEST, manifest.model_dump_json(indent=1) + "\n", beside=out / WORK)
+    return manifest
+
+
+def _manifest(
+    found: RawCorpus,
+    figures: Figures,
+    skipped: Sequence[SkippedClip],
+    lists: dict[str, str] | None,
+    fingerprint: dict[str, Any],
+    files: dict[str, str],
+) -> Manifest:
+    mean, std = figures.mean_and_std()
+    reasons = _reasons(skipped)
+    if found.other_labels:
+        reasons["label"] = found.other_labels.total()
+    on_disk = {u.clip_id for u in found.utterances}
+    known = on_disk | {clip.clip_id for clip in skipped}
+    return Manifest(
+        format=FORMAT,
+        corpus=found.name,
+        emotions=list(EMOTIONS[found.name]),
+        counts=figures.counts(),
+        averages=figures.averages(),
+        spectrogram_mean=mean,
+        spectrogram_std=std,
+        faces=figures.faces(),
+        skipped=list(skipped),
+        skipped_by_reason=reasons,
+        other_labels=dict(sorted(found.other_labels.items())),
+        unlisted=[] if lists is None else sorted(on_disk - lists.keys()),
+        missing=[] if lists is None else sorted(lists.keys() - known),
+        notes=found.notes,
+        options=fingerprint,
+        files=files,
+    )
+
+
+def _reasons(skipped: Sequence[SkippedClip]) -> dict[str, int]:
+    return dict(sorted(Counter(clip.reason for clip in skipped).items()))
+
+
+def _write_whole(path: Path, text: str, beside: Path | None = None) -> None:
+    """Write a file such that it appears whole or not at all."""
+    temporary = (beside or path.parent) / (path.name + ".tmp")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)

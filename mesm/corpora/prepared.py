@@ -1,0 +1,315 @@
+"""The prepared corpus: Parquet files, their manifest, and reading them."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from mesm.corpora.splits import SPLITS
+from mesm.corpora.utterances import CorpusName, SkippedClip
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+MEL_BINS = 128
+
+SCHEMA = pa.schema(
+    [
+        ("clip_id", pa.string()),
+        ("text", pa.string()),
+        ("speaker", pa.string()),
+        ("dialog", pa.string()),
+        ("start", pa.float64()),
+        ("end", pa.float64()),
+        ("labels", pa.list_(pa.int8())),
+        ("faces", pa.list_(pa.binary())),
+        ("face_found", pa.list_(pa.bool_())),
+        ("face_boxes", pa.list_(pa.list_(pa.float32(), 4))),
+        ("face_times", pa.list_(pa.float32())),
+        ("spectrogram", pa.list_(pa.float32())),
+        ("spectrogram_columns", pa.int32()),
+    ]
+)
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SplitCounts(_Model):
+    """Size of one split.
+
+    Attributes:
+        clips: how many.
+        labels: clips per emotion.
+        no_emotion: clips with none.
+    """
+
+    clips: int
+    labels: dict[str, int]
+    no_emotion: int
+
+
+class Averages(_Model):
+    """Average length of clips: words of the text, seconds of the sound."""
+
+    words: float
+    seconds: float
+
+
+class FaceCounts(_Model):
+    """Sampled frames, those with a face, and the clips without a face in any frame."""
+
+    frames: int
+    found: int
+    clips_without: list[str]
+
+
+class Manifest(_Model):
+    """What a prepared corpus holds, written last.
+
+    Attributes:
+        format: version of the layout.
+        corpus: which corpus.
+        emotions: in the order of the labels.
+        counts: per split.
+        averages: per emotion over all splits, and "all".
+        spectrogram_mean: over the training split, of the log-mel values.
+        spectrogram_std: likewise.
+        faces: how often one was found.
+        skipped: one entry per clip left out.
+        skipped_by_reason: how many; "label" counts clips with another label.
+        other_labels: how many clips carry each label outside the emotions.
+        unlisted: clips on disk that the id lists do not name.
+        missing: clips of the id lists that are not on disk.
+        notes: anything else found while reading the raw corpus.
+        options: how it was prepared.
+        files: SHA-256 of each Parquet file.
+    """
+
+    format: int
+    corpus: CorpusName
+    emotions: list[str]
+    counts: dict[str, SplitCounts]
+    averages: dict[str, Averages]
+    spectrogram_mean: float
+    spectrogram_std: float
+    faces: FaceCounts
+    skipped: list[SkippedClip]
+    skipped_by_reason: dict[str, int]
+    other_labels: dict[str, int]
+    unlisted: list[str]
+    missing: list[str]
+    notes: list[str]
+    options: dict[str, Any]
+    files: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One utterance, ready for the models.
+
+    Attributes:
+        clip_id: its name.
+        text: what is said.
+        speaker: who speaks.
+        dialog: IEMOCAP dialog or CMU-MOSEI video.
+        start: seconds in the dialog.
+        end: seconds in the dialog.
+        labels: (E,) int8, 0 or 1 per emotion.
+        faces: (S, 48, 48, 3) uint8, RGB, one every 0.5 s.
+        face_found: (S,) bool; where False the image is the centre of the frame.
+        face_boxes: (S, 4) float32, x0, y0, x1, y1: the part of the video's frame that became the
+            image, in pixels.
+        face_times: (S,) float32, seconds in the dialog.
+        spectrogram: (128, T) float32, natural logarithm of the mel power, a column per 12.5 ms.
+        split: "train", "valid" or "test".
+    """
+
+    clip_id: str
+    text: str
+    speaker: str
+    dialog: str
+    start: float
+    end: float
+    labels: npt.NDArray[np.int8]
+    faces: npt.NDArray[np.uint8]
+    face_found: npt.NDArray[np.bool_]
+    face_boxes: npt.NDArray[np.float32]
+    face_times: npt.NDArray[np.float32]
+    spectrogram: npt.NDArray[np.float32]
+    split: str
+
+
+class ClipList(Sequence[Clip]):
+    """The clips of one split, read from disk when asked for."""
+
+    def __init__(self, files: Sequence[Path], split: str) -> None:
+        self._paths = list(files)
+        self._split = split
+        self._files: dict[int, pq.ParquetFile] = {}
+        # File, row group and row in it of each clip.
+        self._rows: list[tuple[int, int, int]] = []
+        for i, path in enumerate(self._paths):
+            metadata = pq.read_metadata(path)
+            for group in range(metadata.num_row_groups):
+                count = metadata.row_group(group).num_rows
+                self._rows.extend((i, group, row) for row in range(count))
+        self._latest: tuple[tuple[int, int], pa.Table] | None = None
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @overload
+    def __getitem__(self, index: int, /) -> Clip: ...
+    @overload
+    def __getitem__(self, index: slice, /) -> list[Clip]: ...
+    def __getitem__(self, index: int | slice, /) -> Clip | list[Clip]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        file, group, row = self._rows[index]
+        if self._latest is None or self._latest[0] != (file, group):
+            # No threads: data loaders fork.
+            table = self._open(file).read_row_group(group, use_threads=False)
+            self._latest = ((file, group), table)
+        return _decode(self._latest[1], row, self._split)
+
+    @cached_property
+    def clip_ids(self) -> list[str]:
+        """The clips' names, in order."""
+        ids: list[str] = []
+        for i in range(len(self._paths)):
+            ids.extend(self._open(i).read(columns=["clip_id"])["clip_id"].to_pylist())
+        return ids
+
+    def _open(self, file: int) -> pq.ParquetFile:
+        if file not in self._files:
+            self._files[file] = pq.ParquetFile(self._paths[file], memory_map=True)
+        return self._files[file]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_files": {}, "_latest": None}
+
+
+class PreparedCorpus:
+    """A corpus written by `mesm prepare`."""
+
+    def __init__(self, path: Path, manifest: Manifest) -> None:
+        self.path = path
+        self.manifest = manifest
+        self._splits: dict[str, ClipList] = {}
+
+    @classmethod
+    def open(cls, path: Path | str) -> PreparedCorpus:
+        """Read the manifest and look for the files it names.
+
+        Raises:
+            ValueError: `path` is not a prepared corpus, or not a whole one; says how to make it.
+        """
+        path = Path(path)
+        manifest = read_manifest(path)
+        if manifest is None:
+            raise ValueError(f"{path} is not a prepared corpus: no {MANIFEST}; run mesm prepare")
+        for name in manifest.files:
+            if not (path / name).is_file():
+                raise ValueError(f"{path} is not whole: no {name}; delete it and prepare it again")
+        return cls(path, manifest)
+
+    def split(self, name: str) -> ClipList:
+        """Give the clips of "train", "valid" or "test"."""
+        if name not in SPLITS:
+            raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {name!r}")
+        if name not in self._splits:
+            files = sorted(f for f in self.manifest.files if Path(f).name.startswith(f"{name}-"))
+            self._splits[name] = ClipList([self.path / file for file in files], name)
+        return self._splits[name]
+
+    def clip(self, clip_id: str) -> Clip:
+        """Find a clip by its name.
+
+        Raises:
+            ValueError: there is none.
+        """
+        if clip_id not in self._places:
+            raise ValueError(f"{self.path} has no clip {clip_id!r}")
+        split, index = self._places[clip_id]
+        return self.split(split)[index]
+
+    def verify(self) -> None:
+        """Compare every file with its hash in the manifest.
+
+        Raises:
+            ValueError: a file differs; names it.
+        """
+        for name, wanted in self.manifest.files.items():
+            if sha256(self.path / name) != wanted:
+                raise ValueError(f"{self.path / name} is not as it was written: its hash differs")
+
+    @cached_property
+    def _places(self) -> dict[str, tuple[str, int]]:
+        return {
+            clip_id: (name, i)
+            for name in SPLITS
+            for i, clip_id in enumerate(self.split(name).clip_ids)
+        }
+
+
+def read_manifest(path: Path) -> Manifest | None:
+    """Read the manifest of a prepared corpus; None if there is none.
+
+    Raises:
+        ValueError: it cannot be read as one; names the file.
+    """
+    file = path / MANIFEST
+    if not file.is_file():
+        return None
+    try:
+        manifest = Manifest.model_validate_json(file.read_bytes())
+    except ValidationError as error:
+        raise ValueError(f"{file} is not the manifest of a prepared corpus: {error}") from error
+    if manifest.format != FORMAT:
+        raise ValueError(f"{file} has format {manifest.format}, wanted {FORMAT}; prepare it again")
+    return manifest
+
+
+def sha256(file: Path) -> str:
+    """Hash a file."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _decode(table: pa.Table, row: int, split: str) -> Clip:
+    def numpy(name: str) -> npt.NDArray[Any]:
+        values = table[name][row].values
+        if isinstance(values.type, pa.FixedSizeListType):
+            values = values.flatten()
+        return values.to_numpy(zero_copy_only=False)
+
+    images = [
+        np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
+        for png in table["faces"][row].as_py()
+    ]
+    columns = table["spectrogram_columns"][row].as_py()
+    return Clip(
+        **{name: table[name][row].as_py() for name in ("clip_id", "text", "speaker", "dialog")},
+        start=table["start"][row].as_py(),
+        end=table["end"][row].as_py(),
+        labels=numpy("labels").astype(np.int8),
+        faces=np.stack(images) if images else np.empty((0, 48, 48, 3), np.uint8),
+        face_found=numpy("face_found").astype(np.bool_),
+        face_boxes=numpy("face_boxes").astype(np.float32).reshape(-1, 4),
+        face_times=numpy("face_times").astype(np.float32),
+        spectrogram=numpy("spectrogram").astype(np.float32).reshape(MEL_BINS, columns),
+        split=split,
+    )

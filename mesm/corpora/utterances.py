@@ -1,0 +1,116 @@
+"""What the readers of raw corpora give: utterances, and what they had to leave out."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+CorpusName = Literal["iemocap", "mosei"]
+
+EMOTIONS: dict[CorpusName, tuple[str, ...]] = {
+    "iemocap": ("angry", "excited", "frustrated", "happy", "neutral", "sad"),
+    "mosei": ("angry", "disgusted", "fear", "happy", "sad", "surprised"),
+}
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """One labelled utterance and where its media lie.
+
+    Attributes:
+        clip_id: its name, unique in the corpus.
+        dialog: IEMOCAP dialog or CMU-MOSEI video.
+        speaker: who speaks; in CMU-MOSEI the video stands for its speaker.
+        start: seconds in the dialog.
+        end: seconds in the dialog, after the start.
+        text: what is said; not empty.
+        labels: one 0 or 1 per emotion, in the order of `EMOTIONS`.
+        video: the dialog's video; may be missing.
+        audio: the dialog's sound; may be missing.
+        half: the half of the frame the speaker is in; None: all of it.
+        channel: the channel of the sound the speaker is on; None: all of them.
+    """
+
+    clip_id: str
+    dialog: str
+    speaker: str
+    start: float
+    end: float
+    text: str
+    labels: tuple[int, ...]
+    video: Path
+    audio: Path
+    half: Literal["left", "right"] | None = None
+    channel: int | None = None
+
+
+class SkippedClip(BaseModel):
+    """One clip left out: which, why, and the file (with its line, if any) that is to blame."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    clip_id: str
+    reason: str
+    file: str
+    detail: str = ""
+
+    def line(self) -> str:
+        """Say it on one line."""
+        detail = f" ({self.detail})" if self.detail else ""
+        return f"skipped {self.clip_id or 'a clip'}: {self.reason}: {self.file}{detail}"
+
+
+@dataclass
+class RawCorpus:
+    """What a reader found.
+
+    Attributes:
+        name: which corpus.
+        root: its folder; `skipped` names files relative to it.
+        utterances: by dialog, then start, then name.
+        skipped: clips the labels or transcripts speak of that cannot be read.
+        other_labels: how many clips carry each label outside the corpus's emotions.
+        notes: anything else a user should know.
+    """
+
+    name: CorpusName
+    root: Path
+    utterances: list[Utterance] = field(default_factory=list)
+    skipped: list[SkippedClip] = field(default_factory=list)
+    other_labels: Counter[str] = field(default_factory=Counter)
+    notes: list[str] = field(default_factory=list)
+
+    def skip(
+        self, clip_id: str, reason: str, file: Path, line: int | None = None, detail: str = ""
+    ) -> None:
+        """Note a clip that is left out."""
+        where = self.relative(file) + (f":{line}" if line is not None else "")
+        self.skipped.append(SkippedClip(clip_id=clip_id, reason=reason, file=where, detail=detail))
+
+    def relative(self, file: Path) -> str:
+        """Name a file as seen from the corpus's folder."""
+        return file.relative_to(self.root).as_posix()
+
+    def sort(self) -> None:
+        """Bring utterances into their fixed order."""
+        self.utterances.sort(key=lambda u: (u.dialog, u.start, u.clip_id))
+        self.skipped.sort(key=lambda s: (s.clip_id, s.file))
+
+
+def read_text(file: Path) -> str:
+    """Read a text file: UTF-8, or Latin-1 where it is not."""
+    data = file.read_bytes()
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return data.decode("latin-1")
+
+
+def read_lines(file: Path) -> list[str]:
+    """Read a text file's lines; see `read_text`."""
+    return re.split(r"\r\n|\r|\n", read_text(file))
