@@ -1,0 +1,137 @@
+"""Generates the corpus: plans it, writes its recordings in parallel, and the ground truth last."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from mesm.corpora.miniature import ground_truth, iemocap_layout, mosei_layout
+from mesm.corpora.miniature.emotions import LAYOUTS, Layout
+from mesm.corpora.miniature.faults import plan_faults, truncate
+from mesm.corpora.miniature.media import IEMOCAP_VIDEO, MOSEI_VIDEO
+from mesm.corpora.miniature.plan import DialogPlan, Planner, fill
+from mesm.corpora.miniature.recording import stage
+
+
+def generate(
+    out: Path,
+    *,
+    clips: int,
+    seed: int,
+    layout: Layout = "iemocap",
+    faults: bool = False,
+    workers: int | None = None,
+) -> None:
+    """Write raw data in the on-disk layout of IEMOCAP or CMU-MOSEI.
+
+    Beside them lies ground_truth.jsonl, one line per clip (see `ground_truth.clip_truth`). The
+    same arguments give the same files, whatever the number of workers. Nothing appears at `out`
+    before everything is written.
+
+    Args:
+        out: the folder to make; must not exist or be empty.
+        clips: how many good clips, at least 1.
+        seed: at least 0.
+        layout: "iemocap" or "mosei".
+        faults: add six more clips with the defects of real corpora (see `faults.FAULTS`).
+        workers: processes; by default one per core this process may use.
+
+    Raises:
+        ValueError: an argument is out of range, or `out` is not empty.
+    """
+    out = Path(out)
+    _check(out, clips, seed, layout, workers)
+    planner = Planner(layout, seed)
+    plans = fill(planner, clips)
+    if faults:
+        plans += plan_faults(planner)
+    partial = out.parent / f".{out.name}.partial"
+    # What an interrupted run left.
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        _write(partial, plans, seed, layout, workers)
+        partial.replace(out)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _check(out: Path, clips: int, seed: int, layout: str, workers: int | None) -> None:
+    if layout not in LAYOUTS:
+        raise ValueError(f"miniature: layout must be one of {', '.join(LAYOUTS)}, got {layout!r}")
+    if clips < 1:
+        raise ValueError(f"miniature: clips must be at least 1, got {clips}")
+    if seed < 0:
+        raise ValueError(f"miniature: seed must be at least 0, got {seed}")
+    if workers is not None and workers < 1:
+        raise ValueError(f"miniature: workers must be at least 1, got {workers}")
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"miniature: {out} is a file; name a folder that does not exist yet")
+    if out.is_dir() and any(out.iterdir()):
+        raise ValueError(f"miniature: {out} is not empty; remove it or name another folder")
+
+
+@dataclass(frozen=True)
+class _Task:
+    root: Path
+    plan: DialogPlan
+    seed: int
+    layout: Layout
+
+
+def _write(
+    root: Path, plans: list[DialogPlan], seed: int, layout: Layout, workers: int | None
+) -> None:
+    (iemocap_layout if layout == "iemocap" else mosei_layout).prepare_tree(root)
+    tasks = [_Task(root, plan, seed, layout) for plan in plans]
+    workers = min(workers or len(os.sched_getaffinity(0)), len(tasks))
+    truths: list[list[dict[str, Any]]] = []
+    with (
+        _results(tasks, workers) as results,
+        tqdm(total=sum(len(p.clips) for p in plans), desc="miniature corpus", unit="clip") as bar,
+    ):
+        for truth in results:
+            truths.append(truth)
+            bar.update(len(truth))
+    if layout == "mosei":
+        mosei_layout.write_labels(root, plans, seed)
+    with (root / ground_truth.FILE_NAME).open("w", encoding="utf-8") as file:
+        for truth in truths:
+            file.writelines(json.dumps(line) + "\n" for line in truth)
+
+
+@contextmanager
+def _results(tasks: list[_Task], workers: int) -> Iterator[Iterator[list[dict[str, Any]]]]:
+    """Every recording's ground truth, in order; here when one worker is enough."""
+    if workers == 1:
+        yield map(_record, tasks)
+        return
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(workers, mp_context=context)
+    try:
+        yield pool.map(_record, tasks)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _record(task: _Task) -> list[dict[str, Any]]:
+    plan = task.plan
+    video = IEMOCAP_VIDEO if task.layout == "iemocap" else MOSEI_VIDEO
+    recording = stage(plan, task.seed, video)
+    if task.layout == "iemocap":
+        path = iemocap_layout.write_dialog(task.root, plan, recording, task.seed)
+    else:
+        path = mosei_layout.write_video_files(task.root, plan, recording)
+    if plan.truncated:
+        truncate(path)
+    return [ground_truth.clip_truth(clip, recording, video) for clip in plan.clips]

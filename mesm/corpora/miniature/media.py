@@ -1,0 +1,101 @@
+"""Writes video and sound files: encoding only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Final
+
+import av
+import numpy as np
+import numpy.typing as npt
+import soundfile
+from av.video.stream import VideoStream
+
+from mesm.corpora.miniature.performance import Performance
+from mesm.corpora.miniature.speech import SAMPLE_RATE
+
+
+@dataclass(frozen=True)
+class VideoFormat:
+    """How a corpus stores its videos; every panel shows one person, side by side."""
+
+    width: int
+    height: int
+    panels: int
+    rate: Fraction
+    codec: str
+    tag: str | None
+    options: dict[str, str]
+
+    @property
+    def panel_width(self) -> int:
+        """Width of one person's part of the picture."""
+        return self.width // self.panels
+
+
+IEMOCAP_VIDEO: Final = VideoFormat(
+    720, 480, 2, Fraction(30000, 1001), "mpeg4", "DIVX", {"flags": "+bitexact"}
+)
+MOSEI_VIDEO: Final = VideoFormat(
+    640, 360, 1, Fraction(30), "libx264", None, {"preset": "ultrafast", "crf": "23"}
+)
+
+# A new picture is drawn for every third frame of a speaker and every twelfth of a listener.
+_SPEAKER_STEP: Final = 3
+_LISTENER_STEP: Final = 12
+
+
+def drawn_time(time: float, video: VideoFormat) -> float:
+    """The time at which the speaker's picture that a video shows at some time was drawn."""
+    # A frame that starts a millisecond later still counts: containers round their timestamps.
+    frame = int((time + 1e-3) * video.rate)
+    return float((frame - frame % _SPEAKER_STEP) / video.rate)
+
+
+def write_video(
+    path: Path, performances: Sequence[Performance], duration: float, video: VideoFormat
+) -> None:
+    """Film people side by side.
+
+    Args:
+        path: ends with .avi or .mp4.
+        performances: one per panel, the left one first.
+        duration: seconds.
+        video: size, rate and codec.
+    """
+    panels: list[npt.NDArray[np.uint8] | None] = [None] * len(performances)
+    frame: av.VideoFrame | None = None
+    with av.open(str(path), "w", options={"fflags": "+bitexact"}) as container:
+        stream = container.add_stream(video.codec, rate=video.rate, options=video.options)
+        assert isinstance(stream, VideoStream)
+        stream.width, stream.height, stream.pix_fmt = video.width, video.height, "yuv420p"
+        stream.bit_rate = 2_000_000
+        context = stream.codec_context
+        context.thread_count = 1
+        context.gop_size = 30
+        if video.tag is not None:
+            context.codec_tag = video.tag
+        for index in range(round(duration * video.rate)):
+            time = float(index / video.rate)
+            for side, performance in enumerate(performances):
+                step = _SPEAKER_STEP if performance.is_speaking(time) else _LISTENER_STEP
+                if panels[side] is None or index % step == 0:
+                    panels[side] = performance.picture(time)
+                    frame = None
+            if frame is None:
+                picture = np.concatenate([panel for panel in panels if panel is not None], axis=1)
+                frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(
+                    format="yuv420p"
+                )
+                frame.time_base = 1 / video.rate
+            frame.pts = index
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+
+
+def write_wav(path: Path, samples: npt.NDArray[np.float64]) -> None:
+    """Write 16-bit PCM at 16 kHz, from (frames,) or (frames, channels) between -1 and 1."""
+    soundfile.write(str(path), samples, SAMPLE_RATE, subtype="PCM_16", format="WAV")

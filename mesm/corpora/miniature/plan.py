@@ -1,0 +1,219 @@
+"""What every clip says per modality, decided before anything is drawn or spoken.
+
+Each modality's hint is drawn by itself: true, missing (it looks neutral) or misleading (it shows
+another emotion). A clip in which none is true is drawn again, so that the three together tell.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+import numpy as np
+
+from mesm.corpora.miniature.emotions import EMOTIONS, MODALITIES, NEUTRAL, Layout, Modality
+from mesm.corpora.miniature.sentences import sentence
+
+Hint = Literal["true", "missing", "misleading"]
+
+_TRUE: Final = 0.69
+_MISSING: Final = 0.23
+# A neutral clip cannot miss its hint: a missing one looks neutral.
+_MISLEADING_NEUTRAL: Final = 0.08
+_TWO_EMOTIONS: Final = 0.2
+_NO_EMOTION: Final = 0.1
+
+_SESSIONS: Final = 5
+_SCENES: Final = (
+    *(f"impro{i:02d}" for i in range(1, 9)),
+    *(f"script{i:02d}_{j}" for i, j in ((1, 1), (1, 2), (1, 3), (2, 1), (2, 2), (3, 1), (3, 2))),
+)
+_ID_LETTERS: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+
+
+@dataclass
+class ClipPlan:
+    """One utterance.
+
+    Attributes:
+        clip_id: as the corpus names it.
+        dialog: IEMOCAP dialog or MOSEI video.
+        speaker: index into the dialog's speakers.
+        start: seconds in the dialog.
+        end: seconds in the dialog.
+        emotions: the labels; none for a MOSEI clip without emotion.
+        hints: what kind of hint each modality gives.
+        shown: what each modality shows, "neutral" when its hint is missing.
+        text: the sentence.
+        labelled: whether the label file knows the clip.
+        fault: name of a planted defect.
+    """
+
+    clip_id: str
+    dialog: str
+    speaker: int
+    start: float
+    end: float
+    emotions: tuple[str, ...]
+    hints: dict[Modality, Hint]
+    shown: dict[Modality, tuple[str, ...]]
+    text: str
+    labelled: bool = True
+    fault: str | None = None
+
+    def signalled(self, modality: Modality) -> str | None:
+        """What a modality tells: an emotion, two joined by "+", or None for a missing hint."""
+        return None if self.hints[modality] == "missing" else "+".join(self.shown[modality])
+
+
+@dataclass
+class DialogPlan:
+    """One recording: an IEMOCAP dialog of two speakers or a MOSEI video of one.
+
+    Attributes:
+        name: of the recording's files.
+        index: position in the corpus; seeds the recording's random numbers.
+        speakers: each one's number, the one on the left first; the same number, the same person.
+        high: whether each speaker has a high voice and long hair.
+        duration: seconds.
+        clips: in order of time.
+        absences: per speaker, intervals out of the picture.
+        truncated: whether the video file is cut short.
+        silent: whether the sound file is missing.
+    """
+
+    name: str
+    index: int
+    speakers: tuple[int, ...]
+    high: tuple[bool, ...]
+    duration: float
+    clips: list[ClipPlan]
+    absences: dict[int, list[tuple[float, float]]] = field(default_factory=dict)
+    truncated: bool = False
+    silent: bool = False
+
+
+class Planner:
+    """Plans recordings one after another, of one layout, from one seed."""
+
+    def __init__(self, layout: Layout, seed: int) -> None:
+        """Start with an empty corpus."""
+        self.layout = layout
+        self.rng = np.random.default_rng([seed, 0])
+        self._dialogs = 0
+        self._pool: list[tuple[str, ...]] = []
+
+    def dialog(self, utterances: int) -> DialogPlan:
+        """Plan the next recording.
+
+        Args:
+            utterances: how many clips it has.
+        """
+        rng, index = self.rng, self._dialogs
+        self._dialogs += 1
+        if self.layout == "iemocap":
+            # Sessions take turns, so that even a small corpus has speakers of all five.
+            session, turn = index % _SESSIONS + 1, index // _SESSIONS
+            gender, scene = "FM"[turn % 2], turn // 2
+            title = _SCENES[scene] if scene < len(_SCENES) else f"impro{scene - 6:02d}"
+            name = f"Ses{session:02d}{gender}_{title}"
+            other = "M" if gender == "F" else "F"
+            letters = (gender, other)
+            speakers = tuple(2 * session + (letter == "M") for letter in letters)
+            high = tuple(letter == "F" for letter in letters)
+        else:
+            name = self._video_id()
+            letters, speakers, high = ("",), (index,), (bool(rng.integers(2)),)
+        clips: list[ClipPlan] = []
+        counts = [0, 0]
+        time = 0.3
+        for number in range(utterances):
+            who = number % len(speakers)
+            if self.layout == "iemocap":
+                clip_id = f"{name}_{letters[who]}{counts[who]:03d}"
+            else:
+                clip_id = f"{name}_{number}"
+            counts[who] += 1
+            start = round(time, 4)
+            end = round(start + float(rng.uniform(1.5, 2.5)), 4)
+            clips.append(self._clip(clip_id, name, who, start, end))
+            time = end + float(rng.uniform(0.1, 0.35))
+        return DialogPlan(name, index, speakers, high, time + 0.3, clips)
+
+    def _video_id(self) -> str:
+        """Eleven letters as on YouTube; "___" is what the transcripts separate fields with."""
+        while True:
+            name = "".join(self.rng.choice(list(_ID_LETTERS), 11))
+            if "__" not in name and not name.startswith("_") and not name.endswith("_"):
+                return name
+
+    def _clip(self, clip_id: str, dialog: str, who: int, start: float, end: float) -> ClipPlan:
+        rng = self.rng
+        emotions = self._emotions()
+        hints = self._hints(emotions)
+        own = emotions or (NEUTRAL,)
+        others = [e for e in EMOTIONS[self.layout] if e not in own]
+        shown: dict[Modality, tuple[str, ...]] = {}
+        for modality, hint in hints.items():
+            if hint == "true":
+                shown[modality] = own
+            elif hint == "missing":
+                shown[modality] = (NEUTRAL,)
+            else:
+                shown[modality] = (str(rng.choice(others)),)
+        text = sentence(shown["text"], rng)
+        return ClipPlan(clip_id, dialog, who, start, end, emotions, hints, shown, text)
+
+    def _emotions(self) -> tuple[str, ...]:
+        """The labels of the next clip: every emotion as often as the others."""
+        if not self._pool:
+            names = EMOTIONS[self.layout]
+            self._pool = [(names[i],) for i in self.rng.permutation(len(names))]
+        first = self._pool.pop()
+        if self.layout == "iemocap":
+            return first
+        if self.rng.random() < _NO_EMOTION:
+            return ()
+        if self.rng.random() < _TWO_EMOTIONS:
+            rest = [name for name in EMOTIONS[self.layout] if name not in first]
+            return (*first, str(self.rng.choice(rest)))
+        return first
+
+    def _hints(self, emotions: tuple[str, ...]) -> dict[Modality, Hint]:
+        neutral = emotions in ((), (NEUTRAL,))
+        while True:
+            hints: dict[Modality, Hint] = {}
+            for modality in MODALITIES:
+                x = float(self.rng.random())
+                if neutral:
+                    hints[modality] = "misleading" if x < _MISLEADING_NEUTRAL else "true"
+                else:
+                    missing = x < _TRUE + _MISSING
+                    hints[modality] = (
+                        "true" if x < _TRUE else "missing" if missing else "misleading"
+                    )
+            if "true" in hints.values():
+                return hints
+
+
+def plan_corpus(clips: int, seed: int, layout: Layout) -> list[DialogPlan]:
+    """Plan a corpus of so many clips, four to eight a recording.
+
+    Args:
+        clips: how many, at least 1.
+        seed: the same seed gives the same corpus.
+        layout: of which corpus.
+    """
+    return fill(Planner(layout, seed), clips)
+
+
+def fill(planner: Planner, clips: int) -> list[DialogPlan]:
+    """Plan recordings until there are so many clips."""
+    dialogs: list[DialogPlan] = []
+    while clips > 0:
+        # No recording is left with fewer than four, unless there are fewer in all.
+        sizes = [n for n in range(4, 9) if clips - n == 0 or clips - n >= 4] or [clips]
+        size = int(planner.rng.choice(sizes))
+        dialogs.append(planner.dialog(size))
+        clips -= size
+    return dialogs
