@@ -1,0 +1,14 @@
+// Which build of the CPU kernels runs on this machine.
+#pragma once
+
+namespace mesm_ops {
+
+enum class CpuCapability { kPortable, kAvx2, kAvx512 };
+
+// Best instruction set that was compiled and that machine and system support; MESM_OPS_CPU forces
+// one. Decided once; throws std::runtime_error if MESM_OPS_CPU names none or one that cannot run.
+CpuCapability cpu_capability();
+
+const char* name_of(CpuCapability capability);
+
+}  // namespace mesm_ops

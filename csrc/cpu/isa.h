@@ -1,0 +1,10 @@
+// Every cpu/<op>.cpp is compiled once per instruction set, with MESM_ISA naming its namespace.
+//
+// Such a file may run only where its instructions exist, but the linker keeps one copy of an inline
+// function or template for the whole library. So these files define nothing with external linkage
+// except their kernel table, put all else in an anonymous namespace, and include no C++ header.
+#pragma once
+
+#ifndef MESM_ISA
+#error "compile cpu/*.cpp with -DMESM_ISA=portable, avx2 or avx512"
+#endif

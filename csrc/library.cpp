@@ -1,0 +1,46 @@
+// The extension module: build facts. The operators register themselves, each in ops/<op>.cpp.
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <map>
+#include <string>
+
+#include "capability.h"
+
+namespace {
+
+#define MESM_STRING_(x) #x
+#define MESM_STRING(x) MESM_STRING_(x)
+
+std::map<std::string, std::string> build_info() {
+  return {
+#if defined(__clang__)
+      {"compiler", "clang"},
+      {"compiler_version", __clang_version__},
+#else
+      {"compiler", "gcc"},
+      {"compiler_version", __VERSION__},
+#endif
+      {"cxx_standard", MESM_STRING(__cplusplus)},
+      {"torch_version_built_with", MESM_OPS_TORCH_VERSION},
+      {"torch_target_version", MESM_STRING(TORCH_TARGET_VERSION)},
+#ifdef MESM_OPS_X86_ISAS
+      {"isas_compiled", "portable,avx2,avx512"},
+#else
+      {"isas_compiled", "portable"},
+#endif
+      {"cuda", MESM_OPS_BUILT_CUDA},
+      {"flags", MESM_OPS_FLAGS},
+  };
+}
+
+std::string cpu_capability() { return mesm_ops::name_of(mesm_ops::cpu_capability()); }
+
+}  // namespace
+
+PYBIND11_MODULE(_C, m) {
+  m.doc() = "Compiled CPU kernels of mesm_ops; importing it registers torch.ops.mesm_ops_cpp.*.";
+  m.def("build_info", &build_info, "How this module was built.");
+  m.def("cpu_capability", &cpu_capability,
+        "Instruction set in use: portable, avx2 or avx512; MESM_OPS_CPU forces one.");
+}

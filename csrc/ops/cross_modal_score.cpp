@@ -1,0 +1,334 @@
+#include "../cpu/cross_modal_score.h"
+
+#include <numeric>
+#include <tuple>
+
+#include "dispatch.h"
+#include "tensor_checks.h"
+
+MESM_KERNELS(CrossModalScoreKernels, cross_modal_score)
+
+namespace mesm_ops {
+namespace {
+
+constexpr const char* kOp = "cross_modal_score";
+constexpr int64_t kChunk = 128;  // rows a task works on; their hidden values stay in cache
+
+template <class T>
+const CrossModalScoreKernelsOf<T>& kernels_of();
+template <>
+const CrossModalScoreKernelsOf<float>& kernels_of<float>() {
+  return cross_modal_score_kernels().float32;
+}
+template <>
+const CrossModalScoreKernelsOf<double>& kernels_of<double>() {
+  return cross_modal_score_kernels().float64;
+}
+
+struct Inputs {
+  Tensor features, query, map_weight, map_bias, query_weight, score_weight;  // in compute dtype
+  ScalarType dtype;
+  int64_t rows, channels, samples, query_dim, hidden;
+  Frames frames;
+  std::vector<int32_t> sample;  // of each active row
+  std::vector<int32_t> sample_of_frame;
+};
+
+std::vector<int32_t> samples_of_frames(const Frames& frames, int64_t samples,
+                                       const std::optional<Tensor>& lengths) {
+  std::vector<int32_t> out(frames.count);
+  if (!lengths.has_value()) {
+    STD_TORCH_CHECK(samples == frames.count, kOp, ": query must have one row per frame (",
+                    frames.count, ") where lengths is None, got ", samples);
+    std::iota(out.begin(), out.end(), 0);
+    return out;
+  }
+  const Tensor held = as_dtype(*lengths, ScalarType::Long);
+  STD_TORCH_CHECK(held.is_cpu() && held.dim() == 1 && held.numel() == samples, kOp,
+                  ": lengths must have one element per row of query (", samples, "), got ",
+                  held.numel());
+  const int64_t* length = data<int64_t>(held);
+  int64_t frame = 0;
+  for (int64_t b = 0; b < samples; ++b) {
+    STD_TORCH_CHECK(length[b] >= 0 && length[b] <= frames.count - frame, kOp,
+                    ": lengths must be >= 0 and sum to the ", frames.count, " frames, got ",
+                    length[b], " for sample ", b);
+    for (int64_t i = 0; i < length[b]; ++i) out[frame++] = static_cast<int32_t>(b);
+  }
+  STD_TORCH_CHECK(frame == frames.count, kOp, ": lengths must sum to the ", frames.count,
+                  " frames, got ", frame);
+  return out;
+}
+
+Inputs check_inputs(const Tensor& features, const Tensor& offsets, const Tensor& query,
+                    const std::optional<Tensor>& lengths, const Tensor& map_weight,
+                    const Tensor& map_bias, const Tensor& query_weight,
+                    const Tensor& score_weight) {
+  check_features(kOp, features);
+  STD_TORCH_CHECK(map_weight.dim() == 2 && query_weight.dim() == 2 && query.dim() == 2, kOp,
+                  ": query, map_weight and query_weight must have 2 dimensions");
+  const ScalarType given = features.scalar_type();
+  const int64_t hidden = map_weight.size(0);
+  const int64_t channels = features.size(1);
+  const int64_t samples = query.size(0);
+  const int64_t query_dim = query.size(1);
+  STD_TORCH_CHECK(map_weight.size(1) == channels, kOp, ": map_weight must be (", hidden, ", ",
+                  channels, ") for ", channels, " channels, got (", hidden, ", ",
+                  map_weight.size(1), ")");
+  check_operand(kOp, "map_weight", map_weight, hidden * channels, given);
+  check_operand(kOp, "map_bias", map_bias, hidden, given);
+  STD_TORCH_CHECK(query_weight.size(0) == hidden && query_weight.size(1) == query_dim, kOp,
+                  ": query_weight must be (", hidden, ", ", query_dim, "), got (",
+                  query_weight.size(0), ", ", query_weight.size(1), ")");
+  check_operand(kOp, "query_weight", query_weight, hidden * query_dim, given);
+  check_operand(kOp, "query", query, samples * query_dim, given);
+  check_operand(kOp, "score_weight", score_weight, hidden, given);
+  const ScalarType dtype = compute_dtype(given);
+  Inputs in{as_dtype(features, dtype),
+            as_dtype(query, dtype),
+            as_dtype(map_weight, dtype),
+            as_dtype(map_bias, dtype),
+            as_dtype(query_weight, dtype),
+            as_dtype(score_weight, dtype),
+            dtype,
+            features.size(0),
+            channels,
+            samples,
+            query_dim,
+            hidden,
+            check_offsets(kOp, offsets, features.size(0)),
+            {},
+            {}};
+  in.sample_of_frame = samples_of_frames(in.frames, samples, lengths);
+  in.sample.resize(in.frames.active);
+  for (int64_t f = 0; f < in.frames.count; ++f) {
+    std::fill(in.sample.begin() + in.frames.offsets[f],
+              in.sample.begin() + in.frames.offsets[f + 1], in.sample_of_frame[f]);
+  }
+  return in;
+}
+
+std::vector<int32_t> first_rows(int64_t count) {
+  std::vector<int32_t> rows(count);
+  std::iota(rows.begin(), rows.end(), 0);
+  return rows;
+}
+
+// A matrix as multiply wants it; element (d, column) at column * column_stride + d * depth_stride.
+template <class T>
+Tensor packed(const Tensor& weight, int64_t column_stride, int64_t depth_stride, int64_t depth,
+              int64_t columns) {
+  const auto& kernels = kernels_of<T>();
+  Tensor out = empty({kernels.packed_size(depth, columns)}, weight.scalar_type());
+  T* to = mutable_data<T>(out);
+  parallel(kernels.panels(columns), [&](int64_t panel) {
+    kernels.pack(data<T>(weight), column_stride, depth_stride, depth, columns, panel, to);
+  });
+  return out;
+}
+
+// x (rows, x_stride >= depth) times packed (depth, columns): (rows, padded columns).
+template <class T>
+Tensor product(const Tensor& x, int64_t rows, int64_t depth, const Tensor& packed_weight,
+               int64_t columns) {
+  const auto& kernels = kernels_of<T>();
+  const int64_t stride = padded_columns(columns);
+  const int64_t x_stride = x.size(1);
+  Tensor out = zeros({x.size(0), stride}, x.scalar_type());
+  const std::vector<int32_t> local = first_rows(kChunk);
+  parallel_chunks(rows, kChunk, [&](int64_t begin, int64_t end) {
+    kernels.multiply(data<T>(x) + begin * x_stride, x_stride, depth, local.data(), end - begin,
+                     data<T>(packed_weight), columns, mutable_data<T>(out) + begin * stride,
+                     stride);
+  });
+  return out;
+}
+
+// sum over rows of x[row]^T y[row]: (depth, padded columns); x (rows, x_stride), y padded.
+template <class T>
+Tensor outer(const Tensor& x, int64_t rows, int64_t depth, const Tensor& y, int64_t columns) {
+  constexpr int64_t kDepth = 24;  // of a task: two tiles of the widest instruction set
+  const auto& kernels = kernels_of<T>();
+  const int64_t stride = y.size(1);
+  Tensor out = zeros({depth, stride}, x.scalar_type());
+  const std::vector<int32_t> all = first_rows(rows);
+  const int64_t panels = kernels.panels(columns);
+  parallel((depth + kDepth - 1) / kDepth * panels, [&](int64_t task) {
+    const int64_t first = task / panels * kDepth;
+    kernels.outer(data<T>(x) + first, x.size(1), std::min(kDepth, depth - first), data<T>(y),
+                  stride, all.data(), rows, columns, task % panels,
+                  mutable_data<T>(out) + first * stride, stride);
+  });
+  return out;
+}
+
+// What a row's hidden values start from, per sample: map_bias + query_weight q.
+template <class T>
+Tensor asked(const Inputs& in) {
+  const Tensor weight = packed<T>(in.query_weight, in.query_dim, 1, in.query_dim, in.hidden);
+  Tensor out = product<T>(in.query, in.samples, in.query_dim, weight, in.hidden);
+  T* to = mutable_data<T>(out);
+  for (int64_t b = 0; b < in.samples; ++b) {
+    for (int64_t c = 0; c < in.hidden; ++c) {
+      to[b * out.size(1) + c] += data<T>(in.map_bias)[c];
+    }
+  }
+  return out;
+}
+
+template <class T>
+struct Activation {
+  Tensor start = {}, weight = {};
+  std::vector<T> score;  // padded with zeros
+  int64_t stride;
+
+  explicit Activation(const Inputs& in)
+      : start(asked<T>(in)),
+        weight(packed<T>(in.map_weight, in.channels, 1, in.channels, in.hidden)),
+        score(padded_columns(in.hidden), T(0)),
+        stride(padded_columns(in.hidden)) {
+    std::copy_n(data<T>(in.score_weight), in.hidden, score.begin());
+  }
+
+  // t[i] = tanh(z) and logits of rows [begin, end), local being 0, 1, 2, ...
+  void run(const Inputs& in, const int32_t* local, int64_t begin, int64_t end, T bias, T* t,
+           T* logits) const {
+    for (int64_t row = begin; row < end; ++row) {
+      std::copy_n(data<T>(start) + in.sample[row] * stride, stride, t + (row - begin) * stride);
+    }
+    const auto& kernels = kernels_of<T>();
+    kernels.multiply(data<T>(in.features) + begin * in.channels, in.channels, in.channels, local,
+                     end - begin, data<T>(weight), in.hidden, t, stride);
+    kernels.activate(t, stride, end - begin, score.data(), bias, in.hidden, logits);
+  }
+};
+
+template <class T>
+Tensor forward(const Inputs& in, const Tensor& score_bias) {
+  Tensor logits = empty({in.rows}, in.dtype);
+  T* out = mutable_data<T>(logits);
+  zero_rows(out, in.frames.active, in.rows, 1);
+  const Activation<T> activation(in);
+  const T bias = data<T>(score_bias)[0];
+  const std::vector<int32_t> local = first_rows(kChunk);
+  parallel_chunks(in.frames.active, kChunk, [&](int64_t begin, int64_t end) {
+    std::vector<T> hidden(kChunk * activation.stride);
+    activation.run(in, local.data(), begin, end, bias, hidden.data(), out + begin);
+  });
+  return logits;
+}
+
+Tensor cross_modal_score(const Tensor& features, const Tensor& offsets, const Tensor& query,
+                         const std::optional<Tensor>& lengths, const Tensor& map_weight,
+                         const Tensor& map_bias, const Tensor& query_weight,
+                         const Tensor& score_weight, const Tensor& score_bias) {
+  const Inputs in = check_inputs(features, offsets, query, lengths, map_weight, map_bias,
+                                 query_weight, score_weight);
+  check_operand(kOp, "score_bias", score_bias, 1, features.scalar_type());
+  const Tensor bias = as_dtype(score_bias, in.dtype);
+  return in.dtype == ScalarType::Double ? forward<double>(in, bias) : forward<float>(in, bias);
+}
+
+using Gradients = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
+
+// Sums given in double as a tensor of T.
+template <class T>
+Tensor tensor_of(const std::vector<double>& sums, std::initializer_list<int64_t> sizes,
+                 ScalarType dtype) {
+  Tensor out = zeros(sizes, dtype);
+  for (size_t i = 0; i < sums.size(); ++i) mutable_data<T>(out)[i] = static_cast<T>(sums[i]);
+  return out;
+}
+
+// dz summed over each sample's rows: frames in parallel, then in order. (samples, stride)
+template <class T>
+std::vector<double> sums_by_sample(const Inputs& in, const T* dz, int64_t stride) {
+  std::vector<double> by_frame(in.frames.count * stride, 0.0);
+  parallel(in.frames.count, [&](int64_t f) {
+    double* sums = by_frame.data() + f * stride;
+    for (int64_t row = in.frames.offsets[f]; row < in.frames.offsets[f + 1]; ++row) {
+      for (int64_t c = 0; c < in.hidden; ++c) sums[c] += dz[row * stride + c];
+    }
+  });
+  std::vector<double> out(in.samples * stride, 0.0);
+  for (int64_t f = 0; f < in.frames.count; ++f) {
+    for (int64_t c = 0; c < in.hidden; ++c) {
+      out[in.sample_of_frame[f] * stride + c] += by_frame[f * stride + c];
+    }
+  }
+  return out;
+}
+
+template <class T>
+Gradients backward(const Tensor& grad_logits, const Inputs& in) {
+  const auto& kernels = kernels_of<T>();
+  const Activation<T> activation(in);
+  const int64_t stride = activation.stride;
+  const int64_t active = in.frames.active;
+  const T* grad = data<T>(grad_logits);
+
+  Tensor held = empty({in.rows, stride}, in.dtype);  // tanh(z), then dz
+  T* dz = mutable_data<T>(held);
+  std::vector<double> partial((active + kChunk - 1) / kChunk * in.hidden);
+  const std::vector<int32_t> local = first_rows(kChunk);
+  parallel_chunks(active, kChunk, [&](int64_t begin, int64_t end) {
+    T logits[kChunk];
+    T* t = dz + begin * stride;
+    activation.run(in, local.data(), begin, end, T(0), t, logits);
+    kernels.activate_backward(t, stride, end - begin, activation.score.data(), grad + begin,
+                              in.hidden, partial.data() + begin / kChunk * in.hidden);
+  });
+  std::vector<double> score_sums(in.hidden, 0.0);
+  for (size_t i = 0; i < partial.size(); ++i) score_sums[i % in.hidden] += partial[i];
+  double bias_sum = 0;
+  for (int64_t row = 0; row < active; ++row) bias_sum += grad[row];
+
+  const std::vector<double> by_sample = sums_by_sample(in, dz, stride);
+  std::vector<double> map_bias_sums(in.hidden, 0.0);
+  for (int64_t b = 0; b < in.samples; ++b) {
+    for (int64_t c = 0; c < in.hidden; ++c) map_bias_sums[c] += by_sample[b * stride + c];
+  }
+  const Tensor sample_sums = tensor_of<T>(by_sample, {in.samples, stride}, in.dtype);
+
+  const Tensor map_packed = packed<T>(in.map_weight, 1, in.channels, in.hidden, in.channels);
+  const Tensor query_packed = packed<T>(in.query_weight, 1, in.query_dim, in.hidden, in.query_dim);
+  return {
+      unpadded(product<T>(held, active, in.hidden, map_packed, in.channels), in.channels),
+      unpadded(product<T>(sample_sums, in.samples, in.hidden, query_packed, in.query_dim),
+               in.query_dim),
+      unpadded(outer<T>(held, active, in.hidden, padded(in.features), in.channels), in.channels),
+      tensor_of<T>(map_bias_sums, {in.hidden}, in.dtype),
+      unpadded(outer<T>(sample_sums, in.samples, in.hidden, padded(in.query), in.query_dim),
+               in.query_dim),
+      tensor_of<T>(score_sums, {1, in.hidden}, in.dtype),
+      tensor_of<T>({bias_sum}, {1}, in.dtype),
+  };
+}
+
+Gradients cross_modal_score_backward(const Tensor& grad_logits, const Tensor& features,
+                                     const Tensor& offsets, const Tensor& query,
+                                     const std::optional<Tensor>& lengths, const Tensor& map_weight,
+                                     const Tensor& map_bias, const Tensor& query_weight,
+                                     const Tensor& score_weight) {
+  const Inputs in = check_inputs(features, offsets, query, lengths, map_weight, map_bias,
+                                 query_weight, score_weight);
+  check_operand(kOp, "grad_logits", grad_logits, in.rows, in.dtype);
+  const Tensor grad = as_contiguous(grad_logits);
+  Gradients out =
+      in.dtype == ScalarType::Double ? backward<double>(grad, in) : backward<float>(grad, in);
+  // Inputs all have the features' dtype.
+  std::apply(
+      [&](auto&... gradient) { ((gradient = as_dtype(gradient, features.scalar_type())), ...); },
+      out);
+  std::get<5>(out) = torch::stable::reshape(std::get<5>(out), score_weight.sizes());
+  return out;
+}
+
+}  // namespace
+
+STABLE_TORCH_LIBRARY_IMPL(mesm_ops_cpp, CPU, m) {
+  m.impl("cross_modal_score", TORCH_BOX(&cross_modal_score));
+  m.impl("cross_modal_score_backward", TORCH_BOX(&cross_modal_score_backward));
+}
+
+}  // namespace mesm_ops

@@ -1,0 +1,40 @@
+// Picks the kernel table of the instruction set in use.
+#pragma once
+
+#include "../capability.h"
+
+// MESM_KERNELS(SubmConv2dKernels, subm_conv2d) declares the tables that cpu/subm_conv2d.cpp defines
+// and `const SubmConv2dKernels& subm_conv2d_kernels()`.
+#ifdef MESM_OPS_X86_ISAS
+#define MESM_KERNELS(Table, name)        \
+  namespace mesm_ops {                   \
+  namespace portable {                   \
+  extern const Table name;               \
+  }                                      \
+  namespace avx2 {                       \
+  extern const Table name;               \
+  }                                      \
+  namespace avx512 {                     \
+  extern const Table name;               \
+  }                                      \
+  static const Table& name##_kernels() { \
+    switch (cpu_capability()) {          \
+      case CpuCapability::kAvx512:       \
+        return avx512::name;             \
+      case CpuCapability::kAvx2:         \
+        return avx2::name;               \
+      case CpuCapability::kPortable:     \
+        break;                           \
+    }                                    \
+    return portable::name;               \
+  }                                      \
+  }
+#else
+#define MESM_KERNELS(Table, name)                                 \
+  namespace mesm_ops {                                            \
+  namespace portable {                                            \
+  extern const Table name;                                        \
+  }                                                               \
+  static const Table& name##_kernels() { return portable::name; } \
+  }
+#endif
