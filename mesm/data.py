@@ -9,19 +9,18 @@ from typing import Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from tokenizers import Tokenizer
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from mesm.augment import augment_faces, augment_spectrogram
 from mesm.batch import CHUNK_SHAPE, FACE_SHAPE, Batch
 from mesm.corpora.prepared import Clip, PreparedCorpus
-from mesm.tokenizer import encode
+from mesm.inputs.spectrograms import CHUNK_COLUMNS, chunk
+from mesm.inputs.subwords import Subwords
 
 # Means and deviations per RGB channel on values of 0-255, as the paper's code has them.
 FACE_MEAN = (159.0, 111.0, 102.0)
 FACE_STD = (37.0, 33.0, 32.0)
-CHUNK_COLUMNS = CHUNK_SHAPE[2]
 # Decoded clips stay in memory until they take this much; IEMOCAP fits, CMU-MOSEI does not.
 CACHE_BYTES = 2 << 30
 
@@ -49,18 +48,6 @@ def normalise_faces(faces: NDArray[np.uint8]) -> Tensor:
     """RGB faces (S, 48, 48, 3) uint8 to (S, 3, 48, 48) float32 of about mean 0, deviation 1."""
     pixels = torch.from_numpy(np.ascontiguousarray(faces)).float().reshape(-1, 48, 48, 3)
     return ((pixels - torch.tensor(FACE_MEAN)) / torch.tensor(FACE_STD)).permute(0, 3, 1, 2)
-
-
-def chunk_spectrogram(spectrogram: NDArray[np.float32], mean: float, std: float) -> Tensor:
-    """A log-mel spectrogram (128, T) to normalised chunks (ceil(T / 32), 1, 128, 32) float32.
-
-    The last chunk is filled up with zeros, which after normalisation are the mean.
-    """
-    bins, columns = spectrogram.shape
-    count = -(-columns // CHUNK_COLUMNS)
-    values = torch.zeros(bins, count * CHUNK_COLUMNS)
-    values[:, :columns] = (torch.from_numpy(np.ascontiguousarray(spectrogram)) - mean) / std
-    return values.reshape(bins, count, CHUNK_COLUMNS).permute(1, 0, 2).unsqueeze(1).contiguous()
 
 
 class ClipDataset(Dataset[Sample]):
@@ -109,7 +96,7 @@ class ClipDataset(Dataset[Sample]):
             clip_id=clip.clip_id,
             text=clip.text,
             faces=normalise_faces(faces),
-            chunks=chunk_spectrogram(spectrogram, self.mean, self.std),
+            chunks=chunk(spectrogram, self.mean, self.std),
             labels=torch.from_numpy(np.asarray(clip.labels, dtype=np.float32)),
         )
 
@@ -149,12 +136,12 @@ class Collate:
         max_text_length: subwords at most, [CLS] and [SEP] included.
     """
 
-    tokenizer: Tokenizer
+    tokenizer: Subwords
     max_text_length: int
 
     def __call__(self, samples: list[Sample]) -> Batch:
         """Subwords padded to the longest text, frames one after the other."""
-        ids, mask = encode(self.tokenizer, [s.text for s in samples], self.max_text_length)
+        ids, mask = self.tokenizer.encode([s.text for s in samples], self.max_text_length)
         return Batch(
             clip_ids=[sample.clip_id for sample in samples],
             text_ids=ids,

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tokenizers import Tokenizer
 from torch import Tensor
 
 from mesm.batch import Batch
@@ -17,12 +16,13 @@ from mesm.checkpoints import load_weights
 from mesm.config import ExperimentConfig, load_config
 from mesm.corpora.prepared import PreparedCorpus
 from mesm.data import ClipDataset, Collate, EpochBatches, make_loader, split_dataset
+from mesm.inputs.subwords import Subwords
 from mesm.metrics import Thresholds, format_table, score
 from mesm.models import FE2E, MESM
 from mesm.models.build import build_model
 from mesm.prediction import predict
 from mesm.run_folder import RunFolder
-from mesm.tokenizer import read_tokenizer
+from mesm.text_choice import saved_subwords
 
 # CMU-MOSEI has many more negatives than positives, so the paper weighs its accuracy.
 ACCURACY_OF = {"iemocap": "accuracy", "mosei": "weighted_accuracy"}
@@ -45,7 +45,7 @@ class LoadedRun:
     config: ExperimentConfig
     corpus: PreparedCorpus
     model: FE2E | MESM
-    tokenizer: Tokenizer
+    tokenizer: Subwords
     device: torch.device
 
     @property
@@ -120,7 +120,7 @@ def load_run(run: Path, device: torch.device | str | None = None) -> LoadedRun:
             not where its config says.
     """
     folder = RunFolder(Path(run))
-    for file in (folder.config, folder.model_arguments, folder.tokenizer, folder.best):
+    for file in (folder.config, folder.model_arguments, folder.best):
         if not file.is_file():
             raise ValueError(f"{folder.path}: no trained run, {file.name} is missing")
     config = load_config(folder.config)
@@ -142,7 +142,7 @@ def load_run(run: Path, device: torch.device | str | None = None) -> LoadedRun:
         config=config,
         corpus=corpus,
         model=model.to(where).eval(),
-        tokenizer=read_tokenizer(folder.tokenizer),
+        tokenizer=saved_subwords(config.model.text, folder),
         device=where,
     )
 

@@ -34,7 +34,7 @@ class RunFolder:
 
     @property
     def tokenizer(self) -> Path:
-        """The subwords."""
+        """The subwords, where they were learnt for the run."""
         return self.path / "tokenizer.json"
 
     @property
@@ -70,7 +70,7 @@ class RunFolder:
             (new if new.exists() else old).replace(self.last)
         for leftover in (new, old):
             shutil.rmtree(leftover, ignore_errors=True)
-        for partial in self.path.glob(".*.partial"):
+        for partial in (*self.path.glob(".*.partial"), *self.path.glob("*.tmp")):
             partial.unlink()
 
     def replace_last(self, files: dict[str, bytes]) -> None:

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
-from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
@@ -30,6 +29,7 @@ from mesm.checkpoints import (
 from mesm.config import ExperimentConfig, differing_keys, dump_config, load_config
 from mesm.corpora.prepared import PreparedCorpus
 from mesm.data import Collate, EpochBatches, make_loader, split_dataset
+from mesm.inputs.subwords import Subwords, UnigramSubwords
 from mesm.losses import positive_weights
 from mesm.metrics import Thresholds, score
 from mesm.models.build import build_model, model_arguments
@@ -38,7 +38,7 @@ from mesm.models.vgg11 import load_vgg11
 from mesm.optimisation import make_optimizer, set_learning_rate
 from mesm.prediction import predict
 from mesm.run_folder import RunFolder, write_beside
-from mesm.tokenizer import read_tokenizer, save_tokenizer, train_tokenizer
+from mesm.text_choice import choose_subwords
 
 logger = logging.getLogger(__name__)
 
@@ -81,8 +81,8 @@ def check_run(config: ExperimentConfig, folder: RunFolder) -> None:
         return
     if not folder.config.is_file():
         # A first start that was killed leaves only files that will be written again.
-        foreign = [entry.name for entry in path.iterdir() if not entry.name.endswith(".partial")]
-        if set(foreign) - {folder.tokenizer.name, folder.model_arguments.name}:
+        ours = (folder.tokenizer.name, folder.model_arguments.name, ".")
+        if not all(entry.name.startswith(ours) for entry in path.iterdir()):
             raise ValueError(f"{path}: holds files but is no run; choose another folder")
         return
     differing = differing_keys(load_config(folder.config), config)
@@ -134,9 +134,7 @@ class _Training:
                 print(f"{self.folder.path}: finished already ({progress.finished})")
             return self.folder.path
         tokenizer = self._tokenizer()
-        arguments = model_arguments(
-            self.config.model, len(self.emotions), tokenizer.get_vocab_size()
-        )
+        arguments = model_arguments(self.config.model, len(self.emotions), tokenizer.vocab_size)
         model = self._model(arguments, resumed=progress.epoch > 0)
         self.raw_model = model
         self.raw_optimizer = make_optimizer(model, self.settings)
@@ -169,14 +167,9 @@ class _Training:
             )
         return progress
 
-    def _tokenizer(self) -> Tokenizer:
-        if self.folder.tokenizer.is_file():
-            return read_tokenizer(self.folder.tokenizer)
-        text = self.config.model.text
-        if text.path is not None:
-            return read_tokenizer(text.path)
-        texts = [self.train_set.clip(index).text for index in range(len(self.train_set))]
-        return train_tokenizer(texts, text.vocabulary)
+    def _tokenizer(self) -> Subwords:
+        texts = (self.train_set.clip(index).text for index in range(len(self.train_set)))
+        return choose_subwords(self.config.model.text, self.folder, texts)
 
     def _model(self, arguments: dict[str, Any], resumed: bool) -> LateFusionModel:
         settings = self.config.model
@@ -193,9 +186,10 @@ class _Training:
             load_vgg11(model, settings.vgg11)
         return model
 
-    def _write_first_files(self, arguments: dict[str, Any], tokenizer: Tokenizer) -> None:
+    def _write_first_files(self, arguments: dict[str, Any], tokenizer: Subwords) -> None:
         self.folder.path.mkdir(parents=True, exist_ok=True)
-        save_tokenizer(tokenizer, self.folder.tokenizer)
+        if isinstance(tokenizer, UnigramSubwords):
+            tokenizer.save(self.folder.tokenizer)
         self.folder.write_json(self.folder.model_arguments, arguments)
         write_beside(self.folder.config, dump_config(self.config))
 
