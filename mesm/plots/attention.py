@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from mesm.plots.style import FAINT, INK, new_figure
 
 RED = "#E3170A"
-OUTLINE = "#00E5FF"
+OUTLINE = "#00CDEB"
 HEAT_MAP = "inferno"
 MOST_CHUNKS = 16
 
@@ -62,48 +62,88 @@ def kept_overlay(image: NDArray[np.generic], kept: NDArray[np.bool_]) -> NDArray
     return np.where(mask, 0.4 * grey + 0.6 * np.array(to_rgb(RED)) * (0.4 + 0.6 * grey), grey)
 
 
-def _blank(axes: Axes) -> None:
-    axes.set_xticks([])
-    axes.set_yticks([])
-    for spine in axes.spines.values():
-        spine.set_visible(False)
-
-
-def _outline(axes: Axes, regions: NDArray[np.float64]) -> None:
+def _outlines(axes: Axes, regions: NDArray[np.float64], left: float, top: float) -> None:
+    """Draw regions of a panel whose pixel (0, 0) has its corner at (left, top)."""
     for x0, y0, x1, y1 in regions:
-        # imshow puts a pixel's centre at its index, so its left edge lies half a pixel before it.
-        axes.add_patch(
-            Rectangle((x0 - 0.5, y0 - 0.5), x1 - x0, y1 - y0, fill=False, ec=OUTLINE, lw=1.0)
-        )
+        corner = (left + x0, top + y0)
+        axes.add_patch(Rectangle(corner, x1 - x0, y1 - y0, fill=False, ec=OUTLINE, lw=1.0))
 
 
 def _share(kept: NDArray[np.bool_]) -> str:
     return f"{100 * kept.mean():.0f} % kept"
 
 
+def _canvas(width: float, height: float, scale: float) -> tuple[Figure, Axes]:
+    """A figure that is one axes, in units of which `scale` make an inch, y downwards."""
+    figure = new_figure(width / scale, height / scale, constrained=False)
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set_xlim(0, width)
+    axes.set_ylim(height, 0)
+    axes.set_axis_off()
+    return figure, axes
+
+
+def _put(
+    axes: Axes,
+    picture: NDArray[np.generic],
+    left: float,
+    top: float,
+    size: tuple[float, float],
+    colours: str | None = None,
+    upwards: bool = False,
+) -> None:
+    width, height = size
+    axes.imshow(
+        picture[::-1] if upwards else picture,
+        extent=(left, left + width, top + height, top),
+        cmap=colours,
+        vmin=0 if colours else None,
+        interpolation="nearest",
+        aspect="auto",
+        origin="upper",
+    )
+
+
 def draw_faces(rows: Sequence[Row], title: str) -> Figure:
     """One line per face: the input, then per block the attention and, in red, what it keeps."""
     blocks = len(rows[0].kept)
-    figure = new_figure(1.25 * (1 + 2 * blocks) + 0.5, 1.42 * len(rows) + 0.75)
-    grid = figure.subplots(len(rows), 1 + 2 * blocks, squeeze=False)
-    figure.suptitle(title, fontsize=10, color=INK)
-    for line, row in zip(grid, rows, strict=True):
-        for axes in line:
-            _blank(axes)
-        height, width = row.image.shape[:2]
-        line[0].imshow(row.image, interpolation="nearest")
-        _outline(line[0], row.regions)
-        line[0].set_ylabel(row.label, fontsize=8, color=INK)
+    side = rows[0].image.shape[0]
+    step_x, step_y, left, top = side + 5, side + 9, 13, 27
+    width, height = left + (1 + 2 * blocks) * step_x, top + len(rows) * step_y + 2
+    figure, axes = _canvas(width, height, scale=39)
+    axes.text(width / 2, 5, title, ha="center", va="top", fontsize=9, color=INK)
+    heads = ["input"]
+    for block in range(1, blocks + 1):
+        heads += [f"attention {block}", f"kept {block}"]
+    for column, head in enumerate(heads):
+        x = left + column * step_x + side / 2
+        axes.text(x, top - 2, head, ha="center", va="bottom", fontsize=9, color=INK)
+    for line, row in enumerate(rows):
+        y = top + line * step_y
+        axes.text(
+            left - 3,
+            y + side / 2,
+            row.label,
+            rotation=90,
+            ha="right",
+            va="center",
+            fontsize=8,
+            color=INK,
+        )
+        _put(axes, row.image, left, y, (side, side))
+        _outlines(axes, row.regions, left, y)
         for block in range(blocks):
-            heat, kept = line[1 + 2 * block], line[2 + 2 * block]
-            heat.imshow(enlarge(row.attention[block], height, width), cmap=HEAT_MAP, vmin=0)
-            kept.imshow(kept_overlay(row.image, row.kept[block]), interpolation="nearest")
-            _outline(kept, row.regions)
-            kept.set_xlabel(_share(row.kept[block]), fontsize=7, color=FAINT, labelpad=2)
-    grid[0][0].set_title("input", fontsize=9, color=INK)
-    for block in range(blocks):
-        grid[0][1 + 2 * block].set_title(f"attention {block + 1}", fontsize=9, color=INK)
-        grid[0][2 + 2 * block].set_title(f"kept {block + 1}", fontsize=9, color=INK)
+            x = left + (1 + 2 * block) * step_x
+            _put(axes, row.attention[block], x, y, (side, side), HEAT_MAP)
+            x += step_x
+            _put(axes, kept_overlay(row.image, row.kept[block]), x, y, (side, side))
+            _outlines(axes, row.regions, x, y)
+            share = _share(row.kept[block])
+            axes.text(
+                x + side / 2, y + side + 1.5, share, ha="center", va="top", fontsize=7, color=FAINT
+            )
+    axes.set_xlim(0, width)
+    axes.set_ylim(height, 0)
     return figure
 
 
@@ -117,10 +157,6 @@ def draw_spectrogram(row: Row, chunk_columns: int, seconds_per_column: float) ->
     image = row.image[:, :columns]
     bins = image.shape[0]
     blocks = len(row.kept)
-    panels = 1 + 2 * blocks
-    figure = new_figure(max(4.2, 1.2 + columns / 52), 1.18 * panels + 0.7)
-    lines = figure.subplots(panels, 1, sharex=True)
-    figure.suptitle(row.label, fontsize=10, color=INK)
     names = ["input"]
     pictures: list[NDArray[np.generic]] = [_grey(image)]
     for block in range(blocks):
@@ -128,29 +164,47 @@ def draw_spectrogram(row: Row, chunk_columns: int, seconds_per_column: float) ->
         attention, kept = row.attention[block][:, :share], row.kept[block][:, :share]
         names += [f"attention {block + 1}", f"kept {block + 1}\n{_share(kept)}"]
         # The square root shows weak cells too; a chunk's few strong ones would hide them.
-        pictures += [np.sqrt(enlarge(attention, bins, columns)), kept_overlay(image, kept)]
-    for axes, name, picture in zip(lines, names, pictures, strict=True):
-        axes.imshow(
-            picture,
-            origin="lower",
-            aspect="auto",
-            interpolation="nearest",
-            cmap="magma" if name == "input" else HEAT_MAP,
-            vmin=0,
+        pictures += [np.sqrt(attention), kept_overlay(image, kept)]
+    # Stretched so that the text fits above a short clip too; bins are drawn lower than wide.
+    stretch = max(1.0, 260 / columns)
+    panel, gap, left, top = 62.0, 5.0, 20.0, 30.0
+    wide = columns * stretch
+    width, height = left + wide + 14, top + len(names) * (panel + gap) + 22
+    figure, axes = _canvas(width, height, scale=58)
+    axes.text(left, 6, row.label, ha="left", va="top", fontsize=9, color=INK)
+    scale = np.array([stretch, panel / bins, stretch, panel / bins])
+    for line, (name, picture) in enumerate(zip(names, pictures, strict=True)):
+        y = top + line * (panel + gap)
+        heat = None if name.startswith("kept") else ("magma" if line == 0 else HEAT_MAP)
+        _put(axes, picture, left, y, (wide, panel), heat, upwards=True)
+        axes.text(
+            left - 3,
+            y + panel / 2,
+            name,
+            rotation=90,
+            ha="right",
+            va="center",
+            ma="center",
+            fontsize=8,
+            color=INK,
         )
-        axes.set_ylabel(name, fontsize=8, color=INK)
-        axes.set_yticks([])
-        for edge in range(chunk_columns, columns, chunk_columns):
-            axes.axvline(edge - 0.5, color="white", lw=0.5, alpha=0.5)
+        edges = left + stretch * np.arange(chunk_columns, columns, chunk_columns)
+        axes.vlines(edges, y, y + panel, colors="white", lw=0.5, alpha=0.6)
         if not name.startswith("attention"):
-            _outline(axes, row.regions)
-        axes.set_xlim(-0.5, columns - 0.5)
-        axes.set_ylim(-0.5, bins - 0.5)
-        for spine in axes.spines.values():
-            spine.set_visible(False)
-    second = 1 / seconds_per_column
-    ticks = np.arange(0, columns, second if columns < 8 * second else 2 * second)
-    lines[-1].set_xticks(ticks - 0.5, [f"{tick * seconds_per_column:.0f}" for tick in ticks])
-    lines[-1].tick_params(labelsize=8, colors=INK, length=3)
-    lines[-1].set_xlabel("seconds", fontsize=8, color=INK)
+            shown = row.regions[row.regions[:, 0] < columns]
+            shown = np.minimum(shown, [columns, bins, columns, bins])
+            # Low bins lie at the bottom.
+            flipped = np.stack(
+                [shown[:, 0], bins - shown[:, 3], shown[:, 2], bins - shown[:, 1]], 1
+            )
+            _outlines(axes, flipped * scale, left, y)
+    bottom = top + len(names) * (panel + gap) - gap
+    every = 1 if columns * seconds_per_column < 8 else 2
+    for second in range(0, int(columns * seconds_per_column) + 1, every):
+        x = left + stretch * (second / seconds_per_column + 0.5)
+        axes.vlines(x, bottom, bottom + 3, colors=FAINT, lw=0.8)
+        label = f"{second} s"
+        axes.text(x, bottom + 5, label, ha="center", va="top", fontsize=8, color=INK)
+    axes.set_xlim(0, width)
+    axes.set_ylim(height, 0)
     return figure

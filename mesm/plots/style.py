@@ -18,9 +18,14 @@ FAINT = "#8A8A8A"
 DPI = 160
 
 
-def new_figure(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float, constrained: bool = True) -> Figure:
     """A figure of width x height inches that never touches matplotlib's global state."""
-    figure = Figure(figsize=(width, height), dpi=DPI, facecolor="white", layout="constrained")
+    figure = Figure(
+        figsize=(width, height),
+        dpi=DPI,
+        facecolor="white",
+        layout="constrained" if constrained else None,
+    )
     FigureCanvasAgg(figure)
     return figure
 
