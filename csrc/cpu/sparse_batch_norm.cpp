@@ -81,7 +81,7 @@ void backward_rows(const T* grad_out, const T* x, int64_t rows, int64_t channels
     for (int64_t c = 0; c < channels; ++c) {
       const P centred = load(from[c]) - mean[c];
       const P g = masked<kRelu, P>(load(grad[c]), centred, scale[c], shift[c]);
-      store(to[c], scale[c] * g - offset[c] - slope[c] * centred);
+      store(to[c], scale[c] * ((g - offset[c]) - slope[c] * centred));
     }
   }
 }

@@ -148,8 +148,8 @@ Triple norm_backward(const SparseBatchNormKernelsOf<T, P>& kernels, const Tensor
     mutable_data<P>(grad_weight)[c] = static_cast<P>(weight_sum / std::sqrt(variance));
     mutable_data<P>(grad_bias)[c] = static_cast<P>(bias_sum);
     if (training && rows > 0) {
-      offset[c] = static_cast<P>(scale[c] * bias_sum / rows);
-      slope[c] = static_cast<P>(scale[c] * weight_sum / variance / rows);
+      offset[c] = static_cast<P>(bias_sum / rows);
+      slope[c] = static_cast<P>(weight_sum / variance / rows);
     }
   }
 
