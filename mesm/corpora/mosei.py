@@ -130,7 +130,7 @@ def _read_utterance(
         return None
     clip_id = f"{file.stem}_{clip}"
     if rest == line:
-        corpus.skip(clip_id, "transcript of another video", file, number, line[:80])
+        corpus.skip("", "transcript of another video", file, number, line[:80])
         return None
     if (file.stem, clip) not in answers:
         corpus.skip(clip_id, "no label", file, number)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -16,14 +16,13 @@ from tokenizers import (
     normalizers,
     pre_tokenizers,
     processors,
-    trainers,
 )
 from torch import Tensor
 
+from mesm.inputs.unigram import learn_unigram
+
 PAD, UNKNOWN, CLS, SEP = "[PAD]", "[UNK]", "[CLS]", "[SEP]"
 SPECIAL = [PAD, UNKNOWN, CLS, SEP]
-# Training sums in no fixed order, so scores differ in the last of 16 digits from run to run.
-SCORE_DIGITS = 5
 
 
 class Subwords(Protocol):
@@ -76,15 +75,15 @@ class UnigramSubwords:
             raise ValueError("subwords cannot be learnt: every training text is empty")
         if vocab_size <= len(SPECIAL):
             raise ValueError(f"vocab_size must be more than {len(SPECIAL)}, got {vocab_size}")
-        learner = _tokenizer(models.Unigram())
-        trainer = trainers.UnigramTrainer(
-            vocab_size=vocab_size, special_tokens=SPECIAL, unk_token=UNKNOWN, show_progress=False
+        blank = _tokenizer(models.Unigram())
+        words = Counter(
+            word
+            for text in texts
+            for word, _ in blank.pre_tokenizer.pre_tokenize_str(
+                blank.normalizer.normalize_str(text)
+            )
         )
-        learner.train_from_iterator(texts, trainer)
-        learnt = json.loads(learner.to_str())["model"]["vocab"]
-        pieces = [(piece, round(score, SCORE_DIGITS)) for piece, score in learnt]
-        pieces = [(piece, score) for piece, score in pieces if piece not in SPECIAL]
-        pieces.sort(key=lambda entry: (-entry[1], entry[0]))
+        pieces = learn_unigram(words, vocab_size - len(SPECIAL))
         vocabulary = [(token, 0.0) for token in SPECIAL] + pieces
         tokenizer = _tokenizer(models.Unigram(vocabulary, unk_id=SPECIAL.index(UNKNOWN)))
         tokenizer.add_special_tokens(SPECIAL)

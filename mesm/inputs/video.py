@@ -13,7 +13,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 # A frame that starts this much after an instant counts as shown at it: time bases are rounded.
-ROUNDING = 1e-3
+ROUNDING = 1e-4
 # How long a frame may stand for what follows it: half the distance between two sampled faces.
 LONGEST_HOLD = 0.25
 

@@ -1,0 +1,54 @@
+import numpy as np
+import pytest
+import torch
+
+from mesm.inputs.boxes import crop_area, resize_area, square, suppress
+
+
+def _overlap(a, b, kind):
+    extra = 1 if kind == "smaller" else 0
+    w = max(0.0, min(a[2], b[2]) - max(a[0], b[0]) + extra)
+    h = max(0.0, min(a[3], b[3]) - max(a[1], b[1]) + extra)
+    area_a = (a[2] - a[0] + extra) * (a[3] - a[1] + extra)
+    area_b = (b[2] - b[0] + extra) * (b[3] - b[1] + extra)
+    return w * h / (min(area_a, area_b) if kind == "smaller" else area_a + area_b - w * h)
+
+
+@pytest.mark.parametrize("kind", ["union", "smaller"])
+def test_suppression_against_the_definition(kind):
+    rng = np.random.default_rng(3)
+    corners = rng.uniform(0, 60, (80, 2))
+    boxes = np.concatenate([corners, corners + rng.uniform(5, 30, (80, 2))], 1).astype(np.float32)
+    scores = rng.random(80).astype(np.float32)
+    scores[10] = scores[20] = scores[30]
+    images = rng.integers(0, 3, 80)
+    wanted = []
+    for image in range(3):
+        kept = []
+        for row in sorted(np.flatnonzero(images == image), key=lambda r: (-scores[r], r)):
+            if all(_overlap(boxes[row], boxes[k], kind) <= 0.4 for k in kept):
+                kept.append(row)
+        wanted += kept
+    assert suppress(boxes, scores, images, 0.4, kind).tolist() == wanted
+
+
+def test_suppression_of_nothing_and_of_boxes_without_area():
+    nothing = np.empty((0, 4), np.float32)
+    assert len(suppress(nothing, np.empty(0, np.float32), np.empty(0, np.int64), 0.5)) == 0
+    points = np.array([[1, 1, 1, 1], [1, 1, 1, 1]], np.float32)
+    scores = np.ones(2, np.float32)
+    assert suppress(points, scores, np.zeros(2, np.int64), 0.5).tolist() == [0, 1]
+
+
+def test_square_keeps_the_centre():
+    assert square(np.array([[0, 10, 20, 20]], np.float32)).tolist() == [[0, 5, 20, 25]]
+
+
+def test_area_is_the_mean_of_the_pixels_covered():
+    image = torch.arange(36.0).reshape(1, 1, 6, 6)
+    assert torch.equal(
+        resize_area(image, 2, 3), image.unflatten(2, (2, 3)).unflatten(4, (3, 2)).mean((3, 5))
+    )
+    crop = crop_area(image, np.zeros(1, np.int64), np.array([[2, 1, 6, 5]]), 2)
+    block = image[:, :, 1:5, 2:6]
+    assert torch.equal(crop, block.unflatten(2, (2, 2)).unflatten(4, (2, 2)).mean((3, 5)))

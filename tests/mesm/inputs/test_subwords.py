@@ -1,0 +1,111 @@
+import pytest
+import torch
+from transformers import PreTrainedTokenizerFast
+
+from mesm.inputs.subwords import (
+    CLS,
+    PAD,
+    SEP,
+    SPECIAL,
+    UNKNOWN,
+    PretrainedSubwords,
+    UnigramSubwords,
+)
+
+TEXTS = [
+    f"{who} {feels} {how} happy about the {thing}"
+    for who in ("I", "you", "we", "they")
+    for feels in ("am", "are", "never feel", "always felt")
+    for how in ("so", "very", "not at all")
+    for thing in ("weather", "result", "journey", "result")
+]
+
+
+@pytest.fixture(scope="module")
+def subwords():
+    return UnigramSubwords.train(TEXTS, vocab_size=80)
+
+
+def test_same_texts_same_file(subwords, tmp_path):
+    subwords.save(tmp_path / "first.json")
+    for i in range(3):
+        UnigramSubwords.train(TEXTS, vocab_size=80).save(tmp_path / f"{i}.json")
+        assert (tmp_path / f"{i}.json").read_bytes() == (tmp_path / "first.json").read_bytes()
+
+
+def test_cls_first_sep_last_padding_masked(subwords):
+    ids, mask = subwords.encode(["We are happy", "you"], 50)
+    assert ids.dtype == torch.int64
+    assert mask.dtype == torch.bool
+    assert ids.shape == mask.shape
+    cls, sep = SPECIAL.index(CLS), SPECIAL.index(SEP)
+    for row, length in enumerate(mask.sum(1)):
+        assert ids[row, 0] == cls
+        assert ids[row, length - 1] == sep
+        assert (ids[row, length:] == subwords.pad_id).all()
+        assert mask[row, :length].all()
+    assert mask[0].all()
+    assert ids.max() < subwords.vocab_size
+
+
+def test_long_texts_are_cut_before_the_end_mark(subwords):
+    whole, _ = subwords.encode([TEXTS[0]], 500)
+    ids, mask = subwords.encode([TEXTS[0]], 6)
+    assert ids.shape == (1, 6)
+    assert mask.all()
+    assert ids[0, :5].tolist() == whole[0, :5].tolist()
+    assert ids[0, 5] == SPECIAL.index(SEP)
+
+
+def test_case_and_width_do_not_matter_and_the_unseen_is_unknown(subwords):
+    a, _ = subwords.encode(["You  are HAPPY"], 50)
+    b, _ = subwords.encode(["you are ｈａｐｐｙ "], 50)
+    assert torch.equal(a, b)
+    ids, _ = subwords.encode(["你"], 50)
+    assert SPECIAL.index(UNKNOWN) in ids[0]
+    assert subwords.tokens("")[0] == CLS
+
+
+def test_what_is_saved_is_what_is_loaded(subwords, tmp_path):
+    subwords.save(tmp_path / "tokenizer.json")
+    assert [path.name for path in tmp_path.iterdir()] == ["tokenizer.json"]
+    loaded = UnigramSubwords.load(tmp_path / "tokenizer.json")
+    assert loaded.vocab_size == subwords.vocab_size
+    assert torch.equal(loaded.encode(TEXTS, 50)[0], subwords.encode(TEXTS, 50)[0])
+
+
+def test_refusals(subwords, tmp_path):
+    with pytest.raises(ValueError, match="every training text is empty"):
+        UnigramSubwords.train(["", "  "])
+    with pytest.raises(ValueError, match="vocab_size must be more than 4, got 3"):
+        UnigramSubwords.train(TEXTS, vocab_size=3)
+    with pytest.raises(ValueError, match="max_length must leave room"):
+        subwords.encode(["x"], 1)
+    with pytest.raises(FileNotFoundError, match="no tokenizer at"):
+        UnigramSubwords.load(tmp_path / "none.json")
+    (tmp_path / "broken.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"broken\.json is not a tokenizer"):
+        UnigramSubwords.load(tmp_path / "broken.json")
+    with pytest.raises(FileNotFoundError, match="no text model at"):
+        PretrainedSubwords(tmp_path / "albert")
+    with pytest.raises(ValueError, match="holds no tokenizer"):
+        PretrainedSubwords(tmp_path)
+
+
+def test_a_pretrained_tokenizer_gives_the_same_shapes(subwords, tmp_path):
+    subwords.save(tmp_path / "tokenizer.json")
+    PreTrainedTokenizerFast(
+        tokenizer_file=str(tmp_path / "tokenizer.json"),
+        cls_token=CLS,
+        sep_token=SEP,
+        pad_token=PAD,
+        unk_token=UNKNOWN,
+    ).save_pretrained(tmp_path / "model")
+    pretrained = PretrainedSubwords(tmp_path / "model")
+    for longest in (50, 6):
+        for wanted, got in zip(
+            subwords.encode(TEXTS[:5], longest), pretrained.encode(TEXTS[:5], longest), strict=True
+        ):
+            assert torch.equal(wanted, got)
+    assert pretrained.vocab_size == subwords.vocab_size
+    assert pretrained.tokens("you") == subwords.tokens("you")

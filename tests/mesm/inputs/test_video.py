@@ -1,0 +1,92 @@
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+
+from mesm.inputs.video import VideoError, frames_at
+
+RATE = Fraction(30000, 1001)
+
+
+def write_video(path, count, codec="mpeg4", times=None, b_frames=0):
+    """Write grey frames; frame i has the level (i * 8) % 240."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=RATE)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.codec_context.max_b_frames = b_frames
+        stream.bit_rate = 800_000
+        for i in range(count):
+            image = np.full((48, 64, 3), (i * 8) % 240, np.uint8)
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+            if times is not None:
+                frame.time_base = Fraction(1, 3000)
+                frame.pts = round(times[i] * 3000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+
+
+def shown(frame):
+    return None if frame is None else round(float(frame.mean()) / 8)
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "b_frames"),
+    [("a.avi", "mpeg4", 0), ("b.mp4", "mpeg4", 0), ("c.mp4", "libx264", 2)],
+)
+def test_the_frame_shown_at_an_instant_at_29_97_per_second(tmp_path, name, codec, b_frames):
+    write_video(tmp_path / name, 600, codec, b_frames=b_frames)
+    instants = [0.0, 0.5, 1.0, 1.0, 5.01, 10.0, 19.5]
+    wanted = [int(t * RATE + Fraction(1, 100)) for t in instants]
+    # Counting 30 frames a second would be half a second late at the end of such a video.
+    assert wanted[-2] == 299
+    found = list(frames_at(tmp_path / name, instants))
+    assert [i for i, _ in found] == list(range(len(instants)))
+    assert [shown(frame) for _, frame in found] == [i % 30 for i in wanted]
+    assert found[0][1].shape == (48, 64, 3)
+    assert found[0][1].dtype == np.uint8
+
+
+def test_uneven_rates_and_gaps(tmp_path):
+    times = [0, 0.1, 0.15, 0.4, 0.5, 1.5, 1.6]
+    write_video(tmp_path / "uneven.mp4", 7, times=times)
+    instants = [0.05, 0.12, 0.39, 0.45, 0.7, 1.0, 1.55, 1.8, 3.0]
+    # 1.0 lies half a second after the frame before it, 3.0 after the end.
+    wanted = [0, 1, 2, 3, 4, None, 5, 6, None]
+    assert [shown(f) for _, f in frames_at(tmp_path / "uneven.mp4", instants)] == wanted
+
+
+def test_a_truncated_file_has_frames_up_to_the_cut(tmp_path):
+    write_video(tmp_path / "whole.avi", 300)
+    data = (tmp_path / "whole.avi").read_bytes()
+    (tmp_path / "cut.avi").write_bytes(data[: int(len(data) * 0.4)])
+    found = [shown(f) for _, f in frames_at(tmp_path / "cut.avi", [0.0, 1.0, 9.0])]
+    assert found == [0, 29, None]
+
+
+def test_damage_in_the_middle_costs_only_what_it_touches(tmp_path):
+    write_video(tmp_path / "whole.avi", 300)
+    data = bytearray((tmp_path / "whole.avi").read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 200] = bytes(200)
+    (tmp_path / "hurt.avi").write_bytes(data)
+    found = dict(frames_at(tmp_path / "hurt.avi", [0.0, 0.5, 9.5]))
+    assert [shown(found[i]) for i in (0, 1)] == [0, 14]
+    assert len(found) == 3
+
+
+def test_what_is_no_video_is_refused_by_name(tmp_path):
+    (tmp_path / "text.avi").write_text("no video")
+    with pytest.raises(VideoError, match=r"text\.avi cannot be opened as a video"):
+        list(frames_at(tmp_path / "text.avi", [0.0]))
+    with pytest.raises(VideoError, match=r"none\.avi cannot be opened as a video"):
+        list(frames_at(tmp_path / "none.avi", [0.0]))
+    with av.open(str(tmp_path / "sound.wav"), "w") as container:
+        stream = container.add_stream("pcm_s16le", rate=16000)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1600), np.int16), layout="mono")
+        frame.sample_rate = 16000
+        container.mux(stream.encode(frame))
+    with pytest.raises(VideoError, match=r"sound\.wav has no video stream"):
+        list(frames_at(tmp_path / "sound.wav", [0.0]))
+    with pytest.raises(ValueError, match="ascending"):
+        list(frames_at(tmp_path / "text.avi", [1.0, 0.0]))
