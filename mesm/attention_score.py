@@ -3,7 +3,7 @@
 For every frame with planted regions, the regions go from pixels of the full video through the
 frame's face box into the 48x48 crop, and from there to the grid of each block: a site of block b
 stands for the cell of 2, 4 or 8 pixels it was pooled from. A kept site hits if its cell overlaps a
-region. Chance is what as many uniformly drawn sites of that frame would hit (`mesm.hit_rates`).
+region. Chance is what as many uniformly drawn sites of that frame would hit on average.
 "final" asks it once more in pixels: those whose sites all attentions kept, against all pixels.
 Spectrogram chunks are scored likewise in time x frequency; cells of zero padding are no chance.
 """
@@ -88,6 +88,7 @@ class ModalityTallies:
                 FINAL: self._describe(FINAL, tallies[FINAL]),
             }
             for group, tallies in self.groups.items()
+            if tallies[FINAL].sums
         }
 
     def _describe(self, number: int | str, tally: Tally) -> dict[str, Any]:

@@ -131,8 +131,12 @@ def _explain_clip(
         middle = Row(half.image, half.attention, half.kept, half.regions, emotions)
     if audio and clip.spectrogram.shape[1]:
         cues = sound_regions(planted, clip.spectrogram.shape[1]) if planted else no_regions()
+        padding = sparse.loaded.corpus.manifest.spectrogram_mean
         figure = draw_spectrogram(
-            _spectrogram_row(clip, audio, cues, title), CHUNK_COLUMNS, SECONDS_PER_COLUMN
+            _spectrogram_row(clip, audio, cues, title, padding),
+            CHUNK_COLUMNS,
+            SECONDS_PER_COLUMN,
+            clip.spectrogram.shape[1],
         )
         pictures.append(save_png(figure, folder / "spectrograms.png"))
     facts = {
@@ -166,12 +170,12 @@ def _face_row(clip: Clip, blocks: Sequence[BlockAttention], place: int, regions:
 
 
 def _spectrogram_row(
-    clip: Clip, blocks: Sequence[BlockAttention], cues: Regions, title: str
+    clip: Clip, blocks: Sequence[BlockAttention], cues: Regions, title: str, padding: float
 ) -> Row:
-    """The chunks' maps side by side; the spectrogram is filled up to whole chunks with silence."""
+    """The chunks' maps side by side; the spectrogram filled up to whole chunks, as the model's."""
     bins, columns = clip.spectrogram.shape
     chunks = len(blocks[0].kept)
-    image = np.full((bins, chunks * CHUNK_COLUMNS), clip.spectrogram.min(), dtype=np.float32)
+    image = np.full((bins, chunks * CHUNK_COLUMNS), padding, dtype=np.float32)
     image[:, :columns] = clip.spectrogram
     return Row(
         image=image,

@@ -22,7 +22,7 @@ from mesm.report_tables import (
     results_table,
     run_name,
     score_tables,
-    sweep_table,
+    sweep_tables,
 )
 from mesm.run_folder import RunFolder, write_beside
 
@@ -137,7 +137,7 @@ def _context(facts: Sequence[RunFacts], manifest: Manifest, synthetic: bool) -> 
         if fact.sweep["baseline"]:
             flops["FE2E"] = fact.sweep["baseline"]["flops_per_clip"]["total"]
         for point in fact.sweep["points"]:
-            flops[f"MESM, p = {point['p']:g}"] = point["flops_per_clip"]["total"]
+            flops[f"MESM (p = {point['p']:g})"] = point["flops_per_clip"]["total"]
     scored = [(fact.config, fact.scores) for fact in facts if fact.scores]
     return {
         "synthetic": synthetic,
@@ -207,7 +207,7 @@ def _curve(fact: RunFacts) -> dict[str, Any]:
         "name": fact.name,
         "png": _encode(picture.read_bytes()),
         "caption": caption,
-        "table": sweep_table(fact.sweep),
+        "tables": sweep_tables(fact.sweep),
     }
 
 
@@ -217,20 +217,25 @@ def _explained(fact: RunFacts) -> dict[str, Any]:
     pictures = []
     if (folder / "faces.png").is_file():
         caption = (
-            "One face per emotion: the input, then per block the attention and, in red, the sites "
-            "that are kept and convolved. "
+            "One face per emotion: the input, then per block the attention (grey: no candidate any "
+            "more) and, in red, the sites that are kept and convolved. "
         )
         if fact.attention:
             caption += "Outlined: the planted action units."
-        pictures.append({"png": _encode((folder / "faces.png").read_bytes()), "caption": caption})
+        encoded = _encode((folder / "faces.png").read_bytes())
+        pictures.append({"png": encoded, "caption": caption, "kind": "faces"})
     for clip in sorted(folder.glob("*/")):
         for name, what in (("spectrograms.png", "sound"), ("faces.png", "faces over time")):
             if (clip / name).is_file():
                 encoded = _encode((clip / name).read_bytes())
-                pictures.append({"png": encoded, "caption": f"{clip.name}: {what}"})
+                caption = f"{clip.name}: {what}."
+                pictures.append({"png": encoded, "caption": caption, "kind": what.split()[0]})
     scores = None
     if fact.attention:
-        scores = {"sentence": fact.attention["definition"], "tables": score_tables(fact.attention)}
+        scores = {
+            "definition": fact.attention["definition"],
+            "tables": score_tables(fact.attention),
+        }
     return {
         "name": fact.name,
         "pictures": pictures[:OPEN_PICTURES],
@@ -243,7 +248,7 @@ def _environment(facts: Sequence[RunFacts]) -> list[tuple[str, str]]:
     """Where the sweep was measured, else where the page was written."""
     found = next((fact.sweep["environment"] for fact in facts if fact.sweep), None) or describe()
     lines = [
-        ("processor", f"{found['cpu']}, {found['cores']} cores, {found['threads']} threads"),
+        ("processor", f"{found['cpu']}, {found['cores']} cores; threads: {found['threads']}"),
         ("GPU", found["gpu"] or "none"),
         ("versions", ", ".join(f"{name} {value}" for name, value in found["versions"].items())),
     ]

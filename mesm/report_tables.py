@@ -10,6 +10,12 @@ from mesm.corpora.prepared import Manifest
 from mesm.paper_figures import PAPER_TABLES
 
 NAMES = {"fe2e": "FE2E", "mesm": "MESM"}
+OTHER_RATIOS = {
+    "among_candidates": "candidates",
+    "by_area": "area",
+    "by_attention_mass": "mass",
+    "other_clips_sites": "habit",
+}
 SHORT = {"accuracy": "Acc", "weighted_accuracy": "WAcc"}
 
 
@@ -23,10 +29,11 @@ def _row(kind: str, *cells: object) -> dict[str, Any]:
 
 
 def run_name(config: ExperimentConfig) -> str:
-    """Name a run as "FE2E" or "MESM, p = 0.5"; with its modalities where some are left out."""
+    """Name a run as "FE2E" or "MESM (p = 0.5)"; with its modalities where some are left out."""
     model = config.model
-    name = NAMES[model.name] + (f", p = {model.p:g}" if model.name == "mesm" else "")
-    return name if model.modalities == "tav" else f"{name} ({model.modalities.upper()})"
+    facts = [f"p = {model.p:g}"] if model.name == "mesm" else []
+    facts += [model.modalities.upper()] if model.modalities != "tav" else []
+    return NAMES[model.name] + (f" ({', '.join(facts)})" if facts else "")
 
 
 def corpus_table(manifest: Manifest) -> dict[str, Any]:
@@ -118,52 +125,70 @@ def results_table(
     }
 
 
-def sweep_table(sweep: Mapping[str, Any]) -> dict[str, Any]:
-    """One line per p, FE2E first: scores, GFLOPs, latency, ratios, active sites per block."""
-    modalities = list(sweep["points"][0]["active_sites"])
-    accuracy = sweep["metric"]
-    baseline = sweep["baseline"]
-    blocks = len(sweep["points"][0]["active_sites"][modalities[0]])
-    head = ["", SHORT[accuracy], "F1", "GFLOPs", "of FE2E, %", "of which attention, %"]
-    head += ["ms", "times FE2E", "convolutions only, ms"]
-    head += [str(block) for _ in modalities for block in range(1, blocks + 1)]
-    rows = []
+def sweep_tables(sweep: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """One line per p, FE2E first: scores, GFLOPs, latency and ratios; then the active sites."""
+    accuracy, baseline = sweep["metric"], sweep["baseline"]
 
     def line(kind: str, name: str, point: Mapping[str, Any]) -> dict[str, Any]:
         flops, latency = point["flops_per_clip"], point["latency_ms_per_clip"]
-        share = percent(flops["total"] / baseline["flops_per_clip"]["total"]) if baseline else "–"
+        share = flops["total"] / baseline["flops_per_clip"]["total"] if baseline else None
         faster = baseline["latency_ms_per_clip"]["model"] / latency["model"] if baseline else None
-        cells = [
+        return _row(
+            kind,
+            name,
             percent(point["average"][accuracy]),
             percent(point["average"]["f1"]),
             f"{flops['total'] / 1e9:.3f}",
-            share,
+            percent(share),
             percent(flops["attention"] / flops["total"]) if kind == "mesm" else "–",
             f"{latency['model']:.1f}",
             "–" if faster is None else f"{faster:.2f}",
             f"{latency['extraction']:.1f}",
-        ]
-        active = point.get("active_sites")
-        for modality in modalities:
-            cells += [percent(a, 0) for a in active[modality]] if active else ["–"] * blocks
-        return _row(kind, name, *cells)
+        )
 
-    if baseline:
-        rows.append(line("fe2e", "FE2E", baseline))
+    rows = [line("fe2e", "FE2E", baseline)] if baseline else []
     rows += [line("mesm", f"p = {point['p']:g}", point) for point in sweep["points"]]
-    setting = sweep["latency_setting"]
-    groups = [("", 1), ("average, %", 2), ("feature extraction", 3), ("latency per clip", 3)]
-    groups += [(f"{modality}: active sites per block, %", blocks) for modality in modalities]
-    return {
-        "groups": groups,
-        "head": head,
+    setting, policy = sweep["latency_setting"], sweep["points"][0]["threshold"]["policy"]
+    costs = {
+        "groups": [
+            ("", 1),
+            ("average, %", 2),
+            ("feature extraction per clip", 3),
+            ("latency per clip", 3),
+        ],
+        "head": [
+            *("", SHORT[accuracy], "F1", "GFLOPs", "of FE2E, %", "attention, %"),
+            *("ms", "speed-up", "extraction, ms"),
+        ],
         "rows": rows,
         "caption": (
             f"Latency: median of {setting['repeats']} forward passes over {setting['batch_size']} "
-            f"clips at once, {setting['device']}, {setting['threads']} threads, "
-            f"{setting['dtype']}; “times FE2E” above 1 is faster. Active sites: kept sites over "
-            "all sites of the block's maps, mean over frames. Threshold: "
-            f"{sweep['points'][0]['threshold']['policy']}, anew at every p."
+            f"clips at once, {setting['device']}, {setting['threads']} "
+            f"thread{'s' if setting['threads'] > 1 else ''}, {setting['dtype']}; the speed-up is "
+            "over FE2E. Attention: its share of the FLOPs. Threshold: "
+            f"{policy}{', anew at every p' if 'tuned' in policy else ''}."
+        ),
+    }
+    return [costs, _active_sites(sweep)]
+
+
+def _active_sites(sweep: Mapping[str, Any]) -> dict[str, Any]:
+    names = {"face": "faces", "audio": "spectrogram chunks"}
+    first = sweep["points"][0]["active_sites"]
+    return {
+        "groups": [("", 1)] + [(names[name], len(blocks)) for name, blocks in first.items()],
+        "head": [""]
+        + [f"block {i}" for blocks in first.values() for i in range(1, len(blocks) + 1)],
+        "rows": [
+            _row(
+                "mesm",
+                f"p = {point['p']:g}",
+                *(percent(share) for blocks in point["active_sites"].values() for share in blocks),
+            )
+            for point in sweep["points"]
+        ],
+        "caption": (
+            "Active sites, %: those a block convolves over all sites of its maps, mean over frames."
         ),
     }
 
@@ -180,37 +205,29 @@ def score_tables(scores: Mapping[str, Any]) -> list[dict[str, Any]]:
         for entry in [*group["blocks"], group["final"]]:
             final = entry["block"] == "final"
             name = "all three, in pixels" if final else f"attention {entry['block']}"
-            cells: list[str] = [f"{entry['height']}×{entry['width']}", str(entry["kept_sites"])]
-            for rate in ("sites", "among_candidates", "by_attention_mass", "other_clips_sites"):
-                cells += _rate_cells(entry.get(rate), rate == "sites")
+            cells = [f"{entry['height']}×{entry['width']}", str(entry["kept_sites"])]
+            sites = entry["sites"]
+            low, high = sites["interval"]
+            cells += [percent(sites["hit"]), percent(sites["chance"])]
+            cells += [f"{sites['ratio']:.2f}", f"{low:.2f}–{high:.2f}"]
+            for rate in OTHER_RATIOS:
+                cells.append(f"{entry[rate]['ratio']:.2f}" if rate in entry else "–")
             rows.append(_row("", name, *cells))
         tables.append(
             {
-                "groups": [
-                    (title, 3),
-                    ("kept sites", 4),
-                    ("of the block's candidates", 3),
-                    ("by attention mass", 3),
-                    ("other clips' sites", 3),
+                "groups": [(title, 3), ("kept sites against chance", 4), ("other ratios", 4)],
+                "head": [
+                    *("", "grid", "kept", "hit, %", "chance, %", "ratio", "95 %"),
+                    *OTHER_RATIOS.values(),
                 ],
-                "head": ["", "grid", "kept", "hit, %", "chance, %", "ratio", "95 %"]
-                + ["hit, %", "chance, %", "ratio"] * 3,
                 "rows": rows,
                 "caption": (
                     f"{group['blocks'][0]['frames']} frames of {group['blocks'][0]['clips']} clips "
-                    f"of the {scores['split']} split, p = {scores['p']:g}. Intervals: bootstrap "
-                    "over clips. The last column's chance is what the average mask of all other "
-                    "clips would hit: above 1, the attention follows the frame and not a habit."
+                    f"of the {scores['split']} split, p = {scores['p']:g}; intervals: bootstrap "
+                    "over clips. Candidates: against the sites the block was given. Area: planted "
+                    "share of the kept area. Mass: of the attention itself. Habit: against the "
+                    "other clips' kept sites; above 1, the attention follows the frame."
                 ),
             }
         )
     return tables
-
-
-def _rate_cells(rate: Mapping[str, Any] | None, interval: bool) -> list[str]:
-    if rate is None:
-        return ["–"] * (4 if interval else 3)
-    cells = [percent(rate["hit"]), percent(rate["chance"]), f"{rate['ratio']:.2f}"]
-    if interval:
-        cells.append(f"{rate['interval'][0]:.2f}–{rate['interval'][1]:.2f}")
-    return cells

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
@@ -15,6 +16,7 @@ from mesm.plots.style import FAINT, INK, new_figure
 RED = "#E3170A"
 OUTLINE = "#00CDEB"
 HEAT_MAP = "inferno"
+NO_CANDIDATE = "#D5D8DC"
 MOST_CHUNKS = 16
 
 
@@ -93,10 +95,13 @@ def _put(
     upwards: bool = False,
 ) -> None:
     width, height = size
+    if colours:
+        # A site that was no candidate got no attention at all; it is shown apart from little.
+        picture = np.ma.masked_equal(picture, 0)
     axes.imshow(
         picture[::-1] if upwards else picture,
         extent=(left, left + width, top + height, top),
-        cmap=colours,
+        cmap=colormaps[colours].with_extremes(bad=NO_CANDIDATE) if colours else None,
         vmin=0 if colours else None,
         interpolation="nearest",
         aspect="auto",
@@ -147,18 +152,21 @@ def draw_faces(rows: Sequence[Row], title: str) -> Figure:
     return figure
 
 
-def draw_spectrogram(row: Row, chunk_columns: int, seconds_per_column: float) -> Figure:
+def draw_spectrogram(
+    row: Row, chunk_columns: int, seconds_per_column: float, real_columns: int
+) -> Figure:
     """The clip's spectrogram over time, and below it per block the attention and the kept sites.
 
     Only the first 16 chunks are drawn of a longer clip. Each attention map is one softmax per
-    chunk, so brightness compares within a chunk.
+    chunk, so brightness compares within a chunk. From `real_columns` on the last chunk is padding.
     """
     columns = min(row.image.shape[1], MOST_CHUNKS * chunk_columns)
     image = row.image[:, :columns]
     bins = image.shape[0]
     blocks = len(row.kept)
     names = ["input"]
-    pictures: list[NDArray[np.generic]] = [_grey(image)]
+    # Silence is dark, not absent.
+    pictures: list[NDArray[np.generic]] = [np.maximum(_grey(image), 1e-3)]
     for block in range(blocks):
         share = columns * row.kept[block].shape[1] // row.image.shape[1]
         attention, kept = row.attention[block][:, :share], row.kept[block][:, :share]
@@ -198,6 +206,12 @@ def draw_spectrogram(row: Row, chunk_columns: int, seconds_per_column: float) ->
                 [shown[:, 0], bins - shown[:, 3], shown[:, 2], bins - shown[:, 1]], 1
             )
             _outlines(axes, flipped * scale, left, y)
+    if real_columns < columns:
+        x = left + stretch * real_columns
+        end = top + len(names) * (panel + gap) - gap
+        axes.vlines(x, top - 2, end, colors=INK, lw=0.8, linestyles=(0, (4, 3)))
+        middle = (x + left + wide) / 2
+        axes.text(middle, top - 3, "padding", ha="center", va="bottom", fontsize=7, color=FAINT)
     bottom = top + len(names) * (panel + gap) - gap
     every = 1 if columns * seconds_per_column < 8 else 2
     for second in range(0, int(columns * seconds_per_column) + 1, every):

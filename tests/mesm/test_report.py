@@ -82,7 +82,7 @@ def test_page_is_self_contained_and_complete(runs: list[Path], tmp_path: Path) -
 def test_tables_hold_the_runs_figures(runs: list[Path], tmp_path: Path) -> None:
     _, outline = read(write_report(tmp_path / "report.html", runs))
     named = {row[0]: row for row in outline.rows if row}
-    for run, name in zip(runs, ("FE2E", "MESM, p = 0.5"), strict=True):
+    for run, name in zip(runs, ("FE2E", "MESM (p = 0.5)"), strict=True):
         scores = json.loads((run / "evaluation.json").read_text())["test"]
         values = [*scores["emotions"].values(), scores["average"]]
         cells = [f"{100 * v[key]:.1f}" for v in values for key in ("accuracy", "f1")]
