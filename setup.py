@@ -243,8 +243,9 @@ class BuildKernels(build_ext):
         if sys.platform == "darwin":
             shared = ["-bundle", "-undefined", "dynamic_lookup"]
         libraries = ["-ltorch", "-ltorch_cpu"]
-        if is_cuda and (torch.lib / "libtorch_cuda.so").exists():
-            libraries.append("-ltorch_cuda")
+        if is_cuda:
+            # libtorch brings libtorch_cuda with it where torch has CUDA, as it need not here.
+            libraries.insert(0, "-Xlinker=--no-as-needed")
         target = Path(self.get_ext_fullpath(ext.name)).resolve()
         target.parent.mkdir(parents=True, exist_ok=True)
         building = target.with_name(f".{target.name}.{os.getpid()}")
