@@ -1,0 +1,144 @@
+import io
+import json
+import pickle
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from PIL import Image
+
+from mesm.corpora.assembly import assemble
+from mesm.corpora.extraction import write_part
+from mesm.corpora.prepared import FORMAT, SCHEMA, Manifest, PreparedCorpus, sha256
+
+CLIPS = 19
+
+
+def png(image):
+    stream = io.BytesIO()
+    Image.fromarray(image).save(stream, format="PNG")
+    return stream.getvalue()
+
+
+def faces(i):
+    return np.random.default_rng(i).integers(0, 256, (1 + i % 3, 48, 48, 3), dtype=np.uint8)
+
+
+def spectrogram(i):
+    return np.random.default_rng(i).normal(-8, 3, (128, 5 + i)).astype(np.float32)
+
+
+def row(i):
+    n = len(faces(i))
+    return {
+        "clip_id": f"clip{i}",
+        "text": f"text {i} é",
+        "speaker": "s",
+        "dialog": "d",
+        "start": i,
+        "end": i + 1.5,
+        "labels": [i % 2, 1],
+        "faces": [png(image) for image in faces(i)],
+        "face_found": [k % 2 == 0 for k in range(n)],
+        "face_boxes": [[k, i, k + 10, i + 10] for k in range(n)],
+        "face_times": [i + 0.5 * k for k in range(n)],
+        "spectrogram": spectrogram(i).ravel(),
+        "spectrogram_columns": 5 + i,
+    }
+
+
+@pytest.fixture
+def prepared(tmp_path):
+    out = tmp_path / "prepared"
+    (out / "data").mkdir(parents=True)
+    write_part(
+        tmp_path / "d.parquet", pa.Table.from_pylist([row(i) for i in range(CLIPS)], SCHEMA), []
+    )
+    splits = {f"clip{i}": "test" if i in (3, 7) else "train" for i in range(CLIPS)}
+    files, figures = assemble(
+        [tmp_path / "d.parquet"], splits, ("angry", "happy"), out / "data", lambda n: None
+    )
+    mean, std = figures.mean_and_std()
+    manifest = Manifest(
+        format=FORMAT,
+        corpus="iemocap",
+        emotions=["angry", "happy"],
+        counts=figures.counts(),
+        averages=figures.averages(),
+        spectrogram_mean=mean,
+        spectrogram_std=std,
+        faces=figures.faces(),
+        skipped=[],
+        skipped_by_reason={},
+        other_labels={},
+        unlisted=[],
+        missing=[],
+        notes=[],
+        options={},
+        files={f"data/{file.name}": sha256(file) for file in files},
+    )
+    (out / "manifest.json").write_text(manifest.model_dump_json())
+    return out
+
+
+def check(clip, i, split):
+    assert (clip.clip_id, clip.text, clip.split) == (f"clip{i}", f"text {i} é", split)
+    assert (clip.start, clip.end, clip.speaker, clip.dialog) == (i, i + 1.5, "s", "d")
+    assert clip.labels.dtype == np.int8
+    assert clip.labels.tolist() == [i % 2, 1]
+    assert np.array_equal(clip.faces, faces(i))
+    n = len(faces(i))
+    assert clip.face_found.tolist() == [k % 2 == 0 for k in range(n)]
+    assert clip.face_boxes.tolist() == [[k, i, k + 10, i + 10] for k in range(n)]
+    assert clip.face_times.tolist() == [i + 0.5 * k for k in range(n)]
+    assert clip.spectrogram.dtype == np.float32
+    assert np.array_equal(clip.spectrogram, spectrogram(i))
+
+
+def test_every_clip_comes_back_in_any_order(prepared):
+    corpus = PreparedCorpus.open(prepared)
+    train = corpus.split("train")
+    wanted = [i for i in range(CLIPS) if i not in (3, 7)]
+    assert len(train) == len(wanted)
+    for place in np.random.default_rng(0).permutation(len(wanted)):
+        check(train[int(place)], wanted[place], "train")
+    for clip, i in zip(train, wanted, strict=True):
+        check(clip, i, "train")
+    assert [clip.clip_id for clip in train[-2:]] == ["clip17", "clip18"]
+    assert len(corpus.split("valid")) == 0
+    check(corpus.clip("clip7"), 7, "test")
+
+
+def test_a_split_can_be_sent_to_another_process(prepared):
+    train = PreparedCorpus.open(prepared).split("train")
+    check(train[0], 0, "train")
+    check(pickle.loads(pickle.dumps(train))[1], 1, "train")
+
+
+def test_refusals_name_what_is_wrong(prepared, tmp_path):
+    with pytest.raises(ValueError, match=r"is not a prepared corpus: no manifest\.json; run mesm"):
+        PreparedCorpus.open(tmp_path)
+    corpus = PreparedCorpus.open(prepared)
+    corpus.verify()
+    with pytest.raises(ValueError, match="split must be one of train, valid, test, got 'dev'"):
+        corpus.split("dev")
+    with pytest.raises(ValueError, match="has no clip 'clip99'"):
+        corpus.clip("clip99")
+    file = prepared / "data" / "test-00000-of-00001.parquet"
+    file.write_bytes(file.read_bytes()[:-1] + b"x")
+    with pytest.raises(ValueError, match=r"test-00000-of-00001\.parquet is not as it was written"):
+        corpus.verify()
+    file.unlink()
+    with pytest.raises(ValueError, match=r"is not whole: no data/test-00000-of-00001\.parquet"):
+        PreparedCorpus.open(prepared)
+
+
+def test_manifests_of_another_kind_are_refused(prepared):
+    file = prepared / "manifest.json"
+    content = json.loads(file.read_text())
+    file.write_text(json.dumps({**content, "format": 99}))
+    with pytest.raises(ValueError, match="has format 99, wanted 1"):
+        PreparedCorpus.open(prepared)
+    file.write_text("{}")
+    with pytest.raises(ValueError, match="is not the manifest of a prepared corpus"):
+        PreparedCorpus.open(prepared)
