@@ -195,8 +195,8 @@ Gradients backward(const Tensor& grad_out, const Tensor& features, const Tensor&
   const int64_t depth = features.size(1);
   const int64_t columns = weight.size(0);
   const auto in_dtype = [&](const Tensor& t) { return as_dtype(t, features.scalar_type()); };
-  const Tensor none = empty({0}, features.scalar_type());
-  Gradients out{none, none, none};
+  const auto none = [&] { return empty({0}, features.scalar_type()); };
+  Gradients out{none(), none(), none()};
   if (needs_features) {
     // The same convolution with the kernel turned by 180 degrees and channels exchanged.
     const Tensor w = as_dtype(weight, dtype);
