@@ -253,3 +253,5 @@ pytree.register_pytree_node(
     to_dumpable_context=list,
     from_dumpable_context=tuple,
 )
+# torch.load and torch.export.load take it with weights_only.
+torch.serialization.add_safe_globals([SparseFeatureMaps])

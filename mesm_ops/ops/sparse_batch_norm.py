@@ -134,9 +134,9 @@ def sparse_batch_norm(
         *_arguments(x, running_mean, running_var, weight, bias, training, momentum, eps, relu)
     )
     if training:
-        rows = x.offsets[-1]
+        rows = x.offsets[-1].to(mean.dtype)
         with torch.no_grad():
-            share = (momentum * (rows > 0)).to(mean.dtype)  # none of a batch without sites
+            share = (rows > 0) * momentum  # none of a batch without sites
             unbiased = var * (rows / (rows - 1).clamp(min=1))
             for running, batch in ((running_mean, mean), (running_var, unbiased)):
                 running.copy_(torch.lerp(running.to(batch.dtype), batch, share))

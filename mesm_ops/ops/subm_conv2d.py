@@ -161,4 +161,5 @@ def subm_conv2d(
     Raises:
         ValueError: A shape, dtype or device does not fit; says what was wanted and what came.
     """
-    return x.with_features(_forward(*_arguments(x, weight, bias)))
+    features = _forward(*_arguments(x, weight, bias))
+    return x.with_features(features)

@@ -31,6 +31,8 @@ def _arguments(
             f"{_NAME}: logits must be {wanted} for {x.dtype} features, got {logits.dtype}"
         )
     weighted = selection == "weighted"
+    if not weighted:
+        logits = logits.detach()  # no part of the graph: the attention's gradients stay None
     return (x.features, x.sites, x.offsets, logits, p, weighted, trims(x.features))
 
 
@@ -92,8 +94,7 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None
 
 def _gradients(ctx: Any, grad_out: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
     features, logits = _backward(grad_out, *ctx.saved_tensors, ctx.weighted)
-    # None, not zeros: with "hard" the attention is no part of the graph.
-    return (features, None, None, logits if ctx.weighted else None, None, None, None)
+    return (features, None, None, logits, None, None, None)
 
 
 make_differentiable(_forward, _backward, save=_save, gradients=_gradients)

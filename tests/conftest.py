@@ -1,0 +1,49 @@
+"""Shared by all tests: seeds, threads, backends."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import hypothesis
+import pytest
+import torch
+
+import mesm_ops
+from mesm_ops import backends
+
+# `from tests.oracle import ...` works however pytest was started.
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+# The same examples on every run: a red test stays red, and says which example it was.
+hypothesis.settings.register_profile(
+    "fixed",
+    derandomize=True,
+    deadline=None,
+    database=None,
+    suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture],
+)
+hypothesis.settings.load_profile("fixed")
+
+CPU_BACKENDS = [
+    name for name in ("reference", "cpp") if backends.available("subm_conv2d", name) is None
+]
+
+
+@pytest.fixture(autouse=True)
+def fixed_seed() -> None:
+    torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread() -> None:
+    """Test processes run side by side; a test of threads sets its own number."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(params=CPU_BACKENDS)
+def backend(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Run the test once on each backend that this machine's CPU has."""
+    with mesm_ops.use_backend(request.param):
+        yield request.param

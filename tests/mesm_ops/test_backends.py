@@ -1,0 +1,204 @@
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+import mesm_ops
+from mesm_ops import SparseFeatureMaps, backends, explain, extension, subm_conv2d, use_backend
+from tests.mesm_ops.cases import make_case
+
+
+def maps(dtype: torch.dtype = torch.float32) -> SparseFeatureMaps:
+    return make_case(2, 3, 4, 4, dtype=dtype).x
+
+
+def weight(dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    return torch.ones(5, 3, 3, 3, dtype=dtype, requires_grad=True)
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Register a kernel of a further backend for one op, forward and backward."""
+    seen: list[str] = []
+
+    def kernel(op: str) -> Callable[..., Any]:
+        reference = backends._kernels[op]["reference"].run
+
+        def run(*args: Any) -> Any:
+            seen.append(op)
+            return reference(*args)
+
+        return run
+
+    def supports(*args: Any) -> str | None:
+        return "it takes float32 alone" if args[0].dtype != torch.float32 else None
+
+    for op in ("subm_conv2d", "subm_conv2d_backward"):
+        monkeypatch.setitem(backends._kernels, op, dict(backends._kernels[op]))
+        backends.register(op, "triton", kernel(op), supports)
+    return seen
+
+
+def test_a_registered_kernel_is_chosen_where_it_can_run(calls: list[str]) -> None:
+    subm_conv2d(maps(), weight()).features.sum().backward()
+    assert calls == ["subm_conv2d", "subm_conv2d_backward"]
+    subm_conv2d(maps(torch.float64), weight(torch.float64))  # "auto": another one takes it
+    assert len(calls) == 2
+    message = r"subm_conv2d: backend 'triton' cannot run: it takes float32 alone"
+    with use_backend("triton"), pytest.raises(RuntimeError, match=message):
+        subm_conv2d(maps(torch.float64), weight(torch.float64))
+
+
+def test_the_backward_pass_runs_where_the_forward_pass_ran(calls: list[str]) -> None:
+    with use_backend("reference"):
+        out = subm_conv2d(maps(), weight()).features.sum()
+    thread = threading.Thread(target=out.backward)  # as autograd's own threads on a GPU
+    thread.start()
+    thread.join()
+    assert calls == []
+    with use_backend("triton"):
+        out = subm_conv2d(maps(), weight()).features.sum()
+    with use_backend("reference"):
+        out.backward()
+    assert calls == ["subm_conv2d", "subm_conv2d_backward"]
+
+
+def test_use_backend_nests_and_restores() -> None:
+    assert backends.requested() == "auto"
+    with use_backend("reference"):
+        with contextlib.suppress(KeyError), use_backend("cpp"):
+            assert backends.requested() == "cpp"
+            raise KeyError
+        assert backends.requested() == "reference"
+        with use_backend("auto"):
+            assert backends.requested() == "auto"
+    assert backends.requested() == "auto"
+
+
+def test_use_backend_holds_for_its_thread_alone() -> None:
+    seen = []
+    with use_backend("reference"):
+        thread = threading.Thread(target=lambda: seen.append(backends.requested()))
+        thread.start()
+        thread.join()
+    assert seen == ["auto"]
+
+
+def test_use_backend_refuses_unknown_names() -> None:
+    with pytest.raises(ValueError) as error:
+        use_backend("cudnn")
+    assert str(error.value) == (
+        "use_backend: name must be one of auto, reference, cpp, triton, cuda, got 'cudnn'"
+    )
+
+
+def test_a_backend_that_cannot_run_says_why() -> None:
+    with use_backend("triton"), pytest.raises(RuntimeError) as error:
+        subm_conv2d(maps(), weight())
+    assert str(error.value) == (
+        "subm_conv2d: backend 'triton' cannot run: there is no triton kernel for subm_conv2d"
+    )
+    with use_backend("cuda"), pytest.raises(RuntimeError) as error:
+        subm_conv2d(maps(), weight())
+    assert str(error.value) == (
+        "subm_conv2d: backend 'cuda' cannot run: it runs on cuda tensors, got one on cpu"
+    )
+    with use_backend("cpp"), pytest.raises(RuntimeError) as error:
+        subm_conv2d(maps(torch.float16), weight(torch.float16))
+    assert str(error.value) == (
+        "subm_conv2d: backend 'cpp' cannot run: it takes float32, bfloat16, float64, got float16"
+    )
+
+
+def test_register_refuses_unknown_backends() -> None:
+    with pytest.raises(ValueError, match=r"backend must be one of cuda, triton, cpp, reference"):
+        backends.register("subm_conv2d", "numpy", lambda: None)
+
+
+def test_explain_says_which_and_why() -> None:
+    text = explain("subm_conv2d", maps(torch.float16), weight(torch.float16))
+    assert text.splitlines() == [
+        "subm_conv2d: reference runs",
+        "  cuda: it runs on cuda tensors, got one on cpu",
+        "  triton: there is no triton kernel for subm_conv2d",
+        "  cpp: it takes float32, bfloat16, float64, got float16",
+        "  reference: can run",
+    ]
+    with use_backend("reference"):
+        text = explain("subm_conv2d", maps(), weight())
+        assert text.startswith("subm_conv2d: reference runs, asked for with use_backend\n")
+    with use_backend("triton"):
+        text = explain("subm_conv2d", maps(), weight())
+        assert text.startswith("subm_conv2d: nothing runs: use_backend asks for triton\n")
+
+
+def test_explain_names_what_then_runs(calls: list[str]) -> None:
+    assert explain("subm_conv2d", maps(), weight()).startswith("subm_conv2d: triton runs\n")
+    assert "triton: can run" in explain("subm_conv2d")
+
+
+@pytest.mark.parametrize("op", backends.ops())
+def test_explain_knows_every_op(op: str) -> None:
+    assert explain(op).splitlines()[-1] == "  reference: can run"
+
+
+def test_explain_takes_what_public_functions_take() -> None:
+    x, logits = maps(), torch.zeros(maps().features.shape[0])
+    block = mesm_ops.SparseCrossModalBlock(3, 5, 2, 2)
+    norm = block.norm1.parameter_tuple(x)._replace(
+        **{name: torch.ones(3) for name in ("running_mean", "running_var", "weight", "bias")}
+    )
+    query = torch.zeros(2, 2)
+    for op, args in {
+        "cross_modal_score": (x, query, None, *block.attention.parameter_tuple()),
+        "top_p_select": (x, logits, 0.5, "hard"),
+        "sparse_batch_norm": (x, *norm),
+        "sparse_max_pool2d": (x,),
+    }.items():
+        assert explain(op, *args).splitlines()[-1] == "  reference: can run"
+
+
+def test_explain_refuses() -> None:
+    with pytest.raises(ValueError, match=r"explain: op must be one of .*subm_conv2d.*, got 'conv'"):
+        explain("conv")
+    with pytest.raises(ValueError, match=r"subm_conv2d: weight must be"):
+        explain("subm_conv2d", maps(), torch.zeros(5, 4, 3, 3))
+
+
+WITHOUT_EXTENSION = """
+import sys, warnings
+sys.modules["mesm_ops._C"] = None  # as if it had not been built
+import torch, mesm_ops
+from mesm_ops.backends import explain
+
+x = mesm_ops.SparseFeatureMaps.from_dense(torch.ones(1, 1, 2, 2))
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    with mesm_ops.use_backend("reference"):
+        mesm_ops.sparse_max_pool2d(x)
+    assert not caught, caught[0].message  # it was asked for
+    for _ in range(2):
+        assert mesm_ops.sparse_max_pool2d(x).features.tolist() == [[1.0]]
+print(len(caught), caught[0].message)
+print(explain("sparse_max_pool2d"))
+"""
+
+
+def test_without_the_extension_all_runs_after_one_warning() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_EXTENSION], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    warning, *explanation = done.stdout.splitlines()
+    missing = f"the compiled extension mesm_ops._C is missing: {extension.BUILD_HINT}"
+    assert warning == f"1 mesm_ops runs on its slow reference backend; {missing}"
+    assert "pip install -e ." in warning
+    assert "make setup" in warning
+    assert f"  cpp: {missing}" in explanation
