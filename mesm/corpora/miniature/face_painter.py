@@ -180,9 +180,8 @@ class Scene:
         soft(nose[[0, 1, 2, 7]] * [0.5, 1] + nose[[0, 1, 2, 7]].mean(0) * [0.5, 0], -0.12)
         tip = (nose[4] + nose[5]) / 2 - [0, 0.1 * pose.scale]
         soft(_ring(tip, 0.09 * pose.scale, 0.07 * pose.scale), -0.14)
-        soft(
-            _ring(tip + np.array([0, 0.15 * pose.scale]), 0.15 * pose.scale, 0.03 * pose.scale), 0.3
-        )
+        under = tip + np.array([0, 0.15 * pose.scale])
+        soft(_ring(under, 0.15 * pose.scale, 0.03 * pose.scale), 0.3)
         for points, strength in shape.patches:
             soft(points, 0.34 * strength)
         shade = shade.filter(ImageFilter.BoxBlur(1.2))

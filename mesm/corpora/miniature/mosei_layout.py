@@ -44,11 +44,13 @@ def write_video_files(root: Path, plan: DialogPlan, recording: Recording) -> Pat
 
 
 def write_labels(root: Path, plans: Sequence[DialogPlan], seed: int) -> None:
-    """Write the annotators' answers, three rows a clip, as two batches of videos."""
+    """Write the annotators' answers, three rows a clip, as two batches of videos if there are."""
     rng = np.random.default_rng([seed, 3])
     columns = ["HITId", "WorkerId", "Input.VIDEO_ID", "Input.CLIP", *sorted(MOSEI_COLUMNS.values())]
     half = (len(plans) + 1) // 2
     for batch, videos in enumerate((plans[:half], plans[half:])):
+        if not videos:
+            break
         path = root / _LABELS / f"Batch_{2980374 + batch}_batch_results.csv"
         with path.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, [*columns, "Answer.sentiment"])

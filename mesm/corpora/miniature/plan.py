@@ -110,6 +110,9 @@ class Planner:
             utterances: how many clips it has.
         """
         rng, index = self.rng, self._dialogs
+        letters = ""
+        speakers: tuple[int, ...]
+        high: tuple[bool, ...]
         self._dialogs += 1
         if self.layout == "iemocap":
             # Sessions take turns, so that even a small corpus has speakers of all five.
@@ -117,13 +120,12 @@ class Planner:
             gender, scene = "FM"[turn % 2], turn // 2
             title = _SCENES[scene] if scene < len(_SCENES) else f"impro{scene - 6:02d}"
             name = f"Ses{session:02d}{gender}_{title}"
-            other = "M" if gender == "F" else "F"
-            letters = (gender, other)
+            letters = gender + ("M" if gender == "F" else "F")
             speakers = tuple(2 * session + (letter == "M") for letter in letters)
             high = tuple(letter == "F" for letter in letters)
         else:
             name = self._video_id()
-            letters, speakers, high = ("",), (index,), (bool(rng.integers(2)),)
+            speakers, high = (index,), (bool(rng.integers(2)),)
         clips: list[ClipPlan] = []
         counts = [0, 0]
         time = 0.3
@@ -160,7 +162,7 @@ class Planner:
             elif hint == "missing":
                 shown[modality] = (NEUTRAL,)
             else:
-                shown[modality] = (str(rng.choice(others)),)
+                shown[modality] = (others[rng.integers(len(others))],)
         text = sentence(shown["text"], rng)
         return ClipPlan(clip_id, dialog, who, start, end, emotions, hints, shown, text)
 
@@ -176,7 +178,7 @@ class Planner:
             return ()
         if self.rng.random() < _TWO_EMOTIONS:
             rest = [name for name in EMOTIONS[self.layout] if name not in first]
-            return (*first, str(self.rng.choice(rest)))
+            return (*first, rest[self.rng.integers(len(rest))])
         return first
 
     def _hints(self, emotions: tuple[str, ...]) -> dict[Modality, Hint]:
@@ -213,7 +215,7 @@ def fill(planner: Planner, clips: int) -> list[DialogPlan]:
     while clips > 0:
         # No recording is left with fewer than four, unless there are fewer in all.
         sizes = [n for n in range(4, 9) if clips - n == 0 or clips - n >= 4] or [clips]
-        size = int(planner.rng.choice(sizes))
+        size = sizes[planner.rng.integers(len(sizes))]
         dialogs.append(planner.dialog(size))
         clips -= size
     return dialogs

@@ -155,11 +155,11 @@ def sentence(emotions: tuple[str, ...], rng: np.random.Generator) -> str:
         emotions: each gets a clause of its own; "neutral" is one of them.
         rng: draws words.
     """
-    clauses = [_fill(str(rng.choice(_PHRASES[emotion])), rng) for emotion in emotions]
+    clauses = [_fill(_pick(_PHRASES[emotion], rng), rng) for emotion in emotions]
     text = " and ".join(clauses)
     if rng.random() < _DISTRACTION:
-        text = f"{text}, {_fill(str(rng.choice(_DISTRACTORS)), rng)}"
-    opener, closer = str(rng.choice(_OPENERS)), str(rng.choice(_CLOSERS))
+        text = f"{text}, {_fill(_pick(_DISTRACTORS, rng), rng)}"
+    opener, closer = _pick(_OPENERS, rng), _pick(_CLOSERS, rng)
     text = f"{opener} {text}".strip()
     if closer:
         text = f"{text}, {closer}"
@@ -167,4 +167,8 @@ def sentence(emotions: tuple[str, ...], rng: np.random.Generator) -> str:
 
 
 def _fill(phrase: str, rng: np.random.Generator) -> str:
-    return phrase.format(topic=rng.choice(_TOPICS), name=rng.choice(_NAMES))
+    return phrase.format(topic=_pick(_TOPICS, rng), name=_pick(_NAMES, rng))
+
+
+def _pick(options: tuple[str, ...], rng: np.random.Generator) -> str:
+    return options[rng.integers(len(options))]

@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from mesm.corpora.miniature.action_units import EXPRESSIONS, ExpressionTrack
+from mesm.corpora.miniature.emotions import EMOTIONS
+from mesm.corpora.miniature.face_geometry import Pose, face_shape
+from mesm.corpora.miniature.face_painter import Looks, Scene
+from mesm.corpora.miniature.performance import seat
+from mesm.inputs.face_detector import FaceDetector
+
+WIDTH, HEIGHT = 360, 480
+
+
+def crop(picture, box):
+    image = Image.fromarray(picture).crop([round(v) for v in box])
+    return np.asarray(image.resize((48, 48), Image.Resampling.BILINEAR), float)
+
+
+def portrait(rng, units, pose=None, **face):
+    looks = Looks.draw(rng, long_hair=bool(rng.integers(2)))
+    scene = Scene(looks, WIDTH, HEIGHT, rng)
+    pose = pose or seat(WIDTH, HEIGHT, rng)
+    shape = face_shape(looks.identity, pose, units, **face)
+    return scene.paint(shape, pose), shape
+
+
+def test_mtcnn_finds_nearly_all_of_them():
+    rng = np.random.default_rng(3)
+    emotions = list(EXPRESSIONS)
+    drawn = [portrait(rng, EXPRESSIONS[emotions[i % 9]], talk=rng.random()) for i in range(54)]
+    frames = torch.from_numpy(np.stack([picture for picture, _ in drawn]))
+    found = FaceDetector(min_face_size=60).detect(frames)
+    hits = []
+    for faces, (_, shape) in zip(found, drawn, strict=True):
+        x0, y0, x1, y1 = shape.face_box
+        centres = (faces.boxes[:, :2] + faces.boxes[:, 2:]) / 2
+        hits.append(any(x0 < x < x1 and y0 < y < y1 for x, y in centres))
+    assert np.mean(hits) >= 0.95
+
+
+@pytest.mark.parametrize("layout", ["iemocap", "mosei"])
+def test_no_two_emotions_share_their_action_units(layout):
+    emotions = EMOTIONS[layout]
+    for i, a in enumerate(emotions):
+        for b in emotions[i + 1 :]:
+            assert len(set(EXPRESSIONS[a]) ^ set(EXPRESSIONS[b])) >= 2
+
+
+@pytest.mark.parametrize("emotion", [e for e in EXPRESSIONS if e != "neutral"])
+def test_an_expression_changes_its_regions_and_little_else(emotion):
+    pose = Pose(180, 222, 78)
+    neutral, _ = portrait(np.random.default_rng(0), {}, pose)
+    moved, shape = portrait(np.random.default_rng(0), EXPRESSIONS[emotion], pose)
+    change = np.abs(crop(moved, shape.face_box) - crop(neutral, shape.face_box)).max(2)
+    x0, y0, x1, y1 = shape.face_box
+    inside = np.zeros((48, 48), bool)
+    for boxes in shape.regions.values():
+        for a, b, c, d in boxes:
+            column = slice(int((a - x0) / (x1 - x0) * 48), int((c - x0) / (x1 - x0) * 48) + 2)
+            inside[int((b - y0) / (y1 - y0) * 48) : int((d - y0) / (y1 - y0) * 48) + 2, column] = (
+                True
+            )
+    assert (change[inside] > 25).sum() > 25
+    assert change[inside].mean() > 3 * change[~inside].mean()
+
+
+def nearest_template(pictures, templates):
+    """Which template is nearest, by correlation of pixels."""
+    names = list(templates)
+    bank = np.stack([templates[name].ravel() for name in names])
+    bank = bank - bank.mean(0)
+    return [names[int(np.argmax(bank @ (p.ravel() - np.mean(p))))] for p in pictures]
+
+
+@pytest.mark.parametrize("layout", ["iemocap", "mosei"])
+def test_emotions_can_be_told_apart_at_48_pixels(layout):
+    rng = np.random.default_rng(1)
+    emotions = EMOTIONS[layout]
+
+    def differences(emotion, count):
+        """Crops less the same person's neutral one."""
+        out = []
+        for _ in range(count):
+            seed = int(rng.integers(1 << 30))
+            pose = Pose(180, 222, 78, yaw=rng.uniform(-0.1, 0.1))
+            neutral, box = portrait(np.random.default_rng(seed), {}, pose)
+            units = EXPRESSIONS[emotion]
+            moved, _ = portrait(np.random.default_rng(seed), units, pose, talk=rng.random())
+            out.append(crop(moved, box.face_box).mean(2) - crop(neutral, box.face_box).mean(2))
+        return out
+
+    shown = [e for e in emotions if e != "neutral"]
+    templates = {e: np.mean(differences(e, 4), 0) for e in shown}
+    templates = {e: t / np.linalg.norm(t) for e, t in templates.items()}
+    guesses = [(e, g) for e in shown for g in nearest_template(differences(e, 4), templates)]
+    assert np.mean([e == g for e, g in guesses]) >= 0.9
+
+
+def test_expression_rises_and_falls_smoothly():
+    track = ExpressionTrack(("happy",), 1.0, 3.0, np.random.default_rng(0))
+    times = np.arange(0.5, 3.5, 1 / 30)
+    smile = np.array([track.at(float(t)).get(12, 0.0) for t in times])
+    assert smile[0] == smile[-1] == 0
+    assert smile.max() > 0.85
+    assert np.abs(np.diff(smile)).max() < 0.25
+    assert smile[(times > 1.2) & (times < 2.7)].min() > 0.85
+
+
+def test_eyes_close_in_a_blink_and_the_mouth_opens_in_speech():
+    looks = Looks.draw(np.random.default_rng(0), long_hair=False)
+    pose = Pose(180, 222, 78)
+    rest, blinking, talking = (
+        face_shape(looks.identity, pose, {}, **extra)
+        for extra in ({}, {"blink": 1.0}, {"talk": 1.0})
+    )
+    assert np.ptp(blinking.eyes[0][:, 1]) < 0.5 * np.ptp(rest.eyes[0][:, 1])
+    assert np.ptp(talking.mouth[:, 1]) > 2 * np.ptp(rest.mouth[:, 1])
+
+
+def test_people_and_scenes_differ():
+    pictures = [portrait(np.random.default_rng(seed), {})[0].astype(float) for seed in range(4)]
+    for i, a in enumerate(pictures):
+        for b in pictures[i + 1 :]:
+            assert np.abs(a - b).mean() > 10

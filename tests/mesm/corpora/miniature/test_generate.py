@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+
+from mesm.corpora.miniature import generate
+
+
+def digests(root):
+    files = sorted(p for p in root.rglob("*") if p.is_file())
+    return {str(p.relative_to(root)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+
+
+@pytest.mark.parametrize("layout", ["iemocap", "mosei"])
+def test_same_seed_same_bytes_whatever_the_number_of_workers(tmp_path, layout):
+    generate(tmp_path / "a", clips=9, seed=7, layout=layout, workers=1)
+    generate(tmp_path / "b", clips=9, seed=7, layout=layout, workers=2)
+    assert digests(tmp_path / "a") == digests(tmp_path / "b")
+
+
+def test_another_seed_gives_another_corpus(tmp_path):
+    generate(tmp_path / "a", clips=1, seed=0, layout="mosei")
+    generate(tmp_path / "b", clips=1, seed=1, layout="mosei")
+    assert not set(digests(tmp_path / "a").values()) & set(digests(tmp_path / "b").values())
+
+
+def test_nothing_is_left_beside_the_corpus(tmp_path):
+    (tmp_path / ".out.partial" / "old").mkdir(parents=True)
+    (tmp_path / "out").mkdir()
+    generate(tmp_path / "out", clips=1, seed=0)
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_failure_leaves_nothing(tmp_path, monkeypatch):
+    def fail(*_args, **_kwargs):
+        raise OSError("disk full")
+
+    monkeypatch.setattr("mesm.corpora.miniature.iemocap_layout.write_wav", fail)
+    with pytest.raises(OSError, match="disk full"):
+        generate(tmp_path / "out", clips=1, seed=0, workers=1)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"clips": 0}, "clips must be at least 1, got 0"),
+        ({"seed": -1}, "seed must be at least 0, got -1"),
+        ({"layout": "ravdess"}, "layout must be one of iemocap, mosei, got 'ravdess'"),
+        ({"workers": 0}, "workers must be at least 1, got 0"),
+    ],
+)
+def test_bad_arguments_are_refused(tmp_path, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        generate(tmp_path / "out", **{"clips": 1, "seed": 0, **arguments})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_with_files_is_refused_and_kept(tmp_path):
+    (tmp_path / "precious.txt").write_text("mine")
+    with pytest.raises(ValueError, match="is not empty"):
+        generate(tmp_path, clips=1, seed=0)
+    assert [p.name for p in tmp_path.iterdir()] == ["precious.txt"]
+
+
+def test_a_file_is_refused(tmp_path):
+    path = tmp_path / "file"
+    path.write_text("mine")
+    with pytest.raises(ValueError, match="is a file"):
+        generate(path, clips=1, seed=0)
