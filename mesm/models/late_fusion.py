@@ -18,6 +18,12 @@ from mesm.models.text import ALBERT_BASE, TextEncoder
 PAPER_CHANNELS = (64, 128, 256, 512)
 
 
+def check_channels(channels: Sequence[int]) -> None:
+    """Refuse, with a ValueError, what is not four positive widths."""
+    if len(channels) != 4 or min(channels) < 1:
+        raise ValueError(f"channels must be four positive widths, got {list(channels)}")
+
+
 class FrameBranch(nn.Module):
     """Frames to logits: per-frame convolutions, a projection, the sequence encoder, a classifier.
 
@@ -92,8 +98,7 @@ class LateFusionModel(nn.Module):
     ) -> None:
         super().__init__()
         self.modalities = parse_modalities(modalities)
-        if len(channels) != 4 or min(channels) < 1:
-            raise ValueError(f"channels must be four positive widths, got {list(channels)}")
+        check_channels(channels)
         if dim % 2 or dim % heads:
             raise ValueError(f"dim must be even and divisible by heads={heads}, got {dim}")
         self.channels = tuple(channels)

@@ -10,7 +10,7 @@ from torch import nn
 
 from mesm.batch import Batch
 from mesm.modalities import parse_modalities
-from mesm.models.late_fusion import PAPER_CHANNELS, LateFusionModel
+from mesm.models.late_fusion import PAPER_CHANNELS, LateFusionModel, check_channels
 from mesm.models.sparse_extractor import SparseExtractor
 from mesm.models.text import ALBERT_BASE
 from mesm_ops import SparseFeatureMaps
@@ -49,9 +49,9 @@ class MESM(LateFusionModel, PyTorchModelHubMixin):
         _check_p(p)
         if selection not in ("weighted", "hard"):
             raise ValueError(f"selection must be 'weighted' or 'hard', got {selection!r}")
-        dims = tuple(shared.get("channels", PAPER_CHANNELS)[:3])
-        if attention_dims is not None:
-            dims = tuple(attention_dims)
+        channels = shared.get("channels", PAPER_CHANNELS)
+        check_channels(channels)
+        dims = tuple(channels[:3]) if attention_dims is None else tuple(attention_dims)
         if len(dims) != 3 or min(dims) < 1:
             raise ValueError(f"attention_dims must be three positive widths, got {list(dims)}")
         albert = shared.get("albert") or ALBERT_BASE

@@ -1,0 +1,115 @@
+from pathlib import Path
+
+import pytest
+
+from mesm.config import (
+    differing_keys,
+    dump_config,
+    load_config,
+    shipped_configs,
+)
+
+PAPER = [f"{corpus}_{model}" for corpus in ("iemocap", "mosei") for model in ("fe2e", "mesm")]
+
+
+def test_shipped_configs():
+    assert shipped_configs() == sorted([*PAPER, "miniature_fe2e", "miniature_mesm"])
+
+
+@pytest.mark.parametrize("name", PAPER)
+def test_shipped_configs_hold_the_papers_table_6(name):
+    config = load_config(name)
+    corpus, model = name.split("_")
+    assert config.model.name == model
+    assert config.training.batch_size == 8
+    assert config.training.learning_rate == 5e-5
+    assert config.training.text_learning_rate_factor == 0.1
+    assert (config.model.dim, config.model.heads, config.model.layers) == (64, 4, 4)
+    assert config.model.text.max_length == (50 if model == "fe2e" else 100)
+    assert config.model.channels == [64, 128, 256, 512]
+    assert config.evaluation.threshold == ("tuned" if corpus == "iemocap" else "0.5")
+
+
+def test_models_of_a_corpus_differ_only_where_they_must():
+    for corpus in ("iemocap", "mosei", "miniature"):
+        keys = differing_keys(load_config(f"{corpus}_fe2e"), load_config(f"{corpus}_mesm"))
+        names = {key.split(" ")[0] for key in keys}
+        sparse = {"model.name", "model.p", "model.selection", "model.attention_dims"}
+        assert names <= sparse | {"model.text.max_length"}
+
+
+def test_overrides_are_yaml():
+    config = load_config(
+        "iemocap_mesm",
+        [
+            "training.epochs=3",
+            "training.learning_rate=1e-3",
+            "model.channels=[1, 2, 3, 4]",
+            "model.text.path=some/folder",
+            "evaluation.threshold=0.5",
+            "model.modalities=vt",
+        ],
+    )
+    assert config.training.epochs == 3
+    assert config.training.learning_rate == 1e-3
+    assert config.model.channels == [1, 2, 3, 4]
+    assert config.model.text.path == Path("some/folder")
+    assert config.evaluation.threshold == "0.5"
+    assert config.model.modalities == "tv"
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("training.epoch=3", "no key training.epoch; did you mean training.epochs?"),
+        ("modle.p=0.5", "no key modle; did you mean model?"),
+        ("model.text.max_len=3", "no key model.text.max_len; did you mean model.text.max_length?"),
+        ("training.zzz=3", "no key training.zzz; known are seed, epochs"),
+        ("model.p=0", "model.p: .* greater than 0, got 0"),
+        ("model.p=1.01", "model.p: .* less than or equal to 1, got 1.01"),
+        ("model.modalities=av", r"needs the text \(t\) as its query, got 'av'"),
+        ("model.modalities=txa", "modalities must be one of tav.*got 'txa'"),
+        ("model.name=vgg", "model: .*'fe2e', 'mesm'"),
+        ("training=3", "training: .*got 3"),
+        ("training.epochs.more=3", "epochs has no keys below it"),
+        ("training.epochs", "override must look like training.epochs=3"),
+        ("training.epochs=[", "not YAML"),
+        ("evaluation.threshold=0.4", "'tuned' or '0.5', got"),
+    ],
+)
+def test_refuses_with_the_key(override, message):
+    with pytest.raises(ValueError, match=message):
+        load_config("iemocap_mesm", [override])
+
+
+def test_fe2e_has_no_p():
+    with pytest.raises(ValueError, match=r"no key model\.p; "):
+        load_config("iemocap_fe2e", ["model.p=0.5"])
+
+
+def test_refuses_files_that_are_none(tmp_path):
+    with pytest.raises(ValueError, match="no such config file; shipped configs are iemocap_fe2e"):
+        load_config(tmp_path / "none.yaml")
+    file = tmp_path / "list.yaml"
+    file.write_text("- 1\n- 2\n")
+    with pytest.raises(ValueError, match="wanted keys and values, got list"):
+        load_config(file)
+    file.write_text("a: [")
+    with pytest.raises(ValueError, match="not YAML"):
+        load_config(file)
+    file.write_text("model: {name: fe2e}")
+    with pytest.raises(ValueError, match="corpus is missing"):
+        load_config(file)
+
+
+def test_dump_loads_again(tmp_path):
+    config = load_config("miniature_mesm", ["training.seed=7"])
+    file = tmp_path / "config.yaml"
+    file.write_text(dump_config(config))
+    assert load_config(file) == config
+    assert differing_keys(load_config(file), config) == []
+    other = load_config("miniature_mesm", ["training.seed=8", "model.p=0.3"])
+    assert set(differing_keys(config, other)) == {
+        "training.seed (7, now 8)",
+        "model.p (0.5, now 0.3)",
+    }
