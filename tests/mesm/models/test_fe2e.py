@@ -14,15 +14,14 @@ def flops(model, batch) -> dict[str, dict]:
 
 
 def test_computes_what_the_papers_network_computes(small, make_batch):
-    """478 M and 837 M multiply-accumulates per face and chunk; 96 M and 157 M in the first stage."""
+    """Multiply-accumulates per frame in millions, to within one."""
     paper = small | {"channels": (64, 128, 256, 512), "hidden": 1024, "dim": 64, "heads": 4}
     counts = flops(FE2E(**paper).eval(), make_batch(faces=[2], chunks=[1], words=[3]))
-    per_face, per_chunk = 2 * 2, 2 * 1
-    millions = {name: count / 1e6 for name, count in counts.items()}
-    assert int(millions["face.extractor"] / per_face) == 478
-    assert int(millions["face.extractor.stage"] / per_face) == 96
-    assert int(millions["audio.extractor"] / per_chunk) == 837
-    assert int(millions["audio.extractor.stage"] / per_chunk) == 157
+    per_face, per_chunk = 2 * 2e6, 2 * 1e6
+    assert abs(counts["face.extractor"] / per_face - 478) < 1
+    assert abs(counts["face.extractor.stage"] / per_face - 96) < 1
+    assert abs(counts["audio.extractor"] / per_chunk - 837) < 1
+    assert abs(counts["audio.extractor.stage"] / per_chunk - 157) < 1
 
 
 def test_map_sizes(small, make_batch):
