@@ -1,0 +1,76 @@
+"""The drawn cells are the kept ones, and the outlines lie where the regions are."""
+
+import io
+
+import numpy as np
+import pytest
+from matplotlib.patches import Rectangle
+from PIL import Image
+
+from mesm.plots.attention import Row, draw_faces, draw_spectrogram, enlarge, kept_overlay
+from mesm.plots.style import png_bytes
+
+
+def row(height: int, width: int, image: np.ndarray, regions: list[list[float]]) -> Row:
+    generator = np.random.default_rng(0)
+    attention, kept = [], []
+    for block in range(3):
+        weights = generator.random((height >> block, width >> block)).astype(np.float32)
+        attention.append(weights / weights.sum())
+        kept.append(weights > 0.5)
+    return Row(image, attention, kept, np.array(regions, dtype=float).reshape(-1, 4), "1.0 s")
+
+
+def face_row(regions: list[list[float]]) -> Row:
+    image = np.random.default_rng(1).integers(0, 255, (48, 48, 3)).astype(np.uint8)
+    return row(24, 24, image, regions)
+
+
+def test_enlarge_repeats_cells() -> None:
+    grid = np.array([[1, 2], [3, 4]])
+    np.testing.assert_array_equal(enlarge(grid, 2, 4), [[1, 1, 2, 2], [3, 3, 4, 4]])
+
+
+@pytest.mark.parametrize("shape", [(4, 4, 3), (4, 4)])
+def test_exactly_the_kept_cells_are_red(shape: tuple[int, ...]) -> None:
+    image = np.random.default_rng(2).integers(0, 255, shape).astype(np.uint8)
+    kept = np.array([[True, False], [False, True]])
+    picture = kept_overlay(image, kept)
+    red = picture[:, :, 0] > picture[:, :, 1] + 0.05
+    np.testing.assert_array_equal(red, enlarge(kept, 4, 4))
+    assert picture.min() >= 0
+    assert picture.max() <= 1
+
+
+def test_faces_have_one_line_per_frame_and_outlines_on_input_and_kept() -> None:
+    figure = draw_faces([face_row([[10, 30, 20, 40]]), face_row([])], "title")
+    (axes,) = figure.axes
+    assert len(axes.images) == 2 * 7
+    boxes = [patch for patch in axes.patches if isinstance(patch, Rectangle)]
+    assert len(boxes) == 4
+    assert {(box.get_width(), box.get_height()) for box in boxes} == {(10.0, 10.0)}
+    left, _, top, _ = (float(edge) for edge in axes.images[0].get_extent())
+    bottom, top = sorted((top, float(axes.images[0].get_extent()[3])))[::-1]
+    assert boxes[0].get_xy() == (left + 10, top + 30)
+    assert bottom == top + 48
+
+
+def test_spectrogram_is_cut_at_sixteen_chunks_and_low_bins_lie_below() -> None:
+    image = np.zeros((128, 640), dtype=np.float32)
+    image[:10] = 1
+    figure = draw_spectrogram(row(64, 320, image, [[0, 0, 32, 64]]), 32, 0.0125, 640)
+    (axes,) = figure.axes
+    assert len(axes.images) == 7
+    drawn = np.asarray(axes.images[0].get_array())
+    assert drawn.shape == (128, 512)
+    assert drawn[-1].min() > drawn[0].max()
+    box = next(patch for patch in axes.patches if isinstance(patch, Rectangle))
+    extent = axes.images[0].get_extent()
+    assert box.get_y() + box.get_height() == pytest.approx(max(extent[2:]))
+    assert box.get_width() == pytest.approx((extent[1] - extent[0]) / 16)
+
+
+def test_same_input_same_png_and_it_is_one() -> None:
+    first = png_bytes(draw_faces([face_row([])], "title"))
+    assert first == png_bytes(draw_faces([face_row([])], "title"))
+    assert Image.open(io.BytesIO(first)).size[0] > 600

@@ -1,0 +1,42 @@
+"""The p-curve shows the figures it is given."""
+
+from typing import Any
+
+import pytest
+
+from mesm.plots.p_curve import draw_p_curve
+
+
+def measured(p: float) -> dict[str, Any]:
+    return {
+        "p": p,
+        "average": {"accuracy": 0.8, "weighted_accuracy": 0.7, "f1": 0.5 + p / 10},
+        "flops_per_clip": {"total": 1e9 * (1 + p), "attention": 1e7},
+        "latency_ms_per_clip": {"model": 10 + p},
+    }
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "weighted_accuracy"])
+@pytest.mark.parametrize("with_baseline", [True, False])
+def test_panels(metric: str, with_baseline: bool) -> None:
+    sweep = {
+        "points": [measured(p) for p in (0.1, 0.5, 1.0)],
+        "baseline": measured(0.9) if with_baseline else None,
+        "trained_p": 0.5,
+        "metric": metric,
+    }
+    panels = draw_p_curve(sweep).axes
+    assert len(panels) == 4
+    expected = [
+        [70.0] * 3 if metric == "weighted_accuracy" else [80.0] * 3,
+        [51.0, 55.0, 60.0],
+        [1.1, 1.5, 2.0],
+        [10.1, 10.5, 11.0],
+    ]
+    for panel, values in zip(panels, expected, strict=True):
+        line = panel.lines[0]
+        assert list(line.get_xdata()) == [0.1, 0.5, 1.0]
+        assert list(line.get_ydata()) == pytest.approx(values)
+    dashed = [line for line in panels[2].lines if list(line.get_ydata()) == pytest.approx([1.9])]
+    assert len(dashed) == int(with_baseline)
+    assert panels[2].get_ylim()[0] == 0
