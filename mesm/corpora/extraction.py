@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,16 @@ class _Draft:
     spectrogram: npt.NDArray[np.float32] | None = None
     faces: dict[int, FaceCrop] = field(default_factory=dict)
     failure: SkippedClip | None = None
+
+
+@dataclass(frozen=True)
+class _Slot:
+    """One sampled frame, or its half, and the face of the clip it is for."""
+
+    draft: _Draft
+    face: int
+    image: npt.NDArray[np.uint8]
+    left: int
 
 
 def extract(dialog: Dialog, detector: FaceDetector) -> tuple[pa.Table, list[SkippedClip]]:
@@ -133,8 +144,10 @@ def _read_faces(
         return
     video = drafts[wanted[0][1]].utterance.video
     try:
-        for batch in _batches(frames_at(video, [instant for instant, _, _ in wanted])):
-            frames, slots = [], []
+        frames_shown = frames_at(video, [instant for instant, _, _ in wanted])
+        while batch := list(islice(frames_shown, FRAMES_PER_BATCH)):
+            # By size: halves of odd frames differ by a pixel.
+            sized: dict[tuple[int, ...], list[_Slot]] = {}
             for index, frame in batch:
                 instant, row, i = wanted[index]
                 draft = drafts[row]
@@ -144,36 +157,16 @@ def _read_faces(
                     fail(draft, "truncated or damaged video", video, f"no frame at {instant:.2f} s")
                     continue
                 half, left = _half(frame, draft.utterance.half)
-                frames.append(half)
-                slots.append((draft, i, left))
-            if frames:
-                crops = crop_faces(torch.from_numpy(np.stack(frames)), detector)
-                for (draft, i, left), crop in zip(slots, crops, strict=True):
-                    box = crop.box + np.array([left, 0, left, 0], np.float32)
-                    draft.faces[i] = FaceCrop(crop.image, box, crop.found)
+                sized.setdefault(half.shape, []).append(_Slot(draft, i, half, left))
+            for slots in sized.values():
+                frames = torch.from_numpy(np.stack([slot.image for slot in slots]))
+                for slot, crop in zip(slots, crop_faces(frames, detector), strict=True):
+                    box = crop.box + np.array([slot.left, 0, slot.left, 0], np.float32)
+                    slot.draft.faces[slot.face] = FaceCrop(crop.image, box, crop.found)
     except VideoError as error:
         for draft in drafts:
             if draft.failure is None:
                 fail(draft, "unreadable video", video, str(error))
-
-
-_Frame = tuple[int, npt.NDArray[np.uint8] | None]
-
-
-def _batches(frames: Iterator[_Frame]) -> Iterator[list[_Frame]]:
-    """Group frames; those of one batch have one size."""
-    batch: list[_Frame] = []
-    shape: tuple[int, ...] | None = None
-    for index, frame in frames:
-        changed = frame is not None and shape is not None and frame.shape != shape
-        if len(batch) == FRAMES_PER_BATCH or changed:
-            yield batch
-            batch = []
-        if frame is not None:
-            shape = frame.shape
-        batch.append((index, frame))
-    if batch:
-        yield batch
 
 
 def _half(frame: npt.NDArray[np.uint8], half: str | None) -> tuple[npt.NDArray[np.uint8], int]:

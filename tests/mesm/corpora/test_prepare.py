@@ -3,10 +3,8 @@ import random
 import signal
 import subprocess
 import sys
-import time
 
 import numpy as np
-import psutil
 import pytest
 
 from mesm.corpora import prepare as module
@@ -31,20 +29,6 @@ REASONS = {
         "no_labels": "no label",
     },
 }
-
-
-@pytest.fixture(scope="module")
-def prepared(raw, tmp_path_factory):
-    """Give the raw corpus and the prepared one, made once per layout."""
-    made = {}
-
-    def make(layout):
-        if layout not in made:
-            made[layout] = tmp_path_factory.mktemp("prepared") / layout
-            prepare(layout, raw(layout), made[layout], PrepareOptions(**FAST))
-        return raw(layout), made[layout]
-
-    return make
 
 
 def truth(raw):
@@ -267,13 +251,13 @@ def count(event, args):
 
 if __name__ == "__main__":
     sys.addaudithook(count)
-    prepare("iemocap", raw, out, PrepareOptions(min_face_size=80, workers=int(sys.argv[4])))
+    prepare("iemocap", raw, out, PrepareOptions(min_face_size=80, workers=1))
     print("changes:", changes)
 """
 
 
-def run_killed(script, raw, out, point, workers=1):
-    command = [sys.executable, str(script), str(raw), str(out), str(point), str(workers)]
+def run_killed(script, raw, out, point):
+    command = [sys.executable, str(script), str(raw), str(out), str(point)]
     return subprocess.run(command, capture_output=True, text=True, timeout=120)
 
 
@@ -306,30 +290,4 @@ def test_killed_while_finishing(prepared, tmp_path):
     (out / ".work" / "parts").mkdir(parents=True)
     (out / ".work" / "parts" / "left.parquet.tmp").write_bytes(b"half")
     prepare("iemocap", raw, out, PrepareOptions(**FAST))
-    assert contents(out) == contents(wanted)
-
-
-def test_killed_workers_end_with_their_run_and_change_nothing(prepared, tmp_path):
-    raw, wanted = prepared("iemocap")
-    script = tmp_path / "run.py"
-    script.write_text(KILLED)
-    out = tmp_path / "out"
-    process = subprocess.Popen(
-        [sys.executable, str(script), str(raw), str(out), "0", "2"],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    deadline = time.monotonic() + 100
-    while not list(out.glob(".work/parts/*.parquet")):
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    workers = psutil.Process(process.pid).children()
-    assert len(workers) >= 2
-    process.kill()
-    process.wait()
-    while any(worker.is_running() for worker in workers):
-        assert time.monotonic() < deadline, "workers outlive their run"
-        time.sleep(0.02)
-    prepare("iemocap", raw, out, PrepareOptions(**{**FAST, "workers": 2}))
     assert contents(out) == contents(wanted)
