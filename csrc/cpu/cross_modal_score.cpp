@@ -43,9 +43,10 @@ void activate(T* z, int64_t stride, int64_t count, const T* score, T bias, int64
   for (int64_t i = 0; i < count; ++i) {
     T* row = z + i * stride;
     Vec<T> sum = {};
-    // score is 0 beyond columns, and so is z.
     for (int64_t c = 0; c < columns; c += kLanes<T>) {
-      const Vec<T> t = tanh_vec(load_vec(row + c));
+      Vec<T> t = tanh_vec(load_vec(row + c));
+      // Padding lanes are NaN where the features are infinite.
+      for (int64_t lane = columns - c; lane < kLanes<T>; ++lane) t[lane] = 0;
       store_vec(row + c, t);
       sum += t * load_vec(score + c);
     }
