@@ -83,8 +83,9 @@ def measure(request: pytest.FixtureRequest, benchmark: Any) -> Callable[..., Non
         try:
             row["gate_error"] = gate()
             row |= in_turns(benchmark, ours, dense, config.stash[CLOCK], weight)
-        except RedGate as error:
-            row["error"] = str(error)
+        except Exception as error:
+            red = isinstance(error, RedGate)
+            row["error"] = f"{'red gate' if red else type(error).__name__}: {error}"
             raise
         benchmark.extra_info.update(row)
 
@@ -104,7 +105,8 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     for line in table(rows):
         write(line)
     slower = [row for row in rows if row.get("ratio", 2.0) < 1]
-    write(f"\n{len(rows)} rows, {len(slower)} of them slower than dense.")
+    failed = [row for row in rows if "ratio" not in row]
+    write(f"\n{len(rows)} rows: {len(slower)} slower than dense, {len(failed)} without a ratio.")
     path = config.getoption("--results")
     if path:
         write_json(path, {"machine": facts, "rows": rows})

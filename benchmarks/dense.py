@@ -70,7 +70,7 @@ def masked_block(
     """The sparse block's value at the given kept sites, by whole maps and masks.
 
     Args:
-        block: a `SparseCrossModalBlock`; only its parameters, mode and `selection` are read.
+        block: a `SparseCrossModalBlock`; only its parameters, mode and selection are read.
         maps: (F, C, H, W).
         query: (B, D).
         lengths: (B,) or None.
@@ -79,7 +79,7 @@ def masked_block(
     """
     mask = kept[:, None]
     out = maps * mask
-    if block.selection == "weighted":
+    if block.attention.selection == "weighted":
         logits = attention_logits(block.attention, maps, query, lengths)
         candidates = torch.ones_like(kept) if candidates is None else candidates
         logits = logits.masked_fill(~candidates, -torch.inf)

@@ -1,7 +1,7 @@
 """The gate: no latency is compared before the sparse result agreed with a dense masked one.
 
-float32 has to agree to a fixed relative error (Frobenius norm). bfloat16 may err at most twice
-what PyTorch's own bfloat16 errs in the same computation, both measured against float32.
+float32 has to agree to a fixed relative error (Frobenius norm). bfloat16 may in addition err
+twice as much as PyTorch's own bfloat16 in the same computation, both measured against float32.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from benchmarks.dense import attention_logits, masked_block, masked_conv2d, nucl
 from benchmarks.inputs import BlockCase
 
 VALUE_TOLERANCE = 1e-4
-GRADIENT_TOLERANCE = 2e-3
-LOW_PRECISION_FLOOR = 1e-3
+# Where rounding turns a ReLU or the winner of a pool, a gradient moves by all of its size.
+GRADIENT_TOLERANCE = 1e-2
 
 # How near the cut a site must score to be excused, as a share of the logits' spread.
 CUT_TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 5e-2}
@@ -50,7 +50,7 @@ def check_block(case: BlockCase, dtype: torch.dtype, train: bool) -> float:
         error = relative_error(value, truth[name])
         allowed = VALUE_TOLERANCE if name == "value" else GRADIENT_TOLERANCE
         if low is not None:
-            allowed = 2 * relative_error(low[name], truth[name]) + LOW_PRECISION_FLOOR
+            allowed += 2 * relative_error(low[name], truth[name])
         if error > allowed:
             raise RedGate(f"{name} is off by {error:.1e}, allowed {allowed:.1e}")
         worst = max(worst, error)
@@ -67,7 +67,7 @@ def check_conv2d(ours: Tensor, maps: Tensor, mask: Tensor, weight: Tensor) -> fl
     error, allowed = relative_error(ours, truth), VALUE_TOLERANCE
     if maps.dtype != torch.float32:
         low = masked_conv2d(maps, mask, weight)
-        allowed = 2 * relative_error(low, truth) + LOW_PRECISION_FLOOR
+        allowed += 2 * relative_error(low, truth)
     if error > allowed:
         raise RedGate(f"value is off by {error:.1e}, allowed {allowed:.1e}")
     return error

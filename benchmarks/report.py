@@ -31,12 +31,9 @@ COLUMNS = (
 def table(rows: list[dict[str, Any]]) -> list[str]:
     """One line per row under a heading; a ratio below 1 means slower than dense."""
     lines = [" ".join(name.rjust(width) for name, width in COLUMNS)]
-    group = None
-    for row in rows:
-        if row["group"] != group:
-            group = row["group"]
-            lines += ["", f"  {group}"]
-        lines.append(_line(row))
+    for group in dict.fromkeys(row["group"] for row in rows):
+        lines += ["", f"  {group}"]
+        lines += [_line(row) for row in rows if row["group"] == group]
     return lines
 
 
@@ -45,7 +42,7 @@ def _line(row: dict[str, Any]) -> str:
     cells["shape"] = row["shape"]
     cells["p"] = "" if row.get("p") is None else f"{row['p']:.1f}"
     if "error" in row:
-        return _join(cells) + f"  RED GATE: {row['error']}"
+        return _join(cells) + f"  no ratio, {row['error']}"
     low, high = row["ratio_quartiles"]
     rates = (row["flops"] / row["ms"] / 1e6, row["dense_flops"] / row["dense_ms"] / 1e6)
     cells |= {
