@@ -113,7 +113,11 @@ def _explain_clip(
     folder = sparse.path / "explain" / clip.clip_id
     folder.mkdir(parents=True, exist_ok=True)
     emotions = _emotions(sparse, clip)
-    title = f"{clip.clip_id} · {emotions} · p = {sparse.p:g}\n“{_shorten(clip.text)}”"
+    title = f"{clip.clip_id} · {emotions} · p = {sparse.p:g}"
+    if planted:
+        hints = ", ".join(f"{modality} {kind}" for modality, kind in planted.hints.items())
+        title += f" · hints: {hints}"
+    title += f"\n“{_shorten(clip.text)}”"
     pictures: list[Path] = []
     middle = None
     faces, audio = traced.get("face"), traced.get("audio")
@@ -128,7 +132,10 @@ def _explain_clip(
         figure = draw_faces([rows[place] for place in shown], title)
         pictures.append(save_png(figure, folder / "faces.png"))
         half = rows[len(rows) // 2]
-        middle = Row(half.image, half.attention, half.kept, half.regions, emotions)
+        label = emotions
+        if planted and planted.hints["face"] != "true":
+            label += f"\n(face: {planted.hints['face']})"
+        middle = Row(half.image, half.attention, half.kept, half.regions, label)
     if audio and clip.spectrogram.shape[1]:
         cues = sound_regions(planted, clip.spectrogram.shape[1]) if planted else no_regions()
         padding = sparse.loaded.corpus.manifest.spectrogram_mean

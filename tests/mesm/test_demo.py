@@ -13,7 +13,7 @@ OVERRIDES = ("training.epochs=1", "model.channels=[4,8,8,8]", "model.hidden=16")
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("demo") / "out"
-    run_demo(out, clips=24, overrides=OVERRIDES)
+    run_demo(out, clips=20, overrides=OVERRIDES)
     return out
 
 
@@ -37,7 +37,7 @@ def test_second_call_only_writes_the_report_again(
 
     before = stamps()
     capsys.readouterr()
-    run_demo(demo, clips=24, overrides=OVERRIDES)
+    run_demo(demo, clips=20, overrides=OVERRIDES)
     lines = capsys.readouterr().out.splitlines()
     assert lines[-1] == str((demo / "report.html").resolve())
     changed = {path.name for path, stamp in stamps().items() if before.get(path) != stamp}
@@ -46,7 +46,7 @@ def test_second_call_only_writes_the_report_again(
 
 def test_other_settings_and_foreign_folders_are_refused(demo: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="holds a demo with"):
-        run_demo(demo, clips=25, overrides=OVERRIDES)
+        run_demo(demo, clips=21, overrides=OVERRIDES)
     (tmp_path / "letter.txt").write_text("mine")
     with pytest.raises(ValueError, match="no demo wrote"):
         run_demo(tmp_path)
