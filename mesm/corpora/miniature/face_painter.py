@@ -27,8 +27,8 @@ _SKINS: tuple[Colour, ...] = (
     (224, 182, 152),
     (205, 160, 128),
     (180, 134, 102),
-    (150, 106, 78),
-    (122, 84, 62),
+    (162, 116, 86),
+    (148, 106, 82),
 )
 _HAIRS: tuple[Colour, ...] = (
     (28, 22, 20),
@@ -82,7 +82,7 @@ class Scene:
             height: of the picture, in pixels.
             rng: draws background, light and camera.
         """
-        gain = float(rng.uniform(0.88, 1.1)) * (1 + rng.uniform(-0.04, 0.04, 3))
+        gain = float(rng.uniform(0.96, 1.12)) * (1 + rng.uniform(-0.04, 0.04, 3))
         self.looks = replace(
             looks,
             skin=_colour(gain * looks.skin),
@@ -163,7 +163,7 @@ class Scene:
         y = ((np.arange(h, dtype=np.float32) + 0.5) * _SMALL + corner[1] - pose.y) / pose.scale
         u, v = x[None, :], y[:, None] / self.looks.identity.height
         depth = np.sqrt(np.maximum(0, 1 - u**2 - v**2))
-        light = 0.74 + 0.3 * depth + self._light[0] * u + self._light[1] * v
+        light = 0.76 + 0.3 * depth + self._light[0] * u + self._light[1] * v
         shade = Image.new("L", (w, h), _FULL)
         draw = ImageDraw.Draw(shade)
 
@@ -212,7 +212,7 @@ class Scene:
     def _features(self, canvas: Image.Image, pen: _Pen, shape: FaceShape, scale: float) -> None:
         looks = self.looks
         for points, strength in shape.folds:
-            tone = _mix(_shade(looks.skin, 0.86), _shade(looks.skin, 0.38), strength)
+            tone = _mix(_shade(looks.skin, 0.86), _shade(looks.skin, 0.34), strength)
             pen.line(points, tone, (0.012 + 0.028 * strength) * scale)
         for nostril in shape.nostrils:
             pen.fill(nostril, _shade(looks.skin, 0.34))
@@ -221,7 +221,7 @@ class Scene:
             pen.line(lid, (34, 24, 22), 0.035 * scale)
             pen.line(eye[17:], _shade(looks.skin, 0.55), 0.014 * scale)
         for brow in shape.brows:
-            pen.fill(brow, _shade(looks.hair, 0.55))
+            pen.fill(brow, _colour(np.minimum(_shade(looks.hair, 0.55), _shade(looks.skin, 0.45))))
         self._lips(pen, shape, scale)
 
     def _eye(self, canvas: Image.Image, pen: _Pen, eye: Points, iris: Points) -> None:

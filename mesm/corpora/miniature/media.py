@@ -12,6 +12,7 @@ import av
 import numpy as np
 import numpy.typing as npt
 import soundfile
+from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from mesm.corpora.miniature.performance import Performance
@@ -68,6 +69,7 @@ def write_video(
     """
     panels: list[npt.NDArray[np.uint8] | None] = [None] * len(performances)
     frame: av.VideoFrame | None = None
+    reformatter = VideoReformatter()
     with av.open(str(path), "w", options={"fflags": "+bitexact"}) as container:
         stream = container.add_stream(video.codec, rate=video.rate, options=video.options)
         assert isinstance(stream, VideoStream)
@@ -87,8 +89,10 @@ def write_video(
                     frame = None
             if frame is None:
                 picture = np.concatenate([panel for panel in panels if panel is not None], axis=1)
-                frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(
-                    format="yuv420p"
+                frame = reformatter.reformat(
+                    av.VideoFrame.from_ndarray(picture, format="rgb24"),
+                    format="yuv420p",
+                    interpolation="FAST_BILINEAR",
                 )
                 frame.time_base = 1 / video.rate
             frame.pts = index

@@ -67,7 +67,7 @@ class Performance:
             x=self.pose.x + 0.09 * self.pose.scale * sway[0],
             y=self.pose.y + 0.05 * self.pose.scale * sway[1],
             scale=self.pose.scale,
-            yaw=self.pose.yaw + 0.09 * sway[2],
+            yaw=self.pose.yaw + 0.08 * sway[2],
             pitch=self.pose.pitch + 0.04 * sway[3] - 0.03 * talk,
             roll=self.pose.roll + 0.05 * sway[4],
         )
@@ -93,8 +93,8 @@ def seat(width: int, height: int, rng: np.random.Generator) -> Pose:
     return Pose(
         x=width * float(rng.uniform(0.46, 0.54)),
         y=height * float(rng.uniform(0.44, 0.49)),
-        scale=height * float(rng.uniform(0.152, 0.18)),
-        yaw=float(rng.uniform(-0.15, 0.15)),
+        scale=height * float(rng.uniform(0.165, 0.19)),
+        yaw=float(rng.uniform(-0.12, 0.12)),
         pitch=float(rng.uniform(-0.07, 0.05)),
         roll=float(rng.uniform(-0.07, 0.07)),
     )
