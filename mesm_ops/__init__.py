@@ -1,5 +1,6 @@
 """Sparse cross-modal ops whose saved FLOPs are saved time. Needs torch alone."""
 
+from . import extension
 from .backends import explain, use_backend
 from .modules import (
     CrossModalAttention,
@@ -18,6 +19,8 @@ from .ops import (
     top_p_select,
 )
 from .sparse_feature_maps import SparseFeatureMaps
+
+extension.module()  # loaded once its ops' schemas stand; where it is missing, all runs without
 
 __all__ = [
     "CrossModalAttention",

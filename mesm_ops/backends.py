@@ -12,6 +12,7 @@ reason why it cannot run. C++ and CUDA kernels need no registration here: an imp
 from __future__ import annotations
 
 import contextlib
+import functools
 import warnings
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
@@ -33,7 +34,9 @@ __all__ = [
     "register",
     "register_arguments",
     "register_compiled",
+    "register_composition",
     "requested",
+    "run",
     "use_backend",
 ]
 
@@ -42,6 +45,7 @@ BACKENDS = ("cuda", "triton", "cpp", "reference")  # in the order "auto" tries t
 _requested: ContextVar[str] = ContextVar("mesm_ops_backend", default="auto")
 _kernels: dict[str, dict[str, Kernel]] = {}
 _arguments: dict[str, Callable[..., tuple[Any, ...]]] = {}
+_compositions: dict[str, tuple[str, ...]] = {}
 _warned = False
 
 
@@ -88,6 +92,7 @@ def register_compiled(
                 return f"it takes {', '.join(_short(d) for d in dtypes)}, got {_short(arg.dtype)}"
         return None
 
+    @functools.cache
     def available() -> str | None:
         if reason := missing():
             return str(reason)
@@ -101,6 +106,11 @@ def register_compiled(
 def register_arguments(op: str, arguments: Callable[..., tuple[Any, ...]]) -> None:
     """Tell `explain` how a public function's arguments become its op's."""
     _arguments[op] = arguments
+
+
+def register_composition(name: str, parts: tuple[str, ...]) -> None:
+    """Tell `explain` which ops a public function is composed of that is none itself."""
+    _compositions[name] = parts
 
 
 def ops() -> tuple[str, ...]:
@@ -199,13 +209,17 @@ def explain(op: str, *args: Any) -> str:
             the answer is about this machine alone.
 
     Returns:
-        The backend's name, then a line for each backend.
+        The backend's name, then a line for each backend; of a function composed of several ops,
+        that for each of them, about this machine alone.
 
     Raises:
         ValueError: There is no such op, or the arguments do not fit it.
     """
+    if op in _compositions:
+        return "\n".join([f"{op} is composed of:", *map(explain, _compositions[op])])
     if op not in _kernels:
-        raise ValueError(f"explain: op must be one of {', '.join(_kernels)}, got {op!r}")
+        known = ", ".join((*_kernels, *_compositions))
+        raise ValueError(f"explain: op must be one of {known}, got {op!r}")
     if args:
         lowered = _arguments[op](*args) if op in _arguments else args
         reasons = {backend: _refusal(op, backend, lowered) for backend in BACKENDS}

@@ -86,6 +86,8 @@ class SparseFeatureMaps:
         """
         if maps.dim() != 4:
             raise ValueError(f"{_NAME}: maps must be (F, C, H, W), got {tuple(maps.shape)}")
+        if not maps.is_floating_point():
+            raise ValueError(f"{_NAME}: maps must be floating-point, got {maps.dtype}")
         frames, channels, height, width = maps.shape
         rows = frames * height * width
         if not torch.compiler.is_compiling() and rows > _MOST_ROWS:

@@ -26,6 +26,12 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("fixed")
 
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("gpu") and not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
+
+
 CPU_BACKENDS = [
     name for name in ("reference", "cpp") if backends.available("subm_conv2d", name) is None
 ]

@@ -136,7 +136,7 @@ def sparse_batch_norm(
     if training:
         rows = x.offsets[-1].to(mean.dtype)
         with torch.no_grad():
-            share = (rows > 0) * momentum  # none of a batch without sites
+            share = rows.clamp(max=1) * momentum  # none of a batch without sites
             unbiased = var * (rows / (rows - 1).clamp(min=1))
             for running, batch in ((running_mean, mean), (running_var, unbiased)):
                 running.copy_(torch.lerp(running.to(batch.dtype), batch, share))

@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple
 
 from torch import Tensor
 
+from .. import backends
 from ..sparse_feature_maps import SparseFeatureMaps
 from .cross_modal_score import cross_modal_score
 from .sparse_batch_norm import sparse_batch_norm
@@ -15,6 +16,18 @@ from .subm_conv2d import subm_conv2d
 from .top_p_select import top_p_select
 
 __all__ = ["AttentionParameters", "NormParameters", "sparse_cross_modal_block"]
+
+
+backends.register_composition(
+    "sparse_cross_modal_block",
+    (
+        "cross_modal_score",
+        "top_p_select",
+        "subm_conv2d",
+        "sparse_batch_norm",
+        "sparse_max_pool2d",
+    ),
+)
 
 
 class AttentionParameters(NamedTuple):

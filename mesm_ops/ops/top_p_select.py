@@ -7,7 +7,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from .. import reference
+from .. import backends, reference
 from ..sparse_feature_maps import SparseFeatureMaps
 from .checks import check_maps, check_p, check_selection, check_tensor, trims
 from .registration import define_op, make_differentiable
@@ -98,6 +98,7 @@ def _gradients(ctx: Any, grad_out: Tensor, *_: Any) -> tuple[Tensor | None, ...]
 
 
 make_differentiable(_forward, _backward, save=_save, gradients=_gradients)
+backends.register_composition("top_p_mask", (_NAME,))
 
 
 def top_p_select(

@@ -165,6 +165,15 @@ def test_explain_takes_what_public_functions_take() -> None:
         assert explain(op, *args).splitlines()[-1] == "  reference: can run"
 
 
+def test_explain_takes_compositions_apart() -> None:
+    parts = ("cross_modal_score", "top_p_select", "subm_conv2d", "sparse_batch_norm")
+    wanted = [explain(part) for part in (*parts, "sparse_max_pool2d")]
+    head, *lines = explain("sparse_cross_modal_block").splitlines()
+    assert head == "sparse_cross_modal_block is composed of:"
+    assert "\n".join(lines) == "\n".join(wanted)
+    assert explain("top_p_mask").startswith("top_p_mask is composed of:\ntop_p_select: ")
+
+
 def test_explain_refuses() -> None:
     with pytest.raises(ValueError, match=r"explain: op must be one of .*subm_conv2d.*, got 'conv'"):
         explain("conv")

@@ -159,6 +159,11 @@ def test_refuses(changes: dict[str, Any], message: str) -> None:
     [
         (torch.zeros(2, 3, 4), None, "maps must be (F, C, H, W), got (2, 3, 4)"),
         (
+            torch.zeros(2, 1, 3, 4, dtype=torch.uint8),
+            None,
+            "maps must be floating-point, got torch.uint8",
+        ),
+        (
             torch.zeros(2, 1, 3, 4),
             torch.zeros(2, 4, 3, dtype=torch.bool),
             "mask must be (2, 3, 4) torch.bool for maps (2, 1, 3, 4), got (2, 4, 3) torch.bool",

@@ -187,6 +187,15 @@ def test_gradcheck(backend: str) -> None:
     assert torch.autograd.gradcheck(run, tensors)
 
 
+def test_second_order_gradients_are_refused(backend: str) -> None:
+    x = make_case(1, 2, 3, 3).x
+    query = drawn(1, 3, dtype=torch.float64)
+    out = cross_modal_score(x, query, None, *parameters(2, 3, 4, torch.float64)).square().sum()
+    (grad,) = torch.autograd.grad(out, query, create_graph=True)
+    with pytest.raises(RuntimeError, match=r"cross_modal_score: second-order gradients are not"):
+        grad.sum().backward()
+
+
 @pytest.mark.parametrize("lengths", [None, torch.tensor([2, 1])])
 def test_opcheck(backend: str, lengths: Tensor | None) -> None:
     x = make_case(3, 3, 3, 4, dtype=torch.float32, padding=2).x
