@@ -64,7 +64,7 @@ def check_dtype(
     """Refuse a tensor of another dtype than x's features, after autocast where it applies."""
     device = x.device.type
     wanted, got = x.features.dtype, tensor.dtype
-    if autocast and torch.is_autocast_enabled(device):
+    if autocast and device != "meta" and torch.is_autocast_enabled(device):
         wanted, got = (_autocast_dtype(dtype, device) for dtype in (wanted, got))
     if wanted != got:
         raise ValueError(f"{op}: {name} must be {wanted} as x's features, got {got}")

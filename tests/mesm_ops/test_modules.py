@@ -214,6 +214,13 @@ def test_autocast_runs_the_block_in_low_precision(backend: str) -> None:
     assert all(p.grad is not None and p.grad.dtype == torch.float32 for p in layer.parameters())
 
 
+def test_meta_tensors_tell_the_sizes() -> None:
+    with torch.device("meta"):
+        out = block()(torch.randn(4, 3, 6, 7), torch.randn(4, 6))
+    assert out.features.shape == (4 * 3 * 3, 5)
+    assert (out.frames, out.height, out.width) == (4, 3, 3)
+
+
 def test_prints_its_settings() -> None:
     text = str(block(p=0.3))
     assert "p=0.3, selection='weighted'" in text
