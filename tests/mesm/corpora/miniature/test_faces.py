@@ -59,11 +59,10 @@ def test_an_expression_changes_its_regions_and_little_else(emotion):
     x0, y0, x1, y1 = shape.face_box
     inside = np.zeros((48, 48), bool)
     for boxes in shape.regions.values():
-        for a, b, c, d in boxes:
-            column = slice(int((a - x0) / (x1 - x0) * 48), int((c - x0) / (x1 - x0) * 48) + 2)
-            inside[int((b - y0) / (y1 - y0) * 48) : int((d - y0) / (y1 - y0) * 48) + 2, column] = (
-                True
-            )
+        for box in boxes:
+            a, c = (int((x - x0) / (x1 - x0) * 48) for x in box[::2])
+            b, d = (int((y - y0) / (y1 - y0) * 48) for y in box[1::2])
+            inside[b : d + 2, a : c + 2] = True
     assert (change[inside] > 25).sum() > 25
     assert change[inside].mean() > 3 * change[~inside].mean()
 
