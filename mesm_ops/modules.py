@@ -184,8 +184,8 @@ class SparseCrossModalBlock(nn.Module):
         out_channels: Channels of the output.
         query_dim: Size D of a query.
         attention_dim: Size k of the space in which maps and query meet.
-        p: The share of the attention to keep, in (0, 1]; may be set at any time (a compiled block is
-            then compiled anew).
+        p: The share of the attention to keep, in (0, 1]; may be set at any time, at the price of
+            another compilation in a compiled block.
         selection: "weighted" lets the attention learn; "hard" is the original, which does not.
 
     Raises:
