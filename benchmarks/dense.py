@@ -26,7 +26,7 @@ class DenseBlock(nn.Sequential):
             nn.ReLU(inplace=True),
             nn.MaxPool2d(2),
         )
-        self.to(memory_format=torch.channels_last)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def attention_logits(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import platform
@@ -79,11 +80,14 @@ def machine(threads: int) -> dict[str, Any]:
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     try:
-        from mesm_ops import _C
+        extension = importlib.import_module("mesm_ops._C")
     except ImportError:
         facts["mesm_ops"] = "reference only"
     else:
-        facts["mesm_ops"] = {**_C.build_info(), "cpu_capability": _C.cpu_capability()}
+        facts["mesm_ops"] = {
+            **extension.build_info(),
+            "cpu_capability": extension.cpu_capability(),
+        }
     return facts
 
 

@@ -199,7 +199,7 @@ def draw(outcomes: list[Outcome], path: Path) -> None:
 
     groups = _grouped(outcomes)
     p_values = sorted({p for _, p in groups if p is not None})
-    colours = {"weighted": "tab:blue", "hard": "tab:orange", "dense": "tab:gray"}
+    colours: dict[Mode, str] = {"weighted": "tab:blue", "hard": "tab:orange", "dense": "tab:gray"}
     figure, panels = plt.subplots(
         1, len(p_values), figsize=(3.6 * len(p_values), 3.2), sharey=True, squeeze=False
     )
