@@ -214,10 +214,10 @@ def draw(outcomes: list[Outcome], path: Path) -> None:
             label = "dense, no query" if mode == "dense" else mode
             panel.plot(epochs, mean, color=colour, linewidth=2, label=label)
         panel.axhline(MAJORITY, color="black", linestyle=":", linewidth=1)
-        panel.text(1, MAJORITY - 0.035, "best without the query", fontsize=7)
+        panel.text(1, MAJORITY - 0.06, "best without the query", fontsize=7)
         panel.set(title=f"p = {p}", xlabel="epoch", ylim=(0.45, 1.02))
     panels[0][0].set_ylabel("test accuracy")
-    panels[0][0].legend(fontsize=8, loc="center right")
+    panels[0][0].legend(fontsize=8, loc="lower right")
     figure.tight_layout()
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(path.name + ".part")
