@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
@@ -62,6 +63,8 @@ def train(config: ExperimentConfig, run: Path) -> Path:
             another model's checkpoint, or a setting does not fit the corpus. Nothing is written.
         FloatingPointError: the loss is not finite any more.
     """
+    # Accelerate keeps the settings of the process's first training, and refuses others.
+    AcceleratorState._reset_state()
     accelerator = Accelerator(
         cpu=not torch.cuda.is_available(),
         mixed_precision=config.training.mixed_precision,
@@ -188,7 +191,7 @@ class _Training:
 
     def _write_first_files(self, arguments: dict[str, Any], tokenizer: Subwords) -> None:
         self.folder.path.mkdir(parents=True, exist_ok=True)
-        if isinstance(tokenizer, UnigramSubwords):
+        if isinstance(tokenizer, UnigramSubwords) and not self.folder.tokenizer.exists():
             tokenizer.save(self.folder.tokenizer)
         self.folder.write_json(self.folder.model_arguments, arguments)
         write_beside(self.folder.config, dump_config(self.config))
