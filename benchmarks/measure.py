@@ -16,6 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 Run = Callable[[], object]
 
 MIN_ROUNDS = 5
+LATE_ROUNDS = 3  # once the budget is used up
 MAX_ROUNDS = 200
 
 
@@ -35,7 +36,8 @@ class Clock:
         """Rounds for a row whose round takes `round_seconds`."""
         left = max(0.0, self._end - time.perf_counter())
         seconds = min(self._row_seconds * weight, left)
-        return max(MIN_ROUNDS, min(MAX_ROUNDS, int(seconds / round_seconds)))
+        fewest = MIN_ROUNDS if left > 0 else LATE_ROUNDS
+        return max(fewest, min(MAX_ROUNDS, int(seconds / round_seconds)))
 
 
 def in_turns(benchmark: Any, ours: Run, dense: Run, clock: Clock, weight: float = 1.0) -> dict:
