@@ -55,6 +55,9 @@ class FE2ESettings(_Settings):
     feedforward: Positive = 2048
     dropout: Share = 0.1
     norm_first: bool = Field(default=False, description="Pre-norm sequence encoders.")
+    modality_dropout: Share = Field(
+        default=0.0, description="Chance that a modality's logits are left out in training."
+    )
     text: TextSettings = TextSettings()
     vgg11: Path | None = Field(
         default=None, description="VGG-11 weights with torchvision's names to start from."
@@ -91,10 +94,21 @@ class TrainingSettings(_Settings):
     patience: Positive = Field(
         default=6, description="Epochs without a better validation F1 before training stops."
     )
+    keep: Literal["best", "last"] = Field(
+        default="best",
+        description="Which epoch's weights are the run's: of the best validation F1, or the last; "
+        "a few validation clips cannot tell epochs apart.",
+    )
     batch_size: Positive = Field(default=8, description="Clips per step and process.")
     learning_rate: float = Field(default=5e-5, gt=0.0)
     text_learning_rate_factor: float = Field(
         default=0.1, gt=0.0, description="The text encoder's rate, as a part of learning_rate."
+    )
+    attention_learning_rate_factor: float = Field(
+        default=1.0, gt=0.0, description="MESM's cross-modal attention's rate, likewise."
+    )
+    p_warmup_epochs: Annotated[int, Field(ge=0)] = Field(
+        default=0, description="Epochs over which MESM's p falls from 1 to model.p."
     )
     schedule: Literal["constant", "cosine"] = Field(
         default="constant", description="Cosine: down to 0 at the last epoch."

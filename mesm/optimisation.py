@@ -1,4 +1,4 @@
-"""Adam with a slower text encoder, and the learning rate over the steps."""
+"""Adam with its own rates for the text encoder and the attention, and the learning rate over the steps."""
 
 from __future__ import annotations
 
@@ -8,20 +8,32 @@ import torch
 
 from mesm.config import TrainingSettings
 from mesm.models.late_fusion import LateFusionModel
+from mesm_ops import CrossModalAttention
 
 
 def make_optimizer(model: LateFusionModel, settings: TrainingSettings) -> torch.optim.Optimizer:
-    """Adam over two groups: the text encoder, and everything else."""
+    """Adam over the text encoder, the cross-modal attention and everything else."""
     text = set(model.text.parameters()) if model.text is not None else set()
+    attention = {
+        parameter
+        for extractor in model.feature_extractors.values()
+        for module in extractor.modules()
+        if isinstance(module, CrossModalAttention)
+        for parameter in module.parameters()
+    }
+    rest = set(model.parameters()) - text - attention
+    parts = (
+        (text, settings.text_learning_rate_factor),
+        (attention, settings.attention_learning_rate_factor),
+        (rest, 1.0),
+    )
     groups = [
         {
-            "params": [parameter for parameter in model.parameters() if parameter in text],
-            "base_rate": settings.learning_rate * settings.text_learning_rate_factor,
-        },
-        {
-            "params": [parameter for parameter in model.parameters() if parameter not in text],
-            "base_rate": settings.learning_rate,
-        },
+            # In the model's order, so that every process and every start agrees.
+            "params": [parameter for parameter in model.parameters() if parameter in part],
+            "base_rate": settings.learning_rate * factor,
+        }
+        for part, factor in parts
     ]
     # Without decay, AdamW is Adam.
     return torch.optim.AdamW(

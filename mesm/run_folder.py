@@ -39,7 +39,7 @@ class RunFolder:
 
     @property
     def best(self) -> Path:
-        """The weights that were best on the validation split."""
+        """The run's weights: the best on the validation split, or the last."""
         return self.path / "model.safetensors"
 
     @property

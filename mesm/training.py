@@ -27,12 +27,13 @@ from mesm.checkpoints import (
     save_best,
     save_last,
 )
-from mesm.config import ExperimentConfig, differing_keys, dump_config, load_config
+from mesm.config import ExperimentConfig, MESMSettings, differing_keys, dump_config, load_config
 from mesm.corpora.prepared import PreparedCorpus
 from mesm.data import Collate, EpochBatches, make_loader, split_dataset
 from mesm.inputs.subwords import Subwords, UnigramSubwords
 from mesm.losses import positive_weights
 from mesm.metrics import Thresholds, score
+from mesm.models import MESM
 from mesm.models.build import build_model, model_arguments
 from mesm.models.late_fusion import LateFusionModel
 from mesm.models.vgg11 import load_vgg11
@@ -251,6 +252,7 @@ class _Training:
         began = time.perf_counter()
         sums = torch.zeros(2, device=accelerator.device)
         self.model.train()
+        self._set_p(epoch)
         step = (epoch - 1) * len(self.batches)
         for batch in loader:
             factor = set_learning_rate(self.raw_optimizer, settings, step, total)
@@ -264,6 +266,7 @@ class _Training:
             sums += torch.stack((value.detach() * len(batch), value.new_tensor(float(len(batch)))))
             step += 1
             bar.update()
+        self._set_p(None)
         sums = accelerator.reduce(sums, "sum")
         train_loss = float(sums[0] / sums[1])
         if not math.isfinite(train_loss) and accelerator.scaler is None:
@@ -277,6 +280,17 @@ class _Training:
             "learning_rate": settings.learning_rate * factor,
             "seconds": round(time.perf_counter() - began, 3),
         }
+
+    def _set_p(self, epoch: int | None) -> None:
+        """MESM's p of an epoch, which may come down to that of the settings; None: the latter."""
+        if not isinstance(self.config.model, MESMSettings):
+            return
+        assert isinstance(self.raw_model, MESM)
+        left = 0.0
+        if epoch is not None and self.settings.p_warmup_epochs > 0:
+            left = max(0.0, 1 - (epoch - 1) / self.settings.p_warmup_epochs)
+        p = self.config.model.p
+        self.raw_model.set_p(p + (1 - p) * left)
 
     def _validate(self, loss: nn.Module) -> dict[str, Any]:
         if self.accelerator.num_processes > 1:
@@ -322,7 +336,7 @@ class _Training:
         if self.accelerator.scaler is not None:
             progress.scaler = self.accelerator.scaler.state_dict()
         if self.main:
-            if better:
+            if better or self.settings.keep == "last":
                 save_best(self.raw_model, self.folder)
             lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in progress.history)
             write_beside(self.folder.metrics, "".join(lines))

@@ -44,7 +44,7 @@ def model_arguments(settings: FE2ESettings, emotions: int, vocabulary: int) -> d
             "max_position_embeddings": max(text.max_length, 64),
         }
     shared = {"channels", "modalities", "hidden", "dim", "heads", "layers"}
-    shared |= {"feedforward", "dropout", "norm_first"}
+    shared |= {"feedforward", "dropout", "norm_first", "modality_dropout"}
     if isinstance(settings, MESMSettings):
         shared |= {"attention_dims", "p", "selection"}
     arguments = settings.model_dump(mode="json", include=shared)

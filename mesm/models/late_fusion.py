@@ -75,6 +75,7 @@ class LateFusionModel(nn.Module):
         hidden: width of the projection's hidden layer.
         dim, heads, layers: the sequence encoders' sizes (Table 6: 64, 4, 4).
         feedforward, dropout, norm_first: further settings of the sequence encoders.
+        modality_dropout: see `WeightedSum`.
         albert: keyword arguments of `transformers.AlbertConfig` for the text encoder.
 
     Raises:
@@ -94,6 +95,7 @@ class LateFusionModel(nn.Module):
         feedforward: int = 2048,
         dropout: float = 0.1,
         norm_first: bool = False,
+        modality_dropout: float = 0.0,
         albert: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
@@ -120,7 +122,7 @@ class LateFusionModel(nn.Module):
             self.audio = branch(CHUNK_SHAPE)
         if "v" in self.modalities:
             self.face = branch(FACE_SHAPE)
-        self.fuse = WeightedSum(len(self.modalities))
+        self.fuse = WeightedSum(len(self.modalities), modality_dropout)
 
     def _extractor(self, in_channels: int) -> nn.Module:
         """The per-frame network of one branch."""

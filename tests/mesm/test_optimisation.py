@@ -4,32 +4,47 @@ from torch import nn
 
 from mesm.config import TrainingSettings
 from mesm.optimisation import make_optimizer, set_learning_rate
+from mesm_ops import SparseCrossModalBlock
 
 
 class Model(nn.Module):
-    def __init__(self, text: bool) -> None:
+    def __init__(self, text: bool, sparse: bool = False) -> None:
         super().__init__()
         self.text = nn.Linear(2, 2) if text else None
         self.rest = nn.Linear(2, 2)
+        self.feature_extractors: dict[str, nn.Module] = {}
+        if sparse:
+            self.block = SparseCrossModalBlock(2, 2, 2, 2)
+            self.feature_extractors["face"] = self.block
 
 
-def rates(settings: TrainingSettings, step: int, text: bool = True) -> list[float]:
-    optimizer = make_optimizer(Model(text), settings)
+def groups(model: Model, settings: TrainingSettings, step: int = 0) -> dict[float, set[int]]:
+    """Per learning rate, the parameters that have it."""
+    optimizer = make_optimizer(model, settings)
     set_learning_rate(optimizer, settings, step, 100)
-    return [group["lr"] for group in optimizer.param_groups]
+    return {group["lr"]: {id(p) for p in group["params"]} for group in optimizer.param_groups}
 
 
-def test_text_encoder_learns_slower():
-    settings = TrainingSettings(learning_rate=1e-3, text_learning_rate_factor=0.1)
-    assert rates(settings, 0) == pytest.approx([1e-4, 1e-3])
-    assert rates(settings, 0, text=False) == pytest.approx([1e-3])
+def ids(*modules: nn.Module) -> set[int]:
+    return {id(parameter) for module in modules for parameter in module.parameters()}
+
+
+def test_text_encoder_and_attention_have_their_own_rates():
+    settings = TrainingSettings(
+        learning_rate=1.0, text_learning_rate_factor=0.1, attention_learning_rate_factor=5.0
+    )
+    model = Model(text=True, sparse=True)
+    found = groups(model, settings)
+    assert set(found) == {0.1, 1.0, 5.0}
+    assert found[0.1] == ids(model.text)
+    assert found[5.0] == ids(model.block.attention)
+    assert found[1.0] == ids(model) - ids(model.text, model.block.attention)
+    assert groups(Model(text=False), settings).keys() == {1.0}
 
 
 def test_warm_up_and_cosine():
-    settings = TrainingSettings(
-        learning_rate=1.0, text_learning_rate_factor=1.0, warmup_steps=10, schedule="cosine"
-    )
-    values = [rates(settings, step)[0] for step in (0, 4, 9, 50, 99)]
+    settings = TrainingSettings(learning_rate=1.0, warmup_steps=10, schedule="cosine")
+    values = [max(groups(Model(False), settings, step)) for step in (0, 4, 9, 50, 99)]
     assert values == pytest.approx([0.1, 0.498, 0.980, 0.5, 0.000247], abs=1e-3)
 
 

@@ -16,6 +16,7 @@ from transformers import AlbertConfig, AlbertModel
 from mesm import training
 from mesm.checkpoints import read_progress
 from mesm.config import ExperimentConfig, load_config
+from mesm.models import MESM
 from mesm.run_folder import RunFolder
 from mesm.training import train
 
@@ -163,6 +164,28 @@ def test_stops_early_and_keeps_the_best(tiny_corpus, tmp_path):
     progress = read_progress(RunFolder(run))
     assert progress.finished == "no better validation F1 for 2 epochs"
     assert progress.epoch == progress.best_epoch + 2
+
+
+def test_can_keep_the_last_weights(tiny_corpus, tmp_path):
+    config = settings(tiny_corpus, "training.keep=last", "model.modalities=t", "training.epochs=3")
+    run = train(config, tmp_path / "run")
+    kept, last = load_file(run / "model.safetensors"), load_file(run / "last/model.safetensors")
+    assert all(torch.equal(kept[name], last[name]) for name in last)
+
+
+def test_p_comes_down_to_that_of_the_settings(tiny_corpus, tmp_path, monkeypatch):
+    seen = []
+    original = MESM.set_p
+
+    def set_p(self, p):
+        seen.append(round(p, 4))
+        original(self, p)
+
+    monkeypatch.setattr(MESM, "set_p", set_p)
+    config = settings(tiny_corpus, "model.p=0.4", "training.p_warmup_epochs=2", "training.epochs=3")
+    train(config, tmp_path / "run")
+    # In training from 1 to p; in validation always p.
+    assert seen == [1.0, 0.4, 0.7, 0.4, 0.4, 0.4]
 
 
 def refused(config: ExperimentConfig, run: Path, message: str) -> None:
