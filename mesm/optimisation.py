@@ -1,4 +1,4 @@
-"""Adam with its own rates for the text encoder and the attention, and the learning rate over the steps."""
+"""Adam with own rates for the text encoder and the attention; the learning rate over the steps."""
 
 from __future__ import annotations
 
