@@ -55,9 +55,6 @@ class FE2ESettings(_Settings):
     feedforward: Positive = 2048
     dropout: Share = 0.1
     norm_first: bool = Field(default=False, description="Pre-norm sequence encoders.")
-    modality_dropout: Share = Field(
-        default=0.0, description="Chance that a modality's logits are left out in training."
-    )
     text: TextSettings = TextSettings()
     vgg11: Path | None = Field(
         default=None, description="VGG-11 weights with torchvision's names to start from."
@@ -78,6 +75,11 @@ class MESMSettings(FE2ESettings):
     )
     p: float = Field(default=0.5, gt=0.0, le=1.0, description="Attention mass that is kept.")
     selection: Literal["weighted", "hard"] = "weighted"
+    query_dropout: Share = Field(
+        default=0.0,
+        description="Dropout of the query, so that what the text knows by heart cannot reach the "
+        "other modalities through the attention.",
+    )
 
     @model_validator(mode="after")
     def _text_is_the_query(self) -> MESMSettings:
@@ -110,6 +112,18 @@ class TrainingSettings(_Settings):
     p_warmup_epochs: Annotated[int, Field(ge=0)] = Field(
         default=0, description="Epochs over which MESM's p falls from 1 to model.p."
     )
+    branch_loss: Annotated[float, Field(ge=0.0)] = Field(
+        default=0.0,
+        description="Weight of the loss of each modality's own logits, so that a modality that "
+        "learns fast does not starve the others.",
+    )
+    concentration: Annotated[float, Field(ge=0.0)] = Field(
+        default=0.0,
+        description="Weight, rising from a third to two thirds of the training, of what the "
+        "entropy of the first block's attention, as a share of the uniform one's, has over "
+        "concentration_target.",
+    )
+    concentration_target: float = Field(default=0.9, gt=0.0, le=1.0)
     schedule: Literal["constant", "cosine"] = Field(
         default="constant", description="Cosine: down to 0 at the last epoch."
     )

@@ -1,9 +1,16 @@
-"""The training loss: binary cross-entropy per emotion, rarer emotions weighing more."""
+"""The training loss: binary cross-entropy per emotion, rarer emotions weighing more; options."""
 
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from mesm.config import TrainingSettings
+from mesm.models.late_fusion import TrainingOutputs
+
+# Between these shares of the training the weight of the concentration rises from 0 to its own: the
+# attention first learns what matters, then to leave out the rest.
+RISE = (1 / 3, 2 / 3)
 
 
 def positive_weights(labels: Tensor) -> Tensor:
@@ -20,3 +27,47 @@ def positive_weights(labels: Tensor) -> Tensor:
     usable = (positives > 0) & (negatives > 0)
     weights = negatives / positives.clamp(min=1)
     return torch.where(usable, weights, torch.ones_like(weights)).float()
+
+
+class TrainingLoss(nn.Module):
+    """bce(fused) + branch_loss * sum bce(branch) + concentration * mean max(0, H - target).
+
+    The first term is the paper's; the others are off unless the settings say otherwise. H is the
+    entropy of the first sparse block's attention, as a share of the uniform one's.
+
+    Args:
+        positive_weight: (E,), from `positive_weights`.
+        settings: the weights of the terms.
+    """
+
+    def __init__(self, positive_weight: Tensor, settings: TrainingSettings) -> None:
+        super().__init__()
+        self.cross_entropy = nn.BCEWithLogitsLoss(pos_weight=positive_weight)
+        self.settings = settings
+
+    @property
+    def looks_inside(self) -> bool:
+        """Whether it needs more of the model than its logits."""
+        return self.settings.branch_loss > 0 or self.settings.concentration > 0
+
+    def forward(self, outputs: Tensor | TrainingOutputs, labels: Tensor, done: float) -> Tensor:
+        """The loss, a scalar.
+
+        Args:
+            outputs: logits (B, E), or more if the loss `looks_inside`.
+            labels: (B, E) of 0 and 1.
+            done: share of the training's steps that are done.
+        """
+        if isinstance(outputs, Tensor):
+            return self.cross_entropy(outputs.float(), labels)
+        loss: Tensor = self.cross_entropy(outputs.logits.float(), labels)
+        for branch in outputs.branches:
+            loss = loss + self.settings.branch_loss * self.cross_entropy(branch.float(), labels)
+        weight = self.settings.concentration * min(
+            1.0, max(0.0, (done - RISE[0]) / (RISE[1] - RISE[0]))
+        )
+        for entropy in outputs.entropies:
+            excess = (entropy.float() - self.settings.concentration_target).clamp(min=0)
+            if len(excess):
+                loss = loss + weight / len(outputs.entropies) * excess.mean()
+        return loss

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.state import AcceleratorState
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
@@ -31,7 +31,7 @@ from mesm.config import ExperimentConfig, MESMSettings, differing_keys, dump_con
 from mesm.corpora.prepared import PreparedCorpus
 from mesm.data import Collate, EpochBatches, make_loader, split_dataset
 from mesm.inputs.subwords import Subwords, UnigramSubwords
-from mesm.losses import positive_weights
+from mesm.losses import TrainingLoss, positive_weights
 from mesm.metrics import Thresholds, score
 from mesm.models import MESM
 from mesm.models.build import build_model, model_arguments
@@ -201,9 +201,8 @@ class _Training:
         steps = len(self.batches)
         first = progress.epoch * steps
         total = self.settings.epochs * steps
-        loss = nn.BCEWithLogitsLoss(
-            pos_weight=positive_weights(self.train_set.labels()).to(self.accelerator.device)
-        )
+        positive_weight = positive_weights(self.train_set.labels()).to(self.accelerator.device)
+        loss = TrainingLoss(positive_weight, self.settings)
         writer = None
         if self.main:
             writer = SummaryWriter(str(self.folder.tensorboard), purge_step=first)
@@ -238,7 +237,7 @@ class _Training:
                 f"in epoch {best['epoch']} of {progress.epoch}"
             )
 
-    def _epoch(self, epoch: int, total: int, loss: nn.Module, bar: tqdm[Any]) -> dict[str, Any]:
+    def _epoch(self, epoch: int, total: int, loss: TrainingLoss, bar: tqdm[Any]) -> dict[str, Any]:
         accelerator, settings = self.accelerator, self.settings
         seed_everything(settings.seed, epoch, accelerator.process_index)
         self.batches.epoch = self.train_set.epoch = epoch
@@ -257,7 +256,8 @@ class _Training:
         for batch in loader:
             factor = set_learning_rate(self.raw_optimizer, settings, step, total)
             batch = batch.to(accelerator.device)
-            value: Tensor = loss(self.model(batch).float(), batch.labels)
+            outputs = self.model(batch, inside=True) if loss.looks_inside else self.model(batch)
+            value: Tensor = loss(outputs, batch.labels, step / total)
             accelerator.backward(value)
             if settings.gradient_clip is not None:
                 accelerator.clip_grad_norm_(self.model.parameters(), settings.gradient_clip)
@@ -292,7 +292,7 @@ class _Training:
         p = self.config.model.p
         self.raw_model.set_p(p + (1 - p) * left)
 
-    def _validate(self, loss: nn.Module) -> dict[str, Any]:
+    def _validate(self, loss: TrainingLoss) -> dict[str, Any]:
         if self.accelerator.num_processes > 1:
             # Batch-norm statistics are each process's own; the first one's are what is saved.
             for buffer in self.raw_model.buffers():
@@ -312,7 +312,7 @@ class _Training:
         scores = score(logits, labels, thresholds, self.emotions)
         device = self.accelerator.device
         return {
-            "valid_loss": float(loss(logits.to(device), labels.to(device))),
+            "valid_loss": float(loss.cross_entropy(logits.to(device), labels.to(device))),
             "valid_f1": scores["average"]["f1"],
             "valid_accuracy": scores["average"]["accuracy"],
             "valid_f1_per_emotion": {

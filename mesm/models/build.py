@@ -44,9 +44,9 @@ def model_arguments(settings: FE2ESettings, emotions: int, vocabulary: int) -> d
             "max_position_embeddings": max(text.max_length, 64),
         }
     shared = {"channels", "modalities", "hidden", "dim", "heads", "layers"}
-    shared |= {"feedforward", "dropout", "norm_first", "modality_dropout"}
+    shared |= {"feedforward", "dropout", "norm_first"}
     if isinstance(settings, MESMSettings):
-        shared |= {"attention_dims", "p", "selection"}
+        shared |= {"attention_dims", "p", "selection", "query_dropout"}
     arguments = settings.model_dump(mode="json", include=shared)
     return {"emotions": emotions, "albert": albert, **arguments}
 

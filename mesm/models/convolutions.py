@@ -86,6 +86,12 @@ class DenseExtractor(nn.Module):
         )
         channels_last(self)
 
-    def forward(self, frames: Tensor, query: Tensor | None, lengths: Tensor) -> Tensor:
-        """(F, Cin, H, W) to (F, channels[-1], h, w); the query and lengths are not looked at."""
+    def forward(
+        self,
+        frames: Tensor,
+        query: Tensor | None,
+        lengths: Tensor,
+        entropies: list[Tensor] | None = None,
+    ) -> Tensor:
+        """(F, Cin, H, W) to (F, channels[-1], h, w); nothing but the frames is looked at."""
         return self.blocks(self.stage(frames))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal, NamedTuple, overload
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,20 @@ from mesm.models.text import ALBERT_BASE, TextEncoder
 
 # The paper's widths: the first stage, then the three pairs.
 PAPER_CHANNELS = (64, 128, 256, 512)
+
+
+class TrainingOutputs(NamedTuple):
+    """A model's outputs with what some terms of the loss look at.
+
+    Attributes:
+        logits: (B, E), fused.
+        branches: (M, B, E), each modality's own.
+        entropies: per sparse extractor (F,), as `mesm.models.entropy.normalised_entropy`.
+    """
+
+    logits: Tensor
+    branches: Tensor
+    entropies: list[Tensor]
 
 
 def check_channels(channels: Sequence[int]) -> None:
@@ -54,12 +68,18 @@ class FrameBranch(nn.Module):
         self.classify = nn.Linear(dim, emotions)
         self.dim = dim
 
-    def forward(self, frames: Tensor, query: Tensor | None, lengths: Tensor) -> Tensor:
+    def forward(
+        self,
+        frames: Tensor,
+        query: Tensor | None,
+        lengths: Tensor,
+        entropies: list[Tensor] | None = None,
+    ) -> Tensor:
         """(ΣS, Cin, H, W), query (B, D) or None, and lengths (B,) to logits (B, E)."""
         if frames.shape[0] == 0:  # batch norm refuses to train on nothing
             vectors = frames.new_zeros((0, self.dim))
         else:
-            vectors = self.project(self.extractor(frames, query, lengths))
+            vectors = self.project(self.extractor(frames, query, lengths, entropies))
         return self.classify(self.sequence(vectors, lengths))
 
 
@@ -75,7 +95,6 @@ class LateFusionModel(nn.Module):
         hidden: width of the projection's hidden layer.
         dim, heads, layers: the sequence encoders' sizes (Table 6: 64, 4, 4).
         feedforward, dropout, norm_first: further settings of the sequence encoders.
-        modality_dropout: see `WeightedSum`.
         albert: keyword arguments of `transformers.AlbertConfig` for the text encoder.
 
     Raises:
@@ -95,7 +114,6 @@ class LateFusionModel(nn.Module):
         feedforward: int = 2048,
         dropout: float = 0.1,
         norm_first: bool = False,
-        modality_dropout: float = 0.0,
         albert: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
@@ -122,7 +140,7 @@ class LateFusionModel(nn.Module):
             self.audio = branch(CHUNK_SHAPE)
         if "v" in self.modalities:
             self.face = branch(FACE_SHAPE)
-        self.fuse = WeightedSum(len(self.modalities), modality_dropout)
+        self.fuse = WeightedSum(len(self.modalities))
 
     def _extractor(self, in_channels: int) -> nn.Module:
         """The per-frame network of one branch."""
@@ -134,14 +152,30 @@ class LateFusionModel(nn.Module):
         branches = {"face": self.face, "audio": self.audio}
         return {name: branch.extractor for name, branch in branches.items() if branch is not None}
 
-    def forward(self, batch: Batch) -> Tensor:
-        """Logits (B, E)."""
+    @overload
+    def forward(self, batch: Batch, inside: Literal[False] = False) -> Tensor: ...
+
+    @overload
+    def forward(self, batch: Batch, inside: Literal[True]) -> TrainingOutputs: ...
+
+    def forward(self, batch: Batch, inside: bool = False) -> Tensor | TrainingOutputs:
+        """Logits (B, E); with `inside` also what some terms of the training loss look at."""
+        if not inside:
+            return self.fuse(self._branches(batch, None))
+        entropies: list[Tensor] = []
+        branches = self._branches(batch, entropies)
+        return TrainingOutputs(self.fuse(branches), branches, entropies)
+
+    def _branches(self, batch: Batch, entropies: list[Tensor] | None) -> Tensor:
+        """Each modality's logits, (M, B, E)."""
         logits, query = [], None
         if self.text is not None:
             query = self.text(batch.text_ids, batch.text_mask)
             logits.append(self.classify_text(query))
         if self.audio is not None:
-            logits.append(self.audio(batch.spectrograms, query, batch.spectrogram_lengths))
+            logits.append(
+                self.audio(batch.spectrograms, query, batch.spectrogram_lengths, entropies)
+            )
         if self.face is not None:
-            logits.append(self.face(batch.faces, query, batch.face_lengths))
-        return self.fuse(torch.stack(logits))
+            logits.append(self.face(batch.faces, query, batch.face_lengths, entropies))
+        return torch.stack(logits)

@@ -8,7 +8,8 @@ from typing import Literal
 from torch import Tensor, nn
 
 from mesm.models.convolutions import FirstStage, channels_last
-from mesm_ops import SparseCrossModalBlock, SparseFeatureMaps
+from mesm.models.entropy import normalised_entropy
+from mesm_ops import SparseCrossModalBlock, SparseFeatureMaps, top_p_select
 
 
 class SparseExtractor(nn.Module):
@@ -21,6 +22,7 @@ class SparseExtractor(nn.Module):
         attention_dims: attention width k of every block (64, 128, 256).
         p: share of the attention mass that is kept, in (0, 1].
         selection: "weighted" (the attention learns) or "hard" (as the authors' code).
+        query_dropout: dropout of the query in training.
     """
 
     def __init__(
@@ -31,8 +33,10 @@ class SparseExtractor(nn.Module):
         attention_dims: Sequence[int],
         p: float,
         selection: Literal["weighted", "hard"],
+        query_dropout: float = 0.0,
     ) -> None:
         super().__init__()
+        self.query_dropout = nn.Dropout(query_dropout)
         self.stage = FirstStage(in_channels, channels[0])
         channels_last(self.stage)
         self.blocks = nn.ModuleList(
@@ -40,12 +44,31 @@ class SparseExtractor(nn.Module):
             for before, after, dim in zip(channels[:-1], channels[1:], attention_dims, strict=True)
         )
 
-    def forward(self, frames: Tensor, query: Tensor | None, lengths: Tensor) -> Tensor:
-        """(F, Cin, H, W) and a query (B, D) to dense maps (F, channels[-1], h, w)."""
+    def forward(
+        self,
+        frames: Tensor,
+        query: Tensor | None,
+        lengths: Tensor,
+        entropies: list[Tensor] | None = None,
+    ) -> Tensor:
+        """(F, Cin, H, W) and a query (B, D) to dense maps (F, channels[-1], h, w).
+
+        To `entropies`, if given, that of the first block's attention is appended, (F,).
+        """
         assert query is not None
+        query = self.query_dropout(query)
         maps: Tensor | SparseFeatureMaps = self.stage(frames)
-        for block in self.blocks:
-            maps = block(maps, query, lengths)
+        for number, block in enumerate(self.blocks):
+            assert isinstance(block, SparseCrossModalBlock)
+            if entropies is not None and number == 0:
+                assert isinstance(maps, Tensor)
+                sparse = SparseFeatureMaps.from_dense(maps)
+                logits = block.attention.logits(sparse, query, lengths)
+                entropies.append(normalised_entropy(sparse, logits))
+                selection = block.attention.selection
+                maps = block.convolve(top_p_select(sparse, logits, block.p, selection))
+            else:
+                maps = block(maps, query, lengths)
         assert isinstance(maps, SparseFeatureMaps)
         return maps.to_dense()
 

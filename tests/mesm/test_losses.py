@@ -1,6 +1,10 @@
+import pytest
 import torch
+from torch.nn.functional import binary_cross_entropy_with_logits
 
-from mesm.losses import positive_weights
+from mesm.config import TrainingSettings
+from mesm.losses import TrainingLoss, positive_weights
+from mesm.models.late_fusion import TrainingOutputs
 
 
 def test_negatives_per_positive():
@@ -8,3 +12,37 @@ def test_negatives_per_positive():
     # One positive of four; all; none; half.
     assert positive_weights(labels).tolist() == [3.0, 1.0, 1.0, 1.0]
     assert positive_weights(labels).dtype == torch.float32
+
+
+def outputs() -> TrainingOutputs:
+    return TrainingOutputs(
+        torch.randn(4, 3), torch.randn(2, 4, 3), [torch.tensor([1.0, 0.7]), torch.tensor([0.95])]
+    )
+
+
+def test_without_options_it_is_the_papers():
+    weight, labels = torch.tensor([1.0, 2.0, 3.0]), torch.randint(2, (4, 3)).float()
+    loss, out = TrainingLoss(weight, TrainingSettings()), outputs()
+    assert not loss.looks_inside
+    expected = binary_cross_entropy_with_logits(out.logits, labels, pos_weight=weight)
+    torch.testing.assert_close(loss(out.logits, labels, 0.5), expected)
+    torch.testing.assert_close(loss(out, labels, 0.5), expected)
+
+
+@pytest.mark.parametrize(("done", "share"), [(0.2, 0.0), (0.5, 0.5), (0.9, 1.0)])
+def test_each_term_has_its_weight(done, share):
+    settings = TrainingSettings(branch_loss=0.5, concentration=4.0, concentration_target=0.9)
+    weight, labels, out = torch.ones(3), torch.randint(2, (4, 3)).float(), outputs()
+    loss = TrainingLoss(weight, settings)
+    assert loss.looks_inside
+    expected = binary_cross_entropy_with_logits(out.logits, labels)
+    expected += 0.5 * sum(binary_cross_entropy_with_logits(b, labels) for b in out.branches)
+    # Over the target are 0.1 of two frames' mean in one extractor and 0.05 in the other.
+    expected += share * 4.0 * (0.05 + 0.05) / 2
+    torch.testing.assert_close(loss(out, labels, done), expected)
+
+
+def test_a_batch_without_frames_has_no_entropy():
+    settings = TrainingSettings(concentration=1.0)
+    out = TrainingOutputs(torch.zeros(1, 2), torch.zeros(1, 1, 2), [torch.zeros(0)])
+    assert TrainingLoss(torch.ones(2), settings)(out, torch.zeros(1, 2), 1.0).isfinite()
