@@ -124,6 +124,9 @@ class TrainingSettings(_Settings):
         "concentration_target.",
     )
     concentration_target: float = Field(default=0.9, gt=0.0, le=1.0)
+    concentrated: list[Literal["face", "audio"]] = Field(
+        default=["face", "audio"], description="Whose attention is concentrated."
+    )
     schedule: Literal["constant", "cosine"] = Field(
         default="constant", description="Cosine: down to 0 at the last epoch."
     )

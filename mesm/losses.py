@@ -66,8 +66,10 @@ class TrainingLoss(nn.Module):
         weight = self.settings.concentration * min(
             1.0, max(0.0, (done - RISE[0]) / (RISE[1] - RISE[0]))
         )
-        for entropy in outputs.entropies:
+        for name in self.settings.concentrated:
+            entropy = outputs.entropies.get(name)
+            if entropy is None or not len(entropy):
+                continue
             excess = (entropy.float() - self.settings.concentration_target).clamp(min=0)
-            if len(excess):
-                loss = loss + weight / len(outputs.entropies) * excess.mean()
+            loss = loss + weight * excess.mean()
         return loss

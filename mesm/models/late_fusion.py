@@ -24,12 +24,13 @@ class TrainingOutputs(NamedTuple):
     Attributes:
         logits: (B, E), fused.
         branches: (M, B, E), each modality's own.
-        entropies: per sparse extractor (F,), as `mesm.models.entropy.normalised_entropy`.
+        entropies: (F,) per sparse extractor (face, audio), as
+            `mesm.models.entropy.normalised_entropy`.
     """
 
     logits: Tensor
     branches: Tensor
-    entropies: list[Tensor]
+    entropies: dict[str, Tensor]
 
 
 def check_channels(channels: Sequence[int]) -> None:
@@ -162,20 +163,23 @@ class LateFusionModel(nn.Module):
         """Logits (B, E); with `inside` also what some terms of the training loss look at."""
         if not inside:
             return self.fuse(self._branches(batch, None))
-        entropies: list[Tensor] = []
+        entropies: dict[str, list[Tensor]] = {"face": [], "audio": []}
         branches = self._branches(batch, entropies)
-        return TrainingOutputs(self.fuse(branches), branches, entropies)
+        first = {name: found[0] for name, found in entropies.items() if found}
+        return TrainingOutputs(self.fuse(branches), branches, first)
 
-    def _branches(self, batch: Batch, entropies: list[Tensor] | None) -> Tensor:
+    def _branches(self, batch: Batch, entropies: dict[str, list[Tensor]] | None) -> Tensor:
         """Each modality's logits, (M, B, E)."""
         logits, query = [], None
         if self.text is not None:
             query = self.text(batch.text_ids, batch.text_mask)
             logits.append(self.classify_text(query))
         if self.audio is not None:
-            logits.append(
-                self.audio(batch.spectrograms, query, batch.spectrogram_lengths, entropies)
-            )
+            frames, lengths = batch.spectrograms, batch.spectrogram_lengths
+            found = entropies["audio"] if entropies is not None else None
+            logits.append(self.audio(frames, query, lengths, found))
         if self.face is not None:
-            logits.append(self.face(batch.faces, query, batch.face_lengths, entropies))
+            frames, lengths = batch.faces, batch.face_lengths
+            found = entropies["face"] if entropies is not None else None
+            logits.append(self.face(frames, query, lengths, found))
         return torch.stack(logits)

@@ -37,7 +37,7 @@ def test_models_of_a_corpus_differ_only_where_they_must():
         sparse = {"model.name", "model.p", "model.selection", "model.attention_dims"}
         sparse |= {"model.query_dropout", "training.attention_learning_rate_factor"}
         sparse |= {"training.p_warmup_epochs", "training.concentration"}
-        sparse |= {"training.concentration_target"}
+        sparse |= {"training.concentration_target", "training.concentrated"}
         assert names <= sparse | {"model.text.max_length"}
 
 

@@ -16,7 +16,9 @@ def test_negatives_per_positive():
 
 def outputs() -> TrainingOutputs:
     return TrainingOutputs(
-        torch.randn(4, 3), torch.randn(2, 4, 3), [torch.tensor([1.0, 0.7]), torch.tensor([0.95])]
+        torch.randn(4, 3),
+        torch.randn(2, 4, 3),
+        {"face": torch.tensor([1.0, 0.7]), "audio": torch.tensor([0.95])},
     )
 
 
@@ -38,11 +40,11 @@ def test_each_term_has_its_weight(done, share):
     expected = binary_cross_entropy_with_logits(out.logits, labels)
     expected += 0.5 * sum(binary_cross_entropy_with_logits(b, labels) for b in out.branches)
     # Over the target are 0.1 of two frames' mean in one extractor and 0.05 in the other.
-    expected += share * 4.0 * (0.05 + 0.05) / 2
+    expected += share * 4.0 * (0.05 + 0.05)
     torch.testing.assert_close(loss(out, labels, done), expected)
 
 
 def test_a_batch_without_frames_has_no_entropy():
     settings = TrainingSettings(concentration=1.0)
-    out = TrainingOutputs(torch.zeros(1, 2), torch.zeros(1, 1, 2), [torch.zeros(0)])
+    out = TrainingOutputs(torch.zeros(1, 2), torch.zeros(1, 1, 2), {"face": torch.zeros(0)})
     assert TrainingLoss(torch.ones(2), settings)(out, torch.zeros(1, 2), 1.0).isfinite()
