@@ -43,7 +43,7 @@ def run_seed(out: Path, clips: int, seed: int, overrides: Sequence[str]) -> dict
     truth = raw / "ground_truth.jsonl"
     if not truth.is_file():
         generate(raw, clips=clips, seed=seed)
-    prepare("iemocap", raw, prepared, PrepareOptions(seed=seed))
+    prepare("iemocap", raw, prepared, PrepareOptions(seed=seed, min_face_size=60))
     figures: dict[str, Any] = {"seed": seed, "runs": {}}
     for name, (config, changes) in RUNS.items():
         run = out / "runs" / name

@@ -26,7 +26,7 @@ def _refusals_in_one_line() -> Iterator[None]:
     """Bad input is the user's to mend, so it is shown as a sentence and not as a traceback."""
     try:
         yield
-    except (ValueError, FileNotFoundError, FileExistsError, NotADirectoryError) as error:
+    except (ValueError, OSError) as error:
         typer.secho(f"mesm: {error}", fg=typer.colors.RED, err=True)
         raise typer.Exit(2) from error
 
@@ -136,12 +136,25 @@ def explain(
         Path | None,
         typer.Option(help="ground_truth.jsonl of a miniature corpus, to score the attention."),
     ] = None,
+    p: Annotated[float | None, typer.Option(help="Another share than the run's own.")] = None,
 ) -> None:
     """Draw what the attention keeps, on faces and spectrograms (the paper's Figures 3, 4 and 6)."""
     from mesm.explain import explain as run_explain
 
     with _refusals_in_one_line():
-        run_explain(run, clip, ground_truth=ground_truth)
+        run_explain(run, clip, p=p, ground_truth=ground_truth)
+
+
+@app.command()
+def report(
+    out: Annotated[Path, typer.Argument(help="The HTML file to write.")],
+    runs: Annotated[list[Path], typer.Argument(help="Folders of trained runs.")],
+) -> None:
+    """Put what runs hold into one HTML page: tables, learning curves, p-curve, pictures."""
+    from mesm.report import write_report
+
+    with _refusals_in_one_line():
+        typer.echo(write_report(out, runs))
 
 
 @app.command()

@@ -87,7 +87,7 @@ def run_demo(
     stages.run(
         "prepare the corpus",
         (prepared / "manifest.json").is_file,
-        lambda: prepare("iemocap", raw, prepared, PrepareOptions(seed=seed)),
+        lambda: prepare("iemocap", raw, prepared, PrepareOptions(seed=seed, min_face_size=60)),
     )
     for name, run in runs.items():
         config = _config(f"miniature_{name}", prepared, seed, overrides)

@@ -200,11 +200,11 @@ def _warn_once() -> None:
         warnings.warn(f"mesm_ops runs on its slow reference backend; {reason}", stacklevel=2)
 
 
-def explain(op: str, *args: Any) -> str:
+def explain(op: str | Callable[..., Any], *args: Any) -> str:
     """Say which backend would run an op, and why no other.
 
     Args:
-        op: The name of an op, as `"subm_conv2d"`.
+        op: The name of an op, as `"subm_conv2d"`, or its public function.
         *args: What its public function takes (for a backward op: what its schema takes); left out,
             the answer is about this machine alone.
 
@@ -215,6 +215,7 @@ def explain(op: str, *args: Any) -> str:
     Raises:
         ValueError: There is no such op, or the arguments do not fit it.
     """
+    op = op if isinstance(op, str) else str(getattr(op, "__name__", op))
     if op in _compositions:
         return "\n".join([f"{op} is composed of:", *map(explain, _compositions[op])])
     if op not in _kernels:

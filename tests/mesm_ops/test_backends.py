@@ -211,3 +211,7 @@ def test_without_the_extension_all_runs_after_one_warning() -> None:
     assert "pip install -e ." in warning
     assert "make setup" in warning
     assert f"  cpp: {missing}" in explanation
+
+
+def test_explain_takes_the_function_too():
+    assert mesm_ops.explain(mesm_ops.subm_conv2d) == mesm_ops.explain("subm_conv2d")
