@@ -10,7 +10,7 @@ from pathlib import Path
 
 from mesm.config import ExperimentConfig, load_config
 
-CLIPS = 240
+CLIPS = 200
 SEED = 0
 P_VALUES = (0.1, 0.3, 0.5, 0.7, 0.9, 1.0)
 
