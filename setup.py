@@ -40,6 +40,7 @@ if X86:
         *ISA_FLAGS["avx2"],
         *("-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mprefer-vector-width=512"),
     ]
+    ISA_FLAGS["avx512bf16"] = [*ISA_FLAGS["avx512"], "-mavx512bf16"]
 WITHOUT = "or set MESM_OPS_CPP=0 to install without compiled kernels"
 
 

@@ -12,14 +12,18 @@ bool runs_here(CpuCapability capability) {
 #ifdef MESM_OPS_X86_ISAS
   __builtin_cpu_init();
   const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+  const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") &&
+                      __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+                      __builtin_cpu_supports("avx512dq");
   switch (capability) {
     case CpuCapability::kPortable:
       return true;
     case CpuCapability::kAvx2:
       return avx2;
     case CpuCapability::kAvx512:
-      return avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-             __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
+      return avx512;
+    case CpuCapability::kAvx512Bf16:
+      return avx512 && __builtin_cpu_supports("avx512bf16");
   }
   return false;
 #else
@@ -27,8 +31,8 @@ bool runs_here(CpuCapability capability) {
 #endif
 }
 
-constexpr CpuCapability kBestFirst[] = {CpuCapability::kAvx512, CpuCapability::kAvx2,
-                                        CpuCapability::kPortable};
+constexpr CpuCapability kBestFirst[] = {CpuCapability::kAvx512Bf16, CpuCapability::kAvx512,
+                                        CpuCapability::kAvx2, CpuCapability::kPortable};
 
 CpuCapability detect() {
   const char* wanted = std::getenv("MESM_OPS_CPU");
@@ -46,8 +50,8 @@ CpuCapability detect() {
                              "to use the best it has");
   }
   throw std::runtime_error(
-      std::string("MESM_OPS_CPU must be portable, avx2 or avx512, or unset, got \"") + wanted +
-      "\"");
+      std::string("MESM_OPS_CPU must be portable, avx2, avx512 or avx512bf16, or unset, got \"") +
+      wanted + "\"");
 }
 
 }  // namespace
@@ -59,6 +63,8 @@ CpuCapability cpu_capability() {
 
 const char* name_of(CpuCapability capability) {
   switch (capability) {
+    case CpuCapability::kAvx512Bf16:
+      return "avx512bf16";
     case CpuCapability::kAvx512:
       return "avx512";
     case CpuCapability::kAvx2:

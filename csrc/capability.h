@@ -3,7 +3,7 @@
 
 namespace mesm_ops {
 
-enum class CpuCapability { kPortable, kAvx2, kAvx512 };
+enum class CpuCapability { kPortable, kAvx2, kAvx512, kAvx512Bf16 };
 
 // Best instruction set that was compiled and that machine and system support; MESM_OPS_CPU forces
 // one. Decided once; throws std::runtime_error if MESM_OPS_CPU names none or one that cannot run.

@@ -25,7 +25,7 @@ std::map<std::string, std::string> build_info() {
       {"torch_version_built_with", MESM_OPS_TORCH_VERSION},
       {"torch_target_version", MESM_STRING(TORCH_TARGET_VERSION)},
 #ifdef MESM_OPS_X86_ISAS
-      {"isas_compiled", "portable,avx2,avx512"},
+      {"isas_compiled", "portable,avx2,avx512,avx512bf16"},
 #else
       {"isas_compiled", "portable"},
 #endif
@@ -42,5 +42,5 @@ PYBIND11_MODULE(_C, m) {
   m.doc() = "Compiled CPU kernels of mesm_ops; importing it registers torch.ops.mesm_ops_cpp.*.";
   m.def("build_info", &build_info, "How this module was built.");
   m.def("cpu_capability", &cpu_capability,
-        "Instruction set in use: portable, avx2 or avx512; MESM_OPS_CPU forces one.");
+        "Instruction set in use: portable, avx2, avx512 or avx512bf16; MESM_OPS_CPU forces one.");
 }

@@ -32,8 +32,8 @@ void multiply(const T* x, int64_t x_stride, int64_t depth, const int32_t* rows, 
               const T* packed, int64_t columns, T* out, int64_t out_stride) {
   for (int64_t panel = 0; panel < panels_of<T>(columns); ++panel) {
     const int64_t first = panel * kPanel<T>;
-    multiply_rows(x, x_stride, rows, out + first, out_stride, rows, count, packed + first * depth,
-                  depth, vectors_of<T>(columns, panel));
+    multiply_rows<T, false>(x, x_stride, rows, out + first, out_stride, rows, count,
+                            packed + first * depth, depth, vectors_of<T>(columns, panel));
   }
 }
 

@@ -3,8 +3,9 @@
 // Such a file may run only where its instructions exist, but the linker keeps one copy of an inline
 // function or template for the whole library. So these files define nothing with external linkage
 // except their kernel table, put all else in an anonymous namespace, and include no C++ header.
+// Intrinsics headers are no such: their functions are always inlined.
 #pragma once
 
 #ifndef MESM_ISA
-#error "compile cpu/*.cpp with -DMESM_ISA=portable, avx2 or avx512"
+#error "compile cpu/*.cpp with -DMESM_ISA=portable, avx2, avx512 or avx512bf16"
 #endif

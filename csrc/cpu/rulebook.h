@@ -16,12 +16,12 @@ constexpr int kEarlier = 4;  // offsets 0..3 name a site earlier in the order of
 
 // Pairs of the earlier offsets only: offset 8 - o has those of offset o with the ends exchanged,
 // and offset 4 has every row with itself. A group's pairs of offset o start at o * rows +
-// row_begin.
+// row_begin. Rows are counted from the group's first.
 struct Rulebook {
   int64_t rows;      // N, stride between offsets
   int32_t* earlier;  // (4, N) the row at s + offset
   int32_t* later;    // (4, N) the row at s, ascending
-  int32_t* self;     // (N) 0, 1, 2, ...
+  int32_t* self;     // 0, 1, 2, ... as far as any group has rows
   int32_t* counts;   // (groups, 4)
 };
 

@@ -2,6 +2,7 @@
 
 #include "isa.h"
 #include "tile.h"
+#include "transpose.h"
 
 namespace mesm_ops::MESM_ISA {
 namespace {
@@ -12,15 +13,16 @@ void list_pairs(const int32_t* sites, const int32_t* offsets, int64_t width,
   int64_t count[kEarlier] = {};
   const auto emit = [&](int64_t offset, int64_t earlier, int64_t later) {
     const int64_t at = offset * book.rows + group.row_begin + count[offset]++;
-    book.earlier[at] = static_cast<int32_t>(earlier);
-    book.later[at] = static_cast<int32_t>(later);
+    book.earlier[at] = static_cast<int32_t>(earlier - group.row_begin);
+    book.later[at] = static_cast<int32_t>(later - group.row_begin);
   };
   for (int64_t frame = group.frame_begin; frame < group.frame_end; ++frame) {
     int64_t above = offsets[frame];
+    int64_t line = 0;  // first site of the row's line of the map
     for (int64_t row = offsets[frame]; row < offsets[frame + 1]; ++row) {
-      book.self[row] = static_cast<int32_t>(row);
       const int64_t site = sites[row];
-      const int64_t x = site % width;
+      if (site >= line + width) line = site / width * width;
+      const int64_t x = site - line;
       const int64_t up = site - width;
       while (sites[above] < up - 1) ++above;
       for (int64_t i = above; i < row && sites[i] <= up + 1; ++i) {
@@ -30,7 +32,9 @@ void list_pairs(const int32_t* sites, const int32_t* offsets, int64_t width,
       if (x > 0 && row > offsets[frame] && sites[row - 1] == site - 1) emit(3, row - 1, row);
     }
   }
-  for (int64_t o = 0; o < kEarlier; ++o) book.counts[group_index * kEarlier + o] = count[o];
+  for (int64_t o = 0; o < kEarlier; ++o) {
+    book.counts[group_index * kEarlier + o] = static_cast<int32_t>(count[o]);
+  }
 }
 
 struct Pairs {
@@ -41,10 +45,7 @@ struct Pairs {
 
 // Rows read (from) and written (to) by one kernel offset in one group.
 Pairs pairs_of(const Rulebook& book, const FrameGroup& group, int64_t group_index, int64_t offset) {
-  if (offset == kEarlier) {
-    const int32_t* self = book.self + group.row_begin;
-    return {self, self, group.row_end - group.row_begin};
-  }
+  if (offset == kEarlier) return {book.self, book.self, group.row_end - group.row_begin};
   const bool is_earlier = offset < kEarlier;
   const int64_t listed = is_earlier ? offset : kOffsets - 1 - offset;
   const int32_t* earlier = book.earlier + listed * book.rows + group.row_begin;
@@ -55,66 +56,237 @@ Pairs pairs_of(const Rulebook& book, const FrameGroup& group, int64_t group_inde
 }
 
 template <class T>
+constexpr int64_t padded_depth(int64_t depth) {
+  constexpr int64_t kStep = Product<T>::kStep;
+  return (depth + kStep - 1) / kStep * kStep;
+}
+
+template <class T>
 int64_t packed_size(int64_t depth, int64_t columns) {
-  return panels_of<T>(columns) * kPanel<T> * kOffsets * depth;
+  return panels_of<T>(columns) * kPanel<T> * kOffsets * padded_depth<T>(depth);
 }
 
+// Where packed[panel] holds (o, d, lane): [o][d / step][lane][d % step].
 template <class T>
-void pack(const T* weight, int64_t column_stride, int64_t depth_stride, bool flip, int64_t depth,
-          int64_t columns, int64_t panel, T* packed) {
-  const int64_t lanes = vectors_of<T>(columns, panel) * kLanes<T>;
-  const int64_t first = panel * kPanel<T>;
-  packed += first * kOffsets * depth;
-  for (int64_t d = 0; d < depth; ++d) {
-    for (int64_t lane = 0; lane < lanes; ++lane) {
-      const int64_t column = first + lane;
-      const T* from = weight + column * column_stride + d * depth_stride;
+struct PackedPanel {
+  T* data;
+  int64_t depth, lanes;
+
+  PackedPanel(T* packed, int64_t depth_, int64_t columns, int64_t panel)
+      : data(packed + panel * kPanel<T> * kOffsets * padded_depth<T>(depth_)),
+        depth(padded_depth<T>(depth_)),
+        lanes(vectors_of<T>(columns, panel) * kSums<T>) {}
+
+  T* at(int64_t o, int64_t d, int64_t lane) const {
+    constexpr int64_t kStep = Product<T>::kStep;
+    return data + ((o * depth + d / kStep * kStep) * lanes + lane * kStep + d % kStep);
+  }
+};
+
+// Packs depth [begin, end) and lanes [first, last) of a panel one by one.
+template <class T, class W>
+void pack_plain(const W* weight, bool transposed, int64_t depth, int64_t columns, int64_t panel,
+                int64_t begin, int64_t end, int64_t first, int64_t last, T* packed) {
+  const PackedPanel<T> to(packed, depth, columns, panel);
+  for (int64_t d = begin; d < end; ++d) {
+    for (int64_t lane = first; lane < last; ++lane) {
+      const int64_t column = panel * kPanel<T> + lane;
+      const bool real = d < depth && column < columns;
+      const W* from = weight + (transposed ? d * columns + column : column * depth + d) * kOffsets;
       for (int64_t o = 0; o < kOffsets; ++o) {
-        const int64_t at = flip ? kOffsets - 1 - o : o;
-        packed[(o * depth + d) * lanes + lane] = column < columns ? from[at] : T(0);
+        store(*to.at(o, d, lane), real ? load(from[transposed ? kOffsets - 1 - o : o]) : 0);
       }
     }
   }
 }
 
-template <class T>
-void forward(const T* x, int64_t depth, const T* packed, const T* bias, int64_t columns,
-             const Rulebook& book, const FrameGroup& group, int64_t group_index,
-             int64_t panel_begin, int64_t panel_end, T* out, int64_t out_stride) {
-  for (int64_t panel = panel_begin; panel < panel_end; ++panel) {
-    const int vectors = vectors_of<T>(columns, panel);
-    const int64_t first = panel * kPanel<T>;
-    for (int64_t row = group.row_begin; row < group.row_end; ++row) {
-      for (int v = 0; v < vectors; ++v) {
-        const int64_t column = first + v * kLanes<T>;
-        const Vec<T> start = bias == nullptr ? Vec<T>{} : load_vec(bias + column);
-        store_vec(out + row * out_stride + column, start);
+// Vectors of columns, kSums depths at a time, by transposing: (column, (d, o)) to ((d, o), column).
+template <class T, class W>
+void pack(const W* weight, bool transposed, int64_t depth, int64_t columns, int64_t panel,
+          T* packed) {
+  using A = Compute<T>;
+  constexpr int kVector = kSums<T>;
+  const PackedPanel<T> to(packed, depth, columns, panel);
+  const int64_t whole = transposed ? 0 : depth / kVector * kVector;
+  int64_t lane = 0;
+  for (; whole > 0 && lane < to.lanes && panel * kPanel<T> + lane + kVector <= columns;
+       lane += kVector) {
+    const W* from = weight + (panel * kPanel<T> + lane) * depth * kOffsets;
+    for (int64_t d = 0; d < whole; d += kVector) {
+      for (int64_t block = 0; block < kOffsets; ++block) {
+        Vec<A> rows[kVector];
+#pragma GCC unroll 16
+        for (int i = 0; i < kVector; ++i) {
+          const W* row = from + i * depth * kOffsets + d * kOffsets + block * kVector;
+          if constexpr (sizeof(W) == sizeof(A)) {
+            rows[i] = load_vec(row);
+          } else {
+            for (int k = 0; k < kVector; ++k) rows[i][k] = load(row[k]);
+          }
+        }
+        transpose<A>(rows);
+#pragma GCC unroll 16
+        for (int i = 0; i < kVector; ++i) {
+          const int64_t flat = block * kVector + i;  // (d, o) from this block of depth on
+          T* at = to.at(flat % kOffsets, d + flat / kOffsets, lane);
+          if constexpr (sizeof(T) == sizeof(A)) {
+            store_vec(at, rows[i]);
+          } else {
+            for (int k = 0; k < kVector; ++k) store(at[k * Product<T>::kStep], rows[i][k]);
+          }
+        }
       }
     }
-    const T* w = packed + first * kOffsets * depth;
-    for (int64_t o = 0; o < kOffsets; ++o, w += depth * vectors * kLanes<T>) {
-      const Pairs pairs = pairs_of(book, group, group_index, o);
-      multiply_rows(x, depth, pairs.from, out + first, out_stride, pairs.to, pairs.count, w, depth,
-                    vectors);
+  }
+  pack_plain<T>(weight, transposed, depth, columns, panel, whole, to.depth, 0, lane, packed);
+  pack_plain<T>(weight, transposed, depth, columns, panel, 0, to.depth, lane, to.lanes, packed);
+}
+
+template <class T>
+void convolve(const T* x, int64_t depth, const T* packed, int64_t columns, const Rulebook& book,
+              const FrameGroup& group, int64_t group_index, int64_t panel, Compute<T>* sums) {
+  const PackedPanel<T> weights(const_cast<T*>(packed), depth, columns, panel);
+  const int vectors = vectors_of<T>(columns, panel);
+  const auto multiply = [&]<bool kFirst>(int64_t o) {
+    const Pairs pairs = pairs_of(book, group, group_index, o);
+    multiply_rows<T, kFirst>(x, depth, pairs.from, sums, kPanel<T>, pairs.to, pairs.count,
+                             weights.at(o, 0, 0), weights.depth, vectors);
+  };
+  if (depth == 0) memset(sums, 0, sizeof(*sums) * kPanel<T> * (group.row_end - group.row_begin));
+  // Every row has itself, so the sums need not be cleared.
+  multiply.template operator()<true>(kEarlier);
+  for (int64_t o = 0; o < kOffsets; ++o) {
+    if (o != kEarlier) multiply.template operator()<false>(o);
+  }
+}
+
+template <bool kScale, bool kShift, bool kRelu, class T>
+void store_rows(const Compute<T>* sums, int64_t rows, int64_t count, const Compute<T>* scale,
+                const Compute<T>* shift, T* out, int64_t stride) {
+  using A = Compute<T>;
+  for (int64_t row = 0; row < rows; ++row, sums += kPanel<T>, out += stride) {
+    for (int64_t c = 0; c < count; ++c) {
+      A y = sums[c];
+      if (kScale) y *= scale[c];
+      if (kShift) y += shift[c];
+      store(out[c], kRelu && y < A(0) ? A(0) : y);  // a NaN passes, as in torch
     }
   }
 }
 
 template <class T>
-void weight_gradient(const T* x, int64_t depth, const T* grad, int64_t grad_stride, int64_t columns,
-                     const Rulebook& book, const FrameGroup* groups, int64_t group_count,
-                     int64_t offset, int64_t panel, T* grad_weight) {
-  constexpr int64_t kBlock = 256;  // pairs whose rows stay in cache while the tiles pass over them
+void store_panel(const Compute<T>* sums, int64_t rows, int64_t columns, int64_t panel,
+                 const Compute<T>* scale, const Compute<T>* shift, bool relu, T* out) {
+  const int64_t first = panel * kPanel<T>;
+  const int64_t count = columns - first < kPanel<T> ? columns - first : kPanel<T>;
+  if (scale != nullptr) scale += first;
+  if (shift != nullptr) shift += first;
+  const auto run = scale != nullptr
+                       ? (relu ? store_rows<true, true, true, T> : store_rows<true, true, false, T>)
+                   : shift != nullptr ? store_rows<false, true, false, T>
+                                      : store_rows<false, false, false, T>;
+  run(sums, rows, count, scale, shift, out + first, columns);
+}
+
+constexpr int64_t kBlock = 128;  // pairs whose rows stay in cache while the tiles pass over them
+
+#ifdef __AVX512BF16__
+// Pairs of rows interleaved, so that a step of depth is two rows: ys[i / 2][column][i % 2].
+// An odd last row, and columns up to to_stride, are filled up with zeros.
+void interleave(const BFloat16* y, int64_t stride, const int32_t* rows, int64_t count,
+                int64_t columns, int64_t to_stride, BFloat16* ys) {
+  constexpr int kColumns = kVectorBytes / 2;
+  alignas(64) uint16_t lower[kColumns], upper[kColumns];
+  for (int k = 0; k < kColumns; ++k) {
+    lower[k] = static_cast<uint16_t>(k / 2 + k % 2 * kColumns);
+    upper[k] = static_cast<uint16_t>(lower[k] + kColumns / 2);
+  }
+  const __m512i low = _mm512_load_si512(lower);
+  const __m512i high = _mm512_load_si512(upper);
+  for (int64_t i = 0; i < count; i += 2, ys += 2 * to_stride) {
+    const BFloat16* even = y + rows[i] * stride;
+    const bool paired = i + 1 < count;
+    const BFloat16* odd = paired ? y + rows[i + 1] * stride : even;
+    int64_t c = 0;
+    for (; c + kColumns <= columns; c += kColumns) {
+      const __m512i a = _mm512_loadu_si512(even + c);
+      const __m512i b = paired ? _mm512_loadu_si512(odd + c) : _mm512_setzero_si512();
+      _mm512_storeu_si512(ys + 2 * c, _mm512_permutex2var_epi16(a, low, b));
+      _mm512_storeu_si512(ys + 2 * c + kColumns, _mm512_permutex2var_epi16(a, high, b));
+    }
+    for (; c < columns; ++c) {
+      ys[2 * c] = even[c];
+      ys[2 * c + 1] = paired ? odd[c] : BFloat16{0};
+    }
+    memset(ys + 2 * columns, 0, 2 * (to_stride - columns) * sizeof(BFloat16));
+  }
+}
+#endif
+
+template <class T>
+int64_t scratch_size(int64_t depth) {
+  return Product<T>::kStep == 1 ? 0 : kBlock * (depth + kPanel<T>);
+}
+
+template <class T>
+void weight_gradient(const T* x, int64_t depth, int64_t begin, int64_t end, const T* grad,
+                     int64_t grad_stride, int64_t columns, const Rulebook& book,
+                     const FrameGroup& group, int64_t group_index, int64_t offset, int64_t panel,
+                     Compute<T>* grad_weight, [[maybe_unused]] T* scratch) {
   const int vectors = vectors_of<T>(columns, panel);
   const int64_t first = panel * kPanel<T>;
-  for (int64_t g = 0; g < group_count; ++g) {
-    const Pairs pairs = pairs_of(book, groups[g], g, offset);
-    for (int64_t at = 0; at < pairs.count; at += kBlock) {
-      const int64_t count = pairs.count - at < kBlock ? pairs.count - at : kBlock;
-      outer_product(x, depth, pairs.from + at, depth, grad + first, grad_stride, pairs.to + at,
-                    count, grad_weight + first, grad_stride, vectors);
+  const Pairs pairs = pairs_of(book, group, group_index, offset);
+  Compute<T>* to = grad_weight + begin * grad_stride + first;
+  for (int64_t at = 0; at < pairs.count; at += kBlock) {
+    const int64_t count = pairs.count - at < kBlock ? pairs.count - at : kBlock;
+    if constexpr (Product<T>::kStep == 1) {
+      outer_product(x + begin, depth, pairs.from + at, end - begin, grad + first, grad_stride,
+                    pairs.to + at, count, to, grad_stride, vectors);
+    } else {
+      const int64_t lanes = vectors * kSums<T>;
+      const int64_t real = columns - first < lanes ? columns - first : lanes;
+      T* xs = scratch;
+      T* ys = scratch + kBlock * (end - begin);
+      interleave(x + begin, depth, pairs.from + at, count, end - begin, end - begin, xs);
+      interleave(grad + first, columns, pairs.to + at, count, real, lanes, ys);
+      outer_product(xs, 2 * (end - begin), book.self, end - begin, ys, 2 * lanes, book.self,
+                    (count + 1) / 2, to, grad_stride, vectors);
     }
   }
+}
+
+template <class A>
+void unpack(const A* from, int64_t stride, int64_t depth, int64_t begin, int64_t end, A* to) {
+  constexpr int kVector = kLanes<A>;
+  int64_t column = begin;
+  const int64_t whole = depth / kVector * kVector;
+  const auto plain = [&](int64_t c, int64_t d_begin) {
+    for (int64_t d = d_begin; d < depth; ++d) {
+      for (int64_t o = 0; o < kOffsets; ++o) {
+        to[(c * depth + d) * kOffsets + o] = from[(o * depth + d) * stride + c];
+      }
+    }
+  };
+  for (; column + kVector <= end; column += kVector) {
+    for (int64_t d = 0; d < whole; d += kVector) {
+      for (int64_t block = 0; block < kOffsets; ++block) {
+        Vec<A> rows[kVector];
+#pragma GCC unroll 16
+        for (int i = 0; i < kVector; ++i) {
+          const int64_t flat = block * kVector + i;
+          rows[i] =
+              load_vec(from + (flat % kOffsets * depth + d + flat / kOffsets) * stride + column);
+        }
+        transpose<A>(rows);
+#pragma GCC unroll 16
+        for (int i = 0; i < kVector; ++i) {
+          store_vec(to + ((column + i) * depth + d) * kOffsets + block * kVector, rows[i]);
+        }
+      }
+    }
+    for (int i = 0; i < kVector; ++i) plain(column + i, whole);
+  }
+  for (; column < end; ++column) plain(column, 0);
 }
 
 template <class T>
@@ -123,18 +295,27 @@ void column_sums(const T* rows, int64_t stride, int64_t begin, int64_t end, int6
   for (int64_t c = 0; c < columns; ++c) sums[c] = 0;
   for (int64_t row = begin; row < end; ++row) {
     const T* at = rows + row * stride;
-    for (int64_t c = 0; c < columns; ++c) sums[c] += at[c];
+    for (int64_t c = 0; c < columns; ++c) sums[c] += load(at[c]);
   }
 }
+
+template <class T>
+constexpr SubmConv2dKernelsOf<T, Compute<T>> kKernels = {
+    kPanel<T>,      packed_size<T>,  pack<T, Compute<T>>, pack<T, T>,         convolve<T>,
+    store_panel<T>, scratch_size<T>, weight_gradient<T>,  unpack<Compute<T>>, column_sums<T>,
+};
 
 }  // namespace
 
 extern constinit const SubmConv2dKernels subm_conv2d = {
     list_pairs,
-    {panels_of<float>, packed_size<float>, pack<float>, forward<float>, weight_gradient<float>,
-     column_sums<float>},
-    {panels_of<double>, packed_size<double>, pack<double>, forward<double>, weight_gradient<double>,
-     column_sums<double>},
+    kKernels<float>,
+#ifdef __AVX512BF16__
+    &kKernels<BFloat16>,
+#else
+    nullptr,
+#endif
+    kKernels<double>,
 };
 
 }  // namespace mesm_ops::MESM_ISA

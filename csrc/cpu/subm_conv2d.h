@@ -1,33 +1,50 @@
-// Kernels of subm_conv2d, T = float or double. No tensors, no threads, no allocation in here.
+// Kernels of subm_conv2d. T: features and packed weights as stored; A: sums, gradients of weights.
+// No tensors, no threads, no allocation in here.
 #pragma once
 
 #include <stdint.h>
 
+#include "bfloat16.h"
 #include "rulebook.h"
 
 namespace mesm_ops {
 
-template <class T>
+template <class T, class A>
 struct SubmConv2dKernelsOf {
-  // Columns of a product are worked on in panels, and its weights packed panel by panel.
-  int64_t (*panels)(int64_t columns);
+  // A product is formed panel by panel of its columns; its weights are packed accordingly.
+  int64_t panel;  // columns of a panel, and stride of its sums
   int64_t (*packed_size)(int64_t depth, int64_t columns);
 
-  // packed[panel][o][d][column] = weight[column * column_stride + d * depth_stride + (flip? 8-o :
-  // o)]
-  void (*pack)(const T* weight, int64_t column_stride, int64_t depth_stride, bool flip,
-               int64_t depth, int64_t columns, int64_t panel, T* packed);
+  // From weight (columns, depth, 3, 3), or, with `transposed`, from weight (depth, columns, 3, 3)
+  // turned by 180 degrees, which is the convolution of the input gradient.
+  void (*pack)(const A* weight, bool transposed, int64_t depth, int64_t columns, int64_t panel,
+               T* packed);
+  void (*pack_stored)(const T* weight, bool transposed, int64_t depth, int64_t columns,
+                      int64_t panel, T* packed);
 
-  // out[s] = bias + sum over o of x[s + o] * packed[o], for one group and panels [begin, end).
-  // out_stride >= columns, a multiple of 16. bias may be null; else out_stride elements long.
-  void (*forward)(const T* x, int64_t depth, const T* packed, const T* bias, int64_t columns,
-                  const Rulebook& rulebook, const FrameGroup& group, int64_t group_index,
-                  int64_t panel_begin, int64_t panel_end, T* out, int64_t out_stride);
+  // sums[s] = sum over o of x[s + o] * packed[o]: a group's rows, one panel. x: the group's first
+  // row; depth even if T is BFloat16.
+  void (*convolve)(const T* x, int64_t depth, const T* packed, int64_t columns,
+                   const Rulebook& rulebook, const FrameGroup& group, int64_t group_index,
+                   int64_t panel, A* sums);
 
-  // grad_weight[d][column] += sum over pairs of offset o of x[in][d] * grad[out][column].
-  void (*weight_gradient)(const T* x, int64_t depth, const T* grad, int64_t grad_stride,
-                          int64_t columns, const Rulebook& rulebook, const FrameGroup* groups,
-                          int64_t group_count, int64_t offset, int64_t panel, T* grad_weight);
+  // out[row] = sums * scale + shift, then a ReLU if `relu`, for one panel; either may be null.
+  void (*store)(const A* sums, int64_t rows, int64_t columns, int64_t panel, const A* scale,
+                const A* shift, bool relu, T* out);
+
+  // Elements of T that weight_gradient needs.
+  int64_t (*scratch_size)(int64_t depth);
+
+  // grad_weight[d][column] += sum over pairs of one offset in one group of x[in][d] *
+  // grad[out][column], one panel of columns, depth [begin, end). x, grad: the group's first row.
+  // grad_stride: a multiple of 16, >= columns, of grad_weight; of grad too unless T is BFloat16.
+  void (*weight_gradient)(const T* x, int64_t depth, int64_t begin, int64_t end, const T* grad,
+                          int64_t grad_stride, int64_t columns, const Rulebook& rulebook,
+                          const FrameGroup& group, int64_t group_index, int64_t offset,
+                          int64_t panel, A* grad_weight, T* scratch);
+
+  // to[column][d][o] = from[o][d][column] for columns [begin, end).
+  void (*unpack)(const A* from, int64_t stride, int64_t depth, int64_t begin, int64_t end, A* to);
 
   // sums[column] = sum of rows [begin, end).
   void (*column_sums)(const T* rows, int64_t stride, int64_t begin, int64_t end, int64_t columns,
@@ -37,8 +54,10 @@ struct SubmConv2dKernelsOf {
 struct SubmConv2dKernels {
   void (*list_pairs)(const int32_t* sites, const int32_t* offsets, int64_t width,
                      const FrameGroup& group, int64_t group_index, const Rulebook& rulebook);
-  SubmConv2dKernelsOf<float> float32;
-  SubmConv2dKernelsOf<double> float64;
+  SubmConv2dKernelsOf<float, float> float32;
+  // Null where there are no bfloat16 dot products: widen to float32 instead.
+  const SubmConv2dKernelsOf<BFloat16, float>* bfloat16;
+  SubmConv2dKernelsOf<double, double> float64;
 };
 
 }  // namespace mesm_ops

@@ -1,19 +1,67 @@
-// The two register-tiled products every dense inner loop of the kernels is made of, both over rows
-// named by lists, never gathered:
-//   multiply_rows:  y[to[i]]  += x[from[i]] * W           (a panel of W's columns at a time)
-//   outer_product:  dW        += sum_i x[from[i]]^T y[to[i]]
+// The two register-tiled products every dense inner loop of the kernels is made of:
+//   multiply_rows:  sum[to[i]] += x[from[i]] * W    (a panel of W's columns at a time)
+//   outer_product:  dW         += sum_i x[from[i]]^T y[to[i]]
+// Rows are named by lists, never gathered. Where there are bfloat16 dot products, a step of depth
+// is two elements; else one.
 #pragma once
 
 #include <stdint.h>
 
+#ifdef __AVX512BF16__
+#include <immintrin.h>
+#endif
+
+#include "scalar.h"
 #include "vec.h"
 
 namespace mesm_ops::MESM_ISA {
 namespace {
 
-// A panel is two vectors of columns; the last is one vector where no more are left.
+// A step of a sum: kStep elements of depth, multiplied with as many rows of weights.
 template <class T>
-constexpr int kPanel = 2 * kLanes<T>;
+struct Product {
+  using Weights = Vec<T>;
+  using Operand = T;
+  static constexpr int kStep = 1;
+  static void add(Vec<T>& sum, Weights weights, Operand x) { sum += weights * x; }
+};
+
+#ifdef __AVX512BF16__
+constexpr bool kDotsBFloat16 = true;
+template <>
+struct Product<BFloat16> {
+  using Weights = Vec<int32_t>;  // 16 columns of two rows
+  using Operand = int32_t;       // two neighbours of a row
+  static constexpr int kStep = 2;
+  static void add(Vec<float>& sum, Weights weights, Operand x) {
+    sum = (Vec<float>)_mm512_dpbf16_ps((__m512)sum, (__m512bh)weights,
+                                       (__m512bh)_mm512_set1_epi32(x));
+  }
+};
+#else
+constexpr bool kDotsBFloat16 = false;
+#endif
+
+template <class T>
+inline typename Product<T>::Operand load_operand(const T* x) {
+  typename Product<T>::Operand value;
+  memcpy(&value, x, sizeof(value));
+  return value;
+}
+
+template <class T>
+inline typename Product<T>::Weights load_weights(const T* w) {
+  typename Product<T>::Weights value;
+  memcpy(&value, w, sizeof(value));
+  return value;
+}
+
+template <class T>
+constexpr int kSums = kLanes<Compute<T>>;  // columns of a vector of sums
+
+// A panel is kTileVectors vectors of columns; the last has as many as are left.
+template <class T>
+constexpr int kPanel = kTileVectors * kSums<T>;
 
 template <class T>
 inline int64_t panels_of(int64_t columns) {
@@ -22,75 +70,106 @@ inline int64_t panels_of(int64_t columns) {
 
 template <class T>
 inline int vectors_of(int64_t columns, int64_t panel) {
-  return columns - panel * kPanel<T> > kLanes<T> ? 2 : 1;
+  const int64_t left = (columns - panel * kPanel<T> + kSums<T> - 1) / kSums<T>;
+  return left < kTileVectors ? static_cast<int>(left) : kTileVectors;
 }
 
-template <class T, int R, int V>
-void multiply_tile(const T* x, int64_t x_stride, const int32_t* from, T* y, int64_t y_stride,
-                   const int32_t* to, const T* w, int64_t depth) {
+// kFirst: the sums start from zero, whatever is stored there.
+template <class T, bool kFirst, int R, int V>
+void multiply_tile(const T* x, int64_t x_stride, const int32_t* from, Compute<T>* sums,
+                   int64_t stride, const int32_t* to, const T* w, int64_t steps) {
+  if (steps < 1) __builtin_unreachable();  // else the sums take a detour through memory
+  constexpr int kStep = Product<T>::kStep;
+  constexpr int kColumns = kSums<T>;
   const T* in[R];
-  Vec<T> acc[R][V];
+  Vec<Compute<T>> sum[R][V];
+#pragma GCC unroll 8
   for (int r = 0; r < R; ++r) {
     in[r] = x + from[r] * x_stride;
-    for (int v = 0; v < V; ++v) acc[r][v] = load_vec(y + to[r] * y_stride + v * kLanes<T>);
-  }
-  for (int64_t k = 0; k < depth; ++k, w += V * kLanes<T>) {
-    Vec<T> weight[V];
-    for (int v = 0; v < V; ++v) weight[v] = load_vec(w + v * kLanes<T>);
-    for (int r = 0; r < R; ++r) {
-      for (int v = 0; v < V; ++v) acc[r][v] += weight[v] * in[r][k];
+#pragma GCC unroll 8
+    for (int v = 0; v < V; ++v) {
+      sum[r][v] = kFirst ? Vec<Compute<T>>{} : load_vec(sums + to[r] * stride + v * kColumns);
     }
   }
+  for (int64_t k = 0; k < steps; ++k, w += V * kColumns * kStep) {
+    typename Product<T>::Weights weights[V];
+#pragma GCC unroll 8
+    for (int v = 0; v < V; ++v) weights[v] = load_weights(w + v * kColumns * kStep);
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r) {
+      const auto operand = load_operand(in[r] + k * kStep);
+#pragma GCC unroll 8
+      for (int v = 0; v < V; ++v) Product<T>::add(sum[r][v], weights[v], operand);
+    }
+  }
+#pragma GCC unroll 8
   for (int r = 0; r < R; ++r) {
-    for (int v = 0; v < V; ++v) store_vec(y + to[r] * y_stride + v * kLanes<T>, acc[r][v]);
+#pragma GCC unroll 8
+    for (int v = 0; v < V; ++v) store_vec(sums + to[r] * stride + v * kColumns, sum[r][v]);
   }
 }
 
+// x[i]: a step of R columns, at x + from[i] * x_stride; y[i]: a step of V vectors of columns.
 template <class T, int R, int V>
 void outer_tile(const T* x, int64_t x_stride, const int32_t* from, const T* y, int64_t y_stride,
-                const int32_t* to, int64_t count, T* dw, int64_t dw_stride) {
-  Vec<T> acc[R][V] = {};
+                const int32_t* to, int64_t count, Compute<T>* dw, int64_t dw_stride) {
+  if (count < 1) __builtin_unreachable();
+  constexpr int kStep = Product<T>::kStep;
+  constexpr int kColumns = kSums<T>;
+  Vec<Compute<T>> sum[R][V] = {};
   for (int64_t i = 0; i < count; ++i) {
     const T* in = x + from[i] * x_stride;
     const T* out = y + to[i] * y_stride;
-    Vec<T> grad[V];
-    for (int v = 0; v < V; ++v) grad[v] = load_vec(out + v * kLanes<T>);
+    typename Product<T>::Weights grad[V];
+#pragma GCC unroll 8
+    for (int v = 0; v < V; ++v) grad[v] = load_weights(out + v * kColumns * kStep);
+#pragma GCC unroll 8
     for (int r = 0; r < R; ++r) {
-      for (int v = 0; v < V; ++v) acc[r][v] += grad[v] * in[r];
+      const auto operand = load_operand(in + r * kStep);
+#pragma GCC unroll 8
+      for (int v = 0; v < V; ++v) Product<T>::add(sum[r][v], grad[v], operand);
     }
   }
+#pragma GCC unroll 8
   for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 8
     for (int v = 0; v < V; ++v) {
-      T* at = dw + r * dw_stride + v * kLanes<T>;
-      store_vec(at, load_vec(at) + acc[r][v]);
+      Compute<T>* at = dw + r * dw_stride + v * kColumns;
+      store_vec(at, load_vec(at) + sum[r][v]);
     }
   }
 }
 
 template <class T>
-using MultiplyTile = void (*)(const T*, int64_t, const int32_t*, T*, int64_t, const int32_t*,
-                              const T*, int64_t);
+using MultiplyTile = void (*)(const T*, int64_t, const int32_t*, Compute<T>*, int64_t,
+                              const int32_t*, const T*, int64_t);
 template <class T>
 using OuterTile = void (*)(const T*, int64_t, const int32_t*, const T*, int64_t, const int32_t*,
-                           int64_t, T*, int64_t);
+                           int64_t, Compute<T>*, int64_t);
 
-// Tiles by their number of rows and of vectors.
-template <class T, int V, int R = kTileRows>
-inline MultiplyTile<T> multiply_tile_of(int64_t rows) {
-  if constexpr (R > 1) {
-    if (rows < R) return multiply_tile_of<T, V, R - 1>(rows);
+// Tiles by their number of rows (from 1) and of vectors.
+template <class T, bool kFirst, int R = kTileRows, int V = kTileVectors>
+inline MultiplyTile<T> multiply_tile_of(int64_t rows, int vectors) {
+  if constexpr (V > 1) {
+    if (vectors < V) return multiply_tile_of<T, kFirst, R, V - 1>(rows, vectors);
   }
-  return multiply_tile<T, R, V>;
-}
-template <class T, int V, int R = kTileRows>
-inline OuterTile<T> outer_tile_of(int64_t rows) {
   if constexpr (R > 1) {
-    if (rows < R) return outer_tile_of<T, V, R - 1>(rows);
+    if (rows < R) return multiply_tile_of<T, kFirst, R - 1, V>(rows, vectors);
+  }
+  return multiply_tile<T, kFirst, R, V>;
+}
+template <class T, int R = kTileRows, int V = kTileVectors>
+inline OuterTile<T> outer_tile_of(int64_t rows, int vectors) {
+  if constexpr (V > 1) {
+    if (vectors < V) return outer_tile_of<T, R, V - 1>(rows, vectors);
+  }
+  if constexpr (R > 1) {
+    if (rows < R) return outer_tile_of<T, R - 1, V>(rows, vectors);
   }
   return outer_tile<T, R, V>;
 }
 
-// Cuts count into the fewest tiles, as equal as can be: 13 is 7 and 6, not 12 and 1.
+// Cuts count into the fewest tiles, as equal as can be: 13 is 5, 4 and 4, not 6, 6 and 1.
 struct Tiles {
   int64_t number, small, larger;
 };
@@ -99,37 +178,39 @@ inline Tiles tiles_of(int64_t count) {
   return {number, number > 0 ? count / number : 0, number > 0 ? count % number : 0};
 }
 
-// y: first column of the panel; w: [depth][vectors * lanes].
-template <class T>
-inline void multiply_rows(const T* x, int64_t x_stride, const int32_t* from, T* y, int64_t y_stride,
-                          const int32_t* to, int64_t count, const T* w, int64_t depth,
-                          int vectors) {
+// sums: first column of the panel; w: [depth / step][vectors * columns][step], depth a multiple of
+// the step.
+template <class T, bool kFirst>
+inline void multiply_rows(const T* x, int64_t x_stride, const int32_t* from, Compute<T>* sums,
+                          int64_t stride, const int32_t* to, int64_t count, const T* w,
+                          int64_t depth, int vectors) {
+  if (count == 0 || depth == 0) return;
   const Tiles tiles = tiles_of(count);
-  const auto of = [vectors](int64_t rows) {
-    return vectors == 2 ? multiply_tile_of<T, 2>(rows) : multiply_tile_of<T, 1>(rows);
-  };
+  const int64_t steps = depth / Product<T>::kStep;
+  const MultiplyTile<T> larger = multiply_tile_of<T, kFirst>(tiles.small + 1, vectors);
+  const MultiplyTile<T> small = multiply_tile_of<T, kFirst>(tiles.small, vectors);
   int64_t at = 0;
-  for (int64_t tile = 0; tile < tiles.number; ++tile) {
-    const int64_t rows = tiles.small + (tile < tiles.larger ? 1 : 0);
-    of(rows)(x, x_stride, from + at, y, y_stride, to + at, w, depth);
-    at += rows;
+  for (int64_t tile = 0; tile < tiles.larger; ++tile, at += tiles.small + 1) {
+    larger(x, x_stride, from + at, sums, stride, to + at, w, steps);
+  }
+  for (; at < count; at += tiles.small) {
+    small(x, x_stride, from + at, sums, stride, to + at, w, steps);
   }
 }
 
-// y, dw: first column of the panel. A partial sum over these rows is formed before it is added.
+// y, dw: first column of the panel; depth: columns of x, each a step wide. A partial sum over
+// these rows is formed before it is added.
 template <class T>
 inline void outer_product(const T* x, int64_t x_stride, const int32_t* from, int64_t depth,
-                          const T* y, int64_t y_stride, const int32_t* to, int64_t count, T* dw,
-                          int64_t dw_stride, int vectors) {
+                          const T* y, int64_t y_stride, const int32_t* to, int64_t count,
+                          Compute<T>* dw, int64_t dw_stride, int vectors) {
   if (count == 0) return;
   const Tiles tiles = tiles_of(depth);
-  const auto of = [vectors](int64_t rows) {
-    return vectors == 2 ? outer_tile_of<T, 2>(rows) : outer_tile_of<T, 1>(rows);
-  };
   int64_t at = 0;
   for (int64_t tile = 0; tile < tiles.number; ++tile) {
     const int64_t rows = tiles.small + (tile < tiles.larger ? 1 : 0);
-    of(rows)(x + at, x_stride, from, y, y_stride, to, count, dw + at * dw_stride, dw_stride);
+    outer_tile_of<T>(rows, vectors)(x + at * Product<T>::kStep, x_stride, from, y, y_stride, to,
+                                    count, dw + at * dw_stride, dw_stride);
     at += rows;
   }
 }

@@ -17,11 +17,13 @@ constexpr int kVectorBytes = 32;
 constexpr int kVectorBytes = 16;
 #endif
 
-// Rows of a register tile of two vectors: as many as the registers hold beside two operands.
-#if defined(__AVX512F__) || defined(__aarch64__)
-constexpr int kTileRows = 12;
-#else
+// A register tile is so many rows of so many vectors: its sums, a step's weights and one operand
+// fill the registers.
 constexpr int kTileRows = 6;
+#if defined(__AVX512F__) || defined(__aarch64__)
+constexpr int kTileVectors = 4;
+#else
+constexpr int kTileVectors = 2;
 #endif
 
 template <class T>
@@ -40,6 +42,10 @@ struct VecType<double> {
 template <>
 struct VecType<int32_t> {
   typedef int32_t type __attribute__((vector_size(kVectorBytes)));
+};
+template <>
+struct VecType<int64_t> {
+  typedef int64_t type __attribute__((vector_size(kVectorBytes)));
 };
 template <class T>
 using Vec = typename VecType<T>::type;

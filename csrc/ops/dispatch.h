@@ -17,8 +17,13 @@
   namespace avx512 {                     \
   extern const Table name;               \
   }                                      \
-  static const Table& name##_kernels() { \
+  namespace avx512bf16 {                 \
+  extern const Table name;               \
+  }                                      \
+  inline const Table& name##_kernels() { \
     switch (cpu_capability()) {          \
+      case CpuCapability::kAvx512Bf16:   \
+        return avx512bf16::name;         \
       case CpuCapability::kAvx512:       \
         return avx512::name;             \
       case CpuCapability::kAvx2:         \
@@ -35,6 +40,6 @@
   namespace portable {                                            \
   extern const Table name;                                        \
   }                                                               \
-  static const Table& name##_kernels() { return portable::name; } \
+  inline const Table& name##_kernels() { return portable::name; } \
   }
 #endif

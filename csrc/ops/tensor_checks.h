@@ -91,6 +91,22 @@ inline Tensor unpadded(Tensor rows, int64_t columns) {
   return as_contiguous(torch::stable::narrow(rows, 1, 0, columns));
 }
 
+// torch's name of T.
+template <class T>
+constexpr ScalarType scalar_type_of();
+template <>
+constexpr ScalarType scalar_type_of<float>() {
+  return ScalarType::Float;
+}
+template <>
+constexpr ScalarType scalar_type_of<double>() {
+  return ScalarType::Double;
+}
+template <>
+constexpr ScalarType scalar_type_of<BFloat16>() {
+  return ScalarType::BFloat16;
+}
+
 // The type sums are formed in and parameters are held in.
 inline ScalarType compute_dtype(ScalarType dtype) {
   return dtype == ScalarType::Double ? ScalarType::Double : ScalarType::Float;

@@ -14,7 +14,7 @@ from mesm_ops import _C
 from tests.csrc import calls
 
 ROOT = Path(__file__).parents[2]
-ORDER = ["portable", "avx2", "avx512"]
+ORDER = ["portable", "avx2", "avx512", "avx512bf16"]
 CHECK = """
 import torch, sys
 from mesm_ops import _C
@@ -46,7 +46,8 @@ def runs_here(name: str) -> bool:
         return True
     cpuinfo = Path("/proc/cpuinfo")
     flags = cpuinfo.read_text().split() if cpuinfo.exists() else []
-    needed = {"avx2": ["avx2", "fma"], "avx512": ["avx512f", "avx512bw", "avx512vl", "avx512dq"]}
+    avx512 = ["avx512f", "avx512bw", "avx512vl", "avx512dq"]
+    needed = {"avx2": ["avx2", "fma"], "avx512": avx512, "avx512bf16": [*avx512, "avx512_bf16"]}
     return all(flag in flags for flag in needed[name])
 
 
@@ -69,7 +70,7 @@ def test_the_best_is_chosen_by_itself() -> None:
 
 def test_an_unknown_name_is_refused() -> None:
     done = run_forced("sse9", "from mesm_ops import _C; import torch; _C.cpu_capability()")
-    assert 'MESM_OPS_CPU must be portable, avx2 or avx512, or unset, got "sse9"' in done.stderr
+    assert 'MESM_OPS_CPU must be portable, avx2, avx512 or avx512bf16, or unset, got "sse9"' in done.stderr
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

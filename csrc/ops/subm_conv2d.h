@@ -1,0 +1,185 @@
+// What a submanifold convolution is made of, for the op itself and for the block that fuses it.
+#pragma once
+
+#include <vector>
+
+#include "../cpu/subm_conv2d.h"
+#include "dispatch.h"
+#include "scratch.h"
+#include "tensor_checks.h"
+
+MESM_KERNELS(SubmConv2dKernels, subm_conv2d)
+
+namespace mesm_ops {
+
+template <class T>
+struct SumsOf {
+  using type = T;
+};
+template <>
+struct SumsOf<BFloat16> {
+  using type = float;
+};
+template <class T>
+using Sums = typename SumsOf<T>::type;
+
+template <class T>
+const SubmConv2dKernelsOf<T, Sums<T>>& convolution_kernels();
+template <>
+inline const SubmConv2dKernelsOf<float, float>& convolution_kernels<float>() {
+  return subm_conv2d_kernels().float32;
+}
+template <>
+inline const SubmConv2dKernelsOf<BFloat16, float>& convolution_kernels<BFloat16>() {
+  return *subm_conv2d_kernels().bfloat16;
+}
+template <>
+inline const SubmConv2dKernelsOf<double, double>& convolution_kernels<double>() {
+  return subm_conv2d_kernels().float64;
+}
+
+// Whether bfloat16 features of such a depth can be multiplied as they are.
+inline bool multiplies_bfloat16(int64_t depth) {
+  return subm_conv2d_kernels().bfloat16 != nullptr && depth % 2 == 0;
+}
+
+// Frames taken together until they have this many rows. Fixed: sums are formed per group.
+constexpr int64_t kGroupRows = 256;
+
+inline std::vector<FrameGroup> group_frames(const Frames& frames, int64_t group_rows = kGroupRows) {
+  std::vector<FrameGroup> groups;
+  int64_t begin = 0;
+  for (int64_t f = 0; f < frames.count; ++f) {
+    const int64_t rows = frames.offsets[f + 1] - frames.offsets[begin];
+    if (rows < group_rows && f + 1 < frames.count) continue;
+    if (rows > 0) groups.push_back({begin, f + 1, frames.offsets[begin], frames.offsets[f + 1]});
+    begin = f + 1;
+  }
+  return groups;
+}
+
+// The pairs of all frames, and the memory they lie in.
+struct ActivePairs {
+  Tensor held;
+  std::vector<FrameGroup> groups;
+  Rulebook book;
+  int64_t largest = 0;  // rows of a group
+
+  ActivePairs(const Frames& frames, const int32_t* sites, int64_t width,
+              int64_t group_rows = kGroupRows)
+      : groups(group_frames(frames, group_rows)) {
+    const int64_t rows = frames.active;
+    const int64_t group_count = static_cast<int64_t>(groups.size());
+    for (const FrameGroup& group : groups) {
+      largest = std::max(largest, group.row_end - group.row_begin);
+    }
+    held = empty({2 * kEarlier * rows + largest + kEarlier * group_count}, ScalarType::Int);
+    int32_t* memory = mutable_data<int32_t>(held);
+    book = {rows, memory, memory + kEarlier * rows, memory + 2 * kEarlier * rows,
+            memory + 2 * kEarlier * rows + largest};
+    for (int64_t i = 0; i < largest; ++i) book.self[i] = static_cast<int32_t>(i);
+    parallel(group_count, [&](int64_t g) {
+      subm_conv2d_kernels().list_pairs(sites, frames.offsets, width, groups[g], g, book);
+    });
+  }
+
+  int64_t count() const { return static_cast<int64_t>(groups.size()); }
+};
+
+// T: the type it is packed in, for rows of T; weight: of T or of its sums.
+template <class T>
+Tensor packed_weight(const Tensor& weight, bool transposed, int64_t depth, int64_t columns) {
+  const auto& kernels = convolution_kernels<T>();
+  constexpr ScalarType dtype = scalar_type_of<T>();
+  Tensor packed = empty({kernels.packed_size(depth, columns)}, dtype);
+  T* to = mutable_data<T>(packed);
+  const bool stored = weight.scalar_type() == dtype;
+  parallel((columns + kernels.panel - 1) / kernels.panel, [&](int64_t panel) {
+    if (stored) {
+      kernels.pack_stored(data<T>(weight), transposed, depth, columns, panel, to);
+    } else {
+      kernels.pack(data<Sums<T>>(weight), transposed, depth, columns, panel, to);
+    }
+  });
+  return packed;
+}
+
+// Runs f(group_index, panel, sums) after each group's sums of a panel are formed.
+template <class T, class F>
+void convolve_groups(const T* x, int64_t depth, const T* packed, int64_t columns,
+                     const ActivePairs& pairs, const F& f) {
+  const auto& kernels = convolution_kernels<T>();
+  const int64_t panels = (columns + kernels.panel - 1) / kernels.panel;
+  const int64_t groups = pairs.count();
+  // Weights that do not stay in cache are passed over once per panel, not once per group.
+  constexpr int64_t kCached = 512 * 1024;
+  const bool panels_first =
+      static_cast<int64_t>(sizeof(T)) * kernels.packed_size(depth, columns) > kCached;
+  parallel(groups * panels, [&](int64_t task) {
+    const int64_t g = panels_first ? task % groups : task / panels;
+    const int64_t panel = panels_first ? task / groups : task % panels;
+    Sums<T>* sums = scratch<Sums<T>>(pairs.largest * kernels.panel);
+    kernels.convolve(x + pairs.groups[g].row_begin * depth, depth, packed, columns, pairs.book,
+                     pairs.groups[g], g, panel, sums);
+    f(g, panel, sums);
+  });
+}
+
+// x (N, depth) times packed weights at the exact pairs: (N, columns), zero in padding rows.
+template <class T>
+Tensor convolve(const Tensor& x, const Tensor& packed, const Sums<T>* bias, int64_t columns,
+                const ActivePairs& pairs) {
+  const auto& kernels = convolution_kernels<T>();
+  Tensor out = empty({x.size(0), columns}, x.scalar_type());
+  T* to = mutable_data<T>(out);
+  zero_rows(to, pairs.book.rows, x.size(0), columns);
+  convolve_groups(data<T>(x), x.size(1), data<T>(packed), columns, pairs,
+                  [&](int64_t g, int64_t panel, const Sums<T>* sums) {
+                    const FrameGroup& group = pairs.groups[g];
+                    kernels.store(sums, group.row_end - group.row_begin, columns, panel, nullptr,
+                                  bias, false, to + group.row_begin * columns);
+                  });
+  return out;
+}
+
+// The gradient of a weight (columns, depth, 3, 3), in the type of the sums.
+template <class T>
+Tensor weight_gradient(const Tensor& x, const Tensor& grad, int64_t columns,
+                       const ActivePairs& pairs) {
+  constexpr int64_t kDepth = 24;  // at least so much for a task
+  const auto& kernels = convolution_kernels<T>();
+  constexpr ScalarType dtype = scalar_type_of<Sums<T>>();
+  const int64_t depth = x.size(1);
+  const int64_t stride = padded_columns(columns);
+  const Tensor held = sizeof(T) == sizeof(Sums<T>) ? padded(grad) : grad;
+  Tensor sums = empty({kOffsets, depth, stride}, dtype);
+  Sums<T>* sum = mutable_data<Sums<T>>(sums);
+  const int64_t panels = (columns + kernels.panel - 1) / kernels.panel;
+  const int64_t wanted = 8 * static_cast<int64_t>(torch::stable::get_num_threads());
+  const int64_t splits = std::clamp<int64_t>(wanted / std::max<int64_t>(panels * kOffsets, 1), 1,
+                                             std::max<int64_t>(depth / kDepth, 1));
+  parallel(panels * kOffsets * splits, [&](int64_t task) {
+    const int64_t o = task / splits % kOffsets;
+    const int64_t panel = task / splits / kOffsets;
+    const int64_t begin = depth * (task % splits) / splits;
+    const int64_t end = depth * (task % splits + 1) / splits;
+    Sums<T>* to = sum + o * depth * stride;
+    const int64_t first = panel * kernels.panel;
+    const int64_t width = std::min(kernels.panel, stride - first);
+    for (int64_t d = begin; d < end; ++d) std::fill_n(to + d * stride + first, width, Sums<T>(0));
+    T* space = scratch<T>(kernels.scratch_size(end - begin));
+    for (int64_t g = 0; g < pairs.count(); ++g) {
+      const int64_t row = pairs.groups[g].row_begin;
+      kernels.weight_gradient(data<T>(x) + row * depth, depth, begin, end,
+                              data<T>(held) + row * held.size(1), stride, columns, pairs.book,
+                              pairs.groups[g], g, o, panel, to, space);
+    }
+  });
+  Tensor out = empty({columns, depth, 3, 3}, dtype);
+  parallel_chunks(columns, 16, [&](int64_t begin, int64_t end) {
+    kernels.unpack(sum, stride, depth, begin, end, mutable_data<Sums<T>>(out));
+  });
+  return out;
+}
+
+}  // namespace mesm_ops
