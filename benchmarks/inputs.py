@@ -1,8 +1,7 @@
 """Maps with smooth structure, and blocks whose attention keeps about a share p of the sites.
 
-How density is made: every channel of every frame is its own low-frequency random field (4x4
-normal values, bicubically enlarged) plus a little white noise, rectified as maps after a ReLU
-are. The attention has PyTorch's initial weights, but its score is scaled until the logits'
+How density is made: every channel of every frame is its own smooth random field (white noise,
+averaged over 5x5 neighbours), rectified as maps after a ReLU are. The attention has PyTorch's initial weights, but its score is scaled until the logits'
 standard deviation within a frame is 0.01. Attention is then nearly uniform, so that the nucleus
 holds about a share p of the sites, and these are the sites above a threshold of a smooth field:
 clusters, not salt and pepper. The density each row really had is measured and reported.
@@ -21,30 +20,34 @@ from benchmarks.dense import DenseBlock, attention_logits
 from benchmarks.shapes import FRAMES, FRAMES_PER_SAMPLE, QUERY_DIM, Shape
 
 LOGIT_SPREAD = 0.01
-GRID = 4
+BLUR = 5
+
+
+def smooth_fields(
+    frames: int, channels: int, shape: Shape, generator: torch.Generator
+) -> Tensor:  # (frames, channels, H, W)
+    """White noise averaged over the 5x5 neighbours inside the map, of unit variance inside."""
+    noise = torch.randn(frames, channels, shape.height, shape.width, generator=generator)
+    mean = F.avg_pool2d(noise, BLUR, stride=1, padding=BLUR // 2, count_include_pad=False)
+    return mean * BLUR
 
 
 def smooth_maps(
     frames: int, shape: Shape, generator: torch.Generator
 ) -> Tensor:  # (frames, Cin, H, W)
-    """Rectified low-frequency random fields, channels-last float32."""
-    grid = torch.randn(frames, shape.in_channels, GRID, GRID, generator=generator)
-    size = (shape.height, shape.width)
-    fields = F.interpolate(grid, size=size, mode="bicubic", align_corners=True)
-    noise = torch.randn(fields.shape, generator=generator)
-    return torch.relu(fields + 0.1 * noise).contiguous(memory_format=torch.channels_last)
+    """Rectified smooth random fields, channels-last float32."""
+    fields = smooth_fields(frames, shape.in_channels, shape, generator)
+    return torch.relu(fields).contiguous(memory_format=torch.channels_last)
 
 
 def smooth_mask(
     frames: int, shape: Shape, density: float, generator: torch.Generator
 ) -> Tensor:  # (frames, H, W) bool
     """The `density` highest sites of a smooth field per frame, so clusters of an exact size."""
-    grid = torch.randn(frames, 1, GRID, GRID, generator=generator)
-    size = (shape.height, shape.width)
-    field = F.interpolate(grid, size=size, mode="bicubic", align_corners=True).flatten(1)
+    field = smooth_fields(frames, 1, shape, generator).flatten(1)
     kept = field.argsort(dim=1, descending=True)[:, : round(density * shape.sites)]
     mask = torch.zeros(frames, shape.sites, dtype=torch.bool).scatter(1, kept, True)
-    return mask.reshape(frames, *size)
+    return mask.reshape(frames, shape.height, shape.width)
 
 
 @dataclass

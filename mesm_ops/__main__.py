@@ -29,7 +29,6 @@ def describe() -> str:
         for backend, reason in reasons.items():
             if reason is not None:
                 refused.setdefault(f"{backend}: {reason.replace(op, 'the op')}", []).append(op)
-    lines.append("sparse_cross_modal_block is composed of these.")
     lines += ["", "Why the others cannot:"] if refused else []
     everything = len(backends.ops())
     for reason, names in refused.items():

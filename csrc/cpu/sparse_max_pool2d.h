@@ -12,6 +12,7 @@ constexpr int kWindow = 4;  // sites of one pooling window
 template <class T>
 struct SparseMaxPool2dKernelsOf {
   // Maximum and its row over each window's active rows (-1 from the first missing one on).
+  // argmax may be null.
   void (*maxima)(const T* features, int64_t channels, const int32_t* windows, int64_t count, T* out,
                  int32_t* argmax);
 

@@ -1,8 +1,9 @@
-#include "../cpu/cross_modal_score.h"
+#include "cross_modal_score.h"
 
 #include <numeric>
 #include <tuple>
 
+#include "../cpu/cross_modal_score.h"
 #include "dispatch.h"
 #include "tensor_checks.h"
 
@@ -218,6 +219,8 @@ Tensor forward(const Inputs& in, const Tensor& score_bias) {
   return logits;
 }
 
+}  // namespace
+
 Tensor cross_modal_score(const Tensor& features, const Tensor& offsets, const Tensor& query,
                          const std::optional<Tensor>& lengths, const Tensor& map_weight,
                          const Tensor& map_bias, const Tensor& query_weight,
@@ -229,7 +232,9 @@ Tensor cross_modal_score(const Tensor& features, const Tensor& offsets, const Te
   return in.dtype == ScalarType::Double ? forward<double>(in, bias) : forward<float>(in, bias);
 }
 
-using Gradients = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
+namespace {
+
+using Gradients = ScoreGradients;
 
 // Sums given in double as a tensor of T.
 template <class T>
@@ -305,11 +310,13 @@ Gradients backward(const Tensor& grad_logits, const Inputs& in) {
   };
 }
 
-Gradients cross_modal_score_backward(const Tensor& grad_logits, const Tensor& features,
-                                     const Tensor& offsets, const Tensor& query,
-                                     const std::optional<Tensor>& lengths, const Tensor& map_weight,
-                                     const Tensor& map_bias, const Tensor& query_weight,
-                                     const Tensor& score_weight) {
+}  // namespace
+
+ScoreGradients cross_modal_score_backward(const Tensor& grad_logits, const Tensor& features,
+                                          const Tensor& offsets, const Tensor& query,
+                                          const std::optional<Tensor>& lengths,
+                                          const Tensor& map_weight, const Tensor& map_bias,
+                                          const Tensor& query_weight, const Tensor& score_weight) {
   const Inputs in = check_inputs(features, offsets, query, lengths, map_weight, map_bias,
                                  query_weight, score_weight);
   check_operand(kOp, "grad_logits", grad_logits, in.rows, in.dtype);
@@ -323,8 +330,6 @@ Gradients cross_modal_score_backward(const Tensor& grad_logits, const Tensor& fe
   std::get<5>(out) = torch::stable::reshape(std::get<5>(out), score_weight.sizes());
   return out;
 }
-
-}  // namespace
 
 STABLE_TORCH_LIBRARY_IMPL(mesm_ops_cpp, CPU, m) {
   m.impl("cross_modal_score", TORCH_BOX(&cross_modal_score));

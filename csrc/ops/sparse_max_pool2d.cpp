@@ -3,6 +3,7 @@
 #include <tuple>
 
 #include "dispatch.h"
+#include "scratch.h"
 #include "tensor_checks.h"
 
 MESM_KERNELS(SparseMaxPool2dKernels, sparse_max_pool2d)
@@ -27,15 +28,19 @@ Pooled pool(const SparseMaxPool2dKernelsOf<T>& kernels, const Tensor& features, 
             const Frames& frames, int64_t height, int64_t width, bool trim) {
   const int64_t channels = features.size(1);
   const int32_t* site = data<int32_t>(sites);
-  const auto windows_of = [&](int64_t f, int32_t* out_sites, int32_t* windows) {
-    return sparse_max_pool2d_kernels().windows(site, frames.offsets[f], frames.offsets[f + 1],
-                                               height, width, out_sites, windows);
-  };
+  // A frame has no more windows than rows: they are listed where its rows begin.
+  int32_t* window = scratch<int32_t, 1>(frames.active * kWindow);
+  int32_t* window_site = scratch<int32_t, 2>(frames.active);
   Tensor out_offsets = empty({frames.count + 1}, ScalarType::Int);
   int32_t* out_offset = mutable_data<int32_t>(out_offsets);
   out_offset[0] = 0;
-  parallel(frames.count, [&](int64_t f) {
-    out_offset[f + 1] = static_cast<int32_t>(windows_of(f, nullptr, nullptr));
+  parallel_chunks(frames.count, 4, [&](int64_t begin, int64_t end) {
+    for (int64_t f = begin; f < end; ++f) {
+      const int64_t first = frames.offsets[f];
+      out_offset[f + 1] = static_cast<int32_t>(
+          sparse_max_pool2d_kernels().windows(site, first, frames.offsets[f + 1], height, width,
+                                              window_site + first, window + first * kWindow));
+    }
   });
   for (int64_t f = 0; f < frames.count; ++f) out_offset[f + 1] += out_offset[f];
 
@@ -49,12 +54,13 @@ Pooled pool(const SparseMaxPool2dKernelsOf<T>& kernels, const Tensor& features, 
   T* to = mutable_data<T>(out);
   int32_t* out_site = mutable_data<int32_t>(out_sites);
   int32_t* from = mutable_data<int32_t>(argmax);
-  std::vector<int32_t> windows(number * kWindow);
   parallel(frames.count, [&](int64_t f) {
-    const int64_t first = out_offset[f];
-    windows_of(f, out_site + first, windows.data() + first * kWindow);
-    kernels.maxima(data<T>(features), channels, windows.data() + first * kWindow,
-                   out_offset[f + 1] - first, to + first * channels, from + first * channels);
+    const int64_t first = frames.offsets[f];
+    const int64_t out_first = out_offset[f];
+    const int64_t count = out_offset[f + 1] - out_first;
+    std::copy_n(window_site + first, count, out_site + out_first);
+    kernels.maxima(data<T>(features), channels, window + first * kWindow, count,
+                   to + out_first * channels, from + out_first * channels);
   });
   zero_rows(to, number, rows, channels);
   zero_rows(out_site, number, rows, 1);

@@ -30,7 +30,7 @@ def define_op(
     flops: Callable[..., int] | None = None,
     check: Callable[..., None] | None = None,
     arguments: Callable[..., tuple[Any, ...]] | None = None,
-    autocast: bool = False,
+    autocast: bool | tuple[int, ...] = False,
 ) -> OpOverload:
     """Define `mesm_ops::<name>` and register all that torch asks of an op but its gradient.
 
@@ -46,7 +46,8 @@ def define_op(
             as torch counts none outside products of matrices.
         check: Looks at values that shapes do not tell, on real tensors, before any kernel starts.
         arguments: Turns what the public function takes into what the op takes.
-        autocast: Cast floating-point inputs but float64 to the autocast dtype, as convolutions do.
+        autocast: Cast floating-point inputs but float64 to the autocast dtype, as convolutions do;
+            a tuple: those inputs alone, the op itself does the rest.
 
     Returns:
         The op, ready to be called.
@@ -73,7 +74,7 @@ def define_op(
     overload: OpOverload = packet.default
     if autocast:
         for device in ("cpu", "cuda"):
-            library.impl(name, _autocast_kernel(overload, device), f"Autocast{device.upper()}")
+            library.impl(name, _autocast_kernel(overload, device, autocast), f"Autocast{device.upper()}")
     register_flop_formula(packet, get_raw=True)(flops or _no_flops)
     return overload
 
@@ -111,11 +112,16 @@ def make_differentiable(
     torch.library.register_autograd(backward, refuse, lib=library)
 
 
-def _autocast_kernel(overload: OpOverload, device: str) -> Callable[..., Any]:
+def _autocast_kernel(
+    overload: OpOverload, device: str, which: bool | tuple[int, ...]
+) -> Callable[..., Any]:
     def kernel(*args: Any) -> Any:
         dtype = torch.get_autocast_dtype(device)
+        chosen = which if isinstance(which, tuple) else range(len(args))
         with torch.autocast(device, enabled=False):
-            return overload(*(_cast(arg, dtype) for arg in args))
+            return overload(
+                *(_cast(arg, dtype) if i in chosen else arg for i, arg in enumerate(args))
+            )
 
     return kernel
 

@@ -29,21 +29,24 @@ def _arguments(
     relu: bool = False,
 ) -> tuple[Any, ...]:
     check_maps(_NAME, x)
-    wide = torch.promote_types(x.dtype, torch.float32)
-    for name, tensor in (
-        ("running_mean", running_mean),
-        ("running_var", running_var),
-        ("weight", weight),
-        ("bias", bias),
-    ):
-        check_tensor(_NAME, name, tensor, (x.channels,), x.device, "for {0} channels")
-        if tensor.dtype not in (x.dtype, wide):
-            wanted = wide if wide == x.dtype else f"{x.dtype} or {wide}"
-            raise ValueError(
-                f"{_NAME}: {name} must be {wanted} for {x.dtype} features, got {tensor.dtype}"
-            )
+    check_parameters((running_mean, running_var, weight, bias), x.channels, x.dtype, x.device)
     parameters = (weight, bias, running_mean, running_var)
     return (x.features, x.offsets, *parameters, training, eps, relu)
+
+
+def check_parameters(
+    parameters: tuple[Tensor, ...], channels: int, dtype: torch.dtype, device: torch.device
+) -> None:
+    """Refuse what does not fit features of such channels; in the order of the public function."""
+    wide = torch.promote_types(dtype, torch.float32)
+    names = ("running_mean", "running_var", "weight", "bias")
+    for name, tensor in zip(names, parameters, strict=True):
+        check_tensor(_NAME, name, tensor, (channels,), device, "for {0} channels")
+        if tensor.dtype not in (dtype, wide):
+            wanted = wide if wide == dtype else f"{dtype} or {wide}"
+            raise ValueError(
+                f"{_NAME}: {name} must be {wanted} for {dtype} features, got {tensor.dtype}"
+            )
 
 
 def _fake(features: Tensor, offsets: Tensor, weight: Tensor, *_: Any) -> tuple[Tensor, ...]:
@@ -134,10 +137,22 @@ def sparse_batch_norm(
         *_arguments(x, running_mean, running_var, weight, bias, training, momentum, eps, relu)
     )
     if training:
-        rows = x.offsets[-1].to(mean.dtype)
-        with torch.no_grad():
-            share = rows.clamp(max=1) * momentum  # none of a batch without sites
-            unbiased = var * (rows / (rows - 1).clamp(min=1))
-            for running, batch in ((running_mean, mean), (running_var, unbiased)):
-                running.copy_(torch.lerp(running.to(batch.dtype), batch, share))
+        update_statistics(running_mean, running_var, mean, var, x.offsets[-1], momentum)
     return x.with_features(out)
+
+
+@torch.no_grad()
+def update_statistics(
+    running_mean: Tensor,
+    running_var: Tensor,
+    mean: Tensor,
+    var: Tensor,
+    rows: Tensor,
+    momentum: float | Tensor,
+) -> None:
+    """Move running statistics (C,) towards those of a batch of so many active rows, in place."""
+    rows = rows.to(mean.dtype)
+    share = rows.clamp(max=1) * momentum  # none of a batch without sites
+    unbiased = var * (rows / (rows - 1).clamp(min=1))
+    for running, batch in ((running_mean, mean), (running_var, unbiased)):
+        running.copy_(torch.lerp(running.to(batch.dtype), batch, share))

@@ -131,6 +131,8 @@ def all_calls(call: Call, shape: Shape, dtype: torch.dtype, seed: int = 0) -> di
         keep(f"sparse_max_pool2d {trim}", out)
         args = (drawn(*out[0].shape), out[3], rows)
         keep(f"sparse_max_pool2d_backward {trim}", call("sparse_max_pool2d_backward", *args))
+    ties = x.round()
+    keep("sparse_max_pool2d, ties", call("sparse_max_pool2d", ties, sites, offsets, *size, True))
     return results
 
 

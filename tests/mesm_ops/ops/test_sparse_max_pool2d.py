@@ -75,6 +75,48 @@ def test_nan_wins_and_the_first_of_equals_gets_the_gradient(backend: str) -> Non
     assert x.features.grad.flatten().tolist() == [0, 5, 0, 0, 7, 0, 0, 0]
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("channels", [1, 15, 16, 48, 70])
+def test_nan_and_equals_in_every_lane(backend: str, channels: int, dtype: torch.dtype) -> None:
+    case = make_case(4, channels, 9, 7, 0.6, dtype, padding=3)
+    x, values = case.x, torch.tensor([torch.nan, -torch.inf, -0.0, 0.0, 1.0], dtype=dtype)
+    rows = x.features.shape[0]
+    features = values[torch.randint(0, 5, (rows, channels))]
+    op = torch.ops.mesm_ops.sparse_max_pool2d
+    best, sites, offsets, argmax = op(features, x.sites, x.offsets, 9, 7, True)
+
+    frame = torch.repeat_interleave(torch.arange(4), offsets.diff())
+    own = torch.repeat_interleave(torch.arange(4), x.offsets.diff())
+    for i in range(len(sites)):
+        at = x.sites[: case.rows]
+        window = (at // 7 // 2 * 3 + at % 7 // 2 == sites[i]) & (at % 7 < 6) & (own == frame[i])
+        inside = window.nonzero().flatten().tolist()
+        for c in range(channels):
+            winner = inside[0]
+            for row in inside[1:]:
+                value, held = features[row, c], features[winner, c]
+                if value > held or (value.isnan() and not held.isnan()):
+                    winner = row
+            assert argmax[i, c] == winner
+    torch.testing.assert_close(best, features.gather(0, argmax.long()), equal_nan=True)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("channels", [1, 16, 70])
+def test_any_rows_get_their_gradients(backend: str, channels: int, dtype: torch.dtype) -> None:
+    # More rows than a window has, some named by their last columns alone, and none.
+    argmax = torch.randperm(24, dtype=torch.int32)[:, None].repeat(1, channels).view(2, 12, -1)
+    argmax = torch.where(torch.rand(12, channels) < 0.4, argmax[0], argmax[1])
+    argmax[3] = -1
+    argmax[4, channels // 2 :] = -1
+    grad = torch.randn(12, channels).to(dtype)
+    got = torch.ops.mesm_ops.sparse_max_pool2d_backward(grad, argmax, 30)
+    wanted = torch.zeros(30, channels, dtype=dtype)
+    for i, c in (argmax >= 0).nonzero().tolist():
+        wanted[argmax[i, c], c] = grad[i, c]
+    assert torch.equal(got, wanted)
+
+
 def test_minus_infinity_can_be_a_maximum(backend: str) -> None:
     mask = torch.tensor([[[False, True], [True, False]]])
     x = SparseFeatureMaps.from_dense(torch.full((1, 1, 2, 2), -torch.inf), mask)
