@@ -100,6 +100,45 @@ void pack_plain(const W* weight, bool transposed, int64_t depth, int64_t columns
   }
 }
 
+template <class W>
+inline Vec<Compute<W>> load_wide(const W* from) {
+#ifdef __AVX512BF16__
+  if constexpr (sizeof(W) == 2) {
+    const __m256i bits = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
+    return (Vec<float>)_mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16);
+  } else
+#endif
+  {
+    static_assert(sizeof(W) != 2);
+    return load_vec(from);
+  }
+}
+
+// rows: [d][o], a lane for each column. One depth after another, or for bfloat16 two by two.
+template <class T>
+inline void store_packed(const PackedPanel<T>& to, int64_t d, int64_t lane,
+                         const Vec<Compute<T>>* rows) {
+  constexpr int kVector = kSums<T>;
+  for (int64_t o = 0; o < kOffsets; ++o) {
+#ifdef __AVX512BF16__
+    if constexpr (sizeof(T) == 2) {
+#pragma GCC unroll 8
+      for (int i = 0; i < kVector; i += 2) {
+        const auto narrow = [&](int k) {
+          const __m256bh bits = _mm512_cvtneps_pbh((__m512)rows[k * kOffsets + o]);
+          return _mm512_cvtepu16_epi32((__m256i)bits);
+        };
+        const __m512i pair = _mm512_or_si512(narrow(i), _mm512_slli_epi32(narrow(i + 1), 16));
+        _mm512_storeu_si512(to.at(o, d + i, lane), pair);
+      }
+    } else
+#endif
+    {
+      for (int i = 0; i < kVector; ++i) store_vec(to.at(o, d + i, lane), rows[i * kOffsets + o]);
+    }
+  }
+}
+
 // Vectors of columns, kSums depths at a time, by transposing: (column, (d, o)) to ((d, o), column).
 template <class T, class W>
 void pack(const W* weight, bool transposed, int64_t depth, int64_t columns, int64_t panel,
@@ -113,29 +152,18 @@ void pack(const W* weight, bool transposed, int64_t depth, int64_t columns, int6
        lane += kVector) {
     const W* from = weight + (panel * kPanel<T> + lane) * depth * kOffsets;
     for (int64_t d = 0; d < whole; d += kVector) {
+      Vec<A> rows[kOffsets * kVector];
       for (int64_t block = 0; block < kOffsets; ++block) {
-        Vec<A> rows[kVector];
+        Vec<A> square[kVector];
 #pragma GCC unroll 16
         for (int i = 0; i < kVector; ++i) {
-          const W* row = from + i * depth * kOffsets + d * kOffsets + block * kVector;
-          if constexpr (sizeof(W) == sizeof(A)) {
-            rows[i] = load_vec(row);
-          } else {
-            for (int k = 0; k < kVector; ++k) rows[i][k] = load(row[k]);
-          }
+          square[i] = load_wide(from + (i * depth + d) * kOffsets + block * kVector);
         }
-        transpose<A>(rows);
+        transpose<A>(square);
 #pragma GCC unroll 16
-        for (int i = 0; i < kVector; ++i) {
-          const int64_t flat = block * kVector + i;  // (d, o) from this block of depth on
-          T* at = to.at(flat % kOffsets, d + flat / kOffsets, lane);
-          if constexpr (sizeof(T) == sizeof(A)) {
-            store_vec(at, rows[i]);
-          } else {
-            for (int k = 0; k < kVector; ++k) store(at[k * Product<T>::kStep], rows[i][k]);
-          }
-        }
+        for (int i = 0; i < kVector; ++i) rows[block * kVector + i] = square[i];
       }
+      store_packed<T>(to, d, lane, rows);
     }
   }
   pack_plain<T>(weight, transposed, depth, columns, panel, whole, to.depth, 0, lane, packed);
