@@ -75,10 +75,10 @@ class MESMSettings(FE2ESettings):
     )
     p: float = Field(default=0.5, gt=0.0, le=1.0, description="Attention mass that is kept.")
     selection: Literal["weighted", "hard"] = "weighted"
-    query_dropout: Share = Field(
+    query_shuffle: Annotated[float, Field(ge=0.0, le=1.0)] = Field(
         default=0.0,
-        description="Dropout of the query, so that what the text knows by heart cannot reach the "
-        "other modalities through the attention.",
+        description="Share of the training clips whose faces and sound are asked by another "
+        "clip's text, so that what the text knows by heart cannot reach them as attention.",
     )
 
     @model_validator(mode="after")

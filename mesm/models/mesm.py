@@ -26,7 +26,7 @@ class MESM(LateFusionModel, PyTorchModelHubMixin):
             width (64, 128, 256).
         p: share of the attention mass that is kept, in (0, 1].
         selection: "weighted" (the attention learns) or "hard" (as the authors' code).
-        query_dropout: dropout of the query in training.
+        query_shuffle: share of clips that another clip's text asks in training.
         shared: `LateFusionModel`'s arguments; the modalities must include t.
 
     Raises:
@@ -39,7 +39,7 @@ class MESM(LateFusionModel, PyTorchModelHubMixin):
         attention_dims: Sequence[int] | None = None,
         p: float = 0.5,
         selection: Literal["weighted", "hard"] = "weighted",
-        query_dropout: float = 0.0,
+        query_shuffle: float = 0.0,
         **shared: Any,
     ) -> None:
         modalities = parse_modalities(shared.get("modalities", "tav"))
@@ -62,7 +62,7 @@ class MESM(LateFusionModel, PyTorchModelHubMixin):
             "attention_dims": dims,
             "p": p,
             "selection": selection,
-            "query_dropout": query_dropout,
+            "query_shuffle": query_shuffle,
         }
         super().__init__(**shared)
 

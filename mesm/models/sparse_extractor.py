@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
 from mesm.models.convolutions import FirstStage, channels_last
@@ -22,7 +23,7 @@ class SparseExtractor(nn.Module):
         attention_dims: attention width k of every block (64, 128, 256).
         p: share of the attention mass that is kept, in (0, 1].
         selection: "weighted" (the attention learns) or "hard" (as the authors' code).
-        query_dropout: dropout of the query in training.
+        query_shuffle: share of clips that another clip's query asks in training.
     """
 
     def __init__(
@@ -33,10 +34,10 @@ class SparseExtractor(nn.Module):
         attention_dims: Sequence[int],
         p: float,
         selection: Literal["weighted", "hard"],
-        query_dropout: float = 0.0,
+        query_shuffle: float = 0.0,
     ) -> None:
         super().__init__()
-        self.query_dropout = nn.Dropout(query_dropout)
+        self.query_shuffle = query_shuffle
         self.stage = FirstStage(in_channels, channels[0])
         channels_last(self.stage)
         self.blocks = nn.ModuleList(
@@ -56,7 +57,8 @@ class SparseExtractor(nn.Module):
         To `entropies`, if given, that of the first block's attention is appended, (F,).
         """
         assert query is not None
-        query = self.query_dropout(query)
+        if self.training and self.query_shuffle > 0:
+            query = shuffle_some(query, self.query_shuffle)
         maps: Tensor | SparseFeatureMaps = self.stage(frames)
         for number, block in enumerate(self.blocks):
             assert isinstance(block, SparseCrossModalBlock)
@@ -88,3 +90,10 @@ class SparseExtractor(nn.Module):
             kept.append(selected)
             maps = block.convolve(selected)
         return kept
+
+
+def shuffle_some(query: Tensor, share: float) -> Tensor:
+    """Give about a share of the clips, drawn at random, the query (B, D) of a random clip."""
+    clips = query.shape[0]
+    chosen = torch.rand(clips, 1, device=query.device) < share
+    return torch.where(chosen, query[torch.randperm(clips, device=query.device)], query)

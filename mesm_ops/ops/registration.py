@@ -74,7 +74,9 @@ def define_op(
     overload: OpOverload = packet.default
     if autocast:
         for device in ("cpu", "cuda"):
-            library.impl(name, _autocast_kernel(overload, device, autocast), f"Autocast{device.upper()}")
+            library.impl(
+                name, _autocast_kernel(overload, device, autocast), f"Autocast{device.upper()}"
+            )
     register_flop_formula(packet, get_raw=True)(flops or _no_flops)
     return overload
 

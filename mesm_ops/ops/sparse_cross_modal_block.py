@@ -170,14 +170,10 @@ def _convolutions_flops(
     width: int,
     weights: tuple[Tensor, Tensor],
 ) -> int:
-    kept = sites
-    if values_are_known(rows):
-        kept = torch.where(rows >= 0, sites[rows.clamp(min=0)], 0)
-    else:
-        kept = rows
+    known = values_are_known(rows)
+    kept = torch.where(rows >= 0, sites[rows.clamp(min=0)], 0) if known else rows
     return sum(
-        convolution_flops(features, kept, kept_offsets, height, width, weight)
-        for weight in weights
+        convolution_flops(features, kept, kept_offsets, height, width, weight) for weight in weights
     )
 
 
@@ -249,9 +245,7 @@ _backward = define_op(
     "Tensor weight2, Tensor norm_weight2, Tensor norm_bias2, "
     "Tensor mean1, Tensor var1, Tensor mean2, Tensor var2, Tensor rows, Tensor kept_offsets, "
     "Tensor attention, Tensor y1, Tensor y2, Tensor out_offsets, Tensor argmax, "
-    "bool weighted, bool training, float eps1, float eps2) -> ("
-    + ", ".join(["Tensor"] * 13)
-    + ")",
+    "bool weighted, bool training, float eps1, float eps2) -> (" + ", ".join(["Tensor"] * 13) + ")",
     reference=reference.sparse_cross_modal_block_backward,
     fake=_fake_backward,
     flops=_flops_backward,
@@ -260,7 +254,7 @@ _backward = define_op(
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     features, sites, offsets, ctx.height, ctx.width, query, lengths, *rest = inputs
-    _, out_sites, out_offsets, *statistics, rows, kept_offsets, attention, y1, y2, argmax = output
+    _, _, out_offsets, *statistics, rows, kept_offsets, attention, y1, y2, argmax = output
     ctx.mark_non_differentiable(*output[1:])
     attended, stage1, stage2 = rest[:5], rest[5:8], rest[10:13]
     kept = (rows, kept_offsets, attention, y1, y2, out_offsets, argmax)

@@ -1,5 +1,6 @@
 """Plain torch definitions, forward and backward; each file imports torch alone,
-but for the block, which is made of the others."""
+but for the block, which is made of the others.
+"""
 
 from .cross_modal_score import cross_modal_score, cross_modal_score_backward
 from .sparse_batch_norm import sparse_batch_norm, sparse_batch_norm_backward

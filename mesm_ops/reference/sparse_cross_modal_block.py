@@ -50,8 +50,9 @@ def sparse_cross_modal_block(
     """
     dtype = features.dtype
     parameters = (map_weight, map_bias, query_weight, score_weight, score_bias)
-    asked = (query.to(dtype), lengths, *(parameter.to(dtype) for parameter in parameters))
-    logits = cross_modal_score(features, offsets, *asked)
+    logits = cross_modal_score(
+        features, offsets, query.to(dtype), lengths, *(tensor.to(dtype) for tensor in parameters)
+    )
     x, x_sites, x_offsets, rows, attention = top_p_select(
         features, sites, offsets, logits, p, weighted, trim
     )
@@ -63,7 +64,7 @@ def sparse_cross_modal_block(
     y2 = subm_conv2d(z1, *place, weight2.to(dtype), None)
     z2, mean2, var2 = sparse_batch_norm(y2, x_offsets, *norm2, True)
     out, out_sites, out_offsets, argmax = sparse_max_pool2d(z2, *place, trim)
-    kept = (attention, y1, y2, argmax)
+    kept: tuple[Tensor, ...] = (attention, y1, y2, argmax)
     if not (training or keep):
         kept = tuple(tensor.new_empty(0) for tensor in kept)
     statistics = (mean1, var1, mean2, var2)
@@ -112,7 +113,7 @@ def sparse_cross_modal_block_backward(
     """
     dtype = features.dtype
     real, row = rows >= 0, rows.clamp(min=0)
-    scale = 1.0
+    scale = attention.new_ones(1)
     if weighted:
         candidates = offsets[1:] - offsets[:-1]
         frame = torch.bucketize(row, offsets[1:], right=True).clamp(max=candidates.shape[0] - 1)

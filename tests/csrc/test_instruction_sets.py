@@ -70,7 +70,10 @@ def test_the_best_is_chosen_by_itself() -> None:
 
 def test_an_unknown_name_is_refused() -> None:
     done = run_forced("sse9", "from mesm_ops import _C; import torch; _C.cpu_capability()")
-    assert 'MESM_OPS_CPU must be portable, avx2, avx512 or avx512bf16, or unset, got "sse9"' in done.stderr
+    assert (
+        'MESM_OPS_CPU must be portable, avx2, avx512 or avx512bf16, or unset, got "sse9"'
+        in done.stderr
+    )
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

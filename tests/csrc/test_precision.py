@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
@@ -26,3 +28,79 @@ def test_norm_over_many_rows(channels: int) -> None:
     torch.testing.assert_close(grad_bias.double(), pull.sum(0), rtol=3e-7, atol=0)
     terms = pull * (wide - mean.double()) / (var.double() + 1e-5).sqrt()
     assert ((grad_weight.double() - terms.sum(0)).abs() <= 3e-7 * terms.abs().sum(0)).all()
+
+
+def nucleus(attention: torch.Tensor, p: float) -> list[int]:
+    """The definition, on the attention as it was rounded: in order, one sum in double."""
+    order = sorted(range(len(attention)), key=lambda i: (-float(attention[i]), i))
+    kept, before = [], 0.0
+    for i in order:
+        if not before < p:
+            break
+        kept.append(i)
+        before += float(attention[i])
+    return sorted(kept)
+
+
+def draw_frames(kind: str, lengths: list[int], dtype: torch.dtype) -> torch.Tensor:
+    logits = torch.randn(sum(lengths), dtype=torch.float64)
+    if kind == "ties":
+        logits = logits.mul(2).round()
+    elif kind == "uniform":
+        logits = logits * 0 + 3
+    elif kind == "far apart":  # down to an attention of 0, through the smallest numbers there are
+        logits = logits * 40
+    elif kind == "one and a long tail":  # the cut lies in the last of the buckets
+        logits = torch.where(torch.arange(len(logits)) % 7 == 0, logits + 3, logits - 7)
+    return logits.to(dtype)
+
+
+@pytest.mark.parametrize("kind", ["plain", "ties", "uniform", "far apart", "one and a long tail"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_nucleus_is_exact_and_softmax_rounded_once(kind: str, dtype: torch.dtype) -> None:
+    lengths = [1, 2, 4, 0, 15, 16, 33, 100, 577, 1500]
+    offsets = torch.tensor([0, *lengths]).cumsum(0)
+    logits = draw_frames(kind, lengths, dtype)
+    x = torch.zeros(len(logits), 1, dtype=dtype)
+    sites = torch.cat([torch.arange(n) for n in lengths]).int()
+    frames = list(zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True))
+
+    def select(p: float) -> tuple[torch.Tensor, list[list[int]]]:
+        args = (x, sites, offsets.int(), logits, p, False, True)
+        _, _, _, rows, attention = calls.cpp("top_p_select", *args)
+        return attention, [rows[(rows >= a) & (rows < b)].sub(a).tolist() for a, b in frames]
+
+    attention, _ = select(0.5)
+    unit = torch.finfo(dtype).eps / 2  # half a unit in the last place, of the least such number
+    for a, b in frames:
+        exact = logits[a:b].double().softmax(0)
+        # In float64 two sums of up to 1500 terms differ by their rounding.
+        bound = exact * unit * (1.02 if dtype == torch.float32 else 64) + 2**-150
+        assert ((attention[a:b].double() - exact).abs() <= bound).all()
+
+    shares = [1e-300, 1e-9, 0.1, 0.5, 0.8, 0.999, 1 - 1e-9, 1 - 2**-53]
+    for a, b in frames:  # where the mass hits p exactly, and on either side of it
+        mass = attention[a:b].double().sort(descending=True).values.cumsum(0).tolist()
+        for hit in {mass[len(mass) * i // 8] for i in range(8)} if mass else ():
+            shares += [math.nextafter(hit, 0), hit, math.nextafter(hit, 2)]
+    for p in shares:
+        if not 0 < p < 1:
+            continue
+        for (a, b), kept in zip(frames, select(p)[1], strict=True):
+            assert kept == nucleus(attention[a:b], p), (a, b, p)
+
+
+@pytest.mark.parametrize("channels", [3, 64, 1500])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_gradient_of_the_attention(channels: int, dtype: torch.dtype) -> None:
+    x, grad = (torch.randn(40, channels).to(dtype) for _ in range(2))
+    offsets, rows = torch.tensor([0, 40]).int(), torch.arange(40).int()
+    attention = torch.rand(40).softmax(0)
+    args = (grad, x, offsets, offsets, rows, attention, True)
+    _, grad_logits = calls.cpp("top_p_select_backward", *args)
+    pull = (grad.double() * x.double()).sum(1) * 40
+    weight = attention.double()
+    # Runs of 32 products in float32: off by less than 32 * 2^-24 of their magnitudes.
+    bound = ((grad.double() * x.double()).abs().sum(1) * 40).max() * weight.max() * 2**-18
+    wanted = weight * (pull - (weight * pull).sum())
+    assert ((grad_logits.double() - wanted).abs() <= bound).all()

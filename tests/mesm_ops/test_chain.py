@@ -59,10 +59,13 @@ def run_oracle(
     return maps, masks, states
 
 
+@pytest.mark.parametrize("whole", [True, False], ids=["whole", "halves"])
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("selection", ["weighted", "hard"])
 @pytest.mark.parametrize("p", [0.3, 0.5, 1.0])
-def test_equals_the_oracle(backend: str, p: float, selection: str, training: bool) -> None:
+def test_equals_the_oracle(
+    backend: str, p: float, selection: str, training: bool, whole: bool
+) -> None:
     chain = make_chain(p, selection, training)
     maps = torch.randn(5, 4, 17, 19, requires_grad=True)
     query = torch.randn(3, 7, requires_grad=True)
@@ -72,9 +75,14 @@ def test_equals_the_oracle(backend: str, p: float, selection: str, training: boo
     x: torch.Tensor | object = maps
     got_masks = []
     for block in chain:
-        selected = block.attend(x, query, LENGTHS)
-        x = block.convolve(selected)
-        got_masks += [selected.mask(), x.mask()]
+        if whole:
+            x = block(x, query, LENGTHS)
+            got_masks += [x.mask()]
+        else:
+            selected = block.attend(x, query, LENGTHS)
+            x = block.convolve(selected)
+            got_masks += [selected.mask(), x.mask()]
+    masks = masks[1::2] if whole else masks
     for got_mask, mask in zip(got_masks, masks, strict=True):
         assert torch.equal(got_mask, mask)
     got = x.to_dense()

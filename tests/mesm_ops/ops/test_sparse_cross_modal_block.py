@@ -1,13 +1,52 @@
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch import Tensor
 from torch.func import functional_call
+from torch.utils.flop_counter import FlopCounterMode
 
 from mesm_ops import SparseCrossModalBlock, SparseFeatureMaps
+from mesm_ops.ops.sparse_cross_modal_block import _arguments
+from tests.mesm_ops.cases import make_case
 
 LENGTHS = torch.tensor([1, 0, 2])
+
+
+def make_block(
+    selection: str = "weighted", training: bool = True, channels: tuple[int, int] = (6, 10)
+) -> SparseCrossModalBlock:
+    torch.manual_seed(0)
+    block = SparseCrossModalBlock(*channels, 5, 4, p=0.6, selection=selection).train(training)
+    torch.nn.init.normal_(block.attention.score.weight)
+    for norm in (block.norm1, block.norm2):
+        torch.nn.init.normal_(norm.running_mean, std=0.3)
+        torch.nn.init.uniform_(norm.running_var, 0.5, 1.5)
+        torch.nn.init.normal_(norm.bias, std=0.3)
+    return block
+
+
+def make_maps(padding: int = 0, channels: int = 6) -> SparseFeatureMaps:
+    case = make_case(3, channels, 7, 9, dtype=torch.float32, padding=padding)
+    return case.x.with_features(case.x.features.requires_grad_())
+
+
+def results(
+    block: SparseCrossModalBlock, x: SparseFeatureMaps, query: Tensor, halves: bool
+) -> dict[str, Tensor]:
+    """Outputs, gradients and statistics of one step on a copy of the block."""
+    block, query = copy.deepcopy(block), query.clone().requires_grad_()
+    x = x.with_features(x.features.detach().clone().requires_grad_())
+    out = block.convolve(block.attend(x, query, LENGTHS)) if halves else block(x, query, LENGTHS)
+    generator = torch.Generator().manual_seed(1)
+    out.features.backward(torch.randn(out.features.shape, generator=generator).to(out.dtype))
+    named = {"x": x.features, "query": query, **dict(block.named_parameters())}
+    found = {f"grad of {name}": tensor.grad for name, tensor in named.items()}
+    found |= dict(block.named_buffers())
+    found |= {"features": out.features.detach(), "sites": out.sites, "offsets": out.offsets}
+    return {name: tensor for name, tensor in found.items() if tensor is not None}
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -38,3 +77,127 @@ def test_is_its_two_halves(backend: str) -> None:
     whole, halves = block(maps, query, LENGTHS), block.convolve(block.attend(maps, query, LENGTHS))
     assert torch.equal(whole.features, halves.features)
     assert torch.equal(whole.mask(), halves.mask())
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("selection", ["weighted", "hard"])
+@pytest.mark.parametrize("channels", [(6, 10), (5, 7), (64, 96)])
+def test_equals_the_composed_ops(
+    backend: str, selection: str, training: bool, channels: tuple[int, int]
+) -> None:
+    block = make_block(selection, training, channels)
+    x, query = make_maps(padding=5, channels=channels[0]), torch.randn(3, 5)
+    whole = results(block, x, query, halves=False)
+    halves = results(block, x, query, halves=True)
+    assert whole.keys() == halves.keys()
+    for name, tensor in halves.items():
+        # The same sums of float32, in another order here and there. The gradient of the score's
+        # bias is nothing but rounding.
+        scale = halves["grad of attention.score.weight"] if "score.bias" in name else tensor
+        atol = 1e-5 * max(float(scale.abs().max()), 1e-3)
+        torch.testing.assert_close(
+            whole[name], tensor, rtol=1e-5, atol=atol, msg=lambda m, name=name: f"{name}: {m}"
+        )
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_autocast_errs_little_more_than_the_composed_ops(backend: str, training: bool) -> None:
+    block, x, query = make_block(training=training), make_maps(), torch.randn(3, 5)
+    x = x.with_features(x.features.bfloat16().float())  # as what comes before leaves them
+    exact = results(block, x, query, halves=False)
+    with torch.autocast("cpu", torch.bfloat16):
+        whole = results(block, x, query, halves=False)
+        halves = results(block, x, query, halves=True)
+    assert whole["features"].dtype == halves["features"].dtype == torch.bfloat16
+    if not torch.equal(whole["sites"], exact["sites"]):
+        pytest.fail("choose another seed: rounding changed which sites are kept")
+    for name in exact:
+        assert whole[name].dtype == halves[name].dtype, name
+        if "score.bias" in name or not exact[name].is_floating_point():
+            continue
+        wanted = exact[name].float()
+        error = (whole[name].float() - wanted).norm()
+        # As for other kernels of low precision: at most twice the error of what they replace.
+        assert error <= 2 * (halves[name].float() - wanted).norm() + 1e-2 * wanted.norm(), name
+
+
+def test_inference_folds_the_norms(backend: str) -> None:
+    block, x, query = make_block(training=False), make_maps(padding=3), torch.randn(3, 5)
+    kept = block(x, query, LENGTHS)
+    with torch.no_grad():
+        folded = block(x, query, LENGTHS)
+    assert torch.equal(kept.sites, folded.sites)
+    torch.testing.assert_close(kept.features, folded.features, rtol=1e-5, atol=1e-5)
+
+
+def test_frames_without_sites_stay_empty(backend: str) -> None:
+    block = make_block(training=False)
+    nothing = SparseFeatureMaps.from_dense(
+        torch.randn(3, 6, 7, 9), torch.zeros(3, 7, 9, dtype=torch.bool)
+    )
+    out = block(nothing, torch.randn(3, 5), LENGTHS)
+    assert out.features.shape == (0, 10)
+    out = make_block(training=True)(nothing, torch.randn(3, 5), LENGTHS)
+    out.features.sum().backward()
+    assert out.offsets.tolist() == [0, 0, 0, 0]
+
+
+def test_threads_change_no_bit(backend: str) -> None:
+    block, x, query = make_block(), make_maps(), torch.randn(3, 5)
+    threads = torch.get_num_threads()
+    try:
+        found = []
+        for number in (1, 2, 3):
+            torch.set_num_threads(number)
+            found.append(results(block, x, query, halves=False))
+    finally:
+        torch.set_num_threads(threads)
+    if backend == "reference":  # torch has its own order of sums
+        return
+    for other in found[1:]:
+        assert all(torch.equal(other[name], tensor) for name, tensor in found[0].items())
+
+
+def test_gradients_count_as_the_composed_ops_do(backend: str) -> None:
+    block, x, query = make_block(), make_maps(), torch.randn(3, 5)
+    counts = []
+    for halves in (False, True):
+        with FlopCounterMode(display=False) as counter:
+            results(block, x, query, halves)
+        counts.append(counter.get_total_flops())
+    assert counts[0] == counts[1]
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("selection", ["weighted", "hard"])
+def test_opcheck(backend: str, selection: str, training: bool) -> None:
+    block, x = make_block(selection, training), make_maps()
+    stages = tuple(
+        (conv.weight, norm.parameter_tuple(x))
+        for conv, norm in ((block.conv1, block.norm1), (block.conv2, block.norm2))
+    )
+    attention, query = block.attention.parameter_tuple(), torch.randn(3, 5)
+    args = _arguments(x, query, LENGTHS, attention, stages, 0.6, selection)
+    torch.library.opcheck(torch.ops.mesm_ops.sparse_cross_modal_block.default, args)
+    with torch.no_grad():
+        args = _arguments(x, query, LENGTHS, attention, stages, 0.6, selection)
+        out = torch.ops.mesm_ops.sparse_cross_modal_block(*args[:-1], True)
+    _, _, out_offsets, *statistics, rows, kept_offsets, seen, y1, y2, argmax = out
+    inputs = [arg.detach() if isinstance(arg, Tensor) else arg for arg in args]
+    kept = (*statistics, rows, kept_offsets, seen, y1, y2, out_offsets, argmax)
+    backward = (
+        *(torch.randn_like(out[0]), *inputs[:12], *inputs[12:15], *inputs[17:20], *kept),
+        *inputs[23:27],
+    )
+    torch.library.opcheck(torch.ops.mesm_ops.sparse_cross_modal_block_backward.default, backward)
+
+
+def test_refuses_what_its_parts_refuse(backend: str) -> None:
+    block, x = make_block(), make_maps()
+    with pytest.raises(ValueError, match=r"lengths must be at least 0 and sum to 3 frames"):
+        block(x, torch.randn(3, 5), torch.tensor([1, 1, 2]))
+    with pytest.raises(ValueError, match=r"query_weight must be \(4, 6\) for queries of 6"):
+        block(x, torch.randn(3, 6), LENGTHS)
+    block.attention, x = make_block(channels=(4, 10)).attention, make_maps(channels=4)
+    with pytest.raises(ValueError, match=r"weight must be \(Cout, 4, 3, 3\) for 4 input channels"):
+        block(x, torch.randn(3, 5), LENGTHS)
