@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 
 def _convolution(in_channels: int, out_channels: int, kernel: int) -> nn.Conv2d:
@@ -19,6 +21,20 @@ def channels_last(module: nn.Module) -> None:
     for parameter in module.parameters():
         if parameter.ndim == 4:
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+
+
+def _normalised(convolution: nn.Conv2d, norm: nn.BatchNorm2d, maps: Tensor) -> Tensor:
+    """The norm of the convolution; in inference the norm goes into the convolution's weight."""
+    if norm.training or torch.is_grad_enabled():
+        normalised: Tensor = norm(convolution(maps))
+        return normalised
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    weight, bias = fuse_conv_bn_weights(
+        *(convolution.weight, None, norm.running_mean, norm.running_var, norm.eps),
+        *(norm.weight, norm.bias),
+    )
+    return F.conv2d(maps, weight, bias, padding=convolution.padding)
 
 
 class ConvPair(nn.Module):
@@ -41,8 +57,9 @@ class ConvPair(nn.Module):
 
     def forward(self, maps: Tensor) -> Tensor:
         """(F, Cin, H, W) to (F, Cout, H, W), or (F, Cout, H//2, W//2) with the pool."""
-        maps = torch.relu(self.norm1(self.conv1(maps)))
-        return self.pool(torch.relu(self.norm2(self.conv2(maps))))
+        maps = torch.relu_(_normalised(self.conv1, self.norm1, maps))
+        # The pool first: of what is left the ReLU is the same, and there is less of it.
+        return torch.relu(self.pool(_normalised(self.conv2, self.norm2, maps)))
 
 
 class FirstStage(nn.Module):
@@ -66,7 +83,7 @@ class FirstStage(nn.Module):
     def forward(self, frames: Tensor) -> Tensor:
         """(F, Cin, H, W) to (F, channels, H//2, W//2), channels-last in memory."""
         frames = frames.contiguous(memory_format=torch.channels_last)
-        maps = self.pool(torch.relu(self.norm(self.conv(frames))))
+        maps = torch.relu(self.pool(_normalised(self.conv, self.norm, frames)))
         return self.pair2(self.pair1(maps))
 
 
