@@ -1,9 +1,11 @@
-// Kernels of cross_modal_score, T = float or double.
+// Kernels of cross_modal_score, T = float or double: the type of sums.
 //   z_i = map_weight x_i + map_bias + query_weight q_{sample of i},  logit_i = score . tanh(z_i) +
 //   b
 #pragma once
 
 #include <stdint.h>
+
+#include "bfloat16.h"
 
 namespace mesm_ops {
 
@@ -35,11 +37,28 @@ struct CrossModalScoreKernelsOf {
   void (*outer)(const T* x, int64_t x_stride, int64_t depth, const T* y, int64_t y_stride,
                 const int32_t* rows, int64_t count, int64_t columns, int64_t panel, T* grad_weight,
                 int64_t grad_stride);
+
+  // sums[c] = sum of x[i][c] over count rows.
+  void (*column_sums)(const T* x, int64_t stride, int64_t count, int64_t columns, double* sums);
+};
+
+// Products of bfloat16 rows as they are, of an even depth; as `pack` and `multiply` above.
+struct BFloat16ProductKernels {
+  // packed: 2 * packed_size(depth / 2, columns) of float32; weight (columns, depth).
+  void (*pack)(const BFloat16* weight, int64_t depth, int64_t columns, int64_t panel,
+               BFloat16* packed);
+  void (*multiply)(const BFloat16* x, int64_t x_stride, int64_t depth, const int32_t* rows,
+                   int64_t count, const BFloat16* packed, int64_t columns, float* out,
+                   int64_t out_stride);
 };
 
 struct CrossModalScoreKernels {
   CrossModalScoreKernelsOf<float> float32;
   CrossModalScoreKernelsOf<double> float64;
+  // Null where there are no bfloat16 dot products: widen to float32 instead.
+  const BFloat16ProductKernels* bfloat16;
+  // Rounds rows (count, stride) to (count, columns).
+  void (*narrow)(const float* rows, int64_t stride, int64_t count, int64_t columns, BFloat16* to);
 };
 
 }  // namespace mesm_ops

@@ -2,12 +2,11 @@
 
 #include <numeric>
 #include <tuple>
+#include <vector>
 
-#include "../cpu/cross_modal_score.h"
-#include "dispatch.h"
+#include "cross_modal_score_products.h"
+#include "scratch.h"
 #include "tensor_checks.h"
-
-MESM_KERNELS(CrossModalScoreKernels, cross_modal_score)
 
 namespace mesm_ops {
 namespace {
@@ -15,20 +14,10 @@ namespace {
 constexpr const char* kOp = "cross_modal_score";
 constexpr int64_t kChunk = 128;  // rows a task works on; their hidden values stay in cache
 
-template <class T>
-const CrossModalScoreKernelsOf<T>& kernels_of();
-template <>
-const CrossModalScoreKernelsOf<float>& kernels_of<float>() {
-  return cross_modal_score_kernels().float32;
-}
-template <>
-const CrossModalScoreKernelsOf<double>& kernels_of<double>() {
-  return cross_modal_score_kernels().float64;
-}
-
 struct Inputs {
-  Tensor features, query, map_weight, map_bias, query_weight, score_weight;  // in compute dtype
-  ScalarType dtype;
+  Tensor features, query, map_weight, query_weight;  // as given
+  Tensor map_bias, score_weight;                     // in dtype
+  ScalarType dtype;                                  // of sums
   int64_t rows, channels, samples, query_dim, hidden;
   Frames frames;
   std::vector<int32_t> sample;  // of each active row
@@ -85,11 +74,11 @@ Inputs check_inputs(const Tensor& features, const Tensor& offsets, const Tensor&
   check_operand(kOp, "query", query, samples * query_dim, given);
   check_operand(kOp, "score_weight", score_weight, hidden, given);
   const ScalarType dtype = compute_dtype(given);
-  Inputs in{as_dtype(features, dtype),
-            as_dtype(query, dtype),
-            as_dtype(map_weight, dtype),
+  Inputs in{as_contiguous(features),
+            as_contiguous(query),
+            as_contiguous(map_weight),
+            as_contiguous(query_weight),
             as_dtype(map_bias, dtype),
-            as_dtype(query_weight, dtype),
             as_dtype(score_weight, dtype),
             dtype,
             features.size(0),
@@ -109,83 +98,33 @@ Inputs check_inputs(const Tensor& features, const Tensor& offsets, const Tensor&
   return in;
 }
 
-std::vector<int32_t> first_rows(int64_t count) {
-  std::vector<int32_t> rows(count);
-  std::iota(rows.begin(), rows.end(), 0);
-  return rows;
-}
-
-// A matrix as multiply wants it; element (d, column) at column * column_stride + d * depth_stride.
-template <class T>
-Tensor packed(const Tensor& weight, int64_t column_stride, int64_t depth_stride, int64_t depth,
-              int64_t columns) {
-  const auto& kernels = kernels_of<T>();
-  Tensor out = empty({kernels.packed_size(depth, columns)}, weight.scalar_type());
-  T* to = mutable_data<T>(out);
-  parallel(kernels.panels(columns), [&](int64_t panel) {
-    kernels.pack(data<T>(weight), column_stride, depth_stride, depth, columns, panel, to);
-  });
-  return out;
-}
-
-// x (rows, x_stride >= depth) times packed (depth, columns): (rows, padded columns).
-template <class T>
-Tensor product(const Tensor& x, int64_t rows, int64_t depth, const Tensor& packed_weight,
-               int64_t columns) {
-  const auto& kernels = kernels_of<T>();
-  const int64_t stride = padded_columns(columns);
-  const int64_t x_stride = x.size(1);
-  Tensor out = zeros({x.size(0), stride}, x.scalar_type());
-  const std::vector<int32_t> local = first_rows(kChunk);
-  parallel_chunks(rows, kChunk, [&](int64_t begin, int64_t end) {
-    kernels.multiply(data<T>(x) + begin * x_stride, x_stride, depth, local.data(), end - begin,
-                     data<T>(packed_weight), columns, mutable_data<T>(out) + begin * stride,
-                     stride);
-  });
-  return out;
-}
-
-// sum over rows of x[row]^T y[row]: (depth, padded columns); x (rows, x_stride), y padded.
-template <class T>
-Tensor outer(const Tensor& x, int64_t rows, int64_t depth, const Tensor& y, int64_t columns) {
-  constexpr int64_t kDepth = 24;  // of a task: two tiles of the widest instruction set
-  const auto& kernels = kernels_of<T>();
-  const int64_t stride = y.size(1);
-  Tensor out = zeros({depth, stride}, x.scalar_type());
-  const std::vector<int32_t> all = first_rows(rows);
-  const int64_t panels = kernels.panels(columns);
-  parallel((depth + kDepth - 1) / kDepth * panels, [&](int64_t task) {
-    const int64_t first = task / panels * kDepth;
-    kernels.outer(data<T>(x) + first, x.size(1), std::min(kDepth, depth - first), data<T>(y),
-                  stride, all.data(), rows, columns, task % panels,
-                  mutable_data<T>(out) + first * stride, stride);
-  });
-  return out;
-}
-
 // What a row's hidden values start from, per sample: map_bias + query_weight q.
 template <class T>
 Tensor asked(const Inputs& in) {
-  const Tensor weight = packed<T>(in.query_weight, in.query_dim, 1, in.query_dim, in.hidden);
-  Tensor out = product<T>(in.query, in.samples, in.query_dim, weight, in.hidden);
+  const int64_t stride = padded_columns(in.hidden);
+  Tensor out = zeros({in.samples, stride}, in.dtype);
   T* to = mutable_data<T>(out);
   for (int64_t b = 0; b < in.samples; ++b) {
-    for (int64_t c = 0; c < in.hidden; ++c) {
-      to[b * out.size(1) + c] += data<T>(in.map_bias)[c];
-    }
+    std::copy_n(data<T>(in.map_bias), in.hidden, to + b * stride);
   }
+  const Projection<T> projection(in.query, in.query_weight);
+  const std::vector<int32_t> local = first_rows(kChunk);
+  parallel_chunks(in.samples, kChunk, [&](int64_t begin, int64_t end) {
+    projection.add(begin, end, local.data(), to + begin * stride, stride);
+  });
   return out;
 }
 
 template <class T>
 struct Activation {
-  Tensor start = {}, weight = {};
+  Tensor start = {};
+  Projection<T> projection;
   std::vector<T> score;  // padded with zeros
   int64_t stride;
 
   explicit Activation(const Inputs& in)
       : start(asked<T>(in)),
-        weight(packed<T>(in.map_weight, in.channels, 1, in.channels, in.hidden)),
+        projection(in.features, in.map_weight),
         score(padded_columns(in.hidden), T(0)),
         stride(padded_columns(in.hidden)) {
     std::copy_n(data<T>(in.score_weight), in.hidden, score.begin());
@@ -194,13 +133,12 @@ struct Activation {
   // t[i] = tanh(z) and logits of rows [begin, end), local being 0, 1, 2, ...
   void run(const Inputs& in, const int32_t* local, int64_t begin, int64_t end, T bias, T* t,
            T* logits) const {
+    const T* from = data<T>(start);
     for (int64_t row = begin; row < end; ++row) {
-      std::copy_n(data<T>(start) + in.sample[row] * stride, stride, t + (row - begin) * stride);
+      std::copy_n(from + in.sample[row] * stride, stride, t + (row - begin) * stride);
     }
-    const auto& kernels = kernels_of<T>();
-    kernels.multiply(data<T>(in.features) + begin * in.channels, in.channels, in.channels, local,
-                     end - begin, data<T>(weight), in.hidden, t, stride);
-    kernels.activate(t, stride, end - begin, score.data(), bias, in.hidden, logits);
+    projection.add(begin, end, local, t, stride);
+    score_kernels<T>().activate(t, stride, end - begin, score.data(), bias, in.hidden, logits);
   }
 };
 
@@ -213,8 +151,8 @@ Tensor forward(const Inputs& in, const Tensor& score_bias) {
   const T bias = data<T>(score_bias)[0];
   const std::vector<int32_t> local = first_rows(kChunk);
   parallel_chunks(in.frames.active, kChunk, [&](int64_t begin, int64_t end) {
-    std::vector<T> hidden(kChunk * activation.stride);
-    activation.run(in, local.data(), begin, end, bias, hidden.data(), out + begin);
+    T* hidden = scratch<T, 3>(kChunk * activation.stride);
+    activation.run(in, local.data(), begin, end, bias, hidden, out + begin);
   });
   return logits;
 }
@@ -248,31 +186,38 @@ Tensor tensor_of(const std::vector<double>& sums, std::initializer_list<int64_t>
 // dz summed over each sample's rows: frames in parallel, then in order. (samples, stride)
 template <class T>
 std::vector<double> sums_by_sample(const Inputs& in, const T* dz, int64_t stride) {
-  std::vector<double> by_frame(in.frames.count * stride, 0.0);
-  parallel(in.frames.count, [&](int64_t f) {
-    double* sums = by_frame.data() + f * stride;
-    for (int64_t row = in.frames.offsets[f]; row < in.frames.offsets[f + 1]; ++row) {
-      for (int64_t c = 0; c < in.hidden; ++c) sums[c] += dz[row * stride + c];
+  std::vector<double> by_frame(in.frames.count * in.hidden);
+  parallel_chunks(in.frames.count, 4, [&](int64_t begin, int64_t end) {
+    for (int64_t f = begin; f < end; ++f) {
+      const int64_t row = in.frames.offsets[f];
+      score_kernels<T>().column_sums(dz + row * stride, stride, in.frames.offsets[f + 1] - row,
+                                     in.hidden, by_frame.data() + f * in.hidden);
     }
   });
   std::vector<double> out(in.samples * stride, 0.0);
   for (int64_t f = 0; f < in.frames.count; ++f) {
-    for (int64_t c = 0; c < in.hidden; ++c) {
-      out[in.sample_of_frame[f] * stride + c] += by_frame[f * stride + c];
-    }
+    double* sums = out.data() + in.sample_of_frame[f] * stride;
+    for (int64_t c = 0; c < in.hidden; ++c) sums[c] += by_frame[f * in.hidden + c];
   }
   return out;
 }
 
 template <class T>
 Gradients backward(const Tensor& grad_logits, const Inputs& in) {
-  const auto& kernels = kernels_of<T>();
+  const auto& kernels = score_kernels<T>();
+  const auto wide = [&](const Tensor& t) { return as_dtype(t, in.dtype); };
   const Activation<T> activation(in);
   const int64_t stride = activation.stride;
   const int64_t active = in.frames.active;
   const T* grad = data<T>(grad_logits);
+  const Product<T> of_features(
+      packed<T>(wide(in.map_weight), 1, in.channels, in.hidden, in.channels), in.hidden,
+      in.channels, in.rows, in.features.scalar_type());
+  const Product<T> of_query(
+      packed<T>(wide(in.query_weight), 1, in.query_dim, in.hidden, in.query_dim), in.hidden,
+      in.query_dim, in.samples, in.query.scalar_type());
 
-  Tensor held = empty({in.rows, stride}, in.dtype);  // tanh(z), then dz
+  Tensor held = empty({active, stride}, in.dtype);  // tanh(z), then dz
   T* dz = mutable_data<T>(held);
   std::vector<double> partial((active + kChunk - 1) / kChunk * in.hidden);
   const std::vector<int32_t> local = first_rows(kChunk);
@@ -282,9 +227,12 @@ Gradients backward(const Tensor& grad_logits, const Inputs& in) {
     activation.run(in, local.data(), begin, end, T(0), t, logits);
     kernels.activate_backward(t, stride, end - begin, activation.score.data(), grad + begin,
                               in.hidden, partial.data() + begin / kChunk * in.hidden);
+    of_features.form(t, stride, begin, end, local.data());
   });
   std::vector<double> score_sums(in.hidden, 0.0);
-  for (size_t i = 0; i < partial.size(); ++i) score_sums[i % in.hidden] += partial[i];
+  for (size_t i = 0; i < partial.size(); i += in.hidden) {
+    for (int64_t c = 0; c < in.hidden; ++c) score_sums[c] += partial[i + c];
+  }
   double bias_sum = 0;
   for (int64_t row = 0; row < active; ++row) bias_sum += grad[row];
 
@@ -294,16 +242,16 @@ Gradients backward(const Tensor& grad_logits, const Inputs& in) {
     for (int64_t c = 0; c < in.hidden; ++c) map_bias_sums[c] += by_sample[b * stride + c];
   }
   const Tensor sample_sums = tensor_of<T>(by_sample, {in.samples, stride}, in.dtype);
-
-  const Tensor map_packed = packed<T>(in.map_weight, 1, in.channels, in.hidden, in.channels);
-  const Tensor query_packed = packed<T>(in.query_weight, 1, in.query_dim, in.hidden, in.query_dim);
+  parallel_chunks(in.samples, kChunk, [&](int64_t begin, int64_t end) {
+    of_query.form(data<T>(sample_sums) + begin * stride, stride, begin, end, local.data());
+  });
   return {
-      unpadded(product<T>(held, active, in.hidden, map_packed, in.channels), in.channels),
-      unpadded(product<T>(sample_sums, in.samples, in.hidden, query_packed, in.query_dim),
-               in.query_dim),
-      unpadded(outer<T>(held, active, in.hidden, padded(in.features), in.channels), in.channels),
+      of_features.zeros_from(active),
+      of_query.zeros_from(in.samples),
+      unpadded(outer<T>(held, active, in.hidden, padded(wide(in.features)), in.channels),
+               in.channels),
       tensor_of<T>(map_bias_sums, {in.hidden}, in.dtype),
-      unpadded(outer<T>(sample_sums, in.samples, in.hidden, padded(in.query), in.query_dim),
+      unpadded(outer<T>(sample_sums, in.samples, in.hidden, padded(wide(in.query)), in.query_dim),
                in.query_dim),
       tensor_of<T>(score_sums, {1, in.hidden}, in.dtype),
       tensor_of<T>({bias_sum}, {1}, in.dtype),

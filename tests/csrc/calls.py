@@ -43,13 +43,15 @@ class Shape:
     hidden: int
 
 
-# Tails of every vector width; one frame, no frame; maps of one line; several groups and chunks.
+# Tails of every vector width; one frame, no frame; maps of one line; several groups and chunks;
+# several panels, of an even depth.
 SHAPES = [
     Shape(3, 7, 9, 3, 5, 7, 33),
     Shape(1, 2, 2, 1, 1, 1, 1),
     Shape(0, 4, 4, 4, 3, 2, 5),
     Shape(2, 2, 13, 16, 33, 5, 8),
     Shape(7, 12, 12, 33, 72, 20, 16),
+    Shape(2, 6, 5, 66, 20, 34, 130),
 ]
 
 

@@ -104,3 +104,24 @@ def test_gradient_of_the_attention(channels: int, dtype: torch.dtype) -> None:
     bound = ((grad.double() * x.double()).abs().sum(1) * 40).max() * weight.max() * 2**-18
     wanted = weight * (pull - (weight * pull).sum())
     assert ((grad_logits.double() - wanted).abs() <= bound).all()
+
+
+def test_gradients_of_scores_over_many_rows() -> None:
+    rows, channels, hidden = 100_000, 3, 5
+    offsets, x = torch.tensor([0, rows]).int(), torch.randn(rows, channels)
+    query, weight = torch.randn(1, 4), torch.randn(hidden, channels)
+    bias, query_weight = torch.randn(hidden), torch.randn(hidden, 4)
+    grad, score = torch.randn(rows) + 1000, torch.randn(1, hidden)
+    args = (grad, x, offsets, query, None, weight, bias, query_weight, score)
+    _, _, _, got, _, got_score, got_bias = calls.cpp("cross_modal_score_backward", *args)
+
+    wide = [t.double() for t in (x, weight, bias, query_weight, query)]
+    t = torch.tanh(wide[0] @ wide[1].T + wide[2] + wide[4] @ wide[3].T)
+    # 1 - t^2 has the rounding of t near 1; runs of 32 add little to it, one sum of all 1e-3.
+    of_bias = grad.double()[:, None] * score.double() * (1 - t * t)
+    assert ((got.double() - of_bias.sum(0)).abs() <= 2e-6 * of_bias.abs().sum(0)).all()
+    of_score = grad.double()[:, None] * t
+    assert ((got_score.double() - of_score.sum(0)).abs() <= 2e-6 * of_score.abs().sum(0)).all()
+    torch.testing.assert_close(
+        got_bias.double(), grad.double().sum(0, keepdim=True), rtol=1e-7, atol=0
+    )
