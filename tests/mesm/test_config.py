@@ -35,7 +35,12 @@ def test_models_of_a_corpus_differ_only_where_they_must():
         keys = differing_keys(load_config(f"{corpus}_fe2e"), load_config(f"{corpus}_mesm"))
         names = {key.split(" ")[0] for key in keys}
         sparse = {"model.name", "model.p", "model.selection", "model.attention_dims"}
-        sparse |= {"model.query_shuffle", "training.attention_learning_rate_factor"}
+        sparse |= {
+            "model.query_shuffle",
+            "model.blind_start",
+            "model.local_start",
+            "training.attention_learning_rate_factor",
+        }
         sparse |= {"training.p_warmup_epochs", "training.concentration"}
         sparse |= {"training.concentration_target", "training.concentrated"}
         assert names <= sparse | {"model.text.max_length"}
