@@ -155,6 +155,16 @@ void outer(const T* x, int64_t x_stride, int64_t depth, const T* y, int64_t y_st
   }
 }
 
+void widen(const BFloat16* rows, int64_t columns, int64_t count, int64_t stride, float* to) {
+  for (int64_t i = 0; i < count; ++i) {
+    const BFloat16* row = rows + i * columns;
+    float* out = to + i * stride;
+    each_column<float>(columns,
+                       [&]<class V>(int64_t c) { store_as<V>(out + c, load_as<V>(row + c)); });
+    memset(out + columns, 0, sizeof(float) * (stride - columns));
+  }
+}
+
 void narrow(const float* rows, int64_t stride, int64_t count, int64_t columns, BFloat16* to) {
   for (int64_t i = 0; i < count; ++i) {
     const float* row = rows + i * stride;
@@ -188,6 +198,7 @@ extern constinit const CrossModalScoreKernels cross_modal_score = {
 #else
     nullptr,
 #endif
+    widen,
     narrow,
 };
 

@@ -57,7 +57,8 @@ struct CrossModalScoreKernels {
   CrossModalScoreKernelsOf<double> float64;
   // Null where there are no bfloat16 dot products: widen to float32 instead.
   const BFloat16ProductKernels* bfloat16;
-  // Rounds rows (count, stride) to (count, columns).
+  // Rows (count, columns) as float32 (count, stride), zeros after the columns, and rounded back.
+  void (*widen)(const BFloat16* rows, int64_t columns, int64_t count, int64_t stride, float* to);
   void (*narrow)(const float* rows, int64_t stride, int64_t count, int64_t columns, BFloat16* to);
 };
 

@@ -1,5 +1,6 @@
 #include "cross_modal_score.h"
 
+#include <algorithm>
 #include <numeric>
 #include <tuple>
 #include <vector>
@@ -183,27 +184,28 @@ Tensor tensor_of(const std::vector<double>& sums, std::initializer_list<int64_t>
   return out;
 }
 
-// dz summed over each sample's rows: frames in parallel, then in order. (samples, stride)
+// Rows [begin, end) of dz, added to the sums of the frames that they are of. (frames, hidden)
 template <class T>
-std::vector<double> sums_by_sample(const Inputs& in, const T* dz, int64_t stride) {
-  std::vector<double> by_frame(in.frames.count * in.hidden);
-  parallel_chunks(in.frames.count, 4, [&](int64_t begin, int64_t end) {
-    for (int64_t f = begin; f < end; ++f) {
-      const int64_t row = in.frames.offsets[f];
-      score_kernels<T>().column_sums(dz + row * stride, stride, in.frames.offsets[f + 1] - row,
-                                     in.hidden, by_frame.data() + f * in.hidden);
+void add_by_frame(const Inputs& in, const T* dz, int64_t stride, int64_t begin, int64_t end,
+                  std::vector<double>& by_frame) {
+  const int32_t* offsets = in.frames.offsets;
+  const int64_t first = std::upper_bound(offsets, offsets + in.frames.count, begin) - offsets - 1;
+  const int64_t last = std::lower_bound(offsets, offsets + in.frames.count, end) - offsets;
+  parallel_chunks(last - first, 4, [&](int64_t chunk_begin, int64_t chunk_end) {
+    double* sums = scratch<double, 3>(in.hidden);
+    for (int64_t f = first + chunk_begin; f < first + chunk_end; ++f) {
+      const int64_t row = std::max<int64_t>(offsets[f], begin);
+      const int64_t stop = std::min<int64_t>(offsets[f + 1], end);
+      score_kernels<T>().column_sums(dz + (row - begin) * stride, stride, stop - row, in.hidden,
+                                     sums);
+      for (int64_t c = 0; c < in.hidden; ++c) by_frame[f * in.hidden + c] += sums[c];
     }
   });
-  std::vector<double> out(in.samples * stride, 0.0);
-  for (int64_t f = 0; f < in.frames.count; ++f) {
-    double* sums = out.data() + in.sample_of_frame[f] * stride;
-    for (int64_t c = 0; c < in.hidden; ++c) sums[c] += by_frame[f * in.hidden + c];
-  }
-  return out;
 }
 
 template <class T>
 Gradients backward(const Tensor& grad_logits, const Inputs& in) {
+  constexpr int64_t kBlock = 16 * kChunk;  // rows worked on together: what is held stays in cache
   const auto& kernels = score_kernels<T>();
   const auto wide = [&](const Tensor& t) { return as_dtype(t, in.dtype); };
   const Activation<T> activation(in);
@@ -217,43 +219,65 @@ Gradients backward(const Tensor& grad_logits, const Inputs& in) {
       packed<T>(wide(in.query_weight), 1, in.query_dim, in.hidden, in.query_dim), in.hidden,
       in.query_dim, in.samples, in.query.scalar_type());
 
-  Tensor held = empty({active, stride}, in.dtype);  // tanh(z), then dz
-  T* dz = mutable_data<T>(held);
+  const int64_t x_stride = padded_columns(in.channels);
+  const bool stored = in.features.scalar_type() == in.dtype;
+  const Tensor x = stored ? padded(in.features) : in.features;
+  T* held = scratch<T, 4>(std::min(active, kBlock) * stride);  // tanh(z), then dz
+  T* widened = stored ? nullptr : scratch<T, 5>(std::min(active, kBlock) * x_stride);
+  Tensor of_map = zeros({in.hidden, x_stride}, in.dtype);
   std::vector<double> partial((active + kChunk - 1) / kChunk * in.hidden);
+  std::vector<double> by_frame(in.frames.count * in.hidden, 0.0);
   const std::vector<int32_t> local = first_rows(kChunk);
-  parallel_chunks(active, kChunk, [&](int64_t begin, int64_t end) {
-    T logits[kChunk];
-    T* t = dz + begin * stride;
-    activation.run(in, local.data(), begin, end, T(0), t, logits);
-    kernels.activate_backward(t, stride, end - begin, activation.score.data(), grad + begin,
-                              in.hidden, partial.data() + begin / kChunk * in.hidden);
-    of_features.form(t, stride, begin, end, local.data());
-  });
+  for (int64_t first = 0; first < active; first += kBlock) {
+    const int64_t rows = std::min(kBlock, active - first);
+    parallel_chunks(rows, kChunk, [&](int64_t chunk_begin, int64_t chunk_end) {
+      const int64_t begin = first + chunk_begin;
+      const int64_t end = first + chunk_end;
+      T logits[kChunk];
+      T* t = held + chunk_begin * stride;
+      activation.run(in, local.data(), begin, end, T(0), t, logits);
+      kernels.activate_backward(t, stride, end - begin, activation.score.data(), grad + begin,
+                                in.hidden, partial.data() + begin / kChunk * in.hidden);
+      of_features.form(t, stride, begin, end, local.data());
+      if constexpr (sizeof(T) == sizeof(float)) {
+        if (stored) return;
+        cross_modal_score_kernels().widen(data<BFloat16>(x) + begin * in.channels, in.channels,
+                                          end - begin, x_stride, widened + chunk_begin * x_stride);
+      }
+    });
+    add_by_frame(in, held, stride, first, first + rows, by_frame);
+    add_outer(held, stride, rows, in.hidden, stored ? data<T>(x) + first * x_stride : widened,
+              x_stride, in.channels, mutable_data<T>(of_map));
+  }
+
   std::vector<double> score_sums(in.hidden, 0.0);
   for (size_t i = 0; i < partial.size(); i += in.hidden) {
     for (int64_t c = 0; c < in.hidden; ++c) score_sums[c] += partial[i + c];
   }
   double bias_sum = 0;
   for (int64_t row = 0; row < active; ++row) bias_sum += grad[row];
-
-  const std::vector<double> by_sample = sums_by_sample(in, dz, stride);
-  std::vector<double> map_bias_sums(in.hidden, 0.0);
+  std::vector<double> by_sample(in.samples * stride, 0.0), map_bias_sums(in.hidden, 0.0);
+  for (int64_t f = 0; f < in.frames.count; ++f) {
+    for (int64_t c = 0; c < in.hidden; ++c) {
+      by_sample[in.sample_of_frame[f] * stride + c] += by_frame[f * in.hidden + c];
+    }
+  }
   for (int64_t b = 0; b < in.samples; ++b) {
     for (int64_t c = 0; c < in.hidden; ++c) map_bias_sums[c] += by_sample[b * stride + c];
   }
+
   const Tensor sample_sums = tensor_of<T>(by_sample, {in.samples, stride}, in.dtype);
   parallel_chunks(in.samples, kChunk, [&](int64_t begin, int64_t end) {
     of_query.form(data<T>(sample_sums) + begin * stride, stride, begin, end, local.data());
   });
+  const Tensor query = padded(wide(in.query));
+  Tensor of_asked = zeros({in.hidden, query.size(1)}, in.dtype);
+  add_outer(data<T>(sample_sums), stride, in.samples, in.hidden, data<T>(query), query.size(1),
+            in.query_dim, mutable_data<T>(of_asked));
   return {
-      of_features.zeros_from(active),
-      of_query.zeros_from(in.samples),
-      unpadded(outer<T>(held, active, in.hidden, padded(wide(in.features)), in.channels),
-               in.channels),
-      tensor_of<T>(map_bias_sums, {in.hidden}, in.dtype),
-      unpadded(outer<T>(sample_sums, in.samples, in.hidden, padded(wide(in.query)), in.query_dim),
-               in.query_dim),
-      tensor_of<T>(score_sums, {1, in.hidden}, in.dtype),
+      of_features.zeros_from(active),          of_query.zeros_from(in.samples),
+      unpadded(of_map, in.channels),           tensor_of<T>(map_bias_sums, {in.hidden}, in.dtype),
+      unpadded(of_asked, in.query_dim),        tensor_of<T>(score_sums, {1, in.hidden}, in.dtype),
       tensor_of<T>({bias_sum}, {1}, in.dtype),
   };
 }

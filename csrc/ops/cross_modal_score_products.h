@@ -138,26 +138,23 @@ class Product {
   Tensor out_;
 };
 
-// sum over rows of x[row]^T y[row]: (depth, padded columns); x (rows, x_stride), y padded.
+// to (depth, y_stride) += sum over rows of x[row]^T y[row]; y_stride a multiple of 16, >= columns.
 template <class T>
-Tensor outer(const Tensor& x, int64_t rows, int64_t depth, const Tensor& y, int64_t columns) {
+void add_outer(const T* x, int64_t x_stride, int64_t rows, int64_t depth, const T* y,
+               int64_t y_stride, int64_t columns, T* to) {
   constexpr int64_t kDepth = 24;  // of a task: two tiles of the widest instruction set
   constexpr int64_t kRows = 256;
   const auto& kernels = score_kernels<T>();
-  const int64_t stride = y.size(1);
-  Tensor out = zeros({depth, stride}, x.scalar_type());
   const std::vector<int32_t> local = first_rows(kRows);
   const int64_t panels = kernels.panels(columns);
   parallel((depth + kDepth - 1) / kDepth * panels, [&](int64_t task) {
     const int64_t first = task / panels * kDepth;
     for (int64_t row = 0; row < rows; row += kRows) {
-      kernels.outer(data<T>(x) + row * x.size(1) + first, x.size(1),
-                    std::min(kDepth, depth - first), data<T>(y) + row * stride, stride,
-                    local.data(), std::min(kRows, rows - row), columns, task % panels,
-                    mutable_data<T>(out) + first * stride, stride);
+      kernels.outer(x + row * x_stride + first, x_stride, std::min(kDepth, depth - first),
+                    y + row * y_stride, y_stride, local.data(), std::min(kRows, rows - row),
+                    columns, task % panels, to + first * y_stride, y_stride);
     }
   });
-  return out;
 }
 
 }  // namespace mesm_ops

@@ -1,9 +1,15 @@
 // Working memory of a thread, kept from call to call: fresh pages cost more than the work on them.
 #pragma once
 
+#include <torch/csrc/stable/device.h>
+
 #include <cstddef>
 #include <cstdint>
+#include <initializer_list>
 #include <new>
+#include <vector>
+
+#include "tensor_checks.h"
 
 namespace mesm_ops {
 
@@ -35,6 +41,30 @@ template <class T, int Slot = 0>
 T* scratch(int64_t count) {
   thread_local ThreadMemory memory;
   return static_cast<T*>(memory.at_least(count * static_cast<int64_t>(sizeof(T))));
+}
+
+// Where a result goes: `empty`, or a `temporary`.
+using Place = Tensor (*)(std::initializer_list<int64_t>, ScalarType);
+
+// A tensor in the calling thread's memory, for what does not outlive the call; a new one beyond
+// what is worth keeping. Each `Slot` holds one at a time.
+template <int Slot>
+Tensor temporary(std::initializer_list<int64_t> sizes, ScalarType dtype) {
+  constexpr int64_t kKept = 16 * 1024 * 1024;
+  int64_t bytes = dtype == ScalarType::Double ? 8 : dtype == ScalarType::BFloat16 ? 2 : 4;
+  std::vector<int64_t> strides(sizes.size());
+  int64_t stride = 1;
+  for (size_t i = sizes.size(); i-- > 0;) {
+    strides[i] = stride;
+    stride *= sizes.begin()[i];
+  }
+  bytes *= stride;
+  if (bytes == 0 || bytes > kKept) return empty(sizes, dtype);
+  return torch::stable::from_blob(
+      scratch<char, Slot>(bytes),
+      torch::headeronly::IntHeaderOnlyArrayRef(sizes.begin(), sizes.size()),
+      torch::headeronly::IntHeaderOnlyArrayRef(strides.data(), strides.size()),
+      torch::stable::Device(torch::headeronly::DeviceType::CPU), dtype);
 }
 
 }  // namespace mesm_ops

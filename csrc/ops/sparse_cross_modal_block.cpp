@@ -9,6 +9,7 @@
 #include "batch_statistics.h"
 #include "cross_modal_score.h"
 #include "dispatch.h"
+#include "scratch.h"
 #include "subm_conv2d.h"
 #include "tensor_checks.h"
 #include "top_p_select.h"
@@ -20,6 +21,9 @@ namespace mesm_ops {
 namespace {
 
 constexpr const char* kOp = "sparse_cross_modal_block";
+
+// Slots of temporaries; those of tasks are lower.
+enum : int { kPacked = 8, kSelected, kHidden, kLast, kGradient, kPartial };
 
 template <class T>
 const auto& pool_kernels() {
@@ -86,11 +90,11 @@ Norm norm_of(const Stage& stage, const Tensor& mean, const Tensor& var) {
 
 // relu(norm(y)) of all rows.
 template <class T>
-Tensor normalized(const Tensor& y, const Norm& norm, int64_t rows) {
+Tensor normalized(const Tensor& y, const Norm& norm, int64_t rows, Place place) {
   using A = Sums<T>;
   const int64_t channels = y.size(1);
   const Affine<A> affine(norm.weight, norm.bias, data<A>(norm.var), norm.eps);
-  Tensor out = empty({y.size(0), channels}, y.scalar_type());
+  Tensor out = place({y.size(0), channels}, y.scalar_type());
   parallel_chunks(rows, kStatisticsRows, [&](int64_t begin, int64_t end) {
     norm_kernels<T>().normalize(data<T>(y) + begin * channels, end - begin, channels,
                                 data<A>(norm.mean), affine.scale.data(), affine.shift.data(), true,
@@ -102,13 +106,14 @@ Tensor normalized(const Tensor& y, const Norm& norm, int64_t rows) {
 // relu(norm(conv(x))) with a norm of known statistics, folded into what the sums become.
 template <class T>
 Tensor convolve_folded(const Tensor& x, const Stage& stage, const Norm& norm,
-                       const ActivePairs& pairs) {
+                       const ActivePairs& pairs, Place place) {
   using A = Sums<T>;
   const int64_t columns = stage.out();
   Affine<A> affine(norm.weight, norm.bias, data<A>(norm.var), norm.eps);
   for (int64_t c = 0; c < columns; ++c) affine.shift[c] -= data<A>(norm.mean)[c] * affine.scale[c];
-  const Tensor packed = packed_weight<T>(packable<T>(stage.weight), false, stage.in(), columns);
-  Tensor out = empty({x.size(0), columns}, x.scalar_type());
+  const Tensor packed =
+      packed_weight<T>(packable<T>(stage.weight), false, stage.in(), columns, temporary<kPacked>);
+  Tensor out = place({x.size(0), columns}, x.scalar_type());
   convolve_groups(data<T>(x), stage.in(), data<T>(packed), columns, pairs,
                   [&](int64_t g, int64_t panel, const A* sums) {
                     const FrameGroup& group = pairs.groups[g];
@@ -236,8 +241,8 @@ Outputs sparse_cross_modal_block(
     const Tensor x = as_dtype(features, scalar_type_of<T>());
     const Selection kept = select_sites(selection_kernels<A>(), logits, site, frames, p, trim);
     const Frames kept_frames = check_offsets(kOp, kept.offsets, kept.rows.numel());
-    const Tensor selected =
-        gather_kept(row_kernels<T>(), x, kept.attention, kept.rows, frames, kept_frames, weighted);
+    const Tensor selected = gather_kept(row_kernels<T>(), x, kept.attention, kept.rows, frames,
+                                        kept_frames, weighted, temporary<kSelected>);
     const ActivePairs pairs(kept_frames, data<int32_t>(kept.sites), width);
     const int64_t padded =
         trim ? -1 : std::min(kept.rows.numel(), frames.count * ((height / 2) * (width / 2)));
@@ -247,8 +252,8 @@ Outputs sparse_cross_modal_block(
     if (!training && !keep) {
       const Norm norm1 = norm_of<T>(stage1, running_mean1, running_var1);
       const Norm norm2 = norm_of<T>(stage2, running_mean2, running_var2);
-      const Tensor z1 = convolve_folded<T>(selected, stage1, norm1, pairs);
-      const Tensor z2 = convolve_folded<T>(z1, stage2, norm2, pairs);
+      const Tensor z1 = convolve_folded<T>(selected, stage1, norm1, pairs, temporary<kHidden>);
+      const Tensor z2 = convolve_folded<T>(z1, stage2, norm2, pairs, temporary<kLast>);
       const auto [out, argmax] = pool<T>(z2, nullptr, kept_frames, windows);
       const auto copy = [](const Tensor& t) { return torch::stable::clone(t); };
       return {in_dtype(out),        windows.sites,
@@ -270,13 +275,14 @@ Outputs sparse_cross_modal_block(
       return out;
     };
     const auto convolved = [&](const Tensor& from, const Stage& stage) {
-      const Tensor packed =
-          packed_weight<T>(packable<T>(stage.weight), false, stage.in(), stage.out());
+      const Tensor packed = packed_weight<T>(packable<T>(stage.weight), false, stage.in(),
+                                             stage.out(), temporary<kPacked>);
       return convolve<T>(from, packed, nullptr, stage.out(), pairs);
     };
     const Tensor y1 = convolved(selected, stage1);
     const auto [mean1, var1] = statistics(y1, running_mean1, running_var1);
-    const Tensor z1 = normalized<T>(y1, norm_of<T>(stage1, mean1, var1), kept.number);
+    const Tensor z1 =
+        normalized<T>(y1, norm_of<T>(stage1, mean1, var1), kept.number, temporary<kHidden>);
     const Tensor y2 = convolved(z1, stage2);
     const auto [mean2, var2] = statistics(y2, running_mean2, running_var2);
     const Norm norm2 = norm_of<T>(stage2, mean2, var2);
@@ -304,7 +310,7 @@ Tensor pool_gradient(const Tensor& grad_out, const Tensor& argmax, const Tensor&
   const Frames out_frames = check_offsets(kOp, out_offsets, grad_out.size(0));
   STD_TORCH_CHECK(out_frames.count == frames.count, kOp, ": out_offsets must be of ", frames.count,
                   " frames, got ", out_frames.count);
-  Tensor grad = empty({rows, channels}, grad_out.scalar_type());
+  Tensor grad = temporary<kLast>({rows, channels}, grad_out.scalar_type());
   T* to = mutable_data<T>(grad);
   std::atomic<bool> fits{true};
   parallel(frames.count, [&](int64_t f) {
@@ -351,9 +357,11 @@ NormGradient<Sums<T>> norm_gradient(const Tensor& grad, const Tensor& y, const N
 
 // The gradient of a convolution's input.
 template <class T>
-Tensor input_gradient(const Tensor& grad, const Stage& stage, const ActivePairs& pairs) {
-  const Tensor packed = packed_weight<T>(packable<T>(stage.weight), true, stage.out(), stage.in());
-  return convolve<T>(grad, packed, nullptr, stage.in(), pairs);
+Tensor input_gradient(const Tensor& grad, const Stage& stage, const ActivePairs& pairs,
+                      Place place) {
+  const Tensor packed = packed_weight<T>(packable<T>(stage.weight), true, stage.out(), stage.in(),
+                                         temporary<kPacked>);
+  return convolve<T>(grad, packed, nullptr, stage.in(), pairs, place);
 }
 
 // Of features, query, the attention's five parameters, then of each stage's weight and norm.
@@ -413,15 +421,17 @@ Gradients sparse_cross_modal_block_backward(
     const Tensor held2 = stored(y2);
     const NormGradient<A> of_norm2 = norm_gradient<T>(grad2, held2, norm2, training, number);
     const Tensor held1 = stored(y1);
-    const Tensor z1 = normalized<T>(held1, norm1, number);
-    const Tensor of_weight2 = weight_gradient<T>(z1, grad2, stage2.out(), pairs);
-    const Tensor grad1 = input_gradient<T>(grad2, stage2, pairs);
+    const Tensor z1 = normalized<T>(held1, norm1, number, temporary<kHidden>);
+    const Tensor of_weight2 =
+        weight_gradient<T>(z1, grad2, stage2.out(), pairs, temporary<kPartial>);
+    const Tensor grad1 = input_gradient<T>(grad2, stage2, pairs, temporary<kGradient>);
 
     const NormGradient<A> of_norm1 = norm_gradient<T>(grad1, held1, norm1, training, number);
-    const Tensor selected =
-        gather_kept(row_kernels<T>(), x, attention, rows, frames, kept, weighted);
-    const Tensor of_weight1 = weight_gradient<T>(selected, grad1, stage1.out(), pairs);
-    const Tensor of_selected = input_gradient<T>(grad1, stage1, pairs);
+    const Tensor selected = gather_kept(row_kernels<T>(), x, attention, rows, frames, kept,
+                                        weighted, temporary<kSelected>);
+    const Tensor of_weight1 =
+        weight_gradient<T>(selected, grad1, stage1.out(), pairs, temporary<kPartial>);
+    const Tensor of_selected = input_gradient<T>(grad1, stage1, pairs, temporary<kHidden>);
 
     Tensor of_features = zeros({features.size(0), channels}, scalar_type_of<T>());
     Tensor of_attention = zeros({features.size(0)}, attention.scalar_type());

@@ -43,15 +43,18 @@ inline bool multiplies_bfloat16(int64_t depth) {
   return subm_conv2d_kernels().bfloat16 != nullptr && depth % 2 == 0;
 }
 
-// Frames taken together until they have this many rows. Fixed: sums are formed per group.
+// Rows of a group of frames, about. Fixed: sums are formed per group.
 constexpr int64_t kGroupRows = 256;
 
-inline std::vector<FrameGroup> group_frames(const Frames& frames, int64_t group_rows = kGroupRows) {
+inline std::vector<FrameGroup> group_frames(const Frames& frames) {
+  // Groups of equal size: a small last one would take its weights through the cache for little.
+  const int64_t number = std::max<int64_t>(1, (frames.active + kGroupRows / 2) / kGroupRows);
+  const int64_t enough = (frames.active + number - 1) / number;
   std::vector<FrameGroup> groups;
   int64_t begin = 0;
   for (int64_t f = 0; f < frames.count; ++f) {
     const int64_t rows = frames.offsets[f + 1] - frames.offsets[begin];
-    if (rows < group_rows && f + 1 < frames.count) continue;
+    if (rows < enough && f + 1 < frames.count) continue;
     if (rows > 0) groups.push_back({begin, f + 1, frames.offsets[begin], frames.offsets[f + 1]});
     begin = f + 1;
   }
@@ -65,9 +68,8 @@ struct ActivePairs {
   Rulebook book;
   int64_t largest = 0;  // rows of a group
 
-  ActivePairs(const Frames& frames, const int32_t* sites, int64_t width,
-              int64_t group_rows = kGroupRows)
-      : groups(group_frames(frames, group_rows)) {
+  ActivePairs(const Frames& frames, const int32_t* sites, int64_t width)
+      : groups(group_frames(frames)) {
     const int64_t rows = frames.active;
     const int64_t group_count = static_cast<int64_t>(groups.size());
     for (const FrameGroup& group : groups) {
@@ -88,10 +90,11 @@ struct ActivePairs {
 
 // T: the type it is packed in, for rows of T; weight: of T or of its sums.
 template <class T>
-Tensor packed_weight(const Tensor& weight, bool transposed, int64_t depth, int64_t columns) {
+Tensor packed_weight(const Tensor& weight, bool transposed, int64_t depth, int64_t columns,
+                     Place place = empty) {
   const auto& kernels = convolution_kernels<T>();
   constexpr ScalarType dtype = scalar_type_of<T>();
-  Tensor packed = empty({kernels.packed_size(depth, columns)}, dtype);
+  Tensor packed = place({kernels.packed_size(depth, columns)}, dtype);
   T* to = mutable_data<T>(packed);
   const bool stored = weight.scalar_type() == dtype;
   parallel((columns + kernels.panel - 1) / kernels.panel, [&](int64_t panel) {
@@ -128,9 +131,9 @@ void convolve_groups(const T* x, int64_t depth, const T* packed, int64_t columns
 // x (N, depth) times packed weights at the exact pairs: (N, columns), zero in padding rows.
 template <class T>
 Tensor convolve(const Tensor& x, const Tensor& packed, const Sums<T>* bias, int64_t columns,
-                const ActivePairs& pairs) {
+                const ActivePairs& pairs, Place place = empty) {
   const auto& kernels = convolution_kernels<T>();
-  Tensor out = empty({x.size(0), columns}, x.scalar_type());
+  Tensor out = place({x.size(0), columns}, x.scalar_type());
   T* to = mutable_data<T>(out);
   zero_rows(to, pairs.book.rows, x.size(0), columns);
   convolve_groups(data<T>(x), x.size(1), data<T>(packed), columns, pairs,
@@ -145,14 +148,14 @@ Tensor convolve(const Tensor& x, const Tensor& packed, const Sums<T>* bias, int6
 // The gradient of a weight (columns, depth, 3, 3), in the type of the sums.
 template <class T>
 Tensor weight_gradient(const Tensor& x, const Tensor& grad, int64_t columns,
-                       const ActivePairs& pairs) {
+                       const ActivePairs& pairs, Place place = empty) {
   constexpr int64_t kDepth = 24;  // at least so much for a task
   const auto& kernels = convolution_kernels<T>();
   constexpr ScalarType dtype = scalar_type_of<Sums<T>>();
   const int64_t depth = x.size(1);
   const int64_t stride = padded_columns(columns);
   const Tensor held = sizeof(T) == sizeof(Sums<T>) ? padded(grad) : grad;
-  Tensor sums = empty({kOffsets, depth, stride}, dtype);
+  Tensor sums = place({kOffsets, depth, stride}, dtype);
   Sums<T>* sum = mutable_data<Sums<T>>(sums);
   const int64_t panels = (columns + kernels.panel - 1) / kernels.panel;
   const int64_t wanted = 8 * static_cast<int64_t>(torch::stable::get_num_threads());

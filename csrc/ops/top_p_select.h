@@ -6,6 +6,7 @@
 
 #include "../cpu/top_p_select.h"
 #include "dispatch.h"
+#include "scratch.h"
 #include "tensor_checks.h"
 
 MESM_KERNELS(TopPSelectKernels, top_p_select)
@@ -92,9 +93,9 @@ Selection select_sites(const TopPSelectionKernelsOf<A>& kernels, const Tensor& l
 template <class T, class A>
 Tensor gather_kept(const TopPRowKernelsOf<T, A>& kernels, const Tensor& features,
                    const Tensor& attention, const Tensor& rows, const Frames& frames,
-                   const Frames& kept, bool weighted) {
+                   const Frames& kept, bool weighted, Place place = empty) {
   const int64_t channels = features.size(1);
-  Tensor out = empty({rows.numel(), channels}, features.scalar_type());
+  Tensor out = place({rows.numel(), channels}, features.scalar_type());
   T* to = mutable_data<T>(out);
   parallel_chunks(frames.count, 4, [&](int64_t begin, int64_t end) {
     for (int64_t f = begin; f < end; ++f) {
