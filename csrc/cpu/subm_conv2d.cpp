@@ -62,18 +62,18 @@ constexpr int64_t padded_depth(int64_t depth) {
 }
 
 template <class T>
-int64_t packed_size(int64_t depth, int64_t columns) {
-  return panels_of<T>(columns) * kPanel<T> * kOffsets * padded_depth<T>(depth);
+int64_t panel_size(int64_t depth) {
+  return kPanel<T> * kOffsets * padded_depth<T>(depth);
 }
 
-// Where packed[panel] holds (o, d, lane): [o][d / step][lane][d % step].
+// Where a packed panel holds (o, d, lane): [o][d / step][lane][d % step].
 template <class T>
 struct PackedPanel {
   T* data;
   int64_t depth, lanes;
 
   PackedPanel(T* packed, int64_t depth_, int64_t columns, int64_t panel)
-      : data(packed + panel * kPanel<T> * kOffsets * padded_depth<T>(depth_)),
+      : data(packed),
         depth(padded_depth<T>(depth_)),
         lanes(vectors_of<T>(columns, panel) * kSums<T>) {}
 
@@ -329,7 +329,7 @@ void column_sums(const T* rows, int64_t stride, int64_t begin, int64_t end, int6
 
 template <class T>
 constexpr SubmConv2dKernelsOf<T, Compute<T>> kKernels = {
-    kPanel<T>,      packed_size<T>,  pack<T, Compute<T>>, pack<T, T>,         convolve<T>,
+    kPanel<T>,      panel_size<T>,   pack<T, Compute<T>>, pack<T, T>,         convolve<T>,
     store_panel<T>, scratch_size<T>, weight_gradient<T>,  unpack<Compute<T>>, column_sums<T>,
 };
 

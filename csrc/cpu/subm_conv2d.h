@@ -12,18 +12,18 @@ namespace mesm_ops {
 template <class T, class A>
 struct SubmConv2dKernelsOf {
   // A product is formed panel by panel of its columns; its weights are packed accordingly.
-  int64_t panel;  // columns of a panel, and stride of its sums
-  int64_t (*packed_size)(int64_t depth, int64_t columns);
+  int64_t panel;                         // columns of a panel, and stride of its sums
+  int64_t (*panel_size)(int64_t depth);  // elements of a packed panel
 
-  // From weight (columns, depth, 3, 3), or, with `transposed`, from weight (depth, columns, 3, 3)
-  // turned by 180 degrees, which is the convolution of the input gradient.
+  // One panel, from weight (columns, depth, 3, 3), or, with `transposed`, from weight (depth,
+  // columns, 3, 3) turned by 180 degrees, which is the convolution of the input gradient.
   void (*pack)(const A* weight, bool transposed, int64_t depth, int64_t columns, int64_t panel,
                T* packed);
   void (*pack_stored)(const T* weight, bool transposed, int64_t depth, int64_t columns,
                       int64_t panel, T* packed);
 
   // sums[s] = sum over o of x[s + o] * packed[o]: a group's rows, one panel. x: the group's first
-  // row; depth even if T is BFloat16.
+  // row; packed: the panel's; depth even if T is BFloat16.
   void (*convolve)(const T* x, int64_t depth, const T* packed, int64_t columns,
                    const Rulebook& rulebook, const FrameGroup& group, int64_t group_index,
                    int64_t panel, A* sums);

@@ -35,9 +35,24 @@ class ThreadMemory {
   int64_t size_ = 0;
 };
 
+// Who holds a thread's memory. Tasks run on the calling thread too, so theirs are slots of their
+// own.
+enum Slot : int {
+  kSumsSlot,
+  kPanelSlot,
+  kRowsSlot,
+  // Of a whole call:
+  kWeightSlot,
+  kSelectedSlot,
+  kHiddenSlot,
+  kLastSlot,
+  kGradientSlot,
+  kPartialSlot,
+};
+
 // The calling thread's memory for `count` of T; each `Slot` has its own. Valid until the thread
 // asks for the same slot again.
-template <class T, int Slot = 0>
+template <class T, int Slot = kSumsSlot>
 T* scratch(int64_t count) {
   thread_local ThreadMemory memory;
   return static_cast<T*>(memory.at_least(count * static_cast<int64_t>(sizeof(T))));

@@ -22,9 +22,6 @@ namespace {
 
 constexpr const char* kOp = "sparse_cross_modal_block";
 
-// Slots of temporaries; those of tasks are lower.
-enum : int { kPacked = 8, kSelected, kHidden, kLast, kGradient, kPartial };
-
 template <class T>
 const auto& pool_kernels() {
   const SparseMaxPool2dKernels& kernels = sparse_max_pool2d_kernels();
@@ -111,10 +108,9 @@ Tensor convolve_folded(const Tensor& x, const Stage& stage, const Norm& norm,
   const int64_t columns = stage.out();
   Affine<A> affine(norm.weight, norm.bias, data<A>(norm.var), norm.eps);
   for (int64_t c = 0; c < columns; ++c) affine.shift[c] -= data<A>(norm.mean)[c] * affine.scale[c];
-  const Tensor packed =
-      packed_weight<T>(packable<T>(stage.weight), false, stage.in(), columns, temporary<kPacked>);
+  const Tensor held = packable<T>(stage.weight);
   Tensor out = place({x.size(0), columns}, x.scalar_type());
-  convolve_groups(data<T>(x), stage.in(), data<T>(packed), columns, pairs,
+  convolve_groups(data<T>(x), Weights{held, false, stage.in(), columns}, pairs,
                   [&](int64_t g, int64_t panel, const A* sums) {
                     const FrameGroup& group = pairs.groups[g];
                     convolution_kernels<T>().store(
@@ -183,7 +179,7 @@ std::tuple<Tensor, Tensor> pool(const Tensor& y, const Norm* norm, const Frames&
     const int64_t count = frames.offsets[f + 1] - first;
     const T* z = data<T>(y) + first * channels;
     if (affine.has_value()) {
-      T* held = scratch<T, 1>(count * channels);
+      T* held = scratch<T, kRowsSlot>(count * channels);
       norm_kernels<T>().normalize(z, count, channels, data<A>(norm->mean), affine->scale.data(),
                                   affine->shift.data(), true, held);
       z = held;
@@ -242,7 +238,7 @@ Outputs sparse_cross_modal_block(
     const Selection kept = select_sites(selection_kernels<A>(), logits, site, frames, p, trim);
     const Frames kept_frames = check_offsets(kOp, kept.offsets, kept.rows.numel());
     const Tensor selected = gather_kept(row_kernels<T>(), x, kept.attention, kept.rows, frames,
-                                        kept_frames, weighted, temporary<kSelected>);
+                                        kept_frames, weighted, temporary<kSelectedSlot>);
     const ActivePairs pairs(kept_frames, data<int32_t>(kept.sites), width);
     const int64_t padded =
         trim ? -1 : std::min(kept.rows.numel(), frames.count * ((height / 2) * (width / 2)));
@@ -252,8 +248,8 @@ Outputs sparse_cross_modal_block(
     if (!training && !keep) {
       const Norm norm1 = norm_of<T>(stage1, running_mean1, running_var1);
       const Norm norm2 = norm_of<T>(stage2, running_mean2, running_var2);
-      const Tensor z1 = convolve_folded<T>(selected, stage1, norm1, pairs, temporary<kHidden>);
-      const Tensor z2 = convolve_folded<T>(z1, stage2, norm2, pairs, temporary<kLast>);
+      const Tensor z1 = convolve_folded<T>(selected, stage1, norm1, pairs, temporary<kHiddenSlot>);
+      const Tensor z2 = convolve_folded<T>(z1, stage2, norm2, pairs, temporary<kLastSlot>);
       const auto [out, argmax] = pool<T>(z2, nullptr, kept_frames, windows);
       const auto copy = [](const Tensor& t) { return torch::stable::clone(t); };
       return {in_dtype(out),        windows.sites,
@@ -275,14 +271,13 @@ Outputs sparse_cross_modal_block(
       return out;
     };
     const auto convolved = [&](const Tensor& from, const Stage& stage) {
-      const Tensor packed = packed_weight<T>(packable<T>(stage.weight), false, stage.in(),
-                                             stage.out(), temporary<kPacked>);
-      return convolve<T>(from, packed, nullptr, stage.out(), pairs);
+      const Tensor held = packable<T>(stage.weight);
+      return convolve<T>(from, Weights{held, false, stage.in(), stage.out()}, nullptr, pairs);
     };
     const Tensor y1 = convolved(selected, stage1);
     const auto [mean1, var1] = statistics(y1, running_mean1, running_var1);
     const Tensor z1 =
-        normalized<T>(y1, norm_of<T>(stage1, mean1, var1), kept.number, temporary<kHidden>);
+        normalized<T>(y1, norm_of<T>(stage1, mean1, var1), kept.number, temporary<kHiddenSlot>);
     const Tensor y2 = convolved(z1, stage2);
     const auto [mean2, var2] = statistics(y2, running_mean2, running_var2);
     const Norm norm2 = norm_of<T>(stage2, mean2, var2);
@@ -310,7 +305,7 @@ Tensor pool_gradient(const Tensor& grad_out, const Tensor& argmax, const Tensor&
   const Frames out_frames = check_offsets(kOp, out_offsets, grad_out.size(0));
   STD_TORCH_CHECK(out_frames.count == frames.count, kOp, ": out_offsets must be of ", frames.count,
                   " frames, got ", out_frames.count);
-  Tensor grad = temporary<kLast>({rows, channels}, grad_out.scalar_type());
+  Tensor grad = temporary<kLastSlot>({rows, channels}, grad_out.scalar_type());
   T* to = mutable_data<T>(grad);
   std::atomic<bool> fits{true};
   parallel(frames.count, [&](int64_t f) {
@@ -359,9 +354,8 @@ NormGradient<Sums<T>> norm_gradient(const Tensor& grad, const Tensor& y, const N
 template <class T>
 Tensor input_gradient(const Tensor& grad, const Stage& stage, const ActivePairs& pairs,
                       Place place) {
-  const Tensor packed = packed_weight<T>(packable<T>(stage.weight), true, stage.out(), stage.in(),
-                                         temporary<kPacked>);
-  return convolve<T>(grad, packed, nullptr, stage.in(), pairs, place);
+  const Tensor held = packable<T>(stage.weight);
+  return convolve<T>(grad, Weights{held, true, stage.out(), stage.in()}, nullptr, pairs, place);
 }
 
 // Of features, query, the attention's five parameters, then of each stage's weight and norm.
@@ -421,17 +415,17 @@ Gradients sparse_cross_modal_block_backward(
     const Tensor held2 = stored(y2);
     const NormGradient<A> of_norm2 = norm_gradient<T>(grad2, held2, norm2, training, number);
     const Tensor held1 = stored(y1);
-    const Tensor z1 = normalized<T>(held1, norm1, number, temporary<kHidden>);
+    const Tensor z1 = normalized<T>(held1, norm1, number, temporary<kHiddenSlot>);
     const Tensor of_weight2 =
-        weight_gradient<T>(z1, grad2, stage2.out(), pairs, temporary<kPartial>);
-    const Tensor grad1 = input_gradient<T>(grad2, stage2, pairs, temporary<kGradient>);
+        weight_gradient<T>(z1, grad2, stage2.out(), pairs, temporary<kPartialSlot>);
+    const Tensor grad1 = input_gradient<T>(grad2, stage2, pairs, temporary<kGradientSlot>);
 
     const NormGradient<A> of_norm1 = norm_gradient<T>(grad1, held1, norm1, training, number);
     const Tensor selected = gather_kept(row_kernels<T>(), x, attention, rows, frames, kept,
-                                        weighted, temporary<kSelected>);
+                                        weighted, temporary<kSelectedSlot>);
     const Tensor of_weight1 =
-        weight_gradient<T>(selected, grad1, stage1.out(), pairs, temporary<kPartial>);
-    const Tensor of_selected = input_gradient<T>(grad1, stage1, pairs, temporary<kHidden>);
+        weight_gradient<T>(selected, grad1, stage1.out(), pairs, temporary<kPartialSlot>);
+    const Tensor of_selected = input_gradient<T>(grad1, stage1, pairs, temporary<kHiddenSlot>);
 
     Tensor of_features = zeros({features.size(0), channels}, scalar_type_of<T>());
     Tensor of_attention = zeros({features.size(0)}, attention.scalar_type());

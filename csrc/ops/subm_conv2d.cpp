@@ -56,12 +56,12 @@ Tensor subm_conv2d(const Tensor& features, const Tensor& sites, const Tensor& of
   const ActivePairs pairs(frames, data<int32_t>(site), width);
   return with_product_type(features.scalar_type(), depth, [&]<class T>() {
     const Tensor x = as_dtype(features, scalar_type_of<T>());
-    const Tensor packed =
-        packed_weight<T>(as_dtype(weight, scalar_type_of<T>()), false, depth, columns);
+    const Tensor held = as_dtype(weight, scalar_type_of<T>());
+    const Weights weights{held, false, depth, columns};
     std::optional<Tensor> start;
     if (bias.has_value()) start = as_dtype(*bias, scalar_type_of<Sums<T>>());
     const Sums<T>* added = start.has_value() ? data<Sums<T>>(*start) : nullptr;
-    return as_dtype(convolve<T>(x, packed, added, columns, pairs), features.scalar_type());
+    return as_dtype(convolve<T>(x, weights, added, pairs), features.scalar_type());
   });
 }
 
@@ -84,10 +84,10 @@ Gradients subm_conv2d_backward(const Tensor& grad_out, const Tensor& features, c
   if (needs_features) {
     // The same convolution with the kernel turned by 180 degrees and channels exchanged.
     with_product_type(dtype, columns, [&]<class T>() {
-      const Tensor packed =
-          packed_weight<T>(as_dtype(weight, scalar_type_of<T>()), true, columns, depth);
+      const Tensor held = as_dtype(weight, scalar_type_of<T>());
+      const Weights weights{held, true, columns, depth};
       const Tensor grad = as_dtype(grad_out, scalar_type_of<T>());
-      std::get<0>(out) = as_dtype(convolve<T>(grad, packed, nullptr, depth, pairs), dtype);
+      std::get<0>(out) = as_dtype(convolve<T>(grad, weights, nullptr, pairs), dtype);
     });
   }
   // Pairs of rows are multiplied here, so any depth will do.

@@ -88,60 +88,71 @@ struct ActivePairs {
   int64_t count() const { return static_cast<int64_t>(groups.size()); }
 };
 
-// T: the type it is packed in, for rows of T; weight: of T or of its sums.
-template <class T>
-Tensor packed_weight(const Tensor& weight, bool transposed, int64_t depth, int64_t columns,
-                     Place place = empty) {
-  const auto& kernels = convolution_kernels<T>();
-  constexpr ScalarType dtype = scalar_type_of<T>();
-  Tensor packed = place({kernels.packed_size(depth, columns)}, dtype);
-  T* to = mutable_data<T>(packed);
-  const bool stored = weight.scalar_type() == dtype;
-  parallel((columns + kernels.panel - 1) / kernels.panel, [&](int64_t panel) {
-    if (stored) {
-      kernels.pack_stored(data<T>(weight), transposed, depth, columns, panel, to);
+// A weight in the type it is stored in, T, or in that of the sums, and how it is used.
+struct Weights {
+  const Tensor& tensor;
+  bool transposed;  // the convolution of the input gradient
+  int64_t depth, columns;
+
+  template <class T>
+  void pack(int64_t panel, T* to) const {
+    const auto& kernels = convolution_kernels<T>();
+    if (tensor.scalar_type() == scalar_type_of<T>()) {
+      kernels.pack_stored(data<T>(tensor), transposed, depth, columns, panel, to);
     } else {
-      kernels.pack(data<Sums<T>>(weight), transposed, depth, columns, panel, to);
+      kernels.pack(data<Sums<T>>(tensor), transposed, depth, columns, panel, to);
     }
-  });
-  return packed;
-}
+  }
+};
 
 // Runs f(group_index, panel, sums) after each group's sums of a panel are formed.
 template <class T, class F>
-void convolve_groups(const T* x, int64_t depth, const T* packed, int64_t columns,
-                     const ActivePairs& pairs, const F& f) {
+void convolve_groups(const T* x, const Weights& weights, const ActivePairs& pairs, const F& f) {
   const auto& kernels = convolution_kernels<T>();
-  const int64_t panels = (columns + kernels.panel - 1) / kernels.panel;
+  const int64_t panels = (weights.columns + kernels.panel - 1) / kernels.panel;
   const int64_t groups = pairs.count();
-  // Weights that do not stay in cache are passed over once per panel, not once per group.
-  constexpr int64_t kCached = 512 * 1024;
-  const bool panels_first =
-      static_cast<int64_t>(sizeof(T)) * kernels.packed_size(depth, columns) > kCached;
-  parallel(groups * panels, [&](int64_t task) {
-    const int64_t g = panels_first ? task % groups : task / panels;
-    const int64_t panel = panels_first ? task / groups : task % panels;
-    Sums<T>* sums = scratch<Sums<T>>(pairs.largest * kernels.panel);
-    kernels.convolve(x + pairs.groups[g].row_begin * depth, depth, packed, columns, pairs.book,
-                     pairs.groups[g], g, panel, sums);
+  const int64_t size = kernels.panel_size(weights.depth);
+  const auto run = [&](int64_t g, int64_t panel, const T* packed) {
+    Sums<T>* sums = scratch<Sums<T>, kSumsSlot>(pairs.largest * kernels.panel);
+    kernels.convolve(x + pairs.groups[g].row_begin * weights.depth, weights.depth, packed,
+                     weights.columns, pairs.book, pairs.groups[g], g, panel, sums);
     f(g, panel, sums);
+  };
+  // Large weights go through the cache once: a panel is packed where it is used, for all groups.
+  constexpr int64_t kCached = 512 * 1024;
+  const int64_t threads = static_cast<int64_t>(torch::stable::get_num_threads());
+  const bool large = size * panels * static_cast<int64_t>(sizeof(T)) > kCached;
+  if (large && (panels % threads == 0 || panels >= 4 * threads)) {
+    parallel(panels, [&](int64_t panel) {
+      T* packed = scratch<T, kPanelSlot>(size);
+      weights.pack(panel, packed);
+      for (int64_t g = 0; g < groups; ++g) run(g, panel, packed);
+    });
+    return;
+  }
+  const Tensor held = temporary<kWeightSlot>({size * panels}, scalar_type_of<T>());
+  T* packed = mutable_data<T>(held);
+  parallel(panels, [&](int64_t panel) { weights.pack(panel, packed + panel * size); });
+  parallel(groups * panels, [&](int64_t task) {
+    const int64_t g = large ? task % groups : task / panels;
+    const int64_t panel = large ? task / groups : task % panels;
+    run(g, panel, packed + panel * size);
   });
 }
 
-// x (N, depth) times packed weights at the exact pairs: (N, columns), zero in padding rows.
+// x (N, depth) convolved at the exact pairs: (N, columns), zero in padding rows.
 template <class T>
-Tensor convolve(const Tensor& x, const Tensor& packed, const Sums<T>* bias, int64_t columns,
+Tensor convolve(const Tensor& x, const Weights& weights, const Sums<T>* bias,
                 const ActivePairs& pairs, Place place = empty) {
-  const auto& kernels = convolution_kernels<T>();
+  const int64_t columns = weights.columns;
   Tensor out = place({x.size(0), columns}, x.scalar_type());
   T* to = mutable_data<T>(out);
   zero_rows(to, pairs.book.rows, x.size(0), columns);
-  convolve_groups(data<T>(x), x.size(1), data<T>(packed), columns, pairs,
-                  [&](int64_t g, int64_t panel, const Sums<T>* sums) {
-                    const FrameGroup& group = pairs.groups[g];
-                    kernels.store(sums, group.row_end - group.row_begin, columns, panel, nullptr,
-                                  bias, false, to + group.row_begin * columns);
-                  });
+  convolve_groups(data<T>(x), weights, pairs, [&](int64_t g, int64_t panel, const Sums<T>* sums) {
+    const FrameGroup& group = pairs.groups[g];
+    convolution_kernels<T>().store(sums, group.row_end - group.row_begin, columns, panel, nullptr,
+                                   bias, false, to + group.row_begin * columns);
+  });
   return out;
 }
 
@@ -170,7 +181,7 @@ Tensor weight_gradient(const Tensor& x, const Tensor& grad, int64_t columns,
     const int64_t first = panel * kernels.panel;
     const int64_t width = std::min(kernels.panel, stride - first);
     for (int64_t d = begin; d < end; ++d) std::fill_n(to + d * stride + first, width, Sums<T>(0));
-    T* space = scratch<T>(kernels.scratch_size(end - begin));
+    T* space = scratch<T, kPanelSlot>(kernels.scratch_size(end - begin));
     for (int64_t g = 0; g < pairs.count(); ++g) {
       const int64_t row = pairs.groups[g].row_begin;
       kernels.weight_gradient(data<T>(x) + row * depth, depth, begin, end,
