@@ -3,6 +3,7 @@
 #include "isa.h"
 #include "tile.h"
 #include "transpose.h"
+#include "wide.h"
 
 namespace mesm_ops::MESM_ISA {
 namespace {
@@ -100,30 +101,15 @@ void pack_plain(const W* weight, bool transposed, int64_t depth, int64_t columns
   }
 }
 
-template <class W>
-inline Vec<Compute<W>> load_wide(const W* from) {
-#ifdef __AVX512BF16__
-  if constexpr (sizeof(W) == 2) {
-    const __m256i bits = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
-    return (Vec<float>)_mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16);
-  } else
-#endif
-  {
-    static_assert(sizeof(W) != 2);
-    return load_vec(from);
-  }
-}
-
 // rows: [d][o], a lane for each column. One depth after another, or for bfloat16 two by two.
 template <class T>
-inline void store_packed(const PackedPanel<T>& to, int64_t d, int64_t lane,
+inline void store_packed(const PackedPanel<T>& to, int64_t d, int64_t lane, int depths,
                          const Vec<Compute<T>>* rows) {
-  constexpr int kVector = kSums<T>;
   for (int64_t o = 0; o < kOffsets; ++o) {
 #ifdef __AVX512BF16__
     if constexpr (sizeof(T) == 2) {
 #pragma GCC unroll 8
-      for (int i = 0; i < kVector; i += 2) {
+      for (int i = 0; i < depths; i += 2) {
         const auto narrow = [&](int k) {
           const __m256bh bits = _mm512_cvtneps_pbh((__m512)rows[k * kOffsets + o]);
           return _mm512_cvtepu16_epi32((__m256i)bits);
@@ -134,22 +120,24 @@ inline void store_packed(const PackedPanel<T>& to, int64_t d, int64_t lane,
     } else
 #endif
     {
-      for (int i = 0; i < kVector; ++i) store_vec(to.at(o, d + i, lane), rows[i * kOffsets + o]);
+      for (int i = 0; i < depths; ++i) store_vec(to.at(o, d + i, lane), rows[i * kOffsets + o]);
     }
   }
 }
 
 // Vectors of columns, kSums depths at a time, by transposing: (column, (d, o)) to ((d, o), column).
+// Returns the depth that is packed, for lanes below the second result.
+struct Packed {
+  int64_t depth, lanes;
+};
 template <class T, class W>
-void pack(const W* weight, bool transposed, int64_t depth, int64_t columns, int64_t panel,
-          T* packed) {
+Packed pack_columns(const W* weight, int64_t depth, int64_t columns, int64_t panel,
+                    const PackedPanel<T>& to) {
   using A = Compute<T>;
   constexpr int kVector = kSums<T>;
-  const PackedPanel<T> to(packed, depth, columns, panel);
-  const int64_t whole = transposed ? 0 : depth / kVector * kVector;
+  const int64_t whole = depth / kVector * kVector;
   int64_t lane = 0;
-  for (; whole > 0 && lane < to.lanes && panel * kPanel<T> + lane + kVector <= columns;
-       lane += kVector) {
+  for (; lane < to.lanes && panel * kPanel<T> + lane + kVector <= columns; lane += kVector) {
     const W* from = weight + (panel * kPanel<T> + lane) * depth * kOffsets;
     for (int64_t d = 0; d < whole; d += kVector) {
       Vec<A> rows[kOffsets * kVector];
@@ -163,11 +151,56 @@ void pack(const W* weight, bool transposed, int64_t depth, int64_t columns, int6
 #pragma GCC unroll 16
         for (int i = 0; i < kVector; ++i) rows[block * kVector + i] = square[i];
       }
-      store_packed<T>(to, d, lane, rows);
+      store_packed<T>(to, d, lane, kVector, rows);
     }
   }
-  pack_plain<T>(weight, transposed, depth, columns, panel, whole, to.depth, 0, lane, packed);
-  pack_plain<T>(weight, transposed, depth, columns, panel, 0, to.depth, lane, to.lanes, packed);
+  return {whole, lane};
+}
+
+// The same of a weight (depth, columns, 3, 3) to be turned: (column, o) to (8 - o, column) for each
+// depth. A row of offsets is loaded with what follows it, so the last depth is left to others.
+template <class T, class W>
+Packed pack_turned(const W* weight, int64_t depth, int64_t columns, int64_t panel,
+                   const PackedPanel<T>& to) {
+  using A = Compute<T>;
+  constexpr int kVector = kSums<T>;
+  constexpr int kStep = Product<T>::kStep;
+  if constexpr (kVector < kOffsets) {
+    return {0, 0};
+  } else {
+    const int64_t whole = depth > 0 ? (depth - 1) / kStep * kStep : 0;
+    int64_t lane = 0;
+    for (; lane < to.lanes && panel * kPanel<T> + lane + kVector <= columns; lane += kVector) {
+      for (int64_t d = 0; d < whole; d += kStep) {
+        Vec<A> rows[kOffsets * kStep];
+        for (int step = 0; step < kStep; ++step) {
+          const W* from = weight + ((d + step) * columns + panel * kPanel<T> + lane) * kOffsets;
+          Vec<A> square[kVector];
+#pragma GCC unroll 16
+          for (int i = 0; i < kVector; ++i) square[i] = load_wide(from + i * kOffsets);
+          transpose<A>(square);
+#pragma GCC unroll 9
+          for (int o = 0; o < kOffsets; ++o) {
+            rows[step * kOffsets + o] = square[kOffsets - 1 - o];
+          }
+        }
+        store_packed<T>(to, d, lane, kStep, rows);
+      }
+    }
+    return {whole, lane};
+  }
+}
+
+template <class T, class W>
+void pack(const W* weight, bool transposed, int64_t depth, int64_t columns, int64_t panel,
+          T* packed) {
+  const PackedPanel<T> to(packed, depth, columns, panel);
+  const Packed done = transposed ? pack_turned<T>(weight, depth, columns, panel, to)
+                                 : pack_columns<T>(weight, depth, columns, panel, to);
+  pack_plain<T>(weight, transposed, depth, columns, panel, done.depth, to.depth, 0, done.lanes,
+                packed);
+  pack_plain<T>(weight, transposed, depth, columns, panel, 0, to.depth, done.lanes, to.lanes,
+                packed);
 }
 
 template <class T>
