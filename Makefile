@@ -46,7 +46,7 @@ demo: setup  ## Miniature corpus, preparation, training, p-curve, pictures, one 
 bench: setup  ## FLOPs and latency per p against PyTorch's dense block
 	$(BIN)/python -m pytest benchmarks --benchmark-only
 
-study: setup  ## The three-seed study on the miniature corpus (about an hour on 2 cores)
+study: setup  ## The three-seed study on the miniature corpus (about 75 minutes on 2 cores)
 	$(BIN)/python -m benchmarks.miniature_study runs/study
 
 clean:  ## Remove what was built; keeps .venv

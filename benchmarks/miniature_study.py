@@ -3,7 +3,7 @@
 Every seed draws its own corpus, split and initial weights, and trains FE2E and MESM on all three
 modalities and FE2E on each one alone. Resumable: what is finished is not done again.
 
-    python -m benchmarks.miniature_study OUT --clips 400 --seeds 0 1 2
+    python -m benchmarks.miniature_study OUT --clips 800 --seeds 3 4 5
 """
 
 from __future__ import annotations
@@ -141,8 +141,8 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("out", type=Path, help="folder for corpora and runs; resumed if it exists")
-    parser.add_argument("--clips", type=int, default=400)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--clips", type=int, default=800)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[3, 4, 5])
     parser.add_argument(
         "--set", nargs="*", default=[], metavar="KEY=VALUE", help="config overrides"
     )

@@ -81,15 +81,9 @@ class MESMSettings(FE2ESettings):
         "clip's text, so that what the text knows by heart cannot reach them as attention.",
     )
 
-    blind_start: bool = Field(
-        default=False,
-        description="Start from an attention that looks at the features alone: the query's "
-        "projection begins with zeros.",
-    )
-
     local_start: bool = Field(
         default=False,
-        description="Start the first stage's 3x3 convolutions near the identity, so that a site's "
+        description="Start the first stage's 3x3 convolutions as the identity, so that a site's "
         "features tell what is there and not what is around it.",
     )
 

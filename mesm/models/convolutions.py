@@ -80,13 +80,11 @@ class FirstStage(nn.Module):
         self.pair1 = ConvPair(channels, channels, pool=False)
         self.pair2 = ConvPair(channels, channels, pool=False)
 
-    @torch.no_grad()
-    def start_near_the_identity(self, rest: float = 0.1) -> None:
-        """Make the 3x3 convolutions the identity and so much of what they are now."""
+    def start_as_identity(self) -> None:
+        """Make the 3x3 convolutions the identity: a site then knows nothing of its neighbours."""
         for pair in (self.pair1, self.pair2):
             for convolution in (pair.conv1, pair.conv2):
-                weight = convolution.weight
-                weight.copy_(nn.init.dirac_(torch.empty_like(weight)) + rest * weight)
+                nn.init.dirac_(convolution.weight)
 
     def forward(self, frames: Tensor) -> Tensor:
         """(F, Cin, H, W) to (F, channels, H//2, W//2), channels-last in memory."""

@@ -27,8 +27,7 @@ class MESM(LateFusionModel, PyTorchModelHubMixin):
         p: share of the attention mass that is kept, in (0, 1].
         selection: "weighted" (the attention learns) or "hard" (as the authors' code).
         query_shuffle: share of clips that another clip's text asks in training.
-        blind_start: start from an attention that looks at the features alone.
-        local_start: start the first stage's 3x3 convolutions near the identity.
+        local_start: start the first stage's 3x3 convolutions as the identity.
         shared: `LateFusionModel`'s arguments; the modalities must include t.
 
     Raises:
@@ -42,7 +41,6 @@ class MESM(LateFusionModel, PyTorchModelHubMixin):
         p: float = 0.5,
         selection: Literal["weighted", "hard"] = "weighted",
         query_shuffle: float = 0.0,
-        blind_start: bool = False,
         local_start: bool = False,
         **shared: Any,
     ) -> None:
@@ -67,7 +65,6 @@ class MESM(LateFusionModel, PyTorchModelHubMixin):
             "p": p,
             "selection": selection,
             "query_shuffle": query_shuffle,
-            "blind_start": blind_start,
             "local_start": local_start,
         }
         super().__init__(**shared)

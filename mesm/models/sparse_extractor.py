@@ -24,8 +24,7 @@ class SparseExtractor(nn.Module):
         p: share of the attention mass that is kept, in (0, 1].
         selection: "weighted" (the attention learns) or "hard" (as the authors' code).
         query_shuffle: share of clips that another clip's query asks in training.
-        blind_start: start with zeros as the query's projection.
-        local_start: start the first stage's 3x3 convolutions near the identity.
+        local_start: start the first stage's 3x3 convolutions as the identity.
     """
 
     def __init__(
@@ -37,23 +36,18 @@ class SparseExtractor(nn.Module):
         p: float,
         selection: Literal["weighted", "hard"],
         query_shuffle: float = 0.0,
-        blind_start: bool = False,
         local_start: bool = False,
     ) -> None:
         super().__init__()
         self.query_shuffle = query_shuffle
         self.stage = FirstStage(in_channels, channels[0])
         if local_start:
-            self.stage.start_near_the_identity()
+            self.stage.start_as_identity()
         channels_last(self.stage)
         self.blocks = nn.ModuleList(
             SparseCrossModalBlock(before, after, query_dim, dim, p=p, selection=selection)
             for before, after, dim in zip(channels[:-1], channels[1:], attention_dims, strict=True)
         )
-        if blind_start:
-            for block in self.blocks:
-                assert isinstance(block, SparseCrossModalBlock)
-                nn.init.zeros_(block.attention.query_proj.weight)
 
     def forward(
         self,

@@ -37,7 +37,6 @@ def test_models_of_a_corpus_differ_only_where_they_must():
         sparse = {"model.name", "model.p", "model.selection", "model.attention_dims"}
         sparse |= {
             "model.query_shuffle",
-            "model.blind_start",
             "model.local_start",
             "training.attention_learning_rate_factor",
         }

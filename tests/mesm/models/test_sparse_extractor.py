@@ -29,16 +29,6 @@ def test_only_training_shuffles(small, make_batch):
         assert torch.equal(plain(batch), shuffled(batch))
 
 
-def test_a_blind_start_is_the_same_for_every_query(small, make_batch):
-    model = MESM(blind_start=True, **small)
-    for extractor in model.feature_extractors.values():
-        for block in extractor.blocks:
-            assert not block.attention.query_proj.weight.any()
-    model(make_batch(faces=[3, 2], chunks=[1, 3], words=[5, 9])).square().sum().backward()
-    gradient = model.face.extractor.blocks[0].attention.query_proj.weight.grad
-    assert gradient.abs().max() > 1e-12
-
-
 def test_a_local_start_barely_looks_around(small, make_batch):
     stages = [MESM(local_start=local, **small).face.extractor.stage for local in (False, True)]
     faces = torch.randn(2, 3, 48, 48)
