@@ -9,7 +9,7 @@ SOURCES := $(shell find csrc -type f 2>/dev/null)
 CXX_SOURCES := $(filter %.cpp %.h %.cu %.cuh,$(SOURCES))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test lint format docs demo bench study clean
+.PHONY: help setup test sanitize lint format docs demo bench study clean
 
 help:  ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -25,6 +25,9 @@ $(STAMP): pyproject.toml setup.py constraints.txt $(SOURCES)
 
 test: setup lint docs  ## Run lint, types, the strict documentation build and all tests
 	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+sanitize: setup  ## Run the op tests on kernels that check their memory and arithmetic (5 minutes)
+	tests/sanitize.sh $(BIN)/python
 
 lint: setup  ## Check style and types without changing anything
 	$(BIN)/ruff check .

@@ -2,6 +2,7 @@
 
     pytest benchmarks --benchmark-only                      # at most 5 minutes on 2 cores
     pytest benchmarks --benchmark-only --full               # every row, more rounds, half an hour
+    pytest benchmarks/test_rivals.py --benchmark-only --full          # other rivals than dense
     pytest benchmarks --benchmark-only --results benchmarks/results/cpu-NAME.json
 
 Take numbers for keeps on a machine that does nothing else.
@@ -23,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.gate import RedGate
 from benchmarks.measure import Clock, in_turns
 from benchmarks.report import machine, table, write_json
+from benchmarks.rivals import spconv_missing
 
 Rows = list[dict[str, Any]]
 ROWS = pytest.StashKey[Rows]()
@@ -64,7 +66,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 @pytest.fixture
 def measure(request: pytest.FixtureRequest, benchmark: Any) -> Callable[..., None]:
-    """`measure(facts, gate, ours, dense)`: check, then time in turns, then keep the row.
+    """`measure(facts, gate, ours, rival)`: check, then time in turns, then keep the row.
 
     `gate()` returns the error it found and raises `RedGate` where that is too much; then
     nothing is timed and the row says so.
@@ -75,14 +77,14 @@ def measure(request: pytest.FixtureRequest, benchmark: Any) -> Callable[..., Non
         facts: dict[str, Any],
         gate: Callable[[], float],
         ours: Callable[[], object],
-        dense: Callable[[], object],
+        rival: Callable[[], object],
         weight: float = 1.0,
     ) -> None:
-        row = {**facts, "threads": torch.get_num_threads()}
+        row = {"rival": "dense", **facts, "threads": torch.get_num_threads()}
         config.stash[ROWS].append(row)
         try:
             row["gate_error"] = gate()
-            row |= in_turns(benchmark, ours, dense, config.stash[CLOCK], weight)
+            row |= in_turns(benchmark, ours, rival, config.stash[CLOCK], weight)
         except Exception as error:
             red = isinstance(error, RedGate)
             row["error"] = f"{'red gate' if red else type(error).__name__}: {error}"
@@ -100,13 +102,16 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     write = terminalreporter.write_line
     terminalreporter.section("sparse against dense")
     write(f"{facts['cpu']}, {facts['threads']} threads, torch {facts['torch']}")
-    write("ratio = dense time / our time, medians of rounds in turns; below 1 dense is faster.")
-    write("Pairs a/b are ours/dense. 1 FLOP is one multiply or one add.")
+    write("ratio = rival's time / ours, medians of rounds in turns; below 1 the rival is faster.")
+    write("Pairs a/b are ours/rival. 1 FLOP is one multiply or one add.")
     for line in table(rows):
         write(line)
     slower = [row for row in rows if row.get("ratio", 2.0) < 1]
     failed = [row for row in rows if "ratio" not in row]
-    write(f"\n{len(rows)} rows: {len(slower)} slower than dense, {len(failed)} without a ratio.")
+    count = f"{len(rows)} rows: {len(slower)} slower than the rival"
+    write(f"\n{count}, {len(failed)} without a ratio.")
+    if config.getoption("--full") and (missing := spconv_missing()):
+        write(missing)
     path = config.getoption("--results")
     if path:
         write_json(path, {"machine": facts, "rows": rows})

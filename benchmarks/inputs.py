@@ -53,6 +53,27 @@ def smooth_mask(
 
 
 @dataclass
+class ConvolutionCase:
+    """Maps, the sites at which to convolve them, and a weight."""
+
+    maps: Tensor  # (F, Cin, H, W), channels-last
+    mask: Tensor  # (F, H, W) bool
+    weight: Tensor  # (Cout, Cin, 3, 3)
+
+
+def convolution_case(
+    shape: Shape, density: float, dtype: torch.dtype, frames: int = FRAMES
+) -> ConvolutionCase:
+    """A convolution of a shape, at `density` of the sites in smooth clusters."""
+    generator = torch.Generator().manual_seed(3)
+    maps = smooth_maps(frames, shape, generator).to(dtype)
+    mask = smooth_mask(frames, shape, density, generator)
+    fan_in = 9 * shape.in_channels
+    weight = torch.randn(shape.out_channels, shape.in_channels, 3, 3, generator=generator)
+    return ConvolutionCase(maps, mask, (weight / fan_in**0.5).to(dtype))
+
+
+@dataclass
 class BlockCase:
     """One block, its dense rival and what both are given."""
 

@@ -40,21 +40,21 @@ class Clock:
         return max(fewest, min(MAX_ROUNDS, int(seconds / round_seconds)))
 
 
-def in_turns(benchmark: Any, ours: Run, dense: Run, clock: Clock, weight: float = 1.0) -> dict:
-    """Time `ours` as the benchmark's own measurement and `dense` before each of its rounds.
+def in_turns(benchmark: Any, ours: Run, rival: Run, clock: Clock, weight: float = 1.0) -> dict:
+    """Time `ours` as the benchmark's own measurement and `rival` before each of its rounds.
 
     Args:
         benchmark: pytest-benchmark's fixture.
         ours: one run of the sparse side.
-        dense: one run of the dense side.
+        rival: one run of the other side.
         clock: gives the number of rounds.
         weight: how much more than an ordinary row this one may take.
 
     Returns:
-        Medians in ms, the ratio dense/ours with its quartiles over rounds, and each side's
+        Medians in ms, the ratio rival/ours with its quartiles over rounds, and each side's
         spread (interquartile range over median).
     """
-    dense_seconds: list[float] = []
+    rival_seconds: list[float] = []
 
     def timed(run: Run) -> float:
         start = time.perf_counter()
@@ -62,28 +62,28 @@ def in_turns(benchmark: Any, ours: Run, dense: Run, clock: Clock, weight: float 
         return time.perf_counter() - start
 
     def setup() -> None:
-        dense_seconds.append(timed(dense))
+        rival_seconds.append(timed(rival))
 
-    timed(dense), timed(ours)
-    rounds = clock.rounds(timed(dense) + timed(ours), weight)
+    timed(rival), timed(ours)
+    rounds = clock.rounds(timed(rival) + timed(ours), weight)
     benchmark.pedantic(ours, setup=setup, rounds=rounds, warmup_rounds=1)
     if benchmark.stats is None:
         raise RuntimeError("benchmarks were disabled, so there is nothing to compare")
     ours_seconds = list(benchmark.stats.stats.data)
-    return compare(ours_seconds, dense_seconds[-len(ours_seconds) :])
+    return compare(ours_seconds, rival_seconds[-len(ours_seconds) :])
 
 
-def compare(ours: list[float], dense: list[float]) -> dict:
+def compare(ours: list[float], rival: list[float]) -> dict:
     """Medians in ms, their ratio and the spreads of two equally long lists of seconds."""
-    ours_ms, dense_ms = statistics.median(ours) * 1e3, statistics.median(dense) * 1e3
-    low, _, high = statistics.quantiles([d / o for o, d in zip(ours, dense, strict=True)], n=4)
+    ours_ms, rival_ms = statistics.median(ours) * 1e3, statistics.median(rival) * 1e3
+    low, _, high = statistics.quantiles([r / o for o, r in zip(ours, rival, strict=True)], n=4)
     return {
         "ms": ours_ms,
-        "dense_ms": dense_ms,
-        "ratio": dense_ms / ours_ms,
+        "rival_ms": rival_ms,
+        "ratio": rival_ms / ours_ms,
         "ratio_quartiles": [low, high],
         "spread": _spread(ours),
-        "dense_spread": _spread(dense),
+        "rival_spread": _spread(rival),
         "rounds": len(ours),
     }
 

@@ -38,6 +38,7 @@ SECOND_CONVOLUTIONS = (Shape(128, 128, 24, 24), Shape(256, 256, 12, 12), Shape(5
 
 P_VALUES = tuple(tenths / 10 for tenths in range(1, 11))
 HEADLINE_P = 0.5
+HALF = 0.5  # the density at which a convolution alone is measured
 
 # One training batch as the paper has it.
 CLIPS = 8

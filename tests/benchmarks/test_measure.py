@@ -21,6 +21,7 @@ from benchmarks.report import machine, table, write_json
 
 ROW = {
     "group": "block inference",
+    "rival": "dense",
     "shape": "64→128 @ 24x24",
     "p": 0.5,
     "density": 0.497,
@@ -32,10 +33,10 @@ ROW = {
 def test_compare_by_hand() -> None:
     found = compare([0.010, 0.010, 0.020], [0.030, 0.030, 0.030])
     assert found["ms"] == pytest.approx(10)
-    assert found["dense_ms"] == pytest.approx(30)
+    assert found["rival_ms"] == pytest.approx(30)
     assert found["ratio"] == pytest.approx(3)
     assert found["ratio_quartiles"] == pytest.approx([1.5, 3])
-    assert found["dense_spread"] == pytest.approx(0)
+    assert found["rival_spread"] == pytest.approx(0)
     assert found["rounds"] == 3
 
 
@@ -68,6 +69,14 @@ def test_table_shows_ratios_below_one_and_rows_without_a_ratio() -> None:
     assert "0.250" in lines[-2].split()
     assert "100/800" in lines[-2].split()
     assert lines[-1].endswith("no ratio, red gate: value is off")
+
+
+def test_table_names_the_rival_and_gives_its_own_rate() -> None:
+    other = {"rival": "another", "rival_flops": 1_000_000_000}
+    line = table([{**ROW, **other, **compare([0.02] * 3, [0.04] * 3)}])[-1]
+    assert "another" in line
+    assert "100/25" in line.split()
+    assert "2.00" in line.split()
 
 
 def test_results_name_the_machine(tmp_path: Path) -> None:
