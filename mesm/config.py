@@ -81,9 +81,9 @@ class MESMSettings(FE2ESettings):
         "clip's text, so that what the text knows by heart cannot reach them as attention.",
     )
 
-    local_start: bool = Field(
-        default=False,
-        description="Start the first stage's 3x3 convolutions as the identity, so that a site's "
+    local_start: list[Literal["face", "audio"]] = Field(
+        default=[],
+        description="Whose first stage's 3x3 convolutions start as the identity, so that a site's "
         "features tell what is there and not what is around it.",
     )
 

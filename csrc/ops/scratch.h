@@ -19,6 +19,9 @@ class ThreadMemory {
 
   // At least so many bytes, aligned to a cache line; what was there is lost.
   void* at_least(int64_t bytes) {
+#ifdef __SANITIZE_ADDRESS__
+    size_ = -1;  // always anew, so that writing beyond what was asked for is found
+#endif
     if (bytes > size_) {
       ::operator delete(data_, kAlign);
       data_ = nullptr;

@@ -15,5 +15,5 @@ class FE2E(LateFusionModel, PyTorchModelHubMixin):
     Arguments are `LateFusionModel`'s; `model(batch)` gives logits (B, E).
     """
 
-    def _extractor(self, in_channels: int) -> nn.Module:
+    def _extractor(self, modality: str, in_channels: int) -> nn.Module:
         return DenseExtractor(in_channels, self.channels)

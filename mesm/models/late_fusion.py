@@ -130,21 +130,21 @@ class LateFusionModel(nn.Module):
             self.text = TextEncoder(ALBERT_BASE if albert is None else albert)
             self.classify_text = nn.Linear(self.text.dim, emotions)
 
-        def branch(frame_shape: tuple[int, int, int]) -> FrameBranch:
+        def branch(modality: str, frame_shape: tuple[int, int, int]) -> FrameBranch:
             in_channels, height, width = frame_shape
             sequence = SequenceEncoder(dim, heads, layers, feedforward, dropout, norm_first)
             map_size = self.channels[-1] * (height // 16) * (width // 16)
-            extractor = self._extractor(in_channels)
+            extractor = self._extractor(modality, in_channels)
             return FrameBranch(extractor, map_size, hidden, sequence, dim, emotions)
 
         if "a" in self.modalities:
-            self.audio = branch(CHUNK_SHAPE)
+            self.audio = branch("audio", CHUNK_SHAPE)
         if "v" in self.modalities:
-            self.face = branch(FACE_SHAPE)
+            self.face = branch("face", FACE_SHAPE)
         self.fuse = WeightedSum(len(self.modalities))
 
-    def _extractor(self, in_channels: int) -> nn.Module:
-        """The per-frame network of one branch."""
+    def _extractor(self, modality: str, in_channels: int) -> nn.Module:
+        """The per-frame network of one branch, "face" or "audio"."""
         raise NotImplementedError
 
     @property

@@ -27,7 +27,7 @@ class MESM(LateFusionModel, PyTorchModelHubMixin):
         p: share of the attention mass that is kept, in (0, 1].
         selection: "weighted" (the attention learns) or "hard" (as the authors' code).
         query_shuffle: share of clips that another clip's text asks in training.
-        local_start: start the first stage's 3x3 convolutions as the identity.
+        local_start: whose first stage's 3x3 convolutions start as the identity: "face", "audio".
         shared: `LateFusionModel`'s arguments; the modalities must include t.
 
     Raises:
@@ -41,7 +41,7 @@ class MESM(LateFusionModel, PyTorchModelHubMixin):
         p: float = 0.5,
         selection: Literal["weighted", "hard"] = "weighted",
         query_shuffle: float = 0.0,
-        local_start: bool = False,
+        local_start: Sequence[str] = (),
         **shared: Any,
     ) -> None:
         modalities = parse_modalities(shared.get("modalities", "tav"))
@@ -59,18 +59,19 @@ class MESM(LateFusionModel, PyTorchModelHubMixin):
         if len(dims) != 3 or min(dims) < 1:
             raise ValueError(f"attention_dims must be three positive widths, got {list(dims)}")
         albert = shared.get("albert") or ALBERT_BASE
+        self._local_start = tuple(local_start)
         self._sparse: dict[str, Any] = {
             "query_dim": albert["hidden_size"],
             "attention_dims": dims,
             "p": p,
             "selection": selection,
             "query_shuffle": query_shuffle,
-            "local_start": local_start,
         }
         super().__init__(**shared)
 
-    def _extractor(self, in_channels: int) -> nn.Module:
-        return SparseExtractor(in_channels, self.channels, **self._sparse)
+    def _extractor(self, modality: str, in_channels: int) -> nn.Module:
+        local = modality in self._local_start
+        return SparseExtractor(in_channels, self.channels, local_start=local, **self._sparse)
 
     def set_p(self, p: float) -> None:
         """Keep another share of the attention mass from now on, in every block.
