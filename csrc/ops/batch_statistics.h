@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cmath>
-#include <type_traits>
 #include <vector>
 
 #include "../cpu/sparse_batch_norm.h"
@@ -17,14 +16,7 @@ constexpr int64_t kStatisticsRows = 256;  // summed together; fixed, so that thr
 
 template <class T>
 const auto& norm_kernels() {
-  const SparseBatchNormKernels& kernels = sparse_batch_norm_kernels();
-  if constexpr (std::is_same_v<T, double>) {
-    return kernels.float64;
-  } else if constexpr (std::is_same_v<T, BFloat16>) {
-    return kernels.bfloat16;
-  } else {
-    return kernels.float32;
-  }
+  return kernels_for<T>(sparse_batch_norm_kernels());
 }
 
 // Per channel (x - mean) * scale + shift.

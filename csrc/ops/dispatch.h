@@ -1,7 +1,10 @@
 // Picks the kernel table of the instruction set in use.
 #pragma once
 
+#include <type_traits>
+
 #include "../capability.h"
+#include "../cpu/bfloat16.h"
 
 // MESM_KERNELS(SubmConv2dKernels, subm_conv2d) declares the tables that cpu/subm_conv2d.cpp defines
 // and `const SubmConv2dKernels& subm_conv2d_kernels()`.
@@ -43,3 +46,19 @@
   inline const Table& name##_kernels() { return portable::name; } \
   }
 #endif
+
+namespace mesm_ops {
+
+// The part of a table that is for features of T.
+template <class T, class Table>
+const auto& kernels_for(const Table& table) {
+  if constexpr (std::is_same_v<T, double>) {
+    return table.float64;
+  } else if constexpr (std::is_same_v<T, BFloat16>) {
+    return table.bfloat16;
+  } else {
+    return table.float32;
+  }
+}
+
+}  // namespace mesm_ops

@@ -1,18 +1,12 @@
-#include "../cpu/sparse_batch_norm.h"
-
-#include <cmath>
 #include <tuple>
 
-#include "dispatch.h"
+#include "batch_statistics.h"
 #include "tensor_checks.h"
-
-MESM_KERNELS(SparseBatchNormKernels, sparse_batch_norm)
 
 namespace mesm_ops {
 namespace {
 
 constexpr const char* kOp = "sparse_batch_norm";
-constexpr int64_t kChunk = 256;  // rows summed together; fixed, so that threads change nothing
 
 template <class F>
 auto with_kernels(ScalarType dtype, const F& f) {
@@ -23,45 +17,6 @@ auto with_kernels(ScalarType dtype, const F& f) {
 }
 
 using Triple = std::tuple<Tensor, Tensor, Tensor>;
-
-// Per channel (x - mean) * scale + shift.
-template <class P>
-struct Affine {
-  std::vector<P> scale, shift;
-
-  Affine(const Tensor& weight, const Tensor& bias, const P* var, double eps)
-      : scale(weight.numel()), shift(data<P>(bias), data<P>(bias) + bias.numel()) {
-    for (size_t c = 0; c < scale.size(); ++c) {
-      scale[c] = static_cast<P>(data<P>(weight)[c] / std::sqrt(var[c] + eps));
-    }
-  }
-};
-
-// Mean and biased variance over the rows: chunks by themselves, then merged in order (Chan et al.).
-template <class T, class P>
-void batch_moments(const SparseBatchNormKernelsOf<T, P>& kernels, const T* x, int64_t rows,
-                   int64_t channels, P* mean, P* var) {
-  const int64_t chunks = (rows + kChunk - 1) / kChunk;
-  std::vector<double> means(chunks * channels), squares(chunks * channels);
-  parallel_chunks(rows, kChunk, [&](int64_t begin, int64_t end) {
-    const int64_t at = begin / kChunk * channels;
-    kernels.moments(x + begin * channels, end - begin, channels, means.data() + at,
-                    squares.data() + at);
-  });
-  for (int64_t c = 0; c < channels; ++c) {
-    double count = 0, centre = 0, square = 0;
-    for (int64_t i = 0; i < chunks; ++i) {
-      const double added = static_cast<double>(std::min(rows, (i + 1) * kChunk) - i * kChunk);
-      const double difference = means[i * channels + c] - centre;
-      const double total = count + added;
-      centre += difference * added / total;
-      square += squares[i * channels + c] + difference * difference * count * added / total;
-      count = total;
-    }
-    mean[c] = static_cast<P>(centre);
-    var[c] = rows > 0 ? static_cast<P>(square / rows) : P(0);
-  }
-}
 
 template <class T, class P>
 Triple norm(const SparseBatchNormKernelsOf<T, P>& kernels, const Tensor& features,
@@ -81,7 +36,7 @@ Triple norm(const SparseBatchNormKernelsOf<T, P>& kernels, const Tensor& feature
   const Affine<P> affine(weight, bias, data<P>(var), eps);
   Tensor out = empty({features.size(0), channels}, features.scalar_type());
   T* to = mutable_data<T>(out);
-  parallel_chunks(frames.active, kChunk, [&](int64_t begin, int64_t end) {
+  parallel_chunks(frames.active, kStatisticsRows, [&](int64_t begin, int64_t end) {
     kernels.normalize(x + begin * channels, end - begin, channels, data<P>(mean),
                       affine.scale.data(), affine.shift.data(), relu, to + begin * channels);
   });
@@ -126,41 +81,26 @@ Triple norm_backward(const SparseBatchNormKernelsOf<T, P>& kernels, const Tensor
   const P* scale = affine.scale.data();
   const P* shift = affine.shift.data();
 
-  const int64_t chunks = (rows + kChunk - 1) / kChunk;
+  const int64_t chunks = (rows + kStatisticsRows - 1) / kStatisticsRows;
   std::vector<double> weight_parts(chunks * channels), bias_parts(chunks * channels);
-  parallel_chunks(rows, kChunk, [&](int64_t begin, int64_t end) {
-    const int64_t at = begin / kChunk * channels;
+  parallel_chunks(rows, kStatisticsRows, [&](int64_t begin, int64_t end) {
+    const int64_t at = begin / kStatisticsRows * channels;
     kernels.backward_sums(grad + begin * channels, x + begin * channels, end - begin, channels,
                           centre, scale, shift, relu, weight_parts.data() + at,
                           bias_parts.data() + at);
   });
 
-  Tensor grad_weight = empty({channels}, weight.scalar_type());
-  Tensor grad_bias = empty({channels}, weight.scalar_type());
-  std::vector<P> offset(channels, P(0)), slope(channels, P(0));
-  for (int64_t c = 0; c < channels; ++c) {
-    double weight_sum = 0, bias_sum = 0;
-    for (int64_t i = 0; i < chunks; ++i) {
-      weight_sum += weight_parts[i * channels + c];
-      bias_sum += bias_parts[i * channels + c];
-    }
-    const double variance = data<P>(var)[c] + eps;
-    mutable_data<P>(grad_weight)[c] = static_cast<P>(weight_sum / std::sqrt(variance));
-    mutable_data<P>(grad_bias)[c] = static_cast<P>(bias_sum);
-    if (training && rows > 0) {
-      offset[c] = static_cast<P>(bias_sum / rows);
-      slope[c] = static_cast<P>(weight_sum / variance / rows);
-    }
-  }
-
+  const NormGradient<P> gradient(weight_parts, bias_parts, channels, data<P>(var), eps, training,
+                                 rows);
   Tensor grad_features = empty({features.size(0), channels}, features.scalar_type());
   T* to = mutable_data<T>(grad_features);
-  parallel_chunks(rows, kChunk, [&](int64_t begin, int64_t end) {
+  parallel_chunks(rows, kStatisticsRows, [&](int64_t begin, int64_t end) {
     kernels.backward(grad + begin * channels, x + begin * channels, end - begin, channels, centre,
-                     scale, shift, offset.data(), slope.data(), relu, to + begin * channels);
+                     scale, shift, gradient.offset.data(), gradient.slope.data(), relu,
+                     to + begin * channels);
   });
   zero_rows(to, rows, features.size(0), channels);
-  return {grad_features, grad_weight, grad_bias};
+  return {grad_features, gradient.weight, gradient.bias};
 }
 
 Triple sparse_batch_norm_backward(const Tensor& grad_out, const Tensor& features,

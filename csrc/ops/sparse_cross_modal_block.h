@@ -18,14 +18,7 @@ inline constexpr const char* kBlock = "sparse_cross_modal_block";
 
 template <class T>
 const auto& pool_kernels() {
-  const SparseMaxPool2dKernels& kernels = sparse_max_pool2d_kernels();
-  if constexpr (std::is_same_v<T, double>) {
-    return kernels.float64;
-  } else if constexpr (std::is_same_v<T, BFloat16>) {
-    return kernels.bfloat16;
-  } else {
-    return kernels.float32;
-  }
+  return kernels_for<T>(sparse_max_pool2d_kernels());
 }
 
 // The type rows are stored and multiplied in: theirs, or float32 for bfloat16 without dot products.

@@ -1,11 +1,8 @@
-#include "../cpu/top_p_select.h"
+#include "top_p_select.h"
 
 #include <tuple>
 
-#include "dispatch.h"
 #include "tensor_checks.h"
-
-MESM_KERNELS(TopPSelectKernels, top_p_select)
 
 namespace mesm_ops {
 namespace {
@@ -27,51 +24,11 @@ template <class T, class A>
 Selected select(const TopPSelectionKernelsOf<A>& selection, const TopPRowKernelsOf<T, A>& by_row,
                 const Tensor& features, const Tensor& sites, const Tensor& logits,
                 const Frames& frames, double p, bool weighted, bool trim) {
-  const int64_t rows = features.size(0);
-  const int64_t channels = features.size(1);
-  Tensor attention = zeros({rows}, logits.scalar_type());
-  A* weight = mutable_data<A>(attention);
-  const A* logit = data<A>(logits);
-
-  // Each frame's kept candidates, counted from its own first, where its rows begin.
-  std::vector<int32_t> kept(frames.active);
-  Tensor out_offsets = empty({frames.count + 1}, ScalarType::Int);
-  int32_t* out_offset = mutable_data<int32_t>(out_offsets);
-  out_offset[0] = 0;
-  parallel_chunks(frames.count, 8, [&](int64_t begin, int64_t end) {
-    std::vector<int64_t> scratch;
-    for (int64_t f = begin; f < end; ++f) {
-      const int64_t first = frames.offsets[f];
-      const int64_t count = frames.offsets[f + 1] - first;
-      if (static_cast<int64_t>(scratch.size()) < 4 * count) scratch.resize(4 * count);
-      out_offset[f + 1] = static_cast<int32_t>(selection.nucleus(
-          logit + first, count, p, weight + first, kept.data() + first, scratch.data()));
-    }
-  });
-  for (int64_t f = 0; f < frames.count; ++f) out_offset[f + 1] += out_offset[f];
-
-  const int64_t number = out_offset[frames.count];
-  const int64_t out_rows = trim ? number : rows;
-  Tensor out = empty({out_rows, channels}, features.scalar_type());
-  Tensor out_sites = empty({out_rows}, ScalarType::Int);
-  Tensor source = empty({out_rows}, ScalarType::Int);
-  T* to = mutable_data<T>(out);
-  int32_t* site = mutable_data<int32_t>(out_sites);
-  int32_t* row = mutable_data<int32_t>(source);
-  parallel(frames.count, [&](int64_t f) {
-    const int64_t first = frames.offsets[f];
-    for (int64_t i = out_offset[f]; i < out_offset[f + 1]; ++i) {
-      row[i] = static_cast<int32_t>(first + kept[first + i - out_offset[f]]);
-      site[i] = data<int32_t>(sites)[row[i]];
-    }
-    by_row.gather(data<T>(features), channels, row + out_offset[f],
-                  out_offset[f + 1] - out_offset[f], weighted ? weight : nullptr,
-                  frames.offsets[f + 1] - first, to + out_offset[f] * channels);
-  });
-  zero_rows(to, number, out_rows, channels);
-  zero_rows(site, number, out_rows, 1);
-  std::fill(row + number, row + out_rows, -1);
-  return {out, out_sites, out_offsets, source, attention};
+  const Selection kept = select_sites(selection, logits, sites, frames, p, trim);
+  const Frames kept_frames = check_offsets(kOp, kept.offsets, kept.rows.numel());
+  const Tensor out =
+      gather_kept(by_row, features, kept.attention, kept.rows, frames, kept_frames, weighted);
+  return {out, kept.sites, kept.offsets, kept.rows, kept.attention};
 }
 
 Selected top_p_select(const Tensor& features, const Tensor& sites, const Tensor& offsets,
@@ -118,19 +75,6 @@ std::tuple<Tensor, Tensor> select_backward(const TopPSelectionKernelsOf<A>& sele
   return {grad_features, grad_logits};
 }
 
-// Every kept row must be one of its frame's candidates, or it would be written outside.
-void check_rows(const Tensor& rows, const Frames& frames, const Frames& out_frames) {
-  STD_TORCH_CHECK(out_frames.count == frames.count, kOp, ": out_offsets must be of ", frames.count,
-                  " frames, got ", out_frames.count);
-  for (int64_t f = 0; f < frames.count; ++f) {
-    for (int64_t i = out_frames.offsets[f]; i < out_frames.offsets[f + 1]; ++i) {
-      const int64_t row = data<int32_t>(rows)[i];
-      STD_TORCH_CHECK(row >= frames.offsets[f] && row < frames.offsets[f + 1], kOp,
-                      ": rows must be those of top_p_select, got ", row, " in frame ", f);
-    }
-  }
-}
-
 std::tuple<Tensor, Tensor> top_p_select_backward(const Tensor& grad_out, const Tensor& features,
                                                  const Tensor& offsets, const Tensor& out_offsets,
                                                  const Tensor& rows, const Tensor& attention,
@@ -143,7 +87,7 @@ std::tuple<Tensor, Tensor> top_p_select_backward(const Tensor& grad_out, const T
   const Frames frames = check_offsets(kOp, offsets, features.size(0));
   const Frames out_frames = check_offsets(kOp, out_offsets, rows.numel());
   const Tensor row = as_contiguous(rows);
-  check_rows(row, frames, out_frames);
+  check_rows(kOp, row, frames, out_frames);
   return with_kernels(dtype, [&](const auto& selection, const auto& by_row) {
     return select_backward(selection, by_row, as_contiguous(grad_out), as_contiguous(features), row,
                            as_contiguous(attention), frames, out_frames, weighted);

@@ -1,7 +1,6 @@
 // The selection of a nucleus, for the op itself and for the block that fuses it.
 #pragma once
 
-#include <type_traits>
 #include <vector>
 
 #include "../cpu/top_p_select.h"
@@ -26,14 +25,7 @@ inline const TopPSelectionKernelsOf<double>& selection_kernels<double>() {
 
 template <class T>
 const auto& row_kernels() {
-  const TopPSelectKernels& kernels = top_p_select_kernels();
-  if constexpr (std::is_same_v<T, double>) {
-    return kernels.float64;
-  } else if constexpr (std::is_same_v<T, BFloat16>) {
-    return kernels.bfloat16;
-  } else {
-    return kernels.float32;
-  }
+  return kernels_for<T>(top_p_select_kernels());
 }
 
 struct Selection {
@@ -118,7 +110,7 @@ inline void check_rows(const char* op, const Tensor& rows, const Frames& frames,
     for (int64_t i = kept.offsets[f]; i < kept.offsets[f + 1]; ++i) {
       const int64_t row = data<int32_t>(rows)[i];
       STD_TORCH_CHECK(row >= frames.offsets[f] && row < frames.offsets[f + 1], op,
-                      ": rows must be those of the forward pass, got ", row, " in frame ", f);
+                      ": rows must be those of top_p_select, got ", row, " in frame ", f);
     }
   }
 }
