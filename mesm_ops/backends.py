@@ -30,6 +30,7 @@ __all__ = [
     "available",
     "choose",
     "explain",
+    "is_first",
     "ops",
     "register",
     "register_arguments",
@@ -56,6 +57,7 @@ class Kernel:
     run: Callable[..., Any]
     supports: Callable[..., str | None]  # given the op's arguments: why it cannot run
     available: Callable[[], str | None]  # why it cannot run on this machine at all
+    device: str | None  # the only kind of device whose tensors it takes, if there is one
 
 
 def _always(*_: Any) -> None:
@@ -68,11 +70,12 @@ def register(
     run: Callable[..., Any],
     supports: Callable[..., str | None] = _always,
     available: Callable[[], str | None] = _always,
+    device: str | None = None,
 ) -> None:
     """Make `run` the kernel of a backend for an op (see the module's head)."""
     if backend not in BACKENDS:
         raise ValueError(f"backend must be one of {', '.join(BACKENDS)}, got {backend!r}")
-    _kernels.setdefault(op, {})[backend] = Kernel(run, supports, available)
+    _kernels.setdefault(op, {})[backend] = Kernel(run, supports, available, device)
 
 
 def register_compiled(
@@ -100,7 +103,7 @@ def register_compiled(
             return f"the {backend} extension has no kernel for {op}"
         return None
 
-    register(op, backend, overload, supports, available)
+    register(op, backend, overload, supports, available, device)
 
 
 def register_arguments(op: str, arguments: Callable[..., tuple[Any, ...]]) -> None:
@@ -156,6 +159,17 @@ def available(op: str, backend: str) -> str | None:
     """Return why a backend cannot run an op on this machine; None if it can."""
     kernel = _kernels[op].get(backend)
     return f"there is no {backend} kernel for {op}" if kernel is None else kernel.available()
+
+
+def is_first(op: str, backend: str, device: str) -> bool:
+    """Return whether no backend that "auto" tries before this one takes a device's tensors."""
+    kernels = _kernels[op]
+    for earlier in BACKENDS:
+        if earlier == backend:
+            break
+        if earlier in kernels and kernels[earlier].device in (None, device):
+            return False
+    return True
 
 
 def _refusal(op: str, backend: str, args: tuple[Any, ...]) -> str | None:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from . import ops
+from .eager import is_eager
 from .ops.checks import check_p, check_selection
 from .sparse_feature_maps import SparseFeatureMaps
 
@@ -146,7 +147,11 @@ class SparseBatchNorm(nn.BatchNorm1d):
         """Return what `sparse_batch_norm` takes; counts the batch x if it is one to learn from."""
         momentum: float | Tensor | None = self.momentum
         if self.training:
-            self.num_batches_tracked.add_(x.offsets[-1] > 0)
+            rows = x.offsets[-1]
+            if rows.is_cpu and is_eager():
+                self.num_batches_tracked += int(rows) > 0
+            else:
+                self.num_batches_tracked.add_(rows > 0)
             if momentum is None:
                 momentum = 1 / self.num_batches_tracked.clamp(min=1)
         return ops.NormParameters(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
+
+from .eager import is_eager
 
 __all__ = ["SparseFeatureMaps"]
 
@@ -94,9 +98,8 @@ class SparseFeatureMaps:
             raise ValueError(f"{_NAME}: at most {_MOST_ROWS} sites fit, got {rows}")
         features = maps.permute(0, 2, 3, 1).reshape(rows, channels)
         size, device = height * width, maps.device
-        sites = torch.arange(size, dtype=torch.int32, device=device).repeat(frames)
         if mask is None:
-            offsets = torch.arange(frames + 1, dtype=torch.int32, device=device) * size
+            sites, offsets = _all_sites(frames, size, device)
             return cls._trusted(features, sites, offsets, height, width)
 
         if mask.shape != (frames, height, width) or mask.dtype != torch.bool:
@@ -106,6 +109,7 @@ class SparseFeatureMaps:
             )
         if mask.device != maps.device:
             raise ValueError(f"{_NAME}: mask must be on {maps.device}, got {mask.device}")
+        sites, _ = _all_sites(frames, size, device)
         keep = mask.reshape(rows)
         kept_before = torch.cat([sites.new_zeros(1), keep.cumsum(0, dtype=torch.int32)])
         offsets = kept_before[torch.arange(frames + 1, device=device) * size]
@@ -171,6 +175,24 @@ class SparseFeatureMaps:
             f"{_NAME}(features={tuple(self.features.shape)} {self.dtype}, frames={self.frames}, "
             f"height={self.height}, width={self.width}, device={self.device})"
         )
+
+
+def _all_sites(frames: int, size: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Sites and offsets of frames whose `size` sites are all active."""
+    if device.type == "cpu" and frames * size > 0 and is_eager():
+        # Small torch calls would take longer than the bytes.
+        offsets = array("i", range(0, frames * size + 1, size))
+        return (
+            torch.frombuffer(bytearray(_sites_of_frame(size) * frames), dtype=torch.int32),
+            torch.frombuffer(offsets, dtype=torch.int32),
+        )
+    sites = torch.arange(size, dtype=torch.int32, device=device).repeat(frames)
+    return sites, torch.arange(frames + 1, dtype=torch.int32, device=device) * size
+
+
+@functools.lru_cache(maxsize=16)
+def _sites_of_frame(size: int) -> bytes:
+    return array("i", range(size)).tobytes()
 
 
 def _check_shapes(maps: SparseFeatureMaps) -> None:

@@ -55,7 +55,7 @@ void multiply(const T* x, int64_t x_stride, int64_t depth, const int32_t* rows, 
   for (int64_t panel = 0; panel < panels_of<T>(columns); ++panel) {
     const int64_t first = panel * kPanel<T>;
     multiply_rows<T, false>(x, x_stride, rows, out + first, out_stride, rows, count,
-                            packed + first * depth, depth, vectors_of<T>(columns, panel));
+                            packed + first * depth, depth, vectors_of<T>(columns, panel), [] {});
   }
 }
 

@@ -205,13 +205,19 @@ void pack(const W* weight, bool transposed, int64_t depth, int64_t columns, int6
 
 template <class T>
 void convolve(const T* x, int64_t depth, const T* packed, int64_t columns, const Rulebook& book,
-              const FrameGroup& group, int64_t group_index, int64_t panel, Compute<T>* sums) {
+              const FrameGroup& group, int64_t group_index, int64_t panel, Compute<T>* sums,
+              const T* next, int64_t next_size) {
   const PackedPanel<T> weights(const_cast<T*>(packed), depth, columns, panel);
   const int vectors = vectors_of<T>(columns, panel);
+  const T* const end = next + next_size;
+  const auto fetch = [&] {
+    constexpr int64_t kLine = 64 / static_cast<int64_t>(sizeof(T));
+    for (int i = 0; i < 6 && next < end; ++i, next += kLine) __builtin_prefetch(next, 0, 2);
+  };
   const auto multiply = [&]<bool kFirst>(int64_t o) {
     const Pairs pairs = pairs_of(book, group, group_index, o);
     multiply_rows<T, kFirst>(x, depth, pairs.from, sums, kPanel<T>, pairs.to, pairs.count,
-                             weights.at(o, 0, 0), weights.depth, vectors);
+                             weights.at(o, 0, 0), weights.depth, vectors, fetch);
   };
   if (depth == 0) memset(sums, 0, sizeof(*sums) * kPanel<T> * (group.row_end - group.row_begin));
   // Every row has itself, so the sums need not be cleared.

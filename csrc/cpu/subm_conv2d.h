@@ -23,10 +23,11 @@ struct SubmConv2dKernelsOf {
                       int64_t panel, T* packed);
 
   // sums[s] = sum over o of x[s + o] * packed[o]: a group's rows, one panel. x: the group's first
-  // row; packed: the panel's; depth even if T is BFloat16.
+  // row; packed: the panel's; depth even if T is BFloat16; next_size elements from `next` on are
+  // fetched into the second cache meanwhile.
   void (*convolve)(const T* x, int64_t depth, const T* packed, int64_t columns,
                    const Rulebook& rulebook, const FrameGroup& group, int64_t group_index,
-                   int64_t panel, A* sums);
+                   int64_t panel, A* sums, const T* next, int64_t next_size);
 
   // out[row] = sums * scale + shift, then a ReLU if `relu`, for one panel; either may be null.
   void (*store)(const A* sums, int64_t rows, int64_t columns, int64_t panel, const A* scale,

@@ -179,11 +179,11 @@ inline Tiles tiles_of(int64_t count) {
 }
 
 // sums: first column of the panel; w: [depth / step][vectors * columns][step], depth a multiple of
-// the step.
-template <class T, bool kFirst>
+// the step. between() is called after each tile.
+template <class T, bool kFirst, class F>
 inline void multiply_rows(const T* x, int64_t x_stride, const int32_t* from, Compute<T>* sums,
                           int64_t stride, const int32_t* to, int64_t count, const T* w,
-                          int64_t depth, int vectors) {
+                          int64_t depth, int vectors, const F& between) {
   if (count == 0 || depth == 0) return;
   const Tiles tiles = tiles_of(count);
   const int64_t steps = depth / Product<T>::kStep;
@@ -192,9 +192,11 @@ inline void multiply_rows(const T* x, int64_t x_stride, const int32_t* from, Com
   int64_t at = 0;
   for (int64_t tile = 0; tile < tiles.larger; ++tile, at += tiles.small + 1) {
     larger(x, x_stride, from + at, sums, stride, to + at, w, steps);
+    between();
   }
   for (; at < count; at += tiles.small) {
     small(x, x_stride, from + at, sums, stride, to + at, w, steps);
+    between();
   }
 }
 

@@ -112,10 +112,15 @@ void convolve_groups(const T* x, const Weights& weights, const ActivePairs& pair
   const int64_t panels = (weights.columns + kernels.panel - 1) / kernels.panel;
   const int64_t groups = pairs.count();
   const int64_t size = kernels.panel_size(weights.depth);
-  const auto run = [&](int64_t g, int64_t panel, const T* packed) {
+  const auto run = [&](int64_t g, int64_t panel, const T* packed, bool fetches) {
+    const FrameGroup& group = pairs.groups[g];
     Sums<T>* sums = scratch<Sums<T>, kSumsSlot>(pairs.largest * kernels.panel);
-    kernels.convolve(x + pairs.groups[g].row_begin * weights.depth, weights.depth, packed,
-                     weights.columns, pairs.book, pairs.groups[g], g, panel, sums);
+    // The next group's rows come from memory while this one's are multiplied.
+    const bool fetch = fetches && g + 1 < groups;
+    const int64_t rows = fetch ? pairs.groups[g + 1].row_end - group.row_end : 0;
+    kernels.convolve(x + group.row_begin * weights.depth, weights.depth, packed, weights.columns,
+                     pairs.book, group, g, panel, sums, x + group.row_end * weights.depth,
+                     rows * weights.depth);
     f(g, panel, sums);
   };
   // Large weights go through the cache once: a panel is packed where it is used, for all groups.
@@ -126,7 +131,7 @@ void convolve_groups(const T* x, const Weights& weights, const ActivePairs& pair
     parallel(panels, [&](int64_t panel) {
       T* packed = scratch<T, kPanelSlot>(size);
       weights.pack(panel, packed);
-      for (int64_t g = 0; g < groups; ++g) run(g, panel, packed);
+      for (int64_t g = 0; g < groups; ++g) run(g, panel, packed, true);
     });
     return;
   }
@@ -136,7 +141,7 @@ void convolve_groups(const T* x, const Weights& weights, const ActivePairs& pair
   parallel(groups * panels, [&](int64_t task) {
     const int64_t g = large ? task % groups : task / panels;
     const int64_t panel = large ? task / groups : task % panels;
-    run(g, panel, packed + panel * size);
+    run(g, panel, packed + panel * size, large || panel + 1 == panels);
   });
 }
 

@@ -47,15 +47,21 @@ def check_tensor(
     """
     if not isinstance(tensor, Tensor):
         raise ValueError(f"{op}: {name} must be a tensor, got {type(tensor).__name__}")
-    if len(tensor.shape) != len(shape) or any(
-        not isinstance(want, str) and got != want
-        for got, want in zip(tensor.shape, shape, strict=False)
-    ):
+    if not _fits(tensor.shape, shape):
         wanted = ", ".join(str(want) for want in shape) + ("," if len(shape) == 1 else "")
         reason = f" {because.format(*shape)}" if because else ""
         raise ValueError(f"{op}: {name} must be ({wanted}){reason}, got {tuple(tensor.shape)}")
     if tensor.device != device:
         raise ValueError(f"{op}: {name} must be on {device} as x, got {tensor.device}")
+
+
+def _fits(got: torch.Size, wanted: tuple[int | str, ...]) -> bool:
+    if len(got) != len(wanted):
+        return False
+    for size, want in zip(got, wanted, strict=True):
+        if size != want and not isinstance(want, str):
+            return False
+    return True
 
 
 def check_dtype(

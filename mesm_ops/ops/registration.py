@@ -11,6 +11,7 @@ from torch._ops import OpOverload
 from torch.utils.flop_counter import register_flop_formula
 
 from .. import backends, extension
+from .direct import Op
 
 __all__ = ["define_op", "make_differentiable"]
 
@@ -31,7 +32,7 @@ def define_op(
     check: Callable[..., None] | None = None,
     arguments: Callable[..., tuple[Any, ...]] | None = None,
     autocast: bool | tuple[int, ...] = False,
-) -> OpOverload:
+) -> Op:
     """Define `mesm_ops::<name>` and register all that torch asks of an op but its gradient.
 
     The same schema is defined in `mesm_ops_cpp` and `mesm_ops_cuda`, where a shared library
@@ -78,12 +79,12 @@ def define_op(
                 name, _autocast_kernel(overload, device, autocast), f"Autocast{device.upper()}"
             )
     register_flop_formula(packet, get_raw=True)(flops or _no_flops)
-    return overload
+    return Op(name, overload, _CPP_DTYPES, check, autocast)
 
 
 def make_differentiable(
-    forward: OpOverload,
-    backward: OpOverload,
+    forward: Op,
+    backward: Op,
     *,
     save: Callable[[Any, tuple[Any, ...], Any], None],
     gradients: Callable[..., Any],
@@ -97,21 +98,37 @@ def make_differentiable(
         gradients: Given ctx and the outputs' gradients, the inputs' (None where there is none).
     """
 
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+    def keep(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
         ctx.backend = backends.requested()
         save(ctx, inputs, output)
 
     def run(ctx: Any, *grads: Any) -> Any:
         # Autograd may call this from a thread of its own, outside the caller's use_backend.
+        if ctx.backend == backends.requested():
+            return gradients(ctx, *grads)
         with backends.use_backend(ctx.backend):
             return gradients(ctx, *grads)
 
     def refuse(ctx: Any, *grads: Any) -> Any:
-        raise RuntimeError(f"{forward.name()}: second-order gradients are not supported")
+        raise RuntimeError(f"{forward.overload.name()}: second-order gradients are not supported")
 
+    class Direct(torch.autograd.Function):
+        """The same for calls that do not go through torch's dispatcher."""
+
+        @staticmethod
+        def forward(ctx: Any, *args: Any) -> Any:
+            output = forward.run(args)
+            keep(ctx, args, output)
+            return output
+
+        @staticmethod
+        def backward(ctx: Any, *grads: Any) -> Any:
+            return run(ctx, *grads)
+
+    forward.differentiable = Direct.apply
     library = _libraries["mesm_ops"]
-    torch.library.register_autograd(forward, run, setup_context=setup_context, lib=library)
-    torch.library.register_autograd(backward, refuse, lib=library)
+    torch.library.register_autograd(forward.overload, run, setup_context=keep, lib=library)
+    torch.library.register_autograd(backward.overload, refuse, lib=library)
 
 
 def _autocast_kernel(

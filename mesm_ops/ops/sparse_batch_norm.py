@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from .. import reference
+from ..eager import is_eager
 from ..sparse_feature_maps import SparseFeatureMaps
 from .checks import check_maps, check_tensor
 from .registration import define_op, make_differentiable
@@ -38,7 +39,7 @@ def check_parameters(
     parameters: tuple[Tensor, ...], channels: int, dtype: torch.dtype, device: torch.device
 ) -> None:
     """Refuse what does not fit features of such channels; in the order of the public function."""
-    wide = torch.promote_types(dtype, torch.float32)
+    wide = torch.float64 if dtype is torch.float64 else torch.float32
     names = ("running_mean", "running_var", "weight", "bias")
     for name, tensor in zip(names, parameters, strict=True):
         check_tensor(_NAME, name, tensor, (channels,), device, "for {0} channels")
@@ -151,6 +152,13 @@ def update_statistics(
     momentum: float | Tensor,
 ) -> None:
     """Move running statistics (C,) towards those of a batch of so many active rows, in place."""
+    same = running_mean.dtype is mean.dtype and running_var.dtype is var.dtype
+    if same and rows.is_cpu and isinstance(momentum, float) and is_eager():
+        count = int(rows)  # few torch calls where nothing is waited for
+        if count > 0:
+            running_mean.lerp_(mean, momentum)
+            running_var.lerp_(var * (count / max(count - 1, 1)), momentum)
+        return
     rows = rows.to(mean.dtype)
     share = rows.clamp(max=1) * momentum  # none of a batch without sites
     unbiased = var * (rows / (rows - 1).clamp(min=1))
