@@ -52,7 +52,7 @@ def test_audio_shapes(measure: Callable[..., None], shape: Shape, train: bool) -
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("frames", [1, 8, 128, 512])
+@pytest.mark.parametrize("frames", [1, 8, 128, 512, 2048])
 @pytest.mark.parametrize("shape", FACE_BLOCKS, ids=Shape.id)
 def test_frame_counts(measure: Callable[..., None], shape: Shape, frames: int) -> None:
     _measure_block(measure, shape, HEADLINE_P, "float32", train=False, frames=frames)

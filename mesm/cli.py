@@ -11,16 +11,24 @@ from typing import Annotated, Literal
 
 import typer
 
+from mesm.memory import keep_freed_pages
+
 # Threads that spin at barriers stand still for seconds where another program wants their core.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 app = typer.Typer(
     name="mesm",
-    help="Multimodal end-to-end sparse model for emotion recognition: raw clips in, tables out.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+@app.callback()
+def _settings() -> None:
+    """Multimodal end-to-end sparse model for emotion recognition: raw clips in, tables out."""
+    keep_freed_pages()
+
 
 Split = Literal["train", "valid", "test"]
 
