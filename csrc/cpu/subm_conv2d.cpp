@@ -323,14 +323,19 @@ void weight_gradient(const T* x, int64_t depth, int64_t begin, int64_t end, cons
 }
 
 template <class A>
-void unpack(const A* from, int64_t stride, int64_t depth, int64_t begin, int64_t end, A* to) {
+void unpack(const A* from, int64_t parts, int64_t stride, int64_t depth, int64_t begin, int64_t end,
+            A* to) {
   constexpr int kVector = kLanes<A>;
+  const int64_t part = kOffsets * depth * stride;
   int64_t column = begin;
   const int64_t whole = depth / kVector * kVector;
   const auto plain = [&](int64_t c, int64_t d_begin) {
     for (int64_t d = d_begin; d < depth; ++d) {
       for (int64_t o = 0; o < kOffsets; ++o) {
-        to[(c * depth + d) * kOffsets + o] = from[(o * depth + d) * stride + c];
+        const A* at = from + (o * depth + d) * stride + c;
+        A sum = at[0];
+        for (int64_t i = 1; i < parts; ++i) sum += at[i * part];
+        to[(c * depth + d) * kOffsets + o] = sum;
       }
     }
   };
@@ -341,8 +346,9 @@ void unpack(const A* from, int64_t stride, int64_t depth, int64_t begin, int64_t
 #pragma GCC unroll 16
         for (int i = 0; i < kVector; ++i) {
           const int64_t flat = block * kVector + i;
-          rows[i] =
-              load_vec(from + (flat % kOffsets * depth + d + flat / kOffsets) * stride + column);
+          const A* at = from + (flat % kOffsets * depth + d + flat / kOffsets) * stride + column;
+          rows[i] = load_vec(at);
+          for (int64_t k = 1; k < parts; ++k) rows[i] += load_vec(at + k * part);
         }
         transpose<A>(rows);
 #pragma GCC unroll 16

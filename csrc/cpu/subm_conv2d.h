@@ -44,8 +44,9 @@ struct SubmConv2dKernelsOf {
                           const FrameGroup& group, int64_t group_index, int64_t offset,
                           int64_t panel, A* grad_weight, T* scratch);
 
-  // to[column][d][o] = from[o][d][column] for columns [begin, end).
-  void (*unpack)(const A* from, int64_t stride, int64_t depth, int64_t begin, int64_t end, A* to);
+  // to[column][d][o] = the sum over parts of from[part][o][d][column], for columns [begin, end).
+  void (*unpack)(const A* from, int64_t parts, int64_t stride, int64_t depth, int64_t begin,
+                 int64_t end, A* to);
 
   // sums[column] = sum of rows [begin, end).
   void (*column_sums)(const T* rows, int64_t stride, int64_t begin, int64_t end, int64_t columns,

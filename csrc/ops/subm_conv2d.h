@@ -165,38 +165,62 @@ Tensor convolve(const Tensor& x, const Weights& weights, const Sums<T>* bias,
 template <class T>
 Tensor weight_gradient(const Tensor& x, const Tensor& grad, int64_t columns,
                        const ActivePairs& pairs, Place place = empty) {
-  constexpr int64_t kDepth = 24;  // at least so much for a task
+  constexpr int64_t kDepth = 24;          // at least so much for a task
+  constexpr int64_t kSmall = 640 * 1024;  // bytes of sums of which there may be several
+  constexpr int64_t kParts = 8;           // fixed: what a part sums up is no matter of threads
   const auto& kernels = convolution_kernels<T>();
   constexpr ScalarType dtype = scalar_type_of<Sums<T>>();
   const int64_t depth = x.size(1);
   const int64_t stride = padded_columns(columns);
-  const Tensor held = sizeof(T) == sizeof(Sums<T>) ? padded(grad) : grad;
-  Tensor sums = place({kOffsets, depth, stride}, dtype);
-  Sums<T>* sum = mutable_data<Sums<T>>(sums);
+  const int64_t size = kOffsets * depth * stride;
   const int64_t panels = (columns + kernels.panel - 1) / kernels.panel;
-  const int64_t wanted = 8 * static_cast<int64_t>(torch::stable::get_num_threads());
-  const int64_t splits = std::clamp<int64_t>(wanted / std::max<int64_t>(panels * kOffsets, 1), 1,
-                                             std::max<int64_t>(depth / kDepth, 1));
-  parallel(panels * kOffsets * splits, [&](int64_t task) {
-    const int64_t o = task / splits % kOffsets;
-    const int64_t panel = task / splits / kOffsets;
-    const int64_t begin = depth * (task % splits) / splits;
-    const int64_t end = depth * (task % splits + 1) / splits;
-    Sums<T>* to = sum + o * depth * stride;
+  const Tensor held = sizeof(T) == sizeof(Sums<T>) ? padded(grad) : grad;
+  // Small sums: rows come from memory once, into sums that stay in the second cache, and each task
+  // has its own. Large ones: an offset at a time, for all rows.
+  const bool small = size * static_cast<int64_t>(sizeof(Sums<T>)) <= kSmall;
+  const int64_t parts = small ? std::clamp<int64_t>(pairs.count() / 2, 1, kParts) : 1;
+  const Tensor sums = place({parts, kOffsets, depth, stride}, dtype);
+  Sums<T>* sum = mutable_data<Sums<T>>(sums);
+  // Offsets [first_o, last_o) of depth [begin, end) from groups [first_g, last_g).
+  const auto run = [&](Sums<T>* to, int64_t panel, int64_t first_o, int64_t last_o, int64_t begin,
+                       int64_t end, int64_t first_g, int64_t last_g) {
     const int64_t first = panel * kernels.panel;
     const int64_t width = std::min(kernels.panel, stride - first);
-    for (int64_t d = begin; d < end; ++d) std::fill_n(to + d * stride + first, width, Sums<T>(0));
-    T* space = scratch<T, kPanelSlot>(kernels.scratch_size(end - begin));
-    for (int64_t g = 0; g < pairs.count(); ++g) {
-      const int64_t row = pairs.groups[g].row_begin;
-      kernels.weight_gradient(data<T>(x) + row * depth, depth, begin, end,
-                              data<T>(held) + row * held.size(1), stride, columns, pairs.book,
-                              pairs.groups[g], g, o, panel, to, space);
+    for (int64_t o = first_o; o < last_o; ++o) {
+      for (int64_t d = begin; d < end; ++d) {
+        std::fill_n(to + (o * depth + d) * stride + first, width, Sums<T>(0));
+      }
     }
-  });
+    T* space = scratch<T, kPanelSlot>(kernels.scratch_size(end - begin));
+    for (int64_t g = first_g; g < last_g; ++g) {
+      const int64_t row = pairs.groups[g].row_begin;
+      for (int64_t o = first_o; o < last_o; ++o) {
+        kernels.weight_gradient(data<T>(x) + row * depth, depth, begin, end,
+                                data<T>(held) + row * held.size(1), stride, columns, pairs.book,
+                                pairs.groups[g], g, o, panel, to + o * depth * stride, space);
+      }
+    }
+  };
+  if (small) {
+    parallel(parts * panels, [&](int64_t task) {
+      const int64_t part = task / panels;
+      run(sum + part * size, task % panels, 0, kOffsets, 0, depth, pairs.count() * part / parts,
+          pairs.count() * (part + 1) / parts);
+    });
+  } else {
+    const int64_t wanted = 8 * static_cast<int64_t>(torch::stable::get_num_threads());
+    const int64_t splits = std::clamp<int64_t>(wanted / std::max<int64_t>(panels * kOffsets, 1), 1,
+                                               std::max<int64_t>(depth / kDepth, 1));
+    parallel(panels * kOffsets * splits, [&](int64_t task) {
+      const int64_t o = task / splits % kOffsets;
+      const int64_t split = task % splits;
+      run(sum, task / splits / kOffsets, o, o + 1, depth * split / splits,
+          depth * (split + 1) / splits, 0, pairs.count());
+    });
+  }
   Tensor out = empty({columns, depth, 3, 3}, dtype);
   parallel_chunks(columns, 16, [&](int64_t begin, int64_t end) {
-    kernels.unpack(sum, stride, depth, begin, end, mutable_data<Sums<T>>(out));
+    kernels.unpack(sum, parts, stride, depth, begin, end, mutable_data<Sums<T>>(out));
   });
   return out;
 }
