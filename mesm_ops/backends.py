@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib
 import warnings
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
@@ -36,6 +37,7 @@ __all__ = [
     "register_arguments",
     "register_compiled",
     "register_composition",
+    "register_triton",
     "requested",
     "run",
     "use_backend",
@@ -104,6 +106,30 @@ def register_compiled(
         return None
 
     register(op, backend, overload, supports, available, device)
+
+
+def register_triton(op: str, dtypes: tuple[torch.dtype, ...]) -> None:
+    """Register the kernel that `mesm_ops.triton.<stem>.<op>` launches; imported when first run."""
+    stem = op.removesuffix("_backward")
+
+    def run(*args: Any) -> Any:
+        return getattr(importlib.import_module(f"mesm_ops.triton.{stem}"), op)(*args)
+
+    def supports(*args: Any) -> str | None:
+        # On a CPU only Triton's interpreter runs, which is for tests: it must be asked for.
+        interpreted = extension.triton_interprets() and _requested.get() == "triton"
+        for arg in args:
+            if not isinstance(arg, Tensor):
+                continue
+            if arg.device.type != "cuda" and not interpreted:
+                return f"it runs on cuda tensors, got one on {arg.device}"
+            if arg.is_floating_point() and arg.dtype not in dtypes:
+                return f"it takes {', '.join(_short(d) for d in dtypes)}, got {_short(arg.dtype)}"
+            if arg.numel() >= 2**31:
+                return f"it takes tensors of fewer than 2^31 elements, got {arg.numel()}"
+        return None
+
+    register(op, "triton", run, supports, extension.triton_missing, device="cuda")
 
 
 def register_arguments(op: str, arguments: Callable[..., tuple[Any, ...]]) -> None:

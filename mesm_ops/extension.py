@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import functools
 import importlib
+import importlib.util
+import os
 from pathlib import Path
 from types import ModuleType
 
 import torch
 
-__all__ = ["BUILD_HINT", "cpu_missing", "cuda_missing", "module"]
+__all__ = [
+    "BUILD_HINT",
+    "cpu_missing",
+    "cuda_missing",
+    "module",
+    "triton_interprets",
+    "triton_missing",
+]
 
+_OLDEST_GPU = 8  # compute capability: bfloat16 tensor cores
 BUILD_HINT = "build it with `pip install -e .` or `make setup` in the source folder"
 
 
@@ -49,4 +59,24 @@ def cuda_missing() -> str | None:
             torch.ops.load_library(library)
         except OSError as error:
             return f"the CUDA kernels do not load ({error})"
+    return None
+
+
+def triton_interprets() -> bool:
+    """Return whether Triton kernels run in its interpreter, on CPU tensors."""
+    return os.environ.get("TRITON_INTERPRET", "0") == "1"
+
+
+@functools.cache
+def triton_missing() -> str | None:
+    """Return why Triton kernels cannot run here; None if they can."""
+    if importlib.util.find_spec("triton") is None:
+        return "triton is not installed: pip install triton"
+    if triton_interprets():
+        return None
+    if not torch.cuda.is_available():
+        return "torch finds no CUDA device"
+    major, minor = torch.cuda.get_device_capability()
+    if major < _OLDEST_GPU:
+        return f"the GPU is too old: compute capability {major}.{minor}, 8.0 or later is needed"
     return None

@@ -32,6 +32,7 @@ def define_op(
     check: Callable[..., None] | None = None,
     arguments: Callable[..., tuple[Any, ...]] | None = None,
     autocast: bool | tuple[int, ...] = False,
+    triton: bool = False,
 ) -> Op:
     """Define `mesm_ops::<name>` and register all that torch asks of an op but its gradient.
 
@@ -49,6 +50,7 @@ def define_op(
         arguments: Turns what the public function takes into what the op takes.
         autocast: Cast floating-point inputs but float64 to the autocast dtype, as convolutions do;
             a tuple: those inputs alone, the op itself does the rest.
+        triton: `mesm_ops.triton.<stem>` has a launcher of the op's name.
 
     Returns:
         The op, ready to be called.
@@ -58,6 +60,8 @@ def define_op(
     backends.register(name, "reference", reference)
     backends.register_compiled(name, "cpp", "cpu", _CPP_DTYPES, extension.cpu_missing)
     backends.register_compiled(name, "cuda", "cuda", _CUDA_DTYPES, extension.cuda_missing)
+    if triton:
+        backends.register_triton(name, _CUDA_DTYPES)
     if arguments is not None:
         backends.register_arguments(name, arguments)
 
