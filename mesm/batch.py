@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
@@ -25,6 +25,9 @@ class Batch:
         spectrograms: (ΣSa, 1, 128, 32) floating, normalised.
         spectrogram_lengths: (B,) int64, chunks per clip; may be 0.
         labels: (B, E) floating, 1 where the emotion is present.
+        most_faces: the largest of face_lengths, known to the host so that nothing waits for the
+            device; None: read from face_lengths where they are on the CPU.
+        most_chunks: likewise for spectrogram_lengths.
 
     Raises:
         ValueError: shapes, dtypes or lengths do not fit together; says what was wanted and what
@@ -39,6 +42,8 @@ class Batch:
     spectrograms: Tensor
     spectrogram_lengths: Tensor
     labels: Tensor
+    most_faces: int | None = None
+    most_chunks: int | None = None
 
     def __post_init__(self) -> None:
         size = len(self.clip_ids)
@@ -60,27 +65,33 @@ class Batch:
             )
         if not self.labels.is_floating_point():
             raise ValueError(f"Batch: labels must be floating, got {self.labels.dtype}")
+        self.most_faces = _largest(self.most_faces, self.face_lengths)
+        self.most_chunks = _largest(self.most_chunks, self.spectrogram_lengths)
 
     def __len__(self) -> int:
         return len(self.clip_ids)
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on another device; what is there already is not copied."""
-        moved = {
-            field.name: getattr(self, field.name).to(device, non_blocking=True)
-            for field in fields(self)
-            if field.name != "clip_ids"
-        }
-        return Batch(clip_ids=self.clip_ids, **moved)
+        return self._with_tensors(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pin_memory(self) -> Batch:
         """The same batch in page-locked memory, for copies to a GPU that overlap with work."""
-        pinned = {
-            field.name: getattr(self, field.name).pin_memory()
+        return self._with_tensors(Tensor.pin_memory)
+
+    def _with_tensors(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        tensors = {
+            field.name: change(value)
             for field in fields(self)
-            if field.name != "clip_ids"
+            if isinstance(value := getattr(self, field.name), Tensor)
         }
-        return Batch(clip_ids=self.clip_ids, **pinned)
+        return replace(self, **tensors)
+
+
+def _largest(known: int | None, lengths: Tensor) -> int | None:
+    if known is not None or lengths.device.type != "cpu":
+        return known
+    return int(lengths.max())
 
 
 def _check_text(ids: Tensor, mask: Tensor, size: int) -> None:

@@ -74,6 +74,7 @@ class FrameBranch(nn.Module):
         frames: Tensor,
         query: Tensor | None,
         lengths: Tensor,
+        longest: int | None = None,
         entropies: list[Tensor] | None = None,
     ) -> Tensor:
         """(ΣS, Cin, H, W), query (B, D) or None, and lengths (B,) to logits (B, E)."""
@@ -81,7 +82,7 @@ class FrameBranch(nn.Module):
             vectors = frames.new_zeros((0, self.dim))
         else:
             vectors = self.project(self.extractor(frames, query, lengths, entropies))
-        return self.classify(self.sequence(vectors, lengths))
+        return self.classify(self.sequence(vectors, lengths, longest))
 
 
 class LateFusionModel(nn.Module):
@@ -177,9 +178,9 @@ class LateFusionModel(nn.Module):
         if self.audio is not None:
             frames, lengths = batch.spectrograms, batch.spectrogram_lengths
             found = entropies["audio"] if entropies is not None else None
-            logits.append(self.audio(frames, query, lengths, found))
+            logits.append(self.audio(frames, query, lengths, batch.most_chunks, found))
         if self.face is not None:
             frames, lengths = batch.faces, batch.face_lengths
             found = entropies["face"] if entropies is not None else None
-            logits.append(self.face(frames, query, lengths, found))
+            logits.append(self.face(frames, query, lengths, batch.most_faces, found))
         return torch.stack(logits)

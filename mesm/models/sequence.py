@@ -47,14 +47,37 @@ class SequenceEncoder(nn.Module):
         final_norm = nn.LayerNorm(dim) if norm_first else None
         self.encoder = nn.TransformerEncoder(layer, layers, final_norm, enable_nested_tensor=False)
 
-    def forward(self, frames: Tensor, lengths: Tensor) -> Tensor:
-        """(ΣS, dim) vectors and (B,) frames per clip to (B, dim), the encoded CLS."""
-        clips = frames.split(lengths.tolist())
-        padded = nn.utils.rnn.pad_sequence(list(clips), batch_first=True)
-        size, longest, dim = padded.shape
+    def forward(self, frames: Tensor, lengths: Tensor, longest: int | None = None) -> Tensor:
+        """Encode each clip's frames in its CLS.
+
+        Args:
+            frames: (ΣS, dim), the clips' frames one after the other.
+            lengths: (B,) int64, frames per clip.
+            longest: the largest length; None: read from lengths, which waits for their device.
+
+        Returns:
+            (B, dim).
+        """
+        longest = int(lengths.max()) if longest is None else longest
+        padded = pad_clips(frames, lengths, longest)
+        size, _, dim = padded.shape
         tokens = torch.cat((self.cls.to(padded.dtype).expand(size, 1, dim), padded), dim=1)
         tokens = tokens + sinusoids(longest + 1, dim, tokens.device).to(tokens.dtype)
         # The CLS is at place 0, frame i at place i + 1.
         place = torch.arange(longest + 1, device=tokens.device)
         padding = place > lengths.unsqueeze(1)
         return self.encoder(tokens, src_key_padding_mask=padding)[:, 0]
+
+
+def pad_clips(frames: Tensor, lengths: Tensor, longest: int) -> Tensor:
+    """Frames (ΣS, dim) of clips with (B,) lengths as (B, longest, dim), zeros at the end.
+
+    Sizes come from the host, so nothing waits for the device.
+    """
+    clips, dim = lengths.shape[0], frames.shape[1]
+    ends = lengths.cumsum(0)
+    number = torch.arange(frames.shape[0], device=frames.device)
+    clip = torch.bucketize(number, ends, right=True)
+    place = clip * longest + number - (ends - lengths)[clip]
+    padded = frames.new_zeros(clips * longest, dim)
+    return padded.index_copy(0, place, frames).view(clips, longest, dim)

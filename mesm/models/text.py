@@ -44,7 +44,9 @@ class TextEncoder(nn.Module):
 
     def __init__(self, albert: dict[str, Any]) -> None:
         super().__init__()
-        self.albert = AlbertModel(AlbertConfig(**albert), add_pooling_layer=False)
+        config = AlbertConfig(**albert)
+        config._attn_implementation = "sdpa"  # takes a mask of booleans
+        self.albert = AlbertModel(config, add_pooling_layer=False)
 
     @property
     def dim(self) -> int:
@@ -74,4 +76,6 @@ class TextEncoder(nn.Module):
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
         """(B, T) subword numbers and their bool mask to (B, dim)."""
-        return self.albert(input_ids=ids, attention_mask=mask.long()).last_hidden_state[:, 0]
+        # Of a mask (B, T) the library asks whether all is True, which waits for the device.
+        attended = mask[:, None, None, :]
+        return self.albert(input_ids=ids, attention_mask=attended).last_hidden_state[:, 0]

@@ -1,0 +1,56 @@
+"""A training step asks no tensor for its values, so on a GPU nothing waits: a graph can capture it.
+
+Meta tensors have shapes and no values, and refuse to be asked; all but a CPU's sizes come from
+shapes, so what runs on them runs on a GPU without waiting.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from mesm import Batch
+from mesm.config import TrainingSettings
+from mesm.losses import TrainingLoss
+from mesm.models import FE2E, MESM
+
+
+def on_meta(batch: Batch) -> Batch:
+    moved = batch.to("meta")
+    assert moved.most_faces == int(batch.face_lengths.max())  # known before the batch left
+    return moved
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [(FE2E, {}), (MESM, {}), (MESM, {"selection": "hard"})],
+    ids=["FE2E", "MESM", "MESM hard"],
+)
+def test_a_training_step_asks_for_no_value(kind: type, options: Any, small, make_batch) -> None:
+    batch = on_meta(make_batch(faces=[3, 0], chunks=[1, 3], words=[5, 9]))
+    settings = TrainingSettings(branch_loss=0.3, concentration=1.0 if kind is MESM else 0.0)
+    with torch.device("meta"):
+        model = kind(**small, **options).train()
+        loss = TrainingLoss(torch.ones(6), settings)
+    optimiser = torch.optim.AdamW(model.parameters())
+    value = loss(model(batch, inside=True), batch.labels, 0.5)
+    value.backward()
+    optimiser.step()
+    for name, parameter in model.named_parameters():
+        unused = options and ".attention." in name  # by the hard selection
+        assert unused or parameter.grad is not None, name
+
+
+@torch.no_grad()
+def test_nor_does_inference(small, make_batch) -> None:
+    batch = on_meta(make_batch(faces=[3, 2], chunks=[1, 3], words=[5, 9]))
+    with torch.device("meta"):
+        model = MESM(**small).eval()
+    assert model(batch).shape == (2, 6)
+
+
+def test_asking_would_be_noticed() -> None:
+    with pytest.raises(RuntimeError, match="meta tensors"):
+        torch.empty(3, device="meta").sum().item()
