@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -80,7 +81,7 @@ class Batch:
         return self._with_tensors(Tensor.pin_memory)
 
     def _with_tensors(self, change: Callable[[Tensor], Tensor]) -> Batch:
-        tensors = {
+        tensors: dict[str, Any] = {
             field.name: change(value)
             for field in fields(self)
             if isinstance(value := getattr(self, field.name), Tensor)
