@@ -216,3 +216,20 @@ def test_without_the_extension_all_runs_after_one_warning() -> None:
 
 def test_explain_takes_the_function_too():
     assert mesm_ops.explain(mesm_ops.subm_conv2d) == mesm_ops.explain("subm_conv2d")
+
+
+def test_triton_kernels_say_what_they_do_not_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backends, "_kernels", {})
+    backends.register_triton("some_op", (torch.float32, torch.bfloat16))
+    kernel = backends._kernels["some_op"]["triton"]
+    assert kernel.device == "cuda"  # so that "auto" never asks it about CPU tensors
+    assert kernel.supports(torch.zeros(2)) == "it runs on cuda tensors, got one on cpu"
+    with use_backend("triton"):  # the tests' interpreter, on CPU tensors
+        assert kernel.supports(torch.zeros(2), 3, None) is None
+        assert kernel.supports(torch.zeros(2, dtype=torch.float64)) == (
+            "it takes float32, bfloat16, got float64"
+        )
+        large = torch.zeros(1).expand(2**16, 2**15)
+        assert kernel.supports(large) == (
+            "it takes tensors of fewer than 2^31 elements, got 2147483648"
+        )

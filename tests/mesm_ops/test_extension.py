@@ -49,3 +49,26 @@ def test_cuda_kernels_are_missing_without_a_device(monkeypatch: pytest.MonkeyPat
         "no CUDA kernels were built",
         "torch finds no CUDA device",
     )
+
+
+@pytest.mark.parametrize(
+    ("found", "device", "capability", "reason"),
+    [
+        (False, True, (9, 0), "triton is not installed: pip install triton"),
+        (True, False, (9, 0), "torch finds no CUDA device"),
+        (True, True, (7, 5), "the GPU is too old: compute capability 7.5, 8.0 or later is needed"),
+        (True, True, (8, 0), None),
+    ],
+)
+def test_why_triton_kernels_cannot_run(
+    monkeypatch: pytest.MonkeyPatch,
+    found: bool,
+    device: bool,
+    capability: tuple[int, int],
+    reason: str | None,
+) -> None:
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object() if found else None)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: device)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
+    assert extension.triton_missing.__wrapped__() == reason
