@@ -1,0 +1,50 @@
+"""The writer's names are those that the rest of the miniature, and the readers, know."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import numpy as np
+import pytest
+
+from mesm.corpora import iemocap, mosei, utterances
+from mesm.corpora.miniature.action_units import EXPRESSIONS
+from mesm.corpora.miniature.emotions import (
+    EMOTIONS,
+    IEMOCAP_CODES,
+    LAYOUTS,
+    MODALITIES,
+    MOSEI_COLUMNS,
+    NEUTRAL,
+    Layout,
+    Modality,
+)
+from mesm.corpora.miniature.prosody import PROSODY
+from mesm.corpora.miniature.sentences import sentence
+
+ALL = {emotion for emotions in EMOTIONS.values() for emotion in emotions}
+
+
+def test_the_types_name_what_the_tuples_hold():
+    assert get_args(Layout) == LAYOUTS == tuple(EMOTIONS)
+    assert get_args(Modality) == MODALITIES
+
+
+def test_readers_have_the_same_emotions_in_the_same_order():
+    assert utterances.EMOTIONS == EMOTIONS
+
+
+def test_readers_know_every_spelling():
+    assert tuple(IEMOCAP_CODES[emotion] for emotion in EMOTIONS["iemocap"]) == iemocap.LABELS
+    assert tuple(MOSEI_COLUMNS[emotion] for emotion in EMOTIONS["mosei"]) == mosei.ANSWERS
+
+
+def test_face_and_voice_show_every_emotion_and_neutral():
+    assert set(EXPRESSIONS) == ALL | {NEUTRAL}
+    assert set(PROSODY) == ALL | {NEUTRAL}
+
+
+@pytest.mark.parametrize("emotion", sorted(ALL | {NEUTRAL}))
+def test_there_are_words_for_every_emotion(emotion):
+    rng = np.random.default_rng(0)
+    assert len({sentence((emotion,), rng) for _ in range(20)}) > 10
