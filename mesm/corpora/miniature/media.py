@@ -17,6 +17,7 @@ from av.video.stream import VideoStream
 
 from mesm.corpora.miniature.performance import Performance
 from mesm.corpora.miniature.speech import SAMPLE_RATE
+from mesm.inputs.video import ROUNDING
 
 
 @dataclass(frozen=True)
@@ -51,8 +52,8 @@ _LISTENER_STEP: Final = 12
 
 def drawn_time(time: float, video: VideoFormat) -> float:
     """The time at which the speaker's picture that a video shows at some time was drawn."""
-    # A frame that starts a millisecond later still counts: containers round their timestamps.
-    frame = int((time + 1e-3) * video.rate)
+    # The reader lets a frame start this much after an instant; both must mean the same frame.
+    frame = int((time + ROUNDING) * video.rate)
     return float((frame - frame % _SPEAKER_STEP) / video.rate)
 
 

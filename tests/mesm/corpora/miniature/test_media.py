@@ -1,0 +1,136 @@
+"""Files are read back with PyAV and soundfile: size, rate, codec, and which picture is when."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+import soundfile
+
+from mesm.corpora.miniature.media import (
+    IEMOCAP_VIDEO,
+    MOSEI_VIDEO,
+    VideoFormat,
+    drawn_time,
+    write_video,
+    write_wav,
+)
+from mesm.inputs.video import ROUNDING, frames_at
+
+AVI = VideoFormat(64, 32, 2, Fraction(30000, 1001), "mpeg4", "DIVX", {"flags": "+bitexact"})
+MP4 = VideoFormat(32, 32, 1, Fraction(30), "libx264", None, {"preset": "ultrafast", "crf": "23"})
+FORMATS = {"avi": AVI, "mp4": MP4}
+
+
+class Clock:
+    """Stands for a person: a grey panel that says how often it was drawn, and when."""
+
+    def __init__(self, speaks=lambda time: False, shade=60, step=8):
+        self.drawn, self._speaks, self._shade, self._step = [], speaks, shade, step
+
+    def is_speaking(self, time):
+        return self._speaks(time)
+
+    def picture(self, time):
+        self.drawn.append(time)
+        level = self._shade + self._step * (len(self.drawn) - 1)
+        return np.full((32, 32, 3), level, np.uint8)
+
+
+def decode(path):
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        frames = [(f.time, f.to_ndarray(format="rgb24")) for f in container.decode(stream)]
+        return stream, frames
+
+
+@pytest.mark.parametrize("ending", FORMATS)
+def test_files_have_the_size_rate_codec_and_length_asked_for(tmp_path, ending):
+    video, path = FORMATS[ending], tmp_path / f"video.{ending}"
+    write_video(path, [Clock() for _ in range(video.panels)], 1.0, video)
+    stream, frames = decode(path)
+    assert (stream.width, stream.height) == (video.width, video.height)
+    assert stream.average_rate == video.rate
+    assert stream.codec_context.name == {"avi": "mpeg4", "mp4": "h264"}[ending]
+    if video.tag is not None:
+        assert stream.codec_context.codec_tag == video.tag
+    times = [time for time, _ in frames]
+    assert times == pytest.approx([float(i / video.rate) for i in range(30)], abs=2e-3)
+
+
+@pytest.mark.parametrize("duration", [0.5, 0.51, 0.52, 0.99])
+def test_a_video_is_as_long_as_asked_for_to_half_a_frame(tmp_path, duration):
+    write_video(tmp_path / "video.mp4", [Clock()], duration, MP4)
+    assert abs(len(decode(tmp_path / "video.mp4")[1]) / 30 - duration) <= 0.5 / 30 + 1e-9
+
+
+def test_people_stand_side_by_side_in_their_order(tmp_path):
+    write_video(tmp_path / "video.avi", [Clock(shade=40), Clock(shade=200)], 0.2, AVI)
+    for _, picture in decode(tmp_path / "video.avi")[1]:
+        assert abs(picture[:, :28].mean() - 40) < 8
+        assert abs(picture[:, 36:].mean() - 200) < 8
+
+
+def test_a_speaker_is_drawn_every_third_frame_and_a_listener_every_twelfth(tmp_path):
+    listener, speaker = Clock(), Clock(lambda time: True)
+    write_video(tmp_path / "video.avi", [listener, speaker], 1.0, AVI)
+    rate = 30000 / 1001
+    assert speaker.drawn == pytest.approx([i / rate for i in range(0, 30, 3)])
+    assert listener.drawn == pytest.approx([i / rate for i in range(0, 30, 12)])
+
+
+@pytest.mark.parametrize("ending", FORMATS)
+def test_drawn_time_names_the_picture_that_the_preparation_reads(tmp_path, ending):
+    """Also just before a frame starts: what is read there has the level of the picture drawn."""
+    video, path = FORMATS[ending], tmp_path / f"video.{ending}"
+    people = [Clock(lambda time: True, shade=20, step=12) for _ in range(video.panels)]
+    write_video(path, people, 1.4, video)
+    drawn = people[0].drawn
+    edges = [time - gap for time in drawn[1:] for gap in (0.00005, 0.0002, 0.0005, 0.002)]
+    instants = sorted([*np.random.default_rng(0).uniform(0, 1.35, 40).tolist(), *edges])
+    for index, picture in frames_at(path, instants):
+        place = round((picture[:, :28].mean() - 20) / 12)
+        assert drawn_time(instants[index], video) == pytest.approx(drawn[place])
+
+
+@pytest.mark.parametrize("video", [IEMOCAP_VIDEO, MOSEI_VIDEO])
+def test_drawn_time_is_the_start_of_every_third_frame(video):
+    step = 3 / float(video.rate)
+    for time in np.random.default_rng(0).uniform(0, 60, 200):
+        found = drawn_time(float(time), video)
+        assert found / step == pytest.approx(round(found / step), abs=1e-9)
+        assert -ROUNDING <= time - found < step
+
+
+@pytest.mark.parametrize("ending", FORMATS)
+def test_the_same_performance_gives_the_same_bytes(tmp_path, ending):
+    video, files = FORMATS[ending], [tmp_path / f"{name}.{ending}" for name in "ab"]
+    for file in files:
+        write_video(file, [Clock() for _ in range(video.panels)], 0.5, video)
+    assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_panels_share_the_picture():
+    assert (IEMOCAP_VIDEO.panel_width, IEMOCAP_VIDEO.panels) == (360, 2)
+    assert (MOSEI_VIDEO.panel_width, MOSEI_VIDEO.panels) == (640, 1)
+    # Chroma is stored at half the resolution, so no panel may begin between two samples.
+    assert all(v.panel_width % 2 == v.height % 2 == 0 for v in (IEMOCAP_VIDEO, MOSEI_VIDEO))
+
+
+@pytest.mark.parametrize("shape", [(1600,), (1600, 1), (1600, 2)])
+def test_sound_is_16_bit_pcm_at_16_khz_to_the_nearest_level(tmp_path, shape):
+    samples = np.random.default_rng(0).uniform(-0.99, 0.99, shape)
+    write_wav(tmp_path / "sound.wav", samples)
+    info = soundfile.info(tmp_path / "sound.wav")
+    assert (info.format, info.subtype, info.samplerate) == ("WAV", "PCM_16", 16_000)
+    found, _ = soundfile.read(tmp_path / "sound.wav", always_2d=True)
+    assert found.shape == (1600, shape[1] if len(shape) == 2 else 1)
+    assert np.abs(found - samples.reshape(found.shape)).max() <= 1 / 32768
+
+
+def test_sound_that_is_too_loud_is_clipped_and_does_not_wrap(tmp_path):
+    write_wav(tmp_path / "sound.wav", np.array([-3.0, -1.0, 1.0, 3.0]))
+    found, _ = soundfile.read(tmp_path / "sound.wav")
+    np.testing.assert_allclose(found, [-1, -1, 1, 1], atol=1 / 32768)
