@@ -55,8 +55,9 @@ def test_roll_turns_the_picture_about_the_head():
     straight = points(lay_out(MIXED, Pose(30, 40, 50, yaw=0.1, pitch=0.1)))
     rolled = points(lay_out(MIXED, Pose(30, 40, 50, yaw=0.1, pitch=0.1, roll=0.3)))
     x, y = (straight - [30, 40]).T
-    wanted = np.stack([x * np.cos(0.3) - y * np.sin(0.3), x * np.sin(0.3) + y * np.cos(0.3)], -1)
-    np.testing.assert_allclose(rolled, wanted + [30, 40], atol=1e-9)
+    c, s = np.cos(0.3), np.sin(0.3)
+    wanted = np.stack([30 + x * c - y * s, 40 + x * s + y * c], -1)
+    np.testing.assert_allclose(rolled, wanted, atol=1e-9)
 
 
 def test_yaw_and_pitch_move_the_nose_and_leave_the_edge():

@@ -164,7 +164,7 @@ def test_teeth_are_bright_and_shut_eyes_show_no_white():
     assert (blinking[eyes].min(-1) > 170).sum() == 0
 
 
-@pytest.mark.parametrize("x, y", [(5.0, 8.0), (198.0, 215.0)])
+@pytest.mark.parametrize(("x", "y"), [(5.0, 8.0), (198.0, 215.0)])
 def test_a_head_at_the_edge_is_cut_off(x, y):
     pose = Pose(x, y, 46.0)
     picture, _ = paint(person(), pose=pose)

@@ -40,7 +40,7 @@ def eye_openings(performance):
 
 
 def mouth_opening(performance, time):
-    """In the middle: the mouth's outline runs there along the upper lip and back along the lower."""
+    """In the middle; the outline runs along the upper lip there and along the lower one back."""
     mouth = performance.at(time)[1].mouth
     return float(mouth[25, 1] - mouth[8, 1])
 
