@@ -40,7 +40,11 @@ def tidy(axes: Axes) -> None:
 
 
 def png_bytes(figure: Figure) -> bytes:
-    """The figure as a PNG; the same figure gives the same bytes."""
+    """The figure as a PNG; figures made alike give the same bytes.
+
+    Laying out goes on from where the last time ended, so the second PNG of one and the same figure
+    may differ from its first by a fraction of a pixel.
+    """
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()
