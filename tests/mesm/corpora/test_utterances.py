@@ -1,4 +1,4 @@
-"""What every reader of a raw corpus relies on: clips left out are named, orders fixed, text read."""
+"""What the readers of raw corpora rely on: left-out clips are named, orders fixed, text decoded."""
 
 from pathlib import Path
 
