@@ -130,22 +130,14 @@ def _context(facts: Sequence[RunFacts], manifest: Manifest, synthetic: bool) -> 
     name = CORPUS_NAMES[manifest.corpus]
     corpus = corpus_table(manifest)
     corpus["name"] = f"a miniature corpus in {name}'s layout" if synthetic else name
-    flops: dict[str, float] = {}
-    for fact in facts:
-        if fact.sweep is None:
-            continue
-        if fact.sweep["baseline"]:
-            flops["FE2E"] = fact.sweep["baseline"]["flops_per_clip"]["total"]
-        for point in fact.sweep["points"]:
-            flops[f"MESM (p = {point['p']:g})"] = point["flops_per_clip"]["total"]
-    scored = [(fact.config, fact.scores) for fact in facts if fact.scores]
+    scored = [(fact.config, fact.scores, _flops(fact, facts)) for fact in facts if fact.scores]
     return {
         "synthetic": synthetic,
         "lead": f"{', '.join(fact.name for fact in facts)}, trained and tested on "
         f"{corpus['name']}.",
         "facts": _headlines(facts),
         "corpus": corpus,
-        "results": results_table(scored, flops, manifest.corpus, synthetic),
+        "results": results_table(scored, manifest.corpus, synthetic),
         "learning": _learning(facts),
         "curves": [_curve(fact) for fact in facts if fact.sweep],
         "explained": [shown for fact in facts if (shown := _explained(fact))["pictures"]],
@@ -155,6 +147,24 @@ def _context(facts: Sequence[RunFacts], manifest: Manifest, synthetic: bool) -> 
             for fact in facts
         ],
     }
+
+
+def _flops(run: RunFacts, facts: Sequence[RunFacts]) -> float | None:
+    """FLOPs per clip as a sweep measured them; None where none did.
+
+    A MESM's follow from its weights, so its own sweep alone knows them. Every FE2E of the same
+    settings computes the same, so any sweep with one as its baseline does.
+    """
+    model = run.config.model
+    if model.name == "mesm":
+        points = run.sweep["points"] if run.sweep else []
+        return next((p["flops_per_clip"]["total"] for p in points if p["p"] == model.p), None)
+    for fact in facts:
+        baseline = fact.sweep["baseline"] if fact.sweep else None
+        for other in facts:
+            if baseline and other.path.name == baseline["run"] and other.config.model == model:
+                return baseline["flops_per_clip"]["total"]
+    return None
 
 
 def _headlines(facts: Sequence[RunFacts]) -> list[dict[str, str]]:

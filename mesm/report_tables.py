@@ -78,16 +78,14 @@ def corpus_table(manifest: Manifest) -> dict[str, Any]:
 
 
 def results_table(
-    scored: Sequence[tuple[ExperimentConfig, Mapping[str, Any]]],
-    flops: Mapping[str, float],
+    scored: Sequence[tuple[ExperimentConfig, Mapping[str, Any], float | None]],
     corpus: str,
     synthetic: bool,
 ) -> dict[str, Any]:
     """Accuracy and F1 per emotion, one line per run; the paper's lines below if the corpus is real.
 
     Args:
-        scored: (config, scores) per run.
-        flops: measured FLOPs per clip by run name, where a sweep has them.
+        scored: per run its config, its scores, and its FLOPs per clip where they were measured.
         corpus: "iemocap" or "mosei".
         synthetic: whether the corpus is a miniature one.
     """
@@ -98,19 +96,18 @@ def results_table(
     rows = []
     for _ in [*emotions, "average"]:
         head += [SHORT[accuracy], "F1"]
-    for config, scores in scored:
-        name = run_name(config)
-        cells = [f"{flops[name] / 1e9:.2f}" if name in flops else "–"]
+    for config, scores, flops in scored:
+        cells = ["–" if flops is None else f"{flops / 1e9:.2f}"]
         for values in [*scores["emotions"].values(), scores["average"]]:
             cells += [percent(values[accuracy]), percent(values["f1"])]
-        rows.append(_row(config.model.name, name, *cells))
+        rows.append(_row(config.model.name, run_name(config), *cells))
     if not synthetic:
         for line in PAPER_TABLES[corpus]:
             pairs = [*line.emotions, line.average]
             cells = ["–" if line.gflops is None else f"{2 * line.gflops:.2f}"]
             cells += [f"{value:.1f}" for pair in pairs for value in pair]
             rows.append(_row("paper", f"{line.model} (the paper)", *cells))
-    policies = sorted({scores["threshold"]["policy"] for _, scores in scored})
+    policies = sorted({scores["threshold"]["policy"] for _, scores, _ in scored})
     caption = (
         f"Percent on the {first.get('split', 'test')} split, {first['clips']} clips. Threshold per "
         f"emotion: {'; '.join(policies)}. GFLOPs: feature extraction per clip, "

@@ -129,3 +129,28 @@ def test_refusals_write_nothing(runs: list[Path], tmp_path: Path) -> None:
         with pytest.raises(ValueError, match=message):
             write_report(out, wrong)
     assert not out.exists()
+
+
+def test_flops_are_those_of_the_run_and_of_no_other_of_its_name(
+    runs: list[Path], tiny_mesm: Path, tiny_fe2e: Path, tmp_path: Path
+) -> None:
+    """Two MESMs of one name keep different sites, two FE2Es may differ in size: then a dash."""
+    others = [tmp_path / "same_fe2e", tmp_path / "wider_fe2e", tmp_path / "another_mesm"]
+    for run, other in zip((tiny_fe2e, tiny_fe2e, tiny_mesm), others, strict=True):
+        shutil.copytree(run, other, ignore=shutil.ignore_patterns("sweep.*", "explain"))
+    config = others[1] / "config.yaml"
+    config.write_text(config.read_text().replace("  hidden: 16\n", "  hidden: 32\n", 1))
+    _, outline = read(write_report(tmp_path / "report.html", [*runs, *others]))
+    swept = json.loads((runs[1] / "sweep.json").read_text())
+    totals = [
+        swept["baseline"]["flops_per_clip"]["total"],
+        swept["points"][0]["flops_per_clip"]["total"],
+    ]
+    rows = [row for row in outline.rows if len(row) == 2 + 2 * 7][-5:]
+    assert [row[:2] for row in rows] == [
+        ["FE2E", f"{totals[0] / 1e9:.2f}"],
+        ["MESM (p = 0.5)", f"{totals[1] / 1e9:.2f}"],
+        ["FE2E", f"{totals[0] / 1e9:.2f}"],
+        ["FE2E", "–"],
+        ["MESM (p = 0.5)", "–"],
+    ]

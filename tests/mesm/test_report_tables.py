@@ -141,8 +141,11 @@ def scores(headline: str = "accuracy", policy: str = "0.5", emotions: int = 2) -
     ],
 )
 def test_results_per_emotion_and_average(headline: str, short: str, cells: list[str]) -> None:
-    runs = [(config("fe2e"), scores(headline)), (config("mesm", p=0.5), scores(headline))]
-    table = results_table(runs, {"FE2E": 17.304e9}, "iemocap", synthetic=True)
+    runs = [
+        (config("fe2e"), scores(headline), 17.304e9),
+        (config("mesm", p=0.5), scores(headline), None),
+    ]
+    table = results_table(runs, "iemocap", synthetic=True)
     assert is_rectangular(table)
     assert table["head"] == ["", "GFLOPs"] + [short, "F1"] * 3
     assert table["groups"] == [("", 2), ("e0", 2), ("e1", 2), ("average", 2)]
@@ -152,11 +155,11 @@ def test_results_per_emotion_and_average(headline: str, short: str, cells: list[
 
 def test_caption_names_split_size_and_every_policy_once() -> None:
     runs = [
-        (config("fe2e"), scores(policy="tuned on validation F1")),
-        (config("mesm"), scores(policy="0.5")),
-        (config("mesm", p=0.7), scores(policy="0.5")),
+        (config("fe2e"), scores(policy="tuned on validation F1"), None),
+        (config("mesm"), scores(policy="0.5"), None),
+        (config("mesm", p=0.7), scores(policy="0.5"), None),
     ]
-    caption = results_table(runs, {}, "iemocap", synthetic=True)["caption"]
+    caption = results_table(runs, "iemocap", synthetic=True)["caption"]
     assert caption == (
         "Percent on the valid split, 42 clips. Threshold per emotion: 0.5; tuned on validation F1. "
         "GFLOPs: feature extraction per clip, 2 per multiply–accumulate."
@@ -174,8 +177,8 @@ def test_a_real_corpus_stands_above_the_papers_lines(
     corpus: str, first: tuple[str, ...], second: tuple[str, ...]
 ) -> None:
     """The paper counts a multiply-accumulate as 1; beside figures that count 2 its are doubled."""
-    runs = [(config("mesm"), scores(emotions=6))]
-    table = results_table(runs, {}, corpus, synthetic=False)
+    runs = [(config("mesm"), scores(emotions=6), None)]
+    table = results_table(runs, corpus, synthetic=False)
     assert is_rectangular(table)
     assert [row["kind"] for row in table["rows"]] == ["mesm", "paper", "paper"]
     for cells, (name, gflops, accuracy) in zip(texts(table)[1:], (first, second), strict=True):
