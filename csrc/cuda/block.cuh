@@ -1,34 +1,188 @@
-// What a block of threads does, written so that it also compiles as host code: there one thread does
-// the work of all, phase by phase, and tests compare it with an oracle where there is no GPU.
+// What a block of threads does, written so that it also compiles as host code: there one thread
+// does the work of all, phase by phase, and tests compare it with an oracle where there is no GPU.
 //
-// A phase is one `for_each`; between phases that read what others wrote stands `sync`. Shared memory
-// is a pointer that the kernel (or the test) passes in.
+// A phase is one `for_each`; between phases that read what others wrote stands `sync`. Shared
+// memory is a pointer that the kernel (or the test) passes in. On the host a warp has one lane, and
+// a block one thread unless the test sets `host_block` in several.
 #pragma once
 
 #include <cstdint>
+#include <cstring>
 
 #ifdef __CUDACC__
 #define MESM_BLOCK __device__ __forceinline__
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
+#error "the CUDA kernels need sm_80 or later"
+#endif
 #else
 #define MESM_BLOCK inline
 #endif
 
 namespace mesm_ops {
 
-// f(i) for i in [0, count), spread over the block's threads.
-template <class F>
-MESM_BLOCK void for_each(int64_t count, const F& f) {
-#ifdef __CUDA_ARCH__
-  for (int64_t i = threadIdx.x; i < count; i += blockDim.x) f(i);
+constexpr int kMaxWarps = 32;
+#ifdef __CUDACC__
+constexpr int kLanes = 32;
 #else
-  for (int64_t i = 0; i < count; ++i) f(i);
+constexpr int kLanes = 1;
+
+struct HostBlock {
+  int thread = 0;
+  int threads = 1;
+  void (*wait)(void* barrier) = nullptr;  // until all threads have come
+  void* barrier = nullptr;
+};
+inline thread_local HostBlock host_block;
+#endif
+
+MESM_BLOCK int thread() {
+#ifdef __CUDACC__
+  return threadIdx.x;
+#else
+  return host_block.thread;
 #endif
 }
 
-MESM_BLOCK void sync() {
-#ifdef __CUDA_ARCH__
-  __syncthreads();
+MESM_BLOCK int threads() {
+#ifdef __CUDACC__
+  return blockDim.x;
+#else
+  return host_block.threads;
 #endif
+}
+
+// A block is of whole warps.
+MESM_BLOCK int lane() { return thread() % kLanes; }
+MESM_BLOCK int warp() { return thread() / kLanes; }
+MESM_BLOCK int warps() { return threads() / kLanes; }
+
+// f(i) for i in [0, count), spread over the block's threads.
+template <class F>
+MESM_BLOCK void for_each(int64_t count, const F& f) {
+  for (int64_t i = thread(); i < count; i += threads()) f(i);
+}
+
+MESM_BLOCK void sync() {
+#ifdef __CUDACC__
+  __syncthreads();
+#else
+  if (host_block.wait != nullptr) host_block.wait(host_block.barrier);
+#endif
+}
+
+MESM_BLOCK uint32_t bits_of(float value) {
+#ifdef __CUDACC__
+  return __float_as_uint(value);
+#else
+  uint32_t bits;
+  memcpy(&bits, &value, sizeof(bits));
+  return bits;
+#endif
+}
+
+MESM_BLOCK float float_of(uint32_t bits) {
+#ifdef __CUDACC__
+  return __uint_as_float(bits);
+#else
+  float value;
+  memcpy(&value, &bits, sizeof(value));
+  return value;
+#endif
+}
+
+// Over the lanes of a warp, the same in all of them.
+MESM_BLOCK uint32_t warp_sum(uint32_t value) {
+#ifdef __CUDACC__
+  return __reduce_add_sync(~0u, value);
+#else
+  return value;
+#endif
+}
+
+MESM_BLOCK uint32_t warp_min(uint32_t value) {
+#ifdef __CUDACC__
+  return __reduce_min_sync(~0u, value);
+#else
+  return value;
+#endif
+}
+
+MESM_BLOCK uint32_t warp_max(uint32_t value) {
+#ifdef __CUDACC__
+  return __reduce_max_sync(~0u, value);
+#else
+  return value;
+#endif
+}
+
+MESM_BLOCK uint64_t warp_sum(uint64_t value) {
+  constexpr uint64_t kPart = (1 << 27) - 1;  // 32 of them fit into 32 bits
+  const uint64_t low = warp_sum(static_cast<uint32_t>(value & kPart));
+  const uint64_t middle = warp_sum(static_cast<uint32_t>(value >> 27 & kPart));
+  const uint64_t high = warp_sum(static_cast<uint32_t>(value >> 54));
+  return low + (middle << 27) + (high << 54);
+}
+
+MESM_BLOCK double warp_sum(double value) {
+#ifdef __CUDACC__
+  for (int step = kLanes / 2; step > 0; step /= 2) value += __shfl_xor_sync(~0u, value, step);
+#endif
+  return value;
+}
+
+// Which lanes say yes, a bit each.
+MESM_BLOCK uint32_t warp_vote(bool yes) {
+#ifdef __CUDACC__
+  return __ballot_sync(~0u, yes);
+#else
+  return yes;
+#endif
+}
+
+MESM_BLOCK uint32_t ones(uint32_t bits) {
+#ifdef __CUDACC__
+  return __popc(bits);
+#else
+  return __builtin_popcount(bits);
+#endif
+}
+
+// Where warps leave words for each other, in shared memory. Its halves are used in turns, so that
+// one `sync` an exchange is enough: who writes to a half has seen all leave it.
+struct Exchange {
+  static constexpr int kWord = 16;
+  static constexpr int kBytes = 2 * kMaxWarps * kWord;
+
+  void* shared;  // kBytes, aligned to 16; no thread may still be using it
+  int turn = 0;
+
+  // Posts each warp's word and returns all warps' words.
+  template <class T>
+  MESM_BLOCK const T* post(const T& word) {
+    static_assert(sizeof(T) <= kWord);
+    turn ^= 1;
+    T* words = reinterpret_cast<T*>(static_cast<char*>(shared) + turn * kMaxWarps * kWord);
+    if (lane() == 0) words[warp()] = word;
+    sync();
+    return words;
+  }
+};
+
+// Over the threads of a block, the same in all of them; in an order that depends on their number
+// alone.
+MESM_BLOCK uint32_t block_max(uint32_t mine, Exchange& exchange) {
+  const uint32_t* words = exchange.post(warp_max(mine));
+  mine = 0;
+  for (int i = lane(); i < warps(); i += kLanes) mine = words[i] > mine ? words[i] : mine;
+  return warp_max(mine);
+}
+
+template <class T>
+MESM_BLOCK T block_sum(T mine, Exchange& exchange) {
+  const T* words = exchange.post(warp_sum(mine));
+  mine = 0;
+  for (int i = lane(); i < warps(); i += kLanes) mine += words[i];
+  return warp_sum(mine);
 }
 
 }  // namespace mesm_ops
