@@ -24,13 +24,18 @@ constexpr int kMaxWarps = 32;
 #ifdef __CUDACC__
 constexpr int kLanes = 32;
 #else
-constexpr int kLanes = 1;
+#ifndef MESM_HOST_LANES
+#define MESM_HOST_LANES 1
+#endif
+constexpr int kLanes = MESM_HOST_LANES;
 
 struct HostBlock {
   int thread = 0;
   int threads = 1;
-  void (*wait)(void* barrier) = nullptr;  // until all threads have come
-  void* barrier = nullptr;
+  void (*wait)(void* barrier) = nullptr;  // until all who share the barrier have come
+  void* block_barrier = nullptr;
+  void* warp_barrier = nullptr;
+  uint64_t* words = nullptr;  // of this warp, one for each lane
 };
 inline thread_local HostBlock host_block;
 #endif
@@ -66,7 +71,7 @@ MESM_BLOCK void sync() {
 #ifdef __CUDACC__
   __syncthreads();
 #else
-  if (host_block.wait != nullptr) host_block.wait(host_block.barrier);
+  if (host_block.wait != nullptr) host_block.wait(host_block.block_barrier);
 #endif
 }
 
@@ -90,12 +95,31 @@ MESM_BLOCK float float_of(uint32_t bits) {
 #endif
 }
 
-// Over the lanes of a warp, the same in all of them.
+#ifndef __CUDACC__
+// The values of all lanes of this one's warp.
+template <class T>
+struct HostLanes {
+  T of[kLanes];
+  explicit HostLanes(T value) {
+    static_assert(sizeof(T) <= sizeof(uint64_t));
+    of[0] = value;
+    if (kLanes == 1) return;
+    memcpy(host_block.words + lane(), &value, sizeof(T));
+    host_block.wait(host_block.warp_barrier);
+    for (int i = 0; i < kLanes; ++i) memcpy(of + i, host_block.words + i, sizeof(T));
+    host_block.wait(host_block.warp_barrier);
+  }
+};
+#endif
+
+// All lanes of a warp must come to what is named warp_. Results are the same in all of them.
 MESM_BLOCK uint32_t warp_sum(uint32_t value) {
 #ifdef __CUDACC__
   return __reduce_add_sync(~0u, value);
 #else
-  return value;
+  uint32_t sum = 0;
+  for (const uint32_t one : HostLanes(value).of) sum += one;
+  return sum;
 #endif
 }
 
@@ -103,6 +127,7 @@ MESM_BLOCK uint32_t warp_min(uint32_t value) {
 #ifdef __CUDACC__
   return __reduce_min_sync(~0u, value);
 #else
+  for (const uint32_t one : HostLanes(value).of) value = one < value ? one : value;
   return value;
 #endif
 }
@@ -111,6 +136,7 @@ MESM_BLOCK uint32_t warp_max(uint32_t value) {
 #ifdef __CUDACC__
   return __reduce_max_sync(~0u, value);
 #else
+  for (const uint32_t one : HostLanes(value).of) value = one > value ? one : value;
   return value;
 #endif
 }
@@ -123,19 +149,30 @@ MESM_BLOCK uint64_t warp_sum(uint64_t value) {
   return low + (middle << 27) + (high << 54);
 }
 
-MESM_BLOCK double warp_sum(double value) {
+// Over groups of `width` neighbouring lanes, a power of two: the same in all of a group.
+template <class T>
+MESM_BLOCK T warp_group_sum(T value, int width) {
+  for (int step = width / 2; step > 0; step /= 2) {
 #ifdef __CUDACC__
-  for (int step = kLanes / 2; step > 0; step /= 2) value += __shfl_xor_sync(~0u, value, step);
+    value += __shfl_xor_sync(~0u, value, step);
+#else
+    value += HostLanes(value).of[lane() ^ step];
 #endif
+  }
   return value;
 }
+
+MESM_BLOCK double warp_sum(double value) { return warp_group_sum(value, kLanes); }
 
 // Which lanes say yes, a bit each.
 MESM_BLOCK uint32_t warp_vote(bool yes) {
 #ifdef __CUDACC__
   return __ballot_sync(~0u, yes);
 #else
-  return yes;
+  const HostLanes<bool> lanes(yes);
+  uint32_t votes = 0;
+  for (int i = 0; i < kLanes; ++i) votes |= static_cast<uint32_t>(lanes.of[i]) << i;
+  return votes;
 #endif
 }
 

@@ -149,27 +149,41 @@ MESM_BLOCK Cut find_cut(const float* weights, int32_t count, double p, Exchange&
   return {low, static_cast<uint32_t>(ties)};
 }
 
-// Calls emit(i, number) for every kept i, numbered in ascending order; returns how many there are.
-template <class Emit>
-MESM_BLOCK int32_t for_each_kept(const float* weights, int32_t count, const Cut& cut,
-                                 Exchange& exchange, const Emit& emit) {
+// How many are kept, and how many weights before this warp's run are more than the cut's, or equal.
+struct KeptCount {
+  int32_t number;
+  uint32_t more, ties;
+};
+
+// Every warp has a run of whole warp's widths: their number.
+MESM_BLOCK int32_t steps_of_run(int32_t count) {
+  return (count + kLanes * warps() - 1) / (kLanes * warps());
+}
+
+struct KeptVote {
+  uint32_t more, ties;  // a bit for each lane
+};
+
+MESM_BLOCK KeptVote vote_kept(const float* weights, int32_t count, const Cut& cut, int32_t i) {
+  const uint32_t weight = i < count ? bits_of(weights[i]) : 0;
+  return {warp_vote(i < count && weight > cut.least), warp_vote(i < count && weight == cut.least)};
+}
+
+MESM_BLOCK uint32_t of_ties(const Cut& cut, uint32_t ties) {
+  return ties < cut.ties ? ties : cut.ties;
+}
+
+MESM_BLOCK KeptCount count_kept(const float* weights, int32_t count, const Cut& cut,
+                                Exchange& exchange) {
   struct Number {
     uint32_t more, ties;
   };
-  // Every warp has a run of whole warp's widths.
-  const int32_t steps = (count + kLanes * warps() - 1) / (kLanes * warps());
-  const int32_t begin = warp() * steps * kLanes;
-  const auto vote = [&](int32_t i, uint32_t& more, uint32_t& ties) {
-    const uint32_t weight = i < count ? bits_of(weights[i]) : 0;
-    more = warp_vote(i < count && weight > cut.least);
-    ties = warp_vote(i < count && weight == cut.least);
-  };
-  uint32_t more, ties;
+  const int32_t steps = steps_of_run(count);
   Number mine{0, 0};
   for (int32_t step = 0; step < steps; ++step) {
-    vote(begin + step * kLanes + lane(), more, ties);
-    mine.more += ones(more);
-    mine.ties += ones(ties);
+    const KeptVote vote = vote_kept(weights, count, cut, (warp() * steps + step) * kLanes + lane());
+    mine.more += ones(vote.more);
+    mine.ties += ones(vote.ties);
   }
   const Number* numbers = exchange.post(mine);
   Number before{0, 0}, all{0, 0};
@@ -179,32 +193,50 @@ MESM_BLOCK int32_t for_each_kept(const float* weights, int32_t count, const Cut&
     before.more += i < warp() ? numbers[i].more : 0;
     before.ties += i < warp() ? numbers[i].ties : 0;
   }
-  before = {warp_sum(before.more), warp_sum(before.ties)};
-  const auto kept = [&](uint32_t number) { return number < cut.ties ? number : cut.ties; };
+  const uint32_t number = warp_sum(all.more) + of_ties(cut, warp_sum(all.ties));
+  return {static_cast<int32_t>(number), warp_sum(before.more), warp_sum(before.ties)};
+}
+
+// Calls emit(i, number) for every kept i, numbered in ascending order.
+template <class Emit>
+MESM_BLOCK void emit_kept(const float* weights, int32_t count, const Cut& cut, KeptCount before,
+                          const Emit& emit) {
+  const int32_t steps = steps_of_run(count);
   const uint32_t lower = (1u << lane()) - 1;
   for (int32_t step = 0; step < steps; ++step) {
-    const int32_t i = begin + step * kLanes + lane();
-    vote(i, more, ties);
-    const uint32_t tied = before.ties + ones(ties & lower);
-    const bool keep = (more >> lane() & 1) || ((ties >> lane() & 1) && tied < cut.ties);
-    if (keep) emit(i, static_cast<int32_t>(before.more + ones(more & lower) + kept(tied)));
-    before.more += ones(more);
-    before.ties += ones(ties);
+    const int32_t i = (warp() * steps + step) * kLanes + lane();
+    const KeptVote vote = vote_kept(weights, count, cut, i);
+    const uint32_t more = before.more + ones(vote.more & lower);
+    const uint32_t ties = before.ties + ones(vote.ties & lower);
+    const bool tied = vote.ties >> lane() & 1;
+    if ((vote.more >> lane() & 1) || (tied && ties < cut.ties)) {
+      emit(i, static_cast<int32_t>(more + of_ties(cut, ties)));
+    }
+    before.more += ones(vote.more);
+    before.ties += ones(vote.ties);
   }
-  return static_cast<int32_t>(warp_sum(all.more) + kept(warp_sum(all.ties)));
+}
+
+// weights = softmax(scores), complete for all threads, and where the nucleus ends in them. scores:
+// complete for all threads; weights may be scores.
+MESM_BLOCK Cut softmax_cut(const float* scores, int32_t count, double p, float* weights,
+                           Exchange& exchange) {
+  const bool finite = softmax(scores, count, weights, exchange);
+  sync();
+  if (!finite || p >= 1) return {0, ~0u};  // all
+  return find_cut(weights, count, p, exchange);
 }
 
 // The whole of it: weights = softmax(scores), emit(i, number) for every kept i in ascending order,
-// by any thread; returns how many are kept, in all threads. scores: complete for all threads;
-// weights may be scores. After the next `sync`, what emit wrote is complete and `exchange` free.
+// by any thread; returns how many are kept, in all threads. After the next `sync`, what emit wrote
+// is complete and `exchange` free.
 template <class Emit>
 MESM_BLOCK int32_t nucleus(const float* scores, int32_t count, double p, float* weights,
                            Exchange& exchange, const Emit& emit) {
-  const bool finite = softmax(scores, count, weights, exchange);
-  sync();
-  Cut cut{0, ~0u};  // all
-  if (finite && p < 1) cut = find_cut(weights, count, p, exchange);
-  return for_each_kept(weights, count, cut, exchange, emit);
+  const Cut cut = softmax_cut(scores, count, p, weights, exchange);
+  const KeptCount kept = count_kept(weights, count, cut, exchange);
+  emit_kept(weights, count, cut, kept, emit);
+  return kept.number;
 }
 
 }  // namespace mesm_ops

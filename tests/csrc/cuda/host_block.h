@@ -2,6 +2,7 @@
 #pragma once
 
 #include <barrier>
+#include <deque>
 #include <thread>
 #include <vector>
 
@@ -9,19 +10,29 @@
 
 namespace mesm_ops {
 
-// Runs body() in each of the block's threads; with one it is this one.
+// Runs body() in each of the block's threads, which are whole warps; one thread is this one.
 template <class Body>
 void run_block(int threads, const Body& body) {
-  if (threads == 1) {
+  if (threads == 1 && kLanes == 1) {
     host_block = {};
     return body();
   }
-  std::barrier<> barrier(threads);
+  std::barrier<> block_barrier(threads);
+  std::deque<std::barrier<>> warp_barriers;
+  for (int i = 0; i < threads / kLanes; ++i) warp_barriers.emplace_back(kLanes);
+  std::vector<uint64_t> words(threads);
   std::vector<std::thread> block;
   for (int i = 0; i < threads; ++i) {
     block.emplace_back([&, i] {
-      host_block = {i, threads, [](void* b) { static_cast<std::barrier<>*>(b)->arrive_and_wait(); },
-                    &barrier};
+      const auto wait = [](void* barrier) {
+        static_cast<std::barrier<>*>(barrier)->arrive_and_wait();
+      };
+      host_block = {i,
+                    threads,
+                    wait,
+                    &block_barrier,
+                    &warp_barriers[i / kLanes],
+                    &words[i / kLanes * kLanes]};
       body();
     });
   }
