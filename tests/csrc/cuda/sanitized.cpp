@@ -51,7 +51,8 @@ void run_once(const std::vector<int32_t>& offsets, int64_t rows, int64_t channel
     run_pool(features.data(), placed.data(), offsets.data(), frames, rows, channels, 6, width,
              pooled.data(), pooled_sites.data(), out_offsets.data(), argmax.data(), words.data(),
              threads, side_by_side, wide);
-    if (!std::is_sorted(offsets.begin(), offsets.end())) continue;  // a row may be in two frames
+    // What is senseless may name a row twice.
+    if (offsets[0] != 0 || !std::is_sorted(offsets.begin(), offsets.end())) continue;
     run_pool_backward(pooled.data(), argmax.data(), out_rows, rows, channels, grad_features.data(),
                       threads, side_by_side, wide);
   }
