@@ -1,0 +1,45 @@
+"""Block-level code of csrc/cuda, compiled for the host."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+HERE = Path(__file__).parent
+
+
+@pytest.fixture(scope="session")
+def compile_for_host(
+    build: ModuleType, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., Path]:
+    """Compile tests/csrc/cuda/<name>.cpp with further flags; the path of what came out."""
+
+    def compile_one(name: str, *flags: str) -> Path:
+        target = tmp_path_factory.mktemp(name) / name
+        common = ("-std=c++20", "-O2", "-pthread", "-Wall", "-Wextra", "-Werror")
+        include = ("-I", str(build.CSRC / "cuda"), "-I", str(HERE))
+        command = [*build.find_compiler(), *common, *include, *flags]
+        run = [*command, str(HERE / f"{name}.cpp"), "-o", str(target)]
+        done = subprocess.run(run, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return target
+
+    return compile_one
+
+
+@pytest.fixture(scope="session")
+def load_for_host(compile_for_host: Callable[..., Path]) -> Callable[..., ctypes.CDLL]:
+    """Compile tests/csrc/cuda/<name>.cpp, its warps of so many lanes, to a library and load it."""
+
+    @functools.cache
+    def load(name: str, lanes: int = 1) -> ctypes.CDLL:
+        flags = ("-shared", "-fPIC", f"-DMESM_HOST_LANES={lanes}")
+        return ctypes.CDLL(str(compile_for_host(name, *flags)))
+
+    return load
