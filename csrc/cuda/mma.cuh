@@ -1,0 +1,222 @@
+// One step of the tensor cores, m16n8k16 with float32 sums, and what feeds it; the same code runs
+// on the host, where one thread plays all 32 lanes of a warp, each with its own registers.
+//
+// Operands lie in shared memory as rows of 32 elements (64 bytes), both A (rows of the result) and
+// B (columns of the result). The order in which products are summed up is free as long as A and B
+// agree, so a lane reads 16 bytes of a row at once: 8 elements, which are what the lane holds in
+// two steps. Eight lanes read 128 bytes side by side: no bank is asked twice, with no padding.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+#ifdef __CUDACC__
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+#endif
+
+#include "block.cuh"
+
+namespace mesm_ops {
+
+constexpr int kWarpWidth = 32;
+constexpr int kDepth = 32;  // elements of a row in shared memory
+constexpr int kPiece = 8;   // elements that a lane reads or copies at once
+
+#ifdef __CUDACC__
+#define MESM_UNROLL _Pragma("unroll")
+constexpr int kLanesHere = 1;  // lanes that this thread plays
+#else
+#define MESM_UNROLL
+constexpr int kLanesHere = kWarpWidth;
+#endif
+
+// A register of every lane.
+template <class T>
+struct Lanes {
+  T here[kLanesHere];
+  MESM_BLOCK T& operator()(int lane) { return here[kLanesHere == 1 ? 0 : lane]; }
+  MESM_BLOCK const T& operator()(int lane) const { return here[kLanesHere == 1 ? 0 : lane]; }
+};
+
+// f(lane) for every lane of the warp.
+template <class F>
+MESM_BLOCK void for_lanes(const F& f) {
+#ifdef __CUDA_ARCH__
+  f(static_cast<int>(threadIdx.x % kWarpWidth));
+#else
+  for (int lane = 0; lane < kWarpWidth; ++lane) f(lane);
+#endif
+}
+
+// What every warp of a block keeps in its registers.
+template <class T, int kWarps>
+struct Warps {
+#ifdef __CUDACC__
+  T here;
+  MESM_BLOCK T& operator()(int) { return here; }
+#else
+  T here[kWarps];
+  T& operator()(int warp) { return here[warp]; }
+#endif
+};
+
+// f(warp) for every warp of the block. On the host a thread plays as many warps as it takes.
+template <int kWarps, class F>
+MESM_BLOCK void for_warps(const F& f) {
+#ifdef __CUDA_ARCH__
+  f(static_cast<int>(threadIdx.x / kWarpWidth));
+#else
+  for (int warp = thread(); warp < kWarps; warp += threads()) f(warp);
+#endif
+}
+
+// The two types of elements, stored as their bits.
+struct Bfloat16 {
+  static constexpr bool kBfloat16 = true;
+  static MESM_BLOCK float widen(uint16_t bits) {
+    const uint32_t word = static_cast<uint32_t>(bits) << 16;
+    float value;
+    memcpy(&value, &word, sizeof(value));
+    return value;
+  }
+  static MESM_BLOCK uint16_t narrow(float value) {
+#ifdef __CUDACC__
+    return __bfloat16_as_ushort(__float2bfloat16_rn(value));
+#else
+    uint32_t word;
+    memcpy(&word, &value, sizeof(word));
+    if (value != value) return static_cast<uint16_t>((word >> 16) | 64);
+    return static_cast<uint16_t>((word + 0x7fff + ((word >> 16) & 1)) >> 16);
+#endif
+  }
+};
+
+struct Float16 {
+  static constexpr bool kBfloat16 = false;
+#ifdef __CUDACC__
+  static MESM_BLOCK float widen(uint16_t bits) { return __half2float(__ushort_as_half(bits)); }
+  static MESM_BLOCK uint16_t narrow(float value) {
+    return __half_as_ushort(__float2half_rn(value));
+  }
+#else
+  static float widen(uint16_t bits) {
+    _Float16 half;
+    memcpy(&half, &bits, sizeof(half));
+    return static_cast<float>(half);
+  }
+  static uint16_t narrow(float value) {
+    const _Float16 half = static_cast<_Float16>(value);
+    uint16_t bits;
+    memcpy(&bits, &half, sizeof(bits));
+    return bits;
+  }
+#endif
+};
+
+struct alignas(16) Piece {
+  uint32_t words[4];  // two elements each
+};
+
+// sums[0], sums[1]: row lane / 4, columns 2 * (lane % 4) and the next; sums[2], sums[3]: row + 8.
+struct Sums {
+  float at[4];
+};
+
+MESM_BLOCK Piece load_piece(const uint16_t* rows, int row, int lane) {
+  return *reinterpret_cast<const Piece*>(rows + row * kDepth + lane % 4 * kPiece);
+}
+
+// sums += A B^T over half of the elements that the pieces hold (half: 0 or 1). `upper` are rows
+// lane / 4 of A, `lower` rows lane / 4 + 8, `b` rows lane / 4 of B.
+template <class E>
+MESM_BLOCK void mma(Lanes<Sums>& sums, const Lanes<Piece>& upper, const Lanes<Piece>& lower,
+                    const Lanes<Piece>& b, int half) {
+#ifdef __CUDA_ARCH__
+  float* c = sums.here[0].at;
+  const uint32_t a0 = upper.here[0].words[2 * half], a1 = lower.here[0].words[2 * half];
+  const uint32_t a2 = upper.here[0].words[2 * half + 1], a3 = lower.here[0].words[2 * half + 1];
+  const uint32_t b0 = b.here[0].words[2 * half], b1 = b.here[0].words[2 * half + 1];
+  if constexpr (E::kBfloat16) {
+    asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, "
+        "{%8,%9}, {%0,%1,%2,%3};"
+        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+        : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
+  } else {
+    asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, "
+        "{%8,%9}, {%0,%1,%2,%3};"
+        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+        : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
+  }
+#else
+  // The instruction as the PTX manual lays it out: the registers of all lanes become matrices.
+  float a_matrix[16][16], b_matrix[16][8];
+  const auto element = [](uint32_t word, int i) {
+    return E::widen(static_cast<uint16_t>(word >> (16 * i)));
+  };
+  for (int lane = 0; lane < kWarpWidth; ++lane) {
+    const int group = lane / 4;
+    const uint32_t* up = upper(lane).words + 2 * half;
+    const uint32_t* low = lower(lane).words + 2 * half;
+    const uint32_t* right = b(lane).words + 2 * half;
+    for (int i = 0; i < 2; ++i) {
+      const int k = 2 * (lane % 4) + i;
+      a_matrix[group][k] = element(up[0], i);
+      a_matrix[group + 8][k] = element(low[0], i);
+      a_matrix[group][k + 8] = element(up[1], i);
+      a_matrix[group + 8][k + 8] = element(low[1], i);
+      b_matrix[k][group] = element(right[0], i);
+      b_matrix[k + 8][group] = element(right[1], i);
+    }
+  }
+  for (int lane = 0; lane < kWarpWidth; ++lane) {
+    for (int i = 0; i < 4; ++i) {
+      const int row = lane / 4 + i / 2 * 8;
+      const int column = 2 * (lane % 4) + i % 2;
+      float sum = 0;
+      for (int k = 0; k < 16; ++k) sum += a_matrix[row][k] * b_matrix[k][column];
+      sums(lane).at[i] += sum;
+    }
+  }
+#endif
+}
+
+// 16 bytes to shared memory, zeros if not `there`; done when `wait_copies` says so. kAgain: the
+// block will read them again, so they are cached in L1.
+template <bool kAgain>
+MESM_BLOCK void copy_piece(uint16_t* to, const uint16_t* from, bool there) {
+#ifdef __CUDA_ARCH__
+  const uint32_t address = static_cast<uint32_t>(__cvta_generic_to_shared(to));
+  if constexpr (kAgain) {
+    asm volatile("cp.async.ca.shared.global [%0], [%1], 16, %2;" ::"r"(address), "l"(from),
+                 "r"(there ? 16 : 0)
+                 : "memory");
+  } else {
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(address), "l"(from),
+                 "r"(there ? 16 : 0)
+                 : "memory");
+  }
+#else
+  if (there) {
+    memcpy(to, from, 16);
+  } else {
+    memset(to, 0, 16);
+  }
+#endif
+}
+
+MESM_BLOCK void commit_copies() {
+#ifdef __CUDA_ARCH__
+  asm volatile("cp.async.commit_group;" ::: "memory");
+#endif
+}
+
+// Waits until at most kLeft of this thread's committed groups are under way.
+template <int kLeft>
+MESM_BLOCK void wait_copies() {
+#ifdef __CUDA_ARCH__
+  asm volatile("cp.async.wait_group %0;" ::"n"(kLeft) : "memory");
+#endif
+}
+
+}  // namespace mesm_ops

@@ -1,0 +1,249 @@
+// The kernels' code of csrc/cuda/sparse_cross_modal_block*.cuh, run by one host thread.
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "sparse_cross_modal_block_convolve.cuh"
+
+using namespace mesm_ops;
+
+namespace {
+
+// Shared memory that starts as garbage: what is not written is seen.
+std::vector<uint64_t> shared_memory(int64_t bytes) {
+  return std::vector<uint64_t>(bytes / 8 + 2, 0xffffffffffffffffu);
+}
+char* aligned(std::vector<uint64_t>& memory) {
+  return reinterpret_cast<char*>((reinterpret_cast<uintptr_t>(memory.data()) + 15) / 16 * 16);
+}
+
+template <class E, int kRowWarps, int kEighths>
+void run(const Maps& maps, Asked asked, Select select_frame, Stage stages[2], Places places,
+         Pool pooled, int32_t* kept_offsets, int32_t* out_offsets, int32_t* order_out) {
+  using Rows = Tile<E, kRowWarps, kEighths, 1>;
+  using Conv = Tile<E, kRowWarps, kEighths, kTaps>;
+  std::vector<uint64_t> memory = shared_memory(std::max<int64_t>(
+      {SelectMemory<Rows>::bytes(maps.area()), Conv::kBytes, Places::bytes(maps.area())}));
+  char* shared = aligned(memory);
+  for (int s = 0; s < 2; ++s) {
+    for (int64_t i = 0; i < static_cast<int64_t>(stages[s].columns) * stages[s].depth; ++i) {
+      pack<E>(stages[s], i);
+    }
+  }
+  const int across = (asked.product.columns + Rows::kColumns - 1) / Rows::kColumns;
+  const int64_t down = (asked.samples + Rows::kRows - 1) / Rows::kRows;
+  for (int64_t tile = 0; tile < across * down; ++tile) ask<Rows>(asked, tile, shared);
+  std::vector<int32_t> kept_count(maps.frames), window_count(maps.frames);
+  select_frame.kept_count = kept_count.data();
+  select_frame.window_count = window_count.data();
+  for (int64_t f = 0; f < maps.frames; ++f) select<Rows>(select_frame, f, shared);
+  int32_t parts[kParts];
+  kept_offsets[0] = out_offsets[0] = 0;
+  sum_up(maps.frames, [&](int64_t f) { return kept_count[f]; }, kept_offsets + 1, parts);
+  sum_up(maps.frames, [&](int64_t f) { return window_count[f]; }, out_offsets + 1, parts);
+  std::vector<int32_t> neighbours(maps.rows * kTaps, 1 << 30);
+  places.neighbours = neighbours.data();
+  for (int64_t f = 0; f < maps.frames; ++f) place<E>(places, f, shared);
+  for (int64_t part = 0; part < 3; ++part) place_padding(places, part, 3);
+
+  const int32_t* number = kept_offsets + maps.frames;
+  const int64_t plans = (maps.rows + kPlanRows - 1) / kPlanRows;
+  std::vector<int32_t> order(plans * kPlanRows, 1 << 30);
+  std::vector<uint32_t> taps(plans * kPlanRows / kSubtile, ~0u);
+  const Plan plan{neighbours.data(), number, maps.rows, order.data(), taps.data()};
+  for (int64_t i = 0; i < (kept_rows(number, maps.rows) + kPlanRows - 1) / kPlanRows; ++i) {
+    plan_rows(plan, i, shared);
+  }
+  std::copy(order.begin(), order.end(), order_out);
+  const uint16_t* from = places.x;
+  std::vector<uint16_t> held[2];
+  for (int s = 0; s < 2; ++s) {
+    const Stage& stage = stages[s];
+    held[s].assign(maps.rows * stage.columns + 8, 0xffff);
+    const Product product{from,
+                          stage.packed,
+                          stage.depth,
+                          stage.depth,
+                          static_cast<int64_t>(stage.columns) * stage.depth,
+                          stage.depth,
+                          stage.columns};
+    const Convolve c{product,   neighbours.data(), order.data(), taps.data(),   number,
+                     maps.rows, stage.scale,       stage.shift,  held[s].data()};
+    for (int64_t tile = 0; tile < tiles<Conv>(c); ++tile) convolve<Conv>(c, tile, shared);
+    from = held[s].data();
+  }
+  pooled.from = from;
+  pooled.number = out_offsets + maps.frames;
+  for (int64_t i = 0; i < pooled.out_rows * pooled.columns / kPiece; ++i) pool<E>(pooled, i);
+}
+
+}  // namespace
+
+extern "C" {
+
+struct Arguments {
+  const uint16_t* features;
+  const int32_t *sites, *offsets;
+  const uint16_t *query, *map_weight, *query_weight;
+  const int32_t* ends;
+  const float *map_bias, *score_weight, *score_bias;
+  const void* weight[2];
+  const float* norms[2];  // weight, bias, mean, var of each, (4, columns)
+  uint16_t *out, *x;
+  int32_t *out_sites, *out_offsets, *rows, *kept_offsets, *order;
+  float* moments[2];  // (2, columns)
+  int64_t frames, number, out_rows, samples;
+  int32_t height, width, channels, hidden, query_channels, middle, columns;
+  int32_t float16, wide_weights, row_warps, eighths, weighted;
+  double p;
+  float eps;
+};
+
+int run_block(const Arguments* a) {
+  const Maps maps{a->sites, a->offsets, a->frames, a->number, a->height, a->width};
+  std::vector<float> asked_values(a->samples * a->hidden + 1, NAN), scale(a->number + 1, NAN);
+  std::vector<int32_t> kept(a->number + 1, 1 << 30), windows(a->out_rows * 4 + 4, 1 << 30);
+  const Asked asked{{a->query, a->query_weight, a->query_channels, a->query_channels, 0,
+                     a->query_channels, a->hidden},
+                    a->map_bias,
+                    a->samples,
+                    asked_values.data()};
+  const Select select_frame{
+      maps,
+      {a->features, a->map_weight, a->channels, a->channels, 0, a->channels, a->hidden},
+      asked_values.data(),
+      a->score_weight,
+      a->score_bias,
+      a->ends,
+      a->samples,
+      a->p,
+      a->weighted != 0,
+      kept.data(),
+      scale.data(),
+      nullptr,
+      nullptr};
+  Stage stages[2];
+  std::vector<uint16_t> packed[2];
+  std::vector<float> folded[2];
+  for (int s = 0; s < 2; ++s) {
+    const int columns = s == 0 ? a->middle : a->columns;
+    const int depth = s == 0 ? a->channels : a->middle;
+    packed[s].assign(static_cast<int64_t>(columns) * depth * kTaps, 0xffff);
+    folded[s].assign(2 * columns, NAN);
+    const auto norm = [&](int i) {
+      return Parameter{a->norms[s] + i * columns, Parameter::kFloat};
+    };
+    const Parameter::Type type = a->wide_weights ? Parameter::kFloat
+                                 : a->float16    ? Parameter::kFloat16
+                                                 : Parameter::kBfloat16;
+    stages[s] = Stage{{a->weight[s], type},
+                      norm(0),
+                      norm(1),
+                      norm(2),
+                      norm(3),
+                      a->eps,
+                      columns,
+                      depth,
+                      packed[s].data(),
+                      folded[s].data(),
+                      folded[s].data() + columns,
+                      a->moments[s],
+                      a->moments[s] + columns};
+  }
+  const Places places{maps,         a->features,     a->channels,    a->out_rows,      kept.data(),
+                      scale.data(), a->kept_offsets, a->out_offsets, a->weighted != 0, a->rows,
+                      a->x,         nullptr,         windows.data(), a->out_sites};
+  const Pool pooled{nullptr, windows.data(), nullptr, a->out_rows, a->columns, a->out};
+  const auto with = [&](auto run_it) {
+    run_it(maps, asked, select_frame, stages, places, pooled, a->kept_offsets, a->out_offsets,
+           a->order);
+    return 0;
+  };
+  const int config = a->float16 * 100 + a->row_warps * 10 + a->eighths;
+  if (config == 24) return with(run<Bfloat16, 2, 4>);
+  if (config == 28) return with(run<Bfloat16, 2, 8>);
+  if (config == 48) return with(run<Bfloat16, 4, 8>);
+  if (config == 124) return with(run<Float16, 2, 4>);
+  if (config == 128) return with(run<Float16, 2, 8>);
+  if (config == 148) return with(run<Float16, 4, 8>);
+  return 1;
+}
+
+// C (16, 8) = A (16, 32) B^T, B (8, 32): both halves of the pieces.
+void run_mma(const uint16_t* a, const uint16_t* b, int32_t float16, float* c) {
+  alignas(16) uint16_t rows[16 * kDepth], columns[8 * kDepth];
+  std::copy_n(a, 16 * kDepth, rows);
+  std::copy_n(b, 8 * kDepth, columns);
+  Lanes<Piece> upper, lower, right;
+  Lanes<Sums> sums{};
+  for_lanes([&](int lane) {
+    upper(lane) = load_piece(rows, lane / 4, lane);
+    lower(lane) = load_piece(rows, lane / 4 + 8, lane);
+    right(lane) = load_piece(columns, lane / 4, lane);
+  });
+  for (int half = 0; half < 2; ++half) {
+    if (float16) {
+      mma<Float16>(sums, upper, lower, right, half);
+    } else {
+      mma<Bfloat16>(sums, upper, lower, right, half);
+    }
+  }
+  for_lanes([&](int lane) {
+    for (int i = 0; i < 4; ++i) {
+      c[(lane / 4 + i / 2 * 8) * 8 + 2 * (lane % 4) + i % 2] = sums(lane).at[i];
+    }
+  });
+}
+
+void run_sum_up(const int32_t* values, int64_t count, int32_t* ends) {
+  int32_t parts[kParts];
+  sum_up(count, [&](int64_t i) { return values[i]; }, ends, parts);
+}
+
+void run_narrow(const float* values, int64_t count, int32_t float16, uint16_t* to, float* back) {
+  for (int64_t i = 0; i < count; ++i) {
+    to[i] = float16 ? Float16::narrow(values[i]) : Bfloat16::narrow(values[i]);
+    back[i] = float16 ? Float16::widen(to[i]) : Bfloat16::widen(to[i]);
+  }
+}
+
+void run_plan(const int32_t* neighbours, int32_t number, int32_t* order, uint32_t* taps) {
+  std::vector<uint32_t> shared(2 * kPlanRows);
+  const Plan plan{neighbours, &number, number, order, taps};
+  for (int64_t i = 0; i < (number + kPlanRows - 1) / kPlanRows; ++i) {
+    plan_rows(plan, i, shared.data());
+  }
+}
+
+// Which column of the tile each row of B in each group is, for each warp: (warps, eighths, 8); and
+// which subtile each of a warp's is: (warps, kWarpSubtiles).
+void tile_layout(int32_t* columns, int32_t* subtiles) {
+  using T = Tile<Bfloat16, 4, 8, kTaps>;
+  for (int warp = 0; warp < T::kWarps; ++warp) {
+    for (int j = 0; j < T::kEighths; ++j) {
+      for (int g = 0; g < 8; ++g) *columns++ = T::column(warp, j, g);
+    }
+    for (int i = 0; i < kWarpSubtiles; ++i) *subtiles++ = T::subtile(warp, i);
+  }
+}
+
+// Most ways in which 8 lanes of a quarter warp's 16-byte reads hit one bank; 1: no conflict.
+int bank_conflicts(int32_t of_b) {
+  using T = Tile<Bfloat16, 4, 8, kTaps>;
+  int worst = 0;
+  for (int warp = 0; warp < T::kWarps; ++warp) {
+    for (int j = 0; j < (of_b ? T::kEighths : 2 * kWarpSubtiles); ++j) {
+      for (int first = 0; first < 32; first += 8) {
+        int hits[32] = {};
+        for (int lane = first; lane < first + 8; ++lane) {
+          const int row = of_b ? T::column(warp, j, lane / 4)
+                               : T::subtile(warp, j / 2) * kSubtile + lane / 4 + j % 2 * 8;
+          const int word = (row * kDepth + lane % 4 * kPiece) / 2;
+          for (int w = 0; w < 4; ++w) worst = std::max(worst, ++hits[(word + w) % 32]);
+        }
+      }
+    }
+  }
+  return worst;
+}
+}
