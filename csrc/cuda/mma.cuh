@@ -1,10 +1,9 @@
 // One step of the tensor cores, m16n8k16 with float32 sums, and what feeds it; the same code runs
 // on the host, where one thread plays all 32 lanes of a warp, each with its own registers.
 //
-// Operands lie in shared memory as rows of 32 elements (64 bytes), both A (rows of the result) and
-// B (columns of the result). The order in which products are summed up is free as long as A and B
-// agree, so a lane reads 16 bytes of a row at once: 8 elements, which are what the lane holds in
-// two steps. Eight lanes read 128 bytes side by side: no bank is asked twice, with no padding.
+// Operands lie in shared memory as rows of 32 elements (64 bytes, four pieces), both A (rows of the
+// result) and B (columns of the result). Where a piece lies in its row depends on the row: so the
+// eight rows that are read at once lie in all 32 banks, with no padding.
 #pragma once
 
 #include <cstdint>
@@ -21,7 +20,7 @@ namespace mesm_ops {
 
 constexpr int kWarpWidth = 32;
 constexpr int kDepth = 32;  // elements of a row in shared memory
-constexpr int kPiece = 8;   // elements that a lane reads or copies at once
+constexpr int kPiece = 8;   // elements that are copied, or read as a row of a matrix, at once
 
 #ifdef __CUDACC__
 #define MESM_UNROLL _Pragma("unroll")
@@ -118,35 +117,59 @@ struct alignas(16) Piece {
   uint32_t words[4];  // two elements each
 };
 
+// Four registers of a lane, of four matrices of 8 x 8 elements: of each, two elements of a row.
+struct Quad {
+  uint32_t of[4];
+};
+
 // sums[0], sums[1]: row lane / 4, columns 2 * (lane % 4) and the next; sums[2], sums[3]: row + 8.
 struct Sums {
   float at[4];
 };
 
-MESM_BLOCK Piece load_piece(const uint16_t* rows, int row, int lane) {
-  return *reinterpret_cast<const Piece*>(rows + row * kDepth + lane % 4 * kPiece);
+// Where piece t of a row begins.
+MESM_BLOCK int piece_at(int row, int t) { return row * kDepth + (t ^ (row / 2 % 4)) * kPiece; }
+
+// Four matrices, of which lane i names row i % 8 of matrix i / 8: at `base + offset(i)`.
+MESM_BLOCK void load_matrices(Lanes<Quad>& to, const uint16_t* base, const Lanes<int>& offset) {
+#ifdef __CUDA_ARCH__
+  const uint32_t at = static_cast<uint32_t>(__cvta_generic_to_shared(base + offset.here[0]));
+  uint32_t* r = to.here[0].of;
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
+               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+               : "r"(at)
+               : "memory");
+#else
+  for (int lane = 0; lane < kWarpWidth; ++lane) {
+    for (int matrix = 0; matrix < 4; ++matrix) {
+      const uint16_t* row = base + offset(8 * matrix + lane / 4);
+      memcpy(&to(lane).of[matrix], row + lane % 4 * 2, sizeof(uint32_t));
+    }
+  }
+#endif
 }
 
-// sums += A B^T over half of the elements that the pieces hold (half: 0 or 1). `upper` are rows
-// lane / 4 of A, `lower` rows lane / 4 + 8, `b` rows lane / 4 of B.
+// What a lane names for 16 rows of A, k from 16 * half on; and for 8 rows of B, all 32 of k.
+MESM_BLOCK int offset_of_a(int lane, int half) { return piece_at(lane % 16, 2 * half + lane / 16); }
+MESM_BLOCK int offset_of_b(int lane) { return piece_at(lane % 8, lane / 8); }
+
+// sums += A B^T over 16 of k: A of offset_of_a, B one half of offset_of_b's.
 template <class E>
-MESM_BLOCK void mma(Lanes<Sums>& sums, const Lanes<Piece>& upper, const Lanes<Piece>& lower,
-                    const Lanes<Piece>& b, int half) {
+MESM_BLOCK void mma(Lanes<Sums>& sums, const Lanes<Quad>& a, const Lanes<Quad>& b, int half) {
 #ifdef __CUDA_ARCH__
   float* c = sums.here[0].at;
-  const uint32_t a0 = upper.here[0].words[2 * half], a1 = lower.here[0].words[2 * half];
-  const uint32_t a2 = upper.here[0].words[2 * half + 1], a3 = lower.here[0].words[2 * half + 1];
-  const uint32_t b0 = b.here[0].words[2 * half], b1 = b.here[0].words[2 * half + 1];
+  const uint32_t* r = a.here[0].of;
+  const uint32_t b0 = b.here[0].of[2 * half], b1 = b.here[0].of[2 * half + 1];
   if constexpr (E::kBfloat16) {
     asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, "
         "{%8,%9}, {%0,%1,%2,%3};"
         : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-        : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
+        : "r"(r[0]), "r"(r[1]), "r"(r[2]), "r"(r[3]), "r"(b0), "r"(b1));
   } else {
     asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, "
         "{%8,%9}, {%0,%1,%2,%3};"
         : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-        : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
+        : "r"(r[0]), "r"(r[1]), "r"(r[2]), "r"(r[3]), "r"(b0), "r"(b1));
   }
 #else
   // The instruction as the PTX manual lays it out: the registers of all lanes become matrices.
@@ -156,17 +179,14 @@ MESM_BLOCK void mma(Lanes<Sums>& sums, const Lanes<Piece>& upper, const Lanes<Pi
   };
   for (int lane = 0; lane < kWarpWidth; ++lane) {
     const int group = lane / 4;
-    const uint32_t* up = upper(lane).words + 2 * half;
-    const uint32_t* low = lower(lane).words + 2 * half;
-    const uint32_t* right = b(lane).words + 2 * half;
     for (int i = 0; i < 2; ++i) {
       const int k = 2 * (lane % 4) + i;
-      a_matrix[group][k] = element(up[0], i);
-      a_matrix[group + 8][k] = element(low[0], i);
-      a_matrix[group][k + 8] = element(up[1], i);
-      a_matrix[group + 8][k + 8] = element(low[1], i);
-      b_matrix[k][group] = element(right[0], i);
-      b_matrix[k + 8][group] = element(right[1], i);
+      a_matrix[group][k] = element(a(lane).of[0], i);
+      a_matrix[group + 8][k] = element(a(lane).of[1], i);
+      a_matrix[group][k + 8] = element(a(lane).of[2], i);
+      a_matrix[group + 8][k + 8] = element(a(lane).of[3], i);
+      b_matrix[k][group] = element(b(lane).of[2 * half], i);
+      b_matrix[k + 8][group] = element(b(lane).of[2 * half + 1], i);
     }
   }
   for (int lane = 0; lane < kWarpWidth; ++lane) {
@@ -181,24 +201,25 @@ MESM_BLOCK void mma(Lanes<Sums>& sums, const Lanes<Piece>& upper, const Lanes<Pi
 #endif
 }
 
-// 16 bytes to shared memory, zeros if not `there`; done when `wait_copies` says so. kAgain: the
-// block will read them again, so they are cached in L1.
+// Piece `number` of `from` to shared memory, zeros if it is not `there`; done when `wait_copies`
+// says so. kAgain: the block will read it again, so it is cached in L1.
 template <bool kAgain>
-MESM_BLOCK void copy_piece(uint16_t* to, const uint16_t* from, bool there) {
+MESM_BLOCK void copy_piece(uint16_t* to, const uint16_t* from, int number, bool there) {
 #ifdef __CUDA_ARCH__
   const uint32_t address = static_cast<uint32_t>(__cvta_generic_to_shared(to));
+  const uint16_t* piece = from + static_cast<int64_t>(number) * kPiece;
   if constexpr (kAgain) {
-    asm volatile("cp.async.ca.shared.global [%0], [%1], 16, %2;" ::"r"(address), "l"(from),
+    asm volatile("cp.async.ca.shared.global [%0], [%1], 16, %2;" ::"r"(address), "l"(piece),
                  "r"(there ? 16 : 0)
                  : "memory");
   } else {
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(address), "l"(from),
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(address), "l"(piece),
                  "r"(there ? 16 : 0)
                  : "memory");
   }
 #else
   if (there) {
-    memcpy(to, from, 16);
+    memcpy(to, from + static_cast<int64_t>(number) * kPiece, 16);
   } else {
     memset(to, 0, 16);
   }

@@ -95,6 +95,8 @@ Tensor rows_of(const char* name, const Tensor& t, int64_t columns, const Tensor&
                   t.dim() == 2 ? t.size(1) : -1);
   const Tensor held = torch::stable::contiguous(
       t.scalar_type() == features.scalar_type() ? t : torch::stable::to(t, features.scalar_type()));
+  STD_TORCH_CHECK(held.numel() / kPiece <= INT32_MAX, kOp, ": ", name,
+                  " must have fewer than 2^34 elements");
   const bool aligned = reinterpret_cast<uintptr_t>(held.const_data_ptr()) % sizeof(Piece) == 0;
   return aligned ? held : torch::stable::clone(held);
 }
@@ -245,27 +247,24 @@ Outputs sparse_cross_modal_block(
       call.vectors.to[v] = workspace.take<float>(vectors[v]->numel());
     }
     float* asked = workspace.take<float>(samples * hidden);
-    call.asked = {{bits(query), bits(query_weight), query_depth, query_depth, 0, query_depth,
-                   static_cast<int>(hidden)},
-                  call.vectors.to[0],
-                  samples,
-                  asked};
+    call.asked = {
+        make_product(bits(query), bits(query_weight), query_depth, static_cast<int>(hidden)),
+        call.vectors.to[0], samples, asked};
     call.lengths = lengths.has_value() ? &*lengths : nullptr;
     call.ends = lengths.has_value() ? workspace.take<int32_t>(samples) : nullptr;
-    call.select = {
-        maps,
-        {bits(features), bits(map_weight), depth, depth, 0, depth, static_cast<int>(hidden)},
-        asked,
-        call.vectors.to[1],
-        call.vectors.to[2],
-        call.ends,
-        samples,
-        p,
-        weighted,
-        workspace.take<int32_t>(rows),
-        workspace.take<float>(rows),
-        workspace.take<int32_t>(frames),
-        workspace.take<int32_t>(frames)};
+    call.select = {maps,
+                   make_product(bits(features), bits(map_weight), depth, static_cast<int>(hidden)),
+                   asked,
+                   call.vectors.to[1],
+                   call.vectors.to[2],
+                   call.ends,
+                   samples,
+                   p,
+                   weighted,
+                   workspace.take<int32_t>(rows),
+                   workspace.take<float>(rows),
+                   workspace.take<int32_t>(frames),
+                   workspace.take<int32_t>(frames)};
     const int32_t* number = ints(kept_offsets) + frames;
     call.places = {maps,
                    bits(features),

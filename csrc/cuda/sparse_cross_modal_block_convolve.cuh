@@ -78,7 +78,8 @@ MESM_BLOCK void convolve(const Convolve& c, int64_t tile, void* shared) {
   for_each(T::kRows, [&](int64_t i) {
     const int64_t row = c.order[slots + i];
     for (int tap = 0; tap < kTaps; ++tap) {
-      memory.rows[tap * T::kRows + i] = row < 0 ? -1 : c.neighbours[row * kTaps + tap];
+      const int32_t there = row < 0 ? -1 : c.neighbours[row * kTaps + tap];
+      memory.rows[tap * T::kRows + i] = there < 0 ? -1 : there * (c.product.depth / kPiece);
     }
   });
   for_each(T::kSubtiles, [&](int64_t i) { memory.taps[i] = c.taps[slots / kSubtile + i]; });

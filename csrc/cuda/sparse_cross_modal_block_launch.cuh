@@ -229,13 +229,7 @@ void launch(const Call& call) {
   const uint16_t* from = call.places.x;
   for (int i = 0; i < 2; ++i) {
     const Stage& stage = call.stages[i];
-    const Product product{from,
-                          stage.packed,
-                          stage.depth,
-                          stage.depth,
-                          static_cast<int64_t>(stage.columns) * stage.depth,
-                          stage.depth,
-                          stage.columns};
+    const Product product = make_product(from, stage.packed, stage.depth, stage.columns);
     launch_stage<E>(
         call, {product, call.plan.neighbours, call.plan.order, call.plan.taps, call.plan.number,
                call.plan.capacity, stage.scale, stage.shift, call.convolved[i]});

@@ -46,7 +46,9 @@ MESM_BLOCK void ask(const Asked& asked, int64_t tile, void* shared) {
   const int64_t first_row = tile / across * T::kRows;
   const int first_column = static_cast<int>(tile % across) * T::kColumns;
   for_each(T::kRows, [&](int64_t i) {
-    memory.rows[i] = first_row + i < asked.samples ? static_cast<int32_t>(first_row + i) : -1;
+    const int pieces = asked.product.depth / kPiece;
+    const bool there = first_row + i < asked.samples;
+    memory.rows[i] = there ? static_cast<int32_t>((first_row + i) * pieces) : -1;
   });
   sync();
   typename T::Block block;
@@ -133,7 +135,8 @@ MESM_BLOCK void score(const Select& s, int64_t frame, const typename T::Memory& 
   for_each(own.kShares * T::kRows, [&](int64_t i) { own.partial[i] = 0; });
   for (int32_t begin = 0; begin < count; begin += T::kRows) {
     for_each(T::kRows, [&](int64_t i) {
-      memory.rows[i] = begin + i < count ? static_cast<int32_t>(first + begin + i) : -1;
+      const int pieces = s.product.depth / kPiece;
+      memory.rows[i] = begin + i < count ? static_cast<int32_t>((first + begin + i) * pieces) : -1;
     });
     sync();
     for (int column_begin = 0; column_begin < hidden; column_begin += T::kColumns) {

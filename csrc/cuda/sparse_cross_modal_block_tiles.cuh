@@ -12,13 +12,20 @@
 
 namespace mesm_ops {
 
+// Strides are in pieces, and so is the offset of any piece: below 2^31.
 struct Product {
-  const uint16_t* a;  // element k of row r at r * a_stride + k
-  const uint16_t* b;  // element k of column n at tap o at o * b_tap + n * b_stride + k
-  int64_t a_stride, b_stride, b_tap;
-  int depth;    // k; a multiple of kPiece
+  const uint16_t* a;  // rows where the tables say
+  const uint16_t* b;  // column n at tap o from o * b_tap + n * b_stride on
+  int b_stride, b_tap;
+  int depth;    // elements of k, a multiple of kPiece
   int columns;  // n
 };
+
+// b: (taps, columns, depth).
+inline Product make_product(const uint16_t* a, const uint16_t* b, int depth, int columns) {
+  const int pieces = depth / kPiece;
+  return {a, b, pieces, columns * pieces, depth, columns};
+}
 
 constexpr int kSubtile = 16;      // rows of one mma
 constexpr int kWarpSubtiles = 4;  // of a warp
@@ -45,13 +52,25 @@ struct Tile {
 
   struct Memory {
     uint16_t* stages;
-    int32_t* rows;   // [kTaps][kRows], -1: none
+    int32_t* rows;   // [kTaps][kRows], the piece of `a` a row begins with; -1: no row
     uint32_t* taps;  // [kSubtiles], bit o: some row of the sixteen is there at tap o
   };
 
   struct Registers {
     Lanes<Sums> sums[kWarpSubtiles][kEighths];
     uint32_t taps[kWarpSubtiles];
+    Lanes<int> a[2], b;  // what lanes read in a stage
+  };
+
+  // A step of the product, and the stage that its operands lie in.
+  struct Step {
+    int tap = 0, k = 0, stage = 0;
+    MESM_BLOCK void next() {
+      stage = (stage + 1) % kStages;
+      if (++tap < kTaps) return;
+      tap = 0;
+      k += kDepth;
+    }
   };
   using Block = Warps<Registers, kWarps>;
 
@@ -64,11 +83,11 @@ struct Tile {
   // The subtiles of a warp are spread over the tile: neighbours have like taps.
   static MESM_BLOCK int subtile(int warp, int i) { return warp / kWarpColumns + kRowWarps * i; }
 
-  // Which of the tile's columns the row lane / 4 of the warp's j-th group of B's rows is. So the
-  // sums that a lane holds of four groups are of 8 columns side by side.
-  static MESM_BLOCK int column(int warp, int j, int group) {
-    return warp % kWarpColumns * (8 * kEighths) + j / 4 * 32 + group / 2 * 8 + j % 4 * 2 +
-           group % 2;
+  // Which of the tile's columns a row of B in shared memory is: so that the sums which a lane holds
+  // of four groups of eight are of 8 columns side by side.
+  static MESM_BLOCK int column(int row) {
+    const int j = row / 8 % 4, group = row % 8;
+    return row / 32 * 32 + group / 2 * 8 + j * 2 + group % 2;
   }
 
   // f(i) for i in [0, kCount), spread over the block's threads.
@@ -85,48 +104,46 @@ struct Tile {
 
   static MESM_BLOCK int steps(const Product& p) { return (p.depth + kDepth - 1) / kDepth * kTaps; }
 
-  static MESM_BLOCK void stage(const Product& p, int first_column, const Memory& memory, int step) {
-    uint16_t* a = memory.stages + step % kStages * kStageElements;
+  static MESM_BLOCK void stage(const Product& p, int first_column, const Memory& memory,
+                               const Step& step) {
+    uint16_t* a = memory.stages + step.stage * kStageElements;
     uint16_t* b = a + kRows * kDepth;
-    const int tap = step % kTaps;
-    const int first = step / kTaps * kDepth;
-    const uint16_t* weights = p.b + tap * p.b_tap;
+    const int weights = step.tap * p.b_tap + step.k / kPiece;
     spread<kColumns * kDepth / kPiece>([&](int i) {
-      const int n = first_column + i / 4;
-      const int k = first + i % 4 * kPiece;
-      const bool there = n < p.columns && k < p.depth;
-      copy_piece<false>(b + i * kPiece, there ? weights + n * p.b_stride + k : p.b, there);
+      const int n = first_column + column(i / 4);
+      const bool there = n < p.columns && step.k + i % 4 * kPiece < p.depth;
+      const int from = n * p.b_stride + i % 4 + weights;
+      copy_piece<false>(b + piece_at(i / 4, i % 4), p.b, from, there);
     });
+    const int32_t* rows = memory.rows + step.tap * kRows;
     spread<kRows * kDepth / kPiece>([&](int i) {
-      if (kTaps > 1 && (memory.taps[i / (4 * kSubtile)] >> tap & 1) == 0) return;
-      const int row = memory.rows[tap * kRows + i / 4];
-      const int k = first + i % 4 * kPiece;
-      const bool there = row >= 0 && k < p.depth;
-      copy_piece<(kTaps > 1)>(a + i * kPiece, there ? p.a + row * p.a_stride + k : p.a, there);
+      if (kTaps > 1 && (memory.taps[i / (4 * kSubtile)] >> step.tap & 1) == 0) return;
+      const int row = rows[i / 4];
+      const bool there = row >= 0 && step.k + i % 4 * kPiece < p.depth;
+      const int from = row + step.k / kPiece + i % 4;
+      copy_piece<(kTaps > 1)>(a + piece_at(i / 4, i % 4), p.a, from, there);
     });
   }
 
-  static MESM_BLOCK void multiply(const Memory& memory, int step, int warp, Registers& own) {
-    const uint16_t* a = memory.stages + step % kStages * kStageElements;
-    const uint16_t* b = a + kRows * kDepth;
-    Lanes<Piece> right[kEighths];
+  static MESM_BLOCK void multiply(const Memory& memory, const Step& step, int warp,
+                                  Registers& own) {
+    const uint16_t* a = memory.stages + step.stage * kStageElements;
+    const uint16_t* b = a + kRows * kDepth + warp % kWarpColumns * (kEighths * 8 * kDepth);
+    Lanes<Quad> right[kEighths];
     MESM_UNROLL
-    for (int j = 0; j < kEighths; ++j) {
-      for_lanes([&](int lane) { right[j](lane) = load_piece(b, column(warp, j, lane / 4), lane); });
-    }
+    for (int j = 0; j < kEighths; ++j) load_matrices(right[j], b + j * 8 * kDepth, own.b);
     MESM_UNROLL
     for (int i = 0; i < kWarpSubtiles; ++i) {
-      if (kTaps > 1 && (own.taps[i] >> (step % kTaps) & 1) == 0) continue;
-      Lanes<Piece> upper, lower;
-      for_lanes([&](int lane) {
-        const int row = subtile(warp, i) * kSubtile + lane / 4;
-        upper(lane) = load_piece(a, row, lane);
-        lower(lane) = load_piece(a, row + 8, lane);
-      });
+      if (kTaps > 1 && (own.taps[i] >> step.tap & 1) == 0) continue;
+      Lanes<Quad> left[2];
+      MESM_UNROLL
+      for (int half = 0; half < 2; ++half) {
+        load_matrices(left[half], a + subtile(warp, i) * (kSubtile * kDepth), own.a[half]);
+      }
       MESM_UNROLL
       for (int half = 0; half < 2; ++half) {
         MESM_UNROLL
-        for (int j = 0; j < kEighths; ++j) mma<E>(own.sums[i][j], upper, lower, right[j], half);
+        for (int j = 0; j < kEighths; ++j) mma<E>(own.sums[i][j], left[half], right[j], half);
       }
     }
   }
@@ -137,6 +154,11 @@ struct Tile {
                              Block& block) {
     for_warps<kWarps>([&](int warp) {
       Registers& own = block(warp);
+      for_lanes([&](int lane) {
+        own.a[0](lane) = offset_of_a(lane, 0);
+        own.a[1](lane) = offset_of_a(lane, 1);
+        own.b(lane) = offset_of_b(lane);
+      });
       MESM_UNROLL
       for (int i = 0; i < kWarpSubtiles; ++i) {
         own.taps[i] = kTaps > 1 ? memory.taps[subtile(warp, i)] : 1;
@@ -146,17 +168,22 @@ struct Tile {
         }
       }
     });
-    const int count = steps(p);
-    for (int step = 0; step < kStages - 1; ++step) {
-      if (step < count) stage(p, first_column, memory, step);
+    int left_to_copy = steps(p);
+    const int count = left_to_copy;
+    Step copied, multiplied;
+    const auto copy_next = [&] {
+      if (left_to_copy > 0) stage(p, first_column, memory, copied);
       commit_copies();
-    }
-    for (int step = 0; step < count; ++step) {
+      copied.next();
+      --left_to_copy;
+    };
+    for (int i = 0; i < kStages - 1; ++i) copy_next();
+    for (int i = 0; i < count; ++i) {
       wait_copies<kStages - 2>();
       sync();  // the step's copies of all threads are there, and its predecessor's stage is free
-      if (step + kStages - 1 < count) stage(p, first_column, memory, step + kStages - 1);
-      commit_copies();
-      for_warps<kWarps>([&](int warp) { multiply(memory, step, warp, block(warp)); });
+      copy_next();
+      for_warps<kWarps>([&](int warp) { multiply(memory, multiplied, warp, block(warp)); });
+      multiplied.next();
     }
     wait_copies<0>();
     sync();
@@ -180,7 +207,8 @@ struct Tile {
                 sums[e] = own.sums[i][j + e / 2](lane).at[2 * below + e % 2];
               }
               const int row = subtile(warp, i) * kSubtile + lane / 4 + 8 * below;
-              f(row, column(warp, j, 2 * (lane % 4)), warp % kWarpColumns * 4 + lane % 4, sums);
+              const int first = (warp % kWarpColumns * kEighths + j) * 8 + lane % 4 * 8;
+              f(row, first, warp % kWarpColumns * 4 + lane % 4, sums);
             });
           }
         }

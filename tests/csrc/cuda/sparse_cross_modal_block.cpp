@@ -60,13 +60,7 @@ void run(const Maps& maps, Asked asked, Select select_frame, Stage stages[2], Pl
   for (int s = 0; s < 2; ++s) {
     const Stage& stage = stages[s];
     held[s].assign(maps.rows * stage.columns + 8, 0xffff);
-    const Product product{from,
-                          stage.packed,
-                          stage.depth,
-                          stage.depth,
-                          static_cast<int64_t>(stage.columns) * stage.depth,
-                          stage.depth,
-                          stage.columns};
+    const Product product = make_product(from, stage.packed, stage.depth, stage.columns);
     const Convolve c{product,   neighbours.data(), order.data(), taps.data(),   number,
                      maps.rows, stage.scale,       stage.shift,  held[s].data()};
     for (int64_t tile = 0; tile < tiles<Conv>(c); ++tile) convolve<Conv>(c, tile, shared);
@@ -103,25 +97,21 @@ int run_block(const Arguments* a) {
   const Maps maps{a->sites, a->offsets, a->frames, a->number, a->height, a->width};
   std::vector<float> asked_values(a->samples * a->hidden + 1, NAN), scale(a->number + 1, NAN);
   std::vector<int32_t> kept(a->number + 1, 1 << 30), windows(a->out_rows * 4 + 4, 1 << 30);
-  const Asked asked{{a->query, a->query_weight, a->query_channels, a->query_channels, 0,
-                     a->query_channels, a->hidden},
-                    a->map_bias,
-                    a->samples,
-                    asked_values.data()};
-  const Select select_frame{
-      maps,
-      {a->features, a->map_weight, a->channels, a->channels, 0, a->channels, a->hidden},
-      asked_values.data(),
-      a->score_weight,
-      a->score_bias,
-      a->ends,
-      a->samples,
-      a->p,
-      a->weighted != 0,
-      kept.data(),
-      scale.data(),
-      nullptr,
-      nullptr};
+  const Asked asked{make_product(a->query, a->query_weight, a->query_channels, a->hidden),
+                    a->map_bias, a->samples, asked_values.data()};
+  const Select select_frame{maps,
+                            make_product(a->features, a->map_weight, a->channels, a->hidden),
+                            asked_values.data(),
+                            a->score_weight,
+                            a->score_bias,
+                            a->ends,
+                            a->samples,
+                            a->p,
+                            a->weighted != 0,
+                            kept.data(),
+                            scale.data(),
+                            nullptr,
+                            nullptr};
   Stage stages[2];
   std::vector<uint16_t> packed[2];
   std::vector<float> folded[2];
@@ -169,23 +159,25 @@ int run_block(const Arguments* a) {
   return 1;
 }
 
-// C (16, 8) = A (16, 32) B^T, B (8, 32): both halves of the pieces.
+// C (16, 8) = A (16, 32) B^T, B (8, 32).
 void run_mma(const uint16_t* a, const uint16_t* b, int32_t float16, float* c) {
   alignas(16) uint16_t rows[16 * kDepth], columns[8 * kDepth];
-  std::copy_n(a, 16 * kDepth, rows);
-  std::copy_n(b, 8 * kDepth, columns);
-  Lanes<Piece> upper, lower, right;
+  for (int i = 0; i < 16 * 4; ++i) copy_piece<true>(rows + piece_at(i / 4, i % 4), a, i, true);
+  for (int i = 0; i < 8 * 4; ++i) copy_piece<true>(columns + piece_at(i / 4, i % 4), b, i, true);
+  Lanes<Quad> left, right;
   Lanes<Sums> sums{};
+  Lanes<int> of_a[2], of_b;
   for_lanes([&](int lane) {
-    upper(lane) = load_piece(rows, lane / 4, lane);
-    lower(lane) = load_piece(rows, lane / 4 + 8, lane);
-    right(lane) = load_piece(columns, lane / 4, lane);
+    of_b(lane) = offset_of_b(lane);
+    for (int half = 0; half < 2; ++half) of_a[half](lane) = offset_of_a(lane, half);
   });
+  load_matrices(right, columns, of_b);
   for (int half = 0; half < 2; ++half) {
+    load_matrices(left, rows, of_a[half]);
     if (float16) {
-      mma<Float16>(sums, upper, lower, right, half);
+      mma<Float16>(sums, left, right, half);
     } else {
-      mma<Bfloat16>(sums, upper, lower, right, half);
+      mma<Bfloat16>(sums, left, right, half);
     }
   }
   for_lanes([&](int lane) {
@@ -215,32 +207,25 @@ void run_plan(const int32_t* neighbours, int32_t number, int32_t* order, uint32_
   }
 }
 
-// Which column of the tile each row of B in each group is, for each warp: (warps, eighths, 8); and
-// which subtile each of a warp's is: (warps, kWarpSubtiles).
+// Which column of the tile each row of B is; and which subtile each of a warp's is, (warps,
+// kWarpSubtiles).
 void tile_layout(int32_t* columns, int32_t* subtiles) {
   using T = Tile<Bfloat16, 4, 8, kTaps>;
+  for (int row = 0; row < T::kColumns; ++row) *columns++ = T::column(row);
   for (int warp = 0; warp < T::kWarps; ++warp) {
-    for (int j = 0; j < T::kEighths; ++j) {
-      for (int g = 0; g < 8; ++g) *columns++ = T::column(warp, j, g);
-    }
     for (int i = 0; i < kWarpSubtiles; ++i) *subtiles++ = T::subtile(warp, i);
   }
 }
 
-// Most ways in which 8 lanes of a quarter warp's 16-byte reads hit one bank; 1: no conflict.
-int bank_conflicts(int32_t of_b) {
-  using T = Tile<Bfloat16, 4, 8, kTaps>;
+// In how many ways at most the eight rows of a matrix hit one bank; 1: no conflict.
+int bank_conflicts() {
   int worst = 0;
-  for (int warp = 0; warp < T::kWarps; ++warp) {
-    for (int j = 0; j < (of_b ? T::kEighths : 2 * kWarpSubtiles); ++j) {
-      for (int first = 0; first < 32; first += 8) {
-        int hits[32] = {};
-        for (int lane = first; lane < first + 8; ++lane) {
-          const int row = of_b ? T::column(warp, j, lane / 4)
-                               : T::subtile(warp, j / 2) * kSubtile + lane / 4 + j % 2 * 8;
-          const int word = (row * kDepth + lane % 4 * kPiece) / 2;
-          for (int w = 0; w < 4; ++w) worst = std::max(worst, ++hits[(word + w) % 32]);
-        }
+  for (int load = 0; load < 3; ++load) {
+    for (int matrix = 0; matrix < 4; ++matrix) {
+      int hits[32] = {};
+      for (int i = 8 * matrix; i < 8 * matrix + 8; ++i) {
+        const int offset = load < 2 ? offset_of_a(i, load) : offset_of_b(i);
+        for (int w = 0; w < 4; ++w) worst = std::max(worst, ++hits[(offset / 2 + w) % 32]);
       }
     }
   }
