@@ -70,6 +70,16 @@ MESM_BLOCK void for_warps(const F& f) {
 #endif
 }
 
+// Keeps a value in its register: the compiler would rather work it out again in every turn of a
+// loop.
+MESM_BLOCK void keep(int& value) {
+#ifdef __CUDA_ARCH__
+  asm volatile("" : "+r"(value));
+#else
+  (void)value;
+#endif
+}
+
 // The two types of elements, stored as their bits.
 struct Bfloat16 {
   static constexpr bool kBfloat16 = true;

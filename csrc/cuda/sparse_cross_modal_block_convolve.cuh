@@ -77,9 +77,11 @@ MESM_BLOCK void convolve(const Convolve& c, int64_t tile, void* shared) {
   const int first_column = static_cast<int>(tile % across) * T::kColumns;
   for_each(T::kRows, [&](int64_t i) {
     const int64_t row = c.order[slots + i];
+    const uint32_t taps = c.taps[(slots + i) / kSubtile];
     for (int tap = 0; tap < kTaps; ++tap) {
       const int32_t there = row < 0 ? -1 : c.neighbours[row * kTaps + tap];
-      memory.rows[tap * T::kRows + i] = there < 0 ? -1 : there * (c.product.depth / kPiece);
+      const int32_t none = taps >> tap & 1 ? T::kNoRow : T::kNoneOf16;
+      memory.rows[tap * T::kRows + i] = there < 0 ? none : there * (c.product.depth / kPiece);
     }
   });
   for_each(T::kSubtiles, [&](int64_t i) { memory.taps[i] = c.taps[slots / kSubtile + i]; });

@@ -23,11 +23,6 @@ struct Maps {
     const int32_t count = first(frame + 1) - first(frame);
     return count < 0 ? 0 : (count > area() ? area() : count);
   }
-  // The window that a site lies in, -1: none.
-  MESM_BLOCK int32_t window(int32_t site) const {
-    const int32_t y = site / width / 2, x = site % width / 2;
-    return y < height / 2 && x < width / 2 ? y * (width / 2) + x : -1;
-  }
 };
 
 // What each sample adds to the hidden values of its sites: map_bias + query_weight q.
@@ -48,7 +43,7 @@ MESM_BLOCK void ask(const Asked& asked, int64_t tile, void* shared) {
   for_each(T::kRows, [&](int64_t i) {
     const int pieces = asked.product.depth / kPiece;
     const bool there = first_row + i < asked.samples;
-    memory.rows[i] = there ? static_cast<int32_t>((first_row + i) * pieces) : -1;
+    memory.rows[i] = there ? static_cast<int32_t>((first_row + i) * pieces) : T::kNoRow;
   });
   sync();
   typename T::Block block;
@@ -111,7 +106,7 @@ struct SelectMemory {
   char* exchange;
   float* partial;  // [kShares][kRows]
   float* scores;   // [area], then the attention
-  char* active;    // [windows]
+  char* active;    // [area], of kept sites
 
   static MESM_BLOCK SelectMemory at(void* shared, const Maps& maps) {
     char* exchange = static_cast<char*>(shared) + T::kBytes;
@@ -120,7 +115,7 @@ struct SelectMemory {
     return {exchange, partial, scores, reinterpret_cast<char*>(scores + maps.area())};
   }
   static constexpr int64_t bytes(int64_t area) {
-    return T::kBytes + Exchange::kBytes + kShares * T::kRows * 4 + area * 4 + area / 4;
+    return T::kBytes + Exchange::kBytes + kShares * T::kRows * 4 + area * 5;
   }
 };
 
@@ -136,7 +131,8 @@ MESM_BLOCK void score(const Select& s, int64_t frame, const typename T::Memory& 
   for (int32_t begin = 0; begin < count; begin += T::kRows) {
     for_each(T::kRows, [&](int64_t i) {
       const int pieces = s.product.depth / kPiece;
-      memory.rows[i] = begin + i < count ? static_cast<int32_t>((first + begin + i) * pieces) : -1;
+      memory.rows[i] =
+          begin + i < count ? static_cast<int32_t>((first + begin + i) * pieces) : T::kNoRow;
     });
     sync();
     for (int column_begin = 0; column_begin < hidden; column_begin += T::kColumns) {
@@ -169,7 +165,7 @@ MESM_BLOCK void select(const Select& s, int64_t frame, void* shared) {
   const SelectMemory<T> own = SelectMemory<T>::at(shared, s.maps);
   const int32_t first = s.maps.first(frame);
   const int32_t count = s.maps.candidates(frame);
-  for_each(s.maps.windows(), [&](int64_t i) { own.active[i] = 0; });
+  for_each(s.maps.area(), [&](int64_t i) { own.active[i] = 0; });
   score<T>(s, frame, T::memory(shared), own);
   sync();
   Exchange exchange{own.exchange};
@@ -179,14 +175,16 @@ MESM_BLOCK void select(const Select& s, int64_t frame, void* shared) {
       s.kept[first + number] = first + i;
       s.scale[first + number] = s.weighted ? static_cast<float>(count) * own.scores[i] : 1.0f;
       const int32_t site = s.maps.sites[first + i];
-      if (site < 0 || site >= s.maps.area()) return;
-      const int32_t window = s.maps.window(site);
-      if (window >= 0) own.active[window] = 1;  // whoever else writes, writes the same
+      if (site >= 0 && site < s.maps.area()) own.active[site] = 1;
     });
   }
   sync();
   uint32_t mine = 0;
-  for_each(s.maps.windows(), [&](int64_t i) { mine += own.active[i]; });
+  for_each(s.maps.windows(), [&](int64_t window) {
+    const int32_t across = s.maps.width / 2;
+    const char* site = own.active + window / across * 2 * s.maps.width + window % across * 2;
+    mine += site[0] || site[1] || site[s.maps.width] || site[s.maps.width + 1];
+  });
   const uint32_t windows = block_sum(mine, exchange);
   for_each(1, [&](int64_t) {
     s.kept_count[frame] = kept;

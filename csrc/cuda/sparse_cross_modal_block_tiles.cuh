@@ -50,9 +50,12 @@ struct Tile {
   static constexpr int kBytes = kStagesBytes + kRowsBytes + (kSubtiles + 3) / 4 * 16;
   static_assert(kEighths % 4 == 0);
 
+  static constexpr int32_t kNoRow = -1;     // zeros
+  static constexpr int32_t kNoneOf16 = -2;  // nor has any other row of the subtile: not read
+
   struct Memory {
     uint16_t* stages;
-    int32_t* rows;   // [kTaps][kRows], the piece of `a` a row begins with; -1: no row
+    int32_t* rows;   // [kTaps][kRows], the piece of `a` a row begins with, or one of these
     uint32_t* taps;  // [kSubtiles], bit o: some row of the sixteen is there at tap o
   };
 
@@ -117,8 +120,8 @@ struct Tile {
     });
     const int32_t* rows = memory.rows + step.tap * kRows;
     spread<kRows * kDepth / kPiece>([&](int i) {
-      if (kTaps > 1 && (memory.taps[i / (4 * kSubtile)] >> step.tap & 1) == 0) return;
       const int row = rows[i / 4];
+      if (kTaps > 1 && row == kNoneOf16) return;
       const bool there = row >= 0 && step.k + i % 4 * kPiece < p.depth;
       const int from = row + step.k / kPiece + i % 4;
       copy_piece<(kTaps > 1)>(a + piece_at(i / 4, i % 4), p.a, from, there);
@@ -158,6 +161,9 @@ struct Tile {
         own.a[0](lane) = offset_of_a(lane, 0);
         own.a[1](lane) = offset_of_a(lane, 1);
         own.b(lane) = offset_of_b(lane);
+        keep(own.a[0](lane));
+        keep(own.a[1](lane));
+        keep(own.b(lane));
       });
       MESM_UNROLL
       for (int i = 0; i < kWarpSubtiles; ++i) {

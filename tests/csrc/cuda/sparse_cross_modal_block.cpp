@@ -1,8 +1,10 @@
-// The kernels' code of csrc/cuda/sparse_cross_modal_block*.cuh, run by one host thread.
+// The kernels' code of csrc/cuda/sparse_cross_modal_block*.cuh, run by host threads: each is a warp
+// of one lane to what asks for threads, and plays whole warps where tensor cores are asked for.
 #include <algorithm>
 #include <cmath>
 #include <vector>
 
+#include "host_block.h"
 #include "sparse_cross_modal_block_convolve.cuh"
 
 using namespace mesm_ops;
@@ -18,8 +20,9 @@ char* aligned(std::vector<uint64_t>& memory) {
 }
 
 template <class E, int kRowWarps, int kEighths>
-void run(const Maps& maps, Asked asked, Select select_frame, Stage stages[2], Places places,
-         Pool pooled, int32_t* kept_offsets, int32_t* out_offsets, int32_t* order_out) {
+void run(int threads, const Maps& maps, Asked asked, Select select_frame, Stage stages[2],
+         Places places, Pool pooled, int32_t* kept_offsets, int32_t* out_offsets,
+         int32_t* order_out) {
   using Rows = Tile<E, kRowWarps, kEighths, 1>;
   using Conv = Tile<E, kRowWarps, kEighths, kTaps>;
   std::vector<uint64_t> memory = shared_memory(std::max<int64_t>(
@@ -32,28 +35,37 @@ void run(const Maps& maps, Asked asked, Select select_frame, Stage stages[2], Pl
   }
   const int across = (asked.product.columns + Rows::kColumns - 1) / Rows::kColumns;
   const int64_t down = (asked.samples + Rows::kRows - 1) / Rows::kRows;
-  for (int64_t tile = 0; tile < across * down; ++tile) ask<Rows>(asked, tile, shared);
+  run_block(threads, [&] {
+    for (int64_t tile = 0; tile < across * down; ++tile) ask<Rows>(asked, tile, shared);
+  });
   std::vector<int32_t> kept_count(maps.frames), window_count(maps.frames);
   select_frame.kept_count = kept_count.data();
   select_frame.window_count = window_count.data();
-  for (int64_t f = 0; f < maps.frames; ++f) select<Rows>(select_frame, f, shared);
+  run_block(threads, [&] {
+    for (int64_t f = 0; f < maps.frames; ++f) select<Rows>(select_frame, f, shared);
+  });
   int32_t parts[kParts];
   kept_offsets[0] = out_offsets[0] = 0;
-  sum_up(maps.frames, [&](int64_t f) { return kept_count[f]; }, kept_offsets + 1, parts);
-  sum_up(maps.frames, [&](int64_t f) { return window_count[f]; }, out_offsets + 1, parts);
+  run_block(threads, [&] {
+    sum_up(maps.frames, [&](int64_t f) { return kept_count[f]; }, kept_offsets + 1, parts);
+    sum_up(maps.frames, [&](int64_t f) { return window_count[f]; }, out_offsets + 1, parts);
+  });
   std::vector<int32_t> neighbours(maps.rows * kTaps, 1 << 30);
   places.neighbours = neighbours.data();
-  for (int64_t f = 0; f < maps.frames; ++f) place<E>(places, f, shared);
-  for (int64_t part = 0; part < 3; ++part) place_padding(places, part, 3);
+  run_block(threads, [&] {
+    for (int64_t f = 0; f < maps.frames; ++f) place<E>(places, f, shared);
+    for (int64_t part = 0; part < 3; ++part) place_padding(places, part, 3);
+  });
 
   const int32_t* number = kept_offsets + maps.frames;
   const int64_t plans = (maps.rows + kPlanRows - 1) / kPlanRows;
   std::vector<int32_t> order(plans * kPlanRows, 1 << 30);
   std::vector<uint32_t> taps(plans * kPlanRows / kSubtile, ~0u);
   const Plan plan{neighbours.data(), number, maps.rows, order.data(), taps.data()};
-  for (int64_t i = 0; i < (kept_rows(number, maps.rows) + kPlanRows - 1) / kPlanRows; ++i) {
-    plan_rows(plan, i, shared);
-  }
+  run_block(threads, [&] {
+    const int64_t used = (kept_rows(number, maps.rows) + kPlanRows - 1) / kPlanRows;
+    for (int64_t i = 0; i < used; ++i) plan_rows(plan, i, shared);
+  });
   std::copy(order.begin(), order.end(), order_out);
   const uint16_t* from = places.x;
   std::vector<uint16_t> held[2];
@@ -63,7 +75,9 @@ void run(const Maps& maps, Asked asked, Select select_frame, Stage stages[2], Pl
     const Product product = make_product(from, stage.packed, stage.depth, stage.columns);
     const Convolve c{product,   neighbours.data(), order.data(), taps.data(),   number,
                      maps.rows, stage.scale,       stage.shift,  held[s].data()};
-    for (int64_t tile = 0; tile < tiles<Conv>(c); ++tile) convolve<Conv>(c, tile, shared);
+    run_block(threads, [&] {
+      for (int64_t tile = 0; tile < tiles<Conv>(c); ++tile) convolve<Conv>(c, tile, shared);
+    });
     from = held[s].data();
   }
   pooled.from = from;
@@ -88,12 +102,12 @@ struct Arguments {
   float* moments[2];  // (2, columns)
   int64_t frames, number, out_rows, samples;
   int32_t height, width, channels, hidden, query_channels, middle, columns;
-  int32_t float16, wide_weights, row_warps, eighths, weighted;
+  int32_t float16, wide_weights, row_warps, eighths, weighted, threads;
   double p;
   float eps;
 };
 
-int run_block(const Arguments* a) {
+int run_op(const Arguments* a) {
   const Maps maps{a->sites, a->offsets, a->frames, a->number, a->height, a->width};
   std::vector<float> asked_values(a->samples * a->hidden + 1, NAN), scale(a->number + 1, NAN);
   std::vector<int32_t> kept(a->number + 1, 1 << 30), windows(a->out_rows * 4 + 4, 1 << 30);
@@ -145,17 +159,19 @@ int run_block(const Arguments* a) {
                       a->x,         nullptr,         windows.data(), a->out_sites};
   const Pool pooled{nullptr, windows.data(), nullptr, a->out_rows, a->columns, a->out};
   const auto with = [&](auto run_it) {
-    run_it(maps, asked, select_frame, stages, places, pooled, a->kept_offsets, a->out_offsets,
-           a->order);
+    run_it(a->threads, maps, asked, select_frame, stages, places, pooled, a->kept_offsets,
+           a->out_offsets, a->order);
     return 0;
   };
   const int config = a->float16 * 100 + a->row_warps * 10 + a->eighths;
   if (config == 24) return with(run<Bfloat16, 2, 4>);
+#ifndef MESM_MAIN
   if (config == 28) return with(run<Bfloat16, 2, 8>);
   if (config == 48) return with(run<Bfloat16, 4, 8>);
   if (config == 124) return with(run<Float16, 2, 4>);
   if (config == 128) return with(run<Float16, 2, 8>);
   if (config == 148) return with(run<Float16, 4, 8>);
+#endif
   return 1;
 }
 
@@ -232,3 +248,77 @@ int bank_conflicts() {
   return worst;
 }
 }
+
+#ifdef MESM_MAIN
+// For a thread sanitizer: are there accesses that no `sync` orders?
+int main() {
+  constexpr int kFrames = 3, kSide = 5, kRows = kFrames * kSide * kSide, kOut = kFrames * 4;
+  constexpr int kChannels = 40, kColumns = 72;
+  uint32_t state = 1;
+  const auto random = [&] {
+    state = state * 1664525u + 1013904223u;
+    return static_cast<float>(state >> 8) / (1 << 24) - 0.5f;
+  };
+  const auto narrow = [&](int64_t count) {
+    std::vector<uint16_t> out(count);
+    for (uint16_t& bits : out) bits = Bfloat16::narrow(random());
+    return out;
+  };
+  const auto wide = [&](int64_t count) {
+    std::vector<float> out(count);
+    for (float& value : out) value = random() + 0.6f;
+    return out;
+  };
+  std::vector<int32_t> sites(kRows), offsets(kFrames + 1);
+  for (int i = 0; i < kRows; ++i) sites[i] = i % (kSide * kSide);
+  for (int f = 0; f <= kFrames; ++f) offsets[f] = f * kSide * kSide;
+  const auto features = narrow(kRows * kChannels), query = narrow(kFrames * 8);
+  const auto map_weight = narrow(kColumns * kChannels), query_weight = narrow(kColumns * 8);
+  const auto bias = wide(kColumns), score = wide(kColumns), norms = wide(4 * kColumns);
+  const auto weight1 = narrow(9 * kColumns * kChannels), weight2 = narrow(9 * kColumns * kColumns);
+  std::vector<uint16_t> out(kOut * kColumns), x(kRows * kChannels);
+  std::vector<int32_t> out_sites(kOut), out_offsets(kFrames + 1), rows(kRows);
+  std::vector<int32_t> kept_offsets(kFrames + 1), order(kPlanRows);
+  std::vector<float> moments1(2 * kColumns), moments2(2 * kColumns);
+  Arguments a{features.data(),
+              sites.data(),
+              offsets.data(),
+              query.data(),
+              map_weight.data(),
+              query_weight.data(),
+              nullptr,
+              bias.data(),
+              score.data(),
+              score.data(),
+              {weight1.data(), weight2.data()},
+              {norms.data(), norms.data()},
+              out.data(),
+              x.data(),
+              out_sites.data(),
+              out_offsets.data(),
+              rows.data(),
+              kept_offsets.data(),
+              order.data(),
+              {moments1.data(), moments2.data()},
+              kFrames,
+              kRows,
+              kOut,
+              kFrames,
+              kSide,
+              kSide,
+              kChannels,
+              kColumns,
+              8,
+              kColumns,
+              kColumns,
+              0,
+              0,
+              2,
+              4,
+              1,
+              4,
+              0.5,
+              1e-5f};
+  return run_op(&a);
+}
+#endif

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+import subprocess
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -34,6 +36,7 @@ class Arguments(ctypes.Structure):
         *((name, ctypes.c_int32) for name in ("height", "width", "channels", "hidden")),
         *((name, ctypes.c_int32) for name in ("query_channels", "middle", "columns", "float16")),
         *((name, ctypes.c_int32) for name in ("wide_weights", "row_warps", "eighths", "weighted")),
+        ("threads", ctypes.c_int32),
         ("p", ctypes.c_double),
         ("eps", ctypes.c_float),
     ]
@@ -102,6 +105,7 @@ def run(
     config: tuple[int, int] = (2, 4),
     padding: int = 5,
     wide_weights: bool = False,
+    threads: int = 1,
 ) -> dict[str, Tensor]:
     """Return what the kernels leave; every output starts as garbage."""
     frames, channels, height, width = case.maps.shape
@@ -148,9 +152,9 @@ def run(
         pair(at(result["moments0"]), at(result["moments1"])),
         *(frames, number, out_rows, case.query.shape[0], height, width, channels),
         *(narrow[1].shape[0], narrow[0].shape[1], middle, columns, int(dtype == torch.float16)),
-        *(int(wide_weights), *config, int(weighted), p, EPS),
+        *(int(wide_weights), *config, int(weighted), threads, p, EPS),
     )
-    assert host.run_block(ctypes.byref(arguments)) == 0
+    assert host.run_op(ctypes.byref(arguments)) == 0
     return result
 
 
@@ -250,6 +254,21 @@ def test_float32_weights_are_rounded_once(host: ctypes.CDLL):
     narrow = run(host, case, torch.bfloat16, 0.5)
     wide = run(host, case, torch.bfloat16, 0.5, wide_weights=True)
     assert torch.equal(narrow["out"], wide["out"])
+
+
+@pytest.mark.parametrize("threads", [2, 4])
+def test_threads_do_not_matter(host: ctypes.CDLL, threads: int):
+    case = make_case(torch.bfloat16, channels=(16, 72, 16))
+    alone, together = (run(host, case, torch.bfloat16, 0.5, threads=n) for n in (1, threads))
+    for key, value in alone.items():
+        if key != "x":  # whose padding nobody writes
+            assert torch.equal(value, together[key]), key
+
+
+def test_no_access_is_unordered(compile_for_host: Callable[..., Path]):
+    program = compile_for_host("sparse_cross_modal_block", "-DMESM_MAIN", "-fsanitize=thread", "-g")
+    done = subprocess.run([str(program)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[:4000]
 
 
 def test_the_tile_does_not_matter(host: ctypes.CDLL):
