@@ -56,7 +56,7 @@ __global__ void sum_lengths(const Length* lengths, int64_t samples, int32_t* end
 }
 
 template <class T>
-__global__ void __launch_bounds__(T::kThreads) select_kernel(Select s) {
+__global__ void __launch_bounds__(T::kThreads, T::kEighths == 4 ? 3 : 2) select_kernel(Select s) {
   extern __shared__ __align__(16) char shared[];
   for (int64_t frame = blockIdx.x; frame < s.maps.frames; frame += gridDim.x) {
     select<T>(s, frame, shared);

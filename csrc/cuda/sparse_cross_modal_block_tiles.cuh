@@ -65,14 +65,23 @@ struct Tile {
     Lanes<int> a[2], b;  // what lanes read in a stage
   };
 
-  // A step of the product, and the stage that its operands lie in.
+  // A step of the product, and the stage that its operands lie in. Taps that no row of the tile has
+  // are left out.
   struct Step {
-    int tap = 0, k = 0, stage = 0;
+    uint32_t taps;  // of the tile
+    int tap, k = 0, stage = 0;
+
+    explicit MESM_BLOCK Step(uint32_t taps) : taps(taps), tap(-1) { next_tap(); }
+    MESM_BLOCK void next_tap() {
+      do {
+        if (++tap < kTaps) continue;
+        tap = 0;
+        k += kDepth;
+      } while ((taps >> tap & 1) == 0);
+    }
     MESM_BLOCK void next() {
       stage = (stage + 1) % kStages;
-      if (++tap < kTaps) return;
-      tap = 0;
-      k += kDepth;
+      next_tap();
     }
   };
   using Block = Warps<Registers, kWarps>;
@@ -104,8 +113,6 @@ struct Tile {
     for (int i = thread(); i < kCount; i += threads()) f(i);
 #endif
   }
-
-  static MESM_BLOCK int steps(const Product& p) { return (p.depth + kDepth - 1) / kDepth * kTaps; }
 
   static MESM_BLOCK void stage(const Product& p, int first_column, const Memory& memory,
                                const Step& step) {
@@ -174,9 +181,12 @@ struct Tile {
         }
       }
     });
-    int left_to_copy = steps(p);
-    const int count = left_to_copy;
-    Step copied, multiplied;
+    uint32_t taps = 0;
+    for (int i = 0; i < kSubtiles; ++i) taps |= kTaps > 1 ? memory.taps[i] : 1;
+    const int count = (p.depth + kDepth - 1) / kDepth * static_cast<int>(ones(taps));
+    int left_to_copy = count;
+    if (taps == 0) taps = 1;  // for Step to end; there are no steps
+    Step copied(taps), multiplied(taps);
     const auto copy_next = [&] {
       if (left_to_copy > 0) stage(p, first_column, memory, copied);
       commit_copies();

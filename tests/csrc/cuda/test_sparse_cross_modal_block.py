@@ -212,6 +212,14 @@ def test_shapes(
     check(run(host, case, dtype, 0.6, config=config), case, dtype, 0.6)
 
 
+def test_maps_of_one_line_of_sites(host: ctypes.CDLL):
+    """No row has a neighbour above or below: whole tiles leave out taps."""
+    case = make_case(torch.float16, frames=4, size=(5, 8))
+    case.mask[:] = False
+    case.mask[:, 2] = True
+    check(run(host, case, torch.float16, 0.7), case, torch.float16, 0.7)
+
+
 def test_frames_of_samples_empty_frames_and_one_site(host: ctypes.CDLL):
     dtype = torch.bfloat16
     case = make_case(dtype, frames=6, density=0.5, lengths=[2, 0, 3, 1, 0])
