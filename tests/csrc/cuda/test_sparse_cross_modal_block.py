@@ -198,6 +198,7 @@ def test_against_the_oracle(host: ctypes.CDLL, dtype: torch.dtype, p: float, wei
         ((7, 8), (32, 48, 16), 40, (2, 8)),
         ((7, 8), (32, 136, 16), 136, (4, 8)),
         ((16, 17), (16, 16, 16), 16, (2, 4)),  # several tiles a frame
+        ((24, 24), (64, 128, 128), 64, (4, 8)),  # as in the model
     ],
 )
 def test_shapes(
