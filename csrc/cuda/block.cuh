@@ -8,14 +8,21 @@
 
 #include <cstdint>
 #include <cstring>
+#ifndef __CUDACC__
+#include <thread>
+#endif
 
 #ifdef __CUDACC__
 #define MESM_BLOCK __device__ __forceinline__
+#define MESM_UNROLL _Pragma("unroll")
+#define MESM_ROLLED _Pragma("unroll 1")
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
 #error "the CUDA kernels need sm_80 or later"
 #endif
 #else
 #define MESM_BLOCK inline
+#define MESM_UNROLL
+#define MESM_ROLLED
 #endif
 
 namespace mesm_ops {
@@ -61,9 +68,10 @@ MESM_BLOCK int lane() { return thread() % kLanes; }
 MESM_BLOCK int warp() { return thread() / kLanes; }
 MESM_BLOCK int warps() { return threads() / kLanes; }
 
-// f(i) for i in [0, count), spread over the block's threads.
+// f(i) for i in [0, count), spread over the block's threads, of which each has few.
 template <class F>
 MESM_BLOCK void for_each(int64_t count, const F& f) {
+  MESM_ROLLED
   for (int64_t i = thread(); i < count; i += threads()) f(i);
 }
 
@@ -72,6 +80,15 @@ MESM_BLOCK void sync() {
   __syncthreads();
 #else
   if (host_block.wait != nullptr) host_block.wait(host_block.block_barrier);
+#endif
+}
+
+// Between two looks at what another block is to write.
+MESM_BLOCK void pause() {
+#ifdef __CUDACC__
+  __nanosleep(20);
+#else
+  std::this_thread::yield();
 #endif
 }
 
@@ -156,7 +173,7 @@ MESM_BLOCK T warp_group_sum(T value, int width) {
 #ifdef __CUDACC__
     value += __shfl_xor_sync(~0u, value, step);
 #else
-    value += HostLanes(value).of[lane() ^ step];
+    value += HostLanes(value).of[(lane() ^ step) % kLanes];
 #endif
   }
   return value;

@@ -180,6 +180,7 @@ MESM_BLOCK KeptCount count_kept(const float* weights, int32_t count, const Cut& 
   };
   const int32_t steps = steps_of_run(count);
   Number mine{0, 0};
+  MESM_ROLLED
   for (int32_t step = 0; step < steps; ++step) {
     const KeptVote vote = vote_kept(weights, count, cut, (warp() * steps + step) * kLanes + lane());
     mine.more += ones(vote.more);
@@ -203,6 +204,7 @@ MESM_BLOCK void emit_kept(const float* weights, int32_t count, const Cut& cut, K
                           const Emit& emit) {
   const int32_t steps = steps_of_run(count);
   const uint32_t lower = (1u << lane()) - 1;
+  MESM_ROLLED
   for (int32_t step = 0; step < steps; ++step) {
     const int32_t i = (warp() * steps + step) * kLanes + lane();
     const KeptVote vote = vote_kept(weights, count, cut, i);

@@ -3,41 +3,23 @@
 // A table of all windows (frame, y, x) takes the active rows; its lines, closed up by prefix sums,
 // are the output in order. No atomics, and nothing is copied to the host: outputs are sized from
 // shapes alone, so that a CUDA graph can capture the op.
-#include <cuda_bf16.h>
-#include <cuda_fp16.h>
-#include <cuda_runtime.h>
-#include <torch/csrc/inductor/aoti_torch/c/shim.h>
-#include <torch/csrc/stable/accelerator.h>
-#include <torch/csrc/stable/library.h>
-#include <torch/csrc/stable/ops.h>
-#include <torch/csrc/stable/tensor.h>
-#include <torch/headeronly/core/ScalarType.h>
-
 #include <algorithm>
 #include <cstdint>
-#include <initializer_list>
 #include <tuple>
+
+#include "launch.cuh"
+#include "rows.cuh"
 
 namespace mesm_ops {
 namespace {
 
-using torch::headeronly::ScalarType;
-using torch::stable::Tensor;
-
 constexpr const char* kOp = "sparse_max_pool2d";
-constexpr int kThreads = 256;
 constexpr int kWindow = 4;  // sites of a window, in their order
 
 struct Shape {
   int64_t frames, rows, height, width;
   __host__ __device__ int64_t windows() const { return (height / 2) * (width / 2); }  // of a frame
 };
-
-// offsets are the caller's: kept inside the rows, whatever they are.
-__device__ int64_t row_at(const int32_t* offsets, int64_t frame, int64_t rows) {
-  const int64_t row = offsets[frame];
-  return row < 0 ? 0 : (row > rows ? rows : row);
-}
 
 __global__ void fill_windows(const int32_t* sites, const int32_t* offsets, Shape shape,
                              int4* windows) {
@@ -176,51 +158,14 @@ __global__ void scatter_gradient(const T* grad_out, const int32_t* argmax, int64
   }
 }
 
-// Blocks for a loop over `count` elements, or frames, that strides by the grid.
-unsigned blocks_for(int64_t count) {
-  return static_cast<unsigned>(std::clamp<int64_t>(count, 1, 65535));
-}
-
-void check_launch(const char* kernel) {
-  const cudaError_t error = cudaGetLastError();
-  STD_TORCH_CHECK(error == cudaSuccess, kOp, ": ", kernel, ": ", cudaGetErrorString(error));
-}
-
-cudaStream_t current_stream(const Tensor& t) {
-  void* stream = nullptr;
-  STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_current_cuda_stream(t.get_device_index(), &stream));
-  return static_cast<cudaStream_t>(stream);
-}
-
-Tensor empty(const Tensor& like, std::initializer_list<int64_t> sizes, ScalarType dtype) {
-  return torch::stable::new_empty(
-      like, torch::headeronly::IntHeaderOnlyArrayRef(sizes.begin(), sizes.size()), dtype);
-}
-
-// Calls f with a value of the element type.
-template <class F>
-void with_type(ScalarType dtype, const F& f) {
-  if (dtype == ScalarType::Float) return f(float());
-  if (dtype == ScalarType::BFloat16) return f(__nv_bfloat16());
-  if (dtype == ScalarType::Half) return f(__half());
-  STD_TORCH_CHECK(false, kOp, ": the cuda kernels take float32, bfloat16 or float16 features, got ",
-                  torch::headeronly::toString(dtype));
-}
-
-void check_int32(const char* name, const Tensor& t, const Tensor& features) {
-  STD_TORCH_CHECK(t.is_cuda() && t.get_device_index() == features.get_device_index() &&
-                      t.scalar_type() == ScalarType::Int,
-                  kOp, ": ", name, " must be int32 on the features' device");
-}
-
 using Pooled = std::tuple<Tensor, Tensor, Tensor, Tensor>;
 
 Pooled sparse_max_pool2d(const Tensor& features_in, const Tensor& sites_in,
                          const Tensor& offsets_in, int64_t height, int64_t width, bool trim) {
   STD_TORCH_CHECK(!trim, kOp, ": trim waits for the device and is for the CPU only");
   STD_TORCH_CHECK(features_in.dim() == 2, kOp, ": features must be (rows, channels)");
-  check_int32("sites", sites_in, features_in);
-  check_int32("offsets", offsets_in, features_in);
+  check_int32(kOp, "sites", sites_in, features_in);
+  check_int32(kOp, "offsets", offsets_in, features_in);
   STD_TORCH_CHECK(sites_in.numel() == features_in.size(0), kOp, ": sites must have ",
                   features_in.size(0), " elements, got ", sites_in.numel());
   STD_TORCH_CHECK(offsets_in.numel() >= 1 && height >= 0 && width >= 0 && height <= INT32_MAX &&
@@ -257,7 +202,7 @@ Pooled sparse_max_pool2d(const Tensor& features_in, const Tensor& sites_in,
   if (out_rows > 0) {
     place_windows<<<blocks_for(shape.frames), kThreads, 0, stream>>>(windows, out_offset, shape,
                                                                      out_rows, from);
-    with_type(features.scalar_type(), [&](auto element) {
+    with_type(kOp, features.scalar_type(), [&](auto element) {
       using T = decltype(element);
       const int64_t work = out_rows * std::max<int64_t>(channels, 1);
       reduce_windows<<<blocks_for((work + kThreads - 1) / kThreads), kThreads, 0, stream>>>(
@@ -267,12 +212,12 @@ Pooled sparse_max_pool2d(const Tensor& features_in, const Tensor& sites_in,
           static_cast<int32_t*>(argmax.mutable_data_ptr()));
     });
   }
-  check_launch("forward");
+  check_launch(kOp, "forward");
   return {out, out_sites, out_offsets, argmax};
 }
 
 Tensor sparse_max_pool2d_backward(const Tensor& grad_in, const Tensor& argmax_in, int64_t rows) {
-  check_int32("argmax", argmax_in, grad_in);
+  check_int32(kOp, "argmax", argmax_in, grad_in);
   STD_TORCH_CHECK(grad_in.dim() == 2 && argmax_in.dim() == 2 &&
                       argmax_in.size(0) == grad_in.size(0) &&
                       argmax_in.size(1) == grad_in.size(1) && rows >= 0,
@@ -287,7 +232,7 @@ Tensor sparse_max_pool2d_backward(const Tensor& grad_in, const Tensor& argmax_in
     cudaMemsetAsync(out.mutable_data_ptr(), 0, out.numel() * out.element_size(), stream);
   }
   if (grad_out.numel() > 0 && out.numel() > 0) {
-    with_type(grad_out.scalar_type(), [&](auto element) {
+    with_type(kOp, grad_out.scalar_type(), [&](auto element) {
       using T = decltype(element);
       scatter_gradient<<<blocks_for((grad_out.numel() + kThreads - 1) / kThreads), kThreads, 0,
                          stream>>>(static_cast<const T*>(grad_out.const_data_ptr()),
@@ -296,7 +241,7 @@ Tensor sparse_max_pool2d_backward(const Tensor& grad_in, const Tensor& argmax_in
                                    static_cast<T*>(out.mutable_data_ptr()));
     });
   }
-  check_launch("backward");
+  check_launch(kOp, "backward");
   return out;
 }
 

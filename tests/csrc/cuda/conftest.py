@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -33,10 +34,12 @@ def compile_for_host(
 
 
 @pytest.fixture(scope="session")
-def load_for_host(compile_for_host: Callable[..., Path]) -> Callable[[str], ctypes.CDLL]:
-    """Compile tests/csrc/cuda/<name>.cpp to a shared object and load it."""
+def load_for_host(compile_for_host: Callable[..., Path]) -> Callable[..., ctypes.CDLL]:
+    """Compile tests/csrc/cuda/<name>.cpp, its warps of so many lanes, to a library and load it."""
 
-    def load(name: str) -> ctypes.CDLL:
-        return ctypes.CDLL(str(compile_for_host(name, "-shared", "-fPIC")))
+    @functools.cache
+    def load(name: str, lanes: int = 1) -> ctypes.CDLL:
+        flags = ("-shared", "-fPIC", f"-DMESM_HOST_LANES={lanes}")
+        return ctypes.CDLL(str(compile_for_host(name, *flags)))
 
     return load

@@ -1,6 +1,7 @@
 // A block of threads on the host, for the tests of csrc/cuda.
 #pragma once
 
+#include <atomic>
 #include <barrier>
 #include <deque>
 #include <thread>
@@ -37,6 +38,19 @@ void run_block(int threads, const Body& body) {
     });
   }
   for (std::thread& one : block) one.join();
+}
+
+// Runs body(block) for each of a launch's blocks, so many of them side by side.
+template <class Body>
+void run_blocks(int64_t blocks, int side_by_side, const Body& body) {
+  std::atomic<int64_t> next = 0;
+  std::vector<std::thread> running;
+  for (int i = 0; i < side_by_side; ++i) {
+    running.emplace_back([&] {
+      for (int64_t block = next++; block < blocks; block = next++) body(block);
+    });
+  }
+  for (std::thread& one : running) one.join();
 }
 
 struct alignas(16) SharedExchange {

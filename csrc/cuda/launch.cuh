@@ -1,0 +1,80 @@
+// What every CUDA op needs on its way from torch to a launch.
+#pragma once
+
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+#include <cuda_runtime.h>
+#include <torch/csrc/inductor/aoti_torch/c/shim.h>
+#include <torch/csrc/stable/accelerator.h>
+#include <torch/csrc/stable/library.h>
+#include <torch/csrc/stable/ops.h>
+#include <torch/csrc/stable/tensor.h>
+#include <torch/headeronly/core/ScalarType.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <initializer_list>
+
+namespace mesm_ops {
+
+using torch::headeronly::ScalarType;
+using torch::stable::Tensor;
+
+constexpr int kThreads = 256;
+
+template <class T>
+const T* data(const Tensor& t) {
+  return static_cast<const T*>(t.const_data_ptr());
+}
+
+template <class T>
+T* mutable_data(const Tensor& t) {
+  return static_cast<T*>(t.mutable_data_ptr());
+}
+
+// Blocks for a loop over `count` elements, or frames, that strides by the grid.
+inline unsigned blocks_for(int64_t count) {
+  return static_cast<unsigned>(std::clamp<int64_t>(count, 1, 65535));
+}
+
+inline void check_launch(const char* op, const char* kernel) {
+  const cudaError_t error = cudaGetLastError();
+  STD_TORCH_CHECK(error == cudaSuccess, op, ": ", kernel, ": ", cudaGetErrorString(error));
+}
+
+inline cudaStream_t current_stream(const Tensor& t) {
+  void* stream = nullptr;
+  STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_current_cuda_stream(t.get_device_index(), &stream));
+  return static_cast<cudaStream_t>(stream);
+}
+
+inline Tensor empty(const Tensor& like, std::initializer_list<int64_t> sizes, ScalarType dtype) {
+  return torch::stable::new_empty(
+      like, torch::headeronly::IntHeaderOnlyArrayRef(sizes.begin(), sizes.size()), dtype);
+}
+
+// Zero by the time what is launched next on the stream runs.
+inline void clear(const Tensor& t, cudaStream_t stream) {
+  if (t.numel() > 0) cudaMemsetAsync(t.mutable_data_ptr(), 0, t.numel() * t.element_size(), stream);
+}
+
+// Calls f with a value of the element type.
+template <class F>
+void with_type(const char* op, ScalarType dtype, const F& f) {
+  if (dtype == ScalarType::Float) return f(float());
+  if (dtype == ScalarType::BFloat16) return f(__nv_bfloat16());
+  if (dtype == ScalarType::Half) return f(__half());
+  STD_TORCH_CHECK(false, op, ": the cuda kernels take float32, bfloat16 or float16 features, got ",
+                  torch::headeronly::toString(dtype));
+}
+
+inline bool is_beside(const Tensor& t, const Tensor& features) {
+  return t.is_cuda() && t.get_device_index() == features.get_device_index();
+}
+
+inline void check_int32(const char* op, const char* name, const Tensor& t, const Tensor& features) {
+  STD_TORCH_CHECK(is_beside(t, features) && t.scalar_type() == ScalarType::Int, op, ": ", name,
+                  " must be int32 on the features' device");
+}
+
+}  // namespace mesm_ops
