@@ -5,17 +5,7 @@
 // launches are sized from shapes alone, so that a CUDA graph can capture the op. Why the
 // convolutions are not in one kernel with the rest: their tiles take rows of all frames, so that no
 // tile is half empty and a weight is read once for kRows rows and not once for each frame.
-#include <cuda_runtime.h>
-#include <torch/csrc/inductor/aoti_torch/c/shim.h>
-#include <torch/csrc/stable/accelerator.h>
-#include <torch/csrc/stable/library.h>
-#include <torch/csrc/stable/ops.h>
-#include <torch/csrc/stable/tensor.h>
-#include <torch/headeronly/core/ScalarType.h>
-
-#include <algorithm>
 #include <cstdint>
-#include <initializer_list>
 #include <optional>
 #include <tuple>
 
@@ -23,17 +13,6 @@
 
 namespace mesm_ops {
 namespace {
-
-cudaStream_t current_stream(const Tensor& t) {
-  void* stream = nullptr;
-  STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_current_cuda_stream(t.get_device_index(), &stream));
-  return static_cast<cudaStream_t>(stream);
-}
-
-Tensor empty(const Tensor& like, std::initializer_list<int64_t> sizes, ScalarType dtype) {
-  return torch::stable::new_empty(
-      like, torch::headeronly::IntHeaderOnlyArrayRef(sizes.begin(), sizes.size()), dtype);
-}
 
 // One allocation for all that lives no longer than the call.
 class Workspace {
@@ -58,13 +37,11 @@ class Workspace {
 };
 
 void check_on_device(const char* name, const Tensor& t, const Tensor& features) {
-  STD_TORCH_CHECK(t.is_cuda() && t.get_device_index() == features.get_device_index(), kOp, ": ",
-                  name, " must be on the features' device");
+  STD_TORCH_CHECK(is_beside(t, features), kOp, ": ", name, " must be on the features' device");
 }
 
 Tensor int32_tensor(const char* name, const Tensor& t, const Tensor& features) {
-  check_on_device(name, t, features);
-  STD_TORCH_CHECK(t.scalar_type() == ScalarType::Int, kOp, ": ", name, " must be int32");
+  check_int32(kOp, name, t, features);
   return torch::stable::contiguous(t);
 }
 
@@ -100,8 +77,6 @@ Tensor rows_of(const char* name, const Tensor& t, int64_t columns, const Tensor&
   const bool aligned = reinterpret_cast<uintptr_t>(held.const_data_ptr()) % sizeof(Piece) == 0;
   return aligned ? held : torch::stable::clone(held);
 }
-
-const uint16_t* bits(const Tensor& t) { return static_cast<const uint16_t*>(t.const_data_ptr()); }
 
 // A convolution and its norm as they come.
 struct StageInputs {
@@ -145,8 +120,8 @@ struct StageInputs {
             workspace.take<uint16_t>(kTaps * columns() * depth),
             workspace.take<float>(columns()),
             workspace.take<float>(columns()),
-            static_cast<float*>(mean_out.mutable_data_ptr()),
-            static_cast<float*>(var_out.mutable_data_ptr())};
+            mutable_data<float>(mean_out),
+            mutable_data<float>(var_out)};
   }
 };
 
@@ -215,6 +190,8 @@ Outputs sparse_cross_modal_block(
   const int64_t capacity = std::min(rows, frames * height * width);
   const int64_t out_rows = std::min(rows, frames * ((height / 2) * (width / 2)));
   const int64_t columns = second.columns();
+  STD_TORCH_CHECK(capacity * (first.columns() / kPiece) <= INT32_MAX, kOp,
+                  ": the first convolution's result must have fewer than 2^34 elements");
   const auto moments = [&](const StageInputs& s) {
     return empty(features, {s.columns()}, ScalarType::Float);
   };
@@ -225,14 +202,8 @@ Outputs sparse_cross_modal_block(
   const Tensor out_offsets = empty(features, {frames + 1}, ScalarType::Int);
   const Tensor kept_rows_out = empty(features, {rows}, ScalarType::Int);
   const Tensor kept_offsets = empty(features, {frames + 1}, ScalarType::Int);
-  const auto ints = [](const Tensor& t) { return static_cast<int32_t*>(t.mutable_data_ptr()); };
-
-  const Maps maps{static_cast<const int32_t*>(sites.const_data_ptr()),
-                  static_cast<const int32_t*>(offsets.const_data_ptr()),
-                  frames,
-                  rows,
-                  static_cast<int32_t>(height),
-                  static_cast<int32_t>(width)};
+  const Maps maps{data<int32_t>(sites),         data<int32_t>(offsets),     frames, rows,
+                  static_cast<int32_t>(height), static_cast<int32_t>(width)};
   const int depth = static_cast<int>(channels);
   const int query_depth = static_cast<int>(query.size(1));
   Workspace workspace;
@@ -247,13 +218,14 @@ Outputs sparse_cross_modal_block(
       call.vectors.to[v] = workspace.take<float>(vectors[v]->numel());
     }
     float* asked = workspace.take<float>(samples * hidden);
-    call.asked = {
-        make_product(bits(query), bits(query_weight), query_depth, static_cast<int>(hidden)),
-        call.vectors.to[0], samples, asked};
+    call.asked = {make_product(data<uint16_t>(query), data<uint16_t>(query_weight), query_depth,
+                               static_cast<int>(hidden)),
+                  call.vectors.to[0], samples, asked};
     call.lengths = lengths.has_value() ? &*lengths : nullptr;
     call.ends = lengths.has_value() ? workspace.take<int32_t>(samples) : nullptr;
     call.select = {maps,
-                   make_product(bits(features), bits(map_weight), depth, static_cast<int>(hidden)),
+                   make_product(data<uint16_t>(features), data<uint16_t>(map_weight), depth,
+                                static_cast<int>(hidden)),
                    asked,
                    call.vectors.to[1],
                    call.vectors.to[2],
@@ -265,29 +237,29 @@ Outputs sparse_cross_modal_block(
                    workspace.take<float>(rows),
                    workspace.take<int32_t>(frames),
                    workspace.take<int32_t>(frames)};
-    const int32_t* number = ints(kept_offsets) + frames;
+    const int32_t* number = mutable_data<int32_t>(kept_offsets) + frames;
     call.places = {maps,
-                   bits(features),
+                   data<uint16_t>(features),
                    depth,
                    out_rows,
                    call.select.kept,
                    call.select.scale,
-                   ints(kept_offsets),
-                   ints(out_offsets),
+                   mutable_data<int32_t>(kept_offsets),
+                   mutable_data<int32_t>(out_offsets),
                    weighted,
-                   ints(kept_rows_out),
+                   mutable_data<int32_t>(kept_rows_out),
                    workspace.take<uint16_t>(capacity * channels),
                    workspace.take<int32_t>(capacity * kTaps),
                    workspace.take<int32_t>(out_rows * 4),
-                   ints(out_sites)};
+                   mutable_data<int32_t>(out_sites)};
     const int64_t slots = (capacity + kPlanRows - 1) / kPlanRows * kPlanRows;
     call.plan = {call.places.neighbours, number, capacity, workspace.take<int32_t>(slots),
                  workspace.take<uint32_t>(slots / kSubtile)};
     call.convolved[0] = workspace.take<uint16_t>(capacity * first.columns());
     call.convolved[1] = workspace.take<uint16_t>(capacity * columns);
-    call.pool = {call.convolved[1],          call.places.windows,
-                 ints(out_offsets) + frames, out_rows,
-                 static_cast<int>(columns),  static_cast<uint16_t*>(out.mutable_data_ptr())};
+    call.pool = {
+        call.convolved[1], call.places.windows,       mutable_data<int32_t>(out_offsets) + frames,
+        out_rows,          static_cast<int>(columns), mutable_data<uint16_t>(out)};
     call.device = features.get_device_index();
     call.processors = device_attribute(cudaDevAttrMultiProcessorCount, call.device);
     call.shared_limit = device_attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin, call.device);

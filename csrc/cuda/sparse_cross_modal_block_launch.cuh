@@ -1,24 +1,16 @@
 // The kernels of sparse_cross_modal_block and their launches.
 #pragma once
 
-#include <cuda_runtime.h>
-#include <torch/csrc/stable/library.h>
-#include <torch/csrc/stable/tensor.h>
-#include <torch/headeronly/core/ScalarType.h>
-
 #include <algorithm>
 #include <cstdint>
 
+#include "launch.cuh"
 #include "sparse_cross_modal_block_convolve.cuh"
 
 namespace mesm_ops {
 namespace {
 
-using torch::headeronly::ScalarType;
-using torch::stable::Tensor;
-
 constexpr const char* kOp = "sparse_cross_modal_block";
-constexpr int kThreads = 256;
 constexpr int kVectors = 3;
 
 // Parameters that are only widened.
@@ -105,10 +97,6 @@ __global__ void pool_kernel(Pool p) {
 
 void check_cuda(const char* what, cudaError_t error) {
   STD_TORCH_CHECK(error == cudaSuccess, kOp, ": ", what, ": ", cudaGetErrorString(error));
-}
-
-unsigned blocks_for(int64_t count) {
-  return static_cast<unsigned>(std::clamp<int64_t>(count, 1, 1 << 20));
 }
 
 int device_attribute(cudaDeviceAttr attribute, int device) {
@@ -239,7 +227,7 @@ void launch(const Call& call) {
   pool_kernel<E>
       <<<blocks_for(std::min<int64_t>((pieces + kThreads - 1) / kThreads, 32 * call.processors)),
          kThreads, 0, call.stream>>>(call.pool);
-  check_cuda("launch", cudaGetLastError());
+  check_launch(kOp, "forward");
 }
 
 }  // namespace
