@@ -190,8 +190,8 @@ Outputs sparse_cross_modal_block(
   const int64_t capacity = std::min(rows, frames * height * width);
   const int64_t out_rows = std::min(rows, frames * ((height / 2) * (width / 2)));
   const int64_t columns = second.columns();
-  STD_TORCH_CHECK(capacity * (first.columns() / kPiece) <= INT32_MAX, kOp,
-                  ": the first convolution's result must have fewer than 2^34 elements");
+  STD_TORCH_CHECK(capacity * (std::max(first.columns(), columns) / kPiece) <= INT32_MAX, kOp,
+                  ": a convolution's result must have fewer than 2^34 elements");
   const auto moments = [&](const StageInputs& s) {
     return empty(features, {s.columns()}, ScalarType::Float);
   };

@@ -117,10 +117,10 @@ struct Pool {
   uint16_t* to;  // (out_rows, columns)
 };
 
-// Piece i of `out_rows * columns / kPiece`: 8 channels of an output row.
+// Piece i of `out_rows * columns / kPiece`, fewer than 2^31: 8 channels of an output row.
 template <class E>
-MESM_BLOCK void pool(const Pool& p, int64_t i) {
-  const int pieces = p.columns / kPiece;
+MESM_BLOCK void pool(const Pool& p, int32_t i) {
+  const int32_t pieces = p.columns / kPiece;
   const int64_t row = i / pieces;
   Piece best{};
   if (row < *p.number) {

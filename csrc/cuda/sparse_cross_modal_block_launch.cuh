@@ -48,7 +48,7 @@ __global__ void sum_lengths(const Length* lengths, int64_t samples, int32_t* end
 }
 
 template <class T>
-__global__ void __launch_bounds__(T::kThreads, T::kEighths == 4 ? 3 : 2) select_kernel(Select s) {
+__global__ void __launch_bounds__(T::kThreads, 512 / T::kThreads) select_kernel(Select s) {
   extern __shared__ __align__(16) char shared[];
   for (int64_t frame = blockIdx.x; frame < s.maps.frames; frame += gridDim.x) {
     select<T>(s, frame, shared);
@@ -91,7 +91,7 @@ __global__ void pool_kernel(Pool p) {
   const int64_t step = static_cast<int64_t>(gridDim.x) * blockDim.x;
   for (int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
        i < p.out_rows * (p.columns / kPiece); i += step) {
-    pool<E>(p, i);
+    pool<E>(p, static_cast<int32_t>(i));
   }
 }
 
@@ -197,12 +197,11 @@ void launch(const Call& call) {
                                                  call.asked.samples, call.ends);
     }
   }
-  if (area <= Tile<E, 1, 4, 1>::kRows) {
-    launch_select<Tile<E, 1, 4, 1>>(call);
-  } else if (call.select.product.columns <= Tile<E, 2, 4, 1>::kColumns) {
-    launch_select<Tile<E, 2, 4, 1>>(call);
+  // Few columns and stages: that all frames be under way at once hides more than large tiles would.
+  if (area <= Tile<E, 1, 4, 1, 3>::kRows) {
+    launch_select<Tile<E, 1, 4, 1, 3>>(call);
   } else {
-    launch_select<Tile<E, 2, 8, 1>>(call);
+    launch_select<Tile<E, 2, 4, 1, 3>>(call);
   }
   sum_offsets<<<1, kParts, 0, call.stream>>>(call.select.kept_count, call.select.window_count,
                                              maps.frames,

@@ -71,17 +71,19 @@ MESM_BLOCK void place(const Places& p, int64_t frame, void* shared) {
     p.rows[begin + i] = kept[i];
   });
   sync();
-  for_each(count * kTaps, [&](int64_t i) {
+  for_each(count * kTaps, [&](int64_t wide) {
+    const int32_t i = static_cast<int32_t>(wide);  // of a frame: its division is the faster one
     const int32_t site = maps.sites[kept[i / kTaps]];
-    const int32_t y = site / width + static_cast<int32_t>(i % kTaps) / 3 - 1;
-    const int32_t x = site % width + static_cast<int32_t>(i % kTaps) % 3 - 1;
+    const int32_t y = site / width + i % kTaps / 3 - 1;
+    const int32_t x = site % width + i % kTaps % 3 - 1;
     const bool inside = site >= 0 && y >= 0 && y < height && x >= 0 && x < width;
     p.neighbours[begin * kTaps + i] = inside ? table[y * width + x] : -1;
   });
   const int pieces = p.channels / kPiece;
-  for_each(count * pieces, [&](int64_t i) {
-    const int64_t row = i / pieces;
-    const int64_t at = i % pieces * kPiece;
+  for_each(count * pieces, [&](int64_t wide) {
+    const int32_t i = static_cast<int32_t>(wide);
+    const int32_t row = i / pieces;
+    const int32_t at = i % pieces * kPiece;
     Piece piece = *reinterpret_cast<const Piece*>(
         p.features + static_cast<int64_t>(kept[row]) * p.channels + at);
     if (p.weighted) {

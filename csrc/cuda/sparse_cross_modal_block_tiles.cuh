@@ -30,15 +30,15 @@ inline Product make_product(const uint16_t* a, const uint16_t* b, int depth, int
 constexpr int kSubtile = 16;      // rows of one mma
 constexpr int kWarpSubtiles = 4;  // of a warp
 constexpr int kWarpColumns = 2;   // warps side by side
-constexpr int kStages = 4;
 
 // kRowWarps warps of 64 rows below each other, kWarpColumns of 8 * kEighths columns side by side.
-template <class E_, int kRowWarps_, int kEighths_, int kTaps_>
+template <class E_, int kRowWarps_, int kEighths_, int kTaps_, int kStages_ = 4>
 struct Tile {
   using E = E_;
   static constexpr int kRowWarps = kRowWarps_;
   static constexpr int kEighths = kEighths_;
   static constexpr int kTaps = kTaps_;
+  static constexpr int kStages = kStages_;
   static constexpr int kWarps = kRowWarps * kWarpColumns;
   static constexpr int kThreads = kWarps * kWarpWidth;
   static constexpr int kSubtiles = kRowWarps * kWarpSubtiles;

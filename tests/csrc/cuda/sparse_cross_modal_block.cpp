@@ -23,7 +23,7 @@ template <class E, int kRowWarps, int kEighths>
 void run(int threads, const Maps& maps, Asked asked, Select select_frame, Stage stages[2],
          Places places, Pool pooled, int32_t* kept_offsets, int32_t* out_offsets,
          int32_t* order_out) {
-  using Rows = Tile<E, kRowWarps, kEighths, 1>;
+  using Rows = Tile<E, kRowWarps, kEighths, 1, 3>;
   using Conv = Tile<E, kRowWarps, kEighths, kTaps>;
   std::vector<uint64_t> memory = shared_memory(std::max<int64_t>(
       {SelectMemory<Rows>::bytes(maps.area()), Conv::kBytes, Places::bytes(maps.area())}));
