@@ -1,0 +1,346 @@
+// The kernels' code of csrc/cuda/sparse_cross_modal_block*.cuh, run by host threads: each is a warp
+// of one lane to what asks for threads, and plays whole warps where tensor cores are asked for.
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "host_block.h"
+#include "sparse_cross_modal_block_convolve.cuh"
+
+using namespace mesm_ops;
+
+namespace {
+
+// Shared memory that starts as garbage: what is not written is seen.
+std::vector<uint64_t> shared_memory(int64_t bytes) {
+  return std::vector<uint64_t>(bytes / 8 + 2, 0xffffffffffffffffu);
+}
+char* aligned(std::vector<uint64_t>& memory) {
+  return reinterpret_cast<char*>((reinterpret_cast<uintptr_t>(memory.data()) + 15) / 16 * 16);
+}
+
+template <class E, int kRowWarps, int kEighths>
+void run(int threads, const Maps& maps, Asked asked, Select select_frame, Stage stages[2],
+         Places places, Pool pooled, int32_t* kept_offsets, int32_t* out_offsets,
+         int32_t* order_out) {
+  using Rows = Tile<E, kRowWarps, kEighths, 1, 3>;
+  using Conv = Tile<E, kRowWarps, kEighths, kTaps>;
+  std::vector<uint64_t> memory = shared_memory(std::max<int64_t>(
+      {SelectMemory<Rows>::bytes(maps.area()), Conv::kBytes, Places::bytes(maps.area())}));
+  char* shared = aligned(memory);
+  for (int s = 0; s < 2; ++s) {
+    for (int64_t i = 0; i < static_cast<int64_t>(stages[s].columns) * stages[s].depth; ++i) {
+      pack<E>(stages[s], i);
+    }
+  }
+  const int across = (asked.product.columns + Rows::kColumns - 1) / Rows::kColumns;
+  const int64_t down = (asked.samples + Rows::kRows - 1) / Rows::kRows;
+  run_block(threads, [&] {
+    for (int64_t tile = 0; tile < across * down; ++tile) ask<Rows>(asked, tile, shared);
+  });
+  std::vector<int32_t> kept_count(maps.frames), window_count(maps.frames);
+  select_frame.kept_count = kept_count.data();
+  select_frame.window_count = window_count.data();
+  run_block(threads, [&] {
+    for (int64_t f = 0; f < maps.frames; ++f) select<Rows>(select_frame, f, shared);
+  });
+  int32_t parts[kParts];
+  kept_offsets[0] = out_offsets[0] = 0;
+  run_block(threads, [&] {
+    sum_up(maps.frames, [&](int64_t f) { return kept_count[f]; }, kept_offsets + 1, parts);
+    sum_up(maps.frames, [&](int64_t f) { return window_count[f]; }, out_offsets + 1, parts);
+  });
+  std::vector<int32_t> neighbours(maps.rows * kTaps, 1 << 30);
+  places.neighbours = neighbours.data();
+  run_block(threads, [&] {
+    for (int64_t f = 0; f < maps.frames; ++f) place<E>(places, f, shared);
+    for (int64_t part = 0; part < 3; ++part) place_padding(places, part, 3);
+  });
+
+  const int32_t* number = kept_offsets + maps.frames;
+  const int64_t plans = (maps.rows + kPlanRows - 1) / kPlanRows;
+  std::vector<int32_t> order(plans * kPlanRows, 1 << 30);
+  std::vector<uint32_t> taps(plans * kPlanRows / kSubtile, ~0u);
+  const Plan plan{neighbours.data(), number, maps.rows, order.data(), taps.data()};
+  run_block(threads, [&] {
+    const int64_t used = (kept_rows(number, maps.rows) + kPlanRows - 1) / kPlanRows;
+    for (int64_t i = 0; i < used; ++i) plan_rows(plan, i, shared);
+  });
+  std::copy(order.begin(), order.end(), order_out);
+  const uint16_t* from = places.x;
+  std::vector<uint16_t> held[2];
+  for (int s = 0; s < 2; ++s) {
+    const Stage& stage = stages[s];
+    held[s].assign(maps.rows * stage.columns + 8, 0xffff);
+    const Product product = make_product(from, stage.packed, stage.depth, stage.columns);
+    const Convolve c{product,   neighbours.data(), order.data(), taps.data(),   number,
+                     maps.rows, stage.scale,       stage.shift,  held[s].data()};
+    run_block(threads, [&] {
+      for (int64_t tile = 0; tile < tiles<Conv>(c); ++tile) convolve<Conv>(c, tile, shared);
+    });
+    from = held[s].data();
+  }
+  pooled.from = from;
+  pooled.number = out_offsets + maps.frames;
+  for (int64_t i = 0; i < pooled.out_rows * pooled.columns / kPiece; ++i) pool<E>(pooled, i);
+}
+
+}  // namespace
+
+extern "C" {
+
+struct Arguments {
+  const uint16_t* features;
+  const int32_t *sites, *offsets;
+  const uint16_t *query, *map_weight, *query_weight;
+  const int32_t* ends;
+  const float *map_bias, *score_weight, *score_bias;
+  const void* weight[2];
+  const float* norms[2];  // weight, bias, mean, var of each, (4, columns)
+  uint16_t *out, *x;
+  int32_t *out_sites, *out_offsets, *rows, *kept_offsets, *order;
+  float* moments[2];  // (2, columns)
+  int64_t frames, number, out_rows, samples;
+  int32_t height, width, channels, hidden, query_channels, middle, columns;
+  int32_t float16, wide_weights, row_warps, eighths, weighted, threads;
+  double p;
+  float eps;
+};
+
+int run_op(const Arguments* a) {
+  const Maps maps{a->sites, a->offsets, a->frames, a->number, a->height, a->width};
+  std::vector<float> asked_values(a->samples * a->hidden + 1, NAN), scale(a->number + 1, NAN);
+  std::vector<int32_t> kept(a->number + 1, 1 << 30), windows(a->out_rows * 4 + 4, 1 << 30);
+  const Asked asked{make_product(a->query, a->query_weight, a->query_channels, a->hidden),
+                    a->map_bias, a->samples, asked_values.data()};
+  const Select select_frame{maps,
+                            make_product(a->features, a->map_weight, a->channels, a->hidden),
+                            asked_values.data(),
+                            a->score_weight,
+                            a->score_bias,
+                            a->ends,
+                            a->samples,
+                            a->p,
+                            a->weighted != 0,
+                            kept.data(),
+                            scale.data(),
+                            nullptr,
+                            nullptr};
+  Stage stages[2];
+  std::vector<uint16_t> packed[2];
+  std::vector<float> folded[2];
+  for (int s = 0; s < 2; ++s) {
+    const int columns = s == 0 ? a->middle : a->columns;
+    const int depth = s == 0 ? a->channels : a->middle;
+    packed[s].assign(static_cast<int64_t>(columns) * depth * kTaps, 0xffff);
+    folded[s].assign(2 * columns, NAN);
+    const auto norm = [&](int i) {
+      return Parameter{a->norms[s] + i * columns, Parameter::kFloat};
+    };
+    const Parameter::Type type = a->wide_weights ? Parameter::kFloat
+                                 : a->float16    ? Parameter::kFloat16
+                                                 : Parameter::kBfloat16;
+    stages[s] = Stage{{a->weight[s], type},
+                      norm(0),
+                      norm(1),
+                      norm(2),
+                      norm(3),
+                      a->eps,
+                      columns,
+                      depth,
+                      packed[s].data(),
+                      folded[s].data(),
+                      folded[s].data() + columns,
+                      a->moments[s],
+                      a->moments[s] + columns};
+  }
+  const Places places{maps,         a->features,     a->channels,    a->out_rows,      kept.data(),
+                      scale.data(), a->kept_offsets, a->out_offsets, a->weighted != 0, a->rows,
+                      a->x,         nullptr,         windows.data(), a->out_sites};
+  const Pool pooled{nullptr, windows.data(), nullptr, a->out_rows, a->columns, a->out};
+  const auto with = [&](auto run_it) {
+    run_it(a->threads, maps, asked, select_frame, stages, places, pooled, a->kept_offsets,
+           a->out_offsets, a->order);
+    return 0;
+  };
+  const int config = a->float16 * 100 + a->row_warps * 10 + a->eighths;
+  if (config == 24) return with(run<Bfloat16, 2, 4>);
+#ifndef MESM_MAIN
+  if (config == 28) return with(run<Bfloat16, 2, 8>);
+  if (config == 48) return with(run<Bfloat16, 4, 8>);
+  if (config == 124) return with(run<Float16, 2, 4>);
+  if (config == 128) return with(run<Float16, 2, 8>);
+  if (config == 148) return with(run<Float16, 4, 8>);
+#endif
+  return 1;
+}
+
+// C (16, 8) = A (16, 32) B^T, B (8, 32).
+void run_mma(const uint16_t* a, const uint16_t* b, int32_t float16, float* c) {
+  alignas(16) uint16_t rows[16 * kDepth], columns[8 * kDepth];
+  for (int i = 0; i < 16 * 4; ++i) copy_piece<true>(rows + piece_at(i / 4, i % 4), a, i, true);
+  for (int i = 0; i < 8 * 4; ++i) copy_piece<true>(columns + piece_at(i / 4, i % 4), b, i, true);
+  Lanes<Quad> left, right;
+  Lanes<Sums> sums{};
+  Lanes<int> of_a[2], of_b;
+  for_lanes([&](int lane) {
+    of_b(lane) = offset_of_b(lane);
+    for (int half = 0; half < 2; ++half) of_a[half](lane) = offset_of_a(lane, half);
+  });
+  load_matrices(right, columns, of_b);
+  for (int half = 0; half < 2; ++half) {
+    load_matrices(left, rows, of_a[half]);
+    if (float16) {
+      mma<Float16>(sums, left, right, half);
+    } else {
+      mma<Bfloat16>(sums, left, right, half);
+    }
+  }
+  for_lanes([&](int lane) {
+    for (int i = 0; i < 4; ++i) {
+      c[(lane / 4 + i / 2 * 8) * 8 + 2 * (lane % 4) + i % 2] = sums(lane).at[i];
+    }
+  });
+}
+
+void run_sum_up(const int32_t* values, int64_t count, int32_t* ends) {
+  int32_t parts[kParts];
+  sum_up(count, [&](int64_t i) { return values[i]; }, ends, parts);
+}
+
+void run_narrow(const float* values, int64_t count, int32_t float16, uint16_t* to, float* back) {
+  for (int64_t i = 0; i < count; ++i) {
+    to[i] = float16 ? Float16::narrow(values[i]) : Bfloat16::narrow(values[i]);
+    back[i] = float16 ? Float16::widen(to[i]) : Bfloat16::widen(to[i]);
+  }
+}
+
+void run_plan(const int32_t* neighbours, int32_t number, int32_t* order, uint32_t* taps) {
+  std::vector<uint32_t> shared(2 * kPlanRows);
+  const Plan plan{neighbours, &number, number, order, taps};
+  for (int64_t i = 0; i < (number + kPlanRows - 1) / kPlanRows; ++i) {
+    plan_rows(plan, i, shared.data());
+  }
+}
+
+// Which column of the tile each row of B is; and which subtile each of a warp's is, (warps,
+// kWarpSubtiles).
+void tile_layout(int32_t* columns, int32_t* subtiles) {
+  using T = Tile<Bfloat16, 4, 8, kTaps>;
+  for (int row = 0; row < T::kColumns; ++row) *columns++ = T::column(row);
+  for (int warp = 0; warp < T::kWarps; ++warp) {
+    for (int i = 0; i < kWarpSubtiles; ++i) *subtiles++ = T::subtile(warp, i);
+  }
+}
+
+// In how many ways at most the eight rows of a matrix hit one bank; 1: no conflict.
+int bank_conflicts() {
+  int worst = 0;
+  for (int load = 0; load < 3; ++load) {
+    for (int matrix = 0; matrix < 4; ++matrix) {
+      int hits[32] = {};
+      for (int i = 8 * matrix; i < 8 * matrix + 8; ++i) {
+        const int offset = load < 2 ? offset_of_a(i, load) : offset_of_b(i);
+        for (int w = 0; w < 4; ++w) worst = std::max(worst, ++hits[(offset / 2 + w) % 32]);
+      }
+    }
+  }
+  return worst;
+}
+}
+
+#ifdef MESM_MAIN
+// For the sanitizers: memory, arithmetic, and accesses that no `sync` orders.
+namespace {
+
+uint32_t state = 1;
+
+float draw() {
+  state = state * 1664525u + 1013904223u;
+  return static_cast<float>(state >> 8) / (1 << 24) - 0.5f;
+}
+
+std::vector<uint16_t> narrow(int64_t count) {
+  std::vector<uint16_t> out(count);
+  for (uint16_t& bits : out) bits = Bfloat16::narrow(draw());
+  return out;
+}
+
+std::vector<float> wide(int64_t count) {
+  std::vector<float> out(count);
+  for (float& value : out) value = draw() + 0.6f;
+  return out;
+}
+
+// Maps of 5 x 5; each vector is as long as its tensor.
+int run_once(const std::vector<int32_t>& offsets, const std::vector<int32_t>& sites, int threads) {
+  constexpr int kSide = 5, kChannels = 40, kColumns = 72;
+  const int64_t rows = sites.size(), frames = offsets.size() - 1;
+  const int64_t out_rows = std::min(rows, frames * (kSide / 2) * (kSide / 2));
+  const auto features = narrow(rows * kChannels), query = narrow(frames * 8);
+  const auto map_weight = narrow(kColumns * kChannels), query_weight = narrow(kColumns * 8);
+  const auto bias = wide(kColumns), score = wide(kColumns), norms = wide(4 * kColumns);
+  const auto weight1 = narrow(9 * kColumns * kChannels), weight2 = narrow(9 * kColumns * kColumns);
+  std::vector<uint16_t> out(out_rows * kColumns), x(rows * kChannels);
+  std::vector<int32_t> out_sites(out_rows), out_offsets(frames + 1), kept(rows);
+  std::vector<int32_t> kept_offsets(frames + 1), order((rows / kPlanRows + 1) * kPlanRows);
+  std::vector<float> moments1(2 * kColumns), moments2(2 * kColumns);
+  const Arguments a{features.data(),
+                    sites.data(),
+                    offsets.data(),
+                    query.data(),
+                    map_weight.data(),
+                    query_weight.data(),
+                    nullptr,
+                    bias.data(),
+                    score.data(),
+                    score.data(),
+                    {weight1.data(), weight2.data()},
+                    {norms.data(), norms.data()},
+                    out.data(),
+                    x.data(),
+                    out_sites.data(),
+                    out_offsets.data(),
+                    kept.data(),
+                    kept_offsets.data(),
+                    order.data(),
+                    {moments1.data(), moments2.data()},
+                    frames,
+                    rows,
+                    out_rows,
+                    frames,
+                    kSide,
+                    kSide,
+                    kChannels,
+                    kColumns,
+                    8,
+                    kColumns,
+                    kColumns,
+                    0,
+                    0,
+                    2,
+                    4,
+                    1,
+                    threads,
+                    0.5,
+                    1e-5f};
+  return run_op(&a);
+}
+
+}  // namespace
+
+int main() {
+  std::vector<int32_t> sites(75);
+  for (int i = 0; i < 75; ++i) sites[i] = i % 25;
+  int failed = run_once({0, 25, 25, 50, 75}, sites, 1) + run_once({0, 25, 50, 75}, sites, 4);
+  failed += run_once({0}, {}, 2) + run_once({0, 0}, {}, 2);
+  // Senseless offsets and sites may give anything, but lead nowhere outside.
+  std::vector<int32_t> wild(75);
+  for (int i = 0; i < 75; ++i) wild[i] = (i % 3 - 1) * (i % 2 ? 1 << 30 : 13) + i;
+  for (const std::vector<int32_t>& offsets :
+       {std::vector<int32_t>{0, 40, 20, 75}, {-5, 700, 3}, {75, 50, 25, 0}, {0, 75, 0, 75}}) {
+    failed += run_once(offsets, wild, 1);
+  }
+  return failed;
+}
+#endif
