@@ -45,7 +45,8 @@ def tuned(
 ) -> triton.runtime.Autotuner:
     """Let a kernel's configuration be chosen by time, once for each key and the tensors' dtypes.
 
-    Triton keeps the choice beside its compiled kernels, so a later process does not time again.
+    Timing waits for the device, so run each shape once before a CUDA graph is captured. Triton
+    keeps the choice beside its compiled kernels, so a later process does not time again.
     The interpreter gets the first configuration: its times mean nothing.
     """
     if triton_interprets():

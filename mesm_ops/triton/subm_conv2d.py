@@ -122,10 +122,10 @@ def configurations(
         capability: The major number of the GPU's compute capability.
     """
     half = dtype != torch.float32
-    # 128 bytes of a row at a time; half of that where the prologue must hold them in registers of
-    # a GPU whose products take their operands from registers too.
+    # 128 bytes of a row at a time; half of that where registers must hold more: of float32, and for
+    # a prologue on a GPU whose products take their operands from registers too.
     deep = 64 if half else 32
-    if prologue and capability < 9:
+    if (prologue and capability < 9) or ((prologue or statistics) and not half):
         deep //= 2
     deep = max(16, min(deep, triton.next_power_of_2(cin)))
 

@@ -120,15 +120,15 @@ def configurations(
     def config(rows: int, warps: int, stages: int) -> triton.Config:
         return triton.Config({"BLOCK_R": rows}, num_warps=warps, num_stages=stages)
 
+    # Two groups of four warps for a large tile's accumulators; one for a small tile, but where
+    # products take their operands from registers.
+    warps = 4 if capability >= 9 and block(cin) * block(cout) <= 128 * 64 else 8
     if dtype == torch.float32:
-        configs = [config(32, 8, 3), config(32, 8, 5)]
-    elif capability < 9 and prologue:  # both operands in registers
-        configs = [config(32, 8, 3), config(64, 8, 3)]
-    else:  # five stages hold three blocks: looking up the neighbour takes the others
-        configs = [config(64, 8, 5), config(128, 8, 3)]
-    if capability >= 9 and block(cin) * block(cout) <= 128 * 64:
-        configs.append(config(*(configs[0].kwargs["BLOCK_R"], 4, configs[0].num_stages)))
-    return configs
+        return [config(32, warps, 3), config(32, warps, 5)]
+    if capability < 9 and prologue:  # both operands in registers
+        return [config(32, 8, 3), config(64, 8, 3)]
+    # Five stages hold three blocks: looking up the neighbour takes the others.
+    return [config(64, warps, 5), config(128, 8, 3)]
 
 
 def _prune(
