@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..extension import triton_interprets
 
-__all__ = ["capability_of", "precision", "prologue_first", "tuned"]
+__all__ = ["capability_of", "magnitude_of", "precision", "prologue_first", "tuned"]
 
 
 def precision(dtype: torch.dtype) -> str:
@@ -38,6 +38,14 @@ def prologue_first(
 def capability_of(device: torch.device) -> int:
     """Return the major number of a GPU's compute capability."""
     return torch.cuda.get_device_capability(device)[0]
+
+
+def magnitude_of(rows: int) -> int:
+    """Return a number that grows by one with each four times as many rows.
+
+    A choice made with the few rows of a first try is not that for many.
+    """
+    return rows.bit_length() // 2
 
 
 def tuned(
