@@ -73,6 +73,7 @@ _forward = define_op(
     reference=reference.sparse_batch_norm,
     fake=_fake,
     arguments=_arguments,
+    triton=True,
 )
 _backward = define_op(
     f"{_NAME}_backward",
@@ -80,6 +81,7 @@ _backward = define_op(
     "Tensor var, bool training, float eps, bool relu) -> (Tensor, Tensor, Tensor)",
     reference=reference.sparse_batch_norm_backward,
     fake=_fake_backward,
+    triton=True,
 )
 
 

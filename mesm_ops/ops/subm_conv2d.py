@@ -112,6 +112,7 @@ _forward = define_op(
     flops=_flops,
     arguments=_arguments,
     autocast=True,
+    triton=True,
 )
 _backward = define_op(
     f"{_NAME}_backward",
@@ -121,6 +122,7 @@ _backward = define_op(
     reference=reference.subm_conv2d_backward,
     fake=_fake_backward,
     flops=_flops_backward,
+    triton=True,
 )
 
 

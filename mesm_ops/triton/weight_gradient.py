@@ -1,0 +1,210 @@
+# mypy: allow-untyped-defs
+"""The weight gradient of subm_conv2d: for each kernel offset a product over all rows, in parts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from ._tuning import capability_of, precision, prologue_first, tuned
+
+__all__ = ["weight_gradient"]
+
+# So many programs are aimed at: two for each of an H200's 132 multiprocessors. A constant, not the
+# GPU's own number, so that the order of the sums, hence every bit, follows from shapes alone.
+_PROGRAMS = 264
+_ROWS_AT_LEAST = 512  # of a part: fewer cost more to add up than they save
+_BLOCK_SUM = 128
+
+
+@triton.jit
+def _weight_gradient(
+    features,  # (N, CIN)
+    grad,  # (N, COUT)
+    table,  # (N, 9)
+    scale,  # (CIN,) float32
+    shift,
+    offsets,  # (F + 1,)
+    partial,  # (splits, 9, COUT, CIN) float32
+    rows,
+    frames,
+    splits,
+    CIN: tl.constexpr,
+    COUT: tl.constexpr,
+    COUNTED: tl.constexpr,  # offsets say where the padding starts
+    PROLOGUE: tl.constexpr,
+    PRECISION: tl.constexpr,
+    BLOCK_COUT: tl.constexpr,
+    BLOCK_CIN: tl.constexpr,
+    BLOCK_R: tl.constexpr,
+):
+    # The nine offsets of one tile run side by side: they read the same rows.
+    o = tl.program_id(0) % 9
+    tile = tl.program_id(0) // 9
+    split = tl.program_id(1)
+    tiles_in = tl.cdiv(CIN, BLOCK_CIN)
+    cout = tile // tiles_in * BLOCK_COUT + tl.arange(0, BLOCK_COUT)
+    cin = tile % tiles_in * BLOCK_CIN + tl.arange(0, BLOCK_CIN)
+    in_cout, in_cin = cout < COUT, cin < CIN
+    if PROLOGUE:
+        factor = tl.load(scale + cin, mask=in_cin, other=0.0)
+        added = tl.load(shift + cin, mask=in_cin, other=0.0)
+
+    count = rows
+    if COUNTED:
+        count = tl.minimum(rows, tl.load(offsets + frames))
+    share = tl.cdiv(tl.cdiv(count, BLOCK_R), splits) * BLOCK_R
+    end = tl.minimum((split + 1) * share, count)
+    acc = tl.zeros((BLOCK_COUT, BLOCK_CIN), tl.float32)
+    for start in range(split * share, end, BLOCK_R):
+        row = start + tl.arange(0, BLOCK_R).to(tl.int64)
+        neighbour = tl.load(table + row * 9 + o, mask=row < end, other=-1)
+        # Padding rows have no neighbours, so neither their gradient nor their features are read.
+        known = (neighbour >= 0)[:, None]
+        at = grad + row[:, None] * COUT + cout[None, :]
+        g = tl.load(at, mask=known & in_cout[None, :], other=0.0)
+        at = features + neighbour.to(tl.int64)[:, None] * CIN + cin[None, :]
+        x = tl.load(at, mask=known & in_cin[None, :], other=0.0)
+        if PROLOGUE:
+            wide = x.to(tl.float32) * factor[None, :] + added[None, :]
+            x = tl.where(known & ~(wide <= 0), wide, 0.0).to(x.dtype)  # NaN stays
+        acc = tl.dot(tl.trans(g), x, acc, input_precision=PRECISION)
+
+    at = (split.to(tl.int64) * 9 + o) * (COUT * CIN) + cout[:, None] * CIN + cin[None, :]
+    tl.store(partial + at, acc, mask=in_cout[:, None] & in_cin[None, :])
+
+
+@triton.jit
+def _sum_splits(
+    partial,  # (splits, 9, SIZE) float32
+    out,  # (SIZE, 9)
+    splits,
+    SIZE: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    offset = tl.arange(0, 16)
+    at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    mask = (offset < 9)[:, None] & (at < SIZE)[None, :]
+    acc = tl.zeros((16, BLOCK), tl.float32)
+    part = partial + offset[:, None] * SIZE + at[None, :]
+    for _ in range(0, splits):
+        acc += tl.load(part, mask=mask, other=0.0)
+        part += 9 * SIZE
+    tl.store(out + at[None, :] * 9 + offset[:, None], acc.to(out.dtype.element_ty), mask=mask)
+
+
+def block(channels: int) -> int:
+    """Return how many of so many channels a program takes at a time."""
+    return min(128, max(16, triton.next_power_of_2(channels)))
+
+
+def configurations(
+    dtype: torch.dtype, cin: int, cout: int, *, prologue: bool = False, capability: int = 9
+) -> list[triton.Config]:
+    """Return what `_weight_gradient` chooses from; none spills on a GPU of that capability.
+
+    The tile follows from the channels; left to choose is how many of its rows are taken at a time.
+
+    Args:
+        dtype: Of the features.
+        cin: Input channels.
+        cout: Output channels.
+        prologue: Whether a norm is applied where rows are read.
+        capability: The major number of the GPU's compute capability.
+    """
+
+    def config(rows: int, warps: int, stages: int) -> triton.Config:
+        return triton.Config({"BLOCK_R": rows}, num_warps=warps, num_stages=stages)
+
+    if dtype == torch.float32:
+        configs = [config(32, 8, 3), config(32, 8, 5)]
+    elif capability < 9 and prologue:  # both operands in registers
+        configs = [config(32, 8, 3), config(64, 8, 3)]
+    else:  # five stages hold three blocks: looking up the neighbour takes the others
+        configs = [config(64, 8, 5), config(128, 8, 3)]
+    if capability >= 9 and block(cin) * block(cout) <= 128 * 64:
+        configs.append(config(*(configs[0].kwargs["BLOCK_R"], 4, configs[0].num_stages)))
+    return configs
+
+
+def _prune(
+    configs: list[triton.Config], named: dict[str, Any], **kwargs: Any
+) -> list[triton.Config]:
+    features = named["features"]
+    return configurations(
+        features.dtype,
+        kwargs["CIN"],
+        kwargs["COUT"],
+        prologue=kwargs["PROLOGUE"],
+        capability=capability_of(features.device),
+    )
+
+
+_tuned = tuned(
+    _weight_gradient,
+    configurations(torch.bfloat16, 128, 128),
+    ["CIN", "COUT", "PROLOGUE", "PRECISION"],
+    _prune,
+)
+
+
+def weight_gradient(
+    features: Tensor,
+    grad: Tensor,
+    table: Tensor,
+    *,
+    scale: Tensor | None = None,
+    shift: Tensor | None = None,
+    offsets: Tensor | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> Tensor:
+    """Return the gradient of the weight: at o, the sum over rows s of grad[s] f(features[s + o])^T.
+
+    Args:
+        features: (N, Cin); float32, bfloat16 or float16.
+        grad: (N, Cout), features' dtype; padding rows are not read.
+        table: (N, 9) int32, as `neighbour_table` returns it.
+        scale: (Cin,) float32, of f(x) = max(scale * x + shift, 0); None: f is the identity.
+        shift: (Cin,) float32, with scale.
+        offsets: (F + 1,) int32: where padding starts, so that no time is spent on it; None: all
+            rows are gone through.
+        dtype: Of the result; sums are float32.
+
+    Returns:
+        (Cout, Cin, 3, 3).
+    """
+    features, scale = prologue_first(features, scale, shift)
+    rows, cin = features.shape
+    cout = grad.shape[1]
+    block_cout, block_cin = block(cout), block(cin)
+    tiles = triton.cdiv(cout, block_cout) * triton.cdiv(cin, block_cin)
+    splits = max(1, min(_PROGRAMS // (9 * tiles), triton.cdiv(rows, _ROWS_AT_LEAST)))
+    partial = features.new_empty((splits, 9, cout, cin), dtype=torch.float32)
+    out = features.new_empty((cout, cin, 3, 3), dtype=dtype)
+    _tuned[(9 * tiles, splits)](
+        features,
+        grad,
+        table,
+        scale,
+        shift,
+        offsets,
+        partial,
+        rows,
+        offsets.shape[0] - 1 if offsets is not None else 0,
+        splits,
+        CIN=cin,
+        COUT=cout,
+        COUNTED=offsets is not None,
+        PROLOGUE=scale is not None,
+        PRECISION=precision(features.dtype),
+        BLOCK_COUT=block_cout,
+        BLOCK_CIN=block_cin,
+    )
+    _sum_splits[(triton.cdiv(cout * cin, _BLOCK_SUM),)](
+        partial, out, splits, SIZE=cout * cin, BLOCK=_BLOCK_SUM
+    )
+    return out
