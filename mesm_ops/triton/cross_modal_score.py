@@ -11,7 +11,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .product import precision_of, product
+from ._tuning import precision
+from .product import product
 from .sample_tiles import most_tiles, rows_of_tile, sample_of_tile, sample_tiles
 from .score_gradients import score_gradients
 from .score_tile import block_of, project, tanh_and_slope, tile_of
@@ -44,7 +45,7 @@ def cross_modal_score(
     _score_kernel[(most_tiles(rows, samples, tile),)](
         *(features, asked, map_weight, score_weight, score_bias, schedule, logits, offsets),
         *(offsets.shape[0] - 1, rows, samples, samples.bit_length(), channels, k),
-        *(precision_of(features.dtype), tile, block_k, block_c),
+        *(precision(features.dtype), tile, block_k, block_c),
         num_warps=8,
     )
     return logits

@@ -8,13 +8,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-__all__ = ["precision_of", "product"]
+from ._tuning import precision
 
-
-def precision_of(dtype: torch.dtype) -> str:
-    """Return how tl.dot multiplies: tf32 for float32 if torch's products of matrices may."""
-    tf32 = dtype is torch.float32 and torch.backends.cuda.matmul.fp32_precision == "tf32"
-    return "tf32" if tf32 else "ieee"
+__all__ = ["product"]
 
 
 def product(a: Tensor, b: Tensor, bias: Tensor | None, dtype: torch.dtype) -> Tensor:
@@ -36,7 +32,7 @@ def product(a: Tensor, b: Tensor, bias: Tensor | None, dtype: torch.dtype) -> Te
         grid = (triton.cdiv(m, block[0]), triton.cdiv(n, block[1]))
         _product_kernel[grid](
             *(a, b, a if bias is None else bias, out, m, n, depth, *a.stride(), *b.stride()),
-            *(bias is not None, a.dtype != b.dtype, precision_of(a.dtype), *block),
+            *(bias is not None, a.dtype != b.dtype, precision(a.dtype), *block),
         )
     return out
 

@@ -11,7 +11,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .product import precision_of, product
+from ._tuning import precision
+from .product import product
 from .sample_tiles import most_tiles, rows_of_tile, sample_of_tile, sample_tiles
 from .score_tile import block_of, project, tanh_and_slope, tile_of
 
@@ -50,8 +51,8 @@ def score_gradients(
     rows, channels = features.shape
     k, samples = map_weight.shape[0], query.shape[0]
     # As many as three matrices in registers allow; without tensor cores products take more.
-    wide, precision = features.dtype is torch.float32, precision_of(features.dtype)
-    block_k = min(block_of(k), 32 if wide and precision == "ieee" else 64)
+    wide, how = features.dtype is torch.float32, precision(features.dtype)
+    block_k = min(block_of(k), 32 if wide and how == "ieee" else 64)
     block_c = min(block_of(channels), 64)
     tile = tile_of(rows, samples, 32 if wide else 64)
     steps = range(0, k, block_k)
@@ -84,7 +85,7 @@ def score_gradients(
             ),
             *(of_features, sums, parts, length),
             *(rows, samples, samples.bit_length(), channels, k, first),
-            *(first > 0 or onto is not None, columns == 1, precision),
+            *(first > 0 or onto is not None, columns == 1, how),
             *(tile, block_k, block_c),
             num_warps=8 if wide else 4,
         )
@@ -178,7 +179,7 @@ def _gradients_kernel(
             map_weight + column[:, None] * channels + c[None, :],
             mask=there[:, None] & some[None, :],
             other=0.0,
-        )
+        ).to(x.dtype)
         # (BLOCK_K, TILE): sums over rows then stay within a few threads.
         if WHOLE:
             inner = tl.dot(weight, tl.trans(x), input_precision=PRECISION)

@@ -43,7 +43,7 @@ def project(
         place = x_rows + row[:, None] * channels + c[None, :]
         x = tl.load(place, mask=real[:, None] & some, other=0.0)
         place = map_weight + column[:, None] * channels + c[None, :]
-        w = tl.load(place, mask=(column < k)[:, None] & some, other=0.0)
+        w = tl.load(place, mask=(column < k)[:, None] & some, other=0.0).to(x.dtype)
         if FLIP:
             total = tl.dot(w, tl.trans(x), total, input_precision=PRECISION)
         else:
