@@ -11,12 +11,12 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from ._tuning import precision
+from ._tuning import capability_of, precision
 from .product import product
 from .sample_tiles import most_tiles, rows_of_tile, sample_of_tile, sample_tiles
 from .score_tile import block_of, project, tanh_and_slope, tile_of
 
-__all__ = ["score_gradients"]
+__all__ = ["gradient_blocks", "score_gradients"]
 
 _INTERPRETED_PROGRAMS = 3  # few, so that one takes several tiles in the tests too
 
@@ -50,11 +50,10 @@ def score_gradients(
     """
     rows, channels = features.shape
     k, samples = map_weight.shape[0], query.shape[0]
-    # As many as three matrices in registers allow; without tensor cores products take more.
-    wide, how = features.dtype is torch.float32, precision(features.dtype)
-    block_k = min(block_of(k), 32 if wide and how == "ieee" else 64)
-    block_c = min(block_of(channels), 64)
-    tile = tile_of(rows, samples, 32 if wide else 64)
+    most, block_k, block_c, warps = gradient_blocks(
+        features.dtype, channels, k, _capability(features)
+    )
+    tile = tile_of(rows, samples, most)
     steps = range(0, k, block_k)
     # Between steps over k the sum stays in float32.
     dtype = torch.float32 if len(steps) > 1 else features.dtype
@@ -85,9 +84,9 @@ def score_gradients(
             ),
             *(of_features, sums, parts, length),
             *(rows, samples, samples.bit_length(), channels, k, first),
-            *(first > 0 or onto is not None, columns == 1, how),
+            *(first > 0 or onto is not None, columns == 1, precision(features.dtype)),
             *(tile, block_k, block_c),
-            num_warps=8 if wide else 4,
+            num_warps=warps,
         )
 
     of_parameters = [torch.empty_like(t) for t in (map_weight, map_bias, score_weight)]
@@ -108,6 +107,27 @@ def score_gradients(
         of_parameters[2],
         of_score_bias,
     )
+
+
+def gradient_blocks(
+    dtype: torch.dtype, channels: int, k: int, capability: int
+) -> tuple[int, int, int, int]:
+    """Return the rows of a tile, at most, blocks of k and of channels, and the number of warps.
+
+    The largest for which no register spills on a GPU of that (major) compute capability: from 9 on
+    a product takes its operands from shared memory, before from registers, and an exact one of
+    float32 from more of them.
+    """
+    block_k, block_c = min(block_of(k), 64), min(block_of(channels), 64)
+    if dtype != torch.float32:
+        return (64, block_k, block_c, 4) if capability >= 9 else (32, block_k, block_c, 8)
+    if precision(dtype) == "tf32":
+        return 32, block_k, block_c if capability >= 9 else min(block_c, 32), 8
+    return 32, min(block_k, 32), block_c if channels <= 64 else 32, 8
+
+
+def _capability(features: Tensor) -> int:
+    return capability_of(features.device) if features.is_cuda else 9
 
 
 def _programs(device: torch.device) -> int:
