@@ -143,6 +143,7 @@ _forward = define_op(
     check=_check,
     arguments=_arguments,
     autocast=True,
+    triton=True,
 )
 _backward = define_op(
     f"{_NAME}_backward",
@@ -152,6 +153,7 @@ _backward = define_op(
     reference=reference.cross_modal_score_backward,
     fake=_fake_backward,
     flops=_flops_backward,
+    triton=True,
 )
 
 

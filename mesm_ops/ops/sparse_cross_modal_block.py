@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from .. import reference
+from .. import backends, reference
 from ..sparse_feature_maps import SparseFeatureMaps
 from .checks import check_dtype, check_p, check_selection, check_tensor, trims, values_are_known
 from .cross_modal_score import _arguments as score_arguments
@@ -235,6 +235,7 @@ _forward = define_op(
     check=_check,
     arguments=_arguments,
     autocast=_FLOATING,
+    triton=True,
 )
 _backward = define_op(
     f"{_NAME}_backward",
@@ -249,6 +250,7 @@ _backward = define_op(
     reference=reference.sparse_cross_modal_block_backward,
     fake=_fake_backward,
     flops=_flops_backward,
+    triton=True,
 )
 
 
@@ -288,8 +290,8 @@ def sparse_cross_modal_block(
 ) -> SparseFeatureMaps:
     """Run a cross-modal sparse block (Dai et al., 2021, section 4.3): select, convolve, pool.
 
-    On a CPU it is one op, under autocast in the autocast dtype; elsewhere it is composed of the
-    others. Both norms must be in training, or neither.
+    On a CPU, and on a GPU where Triton runs, it is one op, under autocast in the autocast dtype;
+    elsewhere, and where one norm alone is in training, it is composed of the others.
 
     Args:
         x: features (N, C), height and width at least 2.
@@ -307,7 +309,7 @@ def sparse_cross_modal_block(
         ValueError: p is not in (0, 1], or a shape, dtype or device does not fit.
     """
     (_, norm1), (_, norm2) = stages
-    if x.device.type != "cpu" or norm1.training != norm2.training:
+    if not _is_one_op(x) or norm1.training != norm2.training:
         return _composed(x, query, lengths, attention, stages, p, selection)
     out, sites, offsets, mean1, var1, mean2, var2, _, kept_offsets, *_ = _forward(
         *_arguments(x, query, lengths, attention, stages, p, selection)
@@ -317,6 +319,18 @@ def sparse_cross_modal_block(
             running = (norm.running_mean, norm.running_var)
             update_statistics(*running, mean, var, kept_offsets[-1], norm.momentum)
     return SparseFeatureMaps._trusted(out, sites, offsets, x.height // 2, x.width // 2)
+
+
+def _is_one_op(x: SparseFeatureMaps) -> bool:
+    if x.device.type == "cuda":
+        # What no kernel takes is better off with the parts: some of them may have one.
+        return x.dtype is not torch.float64 and _triton_runs()
+    return x.device.type == "cpu"
+
+
+@torch.compiler.assume_constant_result
+def _triton_runs() -> bool:
+    return backends.available(_NAME, "triton") is None
 
 
 def _composed(

@@ -115,8 +115,8 @@ def sparse_cross_modal_block_backward(
     real, row = rows >= 0, rows.clamp(min=0)
     scale = attention.new_ones(1)
     if weighted:
-        candidates = offsets[1:] - offsets[:-1]
-        frame = torch.bucketize(row, offsets[1:], right=True).clamp(max=candidates.shape[0] - 1)
+        candidates = torch.cat([offsets.diff(), offsets.new_zeros(1)])  # the last: of no frame
+        frame = torch.bucketize(row, offsets[1:], right=True)
         scale = (candidates[frame].to(attention.dtype) * attention[row])[:, None]
     x = torch.where(real[:, None], (features[row].to(attention.dtype) * scale).to(dtype), 0)
     place = (torch.where(real, sites[row], 0), kept_offsets, height, width)

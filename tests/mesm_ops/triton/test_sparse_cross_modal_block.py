@@ -1,0 +1,239 @@
+from __future__ import annotations
+
+import importlib
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from mesm_ops import SparseCrossModalBlock, SparseFeatureMaps, backends, use_backend
+from mesm_ops.ops.sparse_cross_modal_block import _arguments
+from tests.mesm_ops.cases import make_case
+
+# The function of that name hides its module.
+module = importlib.import_module("mesm_ops.ops.sparse_cross_modal_block")
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+pytestmark = pytest.mark.skipif(
+    backends.available("sparse_cross_modal_block", "triton") is not None,
+    reason="Triton cannot run here",
+)
+FORWARD = torch.ops.mesm_ops.sparse_cross_modal_block
+BACKWARD = torch.ops.mesm_ops.sparse_cross_modal_block_backward
+OUTPUTS = (
+    *("features", "sites", "offsets", "mean1", "var1", "mean2", "var2", "rows", "kept_offsets"),
+    *("attention", "y1", "y2", "argmax"),
+)
+GRADIENTS = (
+    *("features", "query", "map_weight", "map_bias", "query_weight", "score_weight", "score_bias"),
+    *("weight1", "norm_weight1", "norm_bias1", "weight2", "norm_weight2", "norm_bias2"),
+)
+
+
+def arguments(
+    x: SparseFeatureMaps,
+    channels: int,
+    lengths: list[int] | None,
+    selection: str = "weighted",
+    training: bool = True,
+    trim: bool = False,
+    keep: bool = True,
+) -> list[Any]:
+    """What the op takes, for a block of random parameters."""
+    torch.manual_seed(0)
+    dtype = x.dtype
+    block = SparseCrossModalBlock(x.channels, channels, 5, 7, p=0.6, selection=selection)
+    block.train(training)
+    torch.nn.init.normal_(block.attention.score.weight)
+    for norm in (block.norm1, block.norm2):
+        torch.nn.init.normal_(norm.running_mean, std=0.3)
+        torch.nn.init.uniform_(norm.running_var, 0.5, 1.5)
+        torch.nn.init.normal_(norm.bias, std=0.3)
+        torch.nn.init.normal_(norm.weight)  # of both signs
+    for module in (block.attention, block.conv1, block.conv2):
+        module.to(dtype)
+    query = torch.randn(x.frames if lengths is None else len(lengths), 5).to(dtype)
+    stages = tuple(
+        (conv.weight, norm.parameter_tuple(x))
+        for conv, norm in ((block.conv1, block.norm1), (block.conv2, block.norm2))
+    )
+    asked = None if lengths is None else torch.tensor(lengths)
+    args = _arguments(x, query, asked, block.attention.parameter_tuple(), stages, 0.6, selection)
+    args = [arg.detach().to(DEVICE) if isinstance(arg, Tensor) else arg for arg in args]
+    return [*args[:-2], trim, keep]
+
+
+def run(backend: str, args: list[Any], grad: Tensor | None) -> dict[str, Tensor]:
+    with use_backend(backend), torch.no_grad():
+        out = FORWARD(*args)
+        found = dict(zip(OUTPUTS, out, strict=True))
+        if grad is None:
+            return found
+        _, _, out_offsets, *statistics, rows, kept_offsets, seen, y1, y2, argmax = out
+        kept = (*statistics, rows, kept_offsets, seen, y1, y2, out_offsets, argmax)
+        settings = args[23:27]
+        grads = BACKWARD(grad, *args[:15], *args[17:20], *kept, *settings)
+    found |= {f"grad of {n}": g for n, g in zip(GRADIENTS, grads, strict=True)}
+    return found
+
+
+def maps(
+    frames: int, channels: int, height: int, width: int, density: float, dtype: torch.dtype
+) -> SparseFeatureMaps:
+    return make_case(frames, channels, height, width, density, dtype, padding=5).x
+
+
+def gradient(x: SparseFeatureMaps, channels: int) -> Tensor:
+    rows = min(x.features.shape[0], x.frames * (x.height // 2) * (x.width // 2))
+    grad = torch.randn(rows, channels, generator=torch.Generator().manual_seed(2))
+    return grad.to(x.dtype).to(DEVICE)
+
+
+def assert_same(got: dict[str, Tensor], wanted: dict[str, Tensor], least: float = 1e-3) -> None:
+    """Compare float32 results: the same sums in another order, of terms of at least that size."""
+    assert got.keys() == wanted.keys()
+    for name, tensor in wanted.items():
+        # A sum over rows is compared with its largest entry; the gradient of the score's bias,
+        # which the softmax makes zero, with that of its weight.
+        scale = wanted["grad of score_weight"] if name == "grad of score_bias" else tensor
+        largest = float(scale.double().abs().max()) if scale.numel() else 0.0
+        atol = 2e-5 * max(largest, least) if tensor.is_floating_point() else 0
+        torch.testing.assert_close(
+            got[name], tensor, rtol=2e-5, atol=atol, msg=lambda m, name=name: f"{name}: {m}"
+        )
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("selection", ["weighted", "hard"])
+@pytest.mark.parametrize(
+    ("shape", "density", "channels", "lengths"),
+    [
+        ((3, 6, 7, 9), 0.5, 10, [1, 0, 2]),  # odd sizes, a sample without frames
+        ((2, 17, 4, 4), 1.0, 33, None),  # all sites
+    ],
+)
+def test_equals_the_reference(
+    shape: tuple[int, int, int, int],
+    density: float,
+    channels: int,
+    lengths: list[int] | None,
+    selection: str,
+    training: bool,
+) -> None:
+    x = maps(*shape, density, torch.float32)
+    args, grad = arguments(x, channels, lengths, selection, training), gradient(x, channels)
+    assert_same(run("triton", args, grad), run("reference", args, grad))
+
+
+@pytest.mark.parametrize("trim", [True, False])
+def test_inference_keeps_nothing(trim: bool) -> None:
+    x = maps(3, 6, 5, 4, 0.6, torch.float32)
+    args = arguments(x, 8, [2, 1], training=False, trim=trim, keep=False)
+    got = run("triton", args, None)
+    assert_same(got, run("reference", args, None))
+    assert all(got[name].numel() == 0 for name in OUTPUTS[-4:])
+
+
+@pytest.mark.parametrize(
+    ("frames", "density"), [(3, 0.0), (3, 0.04), (0, 0.5)]
+)  # frames without sites, of one site, and none
+def test_few_sites_or_none(frames: int, density: float) -> None:
+    x = maps(frames, 3, 5, 5, density, torch.float32)
+    args, grad = arguments(x, 4, None), gradient(x, 4)
+    # Normalised over so few rows, gradients of about 1 cancel to almost nothing.
+    assert_same(run("triton", args, grad), run("reference", args, grad), least=1.0)
+
+
+def test_padding_and_nan() -> None:
+    """NaN in padding rows is not seen; one in an active row spreads as in the reference."""
+    x = maps(2, 4, 6, 6, 0.7, torch.float32)
+    args, grad = arguments(x, 6, [2], training=False), gradient(x, 6)
+    got = run("triton", args, grad)
+    rows = int(got["kept_offsets"][-1])
+    assert rows < x.features.shape[0] - 5
+    for name in ("features", "y1", "y2", "grad of features"):
+        assert got[name].isfinite().all(), name
+    for name in ("y1", "y2"):
+        assert not got[name][rows:].any(), name
+    assert not got["features"][int(got["offsets"][-1]) :].any()
+    assert not got["grad of features"][int(x.offsets[-1]) :].any()
+
+    args[0] = args[0].clone()
+    args[0][3, 1] = torch.nan
+    wanted, got = (run(backend, args, None) for backend in ("reference", "triton"))
+    assert wanted["features"].isnan().any()
+    for name in ("features", "sites", "offsets", "rows"):
+        torch.testing.assert_close(
+            got[name], wanted[name], rtol=1e-4, atol=1e-5, equal_nan=True, msg=name
+        )
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("training", [True, False])
+def test_low_precision_errs_as_the_reference(dtype: torch.dtype, training: bool) -> None:
+    x = maps(3, 16, 6, 7, 0.6, dtype)
+    args, grad = arguments(x, 24, [1, 2], training=training), gradient(x, 24)
+    args[12], args[17] = args[12].float(), args[17].float()  # as under autocast
+    wide = [a.float() if isinstance(a, Tensor) and a.is_floating_point() else a for a in args]
+    exact = run("reference", wide, grad.float())
+    wanted, got = run("reference", args, grad), run("triton", args, grad)
+    if not torch.equal(exact["rows"], wanted["rows"]):
+        pytest.fail("choose another seed: rounding changed which sites are kept")
+    for name in ("sites", "offsets", "rows", "kept_offsets"):
+        assert torch.equal(got[name], wanted[name]), name
+    for name, tensor in exact.items():
+        assert got[name].dtype == wanted[name].dtype, name
+        if not tensor.is_floating_point() or "score_bias" in name:
+            continue
+        # As for other kernels of low precision: at most twice the error of what they replace.
+        error, allowed = ((f[name].float() - tensor).norm() for f in (got, wanted))
+        assert error <= 2 * allowed + 1e-2 * tensor.norm(), name
+
+
+def test_two_runs_agree_bit_for_bit() -> None:
+    x = maps(3, 6, 7, 9, 0.5, torch.float32)
+    args, grad = arguments(x, 10, [1, 2]), gradient(x, 10)
+    first, second = (run("triton", args, grad) for _ in range(2))
+    for name, tensor in first.items():
+        assert torch.equal(second[name], tensor), name
+
+
+def test_the_module_learns() -> None:
+    """Autograd, the running statistics and autocast around the op."""
+    x = maps(3, 6, 7, 9, 0.5, torch.float32)
+    found = {}
+    for backend in ("reference", "triton"):
+        torch.manual_seed(0)
+        block = SparseCrossModalBlock(6, 10, 5, 4, p=0.6).to(DEVICE)
+        torch.nn.init.normal_(block.attention.score.weight)
+        on_device = torch.utils._pytree.tree_map(lambda t: t.to(DEVICE), x)
+        with use_backend(backend):
+            out = block(on_device, torch.randn(2, 5).to(DEVICE), torch.tensor([1, 2]).to(DEVICE))
+            out.features.square().sum().backward()
+        named = {f"grad of {n}": p.grad for n, p in block.named_parameters()}
+        found[backend] = named | dict(block.named_buffers()) | {"out": out.features.detach()}
+    for name, tensor in found["reference"].items():
+        if "score.bias" in name:  # nothing but rounding
+            continue
+        atol = 2e-5 * max(float(tensor.abs().max()), 1e-3)
+        torch.testing.assert_close(found["triton"][name], tensor, rtol=2e-5, atol=atol, msg=name)
+
+
+@pytest.mark.parametrize("triton", [True, False])
+@pytest.mark.parametrize("device", ["cpu", "cuda", "meta"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_is_one_op_where_kernels_take_it(
+    monkeypatch: pytest.MonkeyPatch, device: str, dtype: torch.dtype, triton: bool
+) -> None:
+    monkeypatch.setattr(module, "_triton_runs", lambda: triton)
+    x: Any = SimpleNamespace(device=torch.device(device), dtype=dtype)
+    kernels = device == "cuda" and triton and dtype == torch.float32
+    assert module._is_one_op(x) == (device == "cpu" or kernels)
+
+
+def test_compiled_graphs_know_whether_triton_runs() -> None:
+    run = torch.compile(
+        lambda x: x + 1 if module._triton_runs() else x, fullgraph=True, backend="eager"
+    )
+    assert run(torch.zeros(1)).item() == 1
