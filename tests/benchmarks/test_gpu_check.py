@@ -71,10 +71,10 @@ def test_every_configuration_of_a_triton_kernel_is_compiled_and_none_is_run(tmp_
     done = without_interpreter("-c", PROGRAM, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     lines = sorted(done.stdout.splitlines())
-    # Triton takes wgmma where 4 warps have 64 rows, the older instruction for fewer.
+    # Triton takes wgmma for 64 rows, the older instruction for fewer.
     assert lines == [
         "sm_90 bf16/fp32 BLOCK=32 w4 128 ['HMMA'] True None",
-        "sm_90 bf16/fp32 BLOCK=64 w8 256 ['HMMA'] True None",
+        "sm_90 bf16/fp32 BLOCK=64 w8 256 ['HGMMA'] True None",
     ]
 
 
@@ -93,20 +93,24 @@ def test_cuda_kernels_are_read_from_the_compiler(tmp_path: Path) -> None:
         }
         template <class T> __global__ void twice(T* x) { *x *= 2; }
         template __global__ void twice<float>(float*);
-        // Indexed by what only the launch knows, this cannot stay in registers.
-        __global__ void indexed(float* x, int n) {
+        // 64 values live in a loop, 32 registers a thread.
+        __global__ void __launch_bounds__(1024, 2) crowded(float* x, int n) {
           float held[64];
-          for (int i = 0; i < 64; ++i) held[i] = x[i];
-          x[0] = held[n];
+          for (int i = 0; i < 64; ++i) held[i] = x[i * 1024 + threadIdx.x];
+          for (int round = 0; round < n; ++round) {
+            for (int i = 0; i < 64; ++i) held[i] = held[i] * held[(i + 1) % 64] + 1;
+          }
+          for (int i = 0; i < 64; ++i) x[i * 1024 + threadIdx.x] = held[i];
         }
         """
     )
     rows = {row.kernel: row for row in gpu_check_cuda.compile_source(source, "sm_90a")}
-    assert set(rows) == {"sum.cu: shifted", "sum.cu: twice", "sum.cu: indexed"}
+    assert set(rows) == {"sum.cu: shifted", "sum.cu: twice", "sum.cu: crowded"}
     shifted, twice = rows["sum.cu: shifted"], rows["sum.cu: twice"]
     assert (shifted.threads, shifted.shared, shifted.failure()) == (96, 96 * 4 + 2048, None)
     assert (twice.threads, twice.variant) == (None, "float")
-    assert rows["sum.cu: indexed"].stack == 256
+    assert rows["sum.cu: crowded"].spilled > 0
+    assert "spills" in str(rows["sum.cu: crowded"].failure())
 
 
 @pytest.mark.skipif(find_nvcc() is None, reason="nvcc is not installed")
