@@ -3,16 +3,18 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
+# `make gpu` makes no environment: it takes the python whose torch has CUDA.
+GPU_PYTHON ?= $(PYTHON)
 DEMO ?= demo
 STAMP := $(VENV)/.installed
 SOURCES := $(shell find csrc -type f 2>/dev/null)
 CXX_SOURCES := $(filter %.cpp %.h %.cu %.cuh,$(SOURCES))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test sanitize lint format docs demo bench study clean
+.PHONY: help setup test sanitize lint format docs demo bench gpu-check gpu study clean
 
 help:  ## Show this list
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
 
 setup: $(STAMP)  ## Create .venv, install everything, compile the kernels
 
@@ -48,6 +50,12 @@ demo: setup  ## Miniature corpus, preparation, training, p-curve, pictures, one 
 
 bench: setup  ## FLOPs and latency per p against PyTorch's dense block
 	$(BIN)/python -m pytest benchmarks --benchmark-only
+
+gpu-check: setup  ## Compile every GPU kernel for every architecture; no GPU needed (a few minutes)
+	$(BIN)/python -m benchmarks.gpu_check
+
+gpu:  ## With a GPU: build, GPU tests, sanitizer, benchmark, by the machine's own python; no network
+	$(GPU_PYTHON) -m benchmarks.gpu_run
 
 study: setup  ## The three-seed study on the miniature corpus (about 75 minutes on 2 cores)
 	$(BIN)/python -m benchmarks.miniature_study runs/study

@@ -1,11 +1,14 @@
 """The gate: no latency is compared before the sparse result agreed with a dense masked one.
 
 float32 has to agree to a fixed relative error (Frobenius norm). bfloat16 may in addition err
-twice as much as PyTorch's own bfloat16 in the same computation, both measured against float32.
+twice as much as PyTorch's own bfloat16 in the same computation, both measured against float32; so
+may float32 on a GPU, where torch's setting may be tf32.
 """
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -43,8 +46,10 @@ def check_block(case: BlockCase, dtype: torch.dtype, train: bool) -> float:
     kept = _selected(case, dtype)
     _check_sites(case, kept, dtype)
     ours = _run_sparse(case, dtype, train)
-    truth = _run_dense(case, kept, torch.float32, train)
-    low = _run_dense(case, kept, dtype, train) if dtype != torch.float32 else None
+    with full_float32():
+        truth = _run_dense(case, kept, torch.float32, train)
+    rounds = dtype != torch.float32 or case.maps.is_cuda
+    low = _run_dense(case, kept, dtype, train) if rounds else None
     worst = 0.0
     for name, value in ours.items():
         error = relative_error(value, truth[name])
@@ -63,9 +68,10 @@ def check_conv2d(ours: Tensor, maps: Tensor, mask: Tensor, weight: Tensor) -> fl
     Raises:
         RedGate: they do not agree.
     """
-    truth = masked_conv2d(maps.float(), mask, weight.float())
+    with full_float32():
+        truth = masked_conv2d(maps.float(), mask, weight.float())
     error, allowed = relative_error(ours, truth), VALUE_TOLERANCE
-    if maps.dtype != torch.float32:
+    if maps.dtype != torch.float32 or maps.is_cuda:
         low = masked_conv2d(maps, mask, weight)
         allowed += 2 * relative_error(low, truth)
     if error > allowed:
@@ -73,21 +79,34 @@ def check_conv2d(ours: Tensor, maps: Tensor, mask: Tensor, weight: Tensor) -> fl
     return error
 
 
-def autocast(dtype: torch.dtype) -> torch.autocast:
-    """Autocast to `dtype` on the CPU; switched off for float32."""
-    return torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16)
+def autocast(dtype: torch.dtype, device: str = "cpu") -> torch.autocast:
+    """Autocast to `dtype`; switched off for float32."""
+    return torch.autocast(device, torch.bfloat16, enabled=dtype == torch.bfloat16)
+
+
+@contextlib.contextmanager
+def full_float32() -> Iterator[None]:
+    """Let nothing on a GPU round float32 to tf32."""
+    before = (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32)
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
 
 
 @torch.no_grad()
 def _selected(case: BlockCase, dtype: torch.dtype) -> Tensor:
-    with autocast(dtype):
+    with autocast(dtype, case.maps.device.type):
         mask: Tensor = case.block.attend(case.maps, case.query, case.lengths).mask()
     return mask
 
 
 @torch.no_grad()
 def _check_sites(case: BlockCase, kept: Tensor, dtype: torch.dtype) -> None:
-    logits = attention_logits(case.block.attention, case.maps.float(), case.query, case.lengths)
+    with full_float32():
+        maps = case.maps.float()
+        logits = attention_logits(case.block.attention, maps, case.query, case.lengths)
     expected = nucleus(logits, case.block.p)
     cut = logits.masked_fill(~expected, torch.inf).amin((1, 2), keepdim=True)
     near = (logits - cut).abs() <= CUT_TOLERANCE[dtype] * logits.flatten(1).std(dim=1).mean()
@@ -98,7 +117,7 @@ def _check_sites(case: BlockCase, kept: Tensor, dtype: torch.dtype) -> None:
 
 def _run_sparse(case: BlockCase, dtype: torch.dtype, train: bool) -> dict[str, Tensor]:
     def forward(maps: Tensor) -> Tensor:
-        with autocast(dtype):
+        with autocast(dtype, maps.device.type):
             out: Tensor = case.block(maps, case.query, case.lengths).to_dense()
         return out
 
@@ -107,7 +126,7 @@ def _run_sparse(case: BlockCase, dtype: torch.dtype, train: bool) -> dict[str, T
 
 def _run_dense(case: BlockCase, kept: Tensor, dtype: torch.dtype, train: bool) -> dict[str, Tensor]:
     def forward(maps: Tensor) -> Tensor:
-        with autocast(dtype):
+        with autocast(dtype, maps.device.type):
             return masked_block(case.block, maps, case.query, case.lengths, kept)
 
     maps = case.maps.float() if dtype == torch.float32 else case.maps
@@ -125,6 +144,6 @@ def _values_and_gradients(
     named = {n: p for n, p in case.block.named_parameters() if n != "attention.score.bias"}
     out = forward(maps)
     generator = torch.Generator().manual_seed(2)
-    upstream = torch.randn(out.shape, generator=generator).to(out.dtype)
+    upstream = torch.randn(out.shape, generator=generator).to(out)
     gradients = torch.autograd.grad(out, [maps, *named.values()], upstream)
     return {"value": out, **dict(zip(["maps", *named], gradients, strict=True))}

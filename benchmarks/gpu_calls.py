@@ -1,0 +1,192 @@
+"""Every op of a block's forward and backward pass, called with real arguments on any device.
+
+`python -m benchmarks.gpu_calls --device cuda` runs each of them once on small maps, and a
+whole block after them: something for compute-sanitizer to watch.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._pytree import tree_map_only
+
+from benchmarks.cost_model import Sizes
+from benchmarks.inputs import BlockCase, block_case
+from benchmarks.shapes import HEADLINE_P, QUERY_DIM, Shape
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+SMALL = (Shape(16, 32, 8, 6), Shape(24, 40, 7, 5))  # multiples of nothing in the second
+
+
+@dataclass(frozen=True)
+class Call:
+    """One op with its arguments, in the order of its schema."""
+
+    name: str  # of the op, and what tells this call from others of it
+    op: str
+    args: tuple[Any, ...]
+
+    def run(self) -> Any:
+        """Run the op on the backend that is chosen for it."""
+        return getattr(torch.ops.mesm_ops, self.op)(*self.args)
+
+    def pretend(self) -> Any:
+        """Return zeros of the shapes that the op would return; nothing is computed."""
+        with FakeTensorMode() as mode:
+            args = tree_map_only(Tensor, mode.from_tensor, self.args)
+            made = getattr(torch.ops.mesm_ops, self.op)(*args)
+        return tree_map_only(Tensor, lambda t: torch.zeros(t.shape, dtype=t.dtype), made)
+
+
+def block_case_on(
+    device: str, shape: Shape, p: float, dtype: torch.dtype, frames: int
+) -> BlockCase:
+    """A block, its rival and their inputs as `benchmarks.inputs` draws them, on a device."""
+    case = block_case(shape, p, dtype, frames)
+    return replace(
+        case,
+        block=case.block.to(device),
+        rival=case.rival.to(device),
+        maps=case.maps.to(device),
+        query=case.query.to(device),
+        lengths=case.lengths.to(device),
+    )
+
+
+@torch.no_grad()
+def calls(
+    case: BlockCase, dtype: torch.dtype, run: Callable[[Call], Any] = Call.run
+) -> Iterator[Call]:
+    """Every op of a training step, each given what the ones before it returned.
+
+    Sizes come from shapes alone, as on a GPU: kept rows first, then padding. What an op returns
+    comes from `run`, whatever else is done with the call.
+    """
+    from mesm_ops import SparseFeatureMaps
+
+    block, p = case.block, case.block.p
+    x = SparseFeatureMaps.from_dense(case.maps.to(dtype))
+    attention = [t.detach().to(dtype) for t in block.attention.parameter_tuple()]
+    asked = (case.query.to(dtype), case.lengths, *attention)
+    maps = (x.features, x.offsets)
+
+    def call(name: str, *args: Any) -> Call:
+        return Call(name, name.split(" ")[0], args)
+
+    yield (made := call("cross_modal_score", *maps, *asked))
+    logits = run(made)
+    yield call("cross_modal_score_backward", torch.randn_like(logits), *maps, *asked[:-1])
+
+    yield (made := call("top_p_select", x.features, x.sites, x.offsets, logits, p, True, False))
+    features, sites, offsets, rows, weights = run(made)
+    grad = torch.randn_like(features)
+    yield call("top_p_select_backward", grad, *maps, offsets, rows, weights, True)
+
+    place = (sites, offsets, x.height, x.width)
+    stages = ((block.conv1, block.norm1), (block.conv2, block.norm2))
+    for number, (convolution, norm) in enumerate(stages, start=1):
+        weight = convolution.weight.detach().to(dtype)
+        yield (made := call(f"subm_conv2d {number}", features, *place, weight, None))
+        out = run(made)
+        grad = torch.randn_like(out)
+        for which, flags in (("input", (True, False, False)), ("weight", (False, True, False))):
+            name = f"subm_conv2d_backward {number}, {which}"
+            yield call(name, grad, features, *place, weight, *flags)
+        parameters = (norm.weight.detach(), norm.bias.detach())
+        running = (norm.running_mean, norm.running_var)
+        settings = (True, norm.eps, True)
+        name = f"sparse_batch_norm {number}"
+        yield (made := call(name, out, offsets, *parameters, *running, *settings))
+        features, mean, var = run(made)
+        name = f"sparse_batch_norm_backward {number}"
+        yield call(name, grad, out, offsets, *parameters, mean, var, *settings)
+    yield (made := call("sparse_max_pool2d", features, *place, False))
+    pooled, _, _, argmax = run(made)
+    grad = torch.randn_like(pooled)
+    yield call("sparse_max_pool2d_backward", grad, argmax, features.shape[0])
+
+
+@torch.no_grad()
+def block_calls(
+    case: BlockCase, dtype: torch.dtype, run: Callable[[Call], Any] = Call.run
+) -> Iterator[Call]:
+    """The block as one op: in inference, in training, and its backward pass."""
+    from mesm_ops import SparseFeatureMaps
+
+    name = "sparse_cross_modal_block"
+    x = SparseFeatureMaps.from_dense(case.maps.to(dtype))
+    place = (x.features, x.sites, x.offsets, x.height, x.width)
+    block = case.block
+    attention = tuple(t.detach() for t in block.attention.parameter_tuple())
+    weights, running = [], []
+    for convolution, norm in ((block.conv1, block.norm1), (block.conv2, block.norm2)):
+        weights.append((convolution.weight.detach(), norm.weight.detach(), norm.bias.detach()))
+        running.append((norm.running_mean, norm.running_var))
+    stages = (*weights[0], *running[0], *weights[1], *running[1])
+    asked = (case.query.to(dtype), case.lengths, *attention)
+    eps = (block.norm1.eps, block.norm2.eps)
+
+    def forward(training: bool) -> Call:
+        kind = "training" if training else "inference"
+        settings = (block.p, True, training, *eps, False, training)
+        return Call(f"{name} {kind}", name, (*place, *asked, *stages, *settings))
+
+    yield forward(training=False)
+    yield (made := forward(training=True))
+    out, _, out_offsets, *statistics, rows, kept, attended, y1, y2, argmax = run(made)
+    saved = (*statistics, rows, kept, attended, y1, y2, out_offsets, argmax)
+    backward = (*place, *asked, *weights[0], *weights[1], *saved, True, True, *eps)
+    yield Call(f"{name}_backward", f"{name}_backward", (torch.randn_like(out), *backward))
+
+
+@torch.no_grad()
+def sizes(case: BlockCase, shape: Shape, dtype: torch.dtype) -> Sizes:
+    """What a case keeps, counted on its own sites; waits for the device."""
+    with torch.autocast(case.maps.device.type, dtype, enabled=dtype != torch.float32):
+        kept = case.block.attend(case.maps, case.query, case.lengths).mask()
+    return sizes_of(kept, shape, case.lengths.shape[0], dtype.itemsize)
+
+
+def sizes_of(kept: Tensor, shape: Shape, samples: int, itemsize: int) -> Sizes:
+    """The cost model's sizes for maps that are kept where a mask (F, H, W) says."""
+    active = kept.double()[:, None]
+    window = active.new_ones(1, 1, 3, 3)
+    pairs = int((active * torch.nn.functional.conv2d(active, window, padding=1)).sum())
+    return Sizes(
+        shape=shape,
+        frames=kept.shape[0],
+        samples=samples,
+        query_dim=QUERY_DIM,
+        kept=int(kept.sum()),
+        pairs=pairs,
+        pooled=int(torch.nn.functional.max_pool2d(active, 2).sum()),
+        itemsize=itemsize,
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--frames", type=int, default=3)
+    arguments = parser.parse_args()
+    for shape in SMALL:
+        for name, dtype in DTYPES.items():
+            case = block_case_on(arguments.device, shape, HEADLINE_P, dtype, arguments.frames)
+            for call in (*calls(case, dtype), *block_calls(case, dtype)):
+                try:
+                    call.run()
+                except RuntimeError as error:
+                    raise SystemExit(f"{call.name}, {shape}, {name}: {error}") from error
+            print(f"{shape}, {name}: every op ran", flush=True)
+    if arguments.device == "cuda":
+        torch.cuda.synchronize()
+
+
+if __name__ == "__main__":
+    main()
