@@ -81,9 +81,17 @@ def register(
 
 
 def register_compiled(
-    op: str, backend: str, device: str, dtypes: tuple[torch.dtype, ...], missing: Callable[[], Any]
+    op: str,
+    backend: str,
+    device: str,
+    dtypes: tuple[torch.dtype, ...],
+    missing: Callable[[], Any],
+    refuses: Callable[..., str | None] = _always,
 ) -> None:
-    """Register the kernel that a shared library implements as `mesm_ops_<backend>::<op>`."""
+    """Register the kernel that a shared library implements as `mesm_ops_<backend>::<op>`.
+
+    `refuses`, given the op's arguments, says what else the kernel does not take.
+    """
     name = f"mesm_ops_{backend}::{op}"
     overload = getattr(getattr(torch.ops, f"mesm_ops_{backend}"), op).default
 
@@ -95,7 +103,7 @@ def register_compiled(
                 return f"it runs on {device} tensors, got one on {arg.device}"
             if arg.is_floating_point() and arg.dtype not in dtypes:
                 return f"it takes {', '.join(_short(d) for d in dtypes)}, got {_short(arg.dtype)}"
-        return None
+        return refuses(*args)
 
     @functools.cache
     def available() -> str | None:

@@ -33,6 +33,7 @@ def define_op(
     arguments: Callable[..., tuple[Any, ...]] | None = None,
     autocast: bool | tuple[int, ...] = False,
     triton: bool = False,
+    cuda_refuses: Callable[..., str | None] | None = None,
 ) -> Op:
     """Define `mesm_ops::<name>` and register all that torch asks of an op but its gradient.
 
@@ -51,6 +52,7 @@ def define_op(
         autocast: Cast floating-point inputs but float64 to the autocast dtype, as convolutions do;
             a tuple: those inputs alone, the op itself does the rest.
         triton: `mesm_ops.triton.<stem>` has a launcher of the op's name.
+        cuda_refuses: Given the arguments, why the CUDA kernel does not take them; None if it does.
 
     Returns:
         The op, ready to be called.
@@ -59,7 +61,8 @@ def define_op(
         library.define(name + schema)
     backends.register(name, "reference", reference)
     backends.register_compiled(name, "cpp", "cpu", _CPP_DTYPES, extension.cpu_missing)
-    backends.register_compiled(name, "cuda", "cuda", _CUDA_DTYPES, extension.cuda_missing)
+    more = (cuda_refuses,) if cuda_refuses is not None else ()
+    backends.register_compiled(name, "cuda", "cuda", _CUDA_DTYPES, extension.cuda_missing, *more)
     if triton:
         backends.register_triton(name, _CUDA_DTYPES)
     if arguments is not None:

@@ -217,6 +217,30 @@ def _flops_backward(
     )
 
 
+def _cuda_refuses(
+    features: Tensor,
+    sites: Tensor,
+    offsets: Tensor,
+    height: int,
+    width: int,
+    query: Tensor,
+    lengths: Tensor | None,
+    *rest: Any,
+) -> str | None:
+    """Why the CUDA kernels, which are for inference, do not take such arguments."""
+    if rest[17] or rest[21]:
+        return "it is for inference: neither training nor a gradient"
+    if features.dtype not in (torch.bfloat16, torch.float16):
+        return f"it takes bfloat16, float16 features, got {features.dtype}"
+    weight1, weight2 = rest[5], rest[10]
+    sizes = (features.shape[1], query.shape[1], weight1.shape[0], weight2.shape[0])
+    if any(size % 8 for size in sizes):  # rows are copied 16 bytes at a time
+        return f"it takes channels and a query that are multiples of 8, got {sizes}"
+    if max(height, width) > 2**15 - 1:
+        return f"it takes maps of at most 32767 a side, got {height} x {width}"
+    return None
+
+
 _forward = define_op(
     _NAME,
     "(Tensor features, Tensor sites, Tensor offsets, SymInt height, SymInt width, Tensor query, "
@@ -236,6 +260,7 @@ _forward = define_op(
     arguments=_arguments,
     autocast=_FLOATING,
     triton=True,
+    cuda_refuses=_cuda_refuses,
 )
 _backward = define_op(
     f"{_NAME}_backward",

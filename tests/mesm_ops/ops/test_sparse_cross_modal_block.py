@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import re
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from torch.func import functional_call
 from torch.utils.flop_counter import FlopCounterMode
 
 from mesm_ops import SparseCrossModalBlock, SparseFeatureMaps
-from mesm_ops.ops.sparse_cross_modal_block import _arguments
+from mesm_ops.ops.sparse_cross_modal_block import _arguments, _cuda_refuses
 from tests.mesm_ops.cases import make_case
 
 LENGTHS = torch.tensor([1, 0, 2])
@@ -201,3 +202,39 @@ def test_refuses_what_its_parts_refuse(backend: str) -> None:
     block.attention, x = make_block(channels=(4, 10)).attention, make_maps(channels=4)
     with pytest.raises(ValueError, match=r"weight must be \(Cout, 4, 3, 3\) for 4 input channels"):
         block(x, torch.randn(3, 5), LENGTHS)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "sizes", "change", "reason"),
+    [
+        (torch.bfloat16, (8, 16, 24), {}, None),
+        (torch.float32, (8, 16, 24), {}, "it takes bfloat16, float16 features, got torch.float32"),
+        (torch.bfloat16, (8, 16, 24), {"training": True}, "it is for inference: neither"),
+        (torch.bfloat16, (8, 16, 24), {"grad": True}, "it is for inference: neither"),
+        (torch.float16, (8, 12, 24), {}, r"multiples of 8, got \(8, 24, 12, 12\)"),
+        (torch.float16, (8, 16, 20), {}, r"multiples of 8, got \(8, 20, 16, 16\)"),
+        (torch.float16, (8, 16, 24), {"height": 2**15}, "at most 32767 a side, got 32768 x 2"),
+    ],
+)
+def test_what_the_cuda_kernels_refuse(
+    dtype: torch.dtype, sizes: tuple[int, int, int], change: dict[str, int], reason: str | None
+) -> None:
+    channels, out, query_dim = sizes
+    with torch.device("meta"):
+        block = SparseCrossModalBlock(channels, out, query_dim, 4).to(dtype)
+        block.train(bool(change.get("training"))).requires_grad_(bool(change.get("grad")))
+        maps = torch.empty(2, channels, change.get("height", 2), 2, dtype=dtype)
+        query = torch.empty(2, query_dim, dtype=dtype)
+        x = SparseFeatureMaps.from_dense(maps)
+        stages = (
+            (block.conv1.weight, block.norm1.parameter_tuple(x)),
+            (block.conv2.weight, block.norm2.parameter_tuple(x)),
+        )
+        attention = block.attention.parameter_tuple()
+        args = _arguments(x, query, None, attention, stages, 0.5)
+    found = _cuda_refuses(*args)
+    if reason is None:
+        assert found is None
+    else:
+        assert found is not None
+        assert re.search(reason, found), found
