@@ -241,7 +241,7 @@ def test_only_units_in_motion_have_regions():
     assert set(lay_out(dict.fromkeys(NAMES, 0.5)).regions) == set(NAMES)
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("unit", NAMES)
 def test_regions_are_small_boxes_in_the_face_box(unit, seed):
     rng = np.random.default_rng(seed)
@@ -251,12 +251,13 @@ def test_regions_are_small_boxes_in_the_face_box(unit, seed):
     for x0, y0, x1, y1 in shape.regions[unit]:
         assert left <= x0 < x1 <= right
         assert top <= y0 < y1 <= bottom
+        assert y1 - y0 < 0.3 * (bottom - top)
         assert (x1 - x0) * (y1 - y0) < 0.15 * (right - left) * (bottom - top)
 
 
 # 6, 9 and 17 show in the skin they press, not in an outline; the painter's tests look at that.
 @pytest.mark.parametrize("unit", [unit for unit in NAMES if unit not in (6, 9, 17)])
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_what_moves_most_moves_in_its_region(unit, seed):
     rng = np.random.default_rng(seed)
     pose = Pose(100, 120, 50, *rng.uniform(-0.1, 0.1, 3))
@@ -307,7 +308,7 @@ def test_people_differ_and_a_seed_gives_the_same_one():
         assert np.ptp(values) > 0.05 * np.mean(values)
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", range(6))
 def test_everyone_has_eyes_nose_and_mouth_apart_and_in_order(seed):
     shape = lay_out(identity=Identity.draw(np.random.default_rng(seed)))
     brow, eyes, nose, lips = (
