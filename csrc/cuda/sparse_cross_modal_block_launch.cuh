@@ -47,8 +47,17 @@ __global__ void sum_lengths(const Length* lengths, int64_t samples, int32_t* end
   sum_up(samples, [&](int64_t i) { return lengths[i]; }, ends, parts);
 }
 
+// Threads of an SM: where shared memory has room for more than 384, if the registers do without
+// spilling.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ == 900
+constexpr int kSelectThreads = 512;
+#else
+constexpr int kSelectThreads = 384;
+#endif
+
 template <class T>
-__global__ void __launch_bounds__(T::kThreads, 512 / T::kThreads) select_kernel(Select s) {
+__global__ void __launch_bounds__(T::kThreads, kSelectThreads / T::kThreads)
+    select_kernel(Select s) {
   extern __shared__ __align__(16) char shared[];
   for (int64_t frame = blockIdx.x; frame < s.maps.frames; frame += gridDim.x) {
     select<T>(s, frame, shared);
