@@ -239,4 +239,48 @@ MESM_BLOCK T block_sum(T mine, Exchange& exchange) {
   return warp_sum(mine);
 }
 
+// Every warp has a run of whole warp's widths: their number.
+MESM_BLOCK int32_t steps_of_run(int32_t count) {
+  return (count + kLanes * warps() - 1) / (kLanes * warps());
+}
+
+// How many of all, and of those before this warp's run.
+struct Count {
+  int32_t number, before;
+};
+
+// Counts the i in [0, count) of which `is` is true.
+template <class Is>
+MESM_BLOCK Count count_where(int32_t count, const Is& is, Exchange& exchange) {
+  const int32_t steps = steps_of_run(count);
+  uint32_t mine = 0;
+  MESM_ROLLED
+  for (int32_t step = 0; step < steps; ++step) {
+    const int32_t i = (warp() * steps + step) * kLanes + lane();
+    mine += ones(warp_vote(i < count && is(i)));
+  }
+  const uint32_t* numbers = exchange.post(mine);
+  uint32_t all = 0;
+  uint32_t before = 0;
+  for (int i = lane(); i < warps(); i += kLanes) {
+    all += numbers[i];
+    before += i < warp() ? numbers[i] : 0;
+  }
+  return {static_cast<int32_t>(warp_sum(all)), static_cast<int32_t>(warp_sum(before))};
+}
+
+// Calls emit(i, number) for each of them, numbered in ascending order.
+template <class Is, class Emit>
+MESM_BLOCK void emit_where(int32_t count, const Is& is, Count counted, const Emit& emit) {
+  const int32_t steps = steps_of_run(count);
+  const uint32_t lower = (1u << lane()) - 1;
+  MESM_ROLLED
+  for (int32_t step = 0; step < steps; ++step) {
+    const int32_t i = (warp() * steps + step) * kLanes + lane();
+    const uint32_t vote = warp_vote(i < count && is(i));
+    if (vote >> lane() & 1) emit(i, static_cast<int32_t>(counted.before + ones(vote & lower)));
+    counted.before += ones(vote);
+  }
+}
+
 }  // namespace mesm_ops

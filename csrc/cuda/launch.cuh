@@ -15,6 +15,8 @@
 #include <cstdint>
 #include <initializer_list>
 
+#include "rows.cuh"
+
 namespace mesm_ops {
 
 using torch::headeronly::ScalarType;
@@ -66,6 +68,36 @@ void with_type(const char* op, ScalarType dtype, const F& f) {
   if (dtype == ScalarType::Half) return f(__half());
   STD_TORCH_CHECK(false, op, ": the cuda kernels take float32, bfloat16 or float16 features, got ",
                   torch::headeronly::toString(dtype));
+}
+
+// Calls f with a pack of the element type: of 16 bytes if rows and addresses are multiples of it.
+template <class F>
+void with_pack(const char* op, ScalarType dtype, int64_t channels,
+               std::initializer_list<const void*> addresses, const F& f) {
+  with_type(op, dtype, [&](auto element) {
+    using T = decltype(element);
+    bool wide = channels % WidePack<T>::kSize == 0;
+    for (const void* address : addresses) {
+      wide = wide && reinterpret_cast<uintptr_t>(address) % sizeof(WidePack<T>) == 0;
+    }
+    if (wide) return f(WidePack<T>());
+    f(SinglePack<T>());
+  });
+}
+
+// Rows are numbered in int32.
+inline void check_features(const char* op, const Tensor& features) {
+  STD_TORCH_CHECK(features.is_cuda() && features.dim() == 2 && features.size(0) <= INT32_MAX &&
+                      features.size(1) <= INT32_MAX,
+                  op, ": features must be (rows, channels), fewer than 2^31 each");
+}
+
+// A block for each frame, and one for the padding alone.
+inline unsigned blocks_for_frames(const char* op, const Tensor& offsets) {
+  const int64_t frames = offsets.numel() - 1;
+  STD_TORCH_CHECK(frames >= 0 && frames < INT32_MAX, op,
+                  ": offsets must be of 0 to 2^31 - 2 frames, got ", frames);
+  return static_cast<unsigned>(std::max<int64_t>(frames, 1));
 }
 
 inline bool is_beside(const Tensor& t, const Tensor& features) {

@@ -155,11 +155,6 @@ struct KeptCount {
   uint32_t more, ties;
 };
 
-// Every warp has a run of whole warp's widths: their number.
-MESM_BLOCK int32_t steps_of_run(int32_t count) {
-  return (count + kLanes * warps() - 1) / (kLanes * warps());
-}
-
 struct KeptVote {
   uint32_t more, ties;  // a bit for each lane
 };

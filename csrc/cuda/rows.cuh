@@ -28,7 +28,7 @@ MESM_BLOCK RowRange share_of(int64_t begin, int64_t end, int64_t part, int64_t p
 }
 
 template <class T, int kNumber>
-struct alignas(sizeof(T) * kNumber) Pack {
+struct alignas(sizeof(T) * kNumber < 16 ? sizeof(T) * kNumber : 16) Pack {
   static constexpr int kSize = kNumber;
   using Element = T;
   T of[kNumber];

@@ -25,40 +25,11 @@ __global__ void __launch_bounds__(kThreads, 4)
   select_frame_backward(op, blockIdx.x, shared);
 }
 
-// Calls f with a pack of the element type: of 16 bytes if rows and addresses are multiples of it.
-template <class F>
-void with_pack(ScalarType dtype, int64_t channels, std::initializer_list<const void*> addresses,
-               const F& f) {
-  with_type(kOp, dtype, [&](auto element) {
-    using T = decltype(element);
-    bool wide = channels % WidePack<T>::kSize == 0;
-    for (const void* address : addresses) {
-      wide = wide && reinterpret_cast<uintptr_t>(address) % sizeof(WidePack<T>) == 0;
-    }
-    if (wide) return f(WidePack<T>());
-    f(SinglePack<T>());
-  });
-}
-
 void check_float32(const char* name, const Tensor& t, const Tensor& features) {
   STD_TORCH_CHECK(is_beside(t, features) && t.scalar_type() == ScalarType::Float &&
                       t.numel() == features.size(0),
                   kOp, ": ", name, " must be ", features.size(0),
                   " float32 elements on the features' device, got ", t.numel());
-}
-
-// Rows are numbered in int32.
-void check_features(const Tensor& features) {
-  STD_TORCH_CHECK(features.is_cuda() && features.dim() == 2 && features.size(0) <= INT32_MAX &&
-                      features.size(1) <= INT32_MAX,
-                  kOp, ": features must be (rows, channels), fewer than 2^31 each");
-}
-
-unsigned blocks_for_frames(const Tensor& offsets) {
-  const int64_t frames = offsets.numel() - 1;
-  STD_TORCH_CHECK(frames >= 0 && frames < INT32_MAX, kOp,
-                  ": offsets must be of 0 to 2^31 - 2 frames, got ", frames);
-  return static_cast<unsigned>(std::max<int64_t>(frames, 1));  // one for the padding alone
 }
 
 using Selected = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor>;
@@ -67,7 +38,7 @@ Selected top_p_select(const Tensor& features_in, const Tensor& sites_in, const T
                       const Tensor& logits_in, double p, bool weighted, bool trim) {
   STD_TORCH_CHECK(!trim, kOp, ": trim waits for the device and is for the CPU only");
   STD_TORCH_CHECK(p > 0, kOp, ": p must be in (0, 1], got ", p);
-  check_features(features_in);
+  check_features(kOp, features_in);
   const int64_t rows = features_in.size(0);
   const int64_t channels = features_in.size(1);
   check_int32(kOp, "sites", sites_in, features_in);
@@ -75,7 +46,7 @@ Selected top_p_select(const Tensor& features_in, const Tensor& sites_in, const T
   check_float32("logits", logits_in, features_in);
   STD_TORCH_CHECK(sites_in.numel() == rows, kOp, ": sites must have ", rows, " elements, got ",
                   sites_in.numel());
-  const unsigned blocks = blocks_for_frames(offsets_in);
+  const unsigned blocks = blocks_for_frames(kOp, offsets_in);
   const int64_t frames = offsets_in.numel() - 1;
   const torch::stable::accelerator::DeviceGuard guard(features_in.get_device_index());
   const Tensor features = torch::stable::contiguous(features_in);
@@ -93,7 +64,7 @@ Selected top_p_select(const Tensor& features_in, const Tensor& sites_in, const T
   clear(words, stream);
   const void* from = features.const_data_ptr();
   void* to = out.mutable_data_ptr();
-  with_pack(features.scalar_type(), channels, {from, to}, [&](auto pack) {
+  with_pack(kOp, features.scalar_type(), channels, {from, to}, [&](auto pack) {
     using P = decltype(pack);
     const TopPSelect<P> op{static_cast<const P*>(from),
                            data<int32_t>(sites),
@@ -121,7 +92,7 @@ std::tuple<Tensor, Tensor> top_p_select_backward(const Tensor& grad_in, const Te
                                                  const Tensor& out_offsets_in,
                                                  const Tensor& rows_in, const Tensor& attention_in,
                                                  bool weighted) {
-  check_features(features_in);
+  check_features(kOp, features_in);
   const int64_t rows = features_in.size(0);
   const int64_t channels = features_in.size(1);
   check_int32(kOp, "offsets", offsets_in, features_in);
@@ -135,7 +106,7 @@ std::tuple<Tensor, Tensor> top_p_select_backward(const Tensor& grad_in, const Te
                   ") of the features' dtype and device");
   STD_TORCH_CHECK(out_offsets_in.numel() == offsets_in.numel(), kOp, ": out_offsets must have ",
                   offsets_in.numel(), " elements, got ", out_offsets_in.numel());
-  const unsigned blocks = blocks_for_frames(offsets_in);
+  const unsigned blocks = blocks_for_frames(kOp, offsets_in);
   const torch::stable::accelerator::DeviceGuard guard(features_in.get_device_index());
   const Tensor grad_out = torch::stable::contiguous(grad_in);
   const Tensor features = torch::stable::contiguous(features_in);
@@ -148,7 +119,7 @@ std::tuple<Tensor, Tensor> top_p_select_backward(const Tensor& grad_in, const Te
   const void* grad = grad_out.const_data_ptr();
   const void* from = features.const_data_ptr();
   void* to = grad_features.mutable_data_ptr();
-  with_pack(features.scalar_type(), channels, {grad, from, to}, [&](auto pack) {
+  with_pack(kOp, features.scalar_type(), channels, {grad, from, to}, [&](auto pack) {
     using P = decltype(pack);
     const TopPSelectBackward<P> op{static_cast<const P*>(grad),
                                    static_cast<const P*>(from),

@@ -1,9 +1,11 @@
 // All launches once, for the sanitizers of test_sanitized.py: memory, arithmetic, and threads that
 // use shared memory without a `sync` between. Vectors are as long as the tensors are.
+#include <algorithm>
 #include <random>
 
 #include "look_back.cpp"
 #include "nucleus.cpp"
+#include "sparse_max_pool2d.cpp"
 #include "top_p_select.cpp"
 
 namespace {
@@ -34,6 +36,26 @@ void run_once(const std::vector<int32_t>& offsets, int64_t rows, int64_t channel
   run_backward(out.data(), features.data(), offsets.data(), out_offsets.data(), out_rows.data(),
                attention.data(), true, frames, rows, rows, channels, grad_features.data(),
                grad_logits.data(), threads, side_by_side, wide);
+
+  // Maps of 6 x 7, one of more windows than are held, and one of none.
+  for (const int32_t width : {7, 800, 1}) {
+    std::vector<int32_t> placed(rows, -1);
+    const int64_t number = rows > 80 ? 6 * width : rows;  // no site twice in a frame
+    for (int64_t row = 0; row < std::min(rows, number); ++row) {
+      placed[row] = static_cast<int32_t>(row % (6 * width));
+    }
+    const int64_t out_rows = std::min<int64_t>(rows, frames * 3 * (width / 2));
+    std::vector<float> pooled(out_rows * channels);
+    std::vector<int32_t> pooled_sites(out_rows), argmax(out_rows * channels);
+    std::fill(words.begin(), words.end(), 0);
+    run_pool(features.data(), placed.data(), offsets.data(), frames, rows, channels, 6, width,
+             pooled.data(), pooled_sites.data(), out_offsets.data(), argmax.data(), words.data(),
+             threads, side_by_side, wide);
+    // What is senseless may name a row twice.
+    if (offsets[0] != 0 || !std::is_sorted(offsets.begin(), offsets.end())) continue;
+    run_pool_backward(pooled.data(), argmax.data(), out_rows, rows, channels, grad_features.data(),
+                      threads, side_by_side, wide);
+  }
 }
 
 }  // namespace

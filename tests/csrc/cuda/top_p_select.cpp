@@ -35,10 +35,10 @@ void select(const float* features, const int32_t* sites, const int32_t* offsets,
 }
 
 template <class P>
-void backward(const float* grad_out, const float* features, const int32_t* offsets,
-              const int32_t* out_offsets, const int32_t* kept_rows, const float* attention,
-              bool weighted, int64_t frames, int64_t rows, int64_t out_rows, int64_t channels,
-              float* grad_features, float* grad_logits, int threads, int side_by_side) {
+void select_back(const float* grad_out, const float* features, const int32_t* offsets,
+                 const int32_t* out_offsets, const int32_t* kept_rows, const float* attention,
+                 bool weighted, int64_t frames, int64_t rows, int64_t out_rows, int64_t channels,
+                 float* grad_features, float* grad_logits, int threads, int side_by_side) {
   const TopPSelectBackward<P> op{reinterpret_cast<const P*>(grad_out),
                                  reinterpret_cast<const P*>(features),
                                  offsets,
@@ -85,10 +85,10 @@ void run_backward(const float* grad_out, const float* features, const int32_t* o
                   float* grad_features, float* grad_logits, int threads, int side_by_side,
                   bool wide) {
   using namespace mesm_ops;
-  (wide ? backward<WidePack<float>>
-        : backward<SinglePack<float>>)(grad_out, features, offsets, out_offsets, kept_rows,
-                                       attention, weighted, frames, rows, out_rows, channels,
-                                       grad_features, grad_logits, threads, side_by_side);
+  (wide ? select_back<WidePack<float>>
+        : select_back<SinglePack<float>>)(grad_out, features, offsets, out_offsets, kept_rows,
+                                          attention, weighted, frames, rows, out_rows, channels,
+                                          grad_features, grad_logits, threads, side_by_side);
 }
 
 }  // extern "C"
