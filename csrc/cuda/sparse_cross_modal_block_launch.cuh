@@ -47,8 +47,17 @@ __global__ void sum_lengths(const Length* lengths, int64_t samples, int32_t* end
   sum_up(samples, [&](int64_t i) { return lengths[i]; }, ends, parts);
 }
 
+// Threads of an SM: where shared memory has room for more than 384, if the registers do without
+// spilling.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ == 900
+constexpr int kSelectThreads = 512;
+#else
+constexpr int kSelectThreads = 384;
+#endif
+
 template <class T>
-__global__ void __launch_bounds__(T::kThreads, 512 / T::kThreads) select_kernel(Select s) {
+__global__ void __launch_bounds__(T::kThreads, kSelectThreads / T::kThreads)
+    select_kernel(Select s) {
   extern __shared__ __align__(16) char shared[];
   for (int64_t frame = blockIdx.x; frame < s.maps.frames; frame += gridDim.x) {
     select<T>(s, frame, shared);
@@ -164,7 +173,9 @@ void launch_convolve(const Call& call, const Convolve& c) {
   convolve_kernel<T><<<blocks_for(blocks), T::kThreads, T::kBytes, call.stream>>>(c);
 }
 
-// High tiles read weights half as often; low ones are more, for work that would not fill the GPU.
+// High tiles read weights half as often. Low ones are more, for work that would not fill the GPU,
+// and two to an SM, so that one multiplies while the other begins or ends: for short products.
+// Where the line is, is reckoned, not measured.
 template <class E>
 void launch_stage(const Call& call, const Convolve& c) {
   using High = Tile<E, 4, 8, kTaps>;
@@ -173,7 +184,9 @@ void launch_stage(const Call& call, const Convolve& c) {
   const int64_t across = (c.product.columns + High::kColumns - 1) / High::kColumns;
   const bool fills = expected / High::kRows * static_cast<double>(across) >= 2.0 * call.processors;
   if (c.product.columns <= 64) return launch_convolve<Tile<E, 2, 4, kTaps>>(call, c);
-  if (fills && High::kBytes <= call.shared_limit) return launch_convolve<High>(call, c);
+  constexpr int kLong = 128;
+  if (fills && c.product.depth >= kLong && High::kBytes <= call.shared_limit)
+    return launch_convolve<High>(call, c);
   launch_convolve<Tile<E, 2, 8, kTaps>>(call, c);
 }
 
