@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..extension import triton_interprets
 
-__all__ = ["capability_of", "precision", "prologue_first", "tuned"]
+__all__ = ["capability_of", "magnitude_of", "precision", "prologue_first", "tuned"]
 
 
 def precision(dtype: torch.dtype) -> str:
@@ -40,12 +40,21 @@ def capability_of(device: torch.device) -> int:
     return torch.cuda.get_device_capability(device)[0]
 
 
+def magnitude_of(rows: int) -> int:
+    """Return a number that grows by one with each four times as many rows.
+
+    A choice made with the few rows of a first try is not that for many.
+    """
+    return rows.bit_length() // 2
+
+
 def tuned(
     kernel: Any, configs: list[triton.Config], key: list[str], prune: Any = None
 ) -> triton.runtime.Autotuner:
     """Let a kernel's configuration be chosen by time, once for each key and the tensors' dtypes.
 
-    Triton keeps the choice beside its compiled kernels, so a later process does not time again.
+    Timing waits for the device, so run each shape once before a CUDA graph is captured. Triton
+    keeps the choice beside its compiled kernels, so a later process does not time again.
     The interpreter gets the first configuration: its times mean nothing.
     """
     if triton_interprets():

@@ -10,7 +10,7 @@ from torch import Tensor
 
 __all__ = ["neighbour_table"]
 
-_BLOCK = 512
+_BLOCK, _BLOCK_ROWS = 512, 128  # sites, and rows with their nine neighbours, at a time
 _PADDING_PROGRAMS = 128  # at most, to share the padding rows; about one for each multiprocessor
 
 
@@ -26,9 +26,12 @@ def _neighbour_table(
     width,
     padding_programs,
     BLOCK: tl.constexpr,
+    BLOCK_ROWS: tl.constexpr,
 ):
     frame = tl.program_id(0)
     lane = tl.arange(0, BLOCK)
+    rows_lane = tl.arange(0, BLOCK_ROWS)
+    offset = tl.arange(0, 16)[None, :]
     if frame < frames:
         begin, end = tl.load(offsets + frame), tl.load(offsets + frame + 1)
         area = height * width
@@ -43,24 +46,22 @@ def _neighbour_table(
             site = tl.load(sites + row, mask=row < end, other=0)
             tl.store(here + site, row, mask=row < end)
         tl.debug_barrier()
-        for start in range(begin, end, BLOCK):
-            row = start + lane
+        for start in range(begin, end, BLOCK_ROWS):
+            row = start + rows_lane
             site = tl.load(sites + row, mask=row < end, other=0)
-            y, x = site // width, site % width
-            for offset in tl.static_range(9):
-                dy: tl.constexpr = offset // 3 - 1
-                dx: tl.constexpr = offset % 3 - 1
-                inside = (y + dy >= 0) & (y + dy < height) & (x + dx >= 0) & (x + dx < width)
-                at = here + site + (dy * width + dx)
-                neighbour = tl.load(at, mask=inside & (row < end), other=-1)
-                tl.store(table + row.to(tl.int64) * 9 + offset, neighbour, mask=row < end)
+            y = (site // width)[:, None] + (offset // 3 - 1)
+            x = (site % width)[:, None] + (offset % 3 - 1)
+            wanted = (row < end)[:, None] & (offset < 9)
+            inside = wanted & (y >= 0) & (y < height) & (x >= 0) & (x < width)
+            neighbour = tl.load(here + y * width + x, mask=inside, other=-1)
+            tl.store(table + row.to(tl.int64)[:, None] * 9 + offset, neighbour, mask=wanted)
     else:
-        begin = tl.load(offsets + frames) + (frame - frames) * BLOCK
-        for start in range(begin, rows, padding_programs * BLOCK):
-            row = start + lane
-            for offset in tl.static_range(9):
-                nobody = tl.full((BLOCK,), -1, tl.int32)
-                tl.store(table + row.to(tl.int64) * 9 + offset, nobody, mask=row < rows)
+        nobody = tl.full((BLOCK_ROWS, 16), -1, tl.int32)
+        begin = tl.load(offsets + frames) + (frame - frames) * BLOCK_ROWS
+        for start in range(begin, rows, padding_programs * BLOCK_ROWS):
+            row = start + rows_lane
+            wanted = (row < rows)[:, None] & (offset < 9)
+            tl.store(table + row.to(tl.int64)[:, None] * 9 + offset, nobody, mask=wanted)
 
 
 def neighbour_table(sites: Tensor, offsets: Tensor, height: int, width: int) -> Tensor:
@@ -79,7 +80,7 @@ def neighbour_table(sites: Tensor, offsets: Tensor, height: int, width: int) -> 
     rows, frames = sites.shape[0], offsets.shape[0] - 1
     table = sites.new_empty((rows, 9), dtype=torch.int32)
     scratch = sites.new_empty(frames * height * width, dtype=torch.int32)
-    padding_programs = min(_PADDING_PROGRAMS, triton.cdiv(rows, _BLOCK))
+    padding_programs = min(_PADDING_PROGRAMS, triton.cdiv(rows, _BLOCK_ROWS))
     # One launch: a program for each frame, then those for the padding.
     _neighbour_table[(frames + padding_programs,)](
         sites,
@@ -92,5 +93,6 @@ def neighbour_table(sites: Tensor, offsets: Tensor, height: int, width: int) -> 
         width,
         padding_programs,
         BLOCK=_BLOCK,
+        BLOCK_ROWS=_BLOCK_ROWS,
     )
     return table

@@ -15,14 +15,14 @@ import triton.language as tl
 from torch import Tensor
 
 from ._reductions import TILE_ROWS, column_sums, tile_statistics, tiles_of
-from ._tuning import capability_of, precision, prologue_first, tuned
+from ._tuning import capability_of, magnitude_of, precision, prologue_first, tuned
 from .neighbours import neighbour_table
 from .weight_gradient import weight_gradient
 
 __all__ = ["configurations", "convolve", "subm_conv2d", "subm_conv2d_backward", "weight_gradient"]
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["magnitude"])
 def _convolve(
     features,  # (N, CIN)
     table,  # (N, 9)
@@ -33,6 +33,7 @@ def _convolve(
     out,  # (N, COUT)
     partial,  # (tiles, 2, COUT) float32
     rows,
+    magnitude,  # of the rows; not read, but configurations are chosen by it
     CIN: tl.constexpr,
     COUT: tl.constexpr,
     TURNED: tl.constexpr,  # the weight of offset o is that of -o
@@ -122,10 +123,10 @@ def configurations(
         capability: The major number of the GPU's compute capability.
     """
     half = dtype != torch.float32
-    # 128 bytes of a row at a time; half of that where the prologue must hold them in registers of
-    # a GPU whose products take their operands from registers too.
+    # 128 bytes of a row at a time; half of that where registers must hold more: of float32, and for
+    # a prologue on a GPU whose products take their operands from registers too.
     deep = 64 if half else 32
-    if prologue and capability < 9:
+    if (prologue and capability < 9) or ((prologue or statistics) and not half):
         deep //= 2
     deep = max(16, min(deep, triton.next_power_of_2(cin)))
 
@@ -165,7 +166,7 @@ def _prune(
 _tuned = tuned(
     _convolve,
     configurations(torch.bfloat16, 512, 512),
-    ["CIN", "COUT", "TURNED", "PROLOGUE", "STATISTICS", "PRECISION"],
+    ["magnitude", "CIN", "COUT", "TURNED", "PROLOGUE", "STATISTICS", "PRECISION"],
     _prune,
 )
 
@@ -225,6 +226,7 @@ def convolve(
         out,
         partial,
         rows,
+        magnitude_of(rows),
         CIN=cin,
         COUT=cout,
         TURNED=transposed,

@@ -10,7 +10,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from ._tuning import capability_of, precision, prologue_first, tuned
+from ._tuning import capability_of, magnitude_of, precision, prologue_first, tuned
 
 __all__ = ["weight_gradient"]
 
@@ -21,7 +21,7 @@ _ROWS_AT_LEAST = 512  # of a part: fewer cost more to add up than they save
 _BLOCK_SUM = 128
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["magnitude"])
 def _weight_gradient(
     features,  # (N, CIN)
     grad,  # (N, COUT)
@@ -33,6 +33,7 @@ def _weight_gradient(
     rows,
     frames,
     splits,
+    magnitude,  # of the rows; not read, but configurations are chosen by it
     CIN: tl.constexpr,
     COUT: tl.constexpr,
     COUNTED: tl.constexpr,  # offsets say where the padding starts
@@ -120,15 +121,15 @@ def configurations(
     def config(rows: int, warps: int, stages: int) -> triton.Config:
         return triton.Config({"BLOCK_R": rows}, num_warps=warps, num_stages=stages)
 
+    # Two groups of four warps for a large tile's accumulators; one for a small tile, but where
+    # products take their operands from registers.
+    warps = 4 if capability >= 9 and block(cin) * block(cout) <= 128 * 64 else 8
     if dtype == torch.float32:
-        configs = [config(32, 8, 3), config(32, 8, 5)]
-    elif capability < 9 and prologue:  # both operands in registers
-        configs = [config(32, 8, 3), config(64, 8, 3)]
-    else:  # five stages hold three blocks: looking up the neighbour takes the others
-        configs = [config(64, 8, 5), config(128, 8, 3)]
-    if capability >= 9 and block(cin) * block(cout) <= 128 * 64:
-        configs.append(config(*(configs[0].kwargs["BLOCK_R"], 4, configs[0].num_stages)))
-    return configs
+        return [config(32, warps, 3), config(32, warps, 5)]
+    if capability < 9 and prologue:  # both operands in registers
+        return [config(32, 8, 3), config(64, 8, 3)]
+    # Five stages hold three blocks: looking up the neighbour takes the others.
+    return [config(64, warps, 5), config(128, 8, 3)]
 
 
 def _prune(
@@ -147,7 +148,7 @@ def _prune(
 _tuned = tuned(
     _weight_gradient,
     configurations(torch.bfloat16, 128, 128),
-    ["CIN", "COUT", "PROLOGUE", "PRECISION"],
+    ["magnitude", "CIN", "COUT", "PROLOGUE", "PRECISION"],
     _prune,
 )
 
@@ -196,6 +197,7 @@ def weight_gradient(
         rows,
         offsets.shape[0] - 1 if offsets is not None else 0,
         splits,
+        magnitude_of(rows),
         CIN=cin,
         COUT=cout,
         COUNTED=offsets is not None,

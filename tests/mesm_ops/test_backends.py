@@ -11,7 +11,15 @@ import pytest
 import torch
 
 import mesm_ops
-from mesm_ops import SparseFeatureMaps, backends, explain, extension, subm_conv2d, use_backend
+from mesm_ops import (
+    SparseFeatureMaps,
+    backends,
+    explain,
+    extension,
+    sparse_max_pool2d,
+    subm_conv2d,
+    use_backend,
+)
 from tests.mesm_ops.cases import make_case
 
 
@@ -101,10 +109,13 @@ def test_use_backend_refuses_unknown_names() -> None:
 
 def test_a_backend_that_cannot_run_says_why() -> None:
     with use_backend("triton"), pytest.raises(RuntimeError) as error:
-        subm_conv2d(maps(), weight())
+        sparse_max_pool2d(maps())
     assert str(error.value) == (
-        "subm_conv2d: backend 'triton' cannot run: there is no triton kernel for subm_conv2d"
+        "sparse_max_pool2d: backend 'triton' cannot run: there is no triton kernel for "
+        "sparse_max_pool2d"
     )
+    with use_backend("triton"), pytest.raises(RuntimeError, match=r"'triton' cannot run: it "):
+        subm_conv2d(maps(torch.float64), weight(torch.float64))
     with use_backend("cuda"), pytest.raises(RuntimeError) as error:
         subm_conv2d(maps(), weight())
     assert str(error.value) == (
@@ -127,7 +138,7 @@ def test_explain_says_which_and_why() -> None:
     assert text.splitlines() == [
         "subm_conv2d: reference runs",
         "  cuda: it runs on cuda tensors, got one on cpu",
-        "  triton: there is no triton kernel for subm_conv2d",
+        "  triton: it runs on cuda tensors, got one on cpu",
         "  cpp: it takes float32, bfloat16, float64, got float16",
         "  reference: can run",
     ]
@@ -135,8 +146,8 @@ def test_explain_says_which_and_why() -> None:
         text = explain("subm_conv2d", maps(), weight())
         assert text.startswith("subm_conv2d: reference runs, asked for with use_backend\n")
     with use_backend("triton"):
-        text = explain("subm_conv2d", maps(), weight())
-        assert text.startswith("subm_conv2d: nothing runs: use_backend asks for triton\n")
+        text = explain("sparse_max_pool2d", maps())
+        assert text.startswith("sparse_max_pool2d: nothing runs: use_backend asks for triton\n")
 
 
 def test_explain_names_what_then_runs(calls: list[str]) -> None:
