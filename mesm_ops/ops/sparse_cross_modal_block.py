@@ -347,15 +347,12 @@ def sparse_cross_modal_block(
 
 
 def _is_one_op(x: SparseFeatureMaps) -> bool:
-    if x.device.type == "cuda":
-        # What no kernel takes is better off with the parts: some of them may have one.
-        return x.dtype is not torch.float64 and _triton_runs()
-    return x.device.type == "cpu"
-
-
-@torch.compiler.assume_constant_result
-def _triton_runs() -> bool:
-    return backends.available(_NAME, "triton") is None
+    if x.device.type != "cuda":
+        return x.device.type == "cpu"
+    # What no kernel takes is better off with the parts: some of them may have one. A compiled graph
+    # asks when it runs; torch compiles for a GPU with Triton, so it is there.
+    runs = torch.compiler.is_compiling() or backends.available(_NAME, "triton") is None
+    return runs and x.dtype is not torch.float64
 
 
 def _composed(

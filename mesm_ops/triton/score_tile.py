@@ -5,8 +5,16 @@ from __future__ import annotations
 
 import triton
 import triton.language as tl
+from torch import Tensor
 
-__all__ = ["block_of", "project", "tanh_and_slope", "tile_of"]
+from . import _tuning
+
+__all__ = ["block_of", "capability_of", "project", "tanh_and_slope", "tile_of"]
+
+
+def capability_of(features: Tensor) -> int:
+    """Return the major compute capability to choose blocks for; interpreted, that of a new GPU."""
+    return _tuning.capability_of(features.device) if features.is_cuda else 9
 
 
 def block_of(size: int) -> int:
