@@ -114,13 +114,19 @@ def calls(
 
 @torch.no_grad()
 def block_calls(
-    case: BlockCase, dtype: torch.dtype, run: Callable[[Call], Any] = Call.run
+    case: BlockCase,
+    dtype: torch.dtype,
+    run: Callable[[Call], Any] = Call.run,
+    mask: Tensor | None = None,
 ) -> Iterator[Call]:
-    """The block as one op: in inference, in training, and its backward pass."""
+    """The block as one op: in inference, in training, and its backward pass.
+
+    Its candidates are all sites, or those of a mask (F, H, W).
+    """
     from mesm_ops import SparseFeatureMaps
 
     name = "sparse_cross_modal_block"
-    x = SparseFeatureMaps.from_dense(case.maps.to(dtype))
+    x = SparseFeatureMaps.from_dense(case.maps.to(dtype), mask)
     place = (x.features, x.sites, x.offsets, x.height, x.width)
     block = case.block
     attention = tuple(t.detach() for t in block.attention.parameter_tuple())

@@ -4,6 +4,8 @@ What the compiler cannot know, the number of threads of a launch and its dynamic
 taken from `__launch_bounds__` and from a comment in the source, one for each kernel:
 
     // gpu-check: KERNEL threads=256 shared=98304
+
+Without it, shared memory and occupancy of a source that asks for memory at launch are bounds.
 """
 
 from __future__ import annotations
@@ -90,6 +92,7 @@ def read(source: Path, arch: str, log: str, target: Path) -> list[Compiled]:
         hint = hints.get(name, {})
         row.threads = int(hint["threads"]) if "threads" in hint else bounds.get(mangled)
         row.shared += int(hint.get("shared", 0))
+        row.dynamic = "extern __shared__" in text and "shared" not in hint
         row.tensor = tensor_instructions(code.get(mangled, ""))
         rows.append(row)
     if _MULTIPLIES.search(source.read_text()) and not any(row.tensor for row in rows):

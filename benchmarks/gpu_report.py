@@ -31,6 +31,7 @@ class Compiled:
     stack: int = 0
     spilled: int = 0  # bytes stored and loaded again
     shared: int = 0
+    dynamic: bool = False  # there may be more shared memory, which only the launch knows
     threads: int | None = None  # None: only the launch knows
     tensor: Counter[str] = field(default_factory=Counter)
     wants_tensor: bool = False
@@ -88,14 +89,14 @@ def _cells(row: Compiled) -> tuple[str, ...]:
     name = (row.kernel, row.variant, row.arch)
     if row.error:
         return (*name, *[""] * (len(COLUMNS) - len(name)))
-    fits = row.fits() if row.threads else None
+    fits, most = row.fits() if row.threads else None, "≤ " * row.dynamic
     return (
         *name,
         str(row.registers),
         str(row.spilled),
-        str(row.shared),
+        f"{row.shared}{' + ?' * row.dynamic}",
         str(row.threads or "?"),
-        "?" if fits is None else str(fits.blocks),
-        "?" if fits is None else f"{fits.share:.0%}",
+        "?" if fits is None else f"{most}{fits.blocks}",
+        "?" if fits is None else f"{most}{fits.share:.0%}",
         ", ".join(f"{n} {name}" for name, n in sorted(row.tensor.items())) or "-",
     )

@@ -45,7 +45,9 @@ class Run:
 
     def call(self, step: str, command: list[str], **environment: str) -> str | None:
         """Run a command, its output to the screen and to a log; return what went wrong."""
-        limit = min(LIMITS.get(step, self.left()), self.left())
+        limit = self.left()
+        if not self.rehearse:  # a small machine may compile for longer
+            limit = min(limit, LIMITS.get(step, limit))
         if limit <= 0:
             return "no time left"
         log = self.logs / f"{step}.log"
@@ -69,8 +71,10 @@ class Run:
 
 def find_device(run: Run) -> str | None:
     """Say what GPU there is."""
-    import torch
-
+    try:
+        import torch
+    except ImportError as error:
+        return f"{sys.executable} has no torch ({error}): name a python with make gpu GPU_PYTHON="
     print(f"python {sys.version.split()[0]}, torch {torch.__version__}, CUDA {torch.version.cuda}")
     if torch.cuda.is_available():
         major, minor = torch.cuda.get_device_capability()

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks import gpu, gpu_rivals
+from benchmarks import gpu, gpu_rivals, gpu_timing
 from benchmarks.cost_model import MACHINES
 from benchmarks.gpu_calls import block_case_on, calls
 from benchmarks.gpu_environment import environment
@@ -32,7 +32,7 @@ def plan(**changed: Any) -> gpu.Plan:
         "channels": (4, 4, 4, 4),
         "row_seconds": 0.0,
         "compiled": False,
-        "deadline": Deadline(60),
+        "deadline": Deadline(600),
         "machine": MACHINES[0],
     }
     return gpu.Plan(**(settings | changed))
@@ -42,6 +42,7 @@ def test_smoke_writes_every_kind_of_row(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(gpu, "plan_of", lambda _: plan())
+    monkeypatch.setattr(gpu_timing, "MIN_ROUNDS", 3)
     path = tmp_path / "here.json"
     monkeypatch.setattr(sys, "argv", ["gpu", "--device", "cpu", "--results", str(path)])
     assert gpu.main() == 0
