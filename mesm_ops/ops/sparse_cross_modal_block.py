@@ -217,6 +217,9 @@ def _flops_backward(
     )
 
 
+_CUDA_SITES = 11_000  # a frame's scores and places lie in shared memory: 99 KB of it or more
+
+
 def _cuda_refuses(
     features: Tensor,
     sites: Tensor,
@@ -236,8 +239,8 @@ def _cuda_refuses(
     sizes = (features.shape[1], query.shape[1], weight1.shape[0], weight2.shape[0])
     if any(size % 8 for size in sizes):  # rows are copied 16 bytes at a time
         return f"it takes channels and a query that are multiples of 8, got {sizes}"
-    if max(height, width) > 2**15 - 1:
-        return f"it takes maps of at most 32767 a side, got {height} x {width}"
+    if height * width > _CUDA_SITES:
+        return f"it takes maps of at most {_CUDA_SITES} sites, got {height} x {width}"
     return None
 
 

@@ -213,7 +213,7 @@ def test_refuses_what_its_parts_refuse(backend: str) -> None:
         (torch.bfloat16, (8, 16, 24), {"grad": True}, "it is for inference: neither"),
         (torch.float16, (8, 12, 24), {}, r"multiples of 8, got \(8, 24, 12, 12\)"),
         (torch.float16, (8, 16, 20), {}, r"multiples of 8, got \(8, 20, 16, 16\)"),
-        (torch.float16, (8, 16, 24), {"height": 2**15}, "at most 32767 a side, got 32768 x 2"),
+        (torch.float16, (8, 16, 24), {"height": 5501}, "at most 11000 sites, got 5501 x 2"),
     ],
 )
 def test_what_the_cuda_kernels_refuse(
