@@ -115,6 +115,12 @@ def test_blinks_are_short_and_some_seconds_apart(perform):
         assert shut.mean() < 0.1
 
 
+def test_blinks_go_on_to_the_end_of_a_long_dialog(scene):
+    performance = Performance(scene, SEAT, [], 60.0, np.random.default_rng(0))
+    last = [np.ptp(performance.at(float(t))[1].eyes[0][:, 1]) for t in np.arange(54.9, 60, 1 / 15)]
+    assert min(last) < 0.6 * np.median(last)
+
+
 def test_the_head_sways_a_little_and_never_jumps(perform):
     poses = [perform([turn(1, 3, "angry", syllables=[(1, 2, 1.0)])]).at(float(t))[0] for t in TIMES]
     places = np.array([[p.x, p.y] for p in poses])
