@@ -93,7 +93,7 @@ struct MassFrom {
   uint32_t least, most;  // the least weight from it on, and the most below it
 };
 
-// weights: not NaN, complete for all threads.
+// weights: not NaN, written by `for_each`, which reads them first; complete for all threads after.
 MESM_BLOCK Cut find_cut(const float* weights, int32_t count, double p, Exchange& exchange) {
   const uint64_t wanted = mass_to_reach(p);
   MassFrom mine{0, ~0u, 0};
@@ -219,9 +219,9 @@ MESM_BLOCK void emit_kept(const float* weights, int32_t count, const Cut& cut, K
 MESM_BLOCK Cut softmax_cut(const float* scores, int32_t count, double p, float* weights,
                            Exchange& exchange) {
   const bool finite = softmax(scores, count, weights, exchange);
+  if (finite && p < 1) return find_cut(weights, count, p, exchange);
   sync();
-  if (!finite || p >= 1) return {0, ~0u};  // all
-  return find_cut(weights, count, p, exchange);
+  return {0, ~0u};  // all
 }
 
 // The whole of it: weights = softmax(scores), emit(i, number) for every kept i in ascending order,

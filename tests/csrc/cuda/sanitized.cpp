@@ -30,9 +30,12 @@ void run_once(const std::vector<int32_t>& offsets, int64_t rows, int64_t channel
   std::vector<float> grad_logits(rows);
   std::vector<int32_t> out_sites(rows), out_offsets(frames + 1), out_rows(rows);
   std::vector<uint64_t> words(frames + 1);
-  run_select(features.data(), sites.data(), offsets.data(), logits.data(), 0.5, true, frames, rows,
-             channels, out.data(), out_sites.data(), out_offsets.data(), out_rows.data(),
-             attention.data(), words.data(), threads, side_by_side, wide);
+  for (const double p : {1.0, 0.5}) {
+    std::fill(words.begin(), words.end(), 0);
+    run_select(features.data(), sites.data(), offsets.data(), logits.data(), p, true, frames, rows,
+               channels, out.data(), out_sites.data(), out_offsets.data(), out_rows.data(),
+               attention.data(), words.data(), threads, side_by_side, wide);
+  }
   run_backward(out.data(), features.data(), offsets.data(), out_offsets.data(), out_rows.data(),
                attention.data(), true, frames, rows, rows, channels, grad_features.data(),
                grad_logits.data(), threads, side_by_side, wide);
@@ -77,7 +80,7 @@ int main() {
       run_once(offsets, 12, 4, warps, 1, true);
     }
   }
-  run_once({0, mesm_ops::kHeld + 9}, mesm_ops::kHeld + 9, 4, 2, 1, true);
+  run_once({0, mesm_ops::kHeld + 9}, mesm_ops::kHeld + 9, 16, 2, 1, true);
   const std::vector<uint64_t> own(50, 3);
   std::vector<uint64_t> words(51), sums(50);
   run_look_back(own.data(), 50, words.data(), 4, sums.data());
