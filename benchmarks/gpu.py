@@ -64,7 +64,7 @@ def plan_of(arguments: argparse.Namespace) -> Plan:
     deadline = Deadline(arguments.seconds)
     if arguments.smoke:
         shapes, channels = (Shape(8, 16, 8, 6),), (8, 8, 16, 16)
-        sizes_ = (arguments.frames or 4, shapes, (HEADLINE_P, 1.0), 1, channels, 0.001)
+        sizes_ = (arguments.frames or 4, shapes, (HEADLINE_P, 1.0), 2, channels, 0.001)
     else:
         frames = arguments.frames or 512
         sizes_ = (frames, FACE_BLOCKS, P_VALUES, -(-frames // 20), None, 0.25)
