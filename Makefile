@@ -8,7 +8,7 @@ GPU_PYTHON ?= $(PYTHON)
 DEMO ?= demo
 STAMP := $(VENV)/.installed
 SOURCES := $(shell find csrc -type f 2>/dev/null)
-CXX_SOURCES := $(filter %.cpp %.h %.cu %.cuh,$(SOURCES))
+CXX_SOURCES := $(filter %.cpp %.h %.cu %.cuh,$(SOURCES)) $(shell find tests/csrc -name '*.cpp' -o -name '*.h')
 
 .DEFAULT_GOAL := help
 .PHONY: help setup test sanitize lint format docs demo bench gpu-check gpu study clean

@@ -95,7 +95,7 @@ def calls(
         yield (made := call(f"subm_conv2d {number}", features, *place, weight, None))
         out = run(made)
         grad = torch.randn_like(out)
-        for which, flags in (("input", (True, False, False)), ("weight", (False, True, False))):
+        for which, flags in (("input", (True, False, False)), ("weight", (False, True, True))):
             name = f"subm_conv2d_backward {number}, {which}"
             yield call(name, grad, features, *place, weight, *flags)
         parameters = (norm.weight.detach(), norm.bias.detach())

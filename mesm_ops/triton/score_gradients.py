@@ -116,11 +116,13 @@ def gradient_blocks(
 
     The largest for which no register spills on a GPU of that (major) compute capability: from 9 on
     a product takes its operands from shared memory, before from registers, and an exact one of
-    float32 from more of them.
+    float32 from more of them. Many channels are blocks that share registers with the rows.
     """
     block_k, block_c = min(block_of(k), 64), min(block_of(channels), 64)
     if dtype != torch.float32:
-        return (64, block_k, block_c, 4) if capability >= 9 else (32, block_k, block_c, 8)
+        if capability < 9:
+            return 32, block_k, block_c, 8
+        return (64, block_k, block_c, 4) if channels <= 128 else (32, block_k, block_c, 4)
     if precision(dtype) == "tf32":
         return 32, block_k, block_c if capability >= 9 else min(block_c, 32), 8
     return 32, min(block_k, 32), block_c if channels <= 64 else 32, 8
