@@ -29,6 +29,13 @@ class RedGate(AssertionError):
     """The sparse result is wrong, so its speed means nothing."""
 
 
+def error_line(error: Exception) -> str:
+    """What went wrong and the first line of its message; some errors have none."""
+    kind = "red gate" if isinstance(error, RedGate) else type(error).__name__
+    said = str(error).splitlines()
+    return f"{kind}: {said[0]}" if said else kind
+
+
 def relative_error(value: Tensor, truth: Tensor) -> float:
     """‖value − truth‖ / ‖truth‖ in float64; NaN or infinity anywhere gives infinity."""
     value, truth = value.detach().double(), truth.detach().double()

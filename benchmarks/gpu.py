@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 from benchmarks.cost_model import Machine, block_costs, dense_costs, op_costs
-from benchmarks.gate import RedGate, autocast, check_block
+from benchmarks.gate import autocast, check_block, error_line
 from benchmarks.gpu_calls import block_case_on, calls, sizes
 from benchmarks.gpu_environment import default_results, environment, machine_of
 from benchmarks.gpu_models import model_rows
@@ -181,7 +181,7 @@ def op_rows(plan: Plan, shape: Shape, dtype: str) -> Iterator[Row]:
                 seconds = in_turns({"ours": run, "dense": other}, plan.device, plan.row_seconds)
                 row |= {"rival": "dense eager", **compare(seconds["ours"], seconds["dense"])}
         except RuntimeError as error:
-            row["error"] = f"{type(error).__name__}: {str(error).splitlines()[0]}"
+            row["error"] = error_line(error)
         yield row
 
 
@@ -210,13 +210,11 @@ def _or_error(blocks: Blocks, shape: Shape, dtype: str, train: bool, p: float) -
     try:
         return blocks.row(shape, dtype, train, p)
     except Exception as error:
-        red = isinstance(error, RedGate)
         what = "block training step" if train else "block inference"
-        said = f"{'red gate' if red else type(error).__name__}: {str(error).splitlines()[0]}"
         return {
             "group": f"{what}, {dtype}, {blocks.plan.frames} frames",
             **{"what": what, "shape": str(shape), "p": p, "dtype": dtype, "rival": "dense"},
-            "error": said,
+            "error": error_line(error),
         }
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from benchmarks.gate import RedGate
+from benchmarks.gate import error_line
 from benchmarks.gpu_rivals import Rivals, dense_rivals
 from benchmarks.measure import Run, count_flops
 from benchmarks.models import (
@@ -53,8 +53,7 @@ def model_rows(plan: Plan, dtype: str, p_values: list[float]) -> Iterator[Row]:
                 row |= {"flops": _flops(sparse, batch), "dense_flops": dense_flops}
                 row |= _timed(plan, ours, rivals)
             except Exception as error:  # one row less, not the rest of them
-                red = "red gate" if isinstance(error, RedGate) else type(error).__name__
-                row["error"] = f"{red}: {str(error).splitlines()[0]}"
+                row["error"] = error_line(error)
             yield row
 
 

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmarks.gate import autocast
+from benchmarks.gate import autocast, error_line
 from benchmarks.gpu_calls import Call
 from benchmarks.gpu_timing import Deadline, replayable
 from benchmarks.measure import Run
@@ -58,7 +58,7 @@ def dense_rivals(
         torch._dynamo.reset()
         run, how = replayable(make(torch.compile(module, mode=COMPILE_MODE)), device)
     except Exception as error:  # whatever the compiler meets is no reason to stop measuring
-        found.notes[name] = f"not compiled: {type(error).__name__}: {str(error).splitlines()[0]}"
+        found.notes[name] = f"not compiled: {error_line(error)}"
         return found
     found.runs[name] = run
     found.notes[name] = f"{how}; compiled in {time.perf_counter() - start:.0f} s"

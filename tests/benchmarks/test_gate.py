@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from benchmarks.dense import masked_block, nucleus, pooled_mask
-from benchmarks.gate import RedGate, check_block, check_conv2d, relative_error
+from benchmarks.gate import RedGate, check_block, check_conv2d, error_line, relative_error
 from benchmarks.inputs import BlockCase, block_case, smooth_maps, smooth_mask
 from benchmarks.shapes import Shape
 from mesm_ops import SparseFeatureMaps, subm_conv2d
@@ -102,3 +102,8 @@ def test_maps_keep_a_share_of_about_p_in_clusters(p: float) -> None:
     # In salt and pepper, a kept site's right neighbour is kept with probability p.
     together = float((mask[:, :, 1:] & mask[:, :, :-1]).float().mean()) / p
     assert together > p + 0.3 * (1 - p)
+
+
+def test_an_error_is_one_line_even_without_a_message() -> None:
+    assert error_line(RedGate("off by 1\nmore")) == "red gate: off by 1"
+    assert error_line(KeyError()) == "KeyError"

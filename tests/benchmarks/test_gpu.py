@@ -12,6 +12,7 @@ import torch
 
 from benchmarks import gpu, gpu_rivals, gpu_timing
 from benchmarks.cost_model import MACHINES
+from benchmarks.gate import RedGate
 from benchmarks.gpu_calls import block_case_on, calls
 from benchmarks.gpu_environment import environment
 from benchmarks.gpu_plot import draw, floor_table
@@ -67,7 +68,7 @@ def test_smoke_writes_every_kind_of_row(
 
 def test_a_red_gate_leaves_a_row_without_a_ratio(monkeypatch: pytest.MonkeyPatch) -> None:
     def red(*_: object) -> float:
-        raise gpu.RedGate("value is off by 1")
+        raise RedGate("value is off by 1")
 
     monkeypatch.setattr(gpu, "check_block", red)
     row = gpu._or_error(gpu.Blocks(plan()), SHAPE, "float32", False, 0.5)

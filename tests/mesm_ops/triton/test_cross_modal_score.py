@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from mesm_ops import backends, cross_modal_score, use_backend
+from mesm_ops import cross_modal_score, use_backend
 from tests import oracle
 from tests.mesm_ops.cases import (
     Case,
@@ -19,9 +19,6 @@ from tests.mesm_ops.cases import (
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 NAMES = ("query", "map_weight", "map_bias", "query_weight", "score_weight", "score_bias")
-pytestmark = pytest.mark.skipif(
-    backends.available("cross_modal_score", "triton") is not None, reason="Triton cannot run here"
-)
 
 
 def parameters(samples: int, channels: int, query: int, k: int, dtype: torch.dtype) -> list[Tensor]:

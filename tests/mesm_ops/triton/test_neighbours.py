@@ -4,13 +4,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 
-from mesm_ops import backends
 from tests.mesm_ops.cases import Case, cases, make_case
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-pytestmark = pytest.mark.skipif(
-    backends.available("subm_conv2d", "triton") is not None, reason="Triton cannot run here"
-)
 
 
 def neighbours_of(case: Case) -> torch.Tensor:

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from mesm_ops import SparseFeatureMaps, backends, reference, sparse_batch_norm, use_backend
+from mesm_ops import SparseFeatureMaps, reference, sparse_batch_norm, use_backend
 from tests import oracle
 from tests.mesm_ops.cases import (
     Case,
@@ -22,9 +22,6 @@ from tests.mesm_ops.cases import (
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
-pytestmark = pytest.mark.skipif(
-    backends.available("sparse_batch_norm", "triton") is not None, reason="Triton cannot run here"
-)
 
 
 def parameters(channels: int, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -8,17 +8,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from mesm_ops import SparseCrossModalBlock, SparseFeatureMaps, backends, use_backend
+from mesm_ops import SparseCrossModalBlock, SparseFeatureMaps, use_backend
 from mesm_ops.ops.sparse_cross_modal_block import _arguments
 from tests.mesm_ops.cases import make_case
 
 # The function of that name hides its module.
 module = importlib.import_module("mesm_ops.ops.sparse_cross_modal_block")
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-pytestmark = pytest.mark.skipif(
-    backends.available("sparse_cross_modal_block", "triton") is not None,
-    reason="Triton cannot run here",
-)
 FORWARD = torch.ops.mesm_ops.sparse_cross_modal_block
 BACKWARD = torch.ops.mesm_ops.sparse_cross_modal_block_backward
 OUTPUTS = (
