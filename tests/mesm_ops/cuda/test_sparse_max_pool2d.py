@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from mesm_ops import reference, use_backend
+from tests.mesm_ops.cuda.capture import check_capture
 
 pytestmark = pytest.mark.gpu
 
@@ -78,20 +79,4 @@ def test_nothing_waits_and_a_graph_captures() -> None:
         back = torch.ops.mesm_ops.sparse_max_pool2d_backward(found[0], found[3], len(maps[0]))
         return (*found, back)
 
-    with use_backend("cuda"):
-        step()  # kernels load
-        torch.cuda.synchronize()
-        torch.cuda.set_sync_debug_mode("error")
-        try:
-            wanted = step()
-        finally:
-            torch.cuda.set_sync_debug_mode("default")
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            captured = step()
-    for _ in range(2):
-        for t in captured:
-            t.fill_(7)
-        graph.replay()
-        for one, other in zip(captured, wanted, strict=True):
-            assert torch.equal(one, other)
+    check_capture(step)

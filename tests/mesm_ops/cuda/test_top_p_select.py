@@ -8,6 +8,7 @@ from torch import Tensor
 
 from mesm_ops import reference, use_backend
 from tests import oracle
+from tests.mesm_ops.cuda.capture import check_capture
 
 pytestmark = pytest.mark.gpu
 
@@ -150,23 +151,7 @@ def test_nothing_waits_and_a_graph_captures() -> None:
         given = (found[0], maps[0], maps[2], *found[2:])
         return (*found, *torch.ops.mesm_ops.top_p_select_backward(*given, True))
 
-    with use_backend("cuda"):
-        step()  # kernels load
-        torch.cuda.synchronize()
-        torch.cuda.set_sync_debug_mode("error")
-        try:
-            wanted = step()
-        finally:
-            torch.cuda.set_sync_debug_mode("default")
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            captured = step()
-    for _ in range(2):
-        for t in captured:
-            t.fill_(7)
-        graph.replay()
-        for one, other in zip(captured, wanted, strict=True):
-            assert torch.equal(one, other)
+    check_capture(step)
 
 
 def test_refuses() -> None:
