@@ -1,1 +1,0 @@
-"""Hand-crafted features of the two-phase baselines."""
