@@ -206,7 +206,9 @@ class TwoPhaseFeed(Feed):
     def model_arguments(self) -> dict[str, Any]:
         """The plain keyword arguments of the model."""
         emotions = len(self.corpus.manifest.emotions)
-        return baseline_arguments(self.settings, emotions, dict(self.store.dims))
+        return baseline_arguments(
+            self.settings, emotions, {str(name): dim for name, dim in self.store.dims.items()}
+        )
 
     def fill(self, model: nn.Module) -> None:
         """Give EmoEmbs the vectors of the emotions' names."""
