@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from mesm.config import load_config
 from mesm.corpora.prepared import FORMAT, MEL_BINS, SCHEMA
 from mesm.evaluation import evaluate_run
 from mesm.training import train
+from tests.mesm.made_up_features import write_features
 
 EMOTIONS = ["angry", "excited", "frustrated", "happy", "neutral", "sad"]
 SIZES = {"train": 12, "valid": 6, "test": 7}
@@ -166,3 +168,12 @@ def tiny_mesm(tiny_corpus: Path) -> Path:
 def tiny_fe2e(tiny_corpus: Path) -> Path:
     """An FE2E run of two epochs, evaluated on the test split."""
     return _train("iemocap_fe2e", tiny_corpus, tiny_corpus.parent / "fe2e")
+
+
+@pytest.fixture(scope="session")
+def tiny_features(tiny_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the tiny corpus with hand-crafted features beside it."""
+    folder = tmp_path_factory.mktemp("features") / "corpus"
+    shutil.copytree(tiny_corpus, folder)
+    write_features(folder)
+    return folder

@@ -9,11 +9,34 @@ from mesm.config import (
     shipped_configs,
 )
 
+# Batch size, learning rate, gradient clipping.
+BASELINES = {
+    "lf_lstm": (32, 5e-4, 2.0),
+    "lf_transformer": (32, 5e-4, 2.0),
+    "emo_embs": (64, 1e-3, 1.0),
+    "mult": (24, 1e-3, 0.8),
+}
 PAPER = [f"{corpus}_{model}" for corpus in ("iemocap", "mosei") for model in ("fe2e", "mesm")]
 
 
 def test_shipped_configs():
-    assert shipped_configs() == sorted([*PAPER, "miniature_fe2e", "miniature_mesm"])
+    systems = ("fe2e", "mesm", *BASELINES)
+    corpora = ("iemocap", "mosei", "miniature")
+    assert shipped_configs() == sorted(f"{corpus}_{name}" for corpus in corpora for name in systems)
+    assert all(load_config(name).model.name == name.split("_", 1)[1] for name in shipped_configs())
+
+
+@pytest.mark.parametrize("corpus", ["iemocap", "mosei"])
+@pytest.mark.parametrize("name", BASELINES)
+def test_baselines_have_their_published_settings(corpus, name):
+    config = load_config(f"{corpus}_{name}")
+    batch_size, rate, clip = BASELINES[name]
+    assert config.training.batch_size == batch_size
+    assert config.training.learning_rate == rate
+    assert config.training.gradient_clip == clip
+    assert config.training.schedule == ("plateau" if name == "emo_embs" else "constant")
+    assert config.model.max_words == 50
+    assert config.evaluation.threshold == ("tuned" if corpus == "iemocap" else "0.5")
 
 
 @pytest.mark.parametrize("name", PAPER)
@@ -89,13 +112,34 @@ def test_refuses_with_the_key(override, message):
         load_config("iemocap_mesm", [override])
 
 
+@pytest.mark.parametrize(
+    ("name", "override", "message"),
+    [
+        ("mult", "model.layer=3", r"no key model\.layer; did you mean model\.layers"),
+        ("mult", "model.modalities=t", "mult needs at least two modalities"),
+        ("mult", "model.kernels=[1,2,1]", "model.kernels: kernels must be odd"),
+        ("mult", "training.branch_loss=1", "mult.yaml: training.branch_loss needs .*mult has none"),
+        ("lf_lstm", "model.text.path=x", r"no key model\.text"),
+        ("lf_lstm", "training.augment=true", r"training\.augment changes .*lf_lstm reads features"),
+        ("emo_embs", "training.concentration=1", "emo_embs has no sparse attention"),
+        ("lf_transformer", "training.p_warmup_epochs=1", "lf_transformer has no sparse attention"),
+        ("emo_embs", "training.plateau_factor=1", "training.plateau_factor: .* less than 1"),
+    ],
+)
+def test_baselines_refuse_what_they_do_not_have(name, override, message):
+    with pytest.raises(ValueError, match=message):
+        load_config(f"iemocap_{name}", [override])
+
+
 def test_fe2e_has_no_p():
     with pytest.raises(ValueError, match=r"no key model\.p; "):
         load_config("iemocap_fe2e", ["model.p=0.5"])
 
 
 def test_refuses_files_that_are_none(tmp_path):
-    with pytest.raises(ValueError, match="no such config file; shipped configs are iemocap_fe2e"):
+    with pytest.raises(
+        ValueError, match="no such config file; shipped configs are iemocap_emo_embs"
+    ):
         load_config(tmp_path / "none.yaml")
     file = tmp_path / "list.yaml"
     file.write_text("- 1\n- 2\n")

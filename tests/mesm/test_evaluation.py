@@ -5,9 +5,15 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from mesm.config import load_config
 from mesm.evaluation import evaluate_run, load_run
+from mesm.explain import explain
+from mesm.measurement import FlopTally
 from mesm.metrics import Thresholds, score
-from mesm.models import FE2E, MESM
+from mesm.models import FE2E, MESM, MulT
+from mesm.sweep import sweep
+from mesm.training import train
+from tests.mesm.made_up_features import write_features
 
 
 @pytest.fixture
@@ -82,3 +88,45 @@ def test_refuses_another_models_weights(run):
     save_file(weights, run / "model.safetensors")
     with pytest.raises(ValueError, match=r"another model .*fuse\.weight must be \(3,\), is \(5,\)"):
         evaluate_run(run)
+
+
+@pytest.fixture(scope="module")
+def tiny_mult(tiny_features, tmp_path_factory):
+    sizes = ["model.dim=10", "model.layers=1", "model.memory_layers=1", "training.epochs=1"]
+    config = load_config("iemocap_mult", [f"corpus={tiny_features}", *sizes])
+    return train(config, tmp_path_factory.mktemp("mult") / "run")
+
+
+def test_a_baselines_scores_name_its_features(tiny_mult, tmp_path):
+    run = shutil.copytree(tiny_mult, tmp_path / "run")
+    loaded = load_run(run, device="cpu")
+    assert isinstance(loaded.model, MulT)
+    found = evaluate_run(run)
+    assert found["features"] == "made-up features"
+    assert json.loads((run / "evaluation.json").read_text())["test"] == found
+    logits, _ = loaded.predict("test")
+    with torch.no_grad():
+        alone = loaded.model(loaded.batch_of("test_003"))
+    torch.testing.assert_close(alone[0], logits[3], rtol=0, atol=1e-5)
+
+
+def test_refuses_to_score_on_other_features(tiny_mult, tiny_features, tmp_path):
+    corpus = shutil.copytree(tiny_features, tmp_path / "corpus")
+    write_features(corpus, seed=1)
+    run = shutil.copytree(tiny_mult, tmp_path / "run")
+    config = (run / "config.yaml").read_text().replace(str(tiny_features), str(corpus))
+    (run / "config.yaml").write_text(config)
+    with pytest.raises(ValueError, match="was trained on other features"):
+        evaluate_run(run)
+
+
+def test_sweep_and_explain_refuse_a_baseline(tiny_mult, tiny_mesm):
+    with pytest.raises(ValueError, match="wanted a MESM run, got MulT"):
+        sweep(tiny_mult, [0.5])
+    with pytest.raises(ValueError, match="wanted a MESM run, got MulT"):
+        explain(tiny_mult)
+    with pytest.raises(ValueError, match="wanted an FE2E run as the baseline, got a MulT run"):
+        sweep(tiny_mesm, [0.5], baseline=tiny_mult)
+    loaded = load_run(tiny_mult)
+    with pytest.raises(ValueError, match=r"wanted FE2E or MESM, .* got MulT"):
+        FlopTally().count(loaded.model, loaded.batch_of("test_003"))

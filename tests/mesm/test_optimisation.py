@@ -3,19 +3,29 @@ import torch
 from torch import nn
 
 from mesm.config import TrainingSettings
-from mesm.optimisation import make_optimizer, set_learning_rate
+from mesm.models.text import TextEncoder
+from mesm.optimisation import make_optimizer, plateaus, set_learning_rate
 from mesm_ops import SparseCrossModalBlock
+
+
+class Text(TextEncoder):
+    """A text encoder, as the optimiser sees it."""
+
+    def __init__(self) -> None:
+        nn.Module.__init__(self)
+        self.linear = nn.Linear(2, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.linear(x)
 
 
 class Model(nn.Module):
     def __init__(self, text: bool, sparse: bool = False) -> None:
         super().__init__()
-        self.text = nn.Linear(2, 2) if text else None
+        self.text = Text() if text else None
         self.rest = nn.Linear(2, 2)
-        self.feature_extractors: dict[str, nn.Module] = {}
         if sparse:
             self.block = SparseCrossModalBlock(2, 2, 2, 2)
-            self.feature_extractors["face"] = self.block
 
 
 def groups(model: Model, settings: TrainingSettings, step: int = 0) -> dict[float, set[int]]:
@@ -63,3 +73,28 @@ def test_without_decay_it_is_adam():
             stepper.zero_grad()
     for mine, other in zip(ours.parameters(), theirs.parameters(), strict=True):
         torch.testing.assert_close(mine, other, rtol=0, atol=1e-7)
+
+
+@pytest.mark.parametrize("patience", [0, 1, 3])
+def test_a_plateau_is_what_torch_takes_for_one(patience):
+    parameter = nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.Adam([parameter], lr=1.0)
+    scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(
+        optimizer, factor=0.5, patience=patience, eps=0
+    )
+    settings = TrainingSettings(
+        learning_rate=1.0, schedule="plateau", plateau_factor=0.5, plateau_patience=patience
+    )
+    generator = torch.Generator().manual_seed(patience)
+    falling = (1 / (1 + epoch // 5) for epoch in range(40))
+    losses = [x + 0.05 * torch.rand(1, generator=generator).item() for x in falling]
+    for epoch, loss in enumerate(losses):
+        scheduler.step(loss)
+        wanted = optimizer.param_groups[0]["lr"]
+        assert 0.5 ** plateaus(losses[: epoch + 1], patience) == pytest.approx(wanted)
+    model = Model(False)
+    ours = make_optimizer(model, settings)
+    set_learning_rate(ours, settings, 5, 10, losses)
+    assert ours.param_groups[0]["lr"] == pytest.approx(wanted)
+    assert plateaus(losses, patience) > 0
+    assert plateaus([], patience) == 0

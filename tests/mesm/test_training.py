@@ -1,11 +1,9 @@
-import hashlib
 import json
-import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -19,6 +17,7 @@ from mesm.config import ExperimentConfig, load_config
 from mesm.models import MESM
 from mesm.run_folder import RunFolder
 from mesm.training import train
+from tests.mesm.runs import digests, snapshot, spawn
 
 SMALL = [
     "model.channels=[4,6,8,10]",
@@ -40,35 +39,10 @@ SMALL = [
     "training.schedule=cosine",
     "training.epochs=4",
 ]
-SCRIPT = """
-import sys
-from pathlib import Path
-import torch
-torch.set_num_threads(1)
-from mesm.config import load_config
-from mesm.training import train
-train(load_config(sys.argv[1], sys.argv[3:]), Path(sys.argv[2]))
-"""
 
 
 def settings(corpus: Path, *overrides: str, model: str = "mesm") -> ExperimentConfig:
     return load_config(f"iemocap_{model}", [f"corpus={corpus}", *SMALL, *overrides])
-
-
-def digests(run: Path) -> dict[str, str]:
-    """Of everything a resumed run must end with; wall-clock times left out."""
-    names = ["model.safetensors", "last/model.safetensors", "last/optimizer.safetensors"]
-    names += ["tokenizer.json", "config.json", "config.yaml"]
-    found = {name: hashlib.sha256((run / name).read_bytes()).hexdigest() for name in names}
-    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    for row in rows:
-        row.pop("seconds")
-    return found | {"metrics": json.dumps(rows)}
-
-
-def snapshot(folder: Path) -> dict[str, bytes]:
-    files = (file for file in sorted(folder.rglob("*")) if file.is_file())
-    return {str(file.relative_to(folder)): file.read_bytes() for file in files}
 
 
 @pytest.fixture(scope="module")
@@ -77,23 +51,13 @@ def whole(tiny_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return train(settings(tiny_corpus), tmp_path_factory.mktemp("whole") / "run")
 
 
-def spawn(
-    run: Path, corpus: Path, *overrides: str, prefix: tuple[str, ...] = ("-c", SCRIPT)
-) -> subprocess.Popen[bytes]:
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    arguments = ["iemocap_mesm", str(run), f"corpus={corpus}", *SMALL, *overrides]
-    return subprocess.Popen(
-        [sys.executable, *prefix, *arguments],
-        env=environment,
-        cwd=Path(__file__).parents[2],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+def start(run: Path, corpus: Path, *overrides: str, **options: Any) -> subprocess.Popen[bytes]:
+    return spawn("iemocap_mesm", run, f"corpus={corpus}", *SMALL, *overrides, **options)
 
 
 def test_sigkill_and_the_same_command_give_the_same_weights(whole, tiny_corpus, tmp_path):
     run = tmp_path / "run"
-    process = spawn(run, tiny_corpus)
+    process = start(run, tiny_corpus)
     deadline = time.monotonic() + 240
     # In the middle of the second epoch, or wherever it then is.
     while not (run / "last" / "state.json").exists() and process.poll() is None:
@@ -330,7 +294,7 @@ file.write_text(f"{total!r} {progress.epoch} {progress.best_epoch} {progress.fin
     launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
     # Hard selection leaves parameters without a gradient.
     hard = ("model.selection=hard", "training.patience=2")
-    process = spawn(run, tiny_corpus, *hard, prefix=(*launcher, str(script)))
+    process = start(run, tiny_corpus, *hard, prefix=(*launcher, str(script)))
     assert process.wait(timeout=300) == 0
     first, second = ((tmp_path / f"rank{rank}").read_text() for rank in range(2))
     assert first == second
