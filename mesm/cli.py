@@ -93,6 +93,43 @@ def prepare(
 
 
 @app.command()
+def features(
+    corpus: Annotated[Path, typer.Argument(help="A prepared corpus.")],
+    raw: Annotated[Path, typer.Option(help="The raw corpus it was prepared from.")],
+    openface: Annotated[
+        Path | None, typer.Option(help="Folder of OpenFace's CSV files; default: RAW/OpenFace.")
+    ] = None,
+    glove: Annotated[
+        Path | None,
+        typer.Option(help="GloVe's vectors, text or gzip; default: RAW/glove.txt or .txt.gz."),
+    ] = None,
+    phonet: Annotated[
+        Path | None, typer.Option(help="Folder of Phonet's CSV files; default: none are used.")
+    ] = None,
+    video_step: Annotated[
+        float, typer.Option(min=0, max=1, help="Seconds between rows of the video; 0: all frames.")
+    ] = 0.1,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes; default: all cores.")
+    ] = None,
+) -> None:
+    """Make the hand-crafted features of the two-phase baselines; resumes where it stopped."""
+    from mesm.corpora.prepared import PreparedCorpus
+    from mesm.features.make import FeatureOptions, make_features
+
+    with _refusals_in_one_line():
+        options = FeatureOptions(
+            raw=raw,
+            openface=openface,
+            glove=glove,
+            phonet=phonet,
+            video_step=video_step,
+            workers=workers,
+        )
+        make_features(PreparedCorpus.open(corpus), options)
+
+
+@app.command()
 def train(
     config: Annotated[str, typer.Argument(help="A YAML file, or the name of a shipped config.")],
     overrides: Annotated[

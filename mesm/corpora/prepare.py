@@ -106,7 +106,7 @@ def prepare(
         for name, group in groupby(utterances, key=lambda u: u.dialog)
     ]
     out.mkdir(parents=True, exist_ok=True)
-    with _locked(out):
+    with locked(out):
         finished = _look_at(out, fingerprint)
         if finished is None:
             parts = _extract_all(dialogs, out / WORK, fingerprint, found, options)
@@ -191,7 +191,7 @@ def _look_at(out: Path, fingerprint: dict[str, Any]) -> Manifest | None:
 
 
 @contextmanager
-def _locked(out: Path) -> Iterator[None]:
+def locked(out: Path) -> Iterator[None]:
     """Keep a second run out; the lock goes with the process, however it ends."""
     handle = os.open(out, os.O_RDONLY)
     try:

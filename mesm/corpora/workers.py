@@ -68,12 +68,12 @@ _worker_detector: FaceDetector | None = None
 
 def _start_worker(min_face_size: int) -> None:
     global _worker_detector
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=end_with_parent, daemon=True).start()
     torch.set_num_threads(1)
     _worker_detector = FaceDetector(min_face_size)
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """End this process when its parent is gone: a killed run must leave nobody writing."""
     parent = multiprocessing.parent_process()
     if parent is not None:

@@ -54,10 +54,10 @@ def read_vectors(file: Path, words: Collection[str]) -> dict[str, npt.NDArray[np
     if number == 0:
         raise ValueError(f"{file} is empty; wanted lines of a word and {WORD_DIM} numbers")
     vectors = {}
-    for word in words:
-        vector = found.get(word.encode(), found.get(word.lower().encode()))
+    for name in words:
+        vector = found.get(name.encode(), found.get(name.lower().encode()))
         if vector is not None:
-            vectors[word] = vector
+            vectors[name] = vector
     return vectors
 
 

@@ -59,7 +59,7 @@ def onset_features(waveform: npt.NDArray[np.floating]) -> npt.NDArray[np.float32
         waveform: (n,) at 16 kHz; its mean is subtracted.
 
     Returns:
-        (ceil(n / 6400), 34) float32: 22 Bark-band energies, 12 MFCCs. A row without an onset is NaN.
+        (ceil(n / 6400), 34) float32: 22 Bark-band energies, 12 MFCCs; NaN in a row without onset.
     """
     samples = np.asarray(waveform, np.float64)
     samples = samples - samples.mean()

@@ -29,7 +29,7 @@ _FFT = 2048  # at least one and a half windows: the autocorrelation must not wra
 _HANN = np.hanning(_SAMPLES + 2)[1:-1]
 _LAGS = np.arange(int(SAMPLE_RATE / HIGHEST) - 1, int(SAMPLE_RATE / LOWEST) + 3)
 
-Vector = npt.NDArray[np.float64]
+Vector = npt.NDArray[np.floating]
 
 
 def track_pitch(waveform: npt.NDArray[np.floating]) -> tuple[Vector, Vector]:

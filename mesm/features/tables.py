@@ -56,18 +56,40 @@ def words_table(vectors: dict[str, npt.NDArray[np.float32]]) -> pa.Table:
     return pa.Table.from_arrays([pa.array(list(vectors), pa.string()), column], schema=WORDS_SCHEMA)
 
 
+_WRITING = {"compression": "zstd", "use_dictionary": False, "write_statistics": False}
+
+
 def write_table(table: pa.Table, file: Path) -> None:
     """Write a table such that the file appears whole or not at all."""
     beside = file.with_name(f".{file.name}.partial")
-    pq.write_table(
-        table,
-        beside,
-        row_group_size=CLIPS_PER_GROUP,
-        compression="zstd",
-        use_dictionary=False,
-        write_statistics=False,
-    )
+    pq.write_table(table, beside, row_group_size=CLIPS_PER_GROUP, **_WRITING)
     beside.replace(file)
+
+
+class RowsWriter:
+    """Writes clips' matrices one after the other; the file is whole when it is closed."""
+
+    def __init__(self, file: Path) -> None:
+        self._writer = pq.ParquetWriter(file, ROWS_SCHEMA, **_WRITING)
+        self._waiting: list[tuple[str, npt.NDArray[np.float32]]] = []
+
+    def add(self, clip_id: str, values: npt.NDArray[np.float32]) -> None:
+        """Write one clip's matrix (rows, columns) float32."""
+        self._waiting.append((clip_id, values))
+        if len(self._waiting) == CLIPS_PER_GROUP:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._waiting:
+            self._writer.write_table(rows_table(self._waiting))
+            self._waiting = []
+
+    def __enter__(self) -> RowsWriter:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._flush()
+        self._writer.close()
 
 
 def read_words(file: Path) -> tuple[list[str], npt.NDArray[np.float32]]:

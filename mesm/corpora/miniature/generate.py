@@ -19,8 +19,11 @@ from mesm.corpora.miniature import ground_truth, iemocap_layout, mosei_layout
 from mesm.corpora.miniature.emotions import LAYOUTS, Layout
 from mesm.corpora.miniature.faults import plan_faults, truncate
 from mesm.corpora.miniature.media import IEMOCAP_VIDEO, MOSEI_VIDEO
+from mesm.corpora.miniature.openface_files import FOLDER as OPENFACE
+from mesm.corpora.miniature.openface_files import write_openface
 from mesm.corpora.miniature.plan import DialogPlan, Planner, fill
 from mesm.corpora.miniature.recording import stage
+from mesm.corpora.miniature.word_vectors import write_word_vectors
 
 
 def generate(
@@ -34,9 +37,10 @@ def generate(
 ) -> None:
     """Write raw data in the on-disk layout of IEMOCAP or CMU-MOSEI.
 
-    Beside them lies ground_truth.jsonl, one line per clip (see `ground_truth.clip_truth`). The
-    same arguments give the same files, whatever the number of workers. Nothing appears at `out`
-    before everything is written.
+    Beside them lie ground_truth.jsonl, one line per clip (see `ground_truth.clip_truth`), and for
+    the hand-crafted features OpenFace/<clip id>.csv and glove.txt.gz, both synthetic. The same
+    arguments give the same files, whatever the number of workers. Nothing appears at `out` before
+    everything is written.
 
     Args:
         out: the folder to make; must not exist or be empty.
@@ -93,6 +97,7 @@ def _write(
     root: Path, plans: list[DialogPlan], seed: int, layout: Layout, workers: int | None
 ) -> None:
     (iemocap_layout if layout == "iemocap" else mosei_layout).prepare_tree(root)
+    (root / OPENFACE).mkdir()
     tasks = [_Task(root, plan, seed, layout) for plan in plans]
     workers = min(workers or len(os.sched_getaffinity(0)), len(tasks))
     truths: list[list[dict[str, Any]]] = []
@@ -105,6 +110,7 @@ def _write(
             bar.update(len(truth))
     if layout == "mosei":
         mosei_layout.write_labels(root, plans, seed)
+    write_word_vectors(root, seed)
     with (root / ground_truth.FILE_NAME).open("w", encoding="utf-8") as file:
         for truth in truths:
             file.writelines(json.dumps(line) + "\n" for line in truth)
@@ -134,4 +140,5 @@ def _record(task: _Task) -> list[dict[str, Any]]:
         path = mosei_layout.write_video_files(task.root, plan, recording)
     if plan.truncated:
         truncate(path)
+    write_openface(task.root, plan, recording, task.seed, video)
     return [ground_truth.clip_truth(clip, recording, video) for clip in plan.clips]

@@ -47,21 +47,39 @@ class Performance:
             unit: float(rng.uniform(0, most)) for unit, most in ((4, 0.14), (12, 0.12), (15, 0.12))
         }
 
-    def at(self, time: float) -> tuple[Pose, FaceShape, dict[int, float]] | None:
-        """Pose, face and the action units of the expression; None while out of the picture."""
+    def expression_at(self, time: float) -> dict[int, float] | None:
+        """The action units of the expression, 0 to 1; None while out of the picture."""
         if any(start <= time < end for start, end in self.absences):
             return None
         expression: dict[int, float] = {}
-        talk = 0.0
         for turn in self.turns:
             if turn.start - 2 * LEAD <= time <= turn.end + 2 * LEAD:
                 for unit, value in turn.expression.at(time).items():
                     expression[unit] = max(expression.get(unit, 0.0), value)
+        return expression
+
+    def blink_at(self, time: float) -> float:
+        """How far a blink has shut the eyes, 0 to 1."""
+        return float(np.max(1 - np.abs(time - self._blinks) / (_BLINK / 2), initial=0.0))
+
+    def talk_at(self, time: float) -> float:
+        """How far speech opens the mouth, 0 to 1."""
+        talk = 0.0
+        for turn in self.turns:
+            if turn.start - 2 * LEAD <= time <= turn.end + 2 * LEAD:
                 for start, end, loudness in turn.syllables:
                     if start <= time < end:
                         talk = loudness * float(np.sin(np.pi * (time - start) / (end - start)))
+        return talk
+
+    def at(self, time: float) -> tuple[Pose, FaceShape, dict[int, float]] | None:
+        """Pose, face and the action units of the expression; None while out of the picture."""
+        expression = self.expression_at(time)
+        if expression is None:
+            return None
+        talk = self.talk_at(time)
         units = {**self._rest, **{u: max(v, self._rest.get(u, 0)) for u, v in expression.items()}}
-        blink = float(np.max(1 - np.abs(time - self._blinks) / (_BLINK / 2), initial=0.0))
+        blink = self.blink_at(time)
         sway = np.sin(2 * np.pi * self._rates * time + self._phases).mean(0)
         pose = Pose(
             x=self.pose.x + 0.09 * self.pose.scale * sway[0],

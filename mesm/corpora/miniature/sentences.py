@@ -7,6 +7,7 @@ from typing import Final
 import numpy as np
 
 from mesm.corpora.miniature.emotions import NEUTRAL
+from mesm.features.words import split_words
 
 _OPENERS: Final = (
     "Well,", "You know,", "Listen,", "I mean,", "So,", "Look,", "Honestly,", "Actually,", "Okay,",
@@ -164,6 +165,22 @@ def sentence(emotions: tuple[str, ...], rng: np.random.Generator) -> str:
     if closer:
         text = f"{text}, {closer}"
     return text[0].upper() + text[1:] + "."
+
+
+def emotions_of_words() -> dict[str, frozenset[str]]:
+    """Every word a sentence may hold, and the emotions in whose phrases it stands.
+
+    Words of openers, closers, topics, names and other people's feelings stand in none.
+    """
+    words: dict[str, set[str]] = {}
+    # A name or a topic belongs to nobody, also where a phrase has the same word.
+    for text in (*_OPENERS, *_CLOSERS, *_TOPICS, *_NAMES, *_DISTRACTORS):
+        words.update({word: set() for word in split_words(text.format(name=""))})
+    for emotion, phrases in _PHRASES.items():
+        for phrase in phrases:
+            for word in split_words(phrase.format(topic="", name="")):
+                words.setdefault(word, set()).add(emotion)
+    return {word: frozenset(moods) for word, moods in words.items()}
 
 
 def _fill(phrase: str, rng: np.random.Generator) -> str:

@@ -225,7 +225,7 @@ def test_a_run_begun_with_other_options_or_still_going_is_refused(raw, tmp_path)
     with pytest.raises(ValueError, match=r"begun with other options \(min_face_size 40 then, 80"):
         prepare("iemocap", raw("iemocap"), out, PrepareOptions(**FAST))
     with (
-        module._locked(out),
+        module.locked(out),
         pytest.raises(ValueError, match="another process is preparing"),
     ):
         prepare("iemocap", raw("iemocap"), out, PrepareOptions(min_face_size=40))

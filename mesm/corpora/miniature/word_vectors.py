@@ -1,0 +1,49 @@
+"""Writes synthetic word vectors for the words of the miniature corpus, in GloVe's format.
+
+They are random numbers, not GloVe's. As in real vectors, words that are said in one mood lie near
+each other and near the name of the emotion; all other words lie anywhere.
+"""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from mesm.corpora.miniature.emotions import NEUTRAL
+from mesm.corpora.miniature.sentences import emotions_of_words
+
+FILE: Final = "glove.txt.gz"
+DIM: Final = 300
+_LENGTH: Final = 0.35  # deviation of a component, about that of GloVe's
+_MOOD: Final = 0.55  # a word's share of its emotion's direction
+_NAME: Final = 0.9  # an emotion's name's
+# Real vectors lack some words, too.
+_LEFT_OUT: Final = frozenset({"lease"})
+
+
+def write_word_vectors(root: Path, seed: int) -> None:
+    """Write the file: one line per word, sorted, gzip without a time stamp.
+
+    Args:
+        root: of the corpus.
+        seed: of the corpus; the numbers drawn here have a stream of their own.
+    """
+    rng = np.random.default_rng([seed, 5])
+    words = emotions_of_words()
+    emotions = sorted({emotion for moods in words.values() for emotion in moods})
+    directions = {emotion: rng.normal(0, _LENGTH, DIM) for emotion in emotions}
+    lines = []
+    for word, moods in sorted({**words, **{name: frozenset({name}) for name in emotions}}.items()):
+        share, own = (_NAME if word in directions else _MOOD), rng.normal(0, _LENGTH, DIM)
+        vector = own
+        # A word of several moods says nothing, and neutral words have nothing in common.
+        mood = next(iter(moods)) if len(moods) == 1 else NEUTRAL
+        if mood != NEUTRAL or word == NEUTRAL:
+            vector = share * directions[mood] + (1 - share**2) ** 0.5 * own
+        if word not in _LEFT_OUT:
+            lines.append(f"{word} " + " ".join(f"{value:.4f}" for value in vector))
+    text = "".join(line + "\n" for line in lines).encode()
+    (root / FILE).write_bytes(gzip.compress(text, mtime=0))
