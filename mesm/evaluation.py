@@ -161,4 +161,6 @@ def evaluate_run(run: Path, split: str = "test") -> dict[str, Any]:
     folder.write_json(folder.evaluation, kept | {split: scores})
     print(f"{folder.path}: {loaded.config.model.name} on the {split} split")
     print(format_table(scores, loaded.accuracy_name))
+    for name, fact in loaded.feed.facts().items():
+        print(f"{name}: {fact}")
     return scores

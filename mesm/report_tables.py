@@ -121,6 +121,8 @@ def results_table(
         "2 per multiply–accumulate"
     )
     caption += "." if synthetic else "; the paper counts 1, so its figures are doubled here."
+    features = sorted({scores["features"] for _, scores, _ in scored if "features" in scores})
+    caption += "".join(f" Hand-crafted features: {text.rstrip('.')}." for text in features)
     return {
         "groups": [("", 2)] + [(emotion, 2) for emotion in [*emotions, "average"]],
         "head": head,

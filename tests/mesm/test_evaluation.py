@@ -97,11 +97,12 @@ def tiny_mult(tiny_features, tmp_path_factory):
     return train(config, tmp_path_factory.mktemp("mult") / "run")
 
 
-def test_a_baselines_scores_name_its_features(tiny_mult, tmp_path):
+def test_a_baselines_scores_name_its_features(tiny_mult, tmp_path, capsys):
     run = shutil.copytree(tiny_mult, tmp_path / "run")
     loaded = load_run(run, device="cpu")
     assert isinstance(loaded.model, MulT)
     found = evaluate_run(run)
+    assert "features: made-up features" in capsys.readouterr().out
     assert found["features"] == "made-up features"
     assert json.loads((run / "evaluation.json").read_text())["test"] == found
     logits, _ = loaded.predict("test")

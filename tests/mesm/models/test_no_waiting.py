@@ -14,7 +14,7 @@ import torch
 from mesm import Batch
 from mesm.config import TrainingSettings
 from mesm.losses import TrainingLoss
-from mesm.models import FE2E, MESM
+from mesm.models import FE2E, MESM, LFTransformer, MulT
 
 
 def on_meta(batch: Batch) -> Batch:
@@ -49,6 +49,17 @@ def test_nor_does_inference(small, make_batch) -> None:
     with torch.device("meta"):
         model = MESM(**small).eval()
     assert model(batch).shape == (2, 6)
+
+
+@pytest.mark.parametrize("kind", [LFTransformer, MulT])
+def test_nor_do_baselines_without_recurrence(kind: type, widths, make_features) -> None:
+    batch = make_features([3, 0], [1, 3], [5, 9]).to("meta")
+    with torch.device("meta"):
+        model = kind(**widths).train()
+        loss = TrainingLoss(torch.ones(3), TrainingSettings())
+    optimiser = torch.optim.AdamW(model.parameters())
+    loss(model(batch), batch.labels, 0.5).backward()
+    optimiser.step()
 
 
 def test_asking_would_be_noticed() -> None:
