@@ -178,8 +178,19 @@ class TwoPhaseFeed(Feed):
 
     def check(self) -> None:
         """Refuse a run that was started on other features."""
-        if not (self.folder.config.is_file() and self.folder.features.is_file()):
-            return
+        if self.folder.config.is_file():
+            self.reopen()
+
+    def start(self, train_set: SplitDataset) -> None:
+        """There is nothing to learn."""
+
+    def reopen(self) -> None:
+        """See that the features are those of the run."""
+        if not self.folder.features.is_file():
+            raise ValueError(
+                f"{self.folder.path}: this run has no {self.folder.features.name}, which says what "
+                "it was trained on; choose another folder"
+            )
         try:
             kept = json.loads(self.folder.features.read_text(encoding="utf-8"))
         except ValueError as error:
@@ -191,17 +202,6 @@ class TwoPhaseFeed(Feed):
                 f"{self.store.feature_set!r} (sha256 {self.identity['sha256'][:12]}); make those "
                 "again, or train another run"
             )
-
-    def start(self, train_set: SplitDataset) -> None:
-        """There is nothing to learn."""
-
-    def reopen(self) -> None:
-        """See that the features are those of the run."""
-        if not self.folder.features.is_file():
-            raise ValueError(
-                f"{self.folder.path}: no trained run, {self.folder.features.name} is missing"
-            )
-        self.check()
 
     def model_arguments(self) -> dict[str, Any]:
         """The plain keyword arguments of the model."""

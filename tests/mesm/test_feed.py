@@ -56,10 +56,13 @@ def test_limits_come_from_the_settings(tiny_features, tmp_path):
 
 def test_what_a_run_keeps_of_its_features(tiny_features, tmp_path):
     feed = feed_of("lf_lstm", tiny_features, tmp_path)
-    with pytest.raises(ValueError, match=r"no trained run, features\.json is missing"):
+    feed.check()  # nothing was started
+    with pytest.raises(ValueError, match=r"this run has no features\.json"):
         feed.reopen()
-    feed.write()
     (tmp_path / "config.yaml").write_text("")
+    with pytest.raises(ValueError, match=r"this run has no features\.json"):
+        feed.check()
+    feed.write()
     feed.reopen()
     feed.check()
     (tmp_path / "features.json").write_text('{"sha256": "0", "features": "others"}')

@@ -148,8 +148,9 @@ def test_a_report_of_a_baseline(lstm_run, tmp_path):
     assert "Hand-crafted features: made-up features." in page
 
 
-def test_bfloat16(tiny_features, tmp_path):
-    config = settings(tiny_features, "mult", "training.mixed_precision=bf16", "training.epochs=1")
+@pytest.mark.parametrize("model", ["emo_embs", "mult"])
+def test_bfloat16(model, tiny_features, tmp_path):
+    config = settings(tiny_features, model, "training.mixed_precision=bf16", "training.epochs=1")
     run = train(config, tmp_path / "run")
     (row,) = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert 0 < row["train_loss"] < 3
