@@ -187,6 +187,26 @@ def test_one_bad_clip_is_reported_and_gets_no_rows(copies, capsys):
     assert store.clip(third.clip_id).audio.shape == (1, 34)
 
 
+def test_nothing_usable_is_refused(copies):
+    raw, corpus = copies("mosei")
+    for file in (raw / "OpenFace").iterdir():
+        file.write_text(file.read_text().partition("\n")[0] + "\n1, 2\n")
+    with pytest.raises(
+        ValueError, match=r"no OpenFace file of any clip can be used: skipped .*Row"
+    ):
+        run(corpus, raw)
+    assert not (corpus.path / "features" / "features.json").exists()
+
+
+def test_no_sound_is_refused(copies):
+    raw, corpus = copies("mosei")
+    for file in raw.rglob("*.wav"):
+        file.unlink()
+    with pytest.raises(ValueError, match=r"no sound of any clip can be used: skipped .*wav"):
+        run(corpus, raw)
+    assert not (corpus.path / "features" / "features.json").exists()
+
+
 def test_files_that_come_later_are_noticed_and_others_left_alone(copies, capsys):
     raw, corpus = copies("mosei")
     file = raw / "OpenFace" / f"{clips_of(corpus)[0].clip_id}.csv"
