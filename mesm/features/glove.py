@@ -96,7 +96,7 @@ def _lines(
     file: Path, unpacked: io.BufferedIOBase, raw: io.BufferedReader, bar: tqdm
 ) -> Iterator[bytes]:
     try:
-        for number, line in enumerate(io.BufferedReader(unpacked, 1 << 20)):  # type: ignore[type-var]
+        for number, line in enumerate(unpacked):
             if number % 1000 == 0:
                 bar.update(raw.tell() - bar.n)
             yield line

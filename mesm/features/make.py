@@ -110,9 +110,10 @@ def make_features(corpus: PreparedCorpus, options: FeatureOptions) -> FeatureMan
         rows = _assemble(parts, clips, fresh, audio_dim=_audio_dim(inputs))
         write_table(text_table(words.spoken, words.ids), fresh / FILES["text"])
         write_table(words_table(words.vectors), fresh / FILES["words"])
-        if rows.video.rows == 0:
-            reasons = "; ".join(clip.line() for clip in rows.skipped[:1])
-            raise ValueError(f"no OpenFace file of {inputs.openface} can be used: {reasons}")
+        for what, one in (("OpenFace file", rows.video), ("sound", rows.audio)):
+            if one.rows == 0:
+                lines = [clip.line() for clip in rows.skipped if what.split()[0] in clip.reason]
+                raise ValueError(f"no {what} of any clip can be used: {'; '.join(lines[:1])}")
         manifest = _manifest(corpus, inputs, words, rows, lacking, fingerprint, fresh, options)
         # From here to the last line there are no features, rather than a mixture.
         (folder / FILE).unlink(missing_ok=True)

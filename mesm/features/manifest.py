@@ -47,8 +47,8 @@ class ModalityFeatures(_Model):
             text, which is not normalised.
         std: likewise; population standard deviation.
         rows: over all clips.
-        rows_measured: rows that hold a measurement (audio: a voicing onset; video: a face;
-            text: a word that has a vector).
+        rows_measured: rows that hold a measurement (audio: a voicing onset or posteriors; video: a
+            face; text: a word that has a vector).
         clips_without_rows: clips without any row.
     """
 

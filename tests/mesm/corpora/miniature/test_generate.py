@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 
 import pytest
 
@@ -69,3 +70,17 @@ def test_a_file_is_refused(tmp_path):
     path.write_text("mine")
     with pytest.raises(ValueError, match="is a file"):
         generate(path, clips=1, seed=0)
+
+
+@pytest.mark.parametrize("layout", ["iemocap", "mosei"])
+def test_the_files_for_features_move_no_other_file(tmp_path, monkeypatch, layout):
+    generate(tmp_path / "with", clips=3, seed=2, layout=layout, workers=1)
+    # The package's attribute of this name is the function.
+    module = importlib.import_module("mesm.corpora.miniature.generate")
+    monkeypatch.setattr(module, "write_openface", lambda *_: None)
+    monkeypatch.setattr(module, "write_word_vectors", lambda *_: None)
+    generate(tmp_path / "without", clips=3, seed=2, layout=layout, workers=1)
+    whole, bare = digests(tmp_path / "with"), digests(tmp_path / "without")
+    added = whole.keys() - bare.keys()
+    assert added == {"glove.txt.gz", *(name for name in whole if name.startswith("OpenFace/"))}
+    assert {name: whole[name] for name in bare} == bare

@@ -28,9 +28,11 @@ def test_folders_of_all_sessions_exist(iemocap):
         assert names == {"avi", "avi/DivX", "wav", "transcriptions", "EmoEvaluation"}
 
 
-def test_nothing_but_the_corpus_and_its_ground_truth_is_there(iemocap):
+def test_nothing_but_the_corpus_and_what_goes_with_it_is_there(iemocap):
     assert {p.name for p in iemocap.root.iterdir()} == {
         "IEMOCAP_full_release",
+        "OpenFace",
+        "glove.txt.gz",
         "ground_truth.jsonl",
     }
 

@@ -19,7 +19,13 @@ COLUMNS = {
 
 def test_folders(mosei):
     folders = {str(p.relative_to(mosei.root)) for p in mosei.root.rglob("*") if p.is_dir()}
-    leaves = {"Audio/WAV_16000", "Videos/Full/Combined", "Transcript/Combined", "Labels"}
+    leaves = {
+        "Audio/WAV_16000",
+        "Videos/Full/Combined",
+        "Transcript/Combined",
+        "Labels",
+        "OpenFace",
+    }
     assert folders == leaves | {"Audio", "Videos", "Videos/Full", "Transcript"}
 
 

@@ -196,3 +196,20 @@ def test_seats_leave_room_for_the_head():
         assert max(abs(angle) for angle in (pose.yaw, pose.pitch, pose.roll)) <= 0.12
     assert np.std([pose.x for pose in seats]) > 4
     assert seat(360, 480, np.random.default_rng(3)) == seat(360, 480, np.random.default_rng(3))
+
+
+def test_the_parts_of_what_is_seen(perform):
+    syllables = ((1.5, 1.8, 0.8),)
+    performance = perform([turn(1, 3, "sad", syllables=syllables)], absences=[(4.0, 5.0)])
+    assert performance.expression_at(4.5) is None
+    assert performance.at(4.5) is None
+    for time in (0.0, 1.65, 2.5, 6.0):
+        assert performance.expression_at(time) == performance.at(time)[2]
+    # Half a sine over the syllable.
+    assert performance.talk_at(1.65) == pytest.approx(0.8)
+    assert performance.talk_at(1.575) == pytest.approx(0.8 * 0.5**0.5)
+    assert performance.talk_at(2.5) == 0
+    blinks = np.array([performance.blink_at(float(time)) for time in np.arange(0, 9, 0.005)])
+    assert blinks.min() == 0
+    assert blinks.max() > 0.9
+    assert 0.01 < np.mean(blinks > 0) < 0.2

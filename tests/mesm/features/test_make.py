@@ -1,0 +1,397 @@
+import json
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner
+
+from mesm.cli import app
+from mesm.corpora.prepared import PreparedCorpus, sha256
+from mesm.corpora.splits import SPLITS
+from mesm.features import make as module
+from mesm.features.extraction import make_parts
+from mesm.features.glove import read_vectors
+from mesm.features.make import FeatureOptions, make_features
+from mesm.features.onsets import onset_features
+from mesm.features.openface import read_openface
+from mesm.features.phonet import CLASSES
+from mesm.features.store import FeatureStore
+from mesm.inputs.spectrograms import read_waveform
+
+
+def contents(folder):
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def write_phonet(folder, clips):
+    folder.mkdir()
+    for number, clip in enumerate(clips):
+        times = np.arange(0, clip.end - clip.start, 0.01)
+        posteriors = np.random.default_rng(number).random((len(times), 18))
+        lines = [",".join(["time", "phoneme", *CLASSES])]
+        for time, row in zip(times, posteriors, strict=True):
+            lines.append(",".join([f"{time:.2f}", "a", *(f"{p:.6f}" for p in row)]))
+        (folder / f"{clip.clip_id}.csv").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+@pytest.fixture
+def copies(corpora, tmp_path):
+    """A raw corpus and its prepared one that a test may change."""
+
+    def make(layout="iemocap"):
+        raw, prepared = corpora(layout)
+        shutil.copytree(raw, tmp_path / "raw")
+        shutil.copytree(prepared, tmp_path / "prepared")
+        return tmp_path / "raw", PreparedCorpus.open(tmp_path / "prepared")
+
+    return make
+
+
+def clips_of(corpus):
+    return [clip for name in SPLITS for clip in corpus.split(name)]
+
+
+def run(corpus, raw, **options):
+    return make_features(corpus, FeatureOptions(raw=raw, workers=1, **options))
+
+
+@pytest.mark.parametrize("layout", ["iemocap", "mosei"])
+def test_every_clip_gets_the_features_of_its_files(copies, layout):
+    raw, corpus = copies(layout)
+    manifest = run(corpus, raw)
+    assert sorted(path.name for path in (corpus.path / "features").iterdir()) == [
+        "audio.parquet", "features.json", "text.parquet", "video.parquet", "words.parquet"
+    ]  # fmt: skip
+    for name, digest in manifest.files.items():
+        assert sha256(corpus.path / "features" / name) == digest
+    store = FeatureStore.open(corpus)
+    assert store.dims == {"text": 300, "audio": 34, "video": 35}
+    pattern = "wav/{}.wav" if layout == "iemocap" else "Audio/WAV_16000/{}.wav"
+    raw_rows = {"audio": [], "video": []}
+    for clip in clips_of(corpus):
+        # The first speaker of a dialog is on the left channel.
+        wav = next(raw.rglob(pattern.format(clip.dialog)))
+        first = clip.clip_id.split("_")[-1][:1] == clip.dialog[5]
+        channel = (0 if first else 1) if layout == "iemocap" else None
+        audio = onset_features(read_waveform(wav, clip.start, clip.end, channel))
+        video = read_openface(
+            raw / "OpenFace" / f"{clip.clip_id}.csv", 0, clip.end - clip.start, 0.1
+        )
+        got = store.clip(clip.clip_id)
+        for name, rows in (("audio", audio), ("video", video)):
+            one = manifest.modality(name)
+            std = np.where(np.array(one.std) > 0, one.std, 1)
+            wanted = np.nan_to_num((rows - np.array(one.mean)) / std)
+            np.testing.assert_allclose(getattr(got, name), wanted, rtol=1e-4, atol=1e-5)
+            if clip.split == "train":
+                raw_rows[name].append(rows)
+        vectors = read_vectors(raw / "glove.txt.gz", got.words)
+        wanted = [vectors.get(word, np.zeros(300)) for word in got.words]
+        np.testing.assert_array_equal(got.text, np.array(wanted, np.float32))
+    for name, rows in raw_rows.items():
+        one, rows = manifest.modality(name), np.concatenate(rows).astype(np.float64)
+        np.testing.assert_allclose(one.mean, np.nanmean(rows, 0), rtol=1e-6, atol=1e-9)
+        np.testing.assert_allclose(one.std, np.nanstd(rows, 0), rtol=1e-6, atol=1e-9)
+    names = read_vectors(raw / "glove.txt.gz", corpus.manifest.emotions)
+    np.testing.assert_array_equal(store.emotion_vectors(), np.stack(list(names.values())))
+
+
+def test_what_the_manifest_says(copies):
+    raw, corpus = copies()
+    manifest = run(corpus, raw)
+    store = FeatureStore.open(corpus)
+    assert "no Phonet posteriors: the 34 computed audio columns stand alone" in store.feature_set
+    assert "synthetic" in store.feature_set
+    assert manifest.notes[0] == module.NO_PHONET
+    for name in ("text", "audio", "video"):
+        columns = manifest.modality(name).columns
+        assert len({column.name for column in columns}) == len(columns) == store.dims[name]
+        assert all(column.formula for column in columns)
+    assert (manifest.audio.step, manifest.video.step, manifest.text.step) == (0.4, 0.1, None)
+    words = [word for clip in clips_of(corpus) for word in store.clip(clip.clip_id).words]
+    assert manifest.tokens == manifest.text.rows == len(words)
+    unknown = manifest.out_of_vocabulary
+    # The fault with foreign words.
+    assert unknown["Müller"] == unknown["你好"] == 1
+    assert all(n == words.count(word) for word, n in unknown.items())
+    assert list(unknown.values()) == sorted(unknown.values(), reverse=True)
+    for word in set(words):
+        row = store.clip(next(c for c in (x.clip_id for x in clips_of(corpus))
+                              if word in store.clip(c).words))  # fmt: skip
+        assert (word in unknown) == (not row.text[row.words.index(word)].any())
+    # The clip whose speaker walks away has rows that measure nothing.
+    assert manifest.video.rows_measured < manifest.video.rows
+    assert manifest.skipped == []
+
+
+def test_phonets_posteriors_make_142(copies):
+    raw, corpus = copies("mosei")
+    clips = clips_of(corpus)
+    phonet = write_phonet(raw / "phonet", clips)
+    manifest = run(corpus, raw, phonet=phonet)
+    store = FeatureStore.open(corpus)
+    assert store.dims["audio"] == 142
+    assert "142 per 400 ms" in store.feature_set
+    assert module.NO_PHONET not in store.feature_set
+    assert manifest.audio.columns[34].name == "vocalic_mean"
+    clip = clips[0]
+    table = np.loadtxt(
+        phonet / f"{clip.clip_id}.csv", delimiter=",", skiprows=1, usecols=range(2, 20)
+    )
+    one = manifest.audio
+    wanted = (table[:40, 7].max() - one.mean[34 + 7 * 6 + 4]) / one.std[34 + 7 * 6 + 4]
+    assert store.clip(clip.clip_id).audio[0, 34 + 7 * 6 + 4] == pytest.approx(wanted, rel=1e-4)
+    # One file less: named, and the statistics of that clip are the mean.
+    (phonet / f"{clip.clip_id}.csv").unlink()
+    manifest = run(corpus, raw, phonet=phonet)
+    (skipped,) = manifest.skipped
+    assert (skipped.clip_id, skipped.reason) == (clip.clip_id, "no Phonet file")
+    assert not FeatureStore.open(corpus).clip(clip.clip_id).audio[:, 34:].any()
+    with pytest.raises(ValueError, match=r"holds no Phonet file of any clip: wanted "):
+        run(corpus, raw, phonet=raw / "OpenFace" / "..")
+
+
+def test_one_bad_clip_is_reported_and_gets_no_rows(copies, capsys):
+    raw, corpus = copies()
+    first, second, third = clips_of(corpus)[:3]
+    (raw / "OpenFace" / f"{first.clip_id}.csv").unlink()
+    damaged = raw / "OpenFace" / f"{second.clip_id}.csv"
+    damaged.write_text(damaged.read_text().replace("0.0", "oh", 1))
+    next(raw.rglob(f"{third.dialog}.wav")).write_bytes(b"no sound")
+    manifest = run(corpus, raw)
+    reasons = {(s.clip_id, s.reason) for s in manifest.skipped}
+    assert (first.clip_id, "no OpenFace file") in reasons
+    assert (second.clip_id, "unreadable OpenFace file") in reasons
+    silent = {c.clip_id for c in clips_of(corpus) if c.dialog == third.dialog}
+    assert {(clip, "unreadable sound") for clip in silent} <= reasons
+    assert len(reasons) == 2 + len(silent)
+    assert set(manifest.video.clips_without_rows) == {first.clip_id, second.clip_id}
+    assert set(manifest.audio.clips_without_rows) == silent
+    assert all(str(raw) not in skipped.line() for skipped in manifest.skipped)
+    shown = capsys.readouterr()
+    assert f"skipped {first.clip_id}: no OpenFace file" in shown.err
+    assert "1 no OpenFace file, 1 unreadable OpenFace file" in shown.out
+    store = FeatureStore.open(corpus)
+    assert store.clip(first.clip_id).video.shape == (1, 35)
+    assert not store.clip(first.clip_id).video.any()
+    assert store.clip(third.clip_id).audio.shape == (1, 34)
+
+
+def test_nothing_usable_is_refused(copies):
+    raw, corpus = copies("mosei")
+    for file in (raw / "OpenFace").iterdir():
+        file.write_text(file.read_text().partition("\n")[0] + "\n1, 2\n")
+    with pytest.raises(
+        ValueError, match=r"no OpenFace file of any clip can be used: skipped .*Row"
+    ):
+        run(corpus, raw)
+    assert not (corpus.path / "features" / "features.json").exists()
+
+
+def test_no_sound_is_refused(copies):
+    raw, corpus = copies("mosei")
+    for file in raw.rglob("*.wav"):
+        file.unlink()
+    with pytest.raises(ValueError, match=r"no sound of any clip can be used: skipped .*wav"):
+        run(corpus, raw)
+    assert not (corpus.path / "features" / "features.json").exists()
+
+
+def test_files_that_come_later_are_noticed_and_others_left_alone(copies, capsys):
+    raw, corpus = copies("mosei")
+    file = raw / "OpenFace" / f"{clips_of(corpus)[0].clip_id}.csv"
+    file.rename(raw / "kept.csv")
+    assert len(run(corpus, raw).skipped) == 1
+    (raw / "kept.csv").rename(file)
+    assert run(corpus, raw).skipped == []
+    before = contents(corpus.path / "features")
+    capsys.readouterr()
+    run(corpus, raw)
+    assert "already made: nothing to do" in capsys.readouterr().out
+    assert contents(corpus.path / "features") == before
+    assert run(corpus, raw, video_step=0).video.step is None
+    assert "was made from something else: making it anew" in capsys.readouterr().out
+    assert FeatureStore.open(corpus).clip(clips_of(corpus)[0].clip_id).video.shape[0] > 30
+
+
+def test_features_of_another_preparation_are_refused_and_made_anew(copies):
+    raw, corpus = copies("mosei")
+    run(corpus, raw)
+    manifest = corpus.path / "manifest.json"
+    manifest.write_text(manifest.read_text() + "\n")
+    with pytest.raises(ValueError, match="made for another preparation"):
+        FeatureStore.open(corpus)
+    run(corpus, raw)
+    FeatureStore.open(corpus)
+
+
+def test_the_number_of_workers_changes_nothing(copies):
+    raw, corpus = copies()
+    run(corpus, raw)
+    one = contents(corpus.path / "features")
+    shutil.rmtree(corpus.path / "features")
+    make_features(corpus, FeatureOptions(raw=raw, workers=2))
+    assert contents(corpus.path / "features") == one
+
+
+def test_missing_and_wrong_inputs_are_refused_before_any_work(copies, tmp_path, monkeypatch):
+    raw, corpus = copies()
+    monkeypatch.setattr(module, "make_parts", None)
+    faces, glove, kept = raw / "OpenFace", raw / "glove.txt.gz", tmp_path / "kept"
+
+    def refused(message, **options):
+        with pytest.raises(ValueError, match=message) as error:
+            run(corpus, raw, **options)
+        assert "\n" not in str(error.value)
+        assert not (corpus.path / "features").exists()
+
+    refused(r"is not a folder; wanted one with <clip id>\.csv", openface=tmp_path / "none")
+    refused(r"--glove .*none\.txt is not a file", glove=tmp_path / "none.txt")
+    refused(r"--phonet .*none is not a folder", phonet=tmp_path / "none")
+    faces.rename(kept)
+    refused(r"OpenFace does not exist: name .* with --openface; .*FeatureExtraction")
+    faces.mkdir()
+    refused(r"OpenFace holds no OpenFace file of any clip: wanted Ses.*\.csv or ")
+    faces.rmdir()
+    kept.rename(faces)
+    glove.rename(kept)
+    refused(r"holds no glove\.txt or glove\.txt\.gz: name .* with --glove; .*glove\.840B")
+    small = tmp_path / "small.txt"
+    small.write_text("angry " + " ".join(["0.5"] * 300) + "\n")
+    refused(r"small\.txt has no vector of the emotion 'excited', which EmoEmbs", glove=small)
+    kept.rename(glove)
+    clip = clips_of(corpus)[0]
+    file = faces / f"{clip.clip_id}.csv"
+    text = file.read_text()
+    file.write_text(text.replace(" AU12_r", " AU12", 1))
+    refused(rf"{clip.clip_id}\.csv has no column 'AU12_r'")
+    file.write_text(text)
+    file.rename(faces / f"{clip.dialog}.csv")
+    refused(rf"{clip.dialog}\.csv covers a dialog of two people and has no column 'pose_Tx'")
+    with pytest.raises(ValueError, match="is not a folder; --raw wants"):
+        make_features(corpus, FeatureOptions(raw=tmp_path / "none"))
+    with pytest.raises(ValueError, match="is not IEMOCAP"):
+        make_features(corpus, FeatureOptions(raw=corpus.path, openface=faces, glove=glove))
+    for wrong in ({"video_step": -1}, {"workers": 0}, {"stepp": 1}):
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            FeatureOptions(raw=raw, **wrong)
+
+
+def test_another_raw_corpus_is_refused(copies, corpora, tmp_path):
+    raw, corpus = copies()
+    transcripts = sorted(raw.rglob("EmoEvaluation/*.txt"))
+    clip = clips_of(corpus)[0]
+    file = next(path for path in transcripts if path.stem == clip.dialog)
+    file.write_text(file.read_text().replace(f"[{clip.start:.4f}", f"[{clip.start + 0.1:.4f}"))
+    with pytest.raises(ValueError, match=rf"has other times for clip {clip.clip_id} of .*--raw"):
+        run(corpus, raw)
+    file.write_text("% nothing\n")
+    with pytest.raises(ValueError, match=rf"raw has no clip {clip.dialog}_\w+ of .*--raw"):
+        run(corpus, raw)
+
+
+# Kills itself at the n-th change of the features' folder.
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from mesm.corpora.prepared import PreparedCorpus
+from mesm.features.make import FeatureOptions, make_features
+
+raw, out, point = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+changes = 0
+
+def count(event, args):
+    global changes
+    writes = event == "open" and isinstance(args[1], str) and "w" in args[1]
+    if writes or event in ("os.rename", "os.mkdir", "os.rmdir", "os.remove"):
+        if str(out) in str(args[0]) or ".parquet" in str(args[0]):
+            changes += 1
+            if changes == point:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+if __name__ == "__main__":
+    sys.addaudithook(count)
+    make_features(PreparedCorpus.open(out), FeatureOptions(raw=raw, workers=1))
+"""
+
+
+def test_killed_at_any_moment_it_ends_with_the_same_files(copies, tmp_path, monkeypatch):
+    raw, corpus = copies()
+    script, folder = tmp_path / "run.py", corpus.path / "features"
+    script.write_text(KILLED)
+
+    run(corpus, raw)
+    wanted = contents(folder)
+    shutil.rmtree(folder)
+    command = [sys.executable, str(script), str(raw), str(corpus.path), "8"]
+    killed = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    finished = {path.name for path in (folder / ".work" / "parts").glob("*.parquet")}
+    assert finished
+    made = []
+    monkeypatch.setattr(
+        module,
+        "make_parts",
+        lambda todo, parts, workers: (
+            made.extend(parts[dialog.name].name for dialog in todo)
+            or make_parts(todo, parts, workers)
+        ),
+    )
+    # Stopped once more at each of the renames that put the files in their place.
+    replace = Path.replace
+    for stop in ("audio", "text", "video", "words", "features"):
+
+        def stopped(self, target, stop=stop):
+            if Path(target).parent == folder and Path(target).stem == stop:
+                raise KeyboardInterrupt
+            return replace(self, target)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "replace", stopped)
+            with pytest.raises(KeyboardInterrupt):
+                run(corpus, raw)
+        with pytest.raises(ValueError, match="has no hand-crafted features"):
+            FeatureStore.open(corpus)
+    run(corpus, raw)
+    assert contents(folder) == wanted
+    # What was finished before the kill, and each of the others once.
+    assert len(made) == len(set(made))
+    assert finished.isdisjoint(made)
+
+
+def test_the_command(copies):
+    raw, corpus = copies("mosei")
+    runner = CliRunner()
+    arguments = ["features", str(corpus.path), "--raw", str(raw), "--workers", "1"]
+    done = runner.invoke(app, [*arguments, "--video-step", "0.2"])
+    assert done.exit_code == 0, done.output
+    assert "Hand-crafted features: text, 300 per word (glove.txt.gz)" in done.output
+    assert json.loads((corpus.path / "features" / "features.json").read_text())["format"] == 1
+    refused = runner.invoke(app, [*arguments, "--glove", str(raw / "none.txt")])
+    assert refused.exit_code == 2
+    assert "none.txt is not a file" in refused.output
+    nothing = runner.invoke(app, ["features", str(raw), "--raw", str(raw)])
+    assert nothing.exit_code == 2
+    assert "is not a prepared corpus" in nothing.output
+
+
+def test_datasets_still_reads_the_corpus(copies, tmp_path):
+    import datasets
+
+    raw, corpus = copies("mosei")
+    run(corpus, raw)
+    loaded = datasets.load_dataset(str(corpus.path), cache_dir=str(tmp_path / "cache"))
+    assert {name: len(rows) for name, rows in loaded.items()} == {
+        name: len(corpus.split(name)) for name in SPLITS if len(corpus.split(name))
+    }
+    assert pq.read_metadata(corpus.path / "features" / "text.parquet").num_rows == 5
