@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,10 @@ class RunFolder:
         """The scores, per split."""
         return self.path / "evaluation.json"
 
+    def predictions(self, split: str) -> Path:
+        """Logits and labels of a split."""
+        return self.path / "predictions" / f"{split}.parquet"
+
     def mend(self) -> None:
         """Finish or drop what a killed process left behind."""
         new, old = self.path / ".last.new", self.path / ".last.old"
@@ -70,7 +75,8 @@ class RunFolder:
             (new if new.exists() else old).replace(self.last)
         for leftover in (new, old):
             shutil.rmtree(leftover, ignore_errors=True)
-        for partial in (*self.path.glob(".*.partial"), *self.path.glob("*.tmp")):
+        partials = (self.path.glob(f"{place}.*.partial") for place in ("", "predictions/"))
+        for partial in (*chain.from_iterable(partials), *self.path.glob("*.tmp")):
             partial.unlink()
 
     def replace_last(self, files: dict[str, bytes]) -> None:

@@ -305,10 +305,8 @@ class _Training:
             self.accelerator.device,
             self.accelerator,
         )
-        if self.config.evaluation.threshold == "tuned":
-            thresholds = Thresholds.tuned(logits, labels)
-        else:
-            thresholds = Thresholds.half(len(self.emotions))
+        policy = self.config.evaluation.threshold
+        thresholds = Thresholds.choose(policy, len(self.emotions), lambda: (logits, labels))
         scores = score(logits, labels, thresholds, self.emotions)
         device = self.accelerator.device
         return {
