@@ -97,7 +97,9 @@ class LoadedRun:
     def predict(self, split: str) -> tuple[Tensor, Tensor]:
         """Logits and labels (N, E) of a split in corpus order, on the CPU."""
         size = self.config.training.batch_size
-        return predict(self.model, self.dataset(split), self.collate, size, self.device)
+        return predict(
+            self.model, self.dataset(split), self.collate, size, self.device, progress=split
+        )
 
     def thresholds(self) -> Thresholds:
         """Those that the settings ask for; tuned ones are found on the validation split."""

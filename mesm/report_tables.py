@@ -110,7 +110,7 @@ def results_table(
     policies = sorted({scores["threshold"]["policy"] for _, scores, _ in scored})
     caption = (
         f"Percent on the {first.get('split', 'test')} split, {first['clips']} clips. Threshold per "
-        f"emotion: {'; '.join(policies)}; F1: binary. GFLOPs: feature extraction per clip, "
+        f"emotion: {'; '.join(policies)}. GFLOPs: feature extraction per clip, "
         "2 per multiply–accumulate"
     )
     caption += "." if synthetic else "; the paper counts 1, so its figures are doubled here."
@@ -163,7 +163,7 @@ def sweep_tables(sweep: Mapping[str, Any]) -> list[dict[str, Any]]:
             f"clips at once, {setting['device']}, {setting['threads']} "
             f"thread{'s' if setting['threads'] > 1 else ''}, {setting['dtype']}; the speed-up is "
             "over FE2E. Attention: its share of the FLOPs. Threshold: "
-            f"{policy}{', anew at every p' if 'tuned' in policy else ''}; F1: binary."
+            f"{policy}{', anew at every p' if 'tuned' in policy else ''}."
         ),
     }
     return [costs, _active_sites(sweep)]

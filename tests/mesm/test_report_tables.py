@@ -161,8 +161,8 @@ def test_caption_names_split_size_and_every_policy_once() -> None:
     ]
     caption = results_table(runs, "iemocap", synthetic=True)["caption"]
     assert caption == (
-        "Percent on the valid split, 42 clips. Threshold per emotion: 0.5; tuned on validation F1; "
-        "F1: binary. GFLOPs: feature extraction per clip, 2 per multiply–accumulate."
+        "Percent on the valid split, 42 clips. Threshold per emotion: 0.5; tuned on validation F1. "
+        "GFLOPs: feature extraction per clip, 2 per multiply–accumulate."
     )
 
 
@@ -240,14 +240,14 @@ def test_sweep_says_how_it_was_timed(threads: int, words: str) -> None:
     caption = sweep_tables(found)[0]["caption"]
     assert "median of 5 forward passes over 8 clips at once, cpu," in caption
     assert words in caption
-    assert caption.endswith("Threshold: tuned on validation F1, anew at every p; F1: binary.")
+    assert caption.endswith("Threshold: tuned on validation F1, anew at every p.")
 
 
 def test_sweep_with_a_fixed_threshold_does_not_speak_of_tuning() -> None:
     found = sweep()
     for one in found["points"]:
         one["threshold"] = {"policy": "0.5"}
-    assert sweep_tables(found)[0]["caption"].endswith("Threshold: 0.5; F1: binary.")
+    assert sweep_tables(found)[0]["caption"].endswith("Threshold: 0.5.")
 
 
 def test_active_sites_per_modality_and_block() -> None:
