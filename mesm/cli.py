@@ -102,7 +102,7 @@ def train(
         Path | None, typer.Option(help="Folder of the run; resumed if it exists.")
     ] = None,
 ) -> None:
-    """Train FE2E or MESM; the same command resumes a run that was stopped."""
+    """Train one of the six systems; the same command resumes a run that was stopped."""
     from mesm.config import load_config
     from mesm.training import train as start
 

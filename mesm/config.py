@@ -8,23 +8,25 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
+from mesm.baseline_settings import (
+    EmoEmbsSettings,
+    LFLSTMSettings,
+    LFTransformerSettings,
+    MulTSettings,
+    TwoPhaseSettings,
+)
 from mesm.modalities import parse_modalities
+from mesm.settings import Positive, Settings, Share
 
 SHIPPED = Path(__file__).parent / "configs"
 
-Positive = Annotated[int, Field(gt=0)]
-Share = Annotated[float, Field(ge=0.0, lt=1.0)]
 ThresholdPolicy = Literal["tuned", "tuned_wacc", "0.5"]
 F1Variant = Literal["binary", "weighted"]
 
 
-class _Settings(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class TextSettings(_Settings):
+class TextSettings(Settings):
     """The text encoder: a local ALBERT, or a small one trained from scratch."""
 
     path: Path | None = Field(
@@ -42,7 +44,7 @@ class TextSettings(_Settings):
     dropout: Share = 0.1
 
 
-class FE2ESettings(_Settings):
+class FE2ESettings(Settings):
     """The fully end-to-end model."""
 
     name: Literal["fe2e"]
@@ -96,7 +98,7 @@ class MESMSettings(FE2ESettings):
         return self
 
 
-class TrainingSettings(_Settings):
+class TrainingSettings(Settings):
     """How the model is trained."""
 
     seed: Annotated[int, Field(ge=0)] = 0
@@ -135,9 +137,13 @@ class TrainingSettings(_Settings):
     concentrated: list[Literal["face", "audio"]] = Field(
         default=["face", "audio"], description="Whose attention is concentrated."
     )
-    schedule: Literal["constant", "cosine"] = Field(
-        default="constant", description="Cosine: down to 0 at the last epoch."
+    schedule: Literal["constant", "cosine", "plateau"] = Field(
+        default="constant",
+        description="Cosine: down to 0 at the last epoch. Plateau: times plateau_factor whenever "
+        "the validation loss has not fallen for more than plateau_patience epochs.",
     )
+    plateau_factor: float = Field(default=0.1, gt=0.0, lt=1.0)
+    plateau_patience: Annotated[int, Field(ge=0)] = 5
     warmup_steps: Annotated[int, Field(ge=0)] = Field(
         default=0, description="Steps over which the rate rises from 0."
     )
@@ -150,7 +156,7 @@ class TrainingSettings(_Settings):
     workers: Annotated[int, Field(ge=0)] = Field(default=0, description="Decoding processes.")
 
 
-class EvaluationSettings(_Settings):
+class EvaluationSettings(Settings):
     """How logits become decisions, and decisions scores."""
 
     threshold: ThresholdPolicy = Field(
@@ -170,13 +176,48 @@ class EvaluationSettings(_Settings):
         return str(value) if isinstance(value, float) else value
 
 
-class ExperimentConfig(_Settings):
+class ExperimentConfig(Settings):
     """Everything that decides how a run turns out, apart from the corpus's content."""
 
     corpus: Path = Field(description="Folder of a prepared corpus.")
-    model: Annotated[FE2ESettings | MESMSettings, Field(discriminator="name")]
+    model: Annotated[
+        FE2ESettings
+        | MESMSettings
+        | LFLSTMSettings
+        | LFTransformerSettings
+        | EmoEmbsSettings
+        | MulTSettings,
+        Field(discriminator="name"),
+    ]
     training: TrainingSettings = TrainingSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
+
+    @model_validator(mode="after")
+    def _options_that_the_model_has(self) -> ExperimentConfig:
+        name, training = self.model.name, self.training
+        if not isinstance(self.model, TwoPhaseSettings):
+            return self
+        if training.augment:
+            raise ValueError(f"training.augment changes faces and sound; {name} reads features")
+        if training.concentration > 0 or training.p_warmup_epochs > 0:
+            raise ValueError(
+                f"training.concentration and p_warmup_epochs are MESM's; {name} has no sparse "
+                "attention"
+            )
+        if name == "mult" and training.branch_loss > 0:
+            raise ValueError("training.branch_loss needs logits per modality; mult has none")
+        return self
+
+
+# By the name that a config gives them.
+MODEL_SETTINGS: dict[str, type[Settings]] = {
+    "fe2e": FE2ESettings,
+    "mesm": MESMSettings,
+    "lf_lstm": LFLSTMSettings,
+    "lf_transformer": LFTransformerSettings,
+    "emo_embs": EmoEmbsSettings,
+    "mult": MulTSettings,
+}
 
 
 def shipped_configs() -> list[str]:
@@ -272,7 +313,7 @@ def _explain(problem: dict[str, Any]) -> str:
         return f"{place} is missing"
     message = problem["msg"].removeprefix("Value error, ")
     got = "" if isinstance(problem["input"], dict) else f", got {problem['input']!r}"
-    return f"{place}: {message}{got}"
+    return f"{place}: {message}{got}" if place else message
 
 
 def _walk(location: tuple[int | str, ...]) -> tuple[str, list[str]]:
@@ -281,9 +322,8 @@ def _walk(location: tuple[int | str, ...]) -> tuple[str, list[str]]:
     names: list[str] = []
     known: list[str] = list(ExperimentConfig.model_fields)
     for part in location:
-        options = [kind for kind in get_args(level) if kind in (FE2ESettings, MESMSettings)]
-        if options:  # the tag that chose among the models is no key
-            level = MESMSettings if part == "mesm" else FE2ESettings
+        if FE2ESettings in get_args(level):  # the tag that chose among the models is no key
+            level = MODEL_SETTINGS[str(part)]
             known = list(level.model_fields)
             continue
         names.append(str(part))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -50,7 +51,24 @@ def normalise_faces(faces: NDArray[np.uint8]) -> Tensor:
     return ((pixels - torch.tensor(FACE_MEAN)) / torch.tensor(FACE_STD)).permute(0, 3, 1, 2)
 
 
-class ClipDataset(Dataset[Sample]):
+class SplitDataset(Dataset[Any], ABC):
+    """The samples of one split, in corpus order, as a system reads them.
+
+    Attributes:
+        epoch: counted by the training, for datasets whose samples change at random.
+    """
+
+    epoch: int = 0
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def labels(self) -> Tensor:
+        """The labels (clips, E) float32 of the whole split."""
+
+
+class ClipDataset(SplitDataset):
     """The samples of one split.
 
     Args:
@@ -67,7 +85,6 @@ class ClipDataset(Dataset[Sample]):
         self.mean, self.std = mean, std
         self.augment = augment
         self.seed = seed
-        self.epoch = 0
         self._kept: dict[int, Clip] = {}
         self._bytes = 0
 
@@ -189,13 +206,13 @@ class EpochBatches(Sampler[list[int]]):
 
 
 def make_loader(
-    dataset: ClipDataset,
+    dataset: SplitDataset,
     batches: EpochBatches,
-    collate: Collate,
+    collate: Callable[[list[Any]], Any],
     *,
     workers: int = 0,
     pin_memory: bool = False,
-) -> DataLoader[Sample]:
+) -> DataLoader[Any]:
     """Batches of a dataset; `workers` processes decode beside the training, 0: none."""
     return DataLoader(
         dataset,

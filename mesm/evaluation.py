@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -11,7 +11,6 @@ from typing import Any, get_args
 import torch
 from torch import Tensor
 
-from mesm.batch import Batch
 from mesm.bootstrap import Bootstrap, intervals
 from mesm.checkpoints import load_weights
 from mesm.config import (
@@ -22,16 +21,14 @@ from mesm.config import (
     load_config,
 )
 from mesm.corpora.prepared import PreparedCorpus
-from mesm.data import ClipDataset, Collate, EpochBatches, make_loader, split_dataset
-from mesm.inputs.subwords import Subwords
+from mesm.data import EpochBatches, SplitDataset, make_loader
+from mesm.feed import Feed, open_feed
 from mesm.metrics import Thresholds, score
-from mesm.models import FE2E, MESM
-from mesm.models.build import build_model
+from mesm.models.build import System, build_model
 from mesm.prediction import predict
 from mesm.prediction_file import Predictions, origin_of
 from mesm.run_folder import RunFolder
 from mesm.score_table import format_table
-from mesm.text_choice import saved_subwords
 
 # CMU-MOSEI has many more negatives than positives, so the paper weighs its accuracy.
 ACCURACY_OF = {"iemocap": "accuracy", "mosei": "weighted_accuracy"}
@@ -46,15 +43,15 @@ class LoadedRun:
         config: its settings.
         corpus: the prepared corpus it was trained on.
         model: the best weights, in evaluation mode.
-        tokenizer: its subwords.
+        feed: how it reads the corpus.
         device: where the model is.
     """
 
     path: Path
     config: ExperimentConfig
     corpus: PreparedCorpus
-    model: FE2E | MESM
-    tokenizer: Subwords
+    model: System
+    feed: Feed
     device: torch.device
 
     @property
@@ -68,31 +65,28 @@ class LoadedRun:
         return ACCURACY_OF[self.corpus.manifest.corpus]
 
     @property
-    def collate(self) -> Collate:
+    def collate(self) -> Callable[[list[Any]], Any]:
         """Samples to batches."""
-        return Collate(self.tokenizer, self.config.model.text.max_length)
+        return self.feed.collate
 
-    def dataset(self, split: str) -> ClipDataset:
+    def dataset(self, split: str) -> SplitDataset:
         """The samples of a split, in corpus order, never augmented."""
-        return split_dataset(self.corpus, split)
+        return self.feed.dataset(split)
 
-    def batches(self, split: str, batch_size: int | None = None) -> Iterator[Batch]:
+    def batches(self, split: str, batch_size: int | None = None) -> Iterator[Any]:
         """A split in corpus order, on the model's device; by default in the training's batches."""
         dataset = self.dataset(split)
         size = batch_size or self.config.training.batch_size
         for batch in make_loader(dataset, EpochBatches(len(dataset), size, None), self.collate):
             yield batch.to(self.device)
 
-    def batch_of(self, clip_id: str) -> Batch:
+    def batch_of(self, clip_id: str) -> Any:
         """One clip, on the model's device.
 
         Raises:
             ValueError: the corpus has no such clip.
         """
-        clip = self.corpus.clip(clip_id)
-        manifest = self.corpus.manifest
-        dataset = ClipDataset([clip], manifest.spectrogram_mean, manifest.spectrogram_std)
-        return self.collate([dataset[0]]).to(self.device)
+        return self.collate([self.feed.single(clip_id)[0]]).to(self.device)
 
     def predict(self, split: str) -> tuple[Tensor, Tensor]:
         """Logits and labels (N, E) of a split in corpus order, on the CPU."""
@@ -114,6 +108,7 @@ class LoadedRun:
             "split": split,
             "model": self.config.model.name,
             "headline": self.accuracy_name,
+            **self.feed.facts(),
             **score(logits, labels, thresholds, self.emotions, self.config.evaluation.f1),
         }
 
@@ -136,8 +131,8 @@ def load_run(run: Path, device: torch.device | str | None = None) -> LoadedRun:
         device: where to; None: the GPU if there is one.
 
     Raises:
-        ValueError: the folder is no run, has no weights yet or another model's, or its corpus is
-            not where its config says.
+        ValueError: the folder is no run, has no weights yet or another model's, or its corpus or
+            the features it was trained on are not where its config says.
     """
     folder, config, corpus = _open_run(run)
     try:
@@ -151,13 +146,15 @@ def load_run(run: Path, device: torch.device | str | None = None) -> LoadedRun:
             f"{config.corpus}: has {len(corpus.manifest.emotions)} emotions, the model of "
             f"{folder.path} tells {arguments['emotions']} apart"
         )
+    feed = open_feed(config, corpus, folder)
+    feed.reopen()
     where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     return LoadedRun(
         path=folder.path,
         config=config,
         corpus=corpus,
         model=model.to(where).eval(),
-        tokenizer=saved_subwords(config.model.text, folder),
+        feed=feed,
         device=where,
     )
 
@@ -192,6 +189,7 @@ class ScoredRun:
         self.folder, self.config, self.corpus = _open_run(run)
         own = self.config.evaluation
         self.settings = EvaluationSettings(threshold=threshold or own.threshold, f1=f1 or own.f1)
+        self.facts = open_feed(self.config, self.corpus, self.folder).facts()
         self.emotions = list(self.corpus.manifest.emotions)
         self.accuracy_name = ACCURACY_OF[self.corpus.manifest.corpus]
         self.origin = origin_of(self.folder, self.config)
@@ -223,6 +221,7 @@ class ScoredRun:
             "split": split,
             "model": self.config.model.name,
             "headline": self.accuracy_name,
+            **self.facts,
             **score(found.logits, found.labels, thresholds, self.emotions, self.settings.f1),
             "intervals": intervals(decisions, labels, found.dialogs, self.emotions, bootstrap),
             "weights": {"file": self.folder.best.name, "sha256": self.origin["weights"]},

@@ -29,13 +29,18 @@ class FlopTally:
 
     per_modality: dict[str, Counter[str]] = field(default_factory=dict)
 
-    def count(self, model: LateFusionModel, batch: Batch) -> Tensor:
-        """Run the model on a batch, add what its per-frame networks computed, return the logits."""
+    def count(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Run the model on a batch, add what its per-frame networks computed, return the logits.
+
+        Raises:
+            ValueError: the model has no per-frame networks: its features are made beforehand.
+        """
+        extractors = _extractors(model)
         names = {id(module): name for name, module in model.named_modules()}
         with _halves(model), torch.inference_mode(), FlopCounterMode(display=False) as counter:
             logits = model(batch)
         counts = counter.get_flop_counts()
-        for modality, extractor in model.feature_extractors.items():
+        for modality, extractor in extractors.items():
             ops = self.per_modality.setdefault(modality, Counter())
             where = f"{type(model).__name__}.{names[id(extractor)]}"
             for op, flops in counts.get(where, {}).items():
@@ -55,6 +60,15 @@ class FlopTally:
             },
             "by_op": {op: flops / clips for op, flops in sorted(by_op.items())},
         }
+
+
+def _extractors(model: nn.Module) -> dict[str, nn.Module]:
+    if not isinstance(model, LateFusionModel):
+        raise ValueError(
+            f"wanted FE2E or MESM, whose feature extraction is measured, got "
+            f"{type(model).__name__}, which reads features made beforehand"
+        )
+    return model.feature_extractors
 
 
 @contextlib.contextmanager
@@ -116,8 +130,9 @@ class Stopwatch:
     whole: list[float] = field(default_factory=list)
     extraction: list[float] = field(default_factory=list)
 
-    def time(self, model: LateFusionModel, batch: Batch) -> None:
-        """Run one pass to warm up and one that counts."""
+    def time(self, model: nn.Module, batch: Batch) -> None:
+        """Run one pass to warm up and one that counts; errors as in `FlopTally.count`."""
+        extractors = _extractors(model)
         device = next(model.parameters()).device
         spent: list[float] = []
         started: list[float] = []
@@ -134,7 +149,7 @@ class Stopwatch:
             spent.append(clock() - started.pop())
 
         hooks = []
-        for extractor in model.feature_extractors.values():
+        for extractor in extractors.values():
             hooks.append(extractor.register_forward_pre_hook(enter))
             hooks.append(extractor.register_forward_hook(leave))
         try:

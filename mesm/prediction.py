@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from mesm.data import ClipDataset, Collate, EpochBatches, make_loader
+from mesm.data import EpochBatches, SplitDataset, make_loader
 
 
 @torch.no_grad()
 def predict(
     model: nn.Module,
-    dataset: ClipDataset,
-    collate: Collate,
+    dataset: SplitDataset,
+    collate: Callable[[list[Any]], Any],
     batch_size: int,
     device: torch.device,
     accelerator: Accelerator | None = None,

@@ -19,8 +19,10 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
+from mesm.baseline_settings import TwoPhaseSettings
 from mesm.config import ExperimentConfig
 from mesm.corpora.prepared import MANIFEST, sha256
+from mesm.features.manifest import FILE, FOLDER
 from mesm.run_folder import RunFolder, write_beside
 
 _KEY = b"mesm"
@@ -91,7 +93,7 @@ def origin_of(folder: RunFolder, config: ExperimentConfig) -> dict[str, str]:
     """Hashes of all that the predictions of a run come from, by name.
 
     Predictions with another origin are stale: the weights, the model's settings (MESM's p among
-    them), the subwords or the corpus are not the same.
+    them), the subwords, the corpus or its features are not the same.
     """
     settings = config.model_dump(mode="json", exclude={"corpus", "training", "evaluation"})
     origin = {
@@ -100,6 +102,8 @@ def origin_of(folder: RunFolder, config: ExperimentConfig) -> dict[str, str]:
         "settings": _hash(json.dumps(settings, sort_keys=True)),
         "corpus": sha256(config.corpus / MANIFEST),
     }
+    if isinstance(config.model, TwoPhaseSettings):
+        return origin | {"features": sha256(config.corpus / FOLDER / FILE)}
     text = config.model.text.path
     files = [folder.tokenizer] if text is None else sorted(text.glob("*"))
     for file in files:  # the weights of a pretrained text model are in the run's own

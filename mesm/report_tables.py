@@ -9,7 +9,14 @@ from mesm.config import ExperimentConfig
 from mesm.corpora.prepared import Manifest
 from mesm.paper_figures import PAPER_TABLES
 
-NAMES = {"fe2e": "FE2E", "mesm": "MESM"}
+NAMES = {
+    "fe2e": "FE2E",
+    "mesm": "MESM",
+    "lf_lstm": "LF-LSTM",
+    "lf_transformer": "LF-TRANS",
+    "emo_embs": "EmoEmbs",
+    "mult": "MulT",
+}
 OTHER_RATIOS = {
     "among_candidates": "candidates",
     "by_area": "area",

@@ -39,6 +39,11 @@ class RunFolder:
         return self.path / "tokenizer.json"
 
     @property
+    def features(self) -> Path:
+        """What tells the hand-crafted features from others, of runs that read them."""
+        return self.path / "features.json"
+
+    @property
     def best(self) -> Path:
         """The run's weights: the best on the validation split, or the last."""
         return self.path / "model.safetensors"

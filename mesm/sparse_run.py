@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mesm.batch import Batch
 from mesm.corpora.prepared import Clip
+from mesm.data import ClipDataset
 from mesm.evaluation import LoadedRun, load_run
 from mesm.models import MESM
 
@@ -17,7 +18,9 @@ class RunBatches:
 
     def __init__(self, loaded: LoadedRun, split: str, size: int) -> None:
         self.loaded, self.size = loaded, size
-        self.dataset = loaded.dataset(split)
+        dataset = loaded.dataset(split)
+        assert isinstance(dataset, ClipDataset)
+        self.dataset = dataset
 
     def __len__(self) -> int:
         return -(-len(self.dataset) // self.size)

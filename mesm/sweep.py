@@ -15,7 +15,7 @@ from mesm.environment import describe
 from mesm.evaluation import LoadedRun, load_run
 from mesm.measurement import FlopTally, SiteTally, Stopwatch
 from mesm.metrics import score
-from mesm.models import MESM
+from mesm.models import FE2E, MESM
 from mesm.plots.p_curve import draw_p_curve
 from mesm.plots.style import save_png
 from mesm.run_folder import RunFolder
@@ -143,8 +143,9 @@ def sweep(
 
 def _load_baseline(path: Path, beside: LoadedRun) -> LoadedRun:
     loaded = load_run(path)
-    if isinstance(loaded.model, MESM):
-        raise ValueError(f"{path}: wanted an FE2E run as the baseline, got a MESM run")
+    if not isinstance(loaded.model, FE2E):
+        name = type(loaded.model).__name__
+        raise ValueError(f"{path}: wanted an FE2E run as the baseline, got a {name} run")
     one, two = loaded.corpus.manifest, beside.corpus.manifest
     if (one.corpus, one.emotions) != (two.corpus, two.emotions):
         raise ValueError(

@@ -29,18 +29,15 @@ from mesm.checkpoints import (
 )
 from mesm.config import ExperimentConfig, MESMSettings, differing_keys, dump_config, load_config
 from mesm.corpora.prepared import PreparedCorpus
-from mesm.data import Collate, EpochBatches, make_loader, split_dataset
-from mesm.inputs.subwords import Subwords, UnigramSubwords
+from mesm.data import EpochBatches, make_loader
+from mesm.feed import open_feed
 from mesm.losses import TrainingLoss, positive_weights
 from mesm.metrics import Thresholds, score
 from mesm.models import MESM
-from mesm.models.build import build_model, model_arguments
-from mesm.models.late_fusion import LateFusionModel
-from mesm.models.vgg11 import load_vgg11
+from mesm.models.build import System, build_model
 from mesm.optimisation import make_optimizer, set_learning_rate
 from mesm.prediction import predict
 from mesm.run_folder import RunFolder, write_beside
-from mesm.text_choice import choose_subwords
 
 logger = logging.getLogger(__name__)
 
@@ -85,7 +82,7 @@ def check_run(config: ExperimentConfig, folder: RunFolder) -> None:
         return
     if not folder.config.is_file():
         # A first start that was killed leaves only files that will be written again.
-        ours = (folder.tokenizer.name, folder.model_arguments.name, ".")
+        ours = (folder.tokenizer.name, folder.features.name, folder.model_arguments.name, ".")
         if not all(entry.name.startswith(ours) for entry in path.iterdir()):
             raise ValueError(f"{path}: holds files but is no run; choose another folder")
         return
@@ -116,13 +113,15 @@ class _Training:
         self.main = accelerator.is_main_process
         corpus = PreparedCorpus.open(config.corpus)
         self.emotions = list(corpus.manifest.emotions)
-        self.train_set = split_dataset(
-            corpus, "train", augment=self.settings.augment, seed=self.settings.seed
+        self.feed = open_feed(config, corpus, folder)
+        self.train_set = self.feed.dataset(
+            "train", augment=self.settings.augment, seed=self.settings.seed
         )
-        self.valid_set = split_dataset(corpus, "valid")
+        self.valid_set = self.feed.dataset("valid")
         sizes = {split: len(corpus.split(split)) for split in ("train", "valid", "test")}
         self.corpus_facts = {"emotions": self.emotions, "clips": sizes}
         check_run(config, folder)
+        self.feed.check()
 
     def run(self) -> Path:
         """Everything; returns the run's folder."""
@@ -137,12 +136,12 @@ class _Training:
                 logger.info("%s: finished already (%s)", self.folder.path, progress.finished)
                 print(f"{self.folder.path}: finished already ({progress.finished})")
             return self.folder.path
-        tokenizer = self._tokenizer()
-        arguments = model_arguments(self.config.model, len(self.emotions), tokenizer.vocab_size)
+        self.feed.start(self.train_set)
+        arguments = self.feed.model_arguments()
         model = self._model(arguments, resumed=progress.epoch > 0)
         self.raw_model = model
         self.raw_optimizer = make_optimizer(model, self.settings)
-        self.collate = Collate(tokenizer, self.config.model.text.max_length)
+        self.collate = self.feed.collate
         self.batches = EpochBatches(
             len(self.train_set),
             self.settings.batch_size,
@@ -157,7 +156,7 @@ class _Training:
                 self.accelerator.scaler.load_state_dict(progress.scaler)
         self.accelerator.wait_for_everyone()
         if self.main:
-            self._write_first_files(arguments, tokenizer)
+            self._write_first_files(arguments)
         self.accelerator.wait_for_everyone()
         self._epochs(progress)
         return self.folder.path
@@ -171,29 +170,20 @@ class _Training:
             )
         return progress
 
-    def _tokenizer(self) -> Subwords:
-        texts = (self.train_set.clip(index).text for index in range(len(self.train_set)))
-        return choose_subwords(self.config.model.text, self.folder, texts)
-
-    def _model(self, arguments: dict[str, Any], resumed: bool) -> LateFusionModel:
-        settings = self.config.model
+    def _model(self, arguments: dict[str, Any], resumed: bool) -> System:
+        name = self.config.model.name
         seed_everything(self.settings.seed)
-        model = build_model(settings.name, arguments)
+        model = build_model(name, arguments)
         if self.folder.best.exists():
             # Refused here, while nothing of the run has been changed.
-            load_weights(build_model(settings.name, arguments), self.folder.best)
-        if resumed:
-            return model
-        if settings.text.path is not None and model.text is not None:
-            model.text.load(settings.text.path)
-        if settings.vgg11 is not None:
-            load_vgg11(model, settings.vgg11)
+            load_weights(build_model(name, arguments), self.folder.best)
+        if not resumed:
+            self.feed.fill(model)
         return model
 
-    def _write_first_files(self, arguments: dict[str, Any], tokenizer: Subwords) -> None:
+    def _write_first_files(self, arguments: dict[str, Any]) -> None:
         self.folder.path.mkdir(parents=True, exist_ok=True)
-        if isinstance(tokenizer, UnigramSubwords) and not self.folder.tokenizer.exists():
-            tokenizer.save(self.folder.tokenizer)
+        self.feed.write()
         self.folder.write_json(self.folder.model_arguments, arguments)
         write_beside(self.folder.config, dump_config(self.config))
 
@@ -215,7 +205,8 @@ class _Training:
             file=sys.stderr,
         )
         for epoch in range(progress.epoch + 1, self.settings.epochs + 1):
-            record = self._epoch(epoch, total, loss, bar)
+            losses = [row["valid_loss"] for row in progress.history]
+            record = self._epoch(epoch, total, loss, losses, bar)
             self._note(progress, record)
             if writer is not None:
                 for name in ("train_loss", "valid_loss", "valid_f1", "learning_rate"):
@@ -237,7 +228,9 @@ class _Training:
                 f"in epoch {best['epoch']} of {progress.epoch}"
             )
 
-    def _epoch(self, epoch: int, total: int, loss: TrainingLoss, bar: tqdm[Any]) -> dict[str, Any]:
+    def _epoch(
+        self, epoch: int, total: int, loss: TrainingLoss, losses: list[float], bar: tqdm[Any]
+    ) -> dict[str, Any]:
         accelerator, settings = self.accelerator, self.settings
         seed_everything(settings.seed, epoch, accelerator.process_index)
         self.batches.epoch = self.train_set.epoch = epoch
@@ -254,7 +247,7 @@ class _Training:
         self._set_p(epoch)
         step = (epoch - 1) * len(self.batches)
         for batch in loader:
-            factor = set_learning_rate(self.raw_optimizer, settings, step, total)
+            factor = set_learning_rate(self.raw_optimizer, settings, step, total, losses)
             batch = batch.to(accelerator.device)
             outputs = self.model(batch, inside=True) if loss.looks_inside else self.model(batch)
             value: Tensor = loss(outputs, batch.labels, step / total)

@@ -201,6 +201,14 @@ class ClipList(Sequence[Clip]):
             values.extend(self._open(i).read(columns=[name])[name].to_pylist())
         return values
 
+    @cached_property
+    def labels(self) -> npt.NDArray[np.int8]:
+        """The clips' labels (N, E), read without their pictures."""
+        rows: list[list[int]] = []
+        for i in range(len(self._paths)):
+            rows.extend(self._open(i).read(columns=["labels"])["labels"].to_pylist())
+        return np.array(rows, dtype=np.int8)
+
     def _open(self, file: int) -> pq.ParquetFile:
         if file not in self._files:
             self._files[file] = pq.ParquetFile(self._paths[file], memory_map=True)

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
+from mesm.baseline_settings import TwoPhaseSettings
 from mesm.config import FE2ESettings, MESMSettings
-from mesm.models.fe2e import FE2E
-from mesm.models.mesm import MESM
+from mesm.models import FE2E, LFLSTM, MESM, EmoEmbs, LFTransformer, MulT
 from mesm.models.text import read_albert_config
 
-MODELS: dict[str, type[FE2E] | type[MESM]] = {"fe2e": FE2E, "mesm": MESM}
+System = FE2E | MESM | LFLSTM | LFTransformer | EmoEmbs | MulT
+MODELS: dict[str, type[System]] = {
+    "fe2e": FE2E,
+    "mesm": MESM,
+    "lf_lstm": LFLSTM,
+    "lf_transformer": LFTransformer,
+    "emo_embs": EmoEmbs,
+    "mult": MulT,
+}
 
 
 def model_arguments(settings: FE2ESettings, emotions: int, vocabulary: int) -> dict[str, Any]:
@@ -51,11 +60,29 @@ def model_arguments(settings: FE2ESettings, emotions: int, vocabulary: int) -> d
     return {"emotions": emotions, "albert": albert, **arguments}
 
 
-def build_model(name: str, arguments: dict[str, Any]) -> FE2E | MESM:
+def baseline_arguments(
+    settings: TwoPhaseSettings, emotions: int, dims: Mapping[str, int]
+) -> dict[str, Any]:
+    """The plain keyword arguments of the two-phase baseline that the settings describe.
+
+    Args:
+        settings: the model's part of the configuration.
+        emotions: E.
+        dims: features per row of "text", "audio" and "video".
+    """
+    feed = {"name", *TwoPhaseSettings.model_fields} - {"modalities"}
+    widths = {f"{stream}_dim": dims[stream] for stream in ("text", "audio", "video")}
+    return {"emotions": emotions, **widths, **settings.model_dump(mode="json", exclude=feed)}
+
+
+def build_model(name: str, arguments: dict[str, Any]) -> System:
     """The model, randomly initialised.
 
     Args:
-        name: "fe2e" or "mesm".
-        arguments: what `model_arguments` gave.
+        name: one of `MODELS`.
+        arguments: what `model_arguments` or `baseline_arguments` gave.
+
+    Raises:
+        ValueError: an argument is out of its range.
     """
     return MODELS[name](**arguments)

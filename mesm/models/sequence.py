@@ -28,6 +28,8 @@ class SequenceEncoder(nn.Module):
         feedforward: width of the feed-forward part (torch's default, 2048).
         dropout: torch's default, 0.1.
         norm_first: norm before each part instead of after it (the default, as in the paper).
+        positions: whether the vectors are told their place; without, their order counts for
+            nothing.
     """
 
     def __init__(
@@ -38,8 +40,10 @@ class SequenceEncoder(nn.Module):
         feedforward: int,
         dropout: float,
         norm_first: bool,
+        positions: bool = True,
     ) -> None:
         super().__init__()
+        self.positions = positions
         self.cls = nn.Parameter(torch.randn(dim) * 0.02)
         layer = nn.TransformerEncoderLayer(
             dim, heads, feedforward, dropout, batch_first=True, norm_first=norm_first
@@ -62,7 +66,8 @@ class SequenceEncoder(nn.Module):
         padded = pad_clips(frames, lengths, longest)
         size, _, dim = padded.shape
         tokens = torch.cat((self.cls.to(padded.dtype).expand(size, 1, dim), padded), dim=1)
-        tokens = tokens + sinusoids(longest + 1, dim, tokens.device).to(tokens.dtype)
+        if self.positions:
+            tokens = tokens + sinusoids(longest + 1, dim, tokens.device).to(tokens.dtype)
         # The CLS is at place 0, frame i at place i + 1.
         place = torch.arange(longest + 1, device=tokens.device)
         padding = place > lengths.unsqueeze(1)
@@ -81,3 +86,10 @@ def pad_clips(frames: Tensor, lengths: Tensor, longest: int) -> Tensor:
     place = clip * longest + number - (ends - lengths)[clip]
     padded = frames.new_zeros(clips * longest, dim)
     return padded.index_copy(0, place, frames).view(clips, longest, dim)
+
+
+def last_steps(padded: Tensor, lengths: Tensor) -> Tensor:
+    """The last real step of each clip, (B, longest, dim) to (B, dim); zeros where there is none."""
+    place = (lengths - 1).clamp(min=0)[:, None, None].expand(-1, 1, padded.shape[2])
+    steps = padded.gather(1, place).squeeze(1)
+    return steps.masked_fill((lengths == 0).unsqueeze(1), 0.0)

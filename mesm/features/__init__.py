@@ -1,0 +1,1 @@
+"""Hand-crafted features of the two-phase baselines: GloVe, Bark bands and MFCCs, OpenFace."""
