@@ -5,7 +5,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from mesm.config import load_config
+from mesm.config import ExperimentConfig, load_config
 from mesm.corpora.prepared import sha256
 from mesm.prediction_file import Predictions, origin_of
 from mesm.run_folder import RunFolder
@@ -104,3 +104,15 @@ def test_origin_knows_a_pretrained_text_model_s_subwords(tiny_mesm, tmp_path):
     (albert / "spiece.model").write_bytes(b"2")
     second = origin_of(run, config)
     assert {name for name in first if first[name] != second[name]} == {"text/spiece.model"}
+
+
+def test_origin_knows_the_features_of_a_baseline(tiny_mesm, tiny_corpus, tmp_path):
+    corpus = shutil.copytree(tiny_corpus, tmp_path / "corpus")
+    features = corpus / "features" / "features.json"
+    features.parent.mkdir()
+    features.write_text("1")
+    config = ExperimentConfig.model_validate({"corpus": corpus, "model": {"name": "lf_lstm"}})
+    first = origin_of(RunFolder(tiny_mesm), config)
+    features.write_text("2")
+    second = origin_of(RunFolder(tiny_mesm), config)
+    assert {name for name in first if first[name] != second[name]} == {"features"}
