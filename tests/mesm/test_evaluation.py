@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from mesm.bootstrap import Bootstrap
+from mesm.bootstrap import Bootstrap, intervals
 from mesm.evaluation import LoadedRun, evaluate_run, load_run
 from mesm.metrics import Thresholds, score
 from mesm.models import FE2E, MESM
@@ -48,6 +48,11 @@ def test_writes_and_prints_the_scores(run, capsys):
     wanted = score(*loaded.predict("test"), thresholds, loaded.emotions)
     found = evaluate_run(run)
     assert found["average"] == wanted["average"]
+    logits, labels = loaded.predict("test")
+    wanted = intervals(
+        thresholds.decide(logits), labels.bool(), ["test"] * 7, loaded.emotions, Bootstrap()
+    )
+    assert found["intervals"] == wanted
     assert found["threshold"]["policy"] == "tuned on validation F1"
     assert found["split"] == "test"
     output = capsys.readouterr().out
