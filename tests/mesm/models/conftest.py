@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from mesm import Batch
+from mesm.features.batch import STREAMS, FeatureBatch
 
 SMALL: dict[str, Any] = {
     "emotions": 6,
@@ -70,6 +71,49 @@ def row_of() -> Callable[[Batch, int], Batch]:
             spectrograms=batch.spectrograms.split(batch.spectrogram_lengths.tolist())[place],
             spectrogram_lengths=batch.spectrogram_lengths[place : place + 1],
             labels=batch.labels[place : place + 1],
+        )
+
+    return row
+
+
+@pytest.fixture(scope="session")
+def widths() -> dict[str, int]:
+    """Emotions and streams of baselines that are quick to run."""
+    return {"emotions": 3, "text_dim": 12, "audio_dim": 10, "video_dim": 5}
+
+
+@pytest.fixture(scope="session")
+def make_features(widths: dict[str, int]) -> Callable[..., FeatureBatch]:
+    """Random clips with so many words, audio rows and video rows each."""
+
+    def make(words: Sequence[int], audio: Sequence[int], video: Sequence[int]) -> FeatureBatch:
+        generator = torch.Generator().manual_seed(2)
+        fields: dict[str, Any] = {}
+        for name, lengths in (("text", words), ("audio", audio), ("video", video)):
+            shape = (sum(lengths), widths[f"{name}_dim"])
+            fields[name] = torch.randn(shape, generator=generator)
+            fields[f"{name}_lengths"] = torch.tensor(lengths)
+        return FeatureBatch(
+            clip_ids=[f"clip{number}" for number in range(len(words))],
+            labels=torch.zeros(len(words), widths["emotions"]),
+            **fields,
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def features_of() -> Callable[[FeatureBatch, int], FeatureBatch]:
+    """One clip of a batch, as a batch of its own."""
+
+    def row(batch: FeatureBatch, place: int) -> FeatureBatch:
+        fields: dict[str, Any] = {}
+        for letter, name in STREAMS.items():
+            lengths = batch.lengths(letter)
+            fields[name] = batch.rows(letter).split(lengths.tolist())[place]
+            fields[f"{name}_lengths"] = lengths[place : place + 1]
+        return FeatureBatch(
+            clip_ids=[batch.clip_ids[place]], labels=batch.labels[place : place + 1], **fields
         )
 
     return row

@@ -1,6 +1,6 @@
 import torch
 
-from mesm.models.sequence import SequenceEncoder, sinusoids
+from mesm.models.sequence import SequenceEncoder, last_steps, sinusoids
 
 
 def test_positions_are_sines_and_cosines():
@@ -28,3 +28,9 @@ def test_other_clips_do_not_matter():
     whole = encoder(frames, torch.tensor([2, 0, 7]))
     torch.testing.assert_close(whole[0], encoder(frames[:2], torch.tensor([2]))[0])
     torch.testing.assert_close(whole[1], encoder(frames[:0], torch.tensor([0]))[0])
+
+
+def test_last_steps():
+    padded = torch.arange(12.0).view(3, 2, 2)
+    found = last_steps(padded, torch.tensor([1, 2, 0]))
+    assert found.tolist() == [[0, 1], [6, 7], [0, 0]]
