@@ -63,14 +63,14 @@ class RunFolder:
         """TensorBoard's event files."""
         return self.path / "tensorboard"
 
+    def predictions(self, split: str) -> Path:
+        """Logits and labels of a split."""
+        return self.path / "predictions" / f"{split}.parquet"
+
     @property
     def evaluation(self) -> Path:
         """The scores, per split."""
         return self.path / "evaluation.json"
-
-    def predictions(self, split: str) -> Path:
-        """Logits and labels of a split."""
-        return self.path / "predictions" / f"{split}.parquet"
 
     def mend(self) -> None:
         """Finish or drop what a killed process left behind."""

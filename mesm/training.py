@@ -310,6 +310,7 @@ class _Training:
                 emotion: values["f1"] for emotion, values in scores["emotions"].items()
             },
             "threshold": thresholds.policy,
+            "f1_variant": "binary",  # of valid_f1, by which the best epoch is chosen
         }
 
     def _note(self, progress: Progress, record: dict[str, Any]) -> None:
