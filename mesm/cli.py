@@ -152,12 +152,41 @@ def train(
 def evaluate(
     run: Annotated[Path, typer.Argument(help="Folder of a trained run.")],
     split: Annotated[Split, typer.Option(help="Split to score.")] = "test",
+    threshold: Annotated[
+        Literal["tuned", "tuned_wacc", "0.5"] | None,
+        typer.Option(help="Instead of the run's own: tuned on validation F1 or WAcc, or 0.5."),
+    ] = None,
+    f1: Annotated[
+        Literal["binary", "weighted"] | None,
+        typer.Option(help="Instead of the run's own: which F1 is shown."),
+    ] = None,
+    against: Annotated[
+        Path | None, typer.Option(help="Another run: print by how much RUN scores above it.")
+    ] = None,
+    cluster: Annotated[
+        Literal["clip", "dialog"],
+        typer.Option(help="What the bootstrap draws; utterances of a dialog are not independent."),
+    ] = "clip",
+    draws: Annotated[int, typer.Option(help="Resamples of the bootstrap.")] = 1000,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Predict anew, whatever predictions are kept.")
+    ] = False,
 ) -> None:
     """Score a run: accuracy (or weighted accuracy) and F1 per emotion; thresholds are named."""
-    from mesm.evaluation import evaluate_run
+    from mesm.bootstrap import Bootstrap
 
     with _refusals_in_one_line():
-        evaluate_run(run, split=split)
+        bootstrap = Bootstrap(draws=draws, cluster=cluster)
+        if against is None:
+            from mesm.evaluation import evaluate_run
+
+            evaluate_run(run, split, threshold=threshold, f1=f1, bootstrap=bootstrap, fresh=fresh)
+        else:
+            from mesm.comparison import compare_runs
+
+            compare_runs(
+                run, against, split, threshold=threshold, f1=f1, bootstrap=bootstrap, fresh=fresh
+            )
 
 
 @app.command()

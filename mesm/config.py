@@ -22,6 +22,9 @@ from mesm.settings import Positive, Settings, Share
 
 SHIPPED = Path(__file__).parent / "configs"
 
+ThresholdPolicy = Literal["tuned", "tuned_wacc", "0.5"]
+F1Variant = Literal["binary", "weighted"]
+
 
 class TextSettings(Settings):
     """The text encoder: a local ALBERT, or a small one trained from scratch."""
@@ -154,11 +157,17 @@ class TrainingSettings(Settings):
 
 
 class EvaluationSettings(Settings):
-    """How logits become decisions."""
+    """How logits become decisions, and decisions scores."""
 
-    threshold: Literal["tuned", "0.5"] = Field(
+    threshold: ThresholdPolicy = Field(
         default="tuned",
-        description="tuned: per emotion, the one with the best F1 on the validation split.",
+        description="tuned: per emotion, the one with the best binary F1 on the validation split; "
+        "tuned_wacc: with the best weighted accuracy.",
+    )
+    f1: F1Variant = Field(
+        default="binary",
+        description="Which F1 tables show: of the emotion, as in the paper, or weighted over its "
+        "presence and absence, as the authors' CMU-MOSEI code has it. Files hold both.",
     )
 
     @field_validator("threshold", mode="before")

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from mesm.data import EpochBatches, SplitDataset, make_loader
 
@@ -20,11 +21,14 @@ def predict(
     batch_size: int,
     device: torch.device,
     accelerator: Accelerator | None = None,
+    *,
+    progress: str | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Logits and labels (N, E) of a split in corpus order, float32 on the CPU.
 
     With an accelerator the clips are shared among its processes and every process gets all
-    logits. The model is put in evaluation mode and left in the mode it came in.
+    logits. The model is put in evaluation mode and left in the mode it came in. `progress` names a
+    progress bar; None: there is none.
     """
     rank = accelerator.process_index if accelerator else 0
     processes = accelerator.num_processes if accelerator else 1
@@ -32,7 +36,8 @@ def predict(
     was_training = model.training
     model.eval()
     logits, labels = [], []
-    for batch in make_loader(dataset, batches, collate):
+    loader = make_loader(dataset, batches, collate)
+    for batch in tqdm(loader, progress, unit="batch", disable=progress is None, leave=False):
         batch = batch.to(device)
         pair = torch.stack((model(batch).float(), batch.labels))
         if processes > 1:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,10 @@ class RunFolder:
         """TensorBoard's event files."""
         return self.path / "tensorboard"
 
+    def predictions(self, split: str) -> Path:
+        """Logits and labels of a split."""
+        return self.path / "predictions" / f"{split}.parquet"
+
     @property
     def evaluation(self) -> Path:
         """The scores, per split."""
@@ -75,7 +80,8 @@ class RunFolder:
             (new if new.exists() else old).replace(self.last)
         for leftover in (new, old):
             shutil.rmtree(leftover, ignore_errors=True)
-        for partial in (*self.path.glob(".*.partial"), *self.path.glob("*.tmp")):
+        partials = (self.path.glob(f"{place}.*.partial") for place in ("", "predictions/"))
+        for partial in (*chain.from_iterable(partials), *self.path.glob("*.tmp")):
             partial.unlink()
 
     def replace_last(self, files: dict[str, bytes]) -> None:

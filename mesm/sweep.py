@@ -165,7 +165,13 @@ def _measure(loaded: LoadedRun, split: str, batch_size: int) -> dict[str, Any]:
         labels.append(batch.labels.cpu())
         if isinstance(model, MESM):
             sites.count(model, batch)
-    scores = score(torch.cat(logits), torch.cat(labels), loaded.thresholds(), loaded.emotions)
+    scores = score(
+        torch.cat(logits),
+        torch.cat(labels),
+        loaded.thresholds(),
+        loaded.emotions,
+        loaded.config.evaluation.f1,
+    )
     measured = scores | {"flops_per_clip": flops.per_clip(scores["clips"])}
     if isinstance(model, MESM):
         measured["active_sites"] = sites.mean()

@@ -298,10 +298,8 @@ class _Training:
             self.accelerator.device,
             self.accelerator,
         )
-        if self.config.evaluation.threshold == "tuned":
-            thresholds = Thresholds.tuned(logits, labels)
-        else:
-            thresholds = Thresholds.half(len(self.emotions))
+        policy = self.config.evaluation.threshold
+        thresholds = Thresholds.choose(policy, len(self.emotions), lambda: (logits, labels))
         scores = score(logits, labels, thresholds, self.emotions)
         device = self.accelerator.device
         return {
@@ -312,6 +310,7 @@ class _Training:
                 emotion: values["f1"] for emotion, values in scores["emotions"].items()
             },
             "threshold": thresholds.policy,
+            "f1_variant": "binary",  # of valid_f1, by which the best epoch is chosen
         }
 
     def _note(self, progress: Progress, record: dict[str, Any]) -> None:

@@ -188,10 +188,18 @@ class ClipList(Sequence[Clip]):
     @cached_property
     def clip_ids(self) -> list[str]:
         """The clips' names, in order."""
-        ids: list[str] = []
+        return self._column("clip_id")
+
+    @cached_property
+    def dialogs(self) -> list[str]:
+        """Each clip's dialog or video, in order."""
+        return self._column("dialog")
+
+    def _column(self, name: str) -> list[str]:
+        values: list[str] = []
         for i in range(len(self._paths)):
-            ids.extend(self._open(i).read(columns=["clip_id"])["clip_id"].to_pylist())
-        return ids
+            values.extend(self._open(i).read(columns=[name])[name].to_pylist())
+        return values
 
     @cached_property
     def labels(self) -> npt.NDArray[np.int8]:

@@ -1,3 +1,5 @@
+import shutil
+
 import pytest
 from typer.testing import CliRunner
 
@@ -23,6 +25,8 @@ def test_help_names_every_command():
         (("train", "miniature_mesm", "model.q=1", "--run", "{tmp}/out"), "model.q"),
         (("train", "miniature_mesm", "model.p=1.5", "--run", "{tmp}/out"), "model.p"),
         (("evaluate", "{tmp}/out"), "out"),
+        (("evaluate", "{tmp}/out", "--against", "{tmp}/none"), "out"),
+        (("evaluate", "{tmp}/out", "--draws", 0), "at least one draw, got 0"),
         (("sweep", "{tmp}/out", "--p", "0:1:0.1"), "p"),
         (("explain", "{tmp}/out"), "out"),
         (("report", "{tmp}/out", "{tmp}/none"), "none"),
@@ -38,3 +42,21 @@ def test_refuses_in_one_line_and_writes_nothing(tmp_path, arguments, message):
     assert message in result.output
     assert "Traceback" not in result.output
     assert list(tmp_path.iterdir()) == []
+
+
+def test_evaluate_passes_its_options(tiny_mesm, tiny_fe2e, tmp_path):
+    first = shutil.copytree(tiny_mesm, tmp_path / "mesm")
+    second = shutil.copytree(tiny_fe2e, tmp_path / "fe2e")
+    chosen = ("--split", "valid", "--threshold", "0.5", "--f1", "weighted", "--draws", 20)
+    result = run("evaluate", first, *chosen, "--cluster", "dialog")
+    assert result.exit_code == 0
+    assert "on the valid split" in result.output
+    assert "threshold: 0.5; F1: weighted" in result.output
+    assert "over 1 dialogs, 20 draws" in result.output
+    result = run("evaluate", first, *chosen, "--against", second)
+    assert result.exit_code == 0
+    assert "valid split, 6 clips, percentage points" in result.output
+    assert "threshold: 0.5; F1: weighted" in result.output
+    assert "paired percentile bootstrap over 6 clips, 20 draws" in result.output
+    assert run("evaluate", first, "--threshold", "0.4").exit_code == 2
+    assert run("evaluate", first, "--f1", "macro").exit_code == 2

@@ -51,6 +51,7 @@ def test_shipped_configs_hold_the_papers_table_6(name):
     assert config.model.text.max_length == (50 if model == "fe2e" else 100)
     assert config.model.channels == [64, 128, 256, 512]
     assert config.evaluation.threshold == ("tuned" if corpus == "iemocap" else "0.5")
+    assert config.evaluation.f1 == "binary"
 
 
 def test_models_of_a_corpus_differ_only_where_they_must():
@@ -104,7 +105,8 @@ def test_overrides_are_yaml():
         ("training.epochs.more=3", "epochs has no keys below it"),
         ("training.epochs", "override must look like training.epochs=3"),
         ("training.epochs=[", "not YAML"),
-        ("evaluation.threshold=0.4", "'tuned' or '0.5', got"),
+        ("evaluation.threshold=0.4", "'tuned', 'tuned_wacc' or '0.5', got"),
+        ("evaluation.f1=macro", "'binary' or 'weighted', got 'macro'"),
     ],
 )
 def test_refuses_with_the_key(override, message):

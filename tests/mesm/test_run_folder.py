@@ -60,8 +60,13 @@ def test_mend_drops_partial_files(tmp_path):
     folder = RunFolder(tmp_path)
     (tmp_path / ".metrics.jsonl.partial").write_text("{")
     (tmp_path / "metrics.jsonl").write_text("{}\n")
+    predictions = folder.predictions("test")
+    predictions.parent.mkdir()
+    predictions.touch()
+    predictions.with_name(".test.parquet.partial").touch()
     folder.mend()
-    assert [entry.name for entry in tmp_path.iterdir()] == ["metrics.jsonl"]
+    assert {entry.name for entry in tmp_path.iterdir()} == {"metrics.jsonl", "predictions"}
+    assert [entry.name for entry in predictions.parent.iterdir()] == ["test.parquet"]
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):

@@ -97,6 +97,7 @@ def test_logs_one_line_and_one_point_per_epoch(whole):
     rows = [json.loads(line) for line in (whole / "metrics.jsonl").read_text().splitlines()]
     assert [row["epoch"] for row in rows] == [1, 2, 3, 4]
     assert {row["threshold"] for row in rows} == {"tuned on validation F1"}
+    assert {row["f1_variant"] for row in rows} == {"binary"}
     events = EventAccumulator(str(whole / "tensorboard")).Reload()
     assert [event.value for event in events.Scalars("valid_f1")] == pytest.approx(
         [row["valid_f1"] for row in rows]

@@ -34,7 +34,7 @@ def row(i):
         "clip_id": f"clip{i}",
         "text": f"text {i} é",
         "speaker": "s",
-        "dialog": "d",
+        "dialog": f"d{i % 4}",
         "start": i,
         "end": i + 1.5,
         "labels": [i % 2, 1],
@@ -83,7 +83,7 @@ def prepared(tmp_path):
 
 def check(clip, i, split):
     assert (clip.clip_id, clip.text, clip.split) == (f"clip{i}", f"text {i} é", split)
-    assert (clip.start, clip.end, clip.speaker, clip.dialog) == (i, i + 1.5, "s", "d")
+    assert (clip.start, clip.end, clip.speaker, clip.dialog) == (i, i + 1.5, "s", f"d{i % 4}")
     assert clip.labels.dtype == np.int8
     assert clip.labels.tolist() == [i % 2, 1]
     assert np.array_equal(clip.faces, faces(i))
@@ -107,6 +107,13 @@ def test_every_clip_comes_back_in_any_order(prepared):
     assert [clip.clip_id for clip in train[-2:]] == ["clip17", "clip18"]
     assert len(corpus.split("valid")) == 0
     check(corpus.clip("clip7"), 7, "test")
+
+
+def test_columns_are_in_the_order_of_the_clips(prepared):
+    clips = PreparedCorpus.open(prepared).split("train")
+    assert clips.clip_ids == [clip.clip_id for clip in clips]
+    assert clips.dialogs == [clip.dialog for clip in clips]
+    assert clips.labels.tolist() == [clip.labels.tolist() for clip in clips]
 
 
 def test_a_split_can_be_sent_to_another_process(prepared):
