@@ -86,6 +86,7 @@ def check_run(config: ExperimentConfig, folder: RunFolder) -> None:
     if not folder.config.is_file():
         # A first start that was killed leaves only files that will be written again.
         ours = (folder.tokenizer.name, folder.model_arguments.name, ".")
+        ours += (folder.log.name, folder.error.name)
         if not all(entry.name.startswith(ours) for entry in path.iterdir()):
             raise ValueError(f"{path}: holds files but is no run; choose another folder")
         return
