@@ -48,14 +48,17 @@ def work(order: dict[str, Any]) -> None:
     from mesm.training import train
 
     keep_freed_pages()
-    # The child of a parent that was killed a moment ago may still be writing.
-    handle = os.open(order["run"], os.O_RDONLY)
-    fcntl.flock(handle, fcntl.LOCK_EX)
     config = parse_config(order["config"], order["run"])
     folder = RunFolder(Path(order["run"]))
-    train(config, folder.path)
-    for split in Job(folder.path.name, config, folder, order["splits"]).unscored():
-        evaluate_run(folder.path, split)
+    handle = os.open(folder.path, os.O_RDONLY)
+    try:
+        # The child of a parent that was killed a moment ago may still be writing.
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        train(config, folder.path)
+        for split in Job(folder.path.name, config, folder, order["splits"]).unscored():
+            evaluate_run(folder.path, split)
+    finally:
+        os.close(handle)
 
 
 def _end_with_parent() -> None:
