@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -87,6 +88,9 @@ def run_unfinished(jobs: Sequence[Job], resources: Resources) -> dict[str, str]:
     )
     try:
         return run_jobs(todo, resources, display)
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on with the last finished epochs", file=sys.stderr)
+        raise
     finally:
         display.close()
 

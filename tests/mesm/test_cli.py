@@ -10,7 +10,16 @@ def run(*arguments: object):
 
 def test_help_names_every_command():
     shown = run("--help").output
-    for command in ("miniature", "prepare", "train", "evaluate", "sweep", "explain", "report"):
+    for command in (
+        "miniature",
+        "prepare",
+        "train",
+        "evaluate",
+        "sweep",
+        "explain",
+        "report",
+        "experiment",
+    ):
         assert command in shown
 
 
@@ -24,6 +33,12 @@ def test_help_names_every_command():
         (("train", "miniature_mesm", "model.p=1.5", "--run", "{tmp}/out"), "model.p"),
         (("evaluate", "{tmp}/out"), "out"),
         (("sweep", "{tmp}/out", "--p", "0:1:0.1"), "p"),
+        (("sweep", "{tmp}/out", "--retrain"), "out"),
+        (("sweep", "{tmp}/out", "--jobs", 2), "--retrain only"),
+        (("experiment", "nothing", "--out", "{tmp}/out"), "shipped are miniature"),
+        (("experiment", "smoke", "corpus={tmp}/none", "--out", "{tmp}/out"), "none"),
+        (("experiment", "smoke", "model.q=1", "--out", "{tmp}/out"), "model.q"),
+        (("experiment", "smoke", "--only", "x", "--out", "{tmp}/out"), "--only x"),
         (("explain", "{tmp}/out"), "out"),
         (("report", "{tmp}/out", "{tmp}/none"), "none"),
         (("miniature", "{tmp}/out", "--clips", 0), "clips"),

@@ -44,5 +44,5 @@ def tiny_experiment(tiny_corpus: Path, tmp_path_factory: pytest.TempPathFactory)
         "splits": ["test", "valid"],
     }
     file = tmp_path_factory.mktemp("experiment") / "tiny.yaml"
-    file.write_text(yaml.safe_dump(values), encoding="utf-8")
+    file.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
     return file

@@ -16,6 +16,7 @@ from mesm.experiment import jobs as module
 from mesm.experiment.display import Display
 from mesm.experiment.jobs import Job, Resources, run_jobs
 from mesm.run_folder import RunFolder
+from mesm.training import check_run
 
 
 def test_resources_of_a_machine_without_a_gpu(monkeypatch):
@@ -106,6 +107,8 @@ def test_a_failing_job_leaves_its_error_and_the_others_go_on(trained, tmp_path):
     assert text.splitlines()[0] == failures["bad"]
     assert "Traceback" in text
     assert good.done()
+    # What is left there does not keep a second try out.
+    check_run(bad.config, bad.folder)
     # Scored, not trained again.
     assert (trained / "model.safetensors").stat().st_mtime_ns < time.time_ns() - 10**9
 
