@@ -61,7 +61,8 @@ class _Problems:
             names = list(dict.fromkeys(cells))
             more = f" and {len(names) - 1} more" if len(names) > 1 else ""
             lines.append(f"{names[0]}{more}: {message}")
-        raise ValueError("\n  ".join(lines))
+        head = [f"{len(lines)} problems:"] if len(lines) > 1 else []
+        raise ValueError("\n  ".join([*head, *lines]))
 
 
 def expand(experiment: Experiment, overrides: Sequence[str] = ()) -> list[Cell]:

@@ -10,17 +10,9 @@ def run(*arguments: object):
 
 def test_help_names_every_command():
     shown = run("--help").output
-    for command in (
-        "miniature",
-        "prepare",
-        "train",
-        "evaluate",
-        "sweep",
-        "explain",
-        "report",
-        "experiment",
-    ):
+    for command in ("miniature", "prepare", "train", "evaluate", "sweep", "explain", "report"):
         assert command in shown
+    assert "experiment" in shown
 
 
 @pytest.mark.parametrize(
@@ -37,7 +29,7 @@ def test_help_names_every_command():
         (("sweep", "{tmp}/out", "--jobs", 2), "--retrain only"),
         (("experiment", "nothing", "--out", "{tmp}/out"), "shipped are miniature"),
         (("experiment", "smoke", "corpus={tmp}/none", "--out", "{tmp}/out"), "none"),
-        (("experiment", "smoke", "model.q=1", "--out", "{tmp}/out"), "model.q"),
+        (("experiment", "smoke", "--jobs", 0, "--out", "{tmp}/out"), "--jobs"),
         (("experiment", "smoke", "--only", "x", "--out", "{tmp}/out"), "--only x"),
         (("explain", "{tmp}/out"), "out"),
         (("report", "{tmp}/out", "{tmp}/none"), "none"),

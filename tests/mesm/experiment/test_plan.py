@@ -100,6 +100,7 @@ def test_every_setting_that_does_not_fit_is_named_at_once():
     with pytest.raises(ValueError) as caught:
         expand(experiment(grids=grids))
     message = str(caught.value)
+    assert message.startswith("4 problems:")
     assert "a: miniature_mesm--p-1.5--epochs-0--seed-0" in message
     assert "model.p" in message
     assert "training.epochs" in message
@@ -137,7 +138,8 @@ def test_check_names_missing_corpora_and_weights_and_other_runs(tiny_fe2e, tiny_
     with pytest.raises(ValueError) as caught:
         check_cells(cells, tmp_path, ["test"])
     message = str(caught.value)
-    assert len(message.splitlines()) == 3
+    assert message.splitlines()[0] == "3 problems:"
+    assert len(message.splitlines()) == 4
     assert "miniature_fe2e--seed-0" in message
     assert "this run has other settings: " in message
     assert "miniature_fe2e--vgg11-none.pth--seed-0: model.vgg11: none.pth is no file" in message
