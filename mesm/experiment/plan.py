@@ -13,6 +13,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from mesm.checkpoints import read_progress
 from mesm.config import ExperimentConfig, dump_config, load_config
 from mesm.corpora.prepared import PreparedCorpus
 from mesm.experiment.grid import Experiment, Grid
@@ -114,7 +115,7 @@ def check_cells(cells: Iterable[Cell], out: Path, splits: Sequence[str]) -> None
 
     Raises:
         ValueError: names every cell whose corpus or pretrained weights are not there, or whose
-            folder holds a run with other settings.
+            folder holds a run with other settings or a checkpoint that cannot be read.
     """
     problems = _Problems()
     corpora: dict[Path, str | None] = {}
@@ -131,8 +132,10 @@ def check_cells(cells: Iterable[Cell], out: Path, splits: Sequence[str]) -> None
             problems.add(f"model.text.path: {text} is no folder", cell.name)
         if vgg11 is not None and not vgg11.is_file():
             problems.add(f"model.vgg11: {vgg11} is no file", cell.name)
+        folder = RunFolder(cell.folder(out))
         try:
-            check_run(cell.config, RunFolder(cell.folder(out)))
+            check_run(cell.config, folder)
+            read_progress(folder)
         except (ValueError, OSError) as error:
             problems.add(error, cell.name)
     problems.refuse()

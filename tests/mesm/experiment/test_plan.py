@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from mesm.config import load_config
+from mesm.config import dump_config, load_config
 from mesm.experiment.grid import Experiment
 from mesm.experiment.plan import check_cells, choose, describe_plan, expand
+from mesm.run_folder import RunFolder
 
 
 def experiment(**values) -> Experiment:
@@ -144,6 +145,18 @@ def test_check_names_missing_corpora_and_weights_and_other_runs(tiny_fe2e, tiny_
     assert "this run has other settings: " in message
     assert "miniature_fe2e--vgg11-none.pth--seed-0: model.vgg11: none.pth is no file" in message
     assert "fe2e--corpus-gone--seed-0 and 1 more: gone is not a prepared corpus" in message
+
+
+def test_check_names_a_checkpoint_that_cannot_be_read(tiny_corpus, tmp_path):
+    cells = expand(
+        experiment(corpus=str(tiny_corpus), grids={"a": {"configs": ["miniature_mesm"]}})
+    )
+    folder = RunFolder(cells[0].folder(tmp_path))
+    folder.last.mkdir(parents=True)
+    folder.config.write_text(dump_config(cells[0].config))
+    (folder.last / "state.json").write_text("{")
+    with pytest.raises(ValueError, match=r"seed-0: .*state\.json: cannot be read .*; delete"):
+        check_cells(cells, tmp_path, ["test"])
 
 
 def test_check_passes_what_fits(tiny_corpus, tmp_path):

@@ -115,7 +115,7 @@ def test_a_failing_cell_is_told_and_the_status_is_not_0(tiny_experiment, whole, 
     values["grids"] = {
         "a": {
             "configs": ["miniature_fe2e"],
-            "vary": {"training.learning_rate": [1e38, 0.003], "model.modalities": ["t"]},
+            "vary": {"training.learning_rate": [1.0e20, 0.003], "model.modalities": ["t"]},
             "overrides": ["training.gradient_clip=null", "training.warmup_steps=0"],
         }
     }
