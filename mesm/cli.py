@@ -149,6 +149,47 @@ def train(
 
 
 @app.command()
+def experiment(
+    config: Annotated[str, typer.Argument(help="A YAML file, or the name of a shipped grid.")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="Changes to all cells, e.g. corpus=prepared/mini.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the experiment; resumed if it exists.")
+    ] = None,
+    jobs: Annotated[
+        int | None, typer.Option(help="Trainings at a time; default: one per GPU, else per core.")
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option(help="Of each; default: 1, or with GPUs a share of the cores.")
+    ] = None,
+    only: Annotated[
+        str | None, typer.Option(help="Cells or groups to run, e.g. results or '*--seed-0'.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the cells and how far they are; start none.")
+    ] = False,
+) -> None:
+    """Train and score a whole grid: systems x seeds x p; the same command goes on where it was."""
+    from mesm.experiment import run_experiment
+
+    with _refusals_in_one_line():
+        failures = run_experiment(
+            config,
+            out or Path("experiments") / Path(config).stem,
+            overrides or [],
+            jobs=jobs,
+            threads=threads,
+            only=only,
+            dry_run=dry_run,
+        )
+    for name, message in failures.items():
+        typer.secho(f"mesm: {name} failed: {message}", fg=typer.colors.RED, err=True)
+    if failures:
+        raise typer.Exit(1)
+
+
+@app.command()
 def evaluate(
     run: Annotated[Path, typer.Argument(help="Folder of a trained run.")],
     split: Annotated[Split, typer.Option(help="Split to score.")] = "test",
@@ -195,12 +236,29 @@ def sweep(
     p: Annotated[str, typer.Option(help="first:last:step, or values with commas.")] = "0.1:1.0:0.1",
     baseline: Annotated[Path | None, typer.Option(help="An FE2E run to stand beside.")] = None,
     split: Annotated[Split, typer.Option(help="Split to score.")] = "test",
+    retrain: Annotated[
+        bool, typer.Option("--retrain", help="Also train one model per p; goes on if stopped.")
+    ] = False,
+    runs: Annotated[
+        list[Path] | None,
+        typer.Option(help="With --retrain: folders of finished runs to use; may be repeated."),
+    ] = None,
+    jobs: Annotated[
+        int | None, typer.Option(help="With --retrain: trainings at a time; as in experiment.")
+    ] = None,
 ) -> None:
     """Measure quality, FLOPs, latency and active sites per p (the paper's Figure 5)."""
     from mesm.sweep import parse_p_values
     from mesm.sweep import sweep as run_sweep
 
     with _refusals_in_one_line():
+        if retrain:
+            from mesm.retrain import retrain as run_retrain
+
+            run_retrain(run, parse_p_values(p), baseline, split, runs=runs or [], jobs=jobs)
+            return
+        if runs or jobs is not None:
+            raise ValueError("--runs and --jobs are for --retrain only")
         run_sweep(run, parse_p_values(p), baseline=baseline, split=split)
 
 

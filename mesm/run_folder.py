@@ -72,6 +72,16 @@ class RunFolder:
         """The scores, per split."""
         return self.path / "evaluation.json"
 
+    @property
+    def log(self) -> Path:
+        """What the process of an experiment's cell has printed."""
+        return self.path / "log.txt"
+
+    @property
+    def error(self) -> Path:
+        """Why a cell failed: one line, then the traceback; gone when it is tried again."""
+        return self.path / "error.txt"
+
     def mend(self) -> None:
         """Finish or drop what a killed process left behind."""
         new, old = self.path / ".last.new", self.path / ".last.old"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from decimal import Decimal, InvalidOperation
@@ -22,6 +23,7 @@ from mesm.run_folder import RunFolder
 from mesm.sparse_run import SparseRun
 
 MOST_VALUES = 200
+RETRAINED = "retrain.json"
 
 
 def parse_p_values(text: str) -> list[float]:
@@ -82,7 +84,8 @@ def sweep(
         repeats: timed passes per p; the median counts.
 
     Returns:
-        What is also written to RUN/sweep.json; RUN/sweep.png shows it.
+        What is also written to RUN/sweep.json; RUN/sweep.png shows it, beside what `mesm.retrain`
+        measured if it did.
 
     Raises:
         ValueError: bad p, not a MESM run, a baseline that is not FE2E or of another corpus.
@@ -101,12 +104,12 @@ def sweep(
         base = None
         if dense is not None:
             bar.set_postfix_str("FE2E")
-            base = {"run": dense_name} | _measure(dense, split, batch_size)
+            base = {"run": dense_name} | measure(dense, split, batch_size)
             bar.update()
         for p in values:
             bar.set_postfix_str(f"p={p:g}")
             sparse.model.set_p(p)
-            points.append({"p": p} | _measure(sparse.loaded, split, batch_size))
+            points.append({"p": p} | measure(sparse.loaded, split, batch_size))
             bar.update()
     _add_latency(sparse, points, dense, base, split, batch_size, repeats)
     parameter = next(sparse.model.parameters())
@@ -136,9 +139,18 @@ def sweep(
         "environment": describe(),
     }
     folder = RunFolder(run)
-    save_png(draw_p_curve(result), run / "sweep.png")
+    save_png(draw_p_curve(result, _retrained(run, split)), run / "sweep.png")
     folder.write_json(run / "sweep.json", result)
     return result
+
+
+def _retrained(run: Path, split: str) -> dict[str, Any] | None:
+    """What `mesm.retrain` measured on this split; None: nothing."""
+    file = run / RETRAINED
+    if not file.is_file():
+        return None
+    found = json.loads(file.read_text(encoding="utf-8"))
+    return found if found["split"] == split else None
 
 
 def _load_baseline(path: Path, beside: LoadedRun) -> LoadedRun:
@@ -155,7 +167,7 @@ def _load_baseline(path: Path, beside: LoadedRun) -> LoadedRun:
     return loaded
 
 
-def _measure(loaded: LoadedRun, split: str, batch_size: int) -> dict[str, Any]:
+def measure(loaded: LoadedRun, split: str, batch_size: int) -> dict[str, Any]:
     """Scores, FLOPs and, for a MESM, active sites; all over the whole split."""
     model = loaded.model
     flops, sites = FlopTally(), SiteTally()

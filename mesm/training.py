@@ -82,7 +82,14 @@ def check_run(config: ExperimentConfig, folder: RunFolder) -> None:
         return
     if not folder.config.is_file():
         # A first start that was killed leaves only files that will be written again.
-        ours = (folder.tokenizer.name, folder.features.name, folder.model_arguments.name, ".")
+        files = (
+            folder.tokenizer,
+            folder.features,
+            folder.model_arguments,
+            folder.log,
+            folder.error,
+        )
+        ours = (*(file.name for file in files), ".")
         if not all(entry.name.startswith(ours) for entry in path.iterdir()):
             raise ValueError(f"{path}: holds files but is no run; choose another folder")
         return

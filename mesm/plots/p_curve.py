@@ -22,8 +22,22 @@ def _line(
     baseline: float | None,
     trained_p: float | None,
     label: str,
+    retrained: tuple[Sequence[float], Sequence[float]] | None = None,
 ) -> None:
-    axes.plot(p, values, color=MESM_COLOUR, marker="o", markersize=4.5, linewidth=1.6, label="MESM")
+    name = "MESM" if retrained is None else "MESM, one model"
+    axes.plot(p, values, color=MESM_COLOUR, marker="o", markersize=4.5, linewidth=1.6, label=name)
+    if retrained is not None:
+        # Hollow and thin: told apart without colour, too.
+        axes.plot(
+            *retrained,
+            color=MESM_COLOUR,
+            marker="D",
+            markersize=4.5,
+            markerfacecolor="none",
+            linewidth=0.9,
+            linestyle=(0, (4, 2)),
+            label="one model per p",
+        )
     if trained_p is not None:
         axes.axvline(trained_p, color=FAINT, linewidth=0.8, linestyle=(0, (2, 3)))
     if baseline is not None:
@@ -34,8 +48,12 @@ def _line(
     tidy(axes)
 
 
-def draw_p_curve(sweep: Mapping[str, Any]) -> Figure:
+def draw_p_curve(sweep: Mapping[str, Any], retrained: Mapping[str, Any] | None = None) -> Figure:
     """Draw a sweep (the content of RUN/sweep.json) as one column of panels over p.
+
+    Args:
+        sweep: one model at every p.
+        retrained: the content of RUN/retrain.json, one model per p: a second curve.
 
     Panels: the corpus' accuracy, F1, feature-extraction GFLOPs per clip, latency per clip. The
     dotted vertical line is the p of the training; the dashed one is FE2E.
@@ -45,6 +63,13 @@ def draw_p_curve(sweep: Mapping[str, Any]) -> Figure:
     trained_p = sweep["trained_p"]
     metrics = [sweep["metric"], "f1"]
     figure = new_figure(5.4, 8.6)
+
+    def second(kind: str, name: str, scale: float) -> tuple[list[float], list[float]] | None:
+        if retrained is None:
+            return None
+        others = retrained["points"]
+        return [q["p"] for q in others], [scale * q[kind][name] for q in others]
+
     panels = figure.subplots(len(metrics) + 2, 1, sharex=True)
     for axes, name in zip(panels, metrics, strict=False):
         _line(
@@ -54,6 +79,7 @@ def draw_p_curve(sweep: Mapping[str, Any]) -> Figure:
             100 * baseline["average"][name] if baseline else None,
             trained_p,
             METRIC_NAMES[name],
+            second("average", name, 100),
         )
     flops, latency = panels[-2], panels[-1]
     _line(
@@ -63,6 +89,7 @@ def draw_p_curve(sweep: Mapping[str, Any]) -> Figure:
         baseline["flops_per_clip"]["total"] / 1e9 if baseline else None,
         trained_p,
         "Feature extraction\n(GFLOPs per clip)",
+        second("flops_per_clip", "total", 1e-9),
     )
     (attention,) = flops.plot(
         p,
@@ -80,6 +107,7 @@ def draw_p_curve(sweep: Mapping[str, Any]) -> Figure:
         baseline["latency_ms_per_clip"]["model"] if baseline else None,
         trained_p,
         "Latency\n(ms per clip)",
+        second("latency_ms_per_clip", "model", 1),
     )
     for axes in (flops, latency):
         axes.set_ylim(bottom=0)
@@ -95,7 +123,7 @@ def draw_p_curve(sweep: Mapping[str, Any]) -> Figure:
         labels,
         frameon=False,
         fontsize=9,
-        ncols=2,
+        ncols=len(labels),
         loc="lower center",
         bbox_to_anchor=(0.5, 1.0),
     )

@@ -14,6 +14,7 @@ def test_help_names_every_command():
     shown = run("--help").output
     for command in ("miniature", "prepare", "train", "evaluate", "sweep", "explain", "report"):
         assert command in shown
+    assert "experiment" in shown
 
 
 @pytest.mark.parametrize(
@@ -28,6 +29,12 @@ def test_help_names_every_command():
         (("evaluate", "{tmp}/out", "--against", "{tmp}/none"), "out"),
         (("evaluate", "{tmp}/out", "--draws", 0), "at least one draw, got 0"),
         (("sweep", "{tmp}/out", "--p", "0:1:0.1"), "p"),
+        (("sweep", "{tmp}/out", "--retrain"), "out"),
+        (("sweep", "{tmp}/out", "--jobs", 2), "--retrain only"),
+        (("experiment", "nothing", "--out", "{tmp}/out"), "shipped are miniature"),
+        (("experiment", "smoke", "corpus={tmp}/none", "--out", "{tmp}/out"), "none"),
+        (("experiment", "smoke", "--jobs", 0, "--out", "{tmp}/out"), "--jobs"),
+        (("experiment", "smoke", "--only", "x", "--out", "{tmp}/out"), "--only x"),
         (("explain", "{tmp}/out"), "out"),
         (("report", "{tmp}/out", "{tmp}/none"), "none"),
         (("miniature", "{tmp}/out", "--clips", 0), "clips"),

@@ -40,3 +40,18 @@ def test_panels(metric: str, with_baseline: bool) -> None:
     dashed = [line for line in panels[2].lines if list(line.get_ydata()) == pytest.approx([1.9])]
     assert len(dashed) == int(with_baseline)
     assert panels[2].get_ylim()[0] == 0
+
+
+def test_one_model_per_p_is_a_second_curve() -> None:
+    points = [measured(p) for p in (0.1, 0.5, 1.0)]
+    sweep = {"points": points, "baseline": measured(0.9), "trained_p": 0.5, "metric": "accuracy"}
+    figure = draw_p_curve(sweep, {"points": [measured(0.3), measured(0.6)]})
+    expected = [[80.0, 80.0], [53.0, 56.0], [1.3, 1.6], [10.3, 10.6]]
+    for panel, values in zip(figure.axes, expected, strict=True):
+        (line,) = [line for line in panel.lines if line.get_label() == "one model per p"]
+        assert list(line.get_xdata()) == [0.3, 0.6]
+        assert list(line.get_ydata()) == pytest.approx(values)
+    legend = figure.axes[0].get_legend()
+    assert [text.get_text() for text in legend.get_texts()] == [
+        *("MESM, one model", "one model per p", "FE2E")
+    ]

@@ -1,0 +1,105 @@
+"""The experiment file: which systems, seeds and settings make up a grid."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+SHIPPED = Path(__file__).parents[1] / "configs" / "experiments"
+
+Seeds = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+Values = Annotated[list[Any], Field(min_length=1)]
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Grid(_Settings):
+    """Every config with every seed and every combination of the varied settings."""
+
+    configs: Annotated[list[str], Field(min_length=1)] = Field(
+        description="Config files, or names of shipped configs."
+    )
+    vary: dict[str, Values] = Field(
+        default={}, description="Setting to its values, e.g. model.p: [0.1, 0.5]."
+    )
+    overrides: list[str] = Field(default=[], description="Changes to this grid's configs.")
+    seeds: Seeds | None = Field(default=None, description="None: those of the experiment.")
+
+
+class Experiment(_Settings):
+    """An experiment file; groups of grids may share cells, which are trained once."""
+
+    corpus: Path | None = Field(
+        default=None, description="Folder of a prepared corpus; none: each config's own."
+    )
+    seeds: Seeds = [0]
+    overrides: list[str] = Field(default=[], description="Changes to all configs.")
+    grids: Annotated[dict[str, Annotated[list[Grid], Field(min_length=1)]], Field(min_length=1)] = (
+        Field(description="Name of a group to its grid, or to several.")
+    )
+    splits: Annotated[list[Literal["train", "valid", "test"]], Field(min_length=1)] = Field(
+        default=["test"], description="The splits that are scored."
+    )
+
+    @field_validator("grids", mode="before")
+    @classmethod
+    def _one_grid_or_several(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        return {str(k): [v] if isinstance(v, dict) else v for k, v in value.items()}
+
+
+def shipped_experiments() -> list[str]:
+    """Names of the experiment files that come with the package."""
+    return sorted(file.stem for file in SHIPPED.glob("*.yaml"))
+
+
+def load_experiment(path: str | Path) -> Experiment:
+    """Read an experiment file.
+
+    Args:
+        path: a YAML file, or the name of a shipped one such as "miniature".
+
+    Raises:
+        ValueError: the file is none, a key does not exist (near ones are named), or a value does
+            not fit.
+    """
+    file = Path(path)
+    if not file.is_file() and str(path) in shipped_experiments():
+        file = SHIPPED / f"{path}.yaml"
+    if not file.is_file():
+        raise ValueError(
+            f"{path}: no such experiment file; shipped are {', '.join(shipped_experiments())}"
+        )
+    try:
+        values = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ValueError(f"{file}: not YAML ({error})") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"{file}: wanted keys and values, got {type(values).__name__}")
+    try:
+        return Experiment.model_validate(values)
+    except ValidationError as error:
+        lines = "; ".join(_explain(dict(problem)) for problem in error.errors())
+        raise ValueError(f"{file}: {lines}") from None
+
+
+def _explain(problem: dict[str, Any]) -> str:
+    location = problem["loc"]
+    place = ".".join(str(part) for part in location)
+    if problem["type"] == "extra_forbidden":
+        fields = Experiment.model_fields if len(location) == 1 else Grid.model_fields
+        known = list(fields)
+        near = difflib.get_close_matches(str(location[-1]), known, n=3, cutoff=0.5)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(known)}"
+        return f"there is no key {place}; {hint}"
+    if problem["type"] == "missing":
+        return f"{place} is missing"
+    got = "" if isinstance(problem["input"], dict) else f", got {problem['input']!r}"
+    return f"{place}: {problem['msg'].removeprefix('Value error, ')}{got}"
