@@ -1,0 +1,271 @@
+"""The paper's Figure 5 as a table: quality against FLOPs and latency, per p or per budget."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mesm.corpora.prepared import Manifest, read_manifest
+from mesm.environment import describe
+from mesm.run_folder import RunFolder
+from mesm.tables.names import CORPUS_NAMES, METRICS, SYSTEMS, describe_value, run_name
+from mesm.tables.notes import corpus_note, f1_column, flops_note, seeds_note
+from mesm.tables.runs import (
+    INCIDENTAL,
+    corpus_identity,
+    flatten,
+    read_json,
+    read_settings,
+    tell_apart,
+)
+from mesm.tables.table import Cell, Row, Table, row, spread
+
+# What each file holds: several p of one model, one model per p, p found for a share of the FLOPs.
+KINDS = {
+    "sweep.json": "one training",
+    "retrain.json": "a training per p",
+    "budget.json": "p per block for a FLOP budget",
+}
+BASELINE = "baseline"
+
+
+@dataclass
+class Curve:
+    """The files of runs that differ in their seed alone.
+
+    Attributes:
+        name: of the run they are about.
+        kind: one of `KINDS`.
+        facts: what the files of one table share.
+        settings: of the runs, flat; empty where the folder is no run.
+        manifest: of the corpus, where it can be found.
+        files: (seed or None, path, content).
+    """
+
+    name: str
+    kind: str
+    facts: list[Any]
+    settings: Mapping[str, Any]
+    manifest: Manifest | None
+    files: list[tuple[int | None, Path, Mapping[str, Any]]] = field(default_factory=list)
+
+
+def sweep_tables(places: Sequence[Path], *, synthetic: bool | None = None) -> list[Table]:
+    """Make a table of every sweep.json, retrain.json and budget.json at or below some folders.
+
+    Files of runs that differ in their seed alone are averaged. Files of another corpus, split,
+    metric or threshold policy have a table of their own.
+
+    Raises:
+        ValueError: there is none, or one holds no points.
+    """
+    conditions: dict[str, list[Curve]] = {}
+    for curve in _curves(places):
+        conditions.setdefault(json.dumps(curve.facts), []).append(curve)
+    tables = []
+    for place, curves in enumerate(conditions.values()):
+        corpus, split, clips, accuracy, f1, policy, _ = curves[0].facts
+        suffix = f"_{place + 1}" if len(conditions) > 1 else ""
+        manifest = curves[0].manifest
+        names = tell_apart(
+            {str(place): curve.name for place, curve in enumerate(curves)},
+            {str(place): curve.settings for place, curve in enumerate(curves)},
+        )
+        for number, curve in enumerate(curves):
+            curve.name = names[str(number)]
+        known = synthetic if synthetic is not None or manifest is None else manifest.synthetic
+        notes = [
+            corpus_note(manifest, known)
+            if manifest
+            else f"Corpus: one in {CORPUS_NAMES[corpus]}'s layout, which is not there any more.",
+            f"Percent on the {split} split, {clips} clips.",
+            f"Threshold per emotion: {policy}{', anew at every p' if 'tuned' in policy else ''}.",
+            seeds_note(len(curve.files) for curve in curves),
+            flops_note(paper=False),
+            "Of FE2E and speed-up: against the FE2E that was measured beside it.",
+            *_latency_notes(curves),
+        ]
+        if len(conditions) > 1:
+            notes.append("Other files differ in corpus, split, metric or threshold policy.")
+        tables.append(
+            Table(
+                name=f"sweep_{corpus}_{split}{suffix}",
+                title="Quality against FLOPs and latency (as the paper's Figure 5)",
+                groups=(("", 3), ("average", 2), ("extraction", 2), ("latency per clip", 2)),
+                head=(
+                    *("", "p", "seeds", METRICS[accuracy], METRICS[f1]),
+                    *("GFLOPs", "of FE2E, %", "ms", "speed-up"),
+                ),
+                rows=tuple(line for curve in curves for line in _rows(curve, accuracy, f1)),
+                notes=tuple(notes),
+                provenance=_provenance(curves),
+            )
+        )
+    return tables
+
+
+def _find(places: Sequence[Path]) -> list[Path]:
+    found: dict[Path, Path] = {}
+    for place in places:
+        if not place.is_dir():
+            raise ValueError(f"{place}: no such folder; name folders of runs, or above them")
+        for folder, below, files in os.walk(place):
+            below.sort()
+            for name in sorted(KINDS.keys() & set(files), key=list(KINDS).index):
+                path = Path(folder) / name
+                found.setdefault(path.resolve(), path)
+    if not found:
+        raise ValueError(
+            f"{', '.join(map(str, places))}: no {', '.join(KINDS)} there or below; "
+            "`mesm sweep RUN` makes one"
+        )
+    return list(found.values())
+
+
+def _curves(places: Sequence[Path]) -> list[Curve]:
+    curves: dict[str, Curve] = {}
+    for path in _find(places):
+        content = read_json(path)
+        points = content.get("points") if isinstance(content, dict) else None
+        if not points:
+            raise ValueError(f"{path}: holds no points; delete it and sweep again")
+        first = points[0]
+        facts = [
+            content["corpus"],
+            content["split"],
+            content["clips"],
+            content["metric"],
+            f1_column(first),
+            first["threshold"]["policy"],
+        ]
+        kind, name, seed, key = KINDS[path.name], path.parent.name, content.get("seed"), str(path)
+        shared: dict[str, Any] = {}
+        manifest = None
+        if RunFolder(path.parent).config.is_file():
+            settings = read_settings(path.parent)
+            corpus = Path(settings["corpus"])
+            manifest = read_manifest(corpus)
+            facts.append(corpus_identity(manifest) if manifest else str(corpus))
+            shared = {k: v for k, v in flatten(settings).items() if k not in INCIDENTAL}
+            key = json.dumps([kind, facts, shared], sort_keys=True)
+            name = run_name(settings["model"])
+            seed = settings.get("training", {}).get("seed", seed)
+        else:
+            facts.append(None)
+        curve = curves.setdefault(key, Curve(name, kind, facts, shared, manifest))
+        curve.files.append((seed, path, content))
+    return list(curves.values())
+
+
+def _rows(curve: Curve, accuracy: str, f1: str) -> list[Row]:
+    """FE2E if it was measured, then every point that all or some of the files have."""
+    rows = []
+    baselines = [content for _, _, content in curve.files if content.get(BASELINE)]
+    if baselines:
+        pairs = [(content[BASELINE], content[BASELINE]) for content in baselines]
+        beside = Cell(f"{SYSTEMS['fe2e']}, beside {curve.name}", None)
+        rows.append(_row("fe2e", beside, Cell(""), pairs, accuracy, f1))
+    points: dict[str, list[tuple[Mapping[str, Any], Mapping[str, Any] | None]]] = {}
+    for _, _, content in curve.files:
+        for point in content["points"]:
+            key = json.dumps(_setting(point), sort_keys=True)
+            points.setdefault(key, []).append((point, content.get(BASELINE)))
+    for pairs in points.values():
+        setting = _setting(pairs[0][0])
+        name = Cell(f"{curve.name}: {curve.kind}", {"run": curve.name, "kind": curve.kind})
+        rows.append(_row("mesm", name, Cell(describe_value(setting), setting), pairs, accuracy, f1))
+    return rows
+
+
+def _setting(point: Mapping[str, Any]) -> Any:
+    """What the points of several seeds are matched by: the budget asked for, else p."""
+    for key in ("budget", "share"):
+        if isinstance(point.get(key), int | float):
+            return {"budget": point[key]}
+    return point["p"]
+
+
+def _row(
+    kind: str,
+    name: Cell,
+    setting: Cell,
+    pairs: Sequence[tuple[Mapping[str, Any], Mapping[str, Any] | None]],
+    accuracy: str,
+    f1: str,
+) -> Row:
+    def each(figure: Callable[[Mapping[str, Any]], float | None]) -> list[float | None]:
+        return [figure(point) for point, _ in pairs]
+
+    def against(
+        figure: Callable[[Mapping[str, Any]], float | None], upside_down: bool = False
+    ) -> list[float | None]:
+        ratios: list[float | None] = []
+        for point, base in pairs:
+            one, other = figure(point), figure(base) if base else None
+            known = one is not None and other is not None
+            ratios.append((other / one if upside_down else one / other) if known else None)  # type: ignore[operator]
+        return ratios
+
+    return row(
+        kind,
+        name,
+        setting,
+        len(pairs),
+        spread(each(lambda point: point["average"][accuracy]), scale=100),
+        spread(each(lambda point: point["average"][f1]), scale=100),
+        spread(each(_flops), 3, 1e-9),
+        spread(against(_flops), scale=100),
+        spread(each(_latency)),
+        spread(against(_latency, upside_down=True), 2),
+    )
+
+
+def _flops(point: Mapping[str, Any]) -> float | None:
+    flops = point.get("flops_per_clip")
+    return float(flops["total"]) if flops else None
+
+
+def _latency(point: Mapping[str, Any]) -> float | None:
+    latency = point.get("latency_ms_per_clip")
+    return float(latency["model"]) if latency else None
+
+
+def _latency_notes(curves: Sequence[Curve]) -> list[str]:
+    """How latency was measured; several ways are all named, and compare with none."""
+    settings = {}
+    for curve in curves:
+        for _, _, content in curve.files:
+            setting = content.get("latency_setting")
+            if setting:
+                settings[json.dumps(setting, sort_keys=True)] = setting
+    texts = [
+        f"median of {one['repeats']} forward passes over {one['batch_size']} clips at once, "
+        f"{one['device']}, {one['threads']} thread{'s' if one['threads'] > 1 else ''}, "
+        f"{one['dtype']}"
+        for one in settings.values()
+    ]
+    if not texts:
+        return []
+    several = " These differ, so milliseconds of two files do not compare." if texts[1:] else ""
+    return [f"Latency: {'; or '.join(texts)}.{several}"]
+
+
+def _provenance(curves: Sequence[Curve]) -> dict[str, Any]:
+    return {
+        "files": [
+            {
+                "row": f"{curve.name}: {curve.kind}",
+                "folder": path.parent.name,
+                "file": path.name,
+                "seed": seed,
+                "environment": content.get("environment"),
+            }
+            for curve in curves
+            for seed, path, content in curve.files
+        ],
+        "made_with": describe(),
+    }
