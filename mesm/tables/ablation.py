@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from mesm.modalities import ALL, parse_modalities
 from mesm.paper_figures import ABLATION
 from mesm.tables.names import CORPUS_NAMES, METRICS, MODALITIES, run_name, system_order
 from mesm.tables.notes import (
@@ -70,8 +71,8 @@ def _rows(groups: Sequence[Group], metrics: Sequence[str], paper: bool) -> list[
     keyed: list[tuple[tuple[int, int, str], Row]] = []
     seen = set()
     for group in groups:
-        modalities = group.model.get("modalities") or "tav"
-        whole = run_name({**group.model, "modalities": "tav"})
+        modalities = parse_modalities(group.model.get("modalities") or ALL)
+        whole = run_name({**group.model, "modalities": ALL})
         # What tells groups of one name apart stands in brackets behind it.
         whole += group.name.removeprefix(run_name(group.model))
         figures = ABLATION.get((group.system, modalities))

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mesm.config import ExperimentConfig
+from mesm.modalities import ALL, parse_modalities
 from mesm.tables.table import DASH
 
 CORPUS_NAMES = {"iemocap": "IEMOCAP", "mosei": "CMU-MOSEI"}
@@ -21,7 +22,7 @@ SYSTEMS = {
 END_TO_END = ("fe2e", "mesm")
 METRICS = {"accuracy": "Acc", "weighted_accuracy": "WAcc", "f1": "F1", "f1_weighted": "wF1"}
 # In the order of the paper's Table 5.
-MODALITIES = ("tav", "ta", "tv", "va", "t", "a", "v")
+MODALITIES = ("tav", "ta", "tv", "av", "t", "a", "v")
 
 
 def system_order(name: str) -> int:
@@ -44,8 +45,8 @@ def run_name(config: ExperimentConfig | Mapping[str, Any]) -> str:
         facts += ["hard"] if config.get("selection") == "hard" else []
         query = config.get("query") or "text"
         facts += [f"{describe_value(query)} as query"] if query != "text" else []
-    modalities = config.get("modalities") or "tav"
-    facts += [modalities.upper()] if modalities != "tav" else []
+    modalities = parse_modalities(config.get("modalities") or ALL)
+    facts += [modalities.upper()] if modalities != ALL else []
     name = SYSTEMS.get(config["name"], config["name"])
     return name + (f" ({', '.join(facts)})" if facts else "")
 

@@ -87,6 +87,15 @@ def flops_note(paper: bool) -> str:
     return note + ("; the paper counts 1, so its figures are doubled here." if paper else ".")
 
 
+def latency_method(setting: Mapping[str, Any]) -> str:
+    """How latency was measured, from the "latency_setting" of a sweep."""
+    return (
+        f"median of {setting['repeats']} forward passes over {setting['batch_size']} clips at "
+        f"once, {setting['device']}, {setting['threads']} "
+        f"thread{'s' if setting['threads'] > 1 else ''}, {setting['dtype']}"
+    )
+
+
 def features_note(features: object) -> str | None:
     """The features of the two-phase runs, where a run names them."""
     if not features:

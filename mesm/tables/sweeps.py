@@ -13,7 +13,7 @@ from mesm.corpora.prepared import Manifest, read_manifest
 from mesm.environment import describe
 from mesm.run_folder import RunFolder
 from mesm.tables.names import CORPUS_NAMES, METRICS, SYSTEMS, describe_value, run_name
-from mesm.tables.notes import corpus_note, f1_column, flops_note, seeds_note
+from mesm.tables.notes import corpus_note, f1_column, flops_note, latency_method, seeds_note
 from mesm.tables.runs import (
     INCIDENTAL,
     corpus_identity,
@@ -242,12 +242,7 @@ def _latency_notes(curves: Sequence[Curve]) -> list[str]:
             setting = content.get("latency_setting")
             if setting:
                 settings[json.dumps(setting, sort_keys=True)] = setting
-    texts = [
-        f"median of {one['repeats']} forward passes over {one['batch_size']} clips at once, "
-        f"{one['device']}, {one['threads']} thread{'s' if one['threads'] > 1 else ''}, "
-        f"{one['dtype']}"
-        for one in settings.values()
-    ]
+    texts = [latency_method(one) for one in settings.values()]
     if not texts:
         return []
     several = " These differ, so milliseconds of two files do not compare." if texts[1:] else ""
