@@ -214,12 +214,16 @@ def _explained(fact: RunFacts) -> dict[str, Any]:
     pictures = []
     if (folder / "faces.png").is_file():
         caption = (
-            "One face per emotion: the input, then per block the attention (grey: no candidate any "
-            "more) and, in red, the sites that are kept and convolved. "
+            "One face per emotion: the input, in red the sites that each block keeps and "
+            "convolves, and the pixels that all of them kept. "
         )
         if fact.attention:
             caption += "Outlined: the planted action units."
         encoded = _encode((folder / "faces.png").read_bytes())
+        pictures.append({"png": encoded, "caption": caption, "kind": "faces"})
+    if (folder / "spectrograms.png").is_file():
+        caption = "The same of the sound of one clip per emotion."
+        encoded = _encode((folder / "spectrograms.png").read_bytes())
         pictures.append({"png": encoded, "caption": caption, "kind": "faces"})
     for clip in sorted(folder.glob("*/")):
         for name, what in (("spectrograms.png", "sound"), ("faces.png", "faces over time")):
