@@ -8,6 +8,7 @@ from typing import Any
 from mesm.config import ExperimentConfig
 from mesm.corpora.prepared import Manifest
 from mesm.paper_figures import PAPER_TABLES
+from mesm.tables.costs import sweep_points
 from mesm.tables.names import METRICS, describe_value, run_name
 from mesm.tables.notes import (
     f1_column,
@@ -92,7 +93,9 @@ def sweep_tables(sweep: Mapping[str, Any]) -> list[Table]:
         )
 
     rows = [line("fe2e", "FE2E", baseline)] if baseline else []
-    rows += [line("mesm", f"p = {describe_value(point['p'])}", point) for point in sweep["points"]]
+    rows += [
+        line("mesm", f"p = {describe_value(point['p'])}", point) for point in sweep_points(sweep)
+    ]
     setting, policy = sweep["latency_setting"], sweep["points"][0]["threshold"]["policy"]
     costs = Table(
         name="costs",
@@ -132,7 +135,7 @@ def _active_sites(sweep: Mapping[str, Any]) -> Table:
                 f"p = {describe_value(point['p'])}",
                 *(percent(share) for shares in point["active_sites"].values() for share in shares),
             )
-            for point in sweep["points"]
+            for point in sweep_points(sweep)
         ),
         notes=(
             "Active sites, %: those a block convolves over all sites of its maps, mean over "

@@ -23,6 +23,26 @@ class Swept(Protocol):
         """What its sweep.json holds."""
 
 
+def uniform(p: Any) -> Any:
+    """One p for all blocks as a number, in whatever form it came; others stay as they are."""
+    leaves = _leaves(p)
+    return leaves[0] if len(set(leaves)) == 1 else p
+
+
+def _leaves(value: Any) -> list[Any]:
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    return (
+        [leaf for part in value for leaf in _leaves(part)] if isinstance(value, list) else [value]
+    )
+
+
+def sweep_points(sweep: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The points of a sweep, and that of the run's own p where it is another for each block."""
+    own = sweep.get("own_point")
+    return [*sweep["points"], *([own] if own else [])]
+
+
 def flops_per_clip(run: Swept, others: Iterable[Swept]) -> float | None:
     """FLOPs of the feature extraction per clip, 2 per multiply–accumulate; None: not measured.
 
@@ -30,9 +50,10 @@ def flops_per_clip(run: Swept, others: Iterable[Swept]) -> float | None:
     settings computes the same, so any sweep with one as its baseline does.
     """
     if run.model["name"] == "mesm":
-        points = run.sweep["points"] if run.sweep else []
+        points = sweep_points(run.sweep) if run.sweep else []
+        wanted = uniform(run.model["p"])
         return next(
-            (point["flops_per_clip"]["total"] for point in points if point["p"] == run.model["p"]),
+            (point["flops_per_clip"]["total"] for point in points if uniform(point["p"]) == wanted),
             None,
         )
     known = list(others)

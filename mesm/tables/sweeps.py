@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 from mesm.corpora.prepared import Manifest, read_manifest
 from mesm.environment import describe
 from mesm.run_folder import RunFolder
+from mesm.tables.costs import sweep_points, uniform
 from mesm.tables.names import CORPUS_NAMES, METRICS, SYSTEMS, describe_value, run_name
 from mesm.tables.notes import corpus_note, f1_column, flops_note, latency_method, seeds_note
 from mesm.tables.runs import (
@@ -86,7 +87,8 @@ def sweep_tables(places: Sequence[Path], *, synthetic: bool | None = None) -> li
             f"Threshold per emotion: {policy}{', anew at every p' if 'tuned' in policy else ''}.",
             seeds_note(len(curve.files) for curve in curves),
             flops_note(paper=False),
-            "Of FE2E and speed-up: against the FE2E that was measured beside it.",
+            "Of FE2E: FLOPs over those of the FE2E that was measured beside it, or of its shapes; "
+            "speed-up: over the FE2E that was timed with it.",
             *_latency_notes(curves),
         ]
         if len(conditions) > 1:
@@ -164,73 +166,98 @@ def _curves(places: Sequence[Path]) -> list[Curve]:
 def _rows(curve: Curve, accuracy: str, f1: str) -> list[Row]:
     """FE2E if it was measured, then every point that all or some of the files have."""
     rows = []
-    baselines = [content for _, _, content in curve.files if content.get(BASELINE)]
-    if baselines:
-        pairs = [(content[BASELINE], content[BASELINE]) for content in baselines]
-        beside = Cell(f"{SYSTEMS['fe2e']}, beside {curve.name}", None)
-        rows.append(_row("fe2e", beside, Cell(""), pairs, accuracy, f1))
-    points: dict[str, list[tuple[Mapping[str, Any], Mapping[str, Any] | None]]] = {}
-    for _, _, content in curve.files:
-        for point in content["points"]:
-            key = json.dumps(_setting(point), sort_keys=True)
-            points.setdefault(key, []).append((point, content.get(BASELINE)))
-    for pairs in points.values():
-        setting = _setting(pairs[0][0])
+    bases = [
+        _Point(content[BASELINE], content[BASELINE])
+        for _, _, content in curve.files
+        if content.get(BASELINE)
+    ]
+    if bases:
+        name = Cell(f"{SYSTEMS['fe2e']}, beside {curve.name}", bases[0].figures.get("run"))
+        rows.append(_row("fe2e", name, Cell(""), bases, accuracy, f1))
+    points: dict[str, list[_Point]] = {}
+    for _, path, content in curve.files:
+        base, dense = content.get(BASELINE), None
+        if not base:
+            # Its FLOPs are the same whenever they are counted; latencies of another day are not.
+            beside = read_json(path.with_name("sweep.json")) or {}
+            dense = beside.get(BASELINE) if beside.get("split") == content["split"] else None
+        for figures in sweep_points(content):
+            key = json.dumps(_setting(figures), sort_keys=True)
+            points.setdefault(key, []).append(_Point(figures, base, dense))
+    for found in points.values():
         name = Cell(f"{curve.name}: {curve.kind}", {"run": curve.name, "kind": curve.kind})
-        rows.append(_row("mesm", name, Cell(describe_value(setting), setting), pairs, accuracy, f1))
+        rows.append(_row("mesm", name, _setting_cell(found), found, accuracy, f1))
     return rows
 
 
+@dataclass(frozen=True)
+class _Point:
+    """The figures of one file at one p, and FE2E as measured with it, or for its FLOPs alone."""
+
+    figures: Mapping[str, Any]
+    base: Mapping[str, Any] | None
+    dense: Mapping[str, Any] | None = None
+
+    @property
+    def share(self) -> float | None:
+        """Its FLOPs over FE2E's; a budget's from the shapes of FE2E's extractors."""
+        if "share" in self.figures:
+            return float(self.figures["share"])
+        return _ratio(_flops(self.figures), _flops(self.base or self.dense))
+
+    @property
+    def faster(self) -> float | None:
+        """FE2E's latency over its."""
+        return _ratio(_latency(self.base), _latency(self.figures))
+
+
 def _setting(point: Mapping[str, Any]) -> Any:
-    """What the points of several seeds are matched by: the budget asked for, else p."""
-    for key in ("budget", "share"):
-        if isinstance(point.get(key), int | float):
-            return {"budget": point[key]}
-    return point["p"]
+    """What the points of several seeds are matched by: the budget and how it is met, else p."""
+    if "budget" in point:
+        return {"budget": point["budget"], "kind": point.get("kind")}
+    return uniform(point["p"])
+
+
+def _setting_cell(points: Sequence[_Point]) -> Cell:
+    """Its p; of a budget the share and, of one seed, the p that met it."""
+    first, every_p = points[0].figures, [point.figures["p"] for point in points]
+    if "budget" not in first:
+        return Cell(describe_value(uniform(first["p"])), first["p"])
+    text = f"budget {first['budget']:g}"
+    text += f", {first['kind']}" if first.get("kind") else ""
+    text += f" ({describe_value(uniform(every_p[0]))})" if len(every_p) == 1 else ""
+    return Cell(text, {**_setting(first), "p": every_p})
 
 
 def _row(
-    kind: str,
-    name: Cell,
-    setting: Cell,
-    pairs: Sequence[tuple[Mapping[str, Any], Mapping[str, Any] | None]],
-    accuracy: str,
-    f1: str,
+    kind: str, name: Cell, setting: Cell, points: Sequence[_Point], accuracy: str, f1: str
 ) -> Row:
-    def each(figure: Callable[[Mapping[str, Any]], float | None]) -> list[float | None]:
-        return [figure(point) for point, _ in pairs]
-
-    def against(
-        figure: Callable[[Mapping[str, Any]], float | None], upside_down: bool = False
-    ) -> list[float | None]:
-        ratios: list[float | None] = []
-        for point, base in pairs:
-            one, other = figure(point), figure(base) if base else None
-            known = one is not None and other is not None
-            ratios.append((other / one if upside_down else one / other) if known else None)  # type: ignore[operator]
-        return ratios
-
+    averages = [point.figures["average"] for point in points]
     return row(
         kind,
         name,
         setting,
-        len(pairs),
-        spread(each(lambda point: point["average"][accuracy]), scale=100),
-        spread(each(lambda point: point["average"][f1]), scale=100),
-        spread(each(_flops), 3, 1e-9),
-        spread(against(_flops), scale=100),
-        spread(each(_latency)),
-        spread(against(_latency, upside_down=True), 2),
+        len(points),
+        spread([average[accuracy] for average in averages], scale=100),
+        spread([average[f1] for average in averages], scale=100),
+        spread([_flops(point.figures) for point in points], 3, 1e-9),
+        spread([point.share for point in points], scale=100),
+        spread([_latency(point.figures) for point in points]),
+        spread([point.faster for point in points], 2),
     )
 
 
-def _flops(point: Mapping[str, Any]) -> float | None:
-    flops = point.get("flops_per_clip")
+def _ratio(one: float | None, other: float | None) -> float | None:
+    return None if one is None or other is None else one / other
+
+
+def _flops(point: Mapping[str, Any] | None) -> float | None:
+    flops = point.get("flops_per_clip") if point else None
     return float(flops["total"]) if flops else None
 
 
-def _latency(point: Mapping[str, Any]) -> float | None:
-    latency = point.get("latency_ms_per_clip")
+def _latency(point: Mapping[str, Any] | None) -> float | None:
+    latency = point.get("latency_ms_per_clip") if point else None
     return float(latency["model"]) if latency else None
 
 

@@ -70,8 +70,8 @@ def test_page_is_self_contained_and_complete(runs: list[Path], tmp_path: Path) -
     page = write_report(tmp_path / "deep" / "report.html", runs)
     text, outline = read(page)
     assert all(link.startswith("data:image/png;base64,") for link in outline.links)
-    # The curves, the overview, faces and sound of six clips, the learning curves.
-    assert len(outline.links) == 1 + 1 + 1 + 2 * 6
+    # The curves, the two grids, faces and sound of six clips, the learning curves.
+    assert len(outline.links) == 1 + 2 + 1 + 2 * 6
     assert not re.search(r"https?://", text)
     assert "prefers-color-scheme: dark" in text
     assert 'name="viewport"' in text
