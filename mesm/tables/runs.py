@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -145,22 +146,32 @@ def read_json(file: Path) -> Any:
 
 
 def read_runs(places: Sequence[Path], split: str = "test") -> list[EvaluatedRun]:
-    """Read every run at or below the given folders.
+    """Read every evaluated run at or below the given folders.
+
+    A run below them that was not evaluated yet is reported and left out, so that an experiment
+    under way has tables too.
 
     Raises:
-        ValueError: there is none, one was not evaluated on the split, its files are damaged, or
-            its corpus is not where its config says.
+        ValueError: there is none, one that was named itself or all of them were not evaluated on
+            the split, files are damaged, or a corpus is not where its config says.
     """
     manifests: dict[Path, Manifest] = {}
     runs = []
-    for path in run_folders(places):
-        settings = read_settings(path)
-        scores = (read_json(RunFolder(path).evaluation) or {}).get(split)
+    found = run_folders(places)
+    scored = {path: (read_json(RunFolder(path).evaluation) or {}).get(split) for path in found}
+    missing = [path for path, scores in scored.items() if scores is None]
+    for path in missing:
+        message = (
+            f"{path}: not evaluated on the {split} split; run `mesm evaluate {path} "
+            f"--split {split}`"
+        )
+        if path in places or len(missing) == len(found):
+            raise ValueError(message)
+        print(f"left out: {message}", file=sys.stderr)
+    for path, scores in scored.items():
         if scores is None:
-            raise ValueError(
-                f"{path}: not evaluated on the {split} split; run `mesm evaluate {path} "
-                f"--split {split}`"
-            )
+            continue
+        settings = read_settings(path)
         corpus = Path(settings["corpus"])
         if corpus not in manifests:
             try:

@@ -37,9 +37,22 @@ def test_a_run_that_was_not_evaluated_names_the_command(make_corpus: Make, make_
     run = make_run("a", make_corpus(), evaluated=False)
     with pytest.raises(ValueError, match=f"mesm evaluate {run} --split test"):
         read_runs([run])
-    make_run("b", run.parent.parent / "corpus")
+    with pytest.raises(ValueError, match=f"mesm evaluate {run} --split test"):
+        read_runs([run.parent])
+    other = make_run("b", run.parent.parent / "corpus")
     with pytest.raises(ValueError, match="--split valid"):
-        read_runs([run.parent / "b"], "valid")
+        read_runs([other], "valid")
+
+
+def test_of_an_experiment_under_way_the_evaluated_runs_are_read(
+    make_corpus: Make, make_run: Make, capsys: pytest.CaptureFixture[str]
+) -> None:
+    corpus = make_corpus()
+    waiting, done = make_run("a", corpus, evaluated=False), make_run("b", corpus)
+    assert [run.path for run in read_runs([done.parent])] == [done]
+    assert f"left out: {waiting}: not evaluated" in capsys.readouterr().err
+    with pytest.raises(ValueError, match=f"{waiting}: not evaluated"):
+        read_runs([done.parent, waiting])
 
 
 def test_damaged_files_are_named(make_corpus: Make, make_run: Make) -> None:
