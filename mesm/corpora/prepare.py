@@ -303,11 +303,11 @@ def _manifest(
         notes=found.notes,
         options=fingerprint,
         files=files,
-        synthetic=_is_generated(found.root),
+        synthetic=is_generated(found.root),
     )
 
 
-def _is_generated(root: Path) -> bool:
+def is_generated(root: Path) -> bool:
     """Only a generated corpus comes with the truth about itself, in the folder or beside it."""
     places = (root, root.parent) if root.name == FOLDER else (root,)
     return any((place / ground_truth.FILE_NAME).is_file() for place in places)
