@@ -37,7 +37,7 @@ def _leaves(value: Any) -> list[Any]:
     )
 
 
-def sweep_points(sweep: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+def sweep_points(sweep: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The points of a sweep, and that of the run's own p where it is another for each block."""
     own = sweep.get("own_point")
     return [*sweep["points"], *([own] if own else [])]
