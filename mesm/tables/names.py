@@ -7,6 +7,7 @@ from typing import Any
 
 from mesm.config import ExperimentConfig
 from mesm.modalities import ALL, parse_modalities
+from mesm.tables.costs import uniform
 from mesm.tables.table import DASH
 
 CORPUS_NAMES = {"iemocap": "IEMOCAP", "mosei": "CMU-MOSEI"}
@@ -41,7 +42,8 @@ def run_name(config: ExperimentConfig | Mapping[str, Any]) -> str:
         config = config.model.model_dump(mode="json")
     facts = []
     if config["name"] == "mesm":
-        facts += [f"p = {describe_value(config['p'])}"] if config.get("p") is not None else []
+        p = uniform(config.get("p"))
+        facts += [f"p = {describe_value(p)}"] if p is not None else []
         facts += ["hard"] if config.get("selection") == "hard" else []
         query = config.get("query") or "text"
         facts += [f"{describe_value(query)} as query"] if query != "text" else []

@@ -65,7 +65,7 @@ def metric_notes(scores: Iterable[Mapping[str, Any]]) -> list[str]:
         f"Percent on the {' and '.join(splits)} split, {' or '.join(map(str, clips))} clips.",
         "Threshold per emotion: "
         + "; ".join(policies)
-        + (", each run its own." if policies == ["tuned on validation F1"] else "."),
+        + (", each run its own." if policies[0].startswith("tuned") else "."),
         "; ".join(ACCURACY_NOTES[name] for name in accuracies) + ".",
         "; ".join(F1_VARIANTS.get(name, f"F1: {name}") for name in variants)
         + "; averages are over the emotions.",

@@ -30,6 +30,7 @@ def test_runs_are_named_by_what_sets_them_apart(
     [
         ({"name": "lf_transformer"}, "LF-TRANS"),
         ({"name": "mesm", "p": [0.7, 0.5, 0.5]}, "MESM (p = 0.7/0.5/0.5)"),
+        ({"name": "mesm", "p": [0.5, 0.5, 0.5]}, "MESM (p = 0.5)"),
         (
             {"name": "mesm", "p": {"face": [0.7, 0.5, 0.5], "audio": 0.5}, "query": "audio"},
             "MESM (p = face 0.7/0.5/0.5, audio 0.5, audio as query)",

@@ -44,6 +44,8 @@ def test_every_metric_split_and_policy_is_named_once() -> None:
     assert metric_notes([scores(**tuned), scores(**tuned)])[1] == (
         "Threshold per emotion: tuned on validation F1, each run its own."
     )
+    wacc = {"threshold": {"policy": "tuned on validation WAcc"}}
+    assert metric_notes([scores(**wacc)])[1].endswith("WAcc, each run its own.")
     notes = " ".join(metric_notes([scores(), scores("mosei", split="valid", clips=9), scores()]))
     for text in ("on the test and valid split, 4 or 9 clips", "emotion: 0.5.", "Acc: ", "WAcc: "):
         assert notes.count(text) >= 1
