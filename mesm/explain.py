@@ -1,4 +1,7 @@
-"""Pictures of what the attention keeps: Figure 3 for faces, Figures 4 and 6 for spectrograms."""
+"""Pictures of what the attention keeps: Figure 3 for faces, Figures 4 and 6 for spectrograms.
+
+Where a picture holds one clip per emotion it is the first one of the split: none is picked.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from tqdm import tqdm
 from mesm.attention import BlockAttention, trace_attention
 from mesm.attention_score import score_attention
 from mesm.corpora.prepared import Clip
+from mesm.explain_grids import Grids
 from mesm.inputs.spectrograms import CHUNK_COLUMNS, MEL_BINS
 from mesm.planted import (
     FACE_SIZE,
@@ -23,10 +27,12 @@ from mesm.planted import (
     read_ground_truth,
     sound_regions,
 )
-from mesm.plots.attention import Row, draw_faces, draw_spectrogram
+from mesm.plots.attention import draw_faces, draw_spectrogram
+from mesm.plots.panels import Row
 from mesm.plots.style import save_png
 from mesm.run_folder import RunFolder
 from mesm.sparse_run import SparseRun
+from mesm.tables.names import describe_value
 
 MOST_FACES = 8
 
@@ -45,9 +51,10 @@ def explain(
 
     Writes RUN/explain/<clip>/{faces,spectrograms}.png and kept_sites.json. Without a clip id, the
     first clip of the split (in corpus order, nothing picked) that carries each emotion is drawn,
-    and RUN/explain/faces.png holds one face of each, as Figure 3. With the ground truth of a
-    miniature corpus, planted regions are outlined, and without a clip id the whole split is scored
-    into RUN/explain/action_units.json.
+    and three grids over the emotions: RUN/explain/faces.png, the middle face of each clip, as
+    Figure 3; spectrograms_loudest.png, the highest 10 % of each spectrogram, as Figure 4; and
+    spectrograms.png, as Figure 6. With the ground truth of a miniature corpus, planted regions are
+    outlined, and without a clip id the whole split is scored into RUN/explain/action_units.json.
 
     Args:
         run: folder of a MESM run.
@@ -65,25 +72,28 @@ def explain(
     sparse = SparseRun.load(run, p)
     planted = {} if ground_truth is None else read_ground_truth(ground_truth)
     corpus = sparse.loaded.corpus
-    chosen = [corpus.clip(clip_id)] if clip_id is not None else _one_per_emotion(sparse, split)
+    if clip_id is None:
+        chosen = _one_per_emotion(sparse, split)
+    else:
+        clip = corpus.clip(clip_id)
+        chosen = {_emotions(sparse, clip): clip}
     pictures: list[Path] = []
-    overview: list[Row] = []
-    for clip in tqdm(chosen, desc="explain", unit="clip"):
-        drawn, row = _explain_clip(sparse, clip, planted.get(clip.clip_id))
-        pictures += drawn
-        if row is not None:
-            overview.append(row)
-    if clip_id is None and overview:
-        title = f"One clip per emotion, p = {sparse.p:g}"
-        figure = draw_faces(overview, title)
-        pictures.insert(0, save_png(figure, run / "explain" / "faces.png"))
+    grids = Grids()
+    for emotion, clip in tqdm(chosen.items(), desc="explain", unit="clip"):
+        pictures += _explain_clip(sparse, clip, planted.get(clip.clip_id), emotion, grids)
+    if clip_id is None:
+        pictures = grids.draw(run / "explain", sparse.p) + pictures
     scores = None
     if clip_id is None and ground_truth is not None:
         scores = score_attention(sparse, ground_truth, split)
-    return {"pictures": pictures, "clips": [clip.clip_id for clip in chosen], "scores": scores}
+    return {
+        "pictures": pictures,
+        "clips": [clip.clip_id for clip in chosen.values()],
+        "scores": scores,
+    }
 
 
-def _one_per_emotion(sparse: SparseRun, split: str) -> list[Clip]:
+def _one_per_emotion(sparse: SparseRun, split: str) -> dict[str, Clip]:
     """Per emotion the split's first clip that carries it and has not been taken."""
     emotions = sparse.loaded.corpus.manifest.emotions
     chosen: dict[str, Clip] = {}
@@ -96,7 +106,7 @@ def _one_per_emotion(sparse: SparseRun, split: str) -> list[Clip]:
             if label and emotion not in chosen:
                 chosen[emotion] = clip
                 break
-    return [chosen[emotion] for emotion in emotions if emotion in chosen]
+    return {emotion: chosen[emotion] for emotion in emotions if emotion in chosen}
 
 
 def _emotions(sparse: SparseRun, clip: Clip) -> str:
@@ -106,20 +116,19 @@ def _emotions(sparse: SparseRun, clip: Clip) -> str:
 
 
 def _explain_clip(
-    sparse: SparseRun, clip: Clip, planted: PlantedClip | None
-) -> tuple[list[Path], Row | None]:
-    """Draw one clip; also the row of its middle face for the overview."""
+    sparse: SparseRun, clip: Clip, planted: PlantedClip | None, emotion: str, grids: Grids
+) -> list[Path]:
+    """Draw one clip, and add its middle face and its sound to the grids under `emotion`."""
     traced = trace_attention(sparse.model, sparse.loaded.batch_of(clip.clip_id))
     folder = sparse.path / "explain" / clip.clip_id
     folder.mkdir(parents=True, exist_ok=True)
     emotions = _emotions(sparse, clip)
-    title = f"{clip.clip_id} · {emotions} · p = {sparse.p:g}"
+    title = f"{clip.clip_id} · {emotions} · p = {describe_value(sparse.p)}"
     if planted:
         hints = ", ".join(f"{modality} {kind}" for modality, kind in planted.hints.items())
         title += f" · hints: {hints}"
     title += f"\n“{_shorten(clip.text)}”"
     pictures: list[Path] = []
-    middle = None
     faces, audio = traced.get("face"), traced.get("audio")
     if faces and len(clip.faces):
         regions = (
@@ -131,21 +140,17 @@ def _explain_clip(
         shown = np.unique(np.linspace(0, len(rows) - 1, MOST_FACES).round().astype(int))
         figure = draw_faces([rows[place] for place in shown], title)
         pictures.append(save_png(figure, folder / "faces.png"))
-        half = rows[len(rows) // 2]
-        label = emotions
-        if planted and planted.hints["face"] != "true":
-            label += f"\n(face: {planted.hints['face']})"
-        middle = Row(half.image, half.attention, half.kept, half.regions, label)
+        grids.add_face(rows[len(rows) // 2], emotion + _hint(planted, "face"))
     if audio and clip.spectrogram.shape[1]:
         cues = sound_regions(planted, clip.spectrogram.shape[1]) if planted else no_regions()
         padding = sparse.loaded.corpus.manifest.spectrogram_mean
-        figure = draw_spectrogram(
+        row, columns = (
             _spectrogram_row(clip, audio, cues, title, padding),
-            CHUNK_COLUMNS,
-            SECONDS_PER_COLUMN,
             clip.spectrogram.shape[1],
         )
+        figure = draw_spectrogram(row, CHUNK_COLUMNS, SECONDS_PER_COLUMN, columns)
         pictures.append(save_png(figure, folder / "spectrograms.png"))
+        grids.add_sound(row, emotion + _hint(planted, "sound"), columns)
     facts = {
         "clip_id": clip.clip_id,
         "text": clip.text,
@@ -157,7 +162,14 @@ def _explain_clip(
         "audio": _kept_sites(audio or [], MEL_BINS),
     }
     RunFolder(sparse.path).write_json(folder / "kept_sites.json", facts)
-    return pictures, middle
+    return pictures
+
+
+def _hint(planted: PlantedClip | None, modality: str) -> str:
+    """Says where a miniature corpus left the emotion's cue out, or planted another's."""
+    if planted is None or planted.hints[modality] == "true":
+        return ""
+    return f"\n({modality}: {planted.hints[modality]})"
 
 
 def _shorten(text: str, most: int = 90) -> str:

@@ -16,17 +16,13 @@ from mesm.corpora.prepared import Manifest, PreparedCorpus
 from mesm.environment import describe
 from mesm.plots.learning_curves import draw_learning_curves
 from mesm.plots.style import png_bytes
-from mesm.report_tables import (
-    corpus_table,
-    percent,
-    results_table,
-    run_name,
-    score_tables,
-    sweep_tables,
-)
+from mesm.report_tables import corpus_table, results_table, score_tables, sweep_tables
 from mesm.run_folder import RunFolder, write_beside
+from mesm.tables.costs import flops_per_clip
+from mesm.tables.names import CORPUS_NAMES, run_name
+from mesm.tables.runs import read_json
+from mesm.tables.table import percent
 
-CORPUS_NAMES = {"iemocap": "IEMOCAP", "mosei": "CMU-MOSEI"}
 # Clips that are drawn are unfolded up to here; the rest is one click away.
 OPEN_PICTURES = 3
 
@@ -43,6 +39,11 @@ class RunFacts:
     sweep: dict[str, Any] | None
     attention: dict[str, Any] | None
 
+    @property
+    def model(self) -> dict[str, Any]:
+        """The settings of its model as JSON values."""
+        return self.config.model.model_dump(mode="json")
+
     @classmethod
     def read(cls, path: Path, split: str) -> RunFacts:
         """Read a run.
@@ -54,7 +55,7 @@ class RunFacts:
         if not folder.config.is_file():
             raise ValueError(f"{path}: no run, config.yaml is missing; `mesm train` makes runs")
         config = load_config(folder.config)
-        evaluation = _read_json(folder.evaluation) or {}
+        evaluation = read_json(folder.evaluation) or {}
         history = []
         if folder.metrics.is_file():
             history = [json.loads(line) for line in folder.metrics.read_text().splitlines()]
@@ -64,8 +65,8 @@ class RunFacts:
             name=run_name(config),
             scores=evaluation.get(split),
             history=history,
-            sweep=_read_json(path / "sweep.json"),
-            attention=_read_json(path / "explain" / "action_units.json"),
+            sweep=read_json(path / "sweep.json"),
+            attention=read_json(path / "explain" / "action_units.json"),
         )
 
 
@@ -84,8 +85,8 @@ def write_report(
         runs: folders of evaluated runs, at least one.
         split: whose scores are shown.
         synthetic: whether the corpus is a miniature one, which the page then says at its top, and
-            leaves the paper's figures out; None: it is if an attention was scored against planted
-            regions, which no real corpus has.
+            leaves the paper's figures out; None: as its manifest has it, and where that says
+            nothing, if an attention was scored against planted regions, which no real corpus has.
         title: of the page.
 
     Returns:
@@ -110,6 +111,8 @@ def write_report(
         )
     manifest = PreparedCorpus.open(facts[0].config.corpus).manifest
     if synthetic is None:
+        synthetic = manifest.synthetic
+    if synthetic is None:
         synthetic = any(fact.attention for fact in facts)
     context = _context(facts, manifest, synthetic)
     context["title"] = title or f"Emotion recognition on {context['corpus']['name']}"
@@ -130,7 +133,9 @@ def _context(facts: Sequence[RunFacts], manifest: Manifest, synthetic: bool) -> 
     name = CORPUS_NAMES[manifest.corpus]
     corpus = corpus_table(manifest)
     corpus["name"] = f"a miniature corpus in {name}'s layout" if synthetic else name
-    scored = [(fact.config, fact.scores, _flops(fact, facts)) for fact in facts if fact.scores]
+    scored = [
+        (fact.config, fact.scores, flops_per_clip(fact, facts)) for fact in facts if fact.scores
+    ]
     return {
         "synthetic": synthetic,
         "lead": f"{', '.join(fact.name for fact in facts)}, trained and tested on "
@@ -147,24 +152,6 @@ def _context(facts: Sequence[RunFacts], manifest: Manifest, synthetic: bool) -> 
             for fact in facts
         ],
     }
-
-
-def _flops(run: RunFacts, facts: Sequence[RunFacts]) -> float | None:
-    """FLOPs per clip as a sweep measured them; None where none did.
-
-    A MESM's follow from its weights, so its own sweep alone knows them. Every FE2E of the same
-    settings computes the same, so any sweep with one as its baseline does.
-    """
-    model = run.config.model
-    if model.name == "mesm":
-        points = run.sweep["points"] if run.sweep else []
-        return next((p["flops_per_clip"]["total"] for p in points if p["p"] == model.p), None)
-    for fact in facts:
-        baseline = fact.sweep["baseline"] if fact.sweep else None
-        for other in facts:
-            if baseline and other.path.name == baseline["run"] and other.config.model == model:
-                return baseline["flops_per_clip"]["total"]
-    return None
 
 
 def _headlines(facts: Sequence[RunFacts]) -> list[dict[str, str]]:
@@ -227,12 +214,16 @@ def _explained(fact: RunFacts) -> dict[str, Any]:
     pictures = []
     if (folder / "faces.png").is_file():
         caption = (
-            "One face per emotion: the input, then per block the attention (grey: no candidate any "
-            "more) and, in red, the sites that are kept and convolved. "
+            "One face per emotion: the input, in red the sites that each block keeps and "
+            "convolves, and the pixels that all of them kept. "
         )
         if fact.attention:
             caption += "Outlined: the planted action units."
         encoded = _encode((folder / "faces.png").read_bytes())
+        pictures.append({"png": encoded, "caption": caption, "kind": "faces"})
+    if (folder / "spectrograms.png").is_file():
+        caption = "The same of the sound of one clip per emotion."
+        encoded = _encode((folder / "spectrograms.png").read_bytes())
         pictures.append({"png": encoded, "caption": caption, "kind": "faces"})
     for clip in sorted(folder.glob("*/")):
         for name, what in (("spectrograms.png", "sound"), ("faces.png", "faces over time")):
@@ -279,12 +270,3 @@ def _environment(facts: Sequence[RunFacts]) -> list[tuple[str, str]]:
 
 def _encode(picture: bytes) -> str:
     return base64.b64encode(picture).decode("ascii")
-
-
-def _read_json(file: Path) -> dict[str, Any] | None:
-    if not file.is_file():
-        return None
-    try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{file}: not JSON ({error}); delete it and make it again") from error

@@ -20,7 +20,8 @@ from tqdm import tqdm
 
 from mesm.corpora.assembly import Figures, assemble, collect
 from mesm.corpora.extraction import Dialog
-from mesm.corpora.iemocap import read_iemocap
+from mesm.corpora.iemocap import FOLDER, read_iemocap
+from mesm.corpora.miniature import ground_truth
 from mesm.corpora.mosei import read_mosei
 from mesm.corpora.prepared import FORMAT, MANIFEST, Manifest, read_manifest, sha256
 from mesm.corpora.splits import random_split, read_split_lists, speaker_split
@@ -302,7 +303,14 @@ def _manifest(
         notes=found.notes,
         options=fingerprint,
         files=files,
+        synthetic=is_generated(found.root),
     )
+
+
+def is_generated(root: Path) -> bool:
+    """Only a generated corpus comes with the truth about itself, in the folder or beside it."""
+    places = (root, root.parent) if root.name == FOLDER else (root,)
+    return any((place / ground_truth.FILE_NAME).is_file() for place in places)
 
 
 def _reasons(skipped: Sequence[SkippedClip]) -> dict[str, int]:

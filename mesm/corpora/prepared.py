@@ -96,6 +96,7 @@ class Manifest(_Model):
         notes: anything else found while reading the raw corpus.
         options: how it was prepared.
         files: SHA-256 of each Parquet file.
+        synthetic: whether it was generated; None: prepared before this was noted.
     """
 
     format: int
@@ -114,6 +115,7 @@ class Manifest(_Model):
     notes: list[str]
     options: dict[str, Any]
     files: dict[str, str]
+    synthetic: bool | None = None
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,16 @@ def run(*arguments: object):
 
 def test_help_names_every_command():
     shown = run("--help").output
-    for command in ("miniature", "prepare", "train", "evaluate", "sweep", "explain", "report"):
+    for command in (
+        "miniature",
+        "prepare",
+        "train",
+        "evaluate",
+        "sweep",
+        "table",
+        "explain",
+        "report",
+    ):
         assert command in shown
     assert "experiment" in shown
 
@@ -38,6 +47,11 @@ def test_help_names_every_command():
         (("explain", "{tmp}/out"), "out"),
         (("report", "{tmp}/out", "{tmp}/none"), "none"),
         (("miniature", "{tmp}/out", "--clips", 0), "clips"),
+        (("table", "results", "{tmp}/none", "--out", "{tmp}/out"), "none"),
+        (("table", "splits", "{tmp}/none", "--out", "{tmp}/out"), "mesm prepare"),
+        (("table", "ablation", "{tmp}", "--out", "{tmp}/out"), "mesm train"),
+        (("table", "sweep", "{tmp}", "--out", "{tmp}/out"), "mesm sweep"),
+        (("table", "runs", "{tmp}", "--by", "model.p", "--out", "{tmp}/out"), "mesm train"),
     ],
 )
 def test_refuses_in_one_line_and_writes_nothing(tmp_path, arguments, message):
@@ -67,3 +81,20 @@ def test_evaluate_passes_its_options(tiny_mesm, tiny_fe2e, tmp_path):
     assert "paired percentile bootstrap over 6 clips, 20 draws" in result.output
     assert run("evaluate", first, "--threshold", "0.4").exit_code == 2
     assert run("evaluate", first, "--f1", "macro").exit_code == 2
+
+
+def test_tables_are_printed_and_written(tiny_mesm, tiny_fe2e, tiny_corpus, tmp_path):
+    made = run("table", "results", tiny_mesm, tiny_fe2e, "--real", "--out", tmp_path / "tables")
+    assert made.exit_code == 0
+    assert "| MESM (p = 0.5)" in made.output
+    assert "| *FE2E, the paper*" in made.output
+    names = [f"results_iemocap_test.{ending}" for ending in ("json", "md", "tex")]
+    assert sorted(file.name for file in (tmp_path / "tables").iterdir()) == names
+    for command in (
+        ("splits", tiny_corpus),
+        ("ablation", tiny_mesm, tiny_fe2e),
+        ("runs", tiny_mesm, tiny_fe2e, "--by", "model.name"),
+    ):
+        made = run("table", *command, "--out", tmp_path / command[0])
+        assert made.exit_code == 0
+        assert len(list((tmp_path / command[0]).iterdir())) == 3

@@ -45,8 +45,11 @@ def test_one_clip(run: Path, tiny_corpus: Path) -> None:
 def test_one_clip_per_emotion_and_the_score(run: Path, tiny_corpus: Path) -> None:
     result = explain(run, ground_truth=tiny_corpus / "ground_truth.jsonl")
     assert result["clips"] == [f"test_{place:03d}" for place in range(6)]
-    assert result["pictures"][0] == run / "explain" / "faces.png"
-    assert len(result["pictures"]) == 1 + 2 * 6
+    grids = ("faces", "spectrograms_loudest", "spectrograms")
+    assert result["pictures"][:3] == [run / "explain" / f"{name}.png" for name in grids]
+    for picture in result["pictures"]:
+        assert picture.read_bytes().startswith(PNG)
+    assert len(result["pictures"]) == 3 + 2 * 6
     assert result["scores"]["clips"] == 7
     assert (run / "explain" / "action_units.json").is_file()
 

@@ -70,8 +70,8 @@ def test_page_is_self_contained_and_complete(runs: list[Path], tmp_path: Path) -
     page = write_report(tmp_path / "deep" / "report.html", runs)
     text, outline = read(page)
     assert all(link.startswith("data:image/png;base64,") for link in outline.links)
-    # The curves, the overview, faces and sound of six clips, the learning curves.
-    assert len(outline.links) == 1 + 1 + 1 + 2 * 6
+    # The curves, the two grids, faces and sound of six clips, the learning curves.
+    assert len(outline.links) == 1 + 2 + 1 + 2 * 6
     assert not re.search(r"https?://", text)
     assert "prefers-color-scheme: dark" in text
     assert 'name="viewport"' in text
@@ -100,8 +100,9 @@ def test_synthetic_corpus_is_said_and_the_paper_left_out(runs: list[Path], tmp_p
 def test_real_corpus_stands_beside_the_paper(runs: list[Path], tmp_path: Path) -> None:
     text, outline = read(write_report(tmp_path / "report.html", runs, synthetic=False))
     assert "A synthetic corpus." not in text
-    rows = [row for row in outline.rows if row and row[0].endswith("(the paper)")]
-    assert [row[-2:] for row in rows] == [["84.5", "58.8"], ["84.4", "57.4"]]
+    rows = [row for row in outline.rows if row and row[0].endswith(", the paper")]
+    assert len(rows) == 6
+    assert [row[-2:] for row in rows[-2:]] == [["84.5", "58.8"], ["84.4", "57.4"]]
 
 
 def test_what_comes_from_files_is_escaped(runs: list[Path], tmp_path: Path) -> None:

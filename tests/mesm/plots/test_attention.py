@@ -7,7 +7,8 @@ import pytest
 from matplotlib.patches import Rectangle
 from PIL import Image
 
-from mesm.plots.attention import Row, draw_faces, draw_spectrogram, enlarge, kept_overlay
+from mesm.plots.attention import draw_faces, draw_spectrogram
+from mesm.plots.panels import Row
 from mesm.plots.style import png_bytes
 
 
@@ -24,22 +25,6 @@ def row(height: int, width: int, image: np.ndarray, regions: list[list[float]]) 
 def face_row(regions: list[list[float]]) -> Row:
     image = np.random.default_rng(1).integers(0, 255, (48, 48, 3)).astype(np.uint8)
     return row(24, 24, image, regions)
-
-
-def test_enlarge_repeats_cells() -> None:
-    grid = np.array([[1, 2], [3, 4]])
-    np.testing.assert_array_equal(enlarge(grid, 2, 4), [[1, 1, 2, 2], [3, 3, 4, 4]])
-
-
-@pytest.mark.parametrize("shape", [(4, 4, 3), (4, 4)])
-def test_exactly_the_kept_cells_are_red(shape: tuple[int, ...]) -> None:
-    image = np.random.default_rng(2).integers(0, 255, shape).astype(np.uint8)
-    kept = np.array([[True, False], [False, True]])
-    picture = kept_overlay(image, kept)
-    red = picture[:, :, 0] > picture[:, :, 1] + 0.05
-    np.testing.assert_array_equal(red, enlarge(kept, 4, 4))
-    assert picture.min() >= 0
-    assert picture.max() <= 1
 
 
 def test_faces_have_one_line_per_frame_and_outlines_on_input_and_kept() -> None:

@@ -1,0 +1,95 @@
+"""The paper's Table 5: average scores of models that see a part of the modalities."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from mesm.modalities import ALL, parse_modalities
+from mesm.paper_figures import ABLATION
+from mesm.tables.names import CORPUS_NAMES, METRICS, MODALITIES, run_name, system_order
+from mesm.tables.notes import (
+    PAPER_MARK,
+    corpus_note,
+    f1_column,
+    features_note,
+    metric_notes,
+    no_paper_note,
+    paper_note,
+    seeds_note,
+)
+from mesm.tables.results import by_condition, difference_notes, provenance
+from mesm.tables.runs import Group, group_by_seed, read_runs
+from mesm.tables.table import DASH, Cell, Row, Table, printed, row, spread
+
+
+def ablation_tables(
+    places: Sequence[Path], split: str = "test", *, synthetic: bool | None = None
+) -> list[Table]:
+    """Make Table 5 of every evaluated run at or below some folders; see `results_tables`.
+
+    The paper has it for IEMOCAP alone.
+    """
+    conditions = by_condition(read_runs(places, split))
+    tables = []
+    for place, condition in enumerate(conditions):
+        manifest = condition.runs[0].manifest
+        known = manifest.synthetic if synthetic is None else synthetic
+        paper = known is False and manifest.corpus == "iemocap"
+        groups = group_by_seed(condition.runs)
+        first = condition.runs[0].scores
+        metrics = first["headline"], f1_column(first)
+        whose = "" if known is False else no_paper_note(known)
+        notes = [
+            corpus_note(manifest, known),
+            *metric_notes(run.scores for run in condition.runs),
+            seeds_note(len(group.runs) for group in groups),
+            features_note(condition.features),
+            "T, A and V: text, audio and video.",
+            paper_note(5) if paper else whose,
+            *difference_notes(conditions, place),
+        ]
+        suffix = f"_{place + 1}" if len(conditions) > 1 else ""
+        columns = tuple(METRICS[metric] for metric in metrics)
+        tables.append(
+            Table(
+                name=f"ablation_{manifest.corpus}_{split}{suffix}",
+                title=f"Modalities on {'a miniature ' * bool(known)}"
+                f"{CORPUS_NAMES[manifest.corpus]} (as the paper's Table 5)",
+                groups=(("", 3), ("average", 2), *([(PAPER_MARK, 2)] if paper else [])),
+                head=("", "modalities", "seeds", *columns, *(columns if paper else ())),
+                rows=tuple(_rows(groups, metrics, paper)),
+                notes=tuple(note for note in notes if note),
+                provenance=provenance(groups),
+            )
+        )
+    return tables
+
+
+def _rows(groups: Sequence[Group], metrics: Sequence[str], paper: bool) -> list[Row]:
+    """One row per group, and with the paper one for each of its rows that we have no run for."""
+    keyed: list[tuple[tuple[int, int, str], Row]] = []
+    seen = set()
+    for group in groups:
+        modalities = parse_modalities(group.model.get("modalities") or ALL)
+        whole = run_name({**group.model, "modalities": ALL})
+        # What tells groups of one name apart stands in brackets behind it.
+        whole += group.name.removeprefix(run_name(group.model))
+        figures = ABLATION.get((group.system, modalities))
+        seen.add((group.system, modalities))
+        cells: list[object] = [whole, modalities.upper(), len(group.runs)]
+        cells += [spread(group.values("average", metric), scale=100) for metric in metrics]
+        cells += _printed(figures) if paper else []
+        order = system_order(group.system), MODALITIES.index(modalities), whole
+        keyed.append((order, row(group.system, *cells)))
+    for (system, modalities), figures in ABLATION.items() if paper else ():
+        if (system, modalities) not in seen:
+            name = run_name({"name": system})
+            cells = [name, modalities.upper(), 0, Cell(DASH), Cell(DASH), *_printed(figures)]
+            order = system_order(system), MODALITIES.index(modalities), name
+            keyed.append((order, row(system, *cells)))
+    return [line for _, line in sorted(keyed, key=lambda pair: pair[0])]
+
+
+def _printed(figures: tuple[float, float] | None) -> list[Cell]:
+    return [Cell(DASH)] * 2 if figures is None else [printed(value) for value in figures]

@@ -1,0 +1,66 @@
+"""How corpora, systems and runs are called in tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mesm.config import ExperimentConfig
+from mesm.modalities import ALL, parse_modalities
+from mesm.tables.costs import uniform
+from mesm.tables.table import DASH
+
+CORPUS_NAMES = {"iemocap": "IEMOCAP", "mosei": "CMU-MOSEI"}
+# In the order of the paper's tables.
+SYSTEMS = {
+    "lf_lstm": "LF-LSTM",
+    "lf_transformer": "LF-TRANS",
+    "emo_embs": "EmoEmbs",
+    "mult": "MulT",
+    "fe2e": "FE2E",
+    "mesm": "MESM",
+}
+END_TO_END = ("fe2e", "mesm")
+METRICS = {"accuracy": "Acc", "weighted_accuracy": "WAcc", "f1": "F1", "f1_weighted": "wF1"}
+# In the order of the paper's Table 5.
+MODALITIES = ("tav", "ta", "tv", "av", "t", "a", "v")
+
+
+def system_order(name: str) -> int:
+    """Where a system stands in the paper's tables; unknown ones come last."""
+    names = list(SYSTEMS)
+    return names.index(name) if name in names else len(names)
+
+
+def run_name(config: ExperimentConfig | Mapping[str, Any]) -> str:
+    """Name a run by its system and what departs from the usual: "MESM (p = 0.5, hard, TV)".
+
+    Args:
+        config: its settings, or their model section, as JSON values.
+    """
+    if isinstance(config, ExperimentConfig):
+        config = config.model.model_dump(mode="json")
+    facts = []
+    if config["name"] == "mesm":
+        p = uniform(config.get("p"))
+        facts += [f"p = {describe_value(p)}"] if p is not None else []
+        facts += ["hard"] if config.get("selection") == "hard" else []
+        query = config.get("query") or "text"
+        facts += [f"{describe_value(query)} as query"] if query != "text" else []
+    modalities = parse_modalities(config.get("modalities") or ALL)
+    facts += [modalities.upper()] if modalities != ALL else []
+    name = SYSTEMS.get(config["name"], config["name"])
+    return name + (f" ({', '.join(facts)})" if facts else "")
+
+
+def describe_value(value: Any) -> str:
+    """A setting as text: 0.5, 0.7/0.5/0.5 for a list, "face 0.7/0.5, audio 0.5" for a mapping."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {describe_value(part)}" for key, part in value.items())
+    if isinstance(value, list | tuple):
+        return "/".join(describe_value(part) for part in value)
+    if value is None:
+        return DASH
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,237 @@
+"""The paper's Table 3 (IEMOCAP) and Table 4 (CMU-MOSEI): scores per emotion and average."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mesm.environment import describe
+from mesm.paper_figures import PAPER_TABLES, PaperRow
+from mesm.tables.costs import flops_per_clip
+from mesm.tables.names import CORPUS_NAMES, END_TO_END, METRICS, system_order
+from mesm.tables.notes import (
+    PAPER_MARK,
+    corpus_note,
+    f1_column,
+    f1_variant,
+    features_note,
+    flops_note,
+    metric_notes,
+    no_paper_note,
+    paper_note,
+    seeds_note,
+)
+from mesm.tables.runs import EvaluatedRun, Group, corpus_identity, group_by_seed, read_runs
+from mesm.tables.table import DASH, PAPER, Cell, Row, Table, printed, row, spread
+
+PAPER_NUMBER = {"iemocap": 3, "mosei": 4}
+
+
+@dataclass(frozen=True)
+class Line:
+    """One row to be: a system with the scores and the FLOPs per clip of each of its seeds."""
+
+    system: str
+    name: str
+    scores: Sequence[Mapping[str, Any]]
+    flops: Sequence[float | None] = ()
+
+
+def scores_table(
+    lines: Sequence[Line],
+    *,
+    name: str,
+    title: str,
+    paper: Sequence[PaperRow] = (),
+    seeds: bool = True,
+    notes: Sequence[str] = (),
+    provenance: Mapping[str, Any] | None = None,
+) -> Table:
+    """Accuracy and F1 per emotion and average, the paper's line below our last of its system.
+
+    Args:
+        lines: what was run; not empty, all with the same emotions and accuracy.
+        name: of the table.
+        title: of the table.
+        paper: the paper's lines, or none.
+        seeds: whether a column says how many seeds there were.
+        notes: sentences below.
+        provenance: for the JSON file.
+    """
+    first = lines[0].scores[0]
+    metrics = first["headline"], f1_column(first)
+    columns = [*(("emotions", emotion) for emotion in first["emotions"]), ("average",)]
+    rows: list[tuple[int, Row]] = []
+    for line in lines:
+        cells: list[object] = [line.name, *([len(line.scores)] if seeds else [])]
+        cells.append(spread(line.flops, 2, 1e-9))
+        for place in columns:
+            for metric in metrics:
+                values = [_look_up(scores, *place, metric) for scores in line.scores]
+                cells.append(spread(values, scale=100))
+        rows.append((system_order(line.system), row(line.system, *cells)))
+    for figures in paper:
+        cells = [f"{figures.model}, {PAPER_MARK}", *([Cell(DASH)] if seeds else [])]
+        cells.append(printed(figures.gflops, 2, 2))
+        cells += [printed(value) for pair in (*figures.emotions, figures.average) for value in pair]
+        rows.append((system_order(figures.system), row(PAPER, *cells)))
+    # Stable: within a system ours first, in the given order.
+    rows.sort(key=lambda pair: pair[0]) if paper else None
+    groups = [("", 2 + seeds)] + [(place[-1], 2) for place in columns]
+    head = ["", *(["seeds"] if seeds else []), "GFLOPs"]
+    head += [METRICS[metric] for metric in metrics] * len(columns)
+    return Table(
+        name=name,
+        title=title,
+        groups=tuple(groups),
+        head=tuple(head),
+        rows=tuple(line for _, line in rows),
+        notes=tuple(notes),
+        provenance=provenance or {},
+    )
+
+
+def _look_up(scores: Mapping[str, Any], *keys: str) -> float:
+    value: Any = scores
+    for key in keys:
+        value = value[key]
+    return float(value)
+
+
+@dataclass
+class Condition:
+    """Runs whose scores may stand in one table, and what they have in common."""
+
+    facts: Mapping[str, str]
+    features: object
+    runs: list[EvaluatedRun] = field(default_factory=list)
+
+
+def by_condition(runs: Sequence[EvaluatedRun]) -> list[Condition]:
+    """Runs apart by corpus and its split, threshold policy, F1 and features.
+
+    Systems without hand-crafted features stand beside every set of features.
+    """
+    conditions: dict[str, Condition] = {}
+    for run in runs:
+        facts = {
+            "corpus": corpus_identity(run.manifest),
+            "clips": f"{run.scores.get('split')}: {run.scores['clips']}",
+            "threshold policy": str(run.scores["threshold"]["policy"]),
+            "F1": f1_variant(run.scores),
+        }
+        key = json.dumps(facts)
+        conditions.setdefault(key, Condition(facts, None)).runs.append(run)
+    apart = []
+    for condition in conditions.values():
+        kinds: dict[str, object] = {}
+        for run in condition.runs:
+            features = run.scores.get("features")
+            if features and run.system not in END_TO_END:
+                kinds.setdefault(json.dumps(features, sort_keys=True), features)
+        for key, features in sorted(kinds.items()) or [("", None)]:
+            own = [
+                run
+                for run in condition.runs
+                if run.system in END_TO_END
+                or not run.scores.get("features")
+                or json.dumps(run.scores["features"], sort_keys=True) == key
+            ]
+            apart.append(Condition(condition.facts, features, own))
+    return apart
+
+
+def difference_notes(conditions: Sequence[Condition], place: int) -> list[str]:
+    """Say that other runs stand in other tables, and in what they differ."""
+    own = conditions[place]
+    differing = {
+        fact for other in conditions for fact in own.facts if other.facts[fact] != own.facts[fact]
+    }
+    if any(other.features != own.features for other in conditions):
+        differing.add("features")
+    if not differing:
+        return []
+    return [f"Other runs differ in {', '.join(sorted(differing))} and have a table of their own."]
+
+
+def provenance(groups: Sequence[Group]) -> dict[str, Any]:
+    """Which runs, seeds and corpora the figures are of, and where the table was made."""
+    return {
+        "runs": [
+            {
+                "row": group.name,
+                "folder": run.path.name,
+                "seed": run.seed,
+                "weights": run.scores.get("weights"),
+            }
+            for group in groups
+            for run in group.runs
+        ],
+        "made_with": describe(),
+    }
+
+
+def results_tables(
+    places: Sequence[Path],
+    split: str = "test",
+    *,
+    synthetic: bool | None = None,
+    paper: bool | None = None,
+) -> list[Table]:
+    """Make Table 3 or 4 of every evaluated run at or below some folders.
+
+    Runs that differ in their seed alone are one row. Runs on different corpora, splits, with
+    different threshold policies, F1 or features are never in one table.
+
+    Args:
+        places: folders of runs, or above them.
+        split: whose scores are shown.
+        synthetic: whether the corpus is a miniature one; None: as its manifest has it.
+        paper: whether the paper's lines are there; None: if the corpus is known to be real.
+
+    Raises:
+        ValueError: no run, one that was not evaluated on the split, or the same run twice.
+    """
+    conditions = by_condition(read_runs(places, split))
+    tables = []
+    for place, condition in enumerate(conditions):
+        manifest = condition.runs[0].manifest
+        known = manifest.synthetic if synthetic is None else synthetic
+        beside = known is False if paper is None else paper
+        groups = group_by_seed(condition.runs)
+        lines = [
+            Line(
+                group.system,
+                group.name,
+                [run.scores for run in group.runs],
+                [flops_per_clip(run, condition.runs) for run in group.runs],
+            )
+            for group in groups
+        ]
+        number = PAPER_NUMBER[manifest.corpus]
+        notes = [
+            corpus_note(manifest, known),
+            *metric_notes(run.scores for run in condition.runs),
+            seeds_note(len(group.runs) for group in groups),
+            features_note(condition.features),
+            flops_note(beside),
+            paper_note(number) if beside else no_paper_note(known),
+            *difference_notes(conditions, place),
+        ]
+        suffix = f"_{place + 1}" if len(conditions) > 1 else ""
+        corpus = CORPUS_NAMES[manifest.corpus]
+        tables.append(
+            scores_table(
+                lines,
+                name=f"results_{manifest.corpus}_{split}{suffix}",
+                title=f"Results on {'a miniature ' * bool(known)}{corpus} (as the paper's Table "
+                f"{number})",
+                paper=PAPER_TABLES[manifest.corpus] if beside else (),
+                notes=[note for note in notes if note],
+                provenance=provenance(groups),
+            )
+        )
+    return tables

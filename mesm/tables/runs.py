@@ -1,0 +1,257 @@
+"""Evaluated runs on disk: finding them, what their settings say, and groups that share them."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mesm.config import parse_config
+from mesm.corpora.prepared import Manifest, PreparedCorpus
+from mesm.run_folder import RunFolder
+from mesm.tables.names import describe_value, run_name, system_order
+
+SEED = "training.seed"
+# Settings that two runs may differ in and still be the same experiment: where things lie on the
+# machine, and how many processes decode.
+INCIDENTAL = ("corpus", SEED, "training.workers")
+
+
+@dataclass(frozen=True)
+class EvaluatedRun:
+    """A run with its scores on one split.
+
+    Attributes:
+        path: its folder.
+        settings: config.yaml as JSON values, defaults filled in.
+        manifest: of the corpus it was trained on.
+        scores: what `mesm evaluate` wrote for the split.
+        sweep: RUN/sweep.json, or None.
+    """
+
+    path: Path
+    settings: Mapping[str, Any]
+    manifest: Manifest
+    scores: Mapping[str, Any]
+    sweep: Mapping[str, Any] | None = None
+
+    @property
+    def model(self) -> Mapping[str, Any]:
+        """The settings of its model."""
+        return self.settings["model"]
+
+    @property
+    def system(self) -> str:
+        """Its model's name in the settings, e.g. "mesm"."""
+        return str(self.model["name"])
+
+    @property
+    def seed(self) -> int:
+        """Of its training."""
+        return int(self.settings.get("training", {}).get("seed", 0))
+
+
+@dataclass
+class Group:
+    """Runs that differ in their seed alone, by ascending seed; `name` is their row's."""
+
+    name: str
+    runs: list[EvaluatedRun] = field(default_factory=list)
+
+    @property
+    def system(self) -> str:
+        """As of its runs."""
+        return self.runs[0].system
+
+    @property
+    def model(self) -> Mapping[str, Any]:
+        """As of its runs."""
+        return self.runs[0].model
+
+    def values(self, *keys: str) -> list[float]:
+        """One score of each run; "average", "f1" for instance are its keys."""
+        found = []
+        for run in self.runs:
+            value: Any = run.scores
+            for key in keys:
+                value = value[key]
+            found.append(float(value))
+        return found
+
+
+def run_folders(places: Sequence[Path]) -> list[Path]:
+    """Every folder at or below the given ones that holds a config.yaml, each once, in order.
+
+    Raises:
+        ValueError: a place is no folder, or there is no run at or below it.
+    """
+    found: dict[Path, Path] = {}
+    for place in places:
+        if not place.is_dir():
+            raise ValueError(f"{place}: no such folder; name folders of runs, or above them")
+        here = []
+        for folder, below, files in os.walk(place):
+            # In order on every disk; a checkpoint inside a run is no run.
+            below[:] = sorted(name for name in below if not name.startswith("."))
+            if "config.yaml" in files:
+                here.append(Path(folder))
+                below.clear()
+        if not here:
+            raise ValueError(f"{place}: no run in it or below it; `mesm train` makes runs")
+        for path in here:
+            found.setdefault(path.resolve(), path)
+    return list(found.values())
+
+
+def read_settings(run: Path) -> dict[str, Any]:
+    """The settings of a run as JSON values, with the defaults of keys it was made without.
+
+    Settings that this version does not know stay as they are.
+
+    Raises:
+        ValueError: its config.yaml is not one.
+    """
+    file = RunFolder(run).config
+    try:
+        values = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ValueError(f"{file}: not YAML ({error})") from error
+    if not isinstance(values, dict) or not isinstance(values.get("model"), dict):
+        raise ValueError(f"{file}: wanted the settings of a run, with a model section")
+    try:
+        return parse_config(values, str(file)).model_dump(mode="json")
+    except ValueError:
+        # A run of another version of this package still has scores to show.
+        return values
+
+
+def read_json(file: Path) -> Any:
+    """A JSON file; None if it is not there.
+
+    Raises:
+        ValueError: it is not JSON.
+    """
+    if not file.is_file():
+        return None
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{file}: not JSON ({error}); delete it and make it again") from error
+
+
+def read_runs(places: Sequence[Path], split: str = "test") -> list[EvaluatedRun]:
+    """Read every evaluated run at or below the given folders.
+
+    A run below them that was not evaluated yet is reported and left out, so that an experiment
+    under way has tables too.
+
+    Raises:
+        ValueError: there is none, one that was named itself or all of them were not evaluated on
+            the split, files are damaged, or a corpus is not where its config says.
+    """
+    manifests: dict[Path, Manifest] = {}
+    runs = []
+    found = run_folders(places)
+    scored = {path: (read_json(RunFolder(path).evaluation) or {}).get(split) for path in found}
+    missing = [path for path, scores in scored.items() if scores is None]
+    for path in missing:
+        message = (
+            f"{path}: not evaluated on the {split} split; run `mesm evaluate {path} "
+            f"--split {split}`"
+        )
+        if path in places or len(missing) == len(found):
+            raise ValueError(message)
+        print(f"left out: {message}", file=sys.stderr)
+    for path, scores in scored.items():
+        if scores is None:
+            continue
+        settings = read_settings(path)
+        corpus = Path(settings["corpus"])
+        if corpus not in manifests:
+            try:
+                manifests[corpus] = PreparedCorpus.open(corpus).manifest
+            except ValueError as error:
+                raise ValueError(f"{path}: its corpus cannot be read: {error}") from error
+        sweep = read_json(path / "sweep.json")
+        runs.append(EvaluatedRun(path, settings, manifests[corpus], scores, sweep))
+    return runs
+
+
+def corpus_identity(manifest: Manifest) -> str:
+    """The same for corpora with the same content, wherever they lie."""
+    return json.dumps([manifest.corpus, sorted(manifest.files.items())])
+
+
+def group_by_seed(runs: Iterable[EvaluatedRun]) -> list[Group]:
+    """Put runs together that differ in their seed alone, in the order of the paper's tables.
+
+    Groups that would be named alike are told apart by the settings they differ in.
+
+    Raises:
+        ValueError: two runs have the same settings and the same seed.
+    """
+    groups: dict[str, Group] = {}
+    flat: dict[str, dict[str, Any]] = {}
+    for run in runs:
+        settings = flatten(run.settings)
+        shared = {key: value for key, value in settings.items() if key not in INCIDENTAL}
+        key = json.dumps(shared, sort_keys=True)
+        group = groups.setdefault(key, Group(run_name(run.model)))
+        flat[key] = shared
+        twin = next((other for other in group.runs if other.seed == run.seed), None)
+        if twin is not None:
+            raise ValueError(
+                f"{twin.path} and {run.path} have the same settings and the same seed "
+                f"{run.seed}: leave one of them out"
+            )
+        group.runs.append(run)
+    for group in groups.values():
+        group.runs.sort(key=lambda run: run.seed)
+    for key, name in tell_apart({key: group.name for key, group in groups.items()}, flat).items():
+        groups[key].name = name
+    return sorted(groups.values(), key=_order)
+
+
+def _order(group: Group) -> tuple[int, bool, str]:
+    # All modalities first, then by name; names of one system differ in p above all.
+    return system_order(group.system), group.model.get("modalities", "tav") != "tav", group.name
+
+
+def tell_apart(
+    names: Mapping[str, str], settings: Mapping[str, Mapping[str, Any]]
+) -> dict[str, str]:
+    """Names that are alike get the settings they differ in: "FE2E [epochs 5]".
+
+    Args:
+        names: by any key.
+        settings: flat ones, by the same keys.
+    """
+    alike: dict[str, list[str]] = {}
+    for key, name in names.items():
+        alike.setdefault(name, []).append(key)
+    told: dict[str, str] = {}
+    for name, keys in alike.items():
+        known = sorted({setting for key in keys for setting in settings[key]})
+        differing = [one for one in known if len({repr(settings[k].get(one)) for k in keys}) > 1]
+        for key in keys:
+            facts = [
+                f"{setting.rpartition('.')[2]} {describe_value(settings[key].get(setting))}"
+                for setting in differing
+            ]
+            told[key] = name + (f" [{', '.join(facts)}]" if facts else "")
+    return told
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings as {"training.seed": 0, ...}; lists stay whole."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        flat |= flatten(value, f"{name}.") if isinstance(value, Mapping) else {name: value}
+    return flat

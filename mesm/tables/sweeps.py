@@ -1,0 +1,293 @@
+"""The paper's Figure 5 as a table: quality against FLOPs and latency, per p or per budget."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mesm.corpora.prepared import Manifest, read_manifest
+from mesm.environment import describe
+from mesm.run_folder import RunFolder
+from mesm.tables.costs import sweep_points, uniform
+from mesm.tables.names import CORPUS_NAMES, METRICS, SYSTEMS, describe_value, run_name
+from mesm.tables.notes import corpus_note, f1_column, flops_note, latency_method, seeds_note
+from mesm.tables.runs import (
+    INCIDENTAL,
+    corpus_identity,
+    flatten,
+    read_json,
+    read_settings,
+    tell_apart,
+)
+from mesm.tables.table import Cell, Row, Table, row, spread
+
+# What each file holds: several p of one model, one model per p, p found for a share of the FLOPs.
+KINDS = {
+    "sweep.json": "one training",
+    "retrain.json": "a training per p",
+    "budget.json": "p per block for a FLOP budget",
+}
+BASELINE = "baseline"
+
+
+@dataclass
+class Curve:
+    """The files of runs that differ in their seed alone.
+
+    Attributes:
+        name: of the run they are about.
+        kind: one of `KINDS`.
+        facts: what the files of one table share.
+        settings: of the runs, flat; empty where the folder is no run.
+        manifest: of the corpus, where it can be found.
+        files: (seed or None, path, content).
+    """
+
+    name: str
+    kind: str
+    facts: list[Any]
+    settings: Mapping[str, Any]
+    manifest: Manifest | None
+    files: list[tuple[int | None, Path, Mapping[str, Any]]] = field(default_factory=list)
+
+
+def sweep_tables(places: Sequence[Path], *, synthetic: bool | None = None) -> list[Table]:
+    """Make a table of every sweep.json, retrain.json and budget.json at or below some folders.
+
+    Files of runs that differ in their seed alone are averaged. Files of another corpus, split,
+    metric or threshold policy have a table of their own.
+
+    Raises:
+        ValueError: there is none, or one holds no points.
+    """
+    conditions: dict[str, list[Curve]] = {}
+    for curve in _curves(places):
+        conditions.setdefault(json.dumps(curve.facts), []).append(curve)
+    tables = []
+    for place, curves in enumerate(conditions.values()):
+        corpus, split, clips, accuracy, f1, policy, _ = curves[0].facts
+        suffix = f"_{place + 1}" if len(conditions) > 1 else ""
+        manifest = curves[0].manifest
+        names = tell_apart(
+            {str(place): curve.name for place, curve in enumerate(curves)},
+            {str(place): curve.settings for place, curve in enumerate(curves)},
+        )
+        for number, curve in enumerate(curves):
+            curve.name = names[str(number)]
+        known = synthetic if synthetic is not None or manifest is None else manifest.synthetic
+        notes = [
+            corpus_note(manifest, known)
+            if manifest
+            else f"Corpus: one in {CORPUS_NAMES[corpus]}'s layout, which is not there any more.",
+            f"Percent on the {split} split, {clips} clips.",
+            f"Threshold per emotion: {policy}{', anew at every p' if 'tuned' in policy else ''}.",
+            seeds_note(len(curve.files) for curve in curves),
+            flops_note(paper=False),
+            "Of FE2E: FLOPs over those of the FE2E that was measured beside it, or of its shapes; "
+            "speed-up: over the FE2E that was timed with it.",
+            *_latency_notes(curves),
+        ]
+        if len(conditions) > 1:
+            notes.append("Other files differ in corpus, split, metric or threshold policy.")
+        tables.append(
+            Table(
+                name=f"sweep_{corpus}_{split}{suffix}",
+                title="Quality against FLOPs and latency (as the paper's Figure 5)",
+                groups=(("", 3), ("average", 2), ("extraction", 2), ("latency per clip", 2)),
+                head=(
+                    *("", "p", "seeds", METRICS[accuracy], METRICS[f1]),
+                    *("GFLOPs", "of FE2E, %", "ms", "speed-up"),
+                ),
+                rows=tuple(line for curve in curves for line in _rows(curve, accuracy, f1)),
+                notes=tuple(notes),
+                provenance=_provenance(curves),
+            )
+        )
+    return tables
+
+
+def _find(places: Sequence[Path]) -> list[Path]:
+    found: dict[Path, Path] = {}
+    for place in places:
+        if not place.is_dir():
+            raise ValueError(f"{place}: no such folder; name folders of runs, or above them")
+        for folder, below, files in os.walk(place):
+            below.sort()
+            for name in sorted(KINDS.keys() & set(files), key=list(KINDS).index):
+                path = Path(folder) / name
+                found.setdefault(path.resolve(), path)
+    if not found:
+        raise ValueError(
+            f"{', '.join(map(str, places))}: no {', '.join(KINDS)} there or below; "
+            "`mesm sweep RUN` makes one"
+        )
+    return list(found.values())
+
+
+def _curves(places: Sequence[Path]) -> list[Curve]:
+    curves: dict[str, Curve] = {}
+    for path in _find(places):
+        content = read_json(path)
+        points = content.get("points") if isinstance(content, dict) else None
+        if not points:
+            raise ValueError(f"{path}: holds no points; delete it and sweep again")
+        first = points[0]
+        facts = [
+            content["corpus"],
+            content["split"],
+            content["clips"],
+            content["metric"],
+            f1_column(first),
+            first["threshold"]["policy"],
+        ]
+        kind, name, seed, key = KINDS[path.name], path.parent.name, content.get("seed"), str(path)
+        shared: dict[str, Any] = {}
+        manifest = None
+        if RunFolder(path.parent).config.is_file():
+            settings = read_settings(path.parent)
+            corpus = Path(settings["corpus"])
+            manifest = read_manifest(corpus)
+            facts.append(corpus_identity(manifest) if manifest else str(corpus))
+            shared = {k: v for k, v in flatten(settings).items() if k not in INCIDENTAL}
+            key = json.dumps([kind, facts, shared], sort_keys=True)
+            name = run_name(settings["model"])
+            seed = settings.get("training", {}).get("seed", seed)
+        else:
+            facts.append(None)
+        curve = curves.setdefault(key, Curve(name, kind, facts, shared, manifest))
+        curve.files.append((seed, path, content))
+    return list(curves.values())
+
+
+def _rows(curve: Curve, accuracy: str, f1: str) -> list[Row]:
+    """FE2E if it was measured, then every point that all or some of the files have."""
+    rows = []
+    bases = [
+        _Point(content[BASELINE], content[BASELINE])
+        for _, _, content in curve.files
+        if content.get(BASELINE)
+    ]
+    if bases:
+        name = Cell(f"{SYSTEMS['fe2e']}, beside {curve.name}", bases[0].figures.get("run"))
+        rows.append(_row("fe2e", name, Cell(""), bases, accuracy, f1))
+    points: dict[str, list[_Point]] = {}
+    for _, path, content in curve.files:
+        base, dense = content.get(BASELINE), None
+        if not base:
+            # Its FLOPs are the same whenever they are counted; latencies of another day are not.
+            beside = read_json(path.with_name("sweep.json")) or {}
+            dense = beside.get(BASELINE) if beside.get("split") == content["split"] else None
+        for figures in sweep_points(content):
+            key = json.dumps(_setting(figures), sort_keys=True)
+            points.setdefault(key, []).append(_Point(figures, base, dense))
+    for found in points.values():
+        name = Cell(f"{curve.name}: {curve.kind}", {"run": curve.name, "kind": curve.kind})
+        rows.append(_row("mesm", name, _setting_cell(found), found, accuracy, f1))
+    return rows
+
+
+@dataclass(frozen=True)
+class _Point:
+    """The figures of one file at one p, and FE2E as measured with it, or for its FLOPs alone."""
+
+    figures: Mapping[str, Any]
+    base: Mapping[str, Any] | None
+    dense: Mapping[str, Any] | None = None
+
+    @property
+    def share(self) -> float | None:
+        """Its FLOPs over FE2E's; a budget's from the shapes of FE2E's extractors."""
+        if "share" in self.figures:
+            return float(self.figures["share"])
+        return _ratio(_flops(self.figures), _flops(self.base or self.dense))
+
+    @property
+    def faster(self) -> float | None:
+        """FE2E's latency over its."""
+        return _ratio(_latency(self.base), _latency(self.figures))
+
+
+def _setting(point: Mapping[str, Any]) -> Any:
+    """What the points of several seeds are matched by: the budget and how it is met, else p."""
+    if "budget" in point:
+        return {"budget": point["budget"], "kind": point.get("kind")}
+    return uniform(point["p"])
+
+
+def _setting_cell(points: Sequence[_Point]) -> Cell:
+    """Its p; of a budget the share and, of one seed, the p that met it."""
+    first, every_p = points[0].figures, [point.figures["p"] for point in points]
+    if "budget" not in first:
+        return Cell(describe_value(uniform(first["p"])), first["p"])
+    text = f"budget {first['budget']:g}"
+    text += f", {first['kind']}" if first.get("kind") else ""
+    text += f" ({describe_value(uniform(every_p[0]))})" if len(every_p) == 1 else ""
+    return Cell(text, {**_setting(first), "p": every_p})
+
+
+def _row(
+    kind: str, name: Cell, setting: Cell, points: Sequence[_Point], accuracy: str, f1: str
+) -> Row:
+    averages = [point.figures["average"] for point in points]
+    return row(
+        kind,
+        name,
+        setting,
+        len(points),
+        spread([average[accuracy] for average in averages], scale=100),
+        spread([average[f1] for average in averages], scale=100),
+        spread([_flops(point.figures) for point in points], 3, 1e-9),
+        spread([point.share for point in points], scale=100),
+        spread([_latency(point.figures) for point in points]),
+        spread([point.faster for point in points], 2),
+    )
+
+
+def _ratio(one: float | None, other: float | None) -> float | None:
+    return None if one is None or other is None else one / other
+
+
+def _flops(point: Mapping[str, Any] | None) -> float | None:
+    flops = point.get("flops_per_clip") if point else None
+    return float(flops["total"]) if flops else None
+
+
+def _latency(point: Mapping[str, Any] | None) -> float | None:
+    latency = point.get("latency_ms_per_clip") if point else None
+    return float(latency["model"]) if latency else None
+
+
+def _latency_notes(curves: Sequence[Curve]) -> list[str]:
+    """How latency was measured; several ways are all named, and compare with none."""
+    settings = {}
+    for curve in curves:
+        for _, _, content in curve.files:
+            setting = content.get("latency_setting")
+            if setting:
+                settings[json.dumps(setting, sort_keys=True)] = setting
+    texts = [latency_method(one) for one in settings.values()]
+    if not texts:
+        return []
+    several = " These differ, so milliseconds of two files do not compare." if texts[1:] else ""
+    return [f"Latency: {'; or '.join(texts)}.{several}"]
+
+
+def _provenance(curves: Sequence[Curve]) -> dict[str, Any]:
+    return {
+        "files": [
+            {
+                "row": f"{curve.name}: {curve.kind}",
+                "folder": path.parent.name,
+                "file": path.name,
+                "seed": seed,
+                "environment": content.get("environment"),
+            }
+            for curve in curves
+            for seed, path, content in curve.files
+        ],
+        "made_with": describe(),
+    }
