@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import statistics
 import time
 from collections import Counter
@@ -35,11 +36,12 @@ class FlopTally:
         with _halves(model), torch.inference_mode(), FlopCounterMode(display=False) as counter:
             logits = model(batch)
         counts = counter.get_flop_counts()
-        for modality, extractor in model.feature_extractors.items():
+        for modality, modules in model.counted_modules.items():
             ops = self.per_modality.setdefault(modality, Counter())
-            where = f"{type(model).__name__}.{names[id(extractor)]}"
-            for op, flops in counts.get(where, {}).items():
-                ops[_short(op)] += int(flops)
+            for module in modules:
+                where = f"{type(model).__name__}.{names[id(module)]}"
+                for op, flops in counts.get(where, {}).items():
+                    ops[_short(op)] += int(flops)
         return logits
 
     def per_clip(self, clips: int) -> dict[str, Any]:
@@ -134,9 +136,9 @@ class Stopwatch:
             spent.append(clock() - started.pop())
 
         hooks = []
-        for extractor in model.feature_extractors.values():
-            hooks.append(extractor.register_forward_pre_hook(enter))
-            hooks.append(extractor.register_forward_hook(leave))
+        for module in itertools.chain.from_iterable(model.counted_modules.values()):
+            hooks.append(module.register_forward_pre_hook(enter))
+            hooks.append(module.register_forward_hook(leave))
         try:
             with torch.inference_mode():
                 model(batch)
