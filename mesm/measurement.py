@@ -16,8 +16,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from mesm.batch import Batch
+from mesm.batch import CHUNK_SHAPE, FACE_SHAPE, Batch
 from mesm.models import MESM
+from mesm.models.convolutions import DenseExtractor
 from mesm.models.late_fusion import LateFusionModel
 from mesm_ops import SparseCrossModalBlock, SparseFeatureMaps
 
@@ -57,6 +58,20 @@ class FlopTally:
             },
             "by_op": {op: flops / clips for op, flops in sorted(by_op.items())},
         }
+
+
+def dense_flops_per_frame(model: LateFusionModel) -> dict[str, int]:
+    """FLOPs per frame of FE2E's extractors of a model's widths, from shapes, by modality."""
+    shapes = {"face": FACE_SHAPE, "audio": CHUNK_SHAPE}
+    found = {}
+    for modality in model.feature_extractors:
+        with torch.device("meta"):
+            extractor = DenseExtractor(shapes[modality][0], model.channels).eval()
+            frame = torch.empty(1, *shapes[modality])
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            extractor(frame, None, frame)
+        found[modality] = int(counter.get_total_flops())
+    return found
 
 
 @contextlib.contextmanager
