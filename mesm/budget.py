@@ -175,16 +175,19 @@ class Search:
             )
         uniform, t = met
         best = uniform
+        seen = {_shape(offsets)}
         for step in STEPS:
             for block in range(BLOCKS):
                 here = offsets
                 for change in (step, -step):
                     changed = tuple(w + change * (i == block) for i, w in enumerate(here))
-                    # So that the other blocks move against it and the guess is near.
-                    met = self.meet(changed, share, t - change / BLOCKS)
-                    if met is not None and met[0].merit > best.merit:
-                        best, t = met
-                        offsets = changed
+                    if _shape(changed) not in seen:
+                        seen.add(_shape(changed))
+                        # So that the other blocks move against it and the guess is near.
+                        met = self.meet(changed, share, t - change / BLOCKS)
+                        if met is not None and met[0].merit > best.merit:
+                            best, t = met
+                            offsets = changed
                     bar.set_postfix_str(f"{share:g}: p={p_text(list(best.p))}, {self.passes}")
                     bar.update()
         return uniform, best
@@ -201,6 +204,11 @@ def _between(guess: float, low: float, high: float) -> float:
         guess = (low + high) / 2
     short = round(guess, 4)
     return short if low < short < high else guess
+
+
+def _shape(offsets: Blocks) -> Blocks:
+    """Equal for offsets that differ by the same number in every block: t makes up for it."""
+    return tuple(round(w - min(offsets), 6) for w in offsets)
 
 
 def _blocks(t: float, offsets: Blocks) -> Blocks:

@@ -235,8 +235,8 @@ def score_tables(scores: Mapping[str, Any]) -> list[dict[str, Any]]:
                     f"{group['blocks'][0]['frames']} frames of {group['blocks'][0]['clips']} clips "
                     f"of the {scores['split']} split, p = {p_text(scores['p'])}; intervals: "
                     "bootstrap over clips. Candidates: against the sites the block was given. "
-                    "Area: planted share of the kept area. Mass: of the attention itself. Habit: against the "
-                    "other clips' kept sites; above 1, the attention follows the frame."
+                    "Area: planted share of the kept area. Mass: of the attention itself. Habit: "
+                    "against the other clips' kept sites; above 1, the attention follows the frame."
                 ),
             }
         )
