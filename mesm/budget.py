@@ -29,7 +29,7 @@ from mesm.measurement import FlopTally, dense_flops_per_frame
 from mesm.metrics import Thresholds, score
 from mesm.run_folder import RunFolder
 from mesm.sparse_run import SparseRun
-from mesm.sweep import add_latency, load_baseline, measure_split
+from mesm.sweep import add_latency, load_baseline, measure
 
 # Keeps one site of a frame, unless others are just as attended.
 LEAST_P = 1e-6
@@ -286,7 +286,7 @@ def find_budget(
     for share, kind, trial in tqdm(found, desc=f"budget: {split}", unit="point"):
         p = list(trial.p)
         sparse.model.set_p(p)
-        point = measure_split(sparse.loaded, split, batch_size)
+        point = measure(sparse.loaded, split, batch_size)
         points.append(
             {
                 "budget": share,
@@ -299,7 +299,7 @@ def find_budget(
         )
     base = None
     if dense is not None and baseline is not None:
-        base = {"run": baseline.name} | measure_split(dense, split, batch_size)
+        base = {"run": baseline.name} | measure(dense, split, batch_size)
     add_latency(sparse, points, dense, base, split, batch_size, repeats)
     least, most = search.reach()
     result = {

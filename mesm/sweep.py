@@ -106,17 +106,17 @@ def sweep(
         base = None
         if dense is not None:
             bar.set_postfix_str("FE2E")
-            base = {"run": dense_name} | measure_split(dense, split, batch_size)
+            base = {"run": dense_name} | measure(dense, split, batch_size)
             bar.update()
         for p in values:
             bar.set_postfix_str(f"p={p:g}")
             sparse.model.set_p(p)
-            points.append({"p": p} | measure_split(sparse.loaded, split, batch_size))
+            points.append({"p": p} | measure(sparse.loaded, split, batch_size))
             bar.update()
         if own is not None:
             bar.set_postfix_str(f"p={p_text(own)}")
             sparse.model.set_p(own)
-            own_point = {"p": own} | measure_split(sparse.loaded, split, batch_size)
+            own_point = {"p": own} | measure(sparse.loaded, split, batch_size)
             bar.update()
     timed = [*points, own_point] if own_point is not None else points
     add_latency(sparse, timed, dense, base, split, batch_size, repeats)
@@ -171,7 +171,7 @@ def load_baseline(path: Path, beside: LoadedRun) -> LoadedRun:
     return loaded
 
 
-def measure_split(loaded: LoadedRun, split: str, batch_size: int) -> dict[str, Any]:
+def measure(loaded: LoadedRun, split: str, batch_size: int) -> dict[str, Any]:
     """Scores, FLOPs and, for a MESM, active sites; all over the whole split."""
     model = loaded.model
     flops, sites = FlopTally(), SiteTally()
