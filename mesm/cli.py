@@ -192,16 +192,37 @@ def evaluate(
 @app.command()
 def sweep(
     run: Annotated[Path, typer.Argument(help="Folder of a trained MESM run.")],
-    p: Annotated[str, typer.Option(help="first:last:step, or values with commas.")] = "0.1:1.0:0.1",
+    p: Annotated[
+        str | None,
+        typer.Option(help="first:last:step, or values with commas; default: 0.1:1.0:0.1."),
+    ] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option(
+            help="Share of the dense FLOPs, or several with commas: finds p per block instead."
+        ),
+    ] = None,
     baseline: Annotated[Path | None, typer.Option(help="An FE2E run to stand beside.")] = None,
     split: Annotated[Split, typer.Option(help="Split to score.")] = "test",
 ) -> None:
     """Measure quality, FLOPs, latency and active sites per p (the paper's Figure 5)."""
+    from mesm.budget import budget_lines, find_budget, parse_budgets
     from mesm.sweep import parse_p_values
     from mesm.sweep import sweep as run_sweep
 
     with _refusals_in_one_line():
-        run_sweep(run, parse_p_values(p), baseline=baseline, split=split)
+        if budget is None:
+            run_sweep(
+                run,
+                parse_p_values("0.1:1.0:0.1" if p is None else p),
+                baseline=baseline,
+                split=split,
+            )
+            return
+        if p is not None:
+            raise ValueError("sweep: --budget finds p itself; leave --p out")
+        result = find_budget(run, parse_budgets(budget), baseline=baseline, split=split)
+        typer.echo("\n".join(budget_lines(result)))
 
 
 @app.command()

@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from mesm.attention import BlockAttention, trace_attention
 from mesm.attention_score import score_attention
+from mesm.block_p import BlockP, p_text
 from mesm.corpora.prepared import Clip
 from mesm.inputs.spectrograms import CHUNK_COLUMNS, MEL_BINS
 from mesm.planted import (
@@ -37,7 +38,7 @@ def explain(
     run: Path,
     clip_id: str | None = None,
     *,
-    p: float | None = None,
+    p: BlockP | None = None,
     ground_truth: Path | None = None,
     split: str = "test",
 ) -> dict[str, Any]:
@@ -74,7 +75,7 @@ def explain(
         if row is not None:
             overview.append(row)
     if clip_id is None and overview:
-        title = f"One clip per emotion, p = {sparse.p:g}"
+        title = f"One clip per emotion, p = {p_text(sparse.p)}"
         figure = draw_faces(overview, title)
         pictures.insert(0, save_png(figure, run / "explain" / "faces.png"))
     scores = None
@@ -113,7 +114,7 @@ def _explain_clip(
     folder = sparse.path / "explain" / clip.clip_id
     folder.mkdir(parents=True, exist_ok=True)
     emotions = _emotions(sparse, clip)
-    title = f"{clip.clip_id} · {emotions} · p = {sparse.p:g}"
+    title = f"{clip.clip_id} · {emotions} · p = {p_text(sparse.p)}"
     if planted:
         hints = ", ".join(f"{modality} {kind}" for modality, kind in planted.hints.items())
         title += f" · hints: {hints}"

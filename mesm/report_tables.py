@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mesm.block_p import p_text
 from mesm.config import ExperimentConfig
 from mesm.corpora.prepared import Manifest
 from mesm.paper_figures import PAPER_TABLES
@@ -36,9 +37,15 @@ def _row(kind: str, *cells: object) -> dict[str, Any]:
 
 
 def run_name(config: ExperimentConfig) -> str:
-    """Name a run as "FE2E" or "MESM (p = 0.5)"; with its modalities where some are left out."""
+    """Name a run as "FE2E", "MESM (p = 0.5)" or "MESM (p = 0.7/0.5/0.5, query: audio)".
+
+    With its modalities where some are left out.
+    """
     model = config.model
-    facts = [f"p = {model.p:g}"] if model.name == "mesm" else []
+    facts = []
+    if model.name == "mesm":
+        facts.append(f"p = {p_text(model.p)}")
+        facts += [f"query: {model.query}"] if model.query != "text" else []
     facts += [model.modalities.upper()] if model.modalities != "tav" else []
     return NAMES[model.name] + (f" ({', '.join(facts)})" if facts else "")
 
@@ -131,6 +138,12 @@ def results_table(
     }
 
 
+def sweep_points(sweep: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The points of a sweep, and that of the run's own p where it is another for each block."""
+    own = sweep.get("own_point")
+    return [*sweep["points"], *([own] if own else [])]
+
+
 def sweep_tables(sweep: Mapping[str, Any]) -> list[dict[str, Any]]:
     """One line per p, FE2E first: scores, GFLOPs, latency and ratios; then the active sites."""
     accuracy, baseline = sweep["metric"], sweep["baseline"]
@@ -153,7 +166,7 @@ def sweep_tables(sweep: Mapping[str, Any]) -> list[dict[str, Any]]:
         )
 
     rows = [line("fe2e", "FE2E", baseline)] if baseline else []
-    rows += [line("mesm", f"p = {point['p']:g}", point) for point in sweep["points"]]
+    rows += [line("mesm", f"p = {p_text(point['p'])}", point) for point in sweep_points(sweep)]
     setting, policy = sweep["latency_setting"], sweep["points"][0]["threshold"]["policy"]
     costs = {
         "groups": [
@@ -188,10 +201,10 @@ def _active_sites(sweep: Mapping[str, Any]) -> dict[str, Any]:
         "rows": [
             _row(
                 "mesm",
-                f"p = {point['p']:g}",
+                f"p = {p_text(point['p'])}",
                 *(percent(share) for blocks in point["active_sites"].values() for share in blocks),
             )
-            for point in sweep["points"]
+            for point in sweep_points(sweep)
         ],
         "caption": (
             "Active sites, %: those a block convolves over all sites of its maps, mean over frames."
@@ -229,10 +242,10 @@ def score_tables(scores: Mapping[str, Any]) -> list[dict[str, Any]]:
                 "rows": rows,
                 "caption": (
                     f"{group['blocks'][0]['frames']} frames of {group['blocks'][0]['clips']} clips "
-                    f"of the {scores['split']} split, p = {scores['p']:g}; intervals: bootstrap "
-                    "over clips. Candidates: against the sites the block was given. Area: planted "
-                    "share of the kept area. Mass: of the attention itself. Habit: against the "
-                    "other clips' kept sites; above 1, the attention follows the frame."
+                    f"of the {scores['split']} split, p = {p_text(scores['p'])}; intervals: "
+                    "bootstrap over clips. Candidates: against the sites the block was given. "
+                    "Area: planted share of the kept area. Mass: of the attention itself. Habit: "
+                    "against the other clips' kept sites; above 1, the attention follows the frame."
                 ),
             }
         )

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from mesm.block_p import p_text, uniform_p
 from mesm.environment import describe
 from mesm.evaluation import LoadedRun, load_run
 from mesm.measurement import FlopTally, SiteTally, Stopwatch
@@ -71,7 +72,8 @@ def sweep(
     """Measure one trained MESM at several p, beside an FE2E run.
 
     One training, other p at test time: the weights are those of the run. Where the run tunes its
-    thresholds, they are tuned anew on the validation split at every p.
+    thresholds, they are tuned anew on the validation split at every p. A run whose p differs from
+    block to block gets a point of its own ("own_point").
 
     Args:
         run: folder of a MESM run.
@@ -94,21 +96,30 @@ def sweep(
             f"{repeats}"
         )
     sparse = SparseRun.load(run)
-    dense = None if baseline is None else _load_baseline(baseline, sparse.loaded)
+    dense = None if baseline is None else load_baseline(baseline, sparse.loaded)
     dense_name = None if baseline is None else baseline.name
     points = []
-    with tqdm(total=len(values) + (dense is not None), desc="sweep", unit="point") as bar:
+    own = sparse.p if uniform_p(sparse.p) is None else None
+    own_point = None
+    total = len(values) + (dense is not None) + (own is not None)
+    with tqdm(total=total, desc="sweep", unit="point") as bar:
         base = None
         if dense is not None:
             bar.set_postfix_str("FE2E")
-            base = {"run": dense_name} | _measure(dense, split, batch_size)
+            base = {"run": dense_name} | measure(dense, split, batch_size)
             bar.update()
         for p in values:
             bar.set_postfix_str(f"p={p:g}")
             sparse.model.set_p(p)
-            points.append({"p": p} | _measure(sparse.loaded, split, batch_size))
+            points.append({"p": p} | measure(sparse.loaded, split, batch_size))
             bar.update()
-    _add_latency(sparse, points, dense, base, split, batch_size, repeats)
+        if own is not None:
+            bar.set_postfix_str(f"p={p_text(own)}")
+            sparse.model.set_p(own)
+            own_point = {"p": own} | measure(sparse.loaded, split, batch_size)
+            bar.update()
+    timed = [*points, own_point] if own_point is not None else points
+    add_latency(sparse, timed, dense, base, split, batch_size, repeats)
     parameter = next(sparse.model.parameters())
     result = {
         "run": run.name,
@@ -132,6 +143,7 @@ def sweep(
             "repeats": repeats,
         },
         "points": points,
+        "own_point": own_point,
         "baseline": base,
         "environment": describe(),
     }
@@ -141,7 +153,12 @@ def sweep(
     return result
 
 
-def _load_baseline(path: Path, beside: LoadedRun) -> LoadedRun:
+def load_baseline(path: Path, beside: LoadedRun) -> LoadedRun:
+    """An FE2E run on the corpus of another run.
+
+    Raises:
+        ValueError: not an FE2E run, or of another corpus.
+    """
     loaded = load_run(path)
     if not isinstance(loaded.model, FE2E):
         name = type(loaded.model).__name__
@@ -155,7 +172,7 @@ def _load_baseline(path: Path, beside: LoadedRun) -> LoadedRun:
     return loaded
 
 
-def _measure(loaded: LoadedRun, split: str, batch_size: int) -> dict[str, Any]:
+def measure(loaded: LoadedRun, split: str, batch_size: int) -> dict[str, Any]:
     """Scores, FLOPs and, for a MESM, active sites; all over the whole split."""
     model = loaded.model
     flops, sites = FlopTally(), SiteTally()
@@ -178,16 +195,19 @@ def _measure(loaded: LoadedRun, split: str, batch_size: int) -> dict[str, Any]:
     return measured
 
 
-def _add_latency(
+def add_latency(
     sparse: SparseRun,
-    points: list[dict[str, Any]],
+    points: Sequence[dict[str, Any]],
     dense: LoadedRun | None,
     base: dict[str, Any] | None,
     split: str,
     batch_size: int,
     repeats: int,
 ) -> None:
-    """Time all points in turns, so that a busy moment of the machine falls on all alike."""
+    """Time all points in turns, so that a busy moment of the machine falls on all alike.
+
+    Each point, and `base` if there is a dense run, gets its "latency_ms_per_clip".
+    """
     watches = [Stopwatch() for _ in points]
     dense_watch = Stopwatch()
     batch = next(sparse.loaded.batches(split, batch_size))

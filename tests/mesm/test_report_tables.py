@@ -56,6 +56,9 @@ def test_percent(share: float | None, digits: int, text: str) -> None:
         ("mesm", {"p": 0.5}, "MESM (p = 0.5)"),
         ("mesm", {"p": 1.0}, "MESM (p = 1)"),
         ("mesm", {"p": 0.35, "modalities": "tv"}, "MESM (p = 0.35, TV)"),
+        ("mesm", {"p": [0.7, 0.5, 0.5]}, "MESM (p = 0.7/0.5/0.5)"),
+        ("mesm", {"p": {"face": 0.7, "audio": 0.3}}, "MESM (p = face 0.7, audio 0.3)"),
+        ("mesm", {"query": "audio", "modalities": "va"}, "MESM (p = 0.5, query: audio, AV)"),
     ],
 )
 def test_runs_are_named_by_what_sets_them_apart(

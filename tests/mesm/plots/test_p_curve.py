@@ -40,3 +40,10 @@ def test_panels(metric: str, with_baseline: bool) -> None:
     dashed = [line for line in panels[2].lines if list(line.get_ydata()) == pytest.approx([1.9])]
     assert len(dashed) == int(with_baseline)
     assert panels[2].get_ylim()[0] == 0
+
+
+@pytest.mark.parametrize(("trained", "lines"), [(0.5, 2), ([0.5, 0.5, 0.5], 2), ([0.7, 0.5, 1], 1)])
+def test_a_p_per_block_has_no_place_on_the_axis(trained: Any, lines: int) -> None:
+    points = [measured(p) for p in (0.1, 0.5, 1.0)]
+    sweep = {"points": points, "baseline": None, "trained_p": trained, "metric": "accuracy"}
+    assert len(draw_p_curve(sweep).axes[0].lines) == lines
