@@ -134,7 +134,8 @@ def _check_model(model: Any, batch: Any, train: bool) -> float:
 
 def _masked_extractor(extractor: Any, frames: Tensor, query: Tensor, lengths: Tensor) -> Tensor:
     with torch.no_grad():
-        kept = [sites.mask() for sites in extractor.kept_sites(frames, query, lengths)]
+        staged = extractor.first_look(frames)
+        kept = [sites.mask() for sites in extractor.kept_sites(staged, query, lengths)]
     maps: Tensor = extractor.stage(frames)
     candidates = None
     for block, mask in zip(extractor.blocks, kept, strict=True):

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from mesm.batch import Batch
 from mesm.models import MESM
-from mesm.models.sparse_extractor import SparseExtractor
 from mesm_ops import SparseCrossModalBlock, SparseFeatureMaps
 
 
@@ -44,20 +43,14 @@ def trace_attention(model: MESM, batch: Batch) -> dict[str, list[BlockAttention]
     """
     traced: dict[str, list[BlockAttention]] = {}
     with torch.inference_mode():
-        assert model.text is not None
-        query = model.text(batch.text_ids, batch.text_mask)
-        inputs = {
-            "face": (batch.faces, batch.face_lengths),
-            "audio": (batch.spectrograms, batch.spectrogram_lengths),
-        }
-        for name, extractor in model.feature_extractors.items():
-            assert isinstance(extractor, SparseExtractor)
-            frames, lengths = inputs[name]
+        query, staged = model.ask(batch)
+        lengths = {"face": batch.face_lengths, "audio": batch.spectrogram_lengths}
+        for name, extractor in model.sparse_extractors.items():
             traced[name] = []
-            maps: Tensor | SparseFeatureMaps = extractor.stage(frames)
+            maps: Tensor | SparseFeatureMaps = staged[name]
             for block in extractor.blocks:
                 assert isinstance(block, SparseCrossModalBlock)
-                attended, selected = _attend(block, maps, query, lengths)
+                attended, selected = _attend(block, maps, query, lengths[name])
                 traced[name].append(attended)
                 maps = block.convolve(selected)
     return traced

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from mesm.attention import BlockAttention, surviving_pixels, trace_attention
+from mesm.block_p import BlockP
 from mesm.corpora.prepared import Clip
 from mesm.hit_rates import Tally
 from mesm.inputs.spectrograms import CHUNK_COLUMNS, MEL_BINS
@@ -143,7 +144,7 @@ def _cell_sizes(blocks: Sequence[BlockAttention], height: int) -> set[int]:
 
 
 def score_attention(
-    run: Path | SparseRun, ground_truth: Path, split: str = "test", p: float | None = None
+    run: Path | SparseRun, ground_truth: Path, split: str = "test", p: BlockP | None = None
 ) -> dict[str, Any]:
     """Score a MESM run's attention over a split of a miniature corpus.
 

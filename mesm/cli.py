@@ -332,7 +332,16 @@ def _show_tables(make: Callable[[], list[Table]], out: Path) -> None:
 @app.command()
 def sweep(
     run: Annotated[Path, typer.Argument(help="Folder of a trained MESM run.")],
-    p: Annotated[str, typer.Option(help="first:last:step, or values with commas.")] = "0.1:1.0:0.1",
+    p: Annotated[
+        str | None,
+        typer.Option(help="first:last:step, or values with commas; default: 0.1:1.0:0.1."),
+    ] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option(
+            help="Share of the dense FLOPs, or several with commas: finds p per block instead."
+        ),
+    ] = None,
     baseline: Annotated[Path | None, typer.Option(help="An FE2E run to stand beside.")] = None,
     split: Annotated[Split, typer.Option(help="Split to score.")] = "test",
     retrain: Annotated[
@@ -347,18 +356,28 @@ def sweep(
     ] = None,
 ) -> None:
     """Measure quality, FLOPs, latency and active sites per p (the paper's Figure 5)."""
+    from mesm.budget import budget_lines, find_budget, parse_budgets
     from mesm.sweep import parse_p_values
     from mesm.sweep import sweep as run_sweep
 
     with _refusals_in_one_line():
+        if (runs or jobs is not None) and not retrain:
+            raise ValueError("--runs and --jobs are for --retrain only")
+        if budget is not None:
+            if p is not None:
+                raise ValueError("sweep: --budget finds p itself; leave --p out")
+            if retrain:
+                raise ValueError("sweep: --budget and --retrain are two questions; ask one")
+            result = find_budget(run, parse_budgets(budget), baseline=baseline, split=split)
+            typer.echo("\n".join(budget_lines(result)))
+            return
+        values = parse_p_values("0.1:1.0:0.1" if p is None else p)
         if retrain:
             from mesm.retrain import retrain as run_retrain
 
-            run_retrain(run, parse_p_values(p), baseline, split, runs=runs or [], jobs=jobs)
+            run_retrain(run, values, baseline, split, runs=runs or [], jobs=jobs)
             return
-        if runs or jobs is not None:
-            raise ValueError("--runs and --jobs are for --retrain only")
-        run_sweep(run, parse_p_values(p), baseline=baseline, split=split)
+        run_sweep(run, values, baseline=baseline, split=split)
 
 
 @app.command()

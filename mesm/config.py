@@ -8,7 +8,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    Field,
+    PlainValidator,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from mesm.baseline_settings import (
     EmoEmbsSettings,
@@ -17,6 +24,7 @@ from mesm.baseline_settings import (
     MulTSettings,
     TwoPhaseSettings,
 )
+from mesm.block_p import BlockP, read_p
 from mesm.modalities import parse_modalities
 from mesm.settings import Positive, Settings, Share
 
@@ -77,12 +85,21 @@ class MESMSettings(FE2ESettings):
     attention_dims: list[Positive] | None = Field(
         default=None, min_length=3, max_length=3, description="None: each block's input width."
     )
-    p: float = Field(default=0.5, gt=0.0, le=1.0, description="Attention mass that is kept.")
+    p: Annotated[BlockP, PlainValidator(read_p)] = Field(
+        default=0.5,
+        description="Attention mass that is kept, in (0, 1]: one number, three (one per block), "
+        "or either of these for face and for audio.",
+    )
     selection: Literal["weighted", "hard"] = "weighted"
+    query: Literal["text", "audio", "face", "mean"] = Field(
+        default="text",
+        description="What asks the attention: the text (as in the paper), the sound, the faces, "
+        "or the mean of what a clip has of them.",
+    )
     query_shuffle: Annotated[float, Field(ge=0.0, le=1.0)] = Field(
         default=0.0,
         description="Share of the training clips whose faces and sound are asked by another "
-        "clip's text, so that what the text knows by heart cannot reach them as attention.",
+        "clip's query, so that what it knows by heart cannot reach them as attention.",
     )
 
     local_start: list[Literal["face", "audio"]] = Field(
@@ -92,9 +109,14 @@ class MESMSettings(FE2ESettings):
     )
 
     @model_validator(mode="after")
-    def _text_is_the_query(self) -> MESMSettings:
-        if "t" not in self.modalities:
-            raise ValueError(f"mesm needs the text (t) as its query, got {self.modalities!r}")
+    def _fits_the_modalities(self) -> MESMSettings:
+        letters = {"text": "t", "audio": "a", "face": "v"}
+        letter = letters.get(self.query)
+        if letter is not None and letter not in self.modalities:
+            raise ValueError(
+                f"mesm needs the {self.query} ({letter}) as its query, got {self.modalities!r}"
+            )
+        read_p(self.p, [name for name in ("face", "audio") if letters[name] in self.modalities])
         return self
 
 
@@ -120,7 +142,13 @@ class TrainingSettings(Settings):
         default=1.0, gt=0.0, description="MESM's cross-modal attention's rate, likewise."
     )
     p_warmup_epochs: Annotated[int, Field(ge=0)] = Field(
-        default=0, description="Epochs over which MESM's p falls from 1 to model.p."
+        default=0, description="Epochs over which MESM's p goes from p_start to model.p."
+    )
+    p_start: float = Field(
+        default=1.0, gt=0.0, le=1.0, description="p of the first epoch, where p_warmup_epochs > 0."
+    )
+    p_shape: Literal["linear", "cosine"] = Field(
+        default="linear", description="Cosine: p stays longer near both ends."
     )
     branch_loss: Annotated[float, Field(ge=0.0)] = Field(
         default=0.0,
@@ -312,7 +340,8 @@ def _explain(problem: dict[str, Any]) -> str:
     if problem["type"] == "missing":
         return f"{place} is missing"
     message = problem["msg"].removeprefix("Value error, ")
-    got = "" if isinstance(problem["input"], dict) else f", got {problem['input']!r}"
+    told = ", got " in message or isinstance(problem["input"], dict)
+    got = "" if told else f", got {problem['input']!r}"
     return f"{place}: {message}{got}" if place else message
 
 

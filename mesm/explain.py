@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from mesm.attention import BlockAttention, trace_attention
 from mesm.attention_score import score_attention
+from mesm.block_p import BlockP, p_text
 from mesm.corpora.prepared import Clip
 from mesm.explain_grids import Grids
 from mesm.inputs.spectrograms import CHUNK_COLUMNS, MEL_BINS
@@ -32,7 +33,6 @@ from mesm.plots.panels import Row
 from mesm.plots.style import save_png
 from mesm.run_folder import RunFolder
 from mesm.sparse_run import SparseRun
-from mesm.tables.names import describe_value
 
 MOST_FACES = 8
 
@@ -43,7 +43,7 @@ def explain(
     run: Path,
     clip_id: str | None = None,
     *,
-    p: float | None = None,
+    p: BlockP | None = None,
     ground_truth: Path | None = None,
     split: str = "test",
 ) -> dict[str, Any]:
@@ -123,7 +123,7 @@ def _explain_clip(
     folder = sparse.path / "explain" / clip.clip_id
     folder.mkdir(parents=True, exist_ok=True)
     emotions = _emotions(sparse, clip)
-    title = f"{clip.clip_id} · {emotions} · p = {describe_value(sparse.p)}"
+    title = f"{clip.clip_id} · {emotions} · p = {p_text(sparse.p)}"
     if planted:
         hints = ", ".join(f"{modality} {kind}" for modality, kind in planted.hints.items())
         title += f" · hints: {hints}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import statistics
 import time
 from collections import Counter
@@ -15,8 +16,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from mesm.batch import Batch
+from mesm.batch import CHUNK_SHAPE, FACE_SHAPE, Batch
 from mesm.models import MESM
+from mesm.models.convolutions import DenseExtractor
 from mesm.models.late_fusion import LateFusionModel
 from mesm_ops import SparseCrossModalBlock, SparseFeatureMaps
 
@@ -35,16 +37,17 @@ class FlopTally:
         Raises:
             ValueError: the model has no per-frame networks: its features are made beforehand.
         """
-        extractors = _extractors(model)
+        extracting = _end_to_end(model).counted_modules
         names = {id(module): name for name, module in model.named_modules()}
         with _halves(model), torch.inference_mode(), FlopCounterMode(display=False) as counter:
             logits = model(batch)
         counts = counter.get_flop_counts()
-        for modality, extractor in extractors.items():
+        for modality, modules in extracting.items():
             ops = self.per_modality.setdefault(modality, Counter())
-            where = f"{type(model).__name__}.{names[id(extractor)]}"
-            for op, flops in counts.get(where, {}).items():
-                ops[_short(op)] += int(flops)
+            for module in modules:
+                where = f"{type(model).__name__}.{names[id(module)]}"
+                for op, flops in counts.get(where, {}).items():
+                    ops[_short(op)] += int(flops)
         return logits
 
     def per_clip(self, clips: int) -> dict[str, Any]:
@@ -62,13 +65,27 @@ class FlopTally:
         }
 
 
-def _extractors(model: nn.Module) -> dict[str, nn.Module]:
+def _end_to_end(model: nn.Module) -> LateFusionModel:
     if not isinstance(model, LateFusionModel):
         raise ValueError(
             f"wanted FE2E or MESM, whose feature extraction is measured, got "
             f"{type(model).__name__}, which reads features made beforehand"
         )
-    return model.feature_extractors
+    return model
+
+
+def dense_flops_per_frame(model: LateFusionModel) -> dict[str, int]:
+    """FLOPs per frame of FE2E's extractors of a model's widths, from shapes, by modality."""
+    shapes = {"face": FACE_SHAPE, "audio": CHUNK_SHAPE}
+    found = {}
+    for modality in model.feature_extractors:
+        with torch.device("meta"):
+            extractor = DenseExtractor(shapes[modality][0], model.channels).eval()
+            frame = torch.empty(1, *shapes[modality])
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            extractor(frame, None, frame)
+        found[modality] = int(counter.get_total_flops())
+    return found
 
 
 @contextlib.contextmanager
@@ -132,7 +149,7 @@ class Stopwatch:
 
     def time(self, model: nn.Module, batch: Batch) -> None:
         """Run one pass to warm up and one that counts; errors as in `FlopTally.count`."""
-        extractors = _extractors(model)
+        extracting = _end_to_end(model).counted_modules
         device = next(model.parameters()).device
         spent: list[float] = []
         started: list[float] = []
@@ -149,9 +166,9 @@ class Stopwatch:
             spent.append(clock() - started.pop())
 
         hooks = []
-        for extractor in extractors.values():
-            hooks.append(extractor.register_forward_pre_hook(enter))
-            hooks.append(extractor.register_forward_hook(leave))
+        for module in itertools.chain.from_iterable(extracting.values()):
+            hooks.append(module.register_forward_pre_hook(enter))
+            hooks.append(module.register_forward_hook(leave))
         try:
             with torch.inference_mode():
                 model(batch)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from mesm.block_p import p_text, uniform_p
 from mesm.config import ExperimentConfig, load_config
 from mesm.corpora.prepared import Manifest, PreparedCorpus
 from mesm.environment import describe
@@ -18,7 +19,7 @@ from mesm.plots.learning_curves import draw_learning_curves
 from mesm.plots.style import png_bytes
 from mesm.report_tables import corpus_table, results_table, score_tables, sweep_tables
 from mesm.run_folder import RunFolder, write_beside
-from mesm.tables.costs import flops_per_clip
+from mesm.tables.costs import flops_per_clip, sweep_points
 from mesm.tables.names import CORPUS_NAMES, run_name
 from mesm.tables.runs import read_json
 from mesm.tables.table import percent
@@ -168,9 +169,9 @@ def _headlines(facts: Sequence[RunFacts]) -> list[dict[str, str]]:
     for fact in facts:
         sweep = fact.sweep
         if sweep and sweep["baseline"]:
-            point = min(sweep["points"], key=lambda point: abs(point["p"] - sweep["trained_p"]))
+            point = _nearest_point(sweep)
             share = point["flops_per_clip"]["total"] / sweep["baseline"]["flops_per_clip"]["total"]
-            label = f"of FE2E's feature-extraction FLOPs at p = {point['p']:g}"
+            label = f"of FE2E's feature-extraction FLOPs at p = {p_text(point['p'])}"
             shown.append({"value": f"{percent(share, 0)} %", "label": label})
         if fact.attention and "face" in fact.attention:
             final = fact.attention["face"].get("all", {}).get("final", {})
@@ -178,6 +179,14 @@ def _headlines(facts: Sequence[RunFacts]) -> list[dict[str, str]]:
                 label = "as often as chance do kept face pixels lie on planted action units"
                 shown.append({"value": f"{final['sites']['ratio']:.1f} ×", "label": label})
     return shown
+
+
+def _nearest_point(sweep: Mapping[str, Any]) -> dict[str, Any]:
+    """The point at the p of the training, or at the nearest that was measured."""
+    trained = uniform_p(sweep["trained_p"])
+    if trained is None:
+        return sweep_points(sweep)[-1]
+    return min(sweep["points"], key=lambda point: abs(point["p"] - trained))
 
 
 def _learning(facts: Sequence[RunFacts]) -> str | None:
@@ -195,8 +204,10 @@ def _learning(facts: Sequence[RunFacts]) -> str | None:
 def _curve(fact: RunFacts) -> dict[str, Any]:
     assert fact.sweep is not None
     picture = fact.path / "sweep.png"
+    trained = fact.sweep["trained_p"]
+    line = "" if uniform_p(trained) is None else " (dotted line)"
     caption = (
-        f"One model, trained at p = {fact.sweep['trained_p']:g} (dotted line) and run at every p, "
+        f"One model, trained at p = {p_text(trained)}{line} and run at every p, "
         f"on the {fact.sweep['split']} split, {fact.sweep['clips']} clips"
     )
     caption += "; FE2E is dashed." if fact.sweep["baseline"] else "."

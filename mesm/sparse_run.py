@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mesm.batch import Batch
+from mesm.block_p import BlockP
 from mesm.corpora.prepared import Clip
 from mesm.data import ClipDataset
 from mesm.evaluation import LoadedRun, load_run
@@ -41,20 +42,20 @@ class SparseRun:
         path: folder of the run.
         loaded: what `mesm.evaluation.load_run` gave.
         model: its model.
-        p: share of the attention mass it keeps now.
+        p: share of the attention mass it keeps now, for all blocks or per block.
     """
 
     path: Path
     loaded: LoadedRun
     model: MESM
-    p: float
+    p: BlockP
 
     @classmethod
-    def load(cls, path: Path, p: float | None = None) -> SparseRun:
+    def load(cls, path: Path, p: BlockP | None = None) -> SparseRun:
         """Open a run; p None: the p it was trained with.
 
         Raises:
-            ValueError: not a run, not a MESM, or p is not in (0, 1].
+            ValueError: not a run, not a MESM, or p is not in (0, 1] for each block.
         """
         loaded = load_run(path)
         if not isinstance(loaded.model, MESM):

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from mesm.block_p import p_text, uniform_p
 from mesm.environment import describe
 from mesm.evaluation import LoadedRun, load_run
 from mesm.measurement import FlopTally, SiteTally, Stopwatch
@@ -73,7 +74,8 @@ def sweep(
     """Measure one trained MESM at several p, beside an FE2E run.
 
     One training, other p at test time: the weights are those of the run. Where the run tunes its
-    thresholds, they are tuned anew on the validation split at every p.
+    thresholds, they are tuned anew on the validation split at every p. A run whose p differs from
+    block to block gets a point of its own ("own_point").
 
     Args:
         run: folder of a MESM run.
@@ -97,10 +99,13 @@ def sweep(
             f"{repeats}"
         )
     sparse = SparseRun.load(run)
-    dense = None if baseline is None else _load_baseline(baseline, sparse.loaded)
+    dense = None if baseline is None else load_baseline(baseline, sparse.loaded)
     dense_name = None if baseline is None else baseline.name
     points = []
-    with tqdm(total=len(values) + (dense is not None), desc="sweep", unit="point") as bar:
+    own = sparse.p if uniform_p(sparse.p) is None else None
+    own_point = None
+    total = len(values) + (dense is not None) + (own is not None)
+    with tqdm(total=total, desc="sweep", unit="point") as bar:
         base = None
         if dense is not None:
             bar.set_postfix_str("FE2E")
@@ -111,7 +116,13 @@ def sweep(
             sparse.model.set_p(p)
             points.append({"p": p} | measure(sparse.loaded, split, batch_size))
             bar.update()
-    _add_latency(sparse, points, dense, base, split, batch_size, repeats)
+        if own is not None:
+            bar.set_postfix_str(f"p={p_text(own)}")
+            sparse.model.set_p(own)
+            own_point = {"p": own} | measure(sparse.loaded, split, batch_size)
+            bar.update()
+    timed = [*points, own_point] if own_point is not None else points
+    add_latency(sparse, timed, dense, base, split, batch_size, repeats)
     parameter = next(sparse.model.parameters())
     result = {
         "run": run.name,
@@ -135,6 +146,7 @@ def sweep(
             "repeats": repeats,
         },
         "points": points,
+        "own_point": own_point,
         "baseline": base,
         "environment": describe(),
     }
@@ -153,7 +165,12 @@ def _retrained(run: Path, split: str) -> dict[str, Any] | None:
     return found if found["split"] == split else None
 
 
-def _load_baseline(path: Path, beside: LoadedRun) -> LoadedRun:
+def load_baseline(path: Path, beside: LoadedRun) -> LoadedRun:
+    """An FE2E run on the corpus of another run.
+
+    Raises:
+        ValueError: not an FE2E run, or of another corpus.
+    """
     loaded = load_run(path)
     if not isinstance(loaded.model, FE2E):
         name = type(loaded.model).__name__
@@ -190,16 +207,19 @@ def measure(loaded: LoadedRun, split: str, batch_size: int) -> dict[str, Any]:
     return measured
 
 
-def _add_latency(
+def add_latency(
     sparse: SparseRun,
-    points: list[dict[str, Any]],
+    points: Sequence[dict[str, Any]],
     dense: LoadedRun | None,
     base: dict[str, Any] | None,
     split: str,
     batch_size: int,
     repeats: int,
 ) -> None:
-    """Time all points in turns, so that a busy moment of the machine falls on all alike."""
+    """Time all points in turns, so that a busy moment of the machine falls on all alike.
+
+    Each point, and `base` if there is a dense run, gets its "latency_ms_per_clip".
+    """
     watches = [Stopwatch() for _ in points]
     dense_watch = Stopwatch()
     batch = next(sparse.loaded.batches(split, batch_size))

@@ -36,6 +36,7 @@ from mesm.metrics import Thresholds, score
 from mesm.models import MESM
 from mesm.models.build import System, build_model
 from mesm.optimisation import make_optimizer, set_learning_rate
+from mesm.p_schedule import p_of_epoch
 from mesm.prediction import predict
 from mesm.run_folder import RunFolder, write_beside
 
@@ -282,15 +283,11 @@ class _Training:
         }
 
     def _set_p(self, epoch: int | None) -> None:
-        """MESM's p of an epoch, which may come down to that of the settings; None: the latter."""
+        """MESM's p of an epoch, which may go to that of the settings; None: the latter."""
         if not isinstance(self.config.model, MESMSettings):
             return
         assert isinstance(self.raw_model, MESM)
-        left = 0.0
-        if epoch is not None and self.settings.p_warmup_epochs > 0:
-            left = max(0.0, 1 - (epoch - 1) / self.settings.p_warmup_epochs)
-        p = self.config.model.p
-        self.raw_model.set_p(p + (1 - p) * left)
+        self.raw_model.set_p(p_of_epoch(self.config.model.p, self.settings, epoch))
 
     def _validate(self, loss: TrainingLoss) -> dict[str, Any]:
         if self.accelerator.num_processes > 1:

@@ -55,7 +55,8 @@ def model_arguments(settings: FE2ESettings, emotions: int, vocabulary: int) -> d
     shared = {"channels", "modalities", "hidden", "dim", "heads", "layers"}
     shared |= {"feedforward", "dropout", "norm_first"}
     if isinstance(settings, MESMSettings):
-        shared |= {"attention_dims", "p", "selection", "query_shuffle", "local_start"}
+        shared |= {"attention_dims", "p", "selection", "query", "query_shuffle"}
+        shared |= {"local_start"}
     arguments = settings.model_dump(mode="json", include=shared)
     return {"emotions": emotions, "albert": albert, **arguments}
 

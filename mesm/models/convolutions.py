@@ -115,6 +115,7 @@ class DenseExtractor(nn.Module):
         query: Tensor | None,
         lengths: Tensor,
         entropies: list[Tensor] | None = None,
+        staged: Tensor | None = None,
     ) -> Tensor:
         """(F, Cin, H, W) to (F, channels[-1], h, w); nothing but the frames is looked at."""
         return self.blocks(self.stage(frames))

@@ -76,12 +76,16 @@ class FrameBranch(nn.Module):
         lengths: Tensor,
         longest: int | None = None,
         entropies: list[Tensor] | None = None,
+        staged: Tensor | None = None,
     ) -> Tensor:
-        """(ΣS, Cin, H, W), query (B, D) or None, and lengths (B,) to logits (B, E)."""
+        """(ΣS, Cin, H, W), query (B, D) or None, and lengths (B,) to logits (B, E).
+
+        `staged`: what the extractor's first stage made of the frames, where it ran before.
+        """
         if frames.shape[0] == 0:  # batch norm refuses to train on nothing
             vectors = frames.new_zeros((0, self.dim))
         else:
-            vectors = self.project(self.extractor(frames, query, lengths, entropies))
+            vectors = self.project(self.extractor(frames, query, lengths, entropies, staged))
         return self.classify(self.sequence(vectors, lengths, longest))
 
 
@@ -154,6 +158,14 @@ class LateFusionModel(nn.Module):
         branches = {"face": self.face, "audio": self.audio}
         return {name: branch.extractor for name, branch in branches.items() if branch is not None}
 
+    @property
+    def counted_modules(self) -> dict[str, list[nn.Module]]:
+        """Per name the modules whose calls are its work in the extraction; no call is in another's.
+
+        The names are those of `feature_extractors`, and "query" where one is made of their maps.
+        """
+        return {name: [extractor] for name, extractor in self.feature_extractors.items()}
+
     @overload
     def forward(self, batch: Batch, inside: Literal[False] = False) -> Tensor: ...
 
@@ -171,16 +183,23 @@ class LateFusionModel(nn.Module):
 
     def _branches(self, batch: Batch, entropies: dict[str, list[Tensor]] | None) -> Tensor:
         """Each modality's logits, (M, B, E)."""
-        logits, query = [], None
+        logits, text = [], None
         if self.text is not None:
-            query = self.text(batch.text_ids, batch.text_mask)
-            logits.append(self.classify_text(query))
+            text = self.text(batch.text_ids, batch.text_mask)
+            logits.append(self.classify_text(text))
+        query, staged = self._ask(batch, text)
         if self.audio is not None:
             frames, lengths = batch.spectrograms, batch.spectrogram_lengths
             found = entropies["audio"] if entropies is not None else None
-            logits.append(self.audio(frames, query, lengths, batch.most_chunks, found))
+            maps = staged.get("audio")
+            logits.append(self.audio(frames, query, lengths, batch.most_chunks, found, maps))
         if self.face is not None:
             frames, lengths = batch.faces, batch.face_lengths
             found = entropies["face"] if entropies is not None else None
-            logits.append(self.face(frames, query, lengths, batch.most_faces, found))
+            maps = staged.get("face")
+            logits.append(self.face(frames, query, lengths, batch.most_faces, found, maps))
         return torch.stack(logits)
+
+    def _ask(self, batch: Batch, text: Tensor | None) -> tuple[Tensor | None, dict[str, Tensor]]:
+        """What the extractors are asked (B, D), and their first stages' maps if it took these."""
+        return text, {}

@@ -2,33 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, cast
 
 from huggingface_hub import PyTorchModelHubMixin
-from torch import nn
+from torch import Tensor, nn
 
 from mesm.batch import Batch
+from mesm.block_p import per_block, read_p
 from mesm.modalities import parse_modalities
 from mesm.models.late_fusion import PAPER_CHANNELS, LateFusionModel, check_channels
+from mesm.models.query import QueryEncoder, query_sources
 from mesm.models.sparse_extractor import SparseExtractor
 from mesm.models.text import ALBERT_BASE
 from mesm_ops import SparseFeatureMaps
 
 
 class MESM(LateFusionModel, PyTorchModelHubMixin):
-    """As `FE2E`, but the text chooses the sites at which faces and spectrograms are convolved.
+    """As `FE2E`, but a query chooses the sites at which faces and spectrograms are convolved.
 
     `model(batch)` gives logits (B, E).
 
     Args:
         attention_dims: attention width of each of the three blocks; None: each block's input
             width (64, 128, 256).
-        p: share of the attention mass that is kept, in (0, 1].
+        p: share of the attention mass that is kept, in (0, 1]: one number, three (one per block),
+            or a mapping of "face" and "audio" to either.
         selection: "weighted" (the attention learns) or "hard" (as the authors' code).
-        query_shuffle: share of clips that another clip's text asks in training.
+        query: what asks: "text" (as in the paper), "audio", "face", or the "mean" of what there
+            is; see `mesm.models.query.QueryEncoder`.
+        query_shuffle: share of clips that another clip's query asks in training.
         local_start: whose first stage's 3x3 convolutions start as the identity: "face", "audio".
-        shared: `LateFusionModel`'s arguments; the modalities must include t.
+        shared: `LateFusionModel`'s arguments; the modalities must include the query's.
 
     Raises:
         ValueError: an argument is out of its range; says what was wanted and what came.
@@ -38,19 +43,16 @@ class MESM(LateFusionModel, PyTorchModelHubMixin):
         self,
         *,
         attention_dims: Sequence[int] | None = None,
-        p: float = 0.5,
+        p: float | Sequence[float] | Mapping[str, Any] = 0.5,
         selection: Literal["weighted", "hard"] = "weighted",
+        query: Literal["text", "audio", "face", "mean"] = "text",
         query_shuffle: float = 0.0,
         local_start: Sequence[str] = (),
         **shared: Any,
     ) -> None:
         modalities = parse_modalities(shared.get("modalities", "tav"))
-        if "t" not in modalities:
-            raise ValueError(
-                f"MESM needs the text (t), which is the query of its attention, got modalities "
-                f"{modalities!r}; FE2E does without"
-            )
-        _check_p(p)
+        sources = query_sources(query, modalities)
+        self._p = read_p(p, _extracted(modalities))
         if selection not in ("weighted", "hard"):
             raise ValueError(f"selection must be 'weighted' or 'hard', got {selection!r}")
         channels = shared.get("channels", PAPER_CHANNELS)
@@ -63,26 +65,76 @@ class MESM(LateFusionModel, PyTorchModelHubMixin):
         self._sparse: dict[str, Any] = {
             "query_dim": albert["hidden_size"],
             "attention_dims": dims,
-            "p": p,
             "selection": selection,
             "query_shuffle": query_shuffle,
         }
         super().__init__(**shared)
+        # Last and only if need be: a model that the text asks has the weights it always had.
+        self.query_encoder: QueryEncoder | None = None
+        if query != "text":
+            width = albert["hidden_size"]
+            self.query_encoder = QueryEncoder(sources, channels[0], width, width)
 
     def _extractor(self, modality: str, in_channels: int) -> nn.Module:
-        local = modality in self._local_start
-        return SparseExtractor(in_channels, self.channels, local_start=local, **self._sparse)
+        return SparseExtractor(
+            in_channels,
+            self.channels,
+            p=per_block(self._p, modality),
+            local_start=modality in self._local_start,
+            **self._sparse,
+        )
 
-    def set_p(self, p: float) -> None:
-        """Keep another share of the attention mass from now on, in every block.
+    @property
+    def sparse_extractors(self) -> dict[str, SparseExtractor]:
+        """As `feature_extractors`."""
+        return cast(dict[str, SparseExtractor], self.feature_extractors)
+
+    @property
+    def counted_modules(self) -> dict[str, list[nn.Module]]:
+        """As `LateFusionModel.counted_modules`."""
+        if self.query_encoder is None:
+            return super().counted_modules
+        extraction: dict[str, list[nn.Module]] = {
+            name: [extractor.stage, extractor] for name, extractor in self.sparse_extractors.items()
+        }
+        return extraction | {"query": [self.query_encoder]}
+
+    def set_p(self, p: float | Sequence[float] | Mapping[str, Any]) -> None:
+        """Keep another share of the attention mass from now on.
+
+        Args:
+            p: for every block, three numbers for the blocks, or either per modality.
 
         Raises:
-            ValueError: p is not in (0, 1].
+            ValueError: p is not in (0, 1], or has none for a block.
         """
-        _check_p(p)
-        for extractor in self.feature_extractors.values():
-            assert isinstance(extractor, SparseExtractor)
-            extractor.set_p(p)
+        self._p = read_p(p, _extracted(self.modalities))
+        for name, extractor in self.sparse_extractors.items():
+            extractor.set_p(per_block(self._p, name))
+
+    def ask(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """The query (B, D) and, per modality, the first stage's maps that the blocks are given."""
+        text = None if self.text is None else self.text(batch.text_ids, batch.text_mask)
+        query, staged = self._ask(batch, text)
+        if not staged:
+            staged = self._first_looks(batch)
+        return query, staged
+
+    def _ask(self, batch: Batch, text: Tensor | None) -> tuple[Tensor, dict[str, Tensor]]:
+        if self.query_encoder is None:
+            assert text is not None
+            return text, {}
+        staged = self._first_looks(batch)
+        lengths = {"audio": batch.spectrogram_lengths, "face": batch.face_lengths}
+        longest = {"audio": batch.most_chunks, "face": batch.most_faces}
+        return self.query_encoder(text, staged, lengths, longest), staged
+
+    def _first_looks(self, batch: Batch) -> dict[str, Tensor]:
+        frames = {"audio": batch.spectrograms, "face": batch.faces}
+        return {
+            name: extractor.first_look(frames[name])
+            for name, extractor in self.sparse_extractors.items()
+        }
 
     def kept_sites(self, batch: Batch) -> dict[str, list[SparseFeatureMaps]]:
         """The sites that each block's attention keeps, per modality ("face", "audio").
@@ -90,19 +142,14 @@ class MESM(LateFusionModel, PyTorchModelHubMixin):
         Features are those that the block's convolutions read. Modalities that the model leaves
         out are left out here.
         """
-        assert self.text is not None
-        query = self.text(batch.text_ids, batch.text_mask)
-        frames = {
-            "face": (batch.faces, batch.face_lengths),
-            "audio": (batch.spectrograms, batch.spectrogram_lengths),
+        query, staged = self.ask(batch)
+        lengths = {"audio": batch.spectrogram_lengths, "face": batch.face_lengths}
+        return {
+            name: extractor.kept_sites(staged[name], query, lengths[name])
+            for name, extractor in self.sparse_extractors.items()
         }
-        kept = {}
-        for name, extractor in self.feature_extractors.items():
-            assert isinstance(extractor, SparseExtractor)
-            kept[name] = extractor.kept_sites(frames[name][0], query, frames[name][1])
-        return kept
 
 
-def _check_p(p: float) -> None:
-    if not 0.0 < p <= 1.0:  # also false for NaN
-        raise ValueError(f"p must be in (0, 1], got {p}")
+def _extracted(modalities: str) -> list[str]:
+    """Which of "face" and "audio" are among the modalities."""
+    return [name for name, letter in (("face", "v"), ("audio", "a")) if letter in modalities]

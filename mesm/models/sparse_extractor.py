@@ -21,7 +21,7 @@ class SparseExtractor(nn.Module):
         channels: widths of the first stage and of every block (64, 128, 256, 512).
         query_dim: length D of the query vector.
         attention_dims: attention width k of every block (64, 128, 256).
-        p: share of the attention mass that is kept, in (0, 1].
+        p: share of the attention mass that every block keeps, in (0, 1].
         selection: "weighted" (the attention learns) or "hard" (as the authors' code).
         query_shuffle: share of clips that another clip's query asks in training.
         local_start: start the first stage's 3x3 convolutions as the identity.
@@ -33,7 +33,7 @@ class SparseExtractor(nn.Module):
         channels: Sequence[int],
         query_dim: int,
         attention_dims: Sequence[int],
-        p: float,
+        p: Sequence[float],
         selection: Literal["weighted", "hard"],
         query_shuffle: float = 0.0,
         local_start: bool = False,
@@ -45,8 +45,10 @@ class SparseExtractor(nn.Module):
             self.stage.start_as_identity()
         channels_last(self.stage)
         self.blocks = nn.ModuleList(
-            SparseCrossModalBlock(before, after, query_dim, dim, p=p, selection=selection)
-            for before, after, dim in zip(channels[:-1], channels[1:], attention_dims, strict=True)
+            SparseCrossModalBlock(before, after, query_dim, dim, p=share, selection=selection)
+            for before, after, dim, share in zip(
+                channels[:-1], channels[1:], attention_dims, p, strict=True
+            )
         )
 
     def forward(
@@ -55,15 +57,17 @@ class SparseExtractor(nn.Module):
         query: Tensor | None,
         lengths: Tensor,
         entropies: list[Tensor] | None = None,
+        staged: Tensor | None = None,
     ) -> Tensor:
         """(F, Cin, H, W) and a query (B, D) to dense maps (F, channels[-1], h, w).
 
-        To `entropies`, if given, that of the first block's attention is appended, (F,).
+        To `entropies`, if given, that of the first block's attention is appended, (F,). `staged`
+        is what `first_look` made of the frames, where that ran before.
         """
         assert query is not None
         if self.training and self.query_shuffle > 0:
             query = shuffle_some(query, self.query_shuffle)
-        maps: Tensor | SparseFeatureMaps = self.stage(frames)
+        maps: Tensor | SparseFeatureMaps = self.stage(frames) if staged is None else staged
         for number, block in enumerate(self.blocks):
             assert isinstance(block, SparseCrossModalBlock)
             if entropies is not None and number == 0:
@@ -78,16 +82,30 @@ class SparseExtractor(nn.Module):
         assert isinstance(maps, SparseFeatureMaps)
         return maps.to_dense()
 
-    def set_p(self, p: float) -> None:
-        """Keep another share of the attention mass, in (0, 1], in every block."""
-        for block in self.blocks:
-            assert isinstance(block, SparseCrossModalBlock)
-            block.p = p
+    def first_look(self, frames: Tensor) -> Tensor:
+        """The first stage's maps (F, channels[0], H//2, W//2) of frames (F, Cin, H, W)."""
+        if frames.shape[0] == 0:  # batch norm refuses to train on nothing
+            height, width = frames.shape[2] // 2, frames.shape[3] // 2
+            return frames.new_zeros((0, self.stage.conv.out_channels, height, width))
+        maps: Tensor = self.stage(frames)
+        return maps
 
-    def kept_sites(self, frames: Tensor, query: Tensor, lengths: Tensor) -> list[SparseFeatureMaps]:
-        """Per block, the sites its attention keeps, with their features before the convolutions."""
+    def set_p(self, p: Sequence[float]) -> None:
+        """Keep another share of the attention mass, in (0, 1], in each block."""
+        for block, share in zip(self.blocks, p, strict=True):
+            assert isinstance(block, SparseCrossModalBlock)
+            block.p = share
+
+    def kept_sites(self, staged: Tensor, query: Tensor, lengths: Tensor) -> list[SparseFeatureMaps]:
+        """Per block, the sites its attention keeps, with their features before the convolutions.
+
+        Args:
+            staged: what `first_look` made of the frames.
+            query: (B, D).
+            lengths: (B,), frames per clip.
+        """
         kept = []
-        maps: Tensor | SparseFeatureMaps = self.stage(frames)
+        maps: Tensor | SparseFeatureMaps = staged
         for block in self.blocks:
             assert isinstance(block, SparseCrossModalBlock)
             selected = block.attend(maps, query, lengths)

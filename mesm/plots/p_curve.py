@@ -6,6 +6,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from mesm.block_p import uniform_p
 from mesm.plots.style import FAINT, FE2E_COLOUR, INK, MESM_COLOUR, new_figure, tidy
 
 METRIC_NAMES = {
@@ -56,11 +57,12 @@ def draw_p_curve(sweep: Mapping[str, Any], retrained: Mapping[str, Any] | None =
         retrained: the content of RUN/retrain.json, one model per p: a second curve.
 
     Panels: the corpus' accuracy, F1, feature-extraction GFLOPs per clip, latency per clip. The
-    dotted vertical line is the p of the training; the dashed one is FE2E.
+    dotted vertical line is the p of the training where all blocks have the same; the dashed one is
+    FE2E.
     """
     points, baseline = sweep["points"], sweep["baseline"]
     p = [point["p"] for point in points]
-    trained_p = sweep["trained_p"]
+    trained_p = uniform_p(sweep["trained_p"])
     metrics = [sweep["metric"], "f1"]
     figure = new_figure(5.4, 8.6)
 

@@ -62,6 +62,7 @@ def test_models_of_a_corpus_differ_only_where_they_must():
         sparse |= {
             "model.query_shuffle",
             "model.local_start",
+            "model.query",
             "training.attention_learning_rate_factor",
         }
         sparse |= {"training.p_warmup_epochs", "training.concentration"}
@@ -96,8 +97,16 @@ def test_overrides_are_yaml():
         ("modle.p=0.5", "no key modle; did you mean model?"),
         ("model.text.max_len=3", "no key model.text.max_len; did you mean model.text.max_length?"),
         ("training.zzz=3", "no key training.zzz; known are seed, epochs"),
-        ("model.p=0", "model.p: .* greater than 0, got 0"),
-        ("model.p=1.01", "model.p: .* less than or equal to 1, got 1.01"),
+        ("model.p=0", r"model\.p: p must be in \(0, 1\], got 0$"),
+        ("model.p=1.01", r"model\.p: p must be in \(0, 1\], got 1\.01$"),
+        ("model.p=[0.5,0.5,0]", r"model\.p: p must be in \(0, 1\], got 0$"),
+        ("model.p=[0.5,0.5]", r"model\.p: p per block must be 3 numbers, got \[0\.5, 0\.5\]"),
+        ("model.p=much", "model.p: p must be a number, 3 of them, or .*got 'much'"),
+        ("model.p={nose: 0.5}", "model.p: p per modality must name face and audio, got .*nose"),
+        ("model.p={face: 0.5}", "p has none for audio, got .*face"),
+        ("model.query=smell", "model.query: .*'text', 'audio', 'face' or 'mean', got 'smell'"),
+        ("training.p_start=0", "training.p_start: .*greater than 0, got 0"),
+        ("training.p_shape=step", "training.p_shape: .*'linear' or 'cosine'"),
         ("model.modalities=av", r"needs the text \(t\) as its query, got 'av'"),
         ("model.modalities=txa", "modalities must be one of tav.*got 'txa'"),
         ("model.name=vgg", "model: .*'fe2e', 'mesm'"),
@@ -133,6 +142,20 @@ def test_baselines_refuse_what_they_do_not_have(name, override, message):
         load_config(f"iemocap_{name}", [override])
 
 
+def test_p_per_block_and_the_query():
+    overrides = ["model.p=[0.7, 0.5, 0.3]", "model.query=audio", "model.modalities=va"]
+    config = load_config("miniature_mesm", overrides)
+    assert config.model.p == [0.7, 0.5, 0.3]
+    assert config.model.query == "audio"
+    config = load_config("miniature_mesm", ["model.p={face: 0.4}", "model.modalities=tv"])
+    assert config.model.p == {"face": 0.4}
+
+
+def test_a_query_needs_its_modality():
+    with pytest.raises(ValueError, match=r"needs the face \(v\) as its query, got 'ta'"):
+        load_config("miniature_mesm", ["model.query=face", "model.modalities=ta"])
+
+
 def test_fe2e_has_no_p():
     with pytest.raises(ValueError, match=r"no key model\.p; "):
         load_config("iemocap_fe2e", ["model.p=0.5"])
@@ -156,13 +179,19 @@ def test_refuses_files_that_are_none(tmp_path):
 
 
 def test_dump_loads_again(tmp_path):
-    config = load_config("miniature_mesm", ["training.seed=7"])
+    config = load_config("miniature_mesm", ["training.seed=7", "training.p_start=0.2"])
     file = tmp_path / "config.yaml"
     file.write_text(dump_config(config))
     assert load_config(file) == config
     assert differing_keys(load_config(file), config) == []
-    other = load_config("miniature_mesm", ["training.seed=8", "model.p=0.3"])
+    other = load_config(
+        "miniature_mesm", ["training.seed=8", "training.p_start=0.2", "model.p=0.3"]
+    )
     assert set(differing_keys(config, other)) == {
         "training.seed (7, now 8)",
         "model.p (0.5, now 0.3)",
     }
+    file.write_text(
+        dump_config(load_config("miniature_mesm", ["model.p={face: [1, 1, 0.5], audio: 0.2}"]))
+    )
+    assert load_config(file).model.p == {"face": [1.0, 1.0, 0.5], "audio": 0.2}

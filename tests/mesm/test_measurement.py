@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mesm.batch import Batch
-from mesm.measurement import FlopTally, SiteTally, Stopwatch
+from mesm.measurement import FlopTally, SiteTally, Stopwatch, dense_flops_per_frame
 from mesm.models import MESM
 
 ALBERT = {
@@ -54,6 +54,15 @@ def test_flops_at_p_1_by_hand(model: MESM) -> None:
     counted = tally.per_clip(2)
     assert counted["attention"] == ops["mesm_ops.cross_modal_score"] / 2 > 0
     assert counted["total"] == sum(ops.values()) / 2
+
+
+def test_dense_flops_by_hand(model: MESM) -> None:
+    """Of FE2E's padded convolutions, all over their maps, 2 per multiply-accumulate."""
+    a, b, c, d = model.channels
+    pairs = ((a, b, 24), (b, c, 12), (c, d, 6))
+    blocks = sum(9 * n * n * (i * o + o * o) for i, o, n in pairs)
+    first = 48 * 48 * 25 * 3 * a + 24 * 24 * 4 * 9 * a * a
+    assert dense_flops_per_frame(model) == {"face": 2 * (first + blocks)}
 
 
 def test_tallies_add_up_over_batches(model: MESM) -> None:

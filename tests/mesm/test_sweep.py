@@ -7,9 +7,21 @@ from pathlib import Path
 import pytest
 import torch
 
-from mesm.evaluation import load_run
+from mesm.config import load_config
+from mesm.evaluation import evaluate_run, load_run
+from mesm.explain import explain
 from mesm.models import MESM
+from mesm.report import write_report
+from mesm.report_tables import sweep_tables
 from mesm.sweep import parse_p_values, sweep
+from mesm.training import train
+
+SMALL = [
+    *("model.channels=[4,8,8,8]", "model.hidden=16", "model.dim=8", "model.heads=2"),
+    *("model.layers=1", "model.feedforward=16", "model.text.vocabulary=60"),
+    *("model.text.embedding=8", "model.text.hidden=16", "model.text.heads=2"),
+    *("model.text.layers=1", "model.text.feedforward=16"),
+]
 
 
 @pytest.mark.parametrize(
@@ -114,6 +126,42 @@ def test_flops_are_those_of_the_dense_layers(swept: dict, tiny_fe2e: Path) -> No
     face = 48 * 48 * 25 * 3 * a + 24 * 24 * (4 * 9 * a * a + per_site)
     chunk = 128 * 32 * 25 * a + 64 * 16 * (4 * 9 * a * a + per_site)
     assert swept["baseline"]["flops_per_clip"]["total"] == pytest.approx(2 * (3 * face + 3 * chunk))
+
+
+@pytest.fixture(scope="module")
+def own(tiny_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run without text, whose sound asks, and whose blocks keep different shares."""
+    overrides = ["model.p={face: [0.3, 0.9, 1], audio: 0.6}", "model.query=audio"]
+    overrides += ["model.modalities=va", "training.epochs=1", "training.p_warmup_epochs=1"]
+    run = tmp_path_factory.mktemp("own") / "run"
+    train(load_config("iemocap_mesm", [f"corpus={tiny_corpus}", *SMALL, *overrides]), run)
+    evaluate_run(run)
+    return run
+
+
+def test_a_p_per_block_gets_a_point_of_its_own(own: Path) -> None:
+    result = sweep(own, [0.5], repeats=1)
+    assert result["trained_p"] == {"face": [0.3, 0.9, 1.0], "audio": 0.6}
+    point = result["own_point"]
+    assert point["p"] == result["trained_p"]
+    evaluation = json.loads((own / "evaluation.json").read_text())["test"]
+    assert point["average"] == evaluation["average"]
+    assert point["active_sites"]["face"][0] < point["active_sites"]["audio"][0]
+    assert set(point["flops_per_clip"]["by_modality"]) == {"face", "audio", "query"}
+    assert point["latency_ms_per_clip"]["model"] > 0
+    costs, sites = sweep_tables(result)
+    for table in (costs, sites):
+        names = [row["cells"][0] for row in table["rows"]]
+        assert names == ["p = 0.5", "p = face 0.3/0.9/1, audio 0.6"]
+    explain(own, "test_000")
+    kept = json.loads((own / "explain" / "test_000" / "kept_sites.json").read_text())
+    assert kept["p"] == result["trained_p"]
+    page = write_report(own.parent / "report.html", [own]).read_text()
+    assert "MESM (p = face 0.3/0.9/1, audio 0.6, query: audio, AV)" in page
+
+
+def test_a_p_for_all_needs_no_point_of_its_own(swept: dict) -> None:
+    assert swept["own_point"] is None
 
 
 def test_without_baseline_and_on_another_split(tiny_mesm: Path, tmp_path: Path) -> None:

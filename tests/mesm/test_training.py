@@ -153,6 +153,29 @@ def test_p_comes_down_to_that_of_the_settings(tiny_corpus, tmp_path, monkeypatch
     assert seen == [1.0, 0.4, 0.7, 0.4, 0.4, 0.4]
 
 
+def test_p_per_block_can_rise(tiny_corpus, tmp_path, monkeypatch):
+    seen = []
+    original = MESM.set_p
+
+    def set_p(self, p):
+        seen.append([round(number, 4) for number in p])
+        original(self, p)
+
+    monkeypatch.setattr(MESM, "set_p", set_p)
+    config = settings(
+        tiny_corpus,
+        "model.p=[0.9,0.5,0.1]",
+        "training.p_start=0.5",
+        "training.p_shape=cosine",
+        "training.p_warmup_epochs=2",
+        "training.epochs=3",
+    )
+    run = train(config, tmp_path / "run")
+    final = [0.9, 0.5, 0.1]
+    assert seen == [[0.5, 0.5, 0.5], final, [0.7, 0.5, 0.3], final, final, final]
+    assert json.loads((run / "config.json").read_text())["p"] == final
+
+
 def refused(config: ExperimentConfig, run: Path, message: str) -> None:
     before = snapshot(run)
     with pytest.raises(ValueError, match=message):

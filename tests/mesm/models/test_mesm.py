@@ -80,6 +80,47 @@ def test_p_decides_how_much_is_kept_and_computed(small, batch):
         assert flops[1][name] < 0.6 * dense[name]
 
 
+def shares(model, batch) -> dict[str, list[float]]:
+    """Per modality and block, kept sites over the sites of the block's maps."""
+    with torch.no_grad():
+        kept = model.kept_sites(batch)
+    return {
+        name: [len(x.features) / (x.frames * x.height * x.width) for x in blocks]
+        for name, blocks in kept.items()
+    }
+
+
+def test_each_block_keeps_its_own_share(small, batch):
+    model = MESM(p={"face": [0.2, 0.9, 1.0], "audio": 0.6}, **small).eval()
+    found = shares(model, batch)
+    # Untrained, the attention is nearly uniform; a pool makes up to four times the share active.
+    assert found["face"][0] == pytest.approx(0.2, abs=0.05)
+    assert found["audio"][0] == pytest.approx(0.6, abs=0.05)
+    # What the first block kept and pooled is all there is, and the second keeps 0.9 of it.
+    model.set_p({"face": [0.2, 1.0, 1.0], "audio": [0.6, 0.1, 1.0]})
+    again = shares(model, batch)
+    assert again["face"][0] == found["face"][0]
+    assert found["face"][1] == pytest.approx(0.9 * again["face"][1], rel=0.1)
+    assert again["audio"][1] < 0.4 * found["audio"][1]
+    model.set_p([1.0, 1.0, 0.5])
+    third = shares(model, batch)
+    assert third["face"][:2] == third["audio"][:2] == [1.0, 1.0]
+    assert third["face"][2] == pytest.approx(0.5, abs=0.05)
+
+
+def test_p_of_absent_modalities_may_be_left_out(small):
+    model = MESM(modalities="tv", p={"face": 0.3}, **small)
+    model.set_p({"face": 0.4, "audio": 0.2})
+    assert [block.p for block in model.face.extractor.blocks] == [0.4] * 3
+    with pytest.raises(ValueError, match="p has none for face"):
+        model.set_p({"audio": 0.2})
+    with pytest.raises(ValueError, match="p has none for audio"):
+        MESM(p={"face": 0.3}, **small)
+    with pytest.raises(ValueError, match="p per block must be 3 numbers"):
+        model.set_p([0.5, 0.5])
+    assert [block.p for block in model.face.extractor.blocks] == [0.4] * 3
+
+
 def test_kept_sites_leave_out_absent_modalities(small, batch):
     assert set(MESM(modalities="ta", **small).kept_sites(batch)) == {"audio"}
     assert MESM(modalities="t", **small).kept_sites(batch) == {}

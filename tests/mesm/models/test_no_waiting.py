@@ -25,8 +25,15 @@ def on_meta(batch: Batch) -> Batch:
 
 @pytest.mark.parametrize(
     ("kind", "options"),
-    [(FE2E, {}), (MESM, {}), (MESM, {"selection": "hard"})],
-    ids=["FE2E", "MESM", "MESM hard"],
+    [
+        (FE2E, {}),
+        (MESM, {}),
+        (MESM, {"selection": "hard"}),
+        (MESM, {"query": "audio", "query_shuffle": 1.0}),
+        (MESM, {"query": "face", "modalities": "va"}),
+        (MESM, {"query": "mean", "p": [0.7, 0.5, 0.3]}),
+    ],
+    ids=["FE2E", "MESM", "MESM hard", "audio asks", "face asks", "the mean asks"],
 )
 def test_a_training_step_asks_for_no_value(kind: type, options: Any, small, make_batch) -> None:
     batch = on_meta(make_batch(faces=[3, 0], chunks=[1, 3], words=[5, 9]))
@@ -39,15 +46,16 @@ def test_a_training_step_asks_for_no_value(kind: type, options: Any, small, make
     value.backward()
     optimiser.step()
     for name, parameter in model.named_parameters():
-        unused = options and ".attention." in name  # by the hard selection
+        unused = "selection" in options and ".attention." in name
         assert unused or parameter.grad is not None, name
 
 
+@pytest.mark.parametrize("query", ["text", "audio", "face", "mean"])
 @torch.no_grad()
-def test_nor_does_inference(small, make_batch) -> None:
+def test_nor_does_inference(query: str, small, make_batch) -> None:
     batch = on_meta(make_batch(faces=[3, 2], chunks=[1, 3], words=[5, 9]))
     with torch.device("meta"):
-        model = MESM(**small).eval()
+        model = MESM(query=query, **small).eval()
     assert model(batch).shape == (2, 6)
 
 

@@ -55,3 +55,10 @@ def test_one_model_per_p_is_a_second_curve() -> None:
     assert [text.get_text() for text in legend.get_texts()] == [
         *("MESM, one model", "one model per p", "FE2E")
     ]
+
+
+@pytest.mark.parametrize(("trained", "lines"), [(0.5, 2), ([0.5, 0.5, 0.5], 2), ([0.7, 0.5, 1], 1)])
+def test_a_p_per_block_has_no_place_on_the_axis(trained: Any, lines: int) -> None:
+    points = [measured(p) for p in (0.1, 0.5, 1.0)]
+    sweep = {"points": points, "baseline": None, "trained_p": trained, "metric": "accuracy"}
+    assert len(draw_p_curve(sweep).axes[0].lines) == lines
