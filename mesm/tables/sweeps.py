@@ -29,7 +29,7 @@ from mesm.tables.table import Cell, Row, Table, row, spread
 KINDS = {
     "sweep.json": "one training",
     "retrain.json": "a training per p",
-    "budget.json": "p per block for a FLOP budget",
+    "budget.json": "one training, FLOP budget",
 }
 BASELINE = "baseline"
 
@@ -270,6 +270,14 @@ def _latency_notes(curves: Sequence[Curve]) -> list[str]:
             if setting:
                 settings[json.dumps(setting, sort_keys=True)] = setting
     texts = [latency_method(one) for one in settings.values()]
+    unsaid = {
+        curve.kind
+        for curve in curves
+        for _, _, content in curve.files
+        if not content.get("latency_setting") and _latency(content["points"][0]) is not None
+    }
+    if unsaid:
+        texts.append(f"in a way that is not recorded ({', '.join(sorted(unsaid))})")
     if not texts:
         return []
     several = " These differ, so milliseconds of two files do not compare." if texts[1:] else ""

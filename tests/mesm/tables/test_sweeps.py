@@ -96,6 +96,7 @@ def test_budgets_keep_uniform_and_per_block_p_apart(make_corpus: Make, make_run:
         ("budget 0.5, per block (0.7/0.5/0.4)", "50.2"),
     ]
     assert table.rows[1].cells[1].value["p"] == [[0.7, 0.5, 0.4]]
+    assert "Latency: in a way that is not recorded (one training, FLOP budget)." in table.notes
 
 
 def test_a_runs_own_p_per_block_is_a_point_too(make_corpus: Make, make_run: Make) -> None:
