@@ -97,7 +97,8 @@ def _read(
     except pa.ArrowInvalid as error:
         if "Empty CSV" in str(error):
             return {name: np.zeros(0) for name in names}
-        raise ValueError(f"{file} cannot be read: {str(error).splitlines()[0]}") from error
+        what = str(error).splitlines()[0]
+        raise ValueError(f"{file} cannot be read, make it anew: {what}") from error
     columns = {name: table[place].to_numpy().astype(np.float64) for name, place in places.items()}
     for values in columns.values():
         values.flags.writeable = False

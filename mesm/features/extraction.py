@@ -192,7 +192,7 @@ def _audio(dialog: DialogSources, clip: ClipSources, skipped: list[SkippedClip])
     try:
         waveform = read_waveform(clip.audio, clip.start, clip.end, clip.channel)
     except ValueError as error:
-        skipped.append(_skip(clip, "unreadable sound", clip.audio, dialog.root, error))
+        skipped.append(_skip(clip, "unreadable sound", clip.audio, dialog.root, str(error)))
         return np.empty((0, dialog.audio_dim), np.float32)
     onsets = onset_features(waveform)
     if not dialog.phonet:
@@ -203,7 +203,8 @@ def _audio(dialog: DialogSources, clip: ClipSources, skipped: list[SkippedClip])
         try:
             phonological = read_phonet(file, *_span(clip, clip.phonet), len(onsets))
         except ValueError as error:
-            skipped.append(_skip(clip, "unreadable Phonet file", file, file.parent, error))
+            reason = "unreadable Phonet file"
+            skipped.append(_skip(clip, reason, file, file.parent, str(error)))
     return np.concatenate([onsets, phonological], 1)
 
 
@@ -216,18 +217,17 @@ def _video(dialog: DialogSources, clip: ClipSources, skipped: list[SkippedClip])
     try:
         rows = read_openface(file, *_span(clip, clip.openface), dialog.video_step, half)
     except ValueError as error:
-        skipped.append(_skip(clip, "unreadable OpenFace file", file, file.parent, error))
+        reason = "unreadable OpenFace file"
+        skipped.append(_skip(clip, reason, file, file.parent, str(error)))
         return nothing
     if len(rows) == 0:
         reason = "no OpenFace row in the clip's time"
-        skipped.append(SkippedClip(clip_id=clip.clip_id, reason=reason, file=file.name))
+        mend = f"its time must be the {'clip' if clip.openface.own else 'dialog'}'s"
+        skipped.append(_skip(clip, reason, file, file.parent, mend))
     return rows
 
 
-def _skip(
-    clip: ClipSources, reason: str, file: Path, folder: Path, error: ValueError
-) -> SkippedClip:
+def _skip(clip: ClipSources, reason: str, file: Path, folder: Path, detail: str) -> SkippedClip:
     # Relative paths: the manifest is the same wherever the corpus lies.
-    where, detail = str(file), str(error)
-    where, detail = (text.replace(f"{folder}/", "") for text in (where, detail))
+    where, detail = (text.replace(f"{folder}/", "") for text in (str(file), detail))
     return SkippedClip(clip_id=clip.clip_id, reason=reason, file=where, detail=detail)

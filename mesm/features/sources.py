@@ -207,7 +207,12 @@ def _lacking(
             f"{first.dialog}.csv, and so on"
         )
     return [
-        SkippedClip(clip_id=clip.clip_id, reason=f"no {program} file", file=f"{clip.clip_id}.csv")
+        SkippedClip(
+            clip_id=clip.clip_id,
+            reason=f"no {program} file",
+            file=f"{clip.clip_id}.csv",
+            detail=f"run {program} on it",
+        )
         for clip, source in zip(clips, sources, strict=True)
         if source is None
     ]

@@ -34,8 +34,8 @@ def test_numbers_by_name(tmp_path):
     [
         (b"", "a.csv is empty"),
         (b"b\n1\n", "a.csv has no column 'a'"),
-        (b"a,b\n1,2\n1\n", "a.csv cannot be read: .*Row #3"),
-        (b"a,b\n1,2\nx,2\n", "a.csv cannot be read: .*'x'"),
+        (b"a,b\n1,2\n1\n", "a.csv cannot be read, make it anew: .*Row #3"),
+        (b"a,b\n1,2\nx,2\n", "a.csv cannot be read, make it anew: .*'x'"),
         (b"\xff\xfe\x00a", "a.csv is not a CSV file"),
     ],
 )

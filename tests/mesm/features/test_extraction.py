@@ -90,7 +90,8 @@ def test_what_cannot_be_read_is_reported(make, faces, tmp_path):
     assert (out.audio["d_F000"].shape, out.video["d_F000"].shape) == ((0, 34), (0, 35))
     (skipped,) = out.skipped
     assert skipped.line() == (
-        "skipped d_F000: unreadable sound: d.wav (d.wav has 2 channel(s), none at index 2)"
+        "skipped d_F000: unreadable sound: d.wav (d.wav has 2 channel(s), none at index 2); "
+        "copy the sound anew"
     )
     out = extract_features(make(start=4.0, end=5.0, openface=CsvSource(faces, True), half=None))
     assert out.skipped == []
@@ -98,7 +99,9 @@ def test_what_cannot_be_read_is_reported(make, faces, tmp_path):
     assert extract_features(make(start=5.9, end=6.1)).skipped == []
     faces.write_text(faces.read_text().partition("\n")[0] + "\n")
     (skipped,) = extract_features(make()).skipped
-    assert skipped.reason == "no OpenFace row in the clip's time"
+    assert skipped.line() == (
+        "skipped d_F000: no OpenFace row in the clip's time: d.csv (its time must be the dialog's)"
+    )
     (skipped,) = extract_features(make(audio=tmp_path / "none.wav", openface=None)).skipped
     assert skipped.file == "none.wav"
 

@@ -84,5 +84,5 @@ def test_wrong_files_are_refused(tmp_path):
         check_phonet(file)
     file = write(tmp_path / "b.csv", [0], np.ones((1, 18)))
     file.write_text(file.read_text().replace("1.000000", "high", 1))
-    with pytest.raises(ValueError, match=r"b\.csv cannot be read: .*high"):
+    with pytest.raises(ValueError, match=r"b\.csv cannot be read, .*high"):
         read_phonet(file, 0, 1, 3)
