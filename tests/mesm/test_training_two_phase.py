@@ -25,7 +25,7 @@ BASELINES = ["lf_lstm", "lf_transformer", "emo_embs", "mult"]
 SMALL = {
     "lf_lstm": [],
     "lf_transformer": ["model.feedforward=16", "model.layers=1"],
-    "emo_embs": ["model.audio_hidden=8", "model.video_hidden=8"],
+    "emo_embs": ["model.modalities=va", "model.audio_hidden=8", "model.video_hidden=8"],
     "mult": ["model.dim=10", "model.layers=1", "model.memory_layers=1"],
 }
 QUICK = ["training.batch_size=4", "training.epochs=3", "model.max_words=4"]
