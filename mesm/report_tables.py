@@ -7,11 +7,11 @@ from typing import Any
 
 from mesm.config import ExperimentConfig
 from mesm.corpora.prepared import Manifest
+from mesm.metrics import SHORT_NAMES, f1_key
 from mesm.paper_figures import PAPER_TABLES
 from mesm.tables.costs import sweep_points
-from mesm.tables.names import METRICS, describe_value, run_name
+from mesm.tables.names import describe_value, run_name
 from mesm.tables.notes import (
-    f1_column,
     flops_note,
     latency_method,
     metric_notes,
@@ -73,7 +73,7 @@ def results_table(
 def sweep_tables(sweep: Mapping[str, Any]) -> list[Table]:
     """One line per p, FE2E first: scores, GFLOPs, latency and ratios; then the active sites."""
     accuracy, baseline = sweep["metric"], sweep["baseline"]
-    f1 = f1_column(sweep["points"][0])
+    f1 = f1_key(sweep["points"][0])
 
     def line(kind: str, name: str, point: Mapping[str, Any]) -> Row:
         flops, latency = point["flops_per_clip"], point["latency_ms_per_clip"]
@@ -107,7 +107,7 @@ def sweep_tables(sweep: Mapping[str, Any]) -> list[Table]:
             ("latency per clip", 3),
         ),
         head=(
-            *("", METRICS[accuracy], METRICS[f1], "GFLOPs", "of FE2E, %", "attention, %"),
+            *("", SHORT_NAMES[accuracy], SHORT_NAMES[f1], "GFLOPs", "of FE2E, %", "attention, %"),
             *("ms", "speed-up", "extraction, ms"),
         ),
         rows=tuple(rows),

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from mesm.metrics import SHORT_NAMES, f1_key
 from mesm.modalities import ALL, parse_modalities
 from mesm.paper_figures import ABLATION
-from mesm.tables.names import CORPUS_NAMES, METRICS, MODALITIES, run_name, system_order
+from mesm.tables.names import CORPUS_NAMES, MODALITIES, run_name, system_order
 from mesm.tables.notes import (
     PAPER_MARK,
     corpus_note,
-    f1_column,
     features_note,
     metric_notes,
     no_paper_note,
@@ -38,7 +38,7 @@ def ablation_tables(
         paper = known is False and manifest.corpus == "iemocap"
         groups = group_by_seed(condition.runs)
         first = condition.runs[0].scores
-        metrics = first["headline"], f1_column(first)
+        metrics = first["headline"], f1_key(first)
         whose = "" if known is False else no_paper_note(known)
         notes = [
             corpus_note(manifest, known),
@@ -50,7 +50,7 @@ def ablation_tables(
             *difference_notes(conditions, place),
         ]
         suffix = f"_{place + 1}" if len(conditions) > 1 else ""
-        columns = tuple(METRICS[metric] for metric in metrics)
+        columns = tuple(SHORT_NAMES[metric] for metric in metrics)
         tables.append(
             Table(
                 name=f"ablation_{manifest.corpus}_{split}{suffix}",

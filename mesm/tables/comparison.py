@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mesm.metrics import SHORT_NAMES, f1_key
 from mesm.tables.costs import flops_per_clip
-from mesm.tables.names import CORPUS_NAMES, METRICS, describe_value
+from mesm.tables.names import CORPUS_NAMES, describe_value
 from mesm.tables.notes import (
     corpus_note,
-    f1_column,
     features_note,
     flops_note,
     metric_notes,
@@ -55,7 +55,7 @@ def comparison_tables(
         known_synthetic = manifest.synthetic if synthetic is None else synthetic
         groups = _groups(condition.runs, by)
         first = condition.runs[0].scores
-        metrics = first["headline"], f1_column(first)
+        metrics = first["headline"], f1_key(first)
         rows = []
         for group in groups:
             values = [_setting(group.runs[0], key) for key in by]
@@ -85,7 +85,7 @@ def comparison_tables(
                 title=f"{'A miniature ' * bool(known_synthetic)}{CORPUS_NAMES[manifest.corpus]}: "
                 f"runs by {' and '.join(by)}",
                 groups=(("", len(by) + 1), ("average", 2), ("", 1)),
-                head=(*by, "seeds", *(METRICS[metric] for metric in metrics), "GFLOPs"),
+                head=(*by, "seeds", *(SHORT_NAMES[metric] for metric in metrics), "GFLOPs"),
                 rows=tuple(rows),
                 notes=tuple(note for note in notes if note),
                 provenance=provenance(groups),

@@ -21,7 +21,6 @@ SYSTEMS = {
     "mesm": "MESM",
 }
 END_TO_END = ("fe2e", "mesm")
-METRICS = {"accuracy": "Acc", "weighted_accuracy": "WAcc", "f1": "F1", "f1_weighted": "wF1"}
 # In the order of the paper's Table 5.
 MODALITIES = ("tav", "ta", "tv", "av", "t", "a", "v")
 

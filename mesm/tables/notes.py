@@ -48,11 +48,6 @@ def f1_variant(scores: Mapping[str, Any]) -> str:
     return str(scores.get("f1_variant") or "binary")
 
 
-def f1_column(scores: Mapping[str, Any]) -> str:
-    """The key of the F1 that a run's settings ask for."""
-    return "f1_weighted" if f1_variant(scores) == "weighted" else "f1"
-
-
 def metric_notes(scores: Iterable[Mapping[str, Any]]) -> list[str]:
     """Split, number of clips, thresholds and metrics: each that occurs is named."""
     known = list(scores)

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from mesm.environment import describe
+from mesm.metrics import SHORT_NAMES, f1_key
 from mesm.paper_figures import PAPER_TABLES, PaperRow
 from mesm.tables.costs import flops_per_clip
-from mesm.tables.names import CORPUS_NAMES, END_TO_END, METRICS, system_order
+from mesm.tables.names import CORPUS_NAMES, END_TO_END, system_order
 from mesm.tables.notes import (
     PAPER_MARK,
     corpus_note,
-    f1_column,
     f1_variant,
     features_note,
     flops_note,
@@ -62,7 +62,7 @@ def scores_table(
         provenance: for the JSON file.
     """
     first = lines[0].scores[0]
-    metrics = first["headline"], f1_column(first)
+    metrics = first["headline"], f1_key(first)
     columns = [*(("emotions", emotion) for emotion in first["emotions"]), ("average",)]
     rows: list[tuple[int, Row]] = []
     for line in lines:
@@ -82,7 +82,7 @@ def scores_table(
     rows.sort(key=lambda pair: pair[0]) if paper else None
     groups = [("", 2 + seeds)] + [(place[-1], 2) for place in columns]
     head = ["", *(["seeds"] if seeds else []), "GFLOPs"]
-    head += [METRICS[metric] for metric in metrics] * len(columns)
+    head += [SHORT_NAMES[metric] for metric in metrics] * len(columns)
     return Table(
         name=name,
         title=title,

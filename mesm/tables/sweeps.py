@@ -11,10 +11,11 @@ from typing import Any
 
 from mesm.corpora.prepared import Manifest, read_manifest
 from mesm.environment import describe
+from mesm.metrics import SHORT_NAMES, f1_key
 from mesm.run_folder import RunFolder
 from mesm.tables.costs import sweep_points, uniform
-from mesm.tables.names import CORPUS_NAMES, METRICS, SYSTEMS, describe_value, run_name
-from mesm.tables.notes import corpus_note, f1_column, flops_note, latency_method, seeds_note
+from mesm.tables.names import CORPUS_NAMES, SYSTEMS, describe_value, run_name
+from mesm.tables.notes import corpus_note, flops_note, latency_method, seeds_note
 from mesm.tables.runs import (
     INCIDENTAL,
     corpus_identity,
@@ -99,7 +100,7 @@ def sweep_tables(places: Sequence[Path], *, synthetic: bool | None = None) -> li
                 title="Quality against FLOPs and latency (as the paper's Figure 5)",
                 groups=(("", 3), ("average", 2), ("extraction", 2), ("latency per clip", 2)),
                 head=(
-                    *("", "p", "seeds", METRICS[accuracy], METRICS[f1]),
+                    *("", "p", "seeds", SHORT_NAMES[accuracy], SHORT_NAMES[f1]),
                     *("GFLOPs", "of FE2E, %", "ms", "speed-up"),
                 ),
                 rows=tuple(line for curve in curves for line in _rows(curve, accuracy, f1)),
@@ -141,7 +142,7 @@ def _curves(places: Sequence[Path]) -> list[Curve]:
             content["split"],
             content["clips"],
             content["metric"],
-            f1_column(first),
+            f1_key(first),
             first["threshold"]["policy"],
         ]
         kind, name, seed, key = KINDS[path.name], path.parent.name, content.get("seed"), str(path)
