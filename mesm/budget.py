@@ -28,7 +28,7 @@ from mesm.measurement import FlopTally, dense_flops_per_frame
 from mesm.metrics import Thresholds, score
 from mesm.run_folder import RunFolder
 from mesm.sparse_run import SparseRun
-from mesm.sweep import add_latency, load_baseline, measure
+from mesm.sweep import add_latency, latency_setting, load_baseline, measure
 
 # Keeps one site of a frame, unless others are just as attended.
 LEAST_P = 1e-6
@@ -318,6 +318,7 @@ def find_budget(
         "dense_flops_per_clip": dense_per_clip,
         "reachable": {"least": least.share, "most": most.share, "split": "valid"},
         "tolerance": TOLERANCE,
+        "latency_setting": latency_setting(sparse, min(batch_size, clips), repeats),
         "points": points,
         "trials": [asdict(trial) | {"p": list(trial.p)} for trial in search.trials.values()],
         "baseline": base,

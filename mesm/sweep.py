@@ -123,7 +123,6 @@ def sweep(
             bar.update()
     timed = [*points, own_point] if own_point is not None else points
     add_latency(sparse, timed, dense, base, split, batch_size, repeats)
-    parameter = next(sparse.model.parameters())
     result = {
         "run": run.name,
         "corpus": sparse.loaded.corpus.manifest.corpus,
@@ -138,13 +137,7 @@ def sweep(
             "latency": "median of the repeats; eval, inference mode; milliseconds per clip",
             "active_sites": "kept sites over all sites of the block's maps, mean over frames",
         },
-        "latency_setting": {
-            "threads": torch.get_num_threads(),
-            "dtype": str(parameter.dtype).removeprefix("torch."),
-            "device": parameter.device.type,
-            "batch_size": min(batch_size, points[0]["clips"]),
-            "repeats": repeats,
-        },
+        "latency_setting": latency_setting(sparse, min(batch_size, points[0]["clips"]), repeats),
         "points": points,
         "own_point": own_point,
         "baseline": base,
@@ -205,6 +198,18 @@ def measure(loaded: LoadedRun, split: str, batch_size: int) -> dict[str, Any]:
     if isinstance(model, MESM):
         measured["active_sites"] = sites.mean()
     return measured
+
+
+def latency_setting(sparse: SparseRun, batch_size: int, repeats: int) -> dict[str, Any]:
+    """How `add_latency` measures: threads, dtype, device, clips per batch, passes."""
+    parameter = next(sparse.model.parameters())
+    return {
+        "threads": torch.get_num_threads(),
+        "dtype": str(parameter.dtype).removeprefix("torch."),
+        "device": parameter.device.type,
+        "batch_size": batch_size,
+        "repeats": repeats,
+    }
 
 
 def add_latency(

@@ -13,10 +13,12 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from mesm.baseline_settings import TwoPhaseSettings
 from mesm.checkpoints import read_progress
 from mesm.config import ExperimentConfig, dump_config, load_config
 from mesm.corpora.prepared import PreparedCorpus
 from mesm.experiment.grid import Experiment, Grid
+from mesm.features.store import FeatureStore
 from mesm.run_folder import RunFolder
 from mesm.training import check_run
 
@@ -114,19 +116,25 @@ def check_cells(cells: Iterable[Cell], out: Path, splits: Sequence[str]) -> None
         splits: that will be scored.
 
     Raises:
-        ValueError: names every cell whose corpus or pretrained weights are not there, or whose
-            folder holds a run with other settings or a checkpoint that cannot be read.
+        ValueError: names every cell whose corpus, hand-crafted features or pretrained weights are
+            not there, or whose folder holds a run with other settings or a checkpoint that cannot
+            be read.
     """
     problems = _Problems()
     corpora: dict[Path, str | None] = {}
+    features: dict[Path, str | None] = {}
     for cell in cells:
         corpus = cell.config.corpus
         if corpus not in corpora:
             corpora[corpus] = _refused_corpus(corpus, splits)
         refused = corpora[corpus]
+        model = cell.config.model
+        if refused is None and isinstance(model, TwoPhaseSettings):
+            if corpus not in features:
+                features[corpus] = _refused_features(corpus)
+            refused = features[corpus]
         if refused is not None:
             problems.add(refused, cell.name)
-        model = cell.config.model
         # Only the end-to-end systems start from such weights.
         text, vgg11 = getattr(model, "text", None), getattr(model, "vgg11", None)
         if text is not None and text.path is not None and not text.path.is_dir():
@@ -263,3 +271,12 @@ def _refused_corpus(path: Path, splits: Sequence[str]) -> str | None:
     except (ValueError, OSError) as error:
         return str(error)
     return f"{path}: no clip in the {', '.join(empty)} split" if empty else None
+
+
+def _refused_features(path: Path) -> str | None:
+    """Why a corpus' hand-crafted features cannot be read; None: they can."""
+    try:
+        FeatureStore.open(PreparedCorpus.open(path))
+    except (ValueError, OSError) as error:
+        return str(error)
+    return None

@@ -159,6 +159,17 @@ def test_check_names_a_checkpoint_that_cannot_be_read(tiny_corpus, tmp_path):
         check_cells(cells, tmp_path, ["test"])
 
 
+def test_check_names_missing_features_once_for_all_their_cells(
+    tiny_corpus, tiny_features, tmp_path
+):
+    grids = {"a": {"configs": ["miniature_lf_lstm", "miniature_fe2e"], "seeds": [0, 1]}}
+    cells = expand(experiment(corpus=str(tiny_corpus), grids=grids))
+    with pytest.raises(ValueError, match="mesm features") as caught:
+        check_cells(cells, tmp_path, ["test"])
+    assert "miniature_fe2e" not in str(caught.value)
+    check_cells(expand(experiment(corpus=str(tiny_features), grids=grids)), tmp_path, ["test"])
+
+
 def test_check_passes_what_fits(tiny_corpus, tmp_path):
     cells = expand(
         experiment(corpus=str(tiny_corpus), grids={"a": {"configs": ["miniature_mesm"]}})
