@@ -12,6 +12,7 @@ from mesm.paper_figures import PAPER_TABLES
 from mesm.tables.costs import sweep_points
 from mesm.tables.names import describe_value, run_name
 from mesm.tables.notes import (
+    features_note,
     flops_note,
     latency_method,
     metric_notes,
@@ -56,6 +57,7 @@ def results_table(
         for config, scores, flops in scored
     ]
     whose = no_paper_note(True) if synthetic else paper_note(PAPER_NUMBER[corpus])
+    features = sorted({scores["features"] for _, scores, _ in scored if "features" in scores})
     return scores_table(
         lines,
         name="results",
@@ -65,6 +67,7 @@ def results_table(
         notes=[
             *metric_notes(scores for _, scores, _ in scored),
             flops_note(paper=not synthetic),
+            *(features_note(text) or "" for text in features),
             whose,
         ],
     )

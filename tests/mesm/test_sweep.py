@@ -151,13 +151,13 @@ def test_a_p_per_block_gets_a_point_of_its_own(own: Path) -> None:
     assert point["latency_ms_per_clip"]["model"] > 0
     costs, sites = sweep_tables(result)
     for table in (costs, sites):
-        names = [row["cells"][0] for row in table["rows"]]
+        names = [row.cells[0].text for row in table.rows]
         assert names == ["p = 0.5", "p = face 0.3/0.9/1, audio 0.6"]
     explain(own, "test_000")
     kept = json.loads((own / "explain" / "test_000" / "kept_sites.json").read_text())
     assert kept["p"] == result["trained_p"]
     page = write_report(own.parent / "report.html", [own]).read_text()
-    assert "MESM (p = face 0.3/0.9/1, audio 0.6, query: audio, AV)" in page
+    assert "MESM (p = face 0.3/0.9/1, audio 0.6, audio as query, AV)" in page
 
 
 def test_a_p_for_all_needs_no_point_of_its_own(swept: dict) -> None:

@@ -145,7 +145,7 @@ def test_a_report_of_a_baseline(lstm_run, tmp_path):
     evaluate_run(run)
     page = write_report(tmp_path / "page.html", [run]).read_text()
     assert "LF-LSTM" in page
-    assert "Hand-crafted features: made-up features." in page
+    assert "Two-phase systems: made-up features." in page
 
 
 @pytest.mark.parametrize("model", ["emo_embs", "mult"])
