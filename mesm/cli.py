@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
+from mesm.cli_shared import Split, refusals_in_one_line
+from mesm.cli_tables import tables
 from mesm.memory import keep_freed_pages
-
-if TYPE_CHECKING:
-    from mesm.tables.table import Table
 
 # Threads that spin at barriers stand still for seconds where another program wants their core.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -33,19 +30,6 @@ def _settings() -> None:
     keep_freed_pages()
 
 
-Split = Literal["train", "valid", "test"]
-
-
-@contextmanager
-def _refusals_in_one_line() -> Iterator[None]:
-    """Bad input is the user's to mend, so it is shown as a sentence and not as a traceback."""
-    try:
-        yield
-    except (ValueError, OSError) as error:
-        typer.secho(f"mesm: {error}", fg=typer.colors.RED, err=True)
-        raise typer.Exit(2) from error
-
-
 @app.command()
 def miniature(
     out: Annotated[Path, typer.Argument(help="Folder to create; it must not hold anything.")],
@@ -61,7 +45,7 @@ def miniature(
     """Generate a small synthetic corpus in the raw layout of IEMOCAP or CMU-MOSEI."""
     from mesm.corpora.miniature import generate
 
-    with _refusals_in_one_line():
+    with refusals_in_one_line():
         generate(out, clips=clips, seed=seed, layout=layout, faults=faults)
 
 
@@ -88,7 +72,7 @@ def prepare(
     from mesm.corpora.prepare import PrepareOptions
     from mesm.corpora.prepare import prepare as run
 
-    with _refusals_in_one_line():
+    with refusals_in_one_line():
         options = PrepareOptions(
             split=split, splits=splits, seed=seed, workers=workers, min_face_size=min_face_size
         )
@@ -120,7 +104,7 @@ def features(
     from mesm.corpora.prepared import PreparedCorpus
     from mesm.features.make import FeatureOptions, make_features
 
-    with _refusals_in_one_line():
+    with refusals_in_one_line():
         options = FeatureOptions(
             raw=raw,
             openface=openface,
@@ -146,7 +130,7 @@ def train(
     from mesm.config import load_config
     from mesm.training import train as start
 
-    with _refusals_in_one_line():
+    with refusals_in_one_line():
         loaded = load_config(config, overrides or [])
         start(loaded, run or Path("runs") / Path(config).stem)
 
@@ -176,7 +160,7 @@ def experiment(
     """Train and score a whole grid: systems x seeds x p; the same command goes on where it was."""
     from mesm.experiment import run_experiment
 
-    with _refusals_in_one_line():
+    with refusals_in_one_line():
         failures = run_experiment(
             config,
             out or Path("experiments") / Path(config).stem,
@@ -219,7 +203,7 @@ def evaluate(
     """Score a run: accuracy (or weighted accuracy) and F1 per emotion; thresholds are named."""
     from mesm.bootstrap import Bootstrap
 
-    with _refusals_in_one_line():
+    with refusals_in_one_line():
         bootstrap = Bootstrap(draws=draws, cluster=cluster)
         if against is None:
             from mesm.evaluation import evaluate_run
@@ -233,100 +217,7 @@ def evaluate(
             )
 
 
-tables = typer.Typer(
-    no_args_is_help=True,
-    help="Make the paper's tables from runs: printed as Markdown; also as .md, .tex and .json.",
-)
 app.add_typer(tables, name="table")
-
-Folders = Annotated[list[Path], typer.Argument(help="Folders of evaluated runs, or above them.")]
-TablesOut = Annotated[Path, typer.Option("--out", help="Folder for .md, .tex and .json files.")]
-Synthetic = Annotated[
-    bool | None,
-    typer.Option("--synthetic/--real", help="Which the corpus is, where it is not recorded."),
-]
-OUT = Path("tables")
-
-
-@tables.command("results")
-def table_results(
-    folders: Folders,
-    out: TablesOut = OUT,
-    split: Annotated[Split, typer.Option(help="Split whose scores are shown.")] = "test",
-    synthetic: Synthetic = None,
-    paper: Annotated[
-        bool | None,
-        typer.Option("--paper/--no-paper", help="The paper's rows; default: if it is real."),
-    ] = None,
-) -> None:
-    """Tables 3 and 4: scores per emotion and average, mean and deviation over the seeds."""
-    from mesm.tables.results import results_tables
-
-    _show_tables(lambda: results_tables(folders, split, synthetic=synthetic, paper=paper), out)
-
-
-@tables.command("splits")
-def table_splits(
-    corpora: Annotated[list[Path], typer.Argument(help="Folders of prepared corpora.")],
-    out: TablesOut = OUT,
-    synthetic: Synthetic = None,
-) -> None:
-    """Tables 1 and 2: average words and seconds, clips per emotion and split."""
-    from mesm.tables.splits import splits_tables
-
-    _show_tables(lambda: splits_tables(corpora, synthetic=synthetic), out)
-
-
-@tables.command("ablation")
-def table_ablation(
-    folders: Folders,
-    out: TablesOut = OUT,
-    split: Annotated[Split, typer.Option(help="Split whose scores are shown.")] = "test",
-    synthetic: Synthetic = None,
-) -> None:
-    """Table 5: average scores of models that see a part of the modalities."""
-    from mesm.tables.ablation import ablation_tables
-
-    _show_tables(lambda: ablation_tables(folders, split, synthetic=synthetic), out)
-
-
-@tables.command("sweep")
-def table_sweep(
-    folders: Annotated[list[Path], typer.Argument(help="Folders of swept runs, or above them.")],
-    out: TablesOut = OUT,
-    synthetic: Synthetic = None,
-) -> None:
-    """Figure 5 as a table: quality against FLOPs and latency, per p or per budget."""
-    from mesm.tables.sweeps import sweep_tables
-
-    _show_tables(lambda: sweep_tables(folders, synthetic=synthetic), out)
-
-
-@tables.command("runs")
-def table_runs(
-    folders: Folders,
-    by: Annotated[
-        list[str], typer.Option(help="Setting to compare by, e.g. model.p; may be repeated.")
-    ],
-    out: TablesOut = OUT,
-    split: Annotated[Split, typer.Option(help="Split whose scores are shown.")] = "test",
-    synthetic: Synthetic = None,
-) -> None:
-    """Compare runs by chosen settings: mean and deviation over the seeds of each combination."""
-    from mesm.tables.comparison import comparison_tables
-
-    _show_tables(lambda: comparison_tables(folders, by, split, synthetic=synthetic), out)
-
-
-def _show_tables(make: Callable[[], list[Table]], out: Path) -> None:
-    from mesm.tables.formats import to_markdown, write_tables
-
-    with _refusals_in_one_line():
-        made = make()
-        files = write_tables(made, out)
-        for table in made:
-            typer.echo(to_markdown(table))
-        typer.echo(", ".join(map(str, files)))
 
 
 @app.command()
@@ -360,7 +251,7 @@ def sweep(
     from mesm.sweep import parse_p_values
     from mesm.sweep import sweep as run_sweep
 
-    with _refusals_in_one_line():
+    with refusals_in_one_line():
         if (runs or jobs is not None) and not retrain:
             raise ValueError("--runs and --jobs are for --retrain only")
         if budget is not None:
@@ -395,7 +286,7 @@ def explain(
     """Draw what the attention keeps, on faces and spectrograms (the paper's Figures 3, 4 and 6)."""
     from mesm.explain import explain as run_explain
 
-    with _refusals_in_one_line():
+    with refusals_in_one_line():
         run_explain(run, clip, p=p, ground_truth=ground_truth)
 
 
@@ -407,7 +298,7 @@ def report(
     """Put what runs hold into one HTML page: tables, learning curves, p-curve, pictures."""
     from mesm.report import write_report
 
-    with _refusals_in_one_line():
+    with refusals_in_one_line():
         typer.echo(write_report(out, runs))
 
 
@@ -418,7 +309,7 @@ def demo(
     """Run the whole experiment on a miniature corpus; ends with the path of report.html."""
     from mesm.demo import run_demo
 
-    with _refusals_in_one_line():
+    with refusals_in_one_line():
         run_demo(out)
 
 

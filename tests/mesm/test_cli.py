@@ -84,20 +84,3 @@ def test_evaluate_passes_its_options(tiny_mesm, tiny_fe2e, tmp_path):
     assert "paired percentile bootstrap over 6 clips, 20 draws" in result.output
     assert run("evaluate", first, "--threshold", "0.4").exit_code == 2
     assert run("evaluate", first, "--f1", "macro").exit_code == 2
-
-
-def test_tables_are_printed_and_written(tiny_mesm, tiny_fe2e, tiny_corpus, tmp_path):
-    made = run("table", "results", tiny_mesm, tiny_fe2e, "--real", "--out", tmp_path / "tables")
-    assert made.exit_code == 0
-    assert "| MESM (p = 0.5)" in made.output
-    assert "| *FE2E, the paper*" in made.output
-    names = [f"results_iemocap_test.{ending}" for ending in ("json", "md", "tex")]
-    assert sorted(file.name for file in (tmp_path / "tables").iterdir()) == names
-    for command in (
-        ("splits", tiny_corpus),
-        ("ablation", tiny_mesm, tiny_fe2e),
-        ("runs", tiny_mesm, tiny_fe2e, "--by", "model.name"),
-    ):
-        made = run("table", *command, "--out", tmp_path / command[0])
-        assert made.exit_code == 0
-        assert len(list((tmp_path / command[0]).iterdir())) == 3
