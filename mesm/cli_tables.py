@@ -108,17 +108,26 @@ def table_runs(
     split: Annotated[Split, typer.Option(help="Split whose scores are shown.")] = "test",
     synthetic: Synthetic = None,
 ) -> None:
-    """Compare runs by chosen settings: mean and deviation over the seeds of each combination."""
+    """Compare runs by chosen settings: mean and deviation over the seeds of each combination.
+
+    Where the first setting is a number, also as curves (.png).
+    """
+    from mesm.plots.comparison import draw_comparison
+    from mesm.plots.style import save_png
     from mesm.tables.comparison import comparison_tables
     from mesm.tables.experiments import group_folders
 
-    _show_tables(
+    made = _show_tables(
         lambda: comparison_tables(group_folders(folders, group), by, split, synthetic=synthetic),
         out,
     )
+    for table in made:
+        figure = draw_comparison(table)
+        if figure is not None:
+            typer.echo(save_png(figure, out / f"{table.name}.png"))
 
 
-def _show_tables(make: Callable[[], list[Table]], out: Path) -> None:
+def _show_tables(make: Callable[[], list[Table]], out: Path) -> list[Table]:
     from mesm.tables.formats import to_markdown, write_tables
 
     with refusals_in_one_line():
@@ -127,3 +136,4 @@ def _show_tables(make: Callable[[], list[Table]], out: Path) -> None:
         for table in made:
             typer.echo(to_markdown(table))
         typer.echo(", ".join(map(str, files)))
+        return made
