@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -244,6 +245,37 @@ def _cuda_refuses(
     return None
 
 
+# By the GroupRefusal of csrc/cuda/sparse_cross_modal_block_plan.cuh.
+_NO_GROUP = {
+    1: "hard selection, which convolves all of a frame whose scores are NaN",
+    2: "channels are no multiples of 64",
+    3: "more than 256 channels, whose weights would be read again for every few frames",
+    4: "p keeps more rows of a frame than a tile has",
+    5: "the kept rows of a frame do not fit into the device's shared memory",
+}
+
+
+def _cuda_how(
+    features: Tensor,
+    sites: Tensor,
+    offsets: Tensor,
+    height: int,
+    width: int,
+    query: Tensor,
+    lengths: Tensor | None,
+    *rest: Any,
+) -> str:
+    """Say whether one kernel runs the block, and if not, why."""
+    columns = (rest[5].shape[0], rest[10].shape[0])
+    group = torch.ops.mesm_ops_cuda.sparse_cross_modal_block_group
+    found = group(features, offsets.shape[0] - 1, height, width, *columns, *rest[15:17])
+    if found > 0 and os.environ.get("MESM_OPS_CUDA_BLOCK") == "launches":
+        return "a launch for each step: MESM_OPS_CUDA_BLOCK asks for it"
+    if found > 0:
+        return f"all steps in one kernel, groups of frames at a time ({found})"
+    return f"a launch for each step: {_NO_GROUP[-found]}"
+
+
 _forward = define_op(
     _NAME,
     "(Tensor features, Tensor sites, Tensor offsets, SymInt height, SymInt width, Tensor query, "
@@ -264,6 +296,11 @@ _forward = define_op(
     autocast=_FLOATING,
     triton=True,
     cuda_refuses=_cuda_refuses,
+    cuda_how=_cuda_how,
+    cuda_queries=(
+        f"{_NAME}_group(Tensor features, SymInt frames, SymInt height, SymInt width, "
+        "SymInt middle, SymInt columns, float p, bool weighted) -> SymInt",
+    ),
 )
 _backward = define_op(
     f"{_NAME}_backward",
