@@ -31,6 +31,7 @@ __all__ = [
     "available",
     "choose",
     "explain",
+    "how",
     "is_first",
     "ops",
     "register",
@@ -232,6 +233,11 @@ def choose(op: str, args: tuple[Any, ...]) -> str:
     return name
 
 
+def how(op: str, backend: str, args: tuple[Any, ...]) -> str | None:
+    """Return what a backend that can run an op on these arguments says of how it does."""
+    return _kernels[op][backend].how(*args)
+
+
 def run(op: str, args: tuple[Any, ...]) -> Any:
     """Run an op on the backend that `choose` names."""
     backend = choose(op, args)
@@ -280,8 +286,8 @@ def explain(op: str | Callable[..., Any], *args: Any) -> str:
         reasons = {backend: available(op, backend) for backend in BACKENDS}
     can = {}
     for backend in (b for b in BACKENDS if reasons[b] is None):
-        how = _kernels[op][backend].how(*lowered) if args else None
-        can[backend] = "can run" if how is None else f"can run, {how}"
+        added = how(op, backend, lowered) if args else None
+        can[backend] = "can run" if added is None else f"can run, {added}"
     asked = _requested.get()
     able = list(can)
     if asked == "auto":

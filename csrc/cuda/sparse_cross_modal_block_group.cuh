@@ -241,55 +241,75 @@ MESM_BLOCK void write_padding(const Group& g, int64_t part, int64_t first_frame,
   }
 }
 
-// One group, the `part`th; T: of the convolutions, S: of the scores. The threads are T's and S's.
-template <class T, class S>
-MESM_BLOCK void run_group(const Group& g, int64_t part, void* shared) {
-  using E = typename T::E;
+// The frames of a group.
+struct GroupFrames {
+  int64_t first;
+  int32_t number;
+
+  MESM_BLOCK GroupFrames(const Group& g, int64_t part) : first(part * g.shape.frames) {
+    const int64_t left = g.select.maps.frames - first;
+    number = static_cast<int32_t>(left < g.shape.frames ? left : g.shape.frames);
+  }
+};
+
+// All up to the convolutions.
+template <class E, class S>
+MESM_BLOCK void begin_group(const Group& g, void* shared) {
   const Maps& maps = g.select.maps;
   const GroupMemory m(shared, g.layout);
+  const GroupFrames frames(g, m.now->part);
   Exchange exchange{static_cast<char*>(shared) + g.layout.exchange};
-  const int64_t first_frame = part * g.shape.frames;
-  const int64_t left = maps.frames - first_frame;
-  const int32_t frames = static_cast<int32_t>(left < g.shape.frames ? left : g.shape.frames);
-
-  const GroupRows rows = select_group<S>(g, first_frame, frames, shared, m, exchange);
-  const GroupSums own{rows.kept, find_windows(g, frames, m, exchange)};
-  if (thread() == 0) g.look_back.post(part, own.word());
+  const GroupRows rows = select_group<S>(g, frames.first, frames.number, shared, m, exchange);
+  const GroupSums own{rows.kept, find_windows(g, frames.number, m, exchange)};
+  if (thread() == 0) {
+    m.now->own = own.word();
+    g.look_back.post(m.now->part, own.word());
+  }
   find_slots(m, maps, g.shape.slots, rows.held);
   fill_words(m, maps, g.shape.slots);
   fill_rows<E>(g, m);
   sync();
+}
+
+// All after them.
+template <class E>
+MESM_BLOCK void end_group(const Group& g, void* shared, const uint16_t* result) {
+  const GroupMemory m(shared, g.layout);
+  const int64_t part = m.now->part;
+  const GroupFrames frames(g, part);
+  const GroupSums own = GroupSums::of(m.now->own), before = GroupSums::of(m.now->before);
+  if (part == 0 && thread() == 0) g.kept_offsets[0] = g.out_offsets[0] = 0;
+  write_windows<E>(g, frames.first, frames.number, own.windows, before.windows, m, result);
+  write_kept(g, frames.first, frames.number, before.kept, m);
+  write_padding(g, part, frames.first, frames.number, before, own, m);
+}
+
+// One block's part of the launch: groups until there are none. T: of the convolutions, S: of the
+// scores. The threads are T's and S's.
+template <class T, class S>
+MESM_BLOCK void run_groups(const Group& g, void* shared) {
+  using E = typename T::E;
+  const GroupMemory m(shared, g.layout);
   const typename T::Memory memory{
       reinterpret_cast<uint16_t*>(static_cast<char*>(shared) + g.layout.stages), m.words, m.taps,
       g.shape.slots};
-  convolve_group<T>(g.stages[0], {m.x, g.stages[0].packed, g.shape.channels, g.shape.middle},
-                    memory, m.y);
-  // All groups before have posted by now, so that nobody waits.
-  if (warp() == 0) {
-    const uint64_t sum = g.look_back.sum_before(part, own.word());
-    if (lane() == 0) m.before[0] = sum;
-  }
-  // Over what it is made of: products are in registers when they are written.
-  uint16_t* result = static_cast<uint16_t*>(shared);
-  convolve_group<T>(g.stages[1], {m.y, g.stages[1].packed, g.shape.middle, g.shape.columns}, memory,
-                    result);
-  const GroupSums before = GroupSums::of(m.before[0]);
-  if (part == 0 && thread() == 0) g.kept_offsets[0] = g.out_offsets[0] = 0;
-  write_windows<E>(g, first_frame, frames, own.windows, before.windows, m, result);
-  write_kept(g, first_frame, frames, before.kept, m);
-  write_padding(g, part, first_frame, frames, before, own, m);
-}
-
-// One block's part of the launch: groups until there are none.
-template <class T, class S>
-MESM_BLOCK void run_groups(const Group& g, void* shared) {
-  uint64_t* next = GroupMemory(shared, g.layout).before + 1;
   for (;;) {
-    if (thread() == 0) *next = g.look_back.take_part();
+    if (thread() == 0) m.now->part = g.look_back.take_part();
     sync();
-    const int64_t part = *next;
-    if (part >= g.groups()) return;
-    run_group<T, S>(g, part, shared);
+    if (m.now->part >= g.groups()) return;
+    begin_group<E, S>(g, shared);
+    convolve_group<T>(g.stages[0], {m.x, g.stages[0].packed, g.shape.channels, g.shape.middle},
+                      memory, m.y);
+    // All groups before have posted by now, so that nobody waits long.
+    if (warp() == 0) {
+      const uint64_t before = g.look_back.sum_before(m.now->part, m.now->own);
+      if (lane() == 0) m.now->before = before;
+    }
+    // Over what it is made of: products are in registers when they are written.
+    uint16_t* result = static_cast<uint16_t*>(shared);
+    convolve_group<T>(g.stages[1], {m.y, g.stages[1].packed, g.shape.middle, g.shape.columns},
+                      memory, result);
+    end_group<E>(g, shared, result);
     sync();
   }
 }

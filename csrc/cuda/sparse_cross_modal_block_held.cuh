@@ -59,10 +59,14 @@ struct HeldTile {
 
   struct Registers {
     Lanes<Sums> sums[kSubtilesOfWarp][kEighths];
-    uint32_t taps[kSubtilesOfWarp];
-    Lanes<int> b;  // what lanes read in a stage
+    uint32_t taps[2];  // of three subtiles each, kTaps bits side by side
+    Lanes<int> b;      // what lanes read in a stage
   };
   using Block = Warps<Registers, kWarps>;
+
+  static MESM_BLOCK bool has(const Registers& own, int i, int tap) {
+    return own.taps[i / 3] >> (i % 3 * kTaps + tap) & 1;
+  }
 
   // A step of the product; taps that no row has are left out.
   struct Step {
@@ -120,7 +124,7 @@ struct HeldTile {
     Lanes<int> at[kSubtilesOfWarp];
     MESM_UNROLL
     for (int i = 0; i < kSubtilesOfWarp; ++i) {
-      if ((own.taps[i] >> step.tap & 1) == 0) continue;
+      if (!has(own, i, step.tap)) continue;
       for_lanes([&](int lane) {
         const int word = words[subtile(warp, i) * kSubtile + lane % kSubtile];
         at[i](lane) = held_at(word, p.depth / kPiece, lane / kSubtile);
@@ -137,7 +141,7 @@ struct HeldTile {
       }
       MESM_UNROLL
       for (int i = 0; i < kSubtilesOfWarp; ++i) {
-        if ((own.taps[i] >> step.tap & 1) == 0) continue;
+        if (!has(own, i, step.tap)) continue;
         Lanes<Quad> left;
         for_lanes([&](int lane) { here(lane) = at[i](lane) ^ quarter * 2 * kPiece; });
         load_matrices(left, a, here);
@@ -164,7 +168,8 @@ struct HeldTile {
       MESM_UNROLL
       for (int i = 0; i < kSubtilesOfWarp; ++i) {
         const int at = subtile(warp, i);
-        own.taps[i] = at < memory.slots / kSubtile ? memory.taps[at] : 0;
+        const uint32_t there = at < memory.slots / kSubtile ? memory.taps[at] : 0;
+        own.taps[i / 3] = (i % 3 == 0 ? 0 : own.taps[i / 3]) | there << (i % 3 * kTaps);
         MESM_UNROLL
         for (int j = 0; j < kEighths; ++j) {
           for_lanes([&](int lane) { own.sums[i][j](lane) = Sums{}; });

@@ -32,11 +32,17 @@ struct GroupFrame {
   int32_t whole;              // its attention is NaN: it keeps all, and none is held
 };
 
+// Which group it is, and what it adds up to: here and not in registers, which are full.
+struct GroupNow {
+  int64_t part;
+  uint64_t own, before;
+};
+
 // Where everything lies in shared memory, in bytes from its beginning.
 struct GroupLayout {
   int32_t x, y, stages;         // and before that, the scores; and after that, the last result
   int32_t keys, ranked, sizes;  // while slots are found, in place of the stages
-  int32_t words, table, kept, scale, site, order, windows, taps, frames, exchange, before;
+  int32_t words, table, kept, scale, site, order, windows, taps, frames, exchange, now;
   int64_t bytes;
 };
 
@@ -71,7 +77,7 @@ GroupLayout make_layout(const GroupShape& s) {
   l.taps = take(s.slots / kSubtile * 4);
   l.frames = take(sizeof(GroupFrame) * kMostFrames);
   l.exchange = take(Exchange::kBytes);
-  l.before = take(16);
+  l.now = take(sizeof(GroupNow));
   l.bytes = at;
   return l;
 }
@@ -93,7 +99,7 @@ struct GroupMemory {
   uint16_t* windows;  // the active ones, frame * windows + window
   uint32_t* taps;
   GroupFrame* frames;
-  uint64_t* before;  // sums over all groups before; which group this is
+  GroupNow* now;
 
   MESM_BLOCK GroupMemory(void* shared, const GroupLayout& l) {
     char* at = static_cast<char*>(shared);
@@ -111,7 +117,7 @@ struct GroupMemory {
     windows = reinterpret_cast<uint16_t*>(at + l.windows);
     taps = reinterpret_cast<uint32_t*>(at + l.taps);
     frames = reinterpret_cast<GroupFrame*>(at + l.frames);
-    before = reinterpret_cast<uint64_t*>(at + l.before);
+    now = reinterpret_cast<GroupNow*>(at + l.now);
   }
 };
 

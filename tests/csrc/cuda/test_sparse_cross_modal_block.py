@@ -281,7 +281,7 @@ def test_threads_do_not_matter(host: ctypes.CDLL, threads: int):
 
 @pytest.mark.parametrize("sanitizer", ["address,undefined", "thread"])
 def test_sanitizers_find_nothing(run_sanitized: Callable[..., None], sanitizer: str) -> None:
-    run_sanitized("sparse_cross_modal_block", sanitizer, "-DMESM_MAIN")
+    run_sanitized("sanitized_block", sanitizer)
 
 
 def test_the_tile_does_not_matter(host: ctypes.CDLL):

@@ -167,9 +167,7 @@ def slots_of(host: ctypes.CDLL, mask: Tensor, threads: int = 1) -> tuple[Tensor,
 
 @pytest.mark.parametrize("shape", [(1, 6, 7), (3, 5, 5), (2, 12, 12)])
 @pytest.mark.parametrize("threads", [1, 3])
-def test_slots_know_their_neighbours(
-    host: ctypes.CDLL, shape: tuple[int, int, int], threads: int
-):
+def test_slots_know_their_neighbours(host: ctypes.CDLL, shape: tuple[int, int, int], threads: int):
     mask = torch.rand(shape) < 0.6
     order, words, taps = slots_of(host, mask, threads)
     held = mask.nonzero()
@@ -265,7 +263,9 @@ def plan(
         (AUDIO_BLOCKS[0], 0.5, H200, ROWS, 0, 0),
         (AUDIO_BLOCKS[1], 0.5, H200, RUNS, 1, 3),
         (FACE_BLOCKS[0], 0.5, A100, RUNS, 1, 2),
+        (FACE_BLOCKS[1], 0.5, A100, RUNS, 1, 3),
         (FACE_BLOCKS[0], 0.5, RTX_4090, SHARED, 0, 0),
+        (FACE_BLOCKS[1], 0.5, RTX_4090, SHARED, 0, 0),
         (Shape(40, 64, 6, 6), 0.5, H200, DEPTH, 0, 0),
         (Shape(64, 64, 400, 400), 0.001, H200, ROWS, 0, 0),
     ],
