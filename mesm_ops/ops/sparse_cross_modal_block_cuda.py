@@ -10,8 +10,8 @@ from torch import Tensor
 
 # Frames that one kernel takes at once, or why it takes none, below 0 (a GroupRefusal).
 QUERY = (
-    "sparse_cross_modal_block_group(Tensor features, SymInt frames, SymInt height, SymInt width, "
-    "SymInt middle, SymInt columns, float p, bool weighted) -> SymInt"
+    "sparse_cross_modal_block_group(Tensor features, int frames, int height, int width, "
+    "int middle, int columns, float p, bool weighted) -> int"
 )
 _SITES = 11_000  # a frame's scores and places lie in shared memory: 99 KB of it or more
 
