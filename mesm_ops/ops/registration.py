@@ -22,6 +22,10 @@ _CPP_DTYPES = (torch.float32, torch.bfloat16, torch.float64)
 _CUDA_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
+def _nothing(*_: Any) -> None:
+    return None
+
+
 def define_op(
     name: str,
     schema: str,
@@ -33,7 +37,9 @@ def define_op(
     arguments: Callable[..., tuple[Any, ...]] | None = None,
     autocast: bool | tuple[int, ...] = False,
     triton: bool = False,
-    cuda_refuses: Callable[..., str | None] | None = None,
+    cuda_refuses: Callable[..., str | None] = _nothing,
+    cuda_how: Callable[..., str | None] = _nothing,
+    cuda_queries: tuple[str, ...] = (),
 ) -> Op:
     """Define `mesm_ops::<name>` and register all that torch asks of an op but its gradient.
 
@@ -53,6 +59,8 @@ def define_op(
             a tuple: those inputs alone, the op itself does the rest.
         triton: `mesm_ops.triton.<stem>` has a launcher of the op's name.
         cuda_refuses: Given the arguments, why the CUDA kernel does not take them; None if it does.
+        cuda_how: Given arguments that it takes, what `explain` adds of them, if anything.
+        cuda_queries: Schemas of what its shared library answers beside the op.
 
     Returns:
         The op, ready to be called.
@@ -61,8 +69,10 @@ def define_op(
         library.define(name + schema)
     backends.register(name, "reference", reference)
     backends.register_compiled(name, "cpp", "cpu", _CPP_DTYPES, extension.cpu_missing)
-    more = (cuda_refuses,) if cuda_refuses is not None else ()
-    backends.register_compiled(name, "cuda", "cuda", _CUDA_DTYPES, extension.cuda_missing, *more)
+    more = (extension.cuda_missing, cuda_refuses, cuda_how)
+    backends.register_compiled(name, "cuda", "cuda", _CUDA_DTYPES, *more)
+    for query in cuda_queries:
+        _libraries["mesm_ops_cuda"].define(query)
     if triton:
         backends.register_triton(name, _CUDA_DTYPES)
     if arguments is not None:
