@@ -11,7 +11,7 @@ SOURCES := $(shell find csrc -type f 2>/dev/null)
 CXX_SOURCES := $(filter %.cpp %.h %.cu %.cuh,$(SOURCES)) $(shell find tests/csrc -name '*.cpp' -o -name '*.h')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test sanitize lint format docs demo bench gpu-check gpu study clean
+.PHONY: help setup test sanitize lint format docs demo bench gpu-check gpu study results clean
 
 help:  ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -59,6 +59,9 @@ gpu:  ## With a GPU: build, GPU tests, sanitizer, benchmark, by the machine's ow
 
 study: setup  ## The three-seed study on the miniature corpus (about 75 minutes on 2 cores)
 	$(BIN)/python -m benchmarks.miniature_study runs/study
+
+results: setup  ## Every table and figure of docs/results on a miniature corpus (about 2 hours on 2 cores)
+	$(BIN)/python -m benchmarks.miniature_results runs/results
 
 clean:  ## Remove what was built; keeps .venv
 	rm -rf build site *.egg-info demo mesm_ops/*.so .pytest_cache .mypy_cache .ruff_cache

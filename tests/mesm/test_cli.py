@@ -40,7 +40,7 @@ def test_help_names_every_command():
         (("sweep", "{tmp}/out", "--p", "0:1:0.1"), "p"),
         (("sweep", "{tmp}/out", "--retrain"), "out"),
         (("sweep", "{tmp}/out", "--jobs", 2), "--retrain only"),
-        (("experiment", "nothing", "--out", "{tmp}/out"), "shipped are miniature"),
+        (("experiment", "nothing", "--out", "{tmp}/out"), "shipped are demo"),
         (("experiment", "smoke", "corpus={tmp}/none", "--out", "{tmp}/out"), "none"),
         (("experiment", "smoke", "--jobs", 0, "--out", "{tmp}/out"), "--jobs"),
         (("experiment", "smoke", "--only", "x", "--out", "{tmp}/out"), "--only x"),

@@ -13,7 +13,7 @@ SYSTEMS = ["lf_lstm", "lf_transformer", "emo_embs", "mult", "fe2e", "mesm"]
 
 
 def test_shipped():
-    assert shipped_experiments() == ["miniature", "paper_iemocap", "paper_mosei", "smoke"]
+    assert shipped_experiments() == ["demo", "miniature", "paper_iemocap", "paper_mosei", "smoke"]
 
 
 @pytest.mark.parametrize("name", ["miniature", "paper_iemocap", "paper_mosei"])
@@ -91,7 +91,7 @@ def test_refuses_no_yaml_and_no_file(tmp_path):
     file.write_text("a: [")
     with pytest.raises(ValueError, match="not YAML"):
         load_experiment(file)
-    with pytest.raises(ValueError, match="no such experiment file; shipped are miniature, paper_"):
+    with pytest.raises(ValueError, match="no such experiment file; shipped are demo, miniature, paper_"):
         load_experiment(tmp_path / "none.yaml")
 
 
