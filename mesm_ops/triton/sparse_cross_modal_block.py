@@ -16,8 +16,9 @@ from .. import backends
 from ._reductions import combine
 from .cross_modal_score import cross_modal_score
 from .kept_rows import kept_rows
-from .neighbours import neighbour_table
+from .neighbours import neighbours
 from .norm_pool import fold_norm, norm_pool
+from .rulebook import rulebook
 from .score_gradients import score_gradients
 from .sparse_batch_norm import sparse_batch_norm_backward
 from .subm_conv2d import convolve, weight_gradient
@@ -63,13 +64,17 @@ def sparse_cross_modal_block(
     x, x_sites, x_offsets, rows, attention = _elsewhere(
         "top_p_select", features, sites, offsets, logits, p, weighted, trim
     )
-    table = neighbour_table(x_sites, x_offsets, height, width)
+    found = neighbours(x_sites, x_offsets, height, width)
+    rules = rulebook(found, x_offsets, height, width)
+    table, order = rules.table, rules.order
 
     running1 = (norm_weight1, norm_bias1, running_mean1, running_var1, eps1)
     running2 = (norm_weight2, norm_bias2, running_mean2, running_var2, eps2)
-    y1, partial = convolve(x, table, weight1, statistics=training)
+    y1, partial = convolve(x, table, weight1, order=order, statistics=training)
     scale1, shift1, mean1, var1 = _folded(partial, x_offsets, *running1)
-    y2, partial = convolve(y1, table, weight2, scale=scale1, shift=shift1, statistics=training)
+    y2, partial = convolve(
+        y1, table, weight2, order=order, scale=scale1, shift=shift1, statistics=training
+    )
     scale2, shift2, mean2, var2 = _folded(partial, x_offsets, *running2)
 
     # Which windows there are does not hang on the values: one channel of zeros tells, in which
@@ -126,7 +131,8 @@ def sparse_cross_modal_block_backward(
     norm1 = (norm_weight1, norm_bias1, mean1, var1)
     norm2 = (norm_weight2, norm_bias2, mean2, var2)
     x, x_sites = kept_rows(features, sites, offsets, rows, attention if weighted else None)
-    table = neighbour_table(x_sites, kept_offsets, height, width)
+    found = neighbours(x_sites, kept_offsets, height, width)
+    rules = rulebook(found, kept_offsets, height, width)
     scale1, shift1, _, _ = fold_norm(*norm1, eps1)
 
     grad = _elsewhere("sparse_max_pool2d_backward", grad_out, argmax, rows.shape[0])
@@ -134,14 +140,14 @@ def sparse_cross_modal_block_backward(
         grad, y2, kept_offsets, *norm2, training, eps2, True
     )
     of_weight2 = weight_gradient(
-        y1, grad, table, scale=scale1, shift=shift1, offsets=kept_offsets, dtype=weight2.dtype
+        y1, grad, rules, scale=scale1, shift=shift1, dtype=weight2.dtype
     )
-    grad, _ = convolve(grad, table, weight2, transposed=True)
+    grad, _ = convolve(grad, rules.table, weight2, order=rules.order, transposed=True)
     grad, of_norm_weight1, of_norm_bias1 = sparse_batch_norm_backward(
         grad, y1, kept_offsets, *norm1, training, eps1, True
     )
-    of_weight1 = weight_gradient(x, grad, table, offsets=kept_offsets, dtype=weight1.dtype)
-    grad, _ = convolve(grad, table, weight1, transposed=True)
+    of_weight1 = weight_gradient(x, grad, rules, dtype=weight1.dtype)
+    grad, _ = convolve(grad, rules.table, weight1, order=rules.order, transposed=True)
 
     of_features, of_logits = _elsewhere(
         "top_p_select_backward", grad, features, offsets, kept_offsets, rows, attention, weighted

@@ -1,0 +1,101 @@
+"""The rulebook against dictionaries and Python's own sort."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+
+from mesm_ops.triton import rulebook as module
+from mesm_ops.triton.neighbours import CHUNK, chunks_of, flat_size, neighbours
+from mesm_ops.triton.rulebook import Rulebook, from_flat, rulebook
+from tests.mesm_ops.cases import Case, cases, make_case
+from tests.mesm_ops.triton.test_neighbours import wanted_of
+
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+FIRST_TO_MISS = (0, 2, 6, 8, 1, 3, 5, 7, 4)  # corners, sides, the middle
+
+
+def rules_of(case: Case) -> Rulebook:
+    x = case.x
+    offsets = x.offsets.to(DEVICE)
+    found = neighbours(x.sites.to(DEVICE), offsets, x.height, x.width)
+    found.flat[9 * len(x.sites) :].fill_(-7)
+    made = rulebook(found, offsets, x.height, x.width)
+    assert found.flat.shape[0] == flat_size(len(x.sites))
+    for part, same in zip(made, from_flat(found.flat, len(x.sites)), strict=True):
+        assert torch.equal(part, same)  # all of it lies in that memory
+    return Rulebook(*(tensor.cpu() for tensor in made))
+
+
+def gray_words() -> list[tuple[bool, ...]]:
+    """The reflected Gray code of nine bits by its definition: reflect and prefix."""
+    words: list[tuple[bool, ...]] = [()]
+    for _ in FIRST_TO_MISS:
+        words = [(False, *word) for word in words] + [(True, *word) for word in reversed(words)]
+    return words
+
+
+PLACES = {word: place for place, word in enumerate(gray_words())}
+
+
+def check(case: Case, window_frames: int) -> Rulebook:
+    made, table = rules_of(case), wanted_of(case)
+    assert torch.equal(made.table, table)
+    rows, offsets = case.rows, case.x.offsets.tolist()
+    known = (table[:rows] >= 0).tolist()
+    of_row = [PLACES[tuple(has[tap] for tap in FIRST_TO_MISS)] for has in known]
+    wanted: list[int] = []
+    for first in range(0, case.x.frames, window_frames):
+        last = min(first + window_frames, case.x.frames)
+        wanted += sorted(range(offsets[first], offsets[last]), key=of_row.__getitem__)  # stable
+    assert made.order.tolist() == [*wanted, *range(rows, len(table))]
+    for tap in range(9):
+        has = (table[:, tap] >= 0).nonzero()[:, 0]
+        number = int(made.numbers[tap])
+        assert made.pairs[tap, :number].tolist() == has.tolist()
+        # What the weight gradient reads as their neighbours.
+        assert made.pairs[8 - tap, :number].tolist() == table[has, tap].tolist()
+    return made
+
+
+@given(case=cases([torch.float32]))
+@settings(max_examples=15)
+def test_equals_dictionaries(case: Case) -> None:
+    check(case, window_frames=10**6)
+
+
+@pytest.mark.parametrize(("frames", "density"), [(3, 1.0), (5, 0.6), (4, 0.0)])
+def test_windows_and_chunks(frames: int, density: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_WINDOW_SITES", 2 * 27 * 25 + 100)
+    monkeypatch.setattr(module, "_BLOCK_CHUNKS", 2)  # several steps of each loop
+    monkeypatch.setattr(module, "_BLOCK_WINDOWS", 1)
+    assert chunks_of(27, 25) == 2
+    assert 27 * 25 > CHUNK
+    check(make_case(frames, 1, 27, 25, density, torch.float32, padding=300), window_frames=2)
+
+
+def test_of_no_frames_all_rows_are_padding() -> None:
+    made = check(make_case(0, 1, 4, 4, 1.0, torch.float32, padding=3), window_frames=1)
+    assert made.order.tolist() == [0, 1, 2]
+    assert not made.numbers[:9].any()
+
+
+def test_tiles_in_order_have_fewer_taps() -> None:
+    """What the order is for, on the benchmark's masks; docs/gpu.md has the figures of 512 frames."""
+    from benchmarks.inputs import smooth_mask
+    from benchmarks.shapes import Shape
+    from mesm_ops import SparseFeatureMaps
+
+    shape = Shape(1, 1, 12, 12)
+    mask = smooth_mask(48, shape, 0.5, torch.Generator().manual_seed(3))
+    x = SparseFeatureMaps.from_dense(torch.zeros(48, 1, 12, 12), mask)
+    offsets = x.offsets.to(DEVICE)
+    made = rulebook(neighbours(x.sites.to(DEVICE), offsets, 12, 12), offsets, 12, 12)
+    known = made.table.cpu() >= 0
+
+    def taps(rows: torch.Tensor) -> float:
+        return float(torch.stack([t.any(0).sum() for t in known[rows].split(128)]).double().mean())
+
+    assert taps(torch.arange(len(known))) == 9
+    assert taps(made.order.cpu().long()) < 7.8
