@@ -86,11 +86,13 @@ def register_compiled(
     device: str,
     dtypes: tuple[torch.dtype, ...],
     missing: Callable[[], Any],
-    refuses: Callable[..., str | None] = _always,
+    refuses: Callable[..., str | None] | None = None,
+    adapt: Callable[[Callable[..., Any]], Callable[..., Any]] = lambda kernel: kernel,
 ) -> None:
     """Register the kernel that a shared library implements as `mesm_ops_<backend>::<op>`.
 
-    `refuses`, given the op's arguments, says what else the kernel does not take.
+    `refuses`, given the op's arguments, says what else the kernel does not take; `adapt`, given the
+    kernel, returns what takes the op's arguments where the kernel takes others.
     """
     name = f"mesm_ops_{backend}::{op}"
     overload = getattr(getattr(torch.ops, f"mesm_ops_{backend}"), op).default
@@ -103,7 +105,7 @@ def register_compiled(
                 return f"it runs on {device} tensors, got one on {arg.device}"
             if arg.is_floating_point() and arg.dtype not in dtypes:
                 return f"it takes {', '.join(_short(d) for d in dtypes)}, got {_short(arg.dtype)}"
-        return refuses(*args)
+        return refuses(*args) if refuses is not None else None
 
     @functools.cache
     def available() -> str | None:
@@ -113,7 +115,7 @@ def register_compiled(
             return f"the {backend} extension has no kernel for {op}"
         return None
 
-    register(op, backend, overload, supports, available, device)
+    register(op, backend, adapt(overload), supports, available, device)
 
 
 def register_triton(op: str, dtypes: tuple[torch.dtype, ...]) -> None:

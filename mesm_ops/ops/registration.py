@@ -22,6 +22,10 @@ _CPP_DTYPES = (torch.float32, torch.bfloat16, torch.float64)
 _CUDA_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
+def _as_it_is(kernel: Callable[..., Any]) -> Callable[..., Any]:
+    return kernel
+
+
 def define_op(
     name: str,
     schema: str,
@@ -34,6 +38,8 @@ def define_op(
     autocast: bool | tuple[int, ...] = False,
     triton: bool = False,
     cuda_refuses: Callable[..., str | None] | None = None,
+    compiled_schema: str | None = None,
+    adapt: Callable[[Callable[..., Any]], Callable[..., Any]] = _as_it_is,
 ) -> Op:
     """Define `mesm_ops::<name>` and register all that torch asks of an op but its gradient.
 
@@ -53,16 +59,19 @@ def define_op(
             a tuple: those inputs alone, the op itself does the rest.
         triton: `mesm_ops.triton.<stem>` has a launcher of the op's name.
         cuda_refuses: Given the arguments, why the CUDA kernel does not take them; None if it does.
+        compiled_schema: That of the shared libraries' kernels, where it is another.
+        adapt: Given such a kernel, what takes the op's arguments and returns its results.
 
     Returns:
         The op, ready to be called.
     """
-    for library in _libraries.values():
-        library.define(name + schema)
+    for namespace, library in _libraries.items():
+        library.define(name + (compiled_schema or schema if namespace in _COMPILED else schema))
     backends.register(name, "reference", reference)
-    backends.register_compiled(name, "cpp", "cpu", _CPP_DTYPES, extension.cpu_missing)
-    more = (cuda_refuses,) if cuda_refuses is not None else ()
-    backends.register_compiled(name, "cuda", "cuda", _CUDA_DTYPES, extension.cuda_missing, *more)
+    backends.register_compiled(name, "cpp", "cpu", _CPP_DTYPES, extension.cpu_missing, adapt=adapt)
+    backends.register_compiled(
+        name, "cuda", "cuda", _CUDA_DTYPES, extension.cuda_missing, cuda_refuses, adapt
+    )
     if triton:
         backends.register_triton(name, _CUDA_DTYPES)
     if arguments is not None:
@@ -86,7 +95,7 @@ def define_op(
                 name, _autocast_kernel(overload, device, autocast), f"Autocast{device.upper()}"
             )
     register_flop_formula(packet, get_raw=True)(flops or _no_flops)
-    return Op(name, overload, _CPP_DTYPES, check, autocast)
+    return Op(name, overload, adapt, _CPP_DTYPES, check, autocast)
 
 
 def make_differentiable(

@@ -24,7 +24,7 @@ CHUNK = 512  # rows of a frame that are ranked together: each is compared with t
 PATTERNS = 512
 COLUMNS = PATTERNS + 16  # of a chunk's counts: its patterns, then the nine offsets
 _BLOCK, _BLOCK_ROWS = 512, 128  # sites, and rows with their nine neighbours, at a time
-_BLOCK_BEFORE = 64  # rows that those are compared with at a time
+_BLOCK_BEFORE = 32  # rows that those are compared with at a time
 _PADDING_PROGRAMS = 128  # at most, to share the padding rows; about one for each multiprocessor
 # The bit of a pattern's Gray code that stands for each offset, four bits for each. Corners are the
 # first to be missing, then sides; the middle is always there.
@@ -39,7 +39,7 @@ class Neighbours(NamedTuple):
     counts: Tensor  # (chunks, COLUMNS) int32
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["frames", "chunks", "padding_programs"])
 def _neighbours(
     sites,  # (N,)
     offsets,  # (F + 1,)
@@ -204,5 +204,6 @@ def _launch(sites: Tensor, offsets: Tensor, height: int, width: int, ranked: boo
         BLOCK=_BLOCK,
         BLOCK_ROWS=_BLOCK_ROWS,
         BLOCK_BEFORE=_BLOCK_BEFORE,
+        num_warps=8,
     )
     return Neighbours(flat, ranks, counts)

@@ -40,7 +40,7 @@ class Rulebook(NamedTuple):
     numbers: Tensor  # (16,) int32: how many pairs each offset has
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["chunks", "per_window"])
 def _sum_up(
     counts,  # (frames * chunks, COLUMNS): becomes those of the window's chunks before
     totals,  # (windows, COLUMNS)
@@ -63,7 +63,7 @@ def _sum_up(
     tl.store(totals + window * COLUMNS + column, before)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["frames", "chunks", "window_frames", "windows"])
 def _place(
     table,  # (N, 9)
     ranks,  # (N,)

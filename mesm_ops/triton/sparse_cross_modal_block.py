@@ -3,7 +3,7 @@
 Forward: score, select, a table of neighbours; the first convolution, whose epilogue takes the
 batch's statistics; the second, which normalises what it reads and takes statistics too; and the
 pooling, which normalises what it compares. Backward, the same in the other order. Neither the
-normalised rows nor the selected ones are kept: they are computed again.
+normalised rows nor the selected ones are kept: they are computed again. The rulebook is kept.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .cross_modal_score import cross_modal_score
 from .kept_rows import kept_rows
 from .neighbours import neighbours
 from .norm_pool import fold_norm, norm_pool
-from .rulebook import rulebook
+from .rulebook import from_flat, rulebook
 from .score_gradients import score_gradients
 from .sparse_batch_norm import sparse_batch_norm_backward
 from .subm_conv2d import convolve, weight_gradient
@@ -84,7 +84,7 @@ def sparse_cross_modal_block(
         trim,
     )
     out, argmax = norm_pool(y2, x_sites, table, first[:, 0], width, scale2, shift2, keep)
-    kept: tuple[Tensor, ...] = (attention, y1, y2, argmax)
+    kept: tuple[Tensor, ...] = (attention, y1, y2, argmax, found.flat)
     if not keep:
         kept = tuple(tensor.new_empty(0) for tensor in kept)
     statistics = (mean1, var1, mean2, var2)
@@ -126,13 +126,17 @@ def sparse_cross_modal_block_backward(
     training: bool,
     eps1: float,
     eps2: float,
+    book: Tensor,
 ) -> tuple[Tensor, ...]:
     """Run the op of that name, arguments and results as in its schema."""
     norm1 = (norm_weight1, norm_bias1, mean1, var1)
     norm2 = (norm_weight2, norm_bias2, mean2, var2)
     x, x_sites = kept_rows(features, sites, offsets, rows, attention if weighted else None)
-    found = neighbours(x_sites, kept_offsets, height, width)
-    rules = rulebook(found, kept_offsets, height, width)
+    if book.shape[0]:
+        rules = from_flat(book, rows.shape[0])
+    else:  # of a forward pass on another backend
+        found = neighbours(x_sites, kept_offsets, height, width)
+        rules = rulebook(found, kept_offsets, height, width)
     scale1, shift1, _, _ = fold_norm(*norm1, eps1)
 
     grad = _elsewhere("sparse_max_pool2d_backward", grad_out, argmax, rows.shape[0])
