@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from mesm_ops.triton import rulebook as module
 from mesm_ops.triton.neighbours import CHUNK, chunks_of, flat_size, neighbours
 from mesm_ops.triton.rulebook import Rulebook, from_flat, rulebook
+from tests import oracle
 from tests.mesm_ops.cases import Case, cases, make_case
 from tests.mesm_ops.triton.test_neighbours import wanted_of
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-FIRST_TO_MISS = (0, 2, 6, 8, 1, 3, 5, 7, 4)  # corners, sides, the middle
 
 
 def rules_of(case: Case) -> Rulebook:
@@ -28,23 +28,11 @@ def rules_of(case: Case) -> Rulebook:
     return Rulebook(*(tensor.cpu() for tensor in made))
 
 
-def gray_words() -> list[tuple[bool, ...]]:
-    """The reflected Gray code of nine bits by its definition: reflect and prefix."""
-    words: list[tuple[bool, ...]] = [()]
-    for _ in FIRST_TO_MISS:
-        words = [(False, *word) for word in words] + [(True, *word) for word in reversed(words)]
-    return words
-
-
-PLACES = {word: place for place, word in enumerate(gray_words())}
-
-
 def check(case: Case, window_frames: int) -> Rulebook:
     made, table = rules_of(case), wanted_of(case)
     assert torch.equal(made.table, table)
     rows, offsets = case.rows, case.x.offsets.tolist()
-    known = (table[:rows] >= 0).tolist()
-    of_row = [PLACES[tuple(has[tap] for tap in FIRST_TO_MISS)] for has in known]
+    of_row = oracle.patterns(table[:rows])
     wanted: list[int] = []
     for first in range(0, case.x.frames, window_frames):
         last = min(first + window_frames, case.x.frames)
