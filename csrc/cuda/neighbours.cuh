@@ -78,9 +78,8 @@ MESM_BLOCK void find_neighbours(const Neighbours& to, int64_t frame, int64_t bef
     }
     shared.patterns[i] = static_cast<uint16_t>(known);
   });
-  for_each(int64_t{to.chunks()} * kColumns, [&](int64_t i) {
-    to.counts[frame * to.chunks() * kColumns + i] = 0;
-  });
+  for_each(int64_t{to.chunks()} * kColumns,
+           [&](int64_t i) { to.counts[frame * to.chunks() * kColumns + i] = 0; });
   sync();
   for (int32_t chunk = 0; chunk < to.chunks(); ++chunk) {
     const int32_t begin = chunk * kChunk < number ? chunk * kChunk : number;

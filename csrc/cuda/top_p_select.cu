@@ -125,18 +125,16 @@ SelectedWithNeighbours top_p_select_neighbours(const Tensor& features, const Ten
   Neighbours to{};
   to.height = static_cast<int32_t>(height);
   to.width = static_cast<int32_t>(width);
-  const int64_t lines = (offsets.numel() - 1) * ((height * width + kChunk - 1) / kChunk);
-  const int64_t most_lines = std::max(lines, offsets.numel() - 1);
-  // The table in front of a rulebook's memory, of which mesm_ops/triton/rulebook.py makes the rest.
-  Tensor flat = empty(features, {rows * 19 + 16}, ScalarType::Int);
+  const int64_t lines = (offsets.numel() - 1) * to.chunks();
+  Tensor table = empty(features, {rows, kOffsets}, ScalarType::Int);
   Tensor ranks = empty(features, {rows}, ScalarType::Int);
-  Tensor counts = empty(features, {most_lines, kColumns}, ScalarType::Int);
-  to.table = mutable_data<int32_t>(flat);
+  Tensor counts = empty(features, {lines, kColumns}, ScalarType::Int);
+  to.table = mutable_data<int32_t>(table);
   to.ranks = mutable_data<int32_t>(ranks);
   to.counts = mutable_data<int32_t>(counts);
   auto [out, out_sites, out_offsets, out_rows, attention] =
       run_select(features, sites, offsets, logits, p, weighted, to);
-  return {out, out_sites, out_offsets, out_rows, attention, flat, ranks, counts};
+  return {out, out_sites, out_offsets, out_rows, attention, table, ranks, counts};
 }
 
 std::tuple<Tensor, Tensor> top_p_select_backward(const Tensor& grad_in, const Tensor& features_in,

@@ -13,7 +13,7 @@ from torch.utils.flop_counter import register_flop_formula
 from .. import backends, extension
 from .direct import Op
 
-__all__ = ["define_op", "make_differentiable"]
+__all__ = ["define_kernel", "define_op", "make_differentiable"]
 
 _COMPILED = ("mesm_ops_cpp", "mesm_ops_cuda")
 # Fragments live as long as the module: their registrations die with them.
@@ -96,6 +96,11 @@ def define_op(
             )
     register_flop_formula(packet, get_raw=True)(flops or _no_flops)
     return Op(name, overload, adapt, _CPP_DTYPES, check, autocast)
+
+
+def define_kernel(name: str, schema: str) -> None:
+    """Define `mesm_ops_cuda::<name>`, a kernel that other backends' ops call; no op itself."""
+    _libraries["mesm_ops_cuda"].define(name + schema)
 
 
 def make_differentiable(

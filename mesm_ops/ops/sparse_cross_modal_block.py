@@ -146,7 +146,7 @@ def _fake(
 
 
 def _rulebook_size(rows: Any) -> Any:
-    """What `mesm_ops.triton.neighbours.flat_size` says; torch alone need not import triton."""
+    """What `mesm_ops.triton.rulebook.flat_size` says; torch alone need not import triton."""
     return 19 * rows + 16
 
 

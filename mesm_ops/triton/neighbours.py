@@ -17,7 +17,7 @@ from torch import Tensor
 
 __all__ = [
     *("CHUNK", "COLUMNS", "PATTERNS", "Neighbours"),
-    *("chunks_of", "flat_size", "neighbour_table", "neighbours"),
+    *("chunks_of", "neighbour_table", "neighbours"),
 ]
 
 CHUNK = 512  # rows of a frame that are ranked together: each is compared with those before it
@@ -34,7 +34,7 @@ _CODE_BITS = 0x5_1_6_2_0_3_7_4_8
 class Neighbours(NamedTuple):
     """What `neighbours` returns."""
 
-    flat: Tensor  # (flat_size(N),) int32: the table (N, 9), and room for the rest of a rulebook
+    table: Tensor  # (N, 9) int32
     ranks: Tensor  # (N,) int32
     counts: Tensor  # (chunks, COLUMNS) int32
 
@@ -129,11 +129,6 @@ def _neighbours(
             tl.store(table + row.to(tl.int64)[:, None] * 9 + offset, nobody, mask=wanted)
 
 
-def flat_size(rows: int) -> int:
-    """Return how many int32 a rulebook of so many rows takes, the table of neighbours in front."""
-    return 19 * rows + 16
-
-
 def chunks_of(height: int, width: int) -> int:
     """Return into how many chunks a frame's rows are parted, as many as there may be."""
     return max(1, triton.cdiv(height * width, CHUNK))
@@ -152,8 +147,7 @@ def neighbour_table(sites: Tensor, offsets: Tensor, height: int, width: int) -> 
         (N, 9) int32, column (dy + 1) * 3 + (dx + 1); -1 where that site is not active or outside
         the frame, and in all columns of padding rows.
     """
-    rows = sites.shape[0]
-    return _launch(sites, offsets, height, width, ranked=False).flat.view(rows, 9)
+    return _launch(sites, offsets, height, width, ranked=False).table
 
 
 def neighbours(sites: Tensor, offsets: Tensor, height: int, width: int) -> Neighbours:
@@ -166,7 +160,7 @@ def neighbours(sites: Tensor, offsets: Tensor, height: int, width: int) -> Neigh
         width: Of the maps.
 
     Returns:
-        The table in front of a rulebook's memory; of each row that is not padding the number of its pattern times `CHUNK`, plus the
+        The table; of each row that is not padding the number of its pattern times `CHUNK`, plus the
         rows of that pattern before it in its chunk; and of each chunk, those of a frame side by
         side, the number of rows of each pattern and then of rows with a neighbour at each offset.
     """
@@ -176,7 +170,7 @@ def neighbours(sites: Tensor, offsets: Tensor, height: int, width: int) -> Neigh
 def _launch(sites: Tensor, offsets: Tensor, height: int, width: int, ranked: bool) -> Neighbours:
     rows, frames = sites.shape[0], offsets.shape[0] - 1
     chunks = chunks_of(height, width)
-    flat = sites.new_empty(flat_size(rows) if ranked else 9 * rows, dtype=torch.int32)
+    table = sites.new_empty((rows, 9), dtype=torch.int32)
     scratch = sites.new_empty(frames * height * width, dtype=torch.int32)
     patterns, ranks = sites.new_empty((2, rows if ranked else 0), dtype=torch.int32)
     counts = sites.new_empty((frames * chunks if ranked else 0, COLUMNS), dtype=torch.int32)
@@ -186,7 +180,7 @@ def _launch(sites: Tensor, offsets: Tensor, height: int, width: int, ranked: boo
         sites,
         offsets,
         scratch,
-        flat,
+        table,
         patterns,
         ranks,
         counts,
@@ -206,4 +200,4 @@ def _launch(sites: Tensor, offsets: Tensor, height: int, width: int, ranked: boo
         BLOCK_BEFORE=_BLOCK_BEFORE,
         num_warps=8,
     )
-    return Neighbours(flat, ranks, counts)
+    return Neighbours(table, ranks, counts)

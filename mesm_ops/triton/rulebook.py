@@ -2,26 +2,25 @@
 """The rulebook of a set of sites: made once, read by every convolution over them and its gradients.
 
 Rows of like neighbours stand side by side in `order`, so that a tile of them can leave out the
-offsets at which none has one. They are sorted by pattern (see `neighbours`) inside windows of frames,
-not over all, so that the rows of tiles that run at the same time stay in the GPU's cache. It is a
-counting sort: two runs agree. `pairs` lists for each offset the rows that have a neighbour there,
-without gaps, as the weight gradient multiplies them.
+offsets at which none has one. They are sorted by pattern (see `neighbours`) inside windows of
+frames, not over all, so that the rows of tiles that run at the same time stay in the GPU's cache.
+It is a counting sort: two runs agree. `pairs` lists for each offset the rows that have a neighbour
+there, without gaps, as the weight gradient multiplies them.
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
-from .neighbours import CHUNK, COLUMNS, PATTERNS, Neighbours, chunks_of
+from .neighbours import CHUNK, COLUMNS, PATTERNS, Neighbours, chunks_of, neighbours
 
-__all__ = ["Rulebook", "from_flat", "rulebook"]
+__all__ = ["Rulebook", "flat_size", "from_flat", "rulebook", "rules_of"]
 
-# A window's rows: at half density 16384, of 512 channels in bfloat16 17 MB of an H200's cache of 50.
+# Of a window: at half density 16384 rows, of 512 channels in bfloat16 17 of an H200's 50 MB cache.
 _WINDOW_SITES = 32768
 _BLOCK_CHUNKS, _BLOCK_COLUMNS = 128, 16
 _BLOCK_ROWS = 128
@@ -32,8 +31,8 @@ _PADDING_PROGRAMS = 128
 class Rulebook(NamedTuple):
     """Who is whose neighbour, in the ways that the kernels read it."""
 
-    table: Tensor  # (N, 9) int32: the row at s + o, -1 if there is none
     order: Tensor  # (N,) int32: all rows; those that are not padding by what neighbours they have
+    table: Tensor  # (N, 9) int32: the row at s + o of each row of `order`, -1 if there is none
     # For each offset the rows that have a neighbour there, ascending. As sites ascend in a frame,
     # the neighbours ascend too: those of offset o are the rows of offset 8 - o.
     pairs: Tensor  # (9, N) int32
@@ -65,12 +64,13 @@ def _sum_up(
 
 @triton.jit(do_not_specialize=["frames", "chunks", "window_frames", "windows"])
 def _place(
-    table,  # (N, 9)
+    found,  # (N, 9): the table of rows where they stand
     ranks,  # (N,)
     offsets,  # (F + 1,)
     counts,  # (F * chunks, COLUMNS), as _sum_up left them
     totals,  # (windows, COLUMNS)
     order,  # (N,)
+    table,  # (N, 9), in that order
     pairs,  # (9, N)
     numbers,  # (16,)
     rows,
@@ -111,8 +111,11 @@ def _place(
             place = tl.gather(first, pattern, 0) + tl.load(line + pattern) + rank % CHUNK
             tl.store(order + place, row, mask=there)
             wanted = there[:, None] & (offset < 9)[None, :]
-            at = table + row.to(tl.int64)[:, None] * 9 + offset[None, :]
-            known = tl.load(at, mask=wanted, other=-1) >= 0
+            at = found + row.to(tl.int64)[:, None] * 9 + offset[None, :]
+            neighbour = tl.load(at, mask=wanted, other=-1)
+            at = table + place.to(tl.int64)[:, None] * 9 + offset[None, :]
+            tl.store(at, neighbour, mask=wanted)
+            known = neighbour >= 0
             one = known.to(tl.int32)
             at = done[None, :] + tl.cumsum(one, 0) - one
             at += offset[None, :].to(tl.int64) * rows
@@ -125,6 +128,9 @@ def _place(
         for start in range(begin, rows, parts * BLOCK_ROWS):
             row = start + lane
             tl.store(order + row, row, mask=row < rows)
+            at = table + row.to(tl.int64)[:, None] * 9 + offset[None, :]
+            wanted = (row < rows)[:, None] & (offset < 9)[None, :]
+            tl.store(at, tl.full((BLOCK_ROWS, 16), -1, tl.int32), mask=wanted)
         if part == 0:
             number = tl.zeros((16,), tl.int32)
             for start in range(0, windows, BLOCK_WINDOWS):
@@ -134,14 +140,19 @@ def _place(
             tl.store(numbers + offset, number)
 
 
+def flat_size(rows: int) -> int:
+    """Return how many int32 a rulebook of so many rows takes."""
+    return 19 * rows + 16
+
+
 def from_flat(flat: Tensor, rows: int) -> Rulebook:
     """Return the rulebook that lies in a tensor of `flat_size(rows)` int32."""
-    table, order, pairs, numbers = flat.split((9 * rows, rows, 9 * rows, 16))
-    return Rulebook(table.view(rows, 9), order, pairs.view(9, rows), numbers)
+    order, table, pairs, numbers = flat.split((rows, 9 * rows, 9 * rows, 16))
+    return Rulebook(order, table.view(rows, 9), pairs.view(9, rows), numbers)
 
 
-def rulebook(found: Neighbours, offsets: Tensor, height: int, width: int) -> Rulebook:
-    """Complete the rulebook whose table `neighbours` made, in the same memory.
+def rulebook(found: Neighbours, offsets: Tensor, height: int, width: int) -> Tensor:
+    """Return the rulebook of sites, to be read with `from_flat`.
 
     Args:
         found: What it returned; its counts are used up.
@@ -150,7 +161,8 @@ def rulebook(found: Neighbours, offsets: Tensor, height: int, width: int) -> Rul
         width: Of the maps.
     """
     rows, frames = found.ranks.shape[0], offsets.shape[0] - 1
-    made = from_flat(found.flat, rows)
+    flat = found.table.new_empty(flat_size(rows))
+    made = from_flat(flat, rows)
     chunks = chunks_of(height, width)
     window_frames = max(1, _WINDOW_SITES // max(1, height * width))
     windows = triton.cdiv(frames, window_frames)
@@ -167,12 +179,13 @@ def rulebook(found: Neighbours, offsets: Tensor, height: int, width: int) -> Rul
         )
     padding_programs = max(1, min(_PADDING_PROGRAMS, triton.cdiv(rows, _BLOCK_ROWS)))
     _place[(frames * chunks + padding_programs,)](
-        made.table,
+        found.table,
         found.ranks,
         offsets,
         found.counts,
         totals,
         made.order,
+        made.table,
         made.pairs,
         made.numbers,
         rows,
@@ -186,4 +199,10 @@ def rulebook(found: Neighbours, offsets: Tensor, height: int, width: int) -> Rul
         BLOCK_ROWS=_BLOCK_ROWS,
         BLOCK_WINDOWS=_BLOCK_WINDOWS,
     )
-    return made
+    return flat
+
+
+def rules_of(sites: Tensor, offsets: Tensor, height: int, width: int) -> Rulebook:
+    """Return the rulebook of sites, whose neighbours are looked for first."""
+    found = neighbours(sites, offsets, height, width)
+    return from_flat(rulebook(found, offsets, height, width), sites.shape[0])

@@ -1,8 +1,8 @@
 # mypy: allow-untyped-defs
 """subm_conv2d as implicit GEMM over a table of neighbours: rows are read where they lie.
 
-Tiles are of rows in the rulebook's order, which have like neighbours; an offset at which no row of a
-tile has one is skipped. Results stand where rows do.
+Tiles are of rows in the rulebook's order, which have like neighbours; an offset at which no row of
+a tile has one is skipped. Results stand where rows do.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from torch import Tensor
 
 from ._reductions import TILE_ROWS, column_sums, tile_statistics, tiles_of
 from ._tuning import capability_of, magnitude_of, precision, prologue_first, tuned
-from .neighbours import neighbour_table, neighbours
-from .rulebook import rulebook
+from .neighbours import neighbour_table
+from .rulebook import rules_of
 from .weight_gradient import weight_gradient
 
 __all__ = ["configurations", "convolve", "subm_conv2d", "subm_conv2d_backward", "weight_gradient"]
@@ -30,7 +30,7 @@ _ORDER_PAYS = 10**9
 @triton.jit(do_not_specialize=["magnitude"])
 def _convolve(
     features,  # (N, CIN)
-    table,  # (N, 9)
+    table,  # (N, 9), of rows in that order
     order,  # (N,)
     weight,  # (9, CIN, COUT)
     bias,  # (COUT,)
@@ -58,8 +58,6 @@ def _convolve(
     channel = tl.program_id(0) % tiles_n * BLOCK_N + tl.arange(0, BLOCK_N)
     row = tile * BLOCK_M + tl.arange(0, BLOCK_M)
     there = row < rows
-    if ORDERED:
-        row = tl.load(order + row, mask=there, other=0).to(tl.int64)
     inside = channel < COUT
 
     # The offsets that any row has, four bits for each: one loop goes over these and the channels.
@@ -68,13 +66,13 @@ def _convolve(
     neighbours = tl.load(table + row[:, None] * 9 + offset[None, :], mask=mask, other=-1)
     present = (tl.max(neighbours, 0) >= 0).to(tl.int64)
     place = (tl.cumsum(present, 0) - 1) * present
-    order = tl.sum((offset.to(tl.int64) << (4 * place)) * present, 0)
+    taken = tl.sum((offset.to(tl.int64) << (4 * place)) * present, 0)
     blocks: tl.constexpr = (CIN + BLOCK_K - 1) // BLOCK_K
     steps = tl.sum(present, 0).to(tl.int32) * blocks
 
     acc = tl.zeros((BLOCK_M, BLOCK_N), tl.float32)
     for step in range(0, steps):
-        o = ((order >> (step // blocks * 4)) & 15).to(tl.int32)
+        o = ((taken >> (step // blocks * 4)) & 15).to(tl.int32)
         k = step % blocks * BLOCK_K + tl.arange(0, BLOCK_K)
         neighbour = tl.load(table + row * 9 + o, mask=there, other=-1)
         at = features + neighbour.to(tl.int64)[:, None] * CIN + k[None, :]
@@ -101,6 +99,8 @@ def _convolve(
     real = tl.load(table + row * 9 + 4, mask=there, other=-1) >= 0
     if BIAS:
         acc += tl.load(bias + channel, mask=inside, other=0.0).to(tl.float32)[None, :]
+    if ORDERED:
+        row = tl.load(order + row, mask=there, other=0).to(tl.int64)
     y = tl.where(real[:, None], acc, 0.0).to(out.dtype.element_ty)
     mask = there[:, None] & inside[None, :]
     tl.store(out + row[:, None] * COUT + channel[None, :], y, mask=mask)
@@ -201,10 +201,9 @@ def convolve(
 
     Args:
         features: (N, Cin); float32, bfloat16 or float16. Transposed: (N, Cout).
-        table: (N, 9) int32, as `neighbour_table` returns it.
+        table: (N, 9) int32, as `neighbour_table` returns it; of a `Rulebook`, with its order.
         weight: (Cout, Cin, 3, 3), any floating-point dtype; cast to that of features.
-        order: (N,) int32, of a `Rulebook`: the order in which rows come together to tiles; those
-            that are not padding first. None: the rows' own.
+        order: (N,) int32: which row each of the table's is; padding comes last. None: the same.
         transposed: Run the convolution of the input gradient.
         bias: (Cout,), added to the rows that are not padding.
         scale: (Cin,) float32: a norm, followed by a ReLU, applied where rows are read, and rounded
@@ -268,7 +267,7 @@ def subm_conv2d(
     if rows * cin * cout < _ORDER_PAYS:
         table = neighbour_table(sites, offsets, height, width)
         return convolve(features, table, weight, bias=bias)[0]
-    rules = rulebook(neighbours(sites, offsets, height, width), offsets, height, width)
+    rules = rules_of(sites, offsets, height, width)
     return convolve(features, rules.table, weight, order=rules.order, bias=bias)[0]
 
 
@@ -291,7 +290,7 @@ def subm_conv2d_backward(
         weight.new_empty(0),
     )
     if needs_features or needs_weight:
-        rules = rulebook(neighbours(sites, offsets, height, width), offsets, height, width)
+        rules = rules_of(sites, offsets, height, width)
         if needs_features:
             of_features = convolve(
                 grad_out, rules.table, weight, order=rules.order, transposed=True

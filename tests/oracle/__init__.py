@@ -151,7 +151,17 @@ def pairs(mask: Tensor) -> int:
     return sum((f, y + dy, x + dx) in active for f, y, x in active for dy, dx in steps)
 
 
-FIRST_TO_MISS = (0, 2, 6, 8, 1, 3, 5, 7, 4)  # of the offsets of a kernel: corners, sides, the middle
+FIRST_TO_MISS = (
+    0,
+    2,
+    6,
+    8,
+    1,
+    3,
+    5,
+    7,
+    4,
+)  # of a kernel: corners, sides, the middle
 
 
 def gray_words() -> list[tuple[bool, ...]]:
@@ -180,7 +190,9 @@ def ranks(table: Tensor, offsets: Tensor, chunk: int, chunks: int) -> tuple[list
     found: list[int] = []
     frames = len(offsets) - 1
     counts = torch.zeros(frames * chunks, 512 + 16, dtype=torch.int32)
-    for frame, (begin, end) in enumerate(zip(offsets[:-1].tolist(), offsets[1:].tolist())):
+    ends = offsets.tolist()
+    for frame in range(frames):
+        begin, end = ends[frame : frame + 2]
         for i, pattern in enumerate(patterns(table[begin:end])):
             line = counts[frame * chunks + i // chunk]
             found.append(pattern * chunk + int(line[pattern]))

@@ -6,9 +6,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 
+from mesm_ops import SparseFeatureMaps
 from mesm_ops.triton import rulebook as module
-from mesm_ops.triton.neighbours import CHUNK, chunks_of, flat_size, neighbours
-from mesm_ops.triton.rulebook import Rulebook, from_flat, rulebook
+from mesm_ops.triton.neighbours import CHUNK, chunks_of
+from mesm_ops.triton.rulebook import Rulebook, rules_of
 from tests import oracle
 from tests.mesm_ops.cases import Case, cases, make_case
 from tests.mesm_ops.triton.test_neighbours import wanted_of
@@ -16,21 +17,13 @@ from tests.mesm_ops.triton.test_neighbours import wanted_of
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def rules_of(case: Case) -> Rulebook:
-    x = case.x
-    offsets = x.offsets.to(DEVICE)
-    found = neighbours(x.sites.to(DEVICE), offsets, x.height, x.width)
-    found.flat[9 * len(x.sites) :].fill_(-7)
-    made = rulebook(found, offsets, x.height, x.width)
-    assert found.flat.shape[0] == flat_size(len(x.sites))
-    for part, same in zip(made, from_flat(found.flat, len(x.sites)), strict=True):
-        assert torch.equal(part, same)  # all of it lies in that memory
+def made_for(x: SparseFeatureMaps) -> Rulebook:
+    made = rules_of(x.sites.to(DEVICE), x.offsets.to(DEVICE), x.height, x.width)
     return Rulebook(*(tensor.cpu() for tensor in made))
 
 
 def check(case: Case, window_frames: int) -> Rulebook:
-    made, table = rules_of(case), wanted_of(case)
-    assert torch.equal(made.table, table)
+    made, table = made_for(case.x), wanted_of(case)
     rows, offsets = case.rows, case.x.offsets.tolist()
     of_row = oracle.patterns(table[:rows])
     wanted: list[int] = []
@@ -38,6 +31,7 @@ def check(case: Case, window_frames: int) -> Rulebook:
         last = min(first + window_frames, case.x.frames)
         wanted += sorted(range(offsets[first], offsets[last]), key=of_row.__getitem__)  # stable
     assert made.order.tolist() == [*wanted, *range(rows, len(table))]
+    assert torch.equal(made.table, table[made.order.long()])
     for tap in range(9):
         has = (table[:, tap] >= 0).nonzero()[:, 0]
         number = int(made.numbers[tap])
@@ -59,7 +53,7 @@ def test_windows_and_chunks(frames: int, density: float, monkeypatch: pytest.Mon
     monkeypatch.setattr(module, "_BLOCK_CHUNKS", 2)  # several steps of each loop
     monkeypatch.setattr(module, "_BLOCK_WINDOWS", 1)
     assert chunks_of(27, 25) == 2
-    assert 27 * 25 > CHUNK
+    assert CHUNK < 27 * 25
     check(make_case(frames, 1, 27, 25, density, torch.float32, padding=300), window_frames=2)
 
 
@@ -70,20 +64,18 @@ def test_of_no_frames_all_rows_are_padding() -> None:
 
 
 def test_tiles_in_order_have_fewer_taps() -> None:
-    """What the order is for, on the benchmark's masks; docs/gpu.md has the figures of 512 frames."""
+    """What the order is for, on the benchmark's masks; docs/gpu.md has figures of 512 frames."""
     from benchmarks.inputs import smooth_mask
     from benchmarks.shapes import Shape
-    from mesm_ops import SparseFeatureMaps
 
     shape = Shape(1, 1, 12, 12)
     mask = smooth_mask(48, shape, 0.5, torch.Generator().manual_seed(3))
     x = SparseFeatureMaps.from_dense(torch.zeros(48, 1, 12, 12), mask)
-    offsets = x.offsets.to(DEVICE)
-    made = rulebook(neighbours(x.sites.to(DEVICE), offsets, 12, 12), offsets, 12, 12)
-    known = made.table.cpu() >= 0
+    made = made_for(x)
+    known = made.table >= 0
 
-    def taps(rows: torch.Tensor) -> float:
-        return float(torch.stack([t.any(0).sum() for t in known[rows].split(128)]).double().mean())
+    def taps(known: torch.Tensor) -> float:
+        return float(torch.stack([t.any(0).sum() for t in known.split(128)]).double().mean())
 
-    assert taps(torch.arange(len(known))) == 9
-    assert taps(made.order.cpu().long()) < 7.8
+    assert taps(known) < 7.8
+    assert taps(known[made.order.argsort()]) == 9  # where rows stand

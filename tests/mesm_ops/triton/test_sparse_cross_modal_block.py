@@ -11,7 +11,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from mesm_ops import SparseCrossModalBlock, SparseFeatureMaps, use_backend
 from mesm_ops.ops.sparse_cross_modal_block import _arguments
-from mesm_ops.triton.neighbours import flat_size
+from mesm_ops.triton.rulebook import flat_size
 from tests.mesm_ops.cases import make_case
 
 # The function of that name hides its module.
@@ -231,9 +231,16 @@ def test_the_rulebook_is_made_once_and_kept(
     kernels = importlib.import_module("mesm_ops.triton.sparse_cross_modal_block")
     x = maps(2, 4, 5, 6, 0.7, torch.float32)
     args = arguments(x, 6, None, "weighted" if weighted else "hard")
-    made = []
-    make = kernels.rulebook
-    monkeypatch.setattr(kernels, "rulebook", lambda *a: made.append(1) or make(*a))
+    made: list[int] = []
+    rules = importlib.import_module("mesm_ops.triton.rulebook")
+    make = rules.rulebook
+
+    def counted(*args: Any) -> Tensor:
+        made.append(1)
+        return make(*args)
+
+    for place in (kernels, rules):
+        monkeypatch.setattr(place, "rulebook", counted)
     kept = run("triton", args, gradient(x, 6))
     assert len(made) == 1
     book = kept["rulebook"]

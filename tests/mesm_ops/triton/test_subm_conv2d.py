@@ -56,13 +56,10 @@ def table_of(case: Case) -> Tensor:
 
 
 def rules_of(case: Case) -> Any:
-    from mesm_ops.triton.neighbours import neighbours
-    from mesm_ops.triton.rulebook import rulebook
+    from mesm_ops.triton import rulebook
 
     x = case.x
-    offsets = x.offsets.to(DEVICE)
-    found = neighbours(x.sites.to(DEVICE), offsets, x.height, x.width)
-    return rulebook(found, offsets, x.height, x.width)
+    return rulebook.rules_of(x.sites.to(DEVICE), x.offsets.to(DEVICE), x.height, x.width)
 
 
 def check(case: Case, cout: int, with_bias: bool) -> None:
