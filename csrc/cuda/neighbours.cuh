@@ -20,10 +20,7 @@ struct Neighbours {
   int32_t height, width;
 
   MESM_BLOCK int32_t area() const { return height * width; }  // at most kMostSites
-  MESM_BLOCK int32_t chunks() const {
-    const int32_t number = (area() + kChunk - 1) / kChunk;
-    return number > 1 ? number : 1;
-  }
+  MESM_BLOCK int32_t chunks() const { return area() > kChunk ? (area() + kChunk - 1) / kChunk : 1; }
 };
 
 struct NeighboursShared {

@@ -20,7 +20,7 @@ __global__ void __launch_bounds__(kThreads, 4) select(const __grid_constant__ To
 }
 
 template <class P>
-__global__ void __launch_bounds__(kThreads, 2)
+__global__ void __launch_bounds__(kThreads, 3)
     select_neighbours(const __grid_constant__ TopPSelect<P> op) {
   __shared__ TopPSelectNeighboursShared shared;
   select_frame<true>(op, shared);
@@ -125,7 +125,8 @@ SelectedWithNeighbours top_p_select_neighbours(const Tensor& features, const Ten
   Neighbours to{};
   to.height = static_cast<int32_t>(height);
   to.width = static_cast<int32_t>(width);
-  const int64_t lines = (offsets.numel() - 1) * to.chunks();
+  const int64_t lines =
+      (offsets.numel() - 1) * std::max<int64_t>(1, (height * width + kChunk - 1) / kChunk);
   Tensor table = empty(features, {rows, kOffsets}, ScalarType::Int);
   Tensor ranks = empty(features, {rows}, ScalarType::Int);
   Tensor counts = empty(features, {lines, kColumns}, ScalarType::Int);
