@@ -147,7 +147,7 @@ def _fake(
 
 def _rulebook_size(rows: Any) -> Any:
     """What `mesm_ops.triton.rulebook.flat_size` says; torch alone need not import triton."""
-    return 19 * rows + 16
+    return 20 * rows + 16
 
 
 def _fake_backward(

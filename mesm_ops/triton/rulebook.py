@@ -37,6 +37,7 @@ class Rulebook(NamedTuple):
     # the neighbours ascend too: those of offset o are the rows of offset 8 - o.
     pairs: Tensor  # (9, N) int32
     numbers: Tensor  # (16,) int32: how many pairs each offset has
+    windows: Tensor  # (N,) int32: -1; `norm_pool` leaves here which window of the pool a row is in
 
 
 @triton.jit(do_not_specialize=["chunks", "per_window"])
@@ -73,6 +74,7 @@ def _place(
     table,  # (N, 9), in that order
     pairs,  # (9, N)
     numbers,  # (16,)
+    row_windows,  # (N,)
     rows,
     frames,
     chunks,  # of a frame
@@ -110,6 +112,7 @@ def _place(
             pattern = rank // CHUNK
             place = tl.gather(first, pattern, 0) + tl.load(line + pattern) + rank % CHUNK
             tl.store(order + place, row, mask=there)
+            tl.store(row_windows + row, tl.full((BLOCK_ROWS,), -1, tl.int32), mask=there)
             wanted = there[:, None] & (offset < 9)[None, :]
             at = found + row.to(tl.int64)[:, None] * 9 + offset[None, :]
             neighbour = tl.load(at, mask=wanted, other=-1)
@@ -128,6 +131,7 @@ def _place(
         for start in range(begin, rows, parts * BLOCK_ROWS):
             row = start + lane
             tl.store(order + row, row, mask=row < rows)
+            tl.store(row_windows + row, tl.full((BLOCK_ROWS,), -1, tl.int32), mask=row < rows)
             at = table + row.to(tl.int64)[:, None] * 9 + offset[None, :]
             wanted = (row < rows)[:, None] & (offset < 9)[None, :]
             tl.store(at, tl.full((BLOCK_ROWS, 16), -1, tl.int32), mask=wanted)
@@ -142,13 +146,13 @@ def _place(
 
 def flat_size(rows: int) -> int:
     """Return how many int32 a rulebook of so many rows takes."""
-    return 19 * rows + 16
+    return 20 * rows + 16
 
 
 def from_flat(flat: Tensor, rows: int) -> Rulebook:
     """Return the rulebook that lies in a tensor of `flat_size(rows)` int32."""
-    order, table, pairs, numbers = flat.split((rows, 9 * rows, 9 * rows, 16))
-    return Rulebook(order, table.view(rows, 9), pairs.view(9, rows), numbers)
+    order, table, pairs, numbers, windows = flat.split((rows, 9 * rows, 9 * rows, 16, rows))
+    return Rulebook(order, table.view(rows, 9), pairs.view(9, rows), numbers, windows)
 
 
 def rulebook(found: Neighbours, offsets: Tensor, height: int, width: int) -> Tensor:
@@ -188,6 +192,7 @@ def rulebook(found: Neighbours, offsets: Tensor, height: int, width: int) -> Ten
         made.table,
         made.pairs,
         made.numbers,
+        made.windows,
         rows,
         frames,
         chunks,

@@ -2,8 +2,9 @@
 
 Forward: score, select, a table of neighbours; the first convolution, whose epilogue takes the
 batch's statistics; the second, which normalises what it reads and takes statistics too; and the
-pooling, which normalises what it compares. Backward, the same in the other order. Neither the
-normalised rows nor the selected ones are kept: they are computed again. The rulebook is kept.
+pooling, which normalises what it compares. Backward, the same in the other order, the pool's
+gradient with that of the norm before it. Neither the normalised rows nor the selected ones are
+kept: they are computed again. The rulebook is kept.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from ._reductions import combine
 from .cross_modal_score import cross_modal_score
 from .kept_rows import kept_rows
 from .neighbours import Neighbours, neighbours
-from .norm_pool import fold_norm, norm_pool
+from .norm_pool import fold_norm, norm_pool, norm_pool_backward
 from .rulebook import from_flat, rulebook, rules_of
 from .score_gradients import score_gradients
 from .sparse_batch_norm import sparse_batch_norm_backward
@@ -84,7 +85,11 @@ def sparse_cross_modal_block(
         *("sparse_max_pool2d", y2.new_zeros(y2.shape[0], 1), x_sites, x_offsets, height, width),
         trim,
     )
-    out, argmax = norm_pool(y2, x_sites, found.table, first[:, 0], width, scale2, shift2, keep)
+    out, argmax = norm_pool(
+        *(y2, x_sites, found.table, first[:, 0], width, scale2, shift2, keep, rules.windows)
+    )
+        y2, x_sites, found.table, first[:, 0], width, scale2, shift2, keep, rules.windows
+    )
     kept: tuple[Tensor, ...] = (attention, y1, y2, argmax, book)
     if not keep:
         kept = tuple(tensor.new_empty(0) for tensor in kept)
@@ -139,10 +144,16 @@ def sparse_cross_modal_block_backward(
         rules = rules_of(x_sites, kept_offsets, height, width)
     scale1, shift1, _, _ = fold_norm(*norm1, eps1)
 
-    grad = _elsewhere("sparse_max_pool2d_backward", grad_out, argmax, rows.shape[0])
-    grad, of_norm_weight2, of_norm_bias2 = sparse_batch_norm_backward(
-        grad, y2, kept_offsets, *norm2, training, eps2, True
-    )
+    if book.shape[0]:
+        grad, of_norm_weight2, of_norm_bias2 = norm_pool_backward(
+            *(grad_out, argmax, y2, rules.windows, kept_offsets, out_offsets),
+            *(norm2, training, eps2),
+        )
+    else:
+        grad = _elsewhere("sparse_max_pool2d_backward", grad_out, argmax, rows.shape[0])
+        grad, of_norm_weight2, of_norm_bias2 = sparse_batch_norm_backward(
+            grad, y2, kept_offsets, *norm2, training, eps2, True
+        )
     of_weight2 = weight_gradient(y1, grad, rules, scale=scale1, shift=shift1, dtype=weight2.dtype)
     grad, _ = convolve(grad, rules.table, weight2, order=rules.order, transposed=True)
     grad, of_norm_weight1, of_norm_bias1 = sparse_batch_norm_backward(

@@ -32,6 +32,7 @@ def check(case: Case, window_frames: int) -> Rulebook:
         wanted += sorted(range(offsets[first], offsets[last]), key=of_row.__getitem__)  # stable
     assert made.order.tolist() == [*wanted, *range(rows, len(table))]
     assert torch.equal(made.table, table[made.order.long()])
+    assert (made.windows == -1).all()
     for tap in range(9):
         has = (table[:, tap] >= 0).nonzero()[:, 0]
         number = int(made.numbers[tap])
