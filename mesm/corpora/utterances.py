@@ -17,6 +17,26 @@ EMOTIONS: dict[CorpusName, tuple[str, ...]] = {
     "mosei": ("angry", "disgusted", "fear", "happy", "sad", "surprised"),
 }
 
+# What a user can do about a clip that was left out, by reason.
+MENDS = {
+    "empty transcript": "write there what is said",
+    "labelled twice, first label kept": "delete the line that is wrong",
+    "no label": "label the clip, or delete its line",
+    "no sound file": "extract the recording's sound to it",
+    "no transcript": "transcribe the clip",
+    "no video file": "copy the recording's video there",
+    "not an utterance of its dialog": "the name must begin with the file's, and F or M",
+    "transcribed twice, first kept": "delete the line that is wrong",
+    "transcript of another video": "move the line to the file of its video",
+    "truncated or damaged video": "copy the video anew",
+    "unknown label": "give one of the corpus' own labels",
+    "unreadable label": "write the line as the others are",
+    "unreadable sound": "copy the sound anew",
+    "unreadable transcript": "write the line as the others are",
+    "unreadable video": "copy the video anew",
+    "zero length": "mend the start or the end",
+}
+
 
 @dataclass(frozen=True)
 class Utterance:
@@ -60,9 +80,10 @@ class SkippedClip(BaseModel):
     detail: str = ""
 
     def line(self) -> str:
-        """Say it on one line."""
+        """Say it on one line, with the mend where there is one."""
         detail = f" ({self.detail})" if self.detail else ""
-        return f"skipped {self.clip_id or 'a clip'}: {self.reason}: {self.file}{detail}"
+        mend = f"; {MENDS[self.reason]}" if self.reason in MENDS else ""
+        return f"skipped {self.clip_id or 'a clip'}: {self.reason}: {self.file}{detail}{mend}"
 
 
 @dataclass

@@ -101,7 +101,7 @@ def test_a_video_that_ends_early_or_is_none(dialog):
     table, (skipped,) = extract(replace(dialog, utterances=(first, late)), _LeftEye())
     assert table["clip_id"].to_pylist() == ["left"]
     assert skipped.line() == (
-        "skipped right: truncated or damaged video: d.avi (no frame at 5.50 s)"
+        "skipped right: truncated or damaged video: d.avi (no frame at 5.50 s); copy the video anew"
     )
     (dialog.root / "d.avi").write_bytes(b"nothing")
     table, skipped = extract(dialog, _LeftEye())

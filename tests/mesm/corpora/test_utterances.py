@@ -1,12 +1,15 @@
 """What the readers of raw corpora rely on: left-out clips are named, orders fixed, text decoded."""
 
+import ast
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
+from mesm.corpora import extraction, iemocap, mosei
 from mesm.corpora.utterances import (
     EMOTIONS,
+    MENDS,
     RawCorpus,
     SkippedClip,
     Utterance,
@@ -51,16 +54,25 @@ def test_a_whole_frame_and_all_channels_unless_said() -> None:
         ),
         (
             SkippedClip(clip_id="a", reason="no label", file="a.txt:3", detail="was: b"),
-            "skipped a: no label: a.txt:3 (was: b)",
+            "skipped a: no label: a.txt:3 (was: b); label the clip, or delete its line",
         ),
         (
             SkippedClip(clip_id="", reason="unreadable label", file="a.txt:9"),
-            "skipped a clip: unreadable label: a.txt:9",
+            "skipped a clip: unreadable label: a.txt:9; write the line as the others are",
         ),
     ],
 )
 def test_a_skipped_clip_says_what_why_and_where(clip: SkippedClip, line: str) -> None:
     assert clip.line() == line
+
+
+def test_every_reason_of_the_readers_has_a_mend() -> None:
+    reasons = set()
+    for module in (iemocap, mosei, extraction):
+        for node in ast.walk(ast.parse(Path(module.__file__).read_text())):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in ("corpus.skip", "fail"):
+                reasons.add(ast.literal_eval(node.args[1]))
+    assert reasons == MENDS.keys()
 
 
 def test_a_skipped_clip_is_kept_in_json_and_cannot_be_changed() -> None:
@@ -78,9 +90,9 @@ def test_skip_names_the_file_from_the_corpus_on_and_its_line() -> None:
     corpus.skip("b", "unknown label", ROOT / "b.txt", detail="bored")
     corpus.skip("c", "no label", ROOT / "c.txt", 0)
     assert [clip.line() for clip in corpus.skipped] == [
-        "skipped a: no label: labels/a.txt:3",
-        "skipped b: unknown label: b.txt (bored)",
-        "skipped c: no label: c.txt:0",
+        "skipped a: no label: labels/a.txt:3; label the clip, or delete its line",
+        "skipped b: unknown label: b.txt (bored); give one of the corpus' own labels",
+        "skipped c: no label: c.txt:0; label the clip, or delete its line",
     ]
 
 
