@@ -166,8 +166,8 @@ def rulebook_cost(s: Sizes) -> Cost:
     """Cost of what Triton's convolutions over a set of sites share, made once for a training step.
 
     The table of neighbours, rows in the order of their patterns and the table in that order, pairs
-    of each offset, room for the pool's windows; with the counts that the order follows from, which one launch leaves for the
-    next. CUDA's selection writes the first table itself: a launch less.
+    of each offset, room for the pool's windows; with the counts that the order follows from, which
+    one launch leaves for the next. CUDA's selection writes the first table itself: a launch less.
     """
     counts = s.frames * -(-s.shape.sites // CHUNK) * PATTERN_COLUMNS * INT
     table, ranks = s.kept * 9 * INT, s.kept * INT

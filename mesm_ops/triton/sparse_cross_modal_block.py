@@ -88,8 +88,6 @@ def sparse_cross_modal_block(
     out, argmax = norm_pool(
         *(y2, x_sites, found.table, first[:, 0], width, scale2, shift2, keep, rules.windows)
     )
-        y2, x_sites, found.table, first[:, 0], width, scale2, shift2, keep, rules.windows
-    )
     kept: tuple[Tensor, ...] = (attention, y1, y2, argmax, book)
     if not keep:
         kept = tuple(tensor.new_empty(0) for tensor in kept)
