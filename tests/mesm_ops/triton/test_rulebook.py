@@ -80,3 +80,48 @@ def test_tiles_in_order_have_fewer_taps() -> None:
 
     assert taps(known) < 7.8
     assert taps(known[made.order.argsort()]) == 9  # where rows stand
+
+
+def check_by_torch(frames: int, height: int, width: int, padding: int) -> None:
+    """At sizes where dictionaries are slow: the same definitions in a few torch calls."""
+    from benchmarks.tile_order import CORNERS_FIRST, gray_key, neighbours_of
+
+    mask = torch.rand(frames, height, width) < 0.6
+    mask[1] = False
+    rows = int(mask.sum())
+    number = torch.full((frames, height + 2, width + 2), -1)
+    number[:, 1:-1, 1:-1][mask] = torch.arange(rows)
+    shifts = [number[:, o // 3 :, o % 3 :][:, :height, :width][mask] for o in range(9)]
+    table = torch.stack(shifts, 1).int()
+    offsets = torch.cat([torch.zeros(1), mask.sum((1, 2)).cumsum(0)]).int()
+    sites = torch.cat([mask.flatten(1).nonzero()[:, 1], torch.full((padding,), 10**9)]).int()
+    made = rules_of(sites.to(DEVICE), offsets.to(DEVICE), height, width)
+    again = rules_of(sites.to(DEVICE), offsets.to(DEVICE), height, width)
+    window = mask.nonzero()[:, 0] // max(1, module._WINDOW_SITES // (height * width))
+    key = gray_key(neighbours_of(mask), CORNERS_FIRST)
+    order = torch.argsort(window * 512 + key, stable=True)
+    assert torch.equal(made.order[:rows].cpu().long(), order)
+    assert torch.equal(made.order[rows:].cpu(), torch.arange(rows, rows + padding).int())
+    assert torch.equal(made.table[:rows].cpu(), table[order])
+    assert (made.table[rows:] == -1).all()
+    for tap in range(9):
+        has = (table[:, tap] >= 0).nonzero()[:, 0].int()
+        assert int(made.numbers[tap]) == len(has)
+        assert torch.equal(made.pairs[tap, : len(has)].cpu(), has)
+        assert torch.equal(again.pairs[tap, : len(has)].cpu(), has)
+    for one, other in zip(made, again, strict=True):
+        if one is not made.pairs:  # what follows its numbers is nobody's
+            assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("size", [(9, 24, 24, 30), (40, 6, 6, 0)])
+def test_equals_torch(size: tuple[int, int, int, int]) -> None:
+    check_by_torch(*size)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize(
+    "size", [(512, 24, 24, 9000), (512, 12, 12, 0), (2000, 6, 6, 77), (5, 200, 70, 3), (3, 1, 1, 4)]
+)
+def test_equals_torch_at_full_size(size: tuple[int, int, int, int]) -> None:
+    check_by_torch(*size)

@@ -253,6 +253,34 @@ def test_the_rulebook_is_made_once_and_kept(
     assert_same(again, kept)
 
 
+@pytest.mark.parametrize(("height", "on_cuda"), [(6, True), (6, False), (4097, True)])
+def test_the_selection_on_cuda_finds_the_neighbours(
+    height: int, on_cuda: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where its kernel runs and a frame fits into it; elsewhere Triton looks for them."""
+    kernels = importlib.import_module("mesm_ops.triton.sparse_cross_modal_block")
+    x, seen = maps(2, 4, 6, 1, 0.9, torch.float32), []
+    logits = torch.zeros(x.features.shape[0], device=DEVICE)
+    place = tuple(t.to(DEVICE) for t in (x.features, x.sites, x.offsets))
+
+    def sibling(*args: Any) -> tuple[Any, ...]:
+        seen.append(args)
+        return tuple(range(8))
+
+    monkeypatch.setattr(torch.ops.mesm_ops_cuda, "top_p_select_neighbours", sibling)
+    if on_cuda:
+        monkeypatch.setattr(kernels.backends, "choose", lambda op, args: "cuda")
+    monkeypatch.setattr(kernels.backends, "run", lambda *_: (0, place[1], place[2], 3, 4))
+    selected, found = kernels._selected(*place, logits, height, 1, 0.5, True, False)
+    if on_cuda and height == 6:
+        assert seen == [(*place, logits, 6, 1, 0.5, True)]
+        assert (selected, found) == ((0, 1, 2, 3, 4), (5, 6, 7))
+    else:
+        assert seen == []
+        assert selected == (0, place[1], place[2], 3, 4)
+        assert found.table.shape == (x.features.shape[0], 9)
+
+
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 @pytest.mark.parametrize("keep", [True, False])
 def test_the_fake_has_room_for_the_rulebook_where_triton_runs(device: str, keep: bool) -> None:
