@@ -148,7 +148,9 @@ def configurations(
     # but where rows pass through registers; float32 has twice the bytes.
     stages = 3 if prologue or not half else 5
     # Narrow: few output channels, or so few rows that more programs are needed to fill the GPU.
-    configs = [config(64, 4 if half else 8, stages)]
+    # Before capability 9, given a choice the compiler spills rather than hold statistics.
+    registers = 224 if half and statistics and capability < 9 else None
+    configs = [config(64, 4 if half else 8, stages, registers)]
     if cout > 64:  # square: a third fewer bytes are loaded for each product
         configs.append(config(128, 8, stages))
         if half and capability == 9 and not (prologue or statistics):

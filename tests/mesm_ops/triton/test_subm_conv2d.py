@@ -99,6 +99,28 @@ def test_equals_the_oracle_where_tiles_are_many(dtype: torch.dtype) -> None:
     check(make_case(1, 70, 25, 23, 0.97, dtype, padding=140), cout=130, with_bias=True)
 
 
+@pytest.mark.parametrize("with_bias", [True, False])
+def test_equals_the_oracle_in_the_rulebooks_order(
+    with_bias: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mesm_ops.triton import subm_conv2d as kernels
+
+    monkeypatch.setattr(kernels, "_ORDER_PAYS", 0)
+    monkeypatch.setattr(kernels, "neighbour_table", lambda *_: pytest.fail("rows as they stand"))
+    check(make_case(6, 20, 9, 7, 0.6, torch.float32, padding=9), cout=18, with_bias=with_bias)
+
+
+def test_the_order_of_rows_changes_no_bit() -> None:
+    from mesm_ops.triton.subm_conv2d import convolve
+
+    case = make_case(9, 20, 9, 7, 0.4, torch.float32, padding=40)
+    rules, features = rules_of(case), case.x.features.to(DEVICE)
+    weight = torch.randn(18, 20, 3, 3, device=DEVICE)
+    plain, _ = convolve(features, table_of(case), weight)
+    ordered, _ = convolve(features, rules.table, weight, order=rules.order)
+    assert torch.equal(plain, ordered)
+
+
 @pytest.mark.parametrize("dtype", HALVES)
 def test_errs_at_most_twice_as_torch_does(dtype: torch.dtype) -> None:
     case = make_case(2, 96, 9, 11, dtype=dtype)
