@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -253,20 +253,6 @@ def _cuda_refuses(
     return None
 
 
-def _returns_no_rulebook(kernel: Callable[..., Any]) -> Callable[..., Any]:
-    def run(features: Tensor, sites: Tensor, *rest: Any) -> tuple[Tensor, ...]:
-        return (*kernel(features, sites, *rest), sites.new_empty(0))
-
-    return run
-
-
-def _takes_no_rulebook(kernel: Callable[..., Any]) -> Callable[..., Any]:
-    def run(*args: Any) -> Any:
-        return kernel(*args[:-1])
-
-    return run
-
-
 _SCHEMA = (
     "(Tensor features, Tensor sites, Tensor offsets, SymInt height, SymInt width, Tensor query, "
     "Tensor? lengths, Tensor map_weight, Tensor map_bias, Tensor query_weight, "
@@ -295,7 +281,7 @@ _forward = define_op(
     _NAME,
     _SCHEMA + ", ".join(["Tensor"] * 14) + ")",
     compiled_schema=_SCHEMA + ", ".join(["Tensor"] * 13) + ")",
-    adapt=_returns_no_rulebook,
+    adapt=lambda kernel: lambda *args: (*kernel(*args), args[1].new_empty(0)),
     reference=reference.sparse_cross_modal_block,
     fake=_fake,
     flops=_flops,
@@ -309,7 +295,7 @@ _backward = define_op(
     f"{_NAME}_backward",
     _SCHEMA_BACKWARD.format(", Tensor rulebook"),
     compiled_schema=_SCHEMA_BACKWARD.format(""),
-    adapt=_takes_no_rulebook,
+    adapt=lambda kernel: lambda *args: kernel(*args[:-1]),
     reference=reference.sparse_cross_modal_block_backward,
     fake=_fake_backward,
     flops=_flops_backward,
