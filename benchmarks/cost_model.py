@@ -197,7 +197,7 @@ def block_costs(s: Sizes) -> dict[str, Cost]:
     # Reads y1, y2, gradients; writes the gradients of y2, y1 and of the maps.
     backward_bytes = 2 * weights + out + argmax + 8 * middle + 2 * kept_in + 2 * maps
     return {
-        "block inference": Cost(maps + weights + out, forward, 1),
+        "block inference": Cost(maps + weights + out, forward, 3),
         "block training step": Cost(forward_bytes + backward_bytes, forward + backward, 16),
         "rulebook of a training step": rulebook_cost(s),
     }

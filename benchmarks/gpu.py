@@ -33,6 +33,7 @@ from benchmarks.gpu_rivals import (
     training_run,
 )
 from benchmarks.gpu_timing import Deadline, ceilings, in_turns, median_ms, replayable
+from benchmarks.gpu_ways import way_rows
 from benchmarks.inputs import BlockCase
 from benchmarks.measure import Run, compare
 from benchmarks.report import table, write_json
@@ -198,6 +199,8 @@ def measure(plan: Plan) -> Iterator[Row]:
 
     for dtype in DTYPES:
         yield from block_rows(dtype, [HEADLINE_P, 1.0])
+        for shape in plan.shapes if dtype == "bfloat16" else ():
+            yield from _ways(plan, shape)
         yield from model_rows(plan, dtype, [HEADLINE_P])
         for shape in plan.shapes:
             yield from op_rows(plan, shape, dtype)
@@ -216,6 +219,16 @@ def _or_error(blocks: Blocks, shape: Shape, dtype: str, train: bool, p: float) -
             **{"what": what, "shape": str(shape), "p": p, "dtype": dtype, "rival": "dense"},
             "error": error_line(error),
         }
+
+
+def _ways(plan: Plan, shape: Shape) -> list[Row]:
+    try:
+        timing = (plan.frames, plan.row_seconds, plan.machine)
+        return list(way_rows(plan.device, shape, *timing))
+    except Exception as error:
+        what = {"group": "block inference both ways", "what": "block inference both ways"}
+        about = {"shape": str(shape), "p": HEADLINE_P, "dtype": "bfloat16", "rival": "none"}
+        return [what | about | {"error": error_line(error)}]
 
 
 def backends_in_use(device: str) -> dict[str, str]:

@@ -22,6 +22,7 @@ from benchmarks.shapes import HEADLINE_P, QUERY_DIM, Shape
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 SMALL = (Shape(16, 32, 8, 6), Shape(24, 40, 7, 5))  # multiples of nothing in the second
+GROUPED = Shape(64, 64, 5, 6)  # one kernel takes it, groups of frames at a time
 
 
 @dataclass(frozen=True)
@@ -181,7 +182,7 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--frames", type=int, default=3)
     arguments = parser.parse_args()
-    for shape in SMALL:
+    for shape in (*SMALL, GROUPED):
         for name, dtype in DTYPES.items():
             case = block_case_on(arguments.device, shape, HEADLINE_P, dtype, arguments.frames)
             for call in (*calls(case, dtype), *block_calls(case, dtype)):

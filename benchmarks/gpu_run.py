@@ -103,7 +103,7 @@ def build(run: Run) -> str | None:
 def tests(run: Run) -> str | None:
     """Run every test marked gpu; in a rehearsal they are collected, and skip."""
     command = [sys.executable, "-m", "pytest", "-m", "gpu", "-q", "-p", "no:cacheprovider"]
-    return run.call("tests", [*command, "tests/mesm_ops"])
+    return run.call("tests", [*command, "tests/mesm_ops", "tests/csrc/cuda"])
 
 
 def sanitizer(run: Run) -> str | None:

@@ -31,6 +31,7 @@ __all__ = [
     "available",
     "choose",
     "explain",
+    "how",
     "is_first",
     "ops",
     "register",
@@ -60,6 +61,7 @@ class Kernel:
     supports: Callable[..., str | None]  # given the op's arguments: why it cannot run
     available: Callable[[], str | None]  # why it cannot run on this machine at all
     device: str | None  # the only kind of device whose tensors it takes, if there is one
+    how: Callable[..., str | None]  # given arguments that it takes: what `explain` adds of them
 
 
 def _always(*_: Any) -> None:
@@ -73,11 +75,12 @@ def register(
     supports: Callable[..., str | None] = _always,
     available: Callable[[], str | None] = _always,
     device: str | None = None,
+    how: Callable[..., str | None] = _always,
 ) -> None:
     """Make `run` the kernel of a backend for an op (see the module's head)."""
     if backend not in BACKENDS:
         raise ValueError(f"backend must be one of {', '.join(BACKENDS)}, got {backend!r}")
-    _kernels.setdefault(op, {})[backend] = Kernel(run, supports, available, device)
+    _kernels.setdefault(op, {})[backend] = Kernel(run, supports, available, device, how)
 
 
 def register_compiled(
@@ -86,13 +89,15 @@ def register_compiled(
     device: str,
     dtypes: tuple[torch.dtype, ...],
     missing: Callable[[], Any],
-    refuses: Callable[..., str | None] | None = None,
+    refuses: Callable[..., str | None] = _always,
+    how: Callable[..., str | None] = _always,
     adapt: Callable[[Callable[..., Any]], Callable[..., Any]] = lambda kernel: kernel,
 ) -> None:
     """Register the kernel that a shared library implements as `mesm_ops_<backend>::<op>`.
 
-    `refuses`, given the op's arguments, says what else the kernel does not take; `adapt`, given the
-    kernel, returns what takes the op's arguments where the kernel takes others.
+    `refuses`, given the op's arguments, says what else the kernel does not take; `how`, given ones
+    that it takes, what `explain` adds. `adapt`, given the kernel, returns what takes the op's
+    arguments where the kernel takes others.
     """
     name = f"mesm_ops_{backend}::{op}"
     overload = getattr(getattr(torch.ops, f"mesm_ops_{backend}"), op).default
@@ -105,7 +110,7 @@ def register_compiled(
                 return f"it runs on {device} tensors, got one on {arg.device}"
             if arg.is_floating_point() and arg.dtype not in dtypes:
                 return f"it takes {', '.join(_short(d) for d in dtypes)}, got {_short(arg.dtype)}"
-        return refuses(*args) if refuses is not None else None
+        return refuses(*args)
 
     @functools.cache
     def available() -> str | None:
@@ -115,7 +120,7 @@ def register_compiled(
             return f"the {backend} extension has no kernel for {op}"
         return None
 
-    register(op, backend, adapt(overload), supports, available, device)
+    register(op, backend, adapt(overload), supports, available, device, how)
 
 
 def register_triton(op: str, dtypes: tuple[torch.dtype, ...]) -> None:
@@ -230,6 +235,11 @@ def choose(op: str, args: tuple[Any, ...]) -> str:
     return name
 
 
+def how(op: str, backend: str, args: tuple[Any, ...]) -> str | None:
+    """Return what a backend that can run an op on these arguments says of how it does."""
+    return _kernels[op][backend].how(*args)
+
+
 def run(op: str, args: tuple[Any, ...]) -> Any:
     """Run an op on the backend that `choose` names."""
     backend = choose(op, args)
@@ -276,15 +286,19 @@ def explain(op: str | Callable[..., Any], *args: Any) -> str:
         reasons = {backend: _refusal(op, backend, lowered) for backend in BACKENDS}
     else:
         reasons = {backend: available(op, backend) for backend in BACKENDS}
+    can = {}
+    for backend in (b for b in BACKENDS if reasons[b] is None):
+        added = how(op, backend, lowered) if args else None
+        can[backend] = "can run" if added is None else f"can run, {added}"
     asked = _requested.get()
-    able = [backend for backend in BACKENDS if reasons[backend] is None]
+    able = list(can)
     if asked == "auto":
         head = f"{op}: {able[0]} runs"
     elif asked in able:
         head = f"{op}: {asked} runs, asked for with use_backend"
     else:
         head = f"{op}: nothing runs: use_backend asks for {asked}"
-    lines = [f"  {b}: {'can run' if reasons[b] is None else reasons[b]}" for b in BACKENDS]
+    lines = [f"  {b}: {can.get(b, reasons[b])}" for b in BACKENDS]
     return "\n".join([head, *lines])
 
 

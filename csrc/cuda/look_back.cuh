@@ -32,7 +32,19 @@ struct LookBack {
 
   uint64_t* words;  // 1 + parts, zero at first: the counter, then one for each part
 
-  MESM_BLOCK int64_t take_part() const { return SharedWord(words[0]).fetch_add(1, kRelaxed); }
+  MESM_BLOCK int64_t take_part() const {
+#ifdef __CUDA_ARCH__
+    // Said to be in global memory: else there is code for shared memory too, which spills.
+    uint64_t part;
+    asm volatile("atom.global.relaxed.gpu.add.u64 %0, [%1], 1;"
+                 : "=l"(part)
+                 : "l"(__cvta_generic_to_global(words))
+                 : "memory");
+    return static_cast<int64_t>(part);
+#else
+    return SharedWord(words[0]).fetch_add(1, kRelaxed);
+#endif
+  }
 
   // By one thread, before the block looks back.
   MESM_BLOCK void post(int64_t part, uint64_t sum) const {

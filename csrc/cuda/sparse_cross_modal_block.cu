@@ -1,15 +1,19 @@
 // sparse_cross_modal_block on CUDA, in inference: attention, nucleus, two convolutions with folded
 // norms on tensor cores, pool; bfloat16 and float16.
 //
-// Nine kernels on one stream (ten with lengths), and nothing is copied to the host: outputs and
-// launches are sized from shapes alone, so that a CUDA graph can capture the op. Why the
-// convolutions are not in one kernel with the rest: their tiles take rows of all frames, so that no
-// tile is half empty and a weight is read once for kRows rows and not once for each frame.
+// Where a group of frames fits into shared memory, one kernel takes all of that, group by group,
+// after what is done once for all frames: three kernels, four with lengths. Else nine, ten with
+// lengths, whose tiles take rows of all frames, so that no tile is half empty and a weight is read
+// once for kRows rows and not once for each group. All are on one stream, and nothing is copied to
+// the host: outputs and launches are sized from shapes alone, so that a CUDA graph can capture the
+// op.
 #include <cstdint>
+#include <cstdlib>
 #include <optional>
+#include <string_view>
 #include <tuple>
 
-#include "sparse_cross_modal_block_launch.cuh"
+#include "sparse_cross_modal_block_group_launch.cuh"
 
 namespace mesm_ops {
 namespace {
@@ -125,6 +129,36 @@ struct StageInputs {
   }
 };
 
+// The environment may ask for one of both ways: for tests and benchmarks.
+bool wants_group(const GroupPlan& plan) {
+  constexpr const char* kVariable = "MESM_OPS_CUDA_BLOCK";
+  const char* set = std::getenv(kVariable);
+  const std::string_view asked = set == nullptr ? "auto" : set;
+  STD_TORCH_CHECK(asked == "auto" || asked == "group" || asked == "launches", kOp, ": ", kVariable,
+                  " must be auto, group or launches, got ", set == nullptr ? "" : set);
+  const bool fits = plan.refusal == GroupRefusal::kNone;
+  STD_TORCH_CHECK(fits || asked != "group", kOp, ": ", kVariable,
+                  " asks for one kernel, which does not take this; `explain` says why");
+  return fits && asked != "launches";
+}
+
+GroupPlan plan_on(int device, GroupCall call) {
+  call.shared_limit = device_attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
+  call.processors = device_attribute(cudaDevAttrMultiProcessorCount, device);
+  return plan_group<Bfloat16>(call);  // float16 is as large
+}
+
+// Frames of a group that one kernel takes at once, or the GroupRefusal, below 0.
+int64_t sparse_cross_modal_block_group(const Tensor& features, int64_t frames, int64_t height,
+                                       int64_t width, int64_t middle, int64_t columns, double p,
+                                       bool weighted) {
+  const GroupPlan plan =
+      plan_on(features.get_device_index(),
+              {frames, height, width, features.size(1), middle, columns, p, weighted, 0, 0});
+  return plan.refusal == GroupRefusal::kNone ? plan.shape.frames
+                                             : -static_cast<int64_t>(plan.refusal);
+}
+
 using Outputs = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor,
                            Tensor, Tensor, Tensor, Tensor>;
 
@@ -204,11 +238,22 @@ Outputs sparse_cross_modal_block(
   const Tensor kept_offsets = empty(features, {frames + 1}, ScalarType::Int);
   const Maps maps{data<int32_t>(sites),         data<int32_t>(offsets),     frames, rows,
                   static_cast<int32_t>(height), static_cast<int32_t>(width)};
+  const GroupPlan plan =
+      plan_on(features.get_device_index(),
+              {frames, height, width, channels, first.columns(), columns, p, weighted, 0, 0});
+  const bool grouped = wants_group(plan);
+  uint64_t* words = nullptr;  // of the look-back
+  const int64_t words_bytes = (frames + 2) * static_cast<int64_t>(sizeof(uint64_t));
   const int depth = static_cast<int>(channels);
   const int query_depth = static_cast<int>(query.size(1));
   Workspace workspace;
+  // What lies between the launches; one kernel has nothing there.
+  const auto take = [&]<class T>(T, int64_t count) {
+    return workspace.take<T>(grouped ? 0 : count);
+  };
   const auto plan_call = [&]() -> Call {
     Call call{};
+    if (grouped) words = workspace.take<uint64_t>(words_bytes / 8);
     call.stages[0] = first.stage(workspace, mean1, var1);
     call.stages[1] = second.stage(workspace, mean2, var2);
     const Tensor* vectors[kVectors] = {&map_bias, &score_weight, &score_bias};
@@ -233,10 +278,10 @@ Outputs sparse_cross_modal_block(
                    samples,
                    p,
                    weighted,
-                   workspace.take<int32_t>(rows),
-                   workspace.take<float>(rows),
-                   workspace.take<int32_t>(frames),
-                   workspace.take<int32_t>(frames)};
+                   take(int32_t(), rows),
+                   take(float(), rows),
+                   take(int32_t(), frames),
+                   take(int32_t(), frames)};
     const int32_t* number = mutable_data<int32_t>(kept_offsets) + frames;
     call.places = {maps,
                    data<uint16_t>(features),
@@ -248,15 +293,15 @@ Outputs sparse_cross_modal_block(
                    mutable_data<int32_t>(out_offsets),
                    weighted,
                    mutable_data<int32_t>(kept_rows_out),
-                   workspace.take<uint16_t>(capacity * channels),
-                   workspace.take<int32_t>(capacity * kTaps),
-                   workspace.take<int32_t>(out_rows * 4),
+                   take(uint16_t(), capacity * channels),
+                   take(int32_t(), capacity * kTaps),
+                   take(int32_t(), out_rows * 4),
                    mutable_data<int32_t>(out_sites)};
     const int64_t slots = (capacity + kPlanRows - 1) / kPlanRows * kPlanRows;
-    call.plan = {call.places.neighbours, number, capacity, workspace.take<int32_t>(slots),
-                 workspace.take<uint32_t>(slots / kSubtile)};
-    call.convolved[0] = workspace.take<uint16_t>(capacity * first.columns());
-    call.convolved[1] = workspace.take<uint16_t>(capacity * columns);
+    call.plan = {call.places.neighbours, number, capacity, take(int32_t(), slots),
+                 take(uint32_t(), slots / kSubtile)};
+    call.convolved[0] = take(uint16_t(), capacity * first.columns());
+    call.convolved[1] = take(uint16_t(), capacity * columns);
     call.pool = {
         call.convolved[1], call.places.windows,       mutable_data<int32_t>(out_offsets) + frames,
         out_rows,          static_cast<int>(columns), mutable_data<uint16_t>(out)};
@@ -270,11 +315,19 @@ Outputs sparse_cross_modal_block(
   const Tensor memory = empty(features, {workspace.used()}, ScalarType::Byte);
   workspace.restart(memory.mutable_data_ptr());
   const Call call = plan_call();
+  if (grouped) check_cuda("memory", cudaMemsetAsync(words, 0, words_bytes, call.stream));
+  const auto launch_all = [&](auto element) {
+    using E = decltype(element);
+    launch_prepare<E>(call);
+    if (grouped) return launch_group<E>(call, plan, words);
+    launch<E>(call);
+  };
   if (dtype == ScalarType::BFloat16) {
-    launch<Bfloat16>(call);
+    launch_all(Bfloat16());
   } else {
-    launch<Float16>(call);
+    launch_all(Float16());
   }
+  check_launch(kOp, "forward");
   const auto none = [&](ScalarType type) { return empty(features, {0}, type); };
   return {out,         out_sites,   out_offsets,          mean1,        var1,
           mean2,       var2,        kept_rows_out,        kept_offsets, none(ScalarType::Float),
@@ -285,6 +338,7 @@ Outputs sparse_cross_modal_block(
 
 STABLE_TORCH_LIBRARY_IMPL(mesm_ops_cuda, CUDA, m) {
   m.impl("sparse_cross_modal_block", TORCH_BOX(&sparse_cross_modal_block));
+  m.impl("sparse_cross_modal_block_group", TORCH_BOX(&sparse_cross_modal_block_group));
 }
 
 }  // namespace mesm_ops

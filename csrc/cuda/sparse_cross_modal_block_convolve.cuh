@@ -48,6 +48,24 @@ MESM_BLOCK void pack(const Stage& s, int64_t i) {
   s.var_out[i] = var;
 }
 
+// relu(norm) of 8 sums side by side.
+template <class E>
+MESM_BLOCK Piece rectified(const float* sums, const float* scale, const float* shift) {
+  Piece piece;
+  MESM_UNROLL
+  for (int w = 0; w < 4; ++w) {
+    uint32_t halves[2];
+    MESM_UNROLL
+    for (int h = 0; h < 2; ++h) {
+      const int e = 2 * w + h;
+      const float value = sums[e] * scale[e] + shift[e];
+      halves[h] = E::narrow(value < 0 ? 0.0f : value);  // NaN stays
+    }
+    piece.words[w] = halves[0] | halves[1] << 16;
+  }
+  return piece;
+}
+
 struct Convolve {
   Product product;
   const int32_t* neighbours;
@@ -92,20 +110,28 @@ MESM_BLOCK void convolve(const Convolve& c, int64_t tile, void* shared) {
     const int n = first_column + column;
     const int64_t to = c.order[slots + row];
     if (to < 0 || n >= columns) return;
-    Piece piece;
-    MESM_UNROLL
-    for (int w = 0; w < 4; ++w) {
-      uint32_t halves[2];
-      MESM_UNROLL
-      for (int h = 0; h < 2; ++h) {
-        const int e = 2 * w + h;
-        const float value = sums[e] * c.scale[n + e] + c.shift[n + e];
-        halves[h] = E::narrow(value < 0 ? 0.0f : value);  // NaN stays
-      }
-      piece.words[w] = halves[0] | halves[1] << 16;
-    }
-    *reinterpret_cast<Piece*>(c.to + to * columns + n) = piece;
+    *reinterpret_cast<Piece*>(c.to + to * columns + n) =
+        rectified<E>(sums, c.scale + n, c.shift + n);
   });
+}
+
+// The larger of each element; NaN is the largest. any: there is something in `best`.
+template <class E>
+MESM_BLOCK void raise(Piece& best, const uint16_t* from, bool any) {
+  const Piece piece = *reinterpret_cast<const Piece*>(from);
+  MESM_UNROLL
+  for (int w = 0; w < 4; ++w) {
+    uint32_t word = 0;
+    MESM_UNROLL
+    for (int h = 0; h < 2; ++h) {
+      const uint16_t bits = static_cast<uint16_t>(piece.words[w] >> (16 * h));
+      const uint16_t held = static_cast<uint16_t>(best.words[w] >> (16 * h));
+      const float value = E::widen(bits);
+      const bool wins = !any || value > E::widen(held) || value != value;
+      word |= static_cast<uint32_t>(wins ? bits : held) << (16 * h);
+    }
+    best.words[w] = word;
+  }
 }
 
 struct Pool {
@@ -128,21 +154,7 @@ MESM_BLOCK void pool(const Pool& p, int32_t i) {
     for (int c = 0; c < 4; ++c) {
       const int64_t from = p.windows[row * 4 + c];
       if (from < 0) continue;
-      const Piece piece =
-          *reinterpret_cast<const Piece*>(p.from + from * p.columns + i % pieces * kPiece);
-      MESM_UNROLL
-      for (int w = 0; w < 4; ++w) {
-        uint32_t word = 0;
-        MESM_UNROLL
-        for (int h = 0; h < 2; ++h) {
-          const uint16_t bits = static_cast<uint16_t>(piece.words[w] >> (16 * h));
-          const uint16_t held = static_cast<uint16_t>(best.words[w] >> (16 * h));
-          const float value = E::widen(bits);
-          const bool wins = !any || value > E::widen(held) || value != value;
-          word |= static_cast<uint32_t>(wins ? bits : held) << (16 * h);
-        }
-        best.words[w] = word;
-      }
+      raise<E>(best, p.from + from * p.columns + i % pieces * kPiece, any);
       any = true;
     }
   }

@@ -190,10 +190,9 @@ void launch_stage(const Call& call, const Convolve& c) {
   launch_convolve<Tile<E, 2, 8, kTaps>>(call, c);
 }
 
+// Parameters and the queries' share of the hidden values.
 template <class E>
-void launch(const Call& call) {
-  const Maps& maps = call.select.maps;
-  const int64_t area = static_cast<int64_t>(maps.height) * maps.width;
+void launch_prepare(const Call& call) {
   const int64_t entries =
       std::max(static_cast<int64_t>(call.stages[0].columns) * call.stages[0].depth,
                static_cast<int64_t>(call.stages[1].columns) * call.stages[1].depth);
@@ -210,6 +209,13 @@ void launch(const Call& call) {
                                                  call.asked.samples, call.ends);
     }
   }
+}
+
+// Nine launches with those of `launch_prepare`, ten with lengths.
+template <class E>
+void launch(const Call& call) {
+  const Maps& maps = call.select.maps;
+  const int64_t area = static_cast<int64_t>(maps.height) * maps.width;
   // Few columns and stages: that all frames be under way at once hides more than large tiles would.
   if (area <= Tile<E, 1, 4, 1, 3>::kRows) {
     launch_select<Tile<E, 1, 4, 1, 3>>(call);
@@ -239,7 +245,6 @@ void launch(const Call& call) {
   pool_kernel<E>
       <<<blocks_for(std::min<int64_t>((pieces + kThreads - 1) / kThreads, 32 * call.processors)),
          kThreads, 0, call.stream>>>(call.pool);
-  check_launch(kOp, "forward");
 }
 
 }  // namespace

@@ -51,6 +51,17 @@ struct Places {
   static constexpr int64_t bytes(int64_t area) { return (area + area / 128 + 2) * 4; }
 };
 
+template <class E>
+MESM_BLOCK void scale_piece(Piece& piece, float scale) {
+  MESM_UNROLL
+  for (int w = 0; w < 4; ++w) {
+    const uint32_t word = piece.words[w];
+    const uint32_t low = E::narrow(E::widen(static_cast<uint16_t>(word)) * scale);
+    const uint32_t high = E::narrow(E::widen(static_cast<uint16_t>(word >> 16)) * scale);
+    piece.words[w] = low | high << 16;
+  }
+}
+
 // shared: Places::bytes.
 template <class E>
 MESM_BLOCK void place(const Places& p, int64_t frame, void* shared) {
@@ -86,16 +97,7 @@ MESM_BLOCK void place(const Places& p, int64_t frame, void* shared) {
     const int32_t at = i % pieces * kPiece;
     Piece piece = *reinterpret_cast<const Piece*>(
         p.features + static_cast<int64_t>(kept[row]) * p.channels + at);
-    if (p.weighted) {
-      const float scale = p.scale[first + row];
-      MESM_UNROLL
-      for (int w = 0; w < 4; ++w) {
-        const uint32_t word = piece.words[w];
-        const uint32_t low = E::narrow(E::widen(static_cast<uint16_t>(word)) * scale);
-        const uint32_t high = E::narrow(E::widen(static_cast<uint16_t>(word >> 16)) * scale);
-        piece.words[w] = low | high << 16;
-      }
-    }
+    if (p.weighted) scale_piece<E>(piece, p.scale[first + row]);
     *reinterpret_cast<Piece*>(p.x + (begin + row) * p.channels + at) = piece;
   });
   const int32_t across = width / 2;

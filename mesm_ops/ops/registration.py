@@ -26,6 +26,10 @@ def _as_it_is(kernel: Callable[..., Any]) -> Callable[..., Any]:
     return kernel
 
 
+def _nothing(*_: Any) -> None:
+    return None
+
+
 def define_op(
     name: str,
     schema: str,
@@ -37,7 +41,9 @@ def define_op(
     arguments: Callable[..., tuple[Any, ...]] | None = None,
     autocast: bool | tuple[int, ...] = False,
     triton: bool = False,
-    cuda_refuses: Callable[..., str | None] | None = None,
+    cuda_refuses: Callable[..., str | None] = _nothing,
+    cuda_how: Callable[..., str | None] = _nothing,
+    cuda_queries: tuple[str, ...] = (),
     compiled_schema: str | None = None,
     adapt: Callable[[Callable[..., Any]], Callable[..., Any]] = _as_it_is,
 ) -> Op:
@@ -59,6 +65,8 @@ def define_op(
             a tuple: those inputs alone, the op itself does the rest.
         triton: `mesm_ops.triton.<stem>` has a launcher of the op's name.
         cuda_refuses: Given the arguments, why the CUDA kernel does not take them; None if it does.
+        cuda_how: Given arguments that it takes, what `explain` adds of them, if anything.
+        cuda_queries: Schemas of what its shared library answers beside the op.
         compiled_schema: That of the shared libraries' kernels, where it is another.
         adapt: Given such a kernel, what takes the op's arguments and returns its results.
 
@@ -69,9 +77,10 @@ def define_op(
         library.define(name + (compiled_schema or schema if namespace in _COMPILED else schema))
     backends.register(name, "reference", reference)
     backends.register_compiled(name, "cpp", "cpu", _CPP_DTYPES, extension.cpu_missing, adapt=adapt)
-    backends.register_compiled(
-        name, "cuda", "cuda", _CUDA_DTYPES, extension.cuda_missing, cuda_refuses, adapt
-    )
+    more = (extension.cuda_missing, cuda_refuses, cuda_how, adapt)
+    backends.register_compiled(name, "cuda", "cuda", _CUDA_DTYPES, *more)
+    for query in cuda_queries:
+        _libraries["mesm_ops_cuda"].define(query)
     if triton:
         backends.register_triton(name, _CUDA_DTYPES)
     if arguments is not None:

@@ -18,6 +18,7 @@ from .cross_modal_score import _flops_backward as score_flops_backward
 from .cross_modal_score import cross_modal_score
 from .registration import define_op, make_differentiable
 from .sparse_batch_norm import check_parameters, sparse_batch_norm, update_statistics
+from .sparse_cross_modal_block_cuda import QUERY, how, refuses
 from .sparse_max_pool2d import _arguments as pool_arguments
 from .sparse_max_pool2d import sparse_max_pool2d
 from .subm_conv2d import _flops as convolution_flops
@@ -226,33 +227,6 @@ def _flops_backward(
     )
 
 
-_CUDA_SITES = 11_000  # a frame's scores and places lie in shared memory: 99 KB of it or more
-
-
-def _cuda_refuses(
-    features: Tensor,
-    sites: Tensor,
-    offsets: Tensor,
-    height: int,
-    width: int,
-    query: Tensor,
-    lengths: Tensor | None,
-    *rest: Any,
-) -> str | None:
-    """Why the CUDA kernels, which are for inference, do not take such arguments."""
-    if rest[17] or rest[21]:
-        return "it is for inference: neither training nor a gradient"
-    if features.dtype not in (torch.bfloat16, torch.float16):
-        return f"it takes bfloat16, float16 features, got {features.dtype}"
-    weight1, weight2 = rest[5], rest[10]
-    sizes = (features.shape[1], query.shape[1], weight1.shape[0], weight2.shape[0])
-    if any(size % 8 for size in sizes):  # rows are copied 16 bytes at a time
-        return f"it takes channels and a query that are multiples of 8, got {sizes}"
-    if height * width > _CUDA_SITES:
-        return f"it takes maps of at most {_CUDA_SITES} sites, got {height} x {width}"
-    return None
-
-
 _SCHEMA = (
     "(Tensor features, Tensor sites, Tensor offsets, SymInt height, SymInt width, Tensor query, "
     "Tensor? lengths, Tensor map_weight, Tensor map_bias, Tensor query_weight, "
@@ -289,7 +263,9 @@ _forward = define_op(
     arguments=_arguments,
     autocast=_FLOATING,
     triton=True,
-    cuda_refuses=_cuda_refuses,
+    cuda_refuses=refuses,
+    cuda_how=how,
+    cuda_queries=(QUERY,),
 )
 _backward = define_op(
     f"{_NAME}_backward",

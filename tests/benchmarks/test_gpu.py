@@ -54,7 +54,10 @@ def test_smoke_writes_every_kind_of_row(
     whats = {row["what"] for row in found["rows"]}
     assert {"block inference", "block training step", "MESM inference"} <= whats
     assert {"subm_conv2d 1", "top_p_select_backward", "MESM training step"} <= whats
-    assert len(found["rows"]) == 2 * (2 * 2 + 2 + 16)  # two dtypes; blocks also at p = 1
+    # Two dtypes; blocks also at p = 1, and in one of the dtypes both ways.
+    assert len(found["rows"]) == 2 * (2 * 2 + 2 + 16) + 2
+    ways = [row for row in found["rows"] if "both ways" in row["group"]]
+    assert sorted(row["wins"] for row in ways) == [False, True]
     for row in found["rows"]:
         assert row["ms"] > 0
         assert "error" not in row

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "host_block.h"
-#include "sparse_cross_modal_block_convolve.cuh"
+#include "sparse_cross_modal_block_plan.cuh"
 
 using namespace mesm_ops;
 
@@ -19,6 +19,59 @@ char* aligned(std::vector<uint64_t>& memory) {
   return reinterpret_cast<char*>((reinterpret_cast<uintptr_t>(memory.data()) + 15) / 16 * 16);
 }
 
+// Weights as the kernels read them, and the queries' share of the hidden values.
+template <class Rows>
+void prepare(int threads, const Asked& asked, Stage stages[2], char* shared) {
+  for (int s = 0; s < 2; ++s) {
+    for (int64_t i = 0; i < static_cast<int64_t>(stages[s].columns) * stages[s].depth; ++i) {
+      pack<typename Rows::E>(stages[s], i);
+    }
+  }
+  const int across = (asked.product.columns + Rows::kColumns - 1) / Rows::kColumns;
+  const int64_t down = (asked.samples + Rows::kRows - 1) / Rows::kRows;
+  run_block(threads, [&] {
+    for (int64_t tile = 0; tile < across * down; ++tile) ask<Rows>(asked, tile, shared);
+  });
+}
+
+// The kernel that takes frames group by group, by as many blocks at a time as are asked for.
+template <class T>
+void run_grouped(int threads, int side_by_side, int frames, const Maps& maps, const Asked& asked,
+                 const Select& select_frame, Stage stages[2], const Places& places,
+                 const Pool& pooled, int32_t* kept_offsets, int32_t* out_offsets) {
+  using E = typename T::E;
+  std::vector<uint64_t> memory = shared_memory(Tile<E, 2, 4, 1, 3>::kBytes);
+  prepare<Tile<E, 2, 4, 1, 3>>(threads, asked, stages, aligned(memory));
+  GroupShape shape{frames,
+                   most_kept(select_frame.p, maps.area()),
+                   0,
+                   stages[0].depth,
+                   stages[0].columns,
+                   stages[1].columns,
+                   maps.area(),
+                   maps.windows()};
+  shape.slots = (frames * shape.most + kSubtile - 1) / kSubtile * kSubtile;
+  Group g{select_frame,
+          shape,
+          make_layout<T, GroupScores<E>>(shape),
+          {},
+          {nullptr},
+          pooled.out_rows,
+          pooled.to,
+          places.out_sites,
+          places.rows,
+          kept_offsets,
+          out_offsets};
+  for (int s = 0; s < 2; ++s) g.stages[s] = {stages[s].packed, stages[s].scale, stages[s].shift};
+  std::vector<uint64_t> words(g.groups() + 1);
+  g.look_back.words = words.data();
+  run_blocks(side_by_side, side_by_side, [&](int64_t) {
+    std::vector<uint64_t> own = shared_memory(g.layout.bytes);
+    char* shared = aligned(own);
+    run_block(threads, [&] { run_groups<T, GroupScores<E>>(g, shared); });
+  });
+}
+
 template <class E, int kRowWarps, int kEighths>
 void run(int threads, const Maps& maps, Asked asked, Select select_frame, Stage stages[2],
          Places places, Pool pooled, int32_t* kept_offsets, int32_t* out_offsets,
@@ -28,16 +81,7 @@ void run(int threads, const Maps& maps, Asked asked, Select select_frame, Stage 
   std::vector<uint64_t> memory = shared_memory(std::max<int64_t>(
       {SelectMemory<Rows>::bytes(maps.area()), Conv::kBytes, Places::bytes(maps.area())}));
   char* shared = aligned(memory);
-  for (int s = 0; s < 2; ++s) {
-    for (int64_t i = 0; i < static_cast<int64_t>(stages[s].columns) * stages[s].depth; ++i) {
-      pack<E>(stages[s], i);
-    }
-  }
-  const int across = (asked.product.columns + Rows::kColumns - 1) / Rows::kColumns;
-  const int64_t down = (asked.samples + Rows::kRows - 1) / Rows::kRows;
-  run_block(threads, [&] {
-    for (int64_t tile = 0; tile < across * down; ++tile) ask<Rows>(asked, tile, shared);
-  });
+  prepare<Rows>(threads, asked, stages, shared);
   std::vector<int32_t> kept_count(maps.frames), window_count(maps.frames);
   select_frame.kept_count = kept_count.data();
   select_frame.window_count = window_count.data();
@@ -103,6 +147,7 @@ struct Arguments {
   int64_t frames, number, out_rows, samples;
   int32_t height, width, channels, hidden, query_channels, middle, columns;
   int32_t float16, wide_weights, row_warps, eighths, weighted, threads;
+  int32_t group_frames, group_stages, side_by_side;  // no frames: a launch for each step
   double p;
   float eps;
 };
@@ -163,6 +208,22 @@ int run_op(const Arguments* a) {
            a->out_offsets, a->order);
     return 0;
   };
+  const auto with_groups = [&](auto tile) {
+    run_grouped<decltype(tile)>(a->threads, a->side_by_side, a->group_frames, maps, asked,
+                                select_frame, stages, places, pooled, a->kept_offsets,
+                                a->out_offsets);
+    return 0;
+  };
+  if (a->group_frames > 0) {
+    const int config = a->float16 * 100 + a->row_warps * 10 + a->group_stages;
+    if (config == 43) return with_groups(HeldTile<Bfloat16, 4, 2, 3>{});
+#ifndef MESM_MAIN
+    if (config == 42) return with_groups(HeldTile<Bfloat16, 4, 2, 2>{});
+    if (config == 23) return with_groups(HeldTile<Bfloat16, 2, 4, 3>{});
+    if (config == 143) return with_groups(HeldTile<Float16, 4, 2, 3>{});
+#endif
+    return 1;
+  }
   const int config = a->float16 * 100 + a->row_warps * 10 + a->eighths;
   if (config == 24) return with(run<Bfloat16, 2, 4>);
 #ifndef MESM_MAIN
@@ -223,6 +284,49 @@ void run_plan(const int32_t* neighbours, int32_t number, int32_t* order, uint32_
   }
 }
 
+// sites: frame * area + site of each held row, with no row twice; words (kTaps, slots).
+void run_slots(const uint16_t* sites, int32_t held, int32_t frames, int32_t height, int32_t width,
+               int32_t slots, int32_t threads, uint16_t* order, uint16_t* words, uint32_t* taps) {
+  const Maps maps{nullptr, nullptr, frames, held, height, width};
+  const GroupShape shape{frames, held, slots, 64, 64, 64, maps.area(), maps.windows()};
+  using T = HeldTile<Bfloat16, 4, 2, 3>;
+  const GroupLayout layout = make_layout<T, GroupScores<Bfloat16>>(shape);
+  std::vector<uint64_t> own = shared_memory(layout.bytes);
+  const GroupMemory m(aligned(own), layout);
+  std::fill(m.table, m.table + shape.sites(), GroupMemory::kNone);
+  for (int32_t i = 0; i < held; ++i) {
+    m.site[i] = sites[i];
+    m.table[sites[i]] = 0;
+  }
+  run_block(threads, [&] {
+    find_slots(m, maps, slots, held);
+    fill_words(m, maps, slots);
+  });
+  std::copy(m.order, m.order + slots, order);
+  std::copy(m.words, m.words + slots * kTaps, words);
+  std::copy(m.taps, m.taps + slots / kSubtile, taps);
+}
+
+struct Planned {
+  int32_t refusal, frames, most, slots, wide, stages;
+  int64_t bytes;
+};
+
+void run_plan_group(const int64_t* sizes, double p, int32_t weighted, int64_t shared_limit,
+                    int64_t processors, Planned* to) {
+  const GroupPlan plan =
+      plan_group<Bfloat16>({sizes[0], sizes[1], sizes[2], sizes[3], sizes[4], sizes[5], p,
+                            weighted != 0, shared_limit, processors});
+  const GroupShape& s = plan.shape;
+  *to = {static_cast<int32_t>(plan.refusal),
+         s.frames,
+         s.most,
+         s.slots,
+         plan.wide,
+         plan.stages,
+         plan.layout.bytes};
+}
+
 // Which column of the tile each row of B is; and which subtile each of a warp's is, (warps,
 // kWarpSubtiles).
 void tile_layout(int32_t* columns, int32_t* subtiles) {
@@ -247,100 +351,27 @@ int bank_conflicts() {
   }
   return worst;
 }
-}
 
-#ifdef MESM_MAIN
-// For the sanitizers: memory, arithmetic, and accesses that no `sync` orders.
-namespace {
-
-uint32_t state = 1;
-
-float draw() {
-  state = state * 1664525u + 1013904223u;
-  return static_cast<float>(state >> 8) / (1 << 24) - 0.5f;
-}
-
-std::vector<uint16_t> narrow(int64_t count) {
-  std::vector<uint16_t> out(count);
-  for (uint16_t& bits : out) bits = Bfloat16::narrow(draw());
-  return out;
-}
-
-std::vector<float> wide(int64_t count) {
-  std::vector<float> out(count);
-  for (float& value : out) value = draw() + 0.6f;
-  return out;
-}
-
-// Maps of 5 x 5; each vector is as long as its tensor.
-int run_once(const std::vector<int32_t>& offsets, const std::vector<int32_t>& sites, int threads) {
-  constexpr int kSide = 5, kChannels = 40, kColumns = 72;
-  const int64_t rows = sites.size(), frames = offsets.size() - 1;
-  const int64_t out_rows = std::min(rows, frames * (kSide / 2) * (kSide / 2));
-  const auto features = narrow(rows * kChannels), query = narrow(frames * 8);
-  const auto map_weight = narrow(kColumns * kChannels), query_weight = narrow(kColumns * 8);
-  const auto bias = wide(kColumns), score = wide(kColumns), norms = wide(4 * kColumns);
-  const auto weight1 = narrow(9 * kColumns * kChannels), weight2 = narrow(9 * kColumns * kColumns);
-  std::vector<uint16_t> out(out_rows * kColumns), x(rows * kChannels);
-  std::vector<int32_t> out_sites(out_rows), out_offsets(frames + 1), kept(rows);
-  std::vector<int32_t> kept_offsets(frames + 1), order((rows / kPlanRows + 1) * kPlanRows);
-  std::vector<float> moments1(2 * kColumns), moments2(2 * kColumns);
-  const Arguments a{features.data(),
-                    sites.data(),
-                    offsets.data(),
-                    query.data(),
-                    map_weight.data(),
-                    query_weight.data(),
-                    nullptr,
-                    bias.data(),
-                    score.data(),
-                    score.data(),
-                    {weight1.data(), weight2.data()},
-                    {norms.data(), norms.data()},
-                    out.data(),
-                    x.data(),
-                    out_sites.data(),
-                    out_offsets.data(),
-                    kept.data(),
-                    kept_offsets.data(),
-                    order.data(),
-                    {moments1.data(), moments2.data()},
-                    frames,
-                    rows,
-                    out_rows,
-                    frames,
-                    kSide,
-                    kSide,
-                    kChannels,
-                    kColumns,
-                    8,
-                    kColumns,
-                    kColumns,
-                    0,
-                    0,
-                    2,
-                    4,
-                    1,
-                    threads,
-                    0.5,
-                    1e-5f};
-  return run_op(&a);
-}
-
-}  // namespace
-
-int main() {
-  std::vector<int32_t> sites(75);
-  for (int i = 0; i < 75; ++i) sites[i] = i % 25;
-  int failed = run_once({0, 25, 25, 50, 75}, sites, 1) + run_once({0, 25, 50, 75}, sites, 4);
-  failed += run_once({0}, {}, 2) + run_once({0, 0}, {}, 2);
-  // Senseless offsets and sites may give anything, but lead nowhere outside.
-  std::vector<int32_t> wild(75);
-  for (int i = 0; i < 75; ++i) wild[i] = (i % 3 - 1) * (i % 2 ? 1 << 30 : 13) + i;
-  for (const std::vector<int32_t>& offsets :
-       {std::vector<int32_t>{0, 40, 20, 75}, {-5, 700, 3}, {75, 50, 25, 0}, {0, 75, 0, 75}}) {
-    failed += run_once(offsets, wild, 1);
+// The same of a held tile: weights, and eight rows with eight keys, wherever they are.
+int held_bank_conflicts() {
+  int worst = 0;
+  const auto hit = [&](int offset, int* hits) {
+    for (int w = 0; w < 4; ++w) worst = std::max(worst, ++hits[(offset / 2 + w) % 32]);
+  };
+  for (int matrix = 0; matrix < 4; ++matrix) {
+    int hits[32] = {};
+    for (int i = 8 * matrix; i < 8 * matrix + 8; ++i) {
+      hit(HeldTile<Bfloat16, 4, 2, 3>::offset_of_pair(i), hits);
+    }
   }
-  return failed;
+  for (const int pieces : {8, 16, 24, 32}) {
+    for (int t = 0; t < pieces; ++t) {
+      int hits[32] = {};
+      for (int i = 0; i < kKeys; ++i) {
+        hit(held_at(held_word(37 * i % 11, (i + 5) % kKeys), pieces, t), hits);
+      }
+    }
+  }
+  return worst;
 }
-#endif
+}

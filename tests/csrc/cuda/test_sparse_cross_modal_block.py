@@ -34,7 +34,8 @@ class Arguments(ctypes.Structure):
         *((name, ctypes.c_int32) for name in ("height", "width", "channels", "hidden")),
         *((name, ctypes.c_int32) for name in ("query_channels", "middle", "columns", "float16")),
         *((name, ctypes.c_int32) for name in ("wide_weights", "row_warps", "eighths", "weighted")),
-        ("threads", ctypes.c_int32),
+        *((name, ctypes.c_int32) for name in ("threads", "group_frames", "group_stages")),
+        ("side_by_side", ctypes.c_int32),
         ("p", ctypes.c_double),
         ("eps", ctypes.c_float),
     ]
@@ -104,8 +105,14 @@ def run(
     padding: int = 5,
     wide_weights: bool = False,
     threads: int = 1,
+    group: tuple[int, int] = (0, 0),
+    side_by_side: int = 1,
 ) -> dict[str, Tensor]:
-    """Return what the kernels leave; every output starts as garbage."""
+    """Return what the kernels leave; every output starts as garbage.
+
+    config: warps below each other and eighths of a tile; group: frames of a group (0: a launch for
+    each step) and stages of its weights.
+    """
     frames, channels, height, width = case.maps.shape
     there = case.mask.flatten(1)
     rows = case.maps.permute(0, 2, 3, 1)[case.mask]
@@ -150,7 +157,7 @@ def run(
         pair(at(result["moments0"]), at(result["moments1"])),
         *(frames, number, out_rows, case.query.shape[0], height, width, channels),
         *(narrow[1].shape[0], narrow[0].shape[1], middle, columns, int(dtype == torch.float16)),
-        *(int(wide_weights), *config, int(weighted), threads, p, EPS),
+        *(int(wide_weights), *config, int(weighted), threads, *group, side_by_side, p, EPS),
     )
     assert host.run_op(ctypes.byref(arguments)) == 0
     return result
@@ -274,7 +281,7 @@ def test_threads_do_not_matter(host: ctypes.CDLL, threads: int):
 
 @pytest.mark.parametrize("sanitizer", ["address,undefined", "thread"])
 def test_sanitizers_find_nothing(run_sanitized: Callable[..., None], sanitizer: str) -> None:
-    run_sanitized("sparse_cross_modal_block", sanitizer, "-DMESM_MAIN")
+    run_sanitized("sanitized_block", sanitizer)
 
 
 def test_the_tile_does_not_matter(host: ctypes.CDLL):

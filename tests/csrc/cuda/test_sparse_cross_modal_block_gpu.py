@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from mesm_ops import extension, reference
+from mesm_ops.ops.sparse_cross_modal_block_cuda import how
 
 pytestmark = pytest.mark.gpu
 
@@ -26,6 +27,18 @@ SHAPES = [
     (130, 6, 6, (256, 512, 512), 256, 20),
     (300, 24, 24, (64, 128, 128), 64, 40),  # enough for the high tiles
 ]
+# One kernel takes these, at p of 0.5 and less, groups of 1 to 8 frames at a time.
+GROUPED = [
+    (7, 6, 6, (64, 64, 128), 24, 0),
+    (5, 7, 9, (64, 128, 64), 70, 3),
+    (300, 24, 24, (64, 128, 128), 64, 40),
+    (401, 12, 12, (128, 256, 256), 128, 30),
+]
+
+
+@pytest.fixture(autouse=True)
+def either_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MESM_OPS_CUDA_BLOCK", raising=False)
 
 
 def arguments(
@@ -136,6 +149,53 @@ def test_against_the_reference(dtype: torch.dtype, shape: Any, p: float) -> None
     assert all(torch.equal(first[name], second[name]) for name in NAMES)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("shape", GROUPED, ids=str)
+@pytest.mark.parametrize("p", [0.1, 0.5])
+def test_one_kernel_against_the_reference(
+    monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, shape: Any, p: float
+) -> None:
+    args = arguments(dtype, shape, p, weighted=True)
+    monkeypatch.setenv("MESM_OPS_CUDA_BLOCK", "group")
+    first = run(args)
+    check(args, first)
+    for _ in range(3):
+        again = run(args)
+        assert all(torch.equal(first[name], again[name]) for name in NAMES)
+    monkeypatch.setenv("MESM_OPS_CUDA_BLOCK", "launches")
+    check(args, run(args))
+
+
+def test_one_kernel_and_a_nan(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The frame keeps all of its sites, none of which fits; the others know nothing of it."""
+    monkeypatch.setenv("MESM_OPS_CUDA_BLOCK", "group")
+    args = arguments(torch.bfloat16, GROUPED[2], 0.5, weighted=True)
+    wanted = run(args)
+    first, last = args[2][2:4].tolist()
+    args[0][first + 5, 3] = torch.nan
+    got = run(args)
+    ends, wanted_ends = got["out_offsets"].tolist(), wanted["out_offsets"].tolist()
+    assert got["offsets"].diff()[2] == last - first
+    assert got["out"][ends[2] : ends[3]].isnan().all()
+    assert torch.equal(got["out"][: ends[2]], wanted["out"][: ends[2]])
+    later = wanted_ends[-1] - wanted_ends[3]
+    assert later == ends[-1] - ends[3]
+    assert torch.equal(got["out"][ends[3] : ends[-1]], wanted["out"][wanted_ends[3] :][:later])
+
+
+def test_ways_that_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    args = arguments(torch.bfloat16, SHAPES[0], 0.5, weighted=True)
+    monkeypatch.setenv("MESM_OPS_CUDA_BLOCK", "group")
+    with pytest.raises(RuntimeError, match="asks for one kernel, which does not take this"):
+        run(args)
+    monkeypatch.setenv("MESM_OPS_CUDA_BLOCK", "both")
+    with pytest.raises(RuntimeError, match="must be auto, group or launches, got both"):
+        run(args)
+    found = how(*arguments(torch.bfloat16, GROUPED[0], 0.5, weighted=True))
+    assert found.startswith("all steps in one kernel")
+    assert "multiples of 64" in how(*args)
+
+
 def test_float32_parameters() -> None:
     args = arguments(torch.bfloat16, SHAPES[1], 0.5, weighted=True, wide=True)
     rounded = [a.bfloat16() if i in (7, 9, 12, 17) else a for i, a in enumerate(args)]
@@ -153,8 +213,10 @@ def test_strided_and_unaligned_features() -> None:
         assert all(torch.equal(got[name], wanted[name]) for name in NAMES)
 
 
-def test_nothing_waits_and_a_graph_captures_it() -> None:
-    args = arguments(torch.bfloat16, SHAPES[2], 0.5, weighted=True)
+@pytest.mark.parametrize("way", ["group", "launches"])
+def test_nothing_waits_and_a_graph_captures_it(monkeypatch: pytest.MonkeyPatch, way: str) -> None:
+    monkeypatch.setenv("MESM_OPS_CUDA_BLOCK", way)
+    args = arguments(torch.bfloat16, GROUPED[0], 0.5, weighted=True)
     wanted = run(args)
     torch.cuda.synchronize()
     torch.cuda.set_sync_debug_mode("error")
@@ -165,7 +227,8 @@ def test_nothing_waits_and_a_graph_captures_it() -> None:
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         got = run(args)
-    graph.replay()
+    for _ in range(3):  # words of the look-back are cleared in every replay
+        graph.replay()
     torch.cuda.synchronize()
     assert all(torch.equal(got[name], wanted[name]) for name in NAMES)
 

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import copy
 import re
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -10,7 +12,8 @@ from torch.func import functional_call
 from torch.utils.flop_counter import FlopCounterMode
 
 from mesm_ops import SparseCrossModalBlock, SparseFeatureMaps
-from mesm_ops.ops.sparse_cross_modal_block import _arguments, _cuda_refuses
+from mesm_ops.ops.sparse_cross_modal_block import _arguments
+from mesm_ops.ops.sparse_cross_modal_block_cuda import how, refuses
 from tests.mesm_ops.cases import make_case
 
 LENGTHS = torch.tensor([1, 0, 2])
@@ -233,9 +236,46 @@ def test_what_the_cuda_kernels_refuse(
         )
         attention = block.attention.parameter_tuple()
         args = _arguments(x, query, None, attention, stages, 0.5)
-    found = _cuda_refuses(*args)
+    found = refuses(*args)
     if reason is None:
         assert found is None
     else:
         assert found is not None
         assert re.search(reason, found), found
+
+
+@pytest.mark.parametrize(
+    ("found", "asked", "said"),
+    [
+        (2, None, "all steps in one kernel, groups of frames at a time (2)"),
+        (2, "launches", "a launch for each step: MESM_OPS_CUDA_BLOCK asks for it"),
+        (-1, None, "a launch for each step: hard selection"),
+        (-3, None, "a launch for each step: more than 256 channels"),
+        (-5, "launches", "a launch for each step: the kept rows of a frame do not fit"),
+    ],
+)
+def test_explain_tells_which_way_the_cuda_kernels_go(
+    monkeypatch: pytest.MonkeyPatch, found: int, asked: str | None, said: str
+) -> None:
+    """What the shared library would answer is given here; it takes a GPU to ask it."""
+    given: list[tuple[Any, ...]] = []
+
+    def group(*args: Any) -> int:
+        given.append(args)
+        return found
+
+    namespace = SimpleNamespace(sparse_cross_modal_block_group=group)
+    monkeypatch.setattr(torch.ops, "mesm_ops_cuda", namespace)
+    monkeypatch.delenv("MESM_OPS_CUDA_BLOCK", raising=False)
+    if asked:
+        monkeypatch.setenv("MESM_OPS_CUDA_BLOCK", asked)
+    block = SparseCrossModalBlock(8, 16, 24, 4)
+    x = SparseFeatureMaps.from_dense(torch.randn(3, 8, 4, 6))
+    stages = (
+        (block.conv1.weight, block.norm1.parameter_tuple(x)),
+        (block.conv2.weight, block.norm2.parameter_tuple(x)),
+    )
+    attention = block.attention.parameter_tuple()
+    args = _arguments(x, torch.randn(3, 24), None, attention, stages, 0.3)
+    assert how(*args).startswith(said)
+    assert given[0][1:] == (3, 4, 6, 16, 16, 0.3, True)
