@@ -15,6 +15,8 @@ from dataclasses import dataclass, replace
 
 from benchmarks.shapes import FACE_BLOCKS, HEADLINE_P, Shape
 
+PATTERN_COLUMNS = 528  # counts of a chunk of at most CHUNK rows: mesm_ops/triton/neighbours.py
+CHUNK = 512
 INT = 4  # bytes of a site, an offset, a row number; logits and statistics are float32 alike
 
 
@@ -160,12 +162,27 @@ def _norm_costs(s: Sizes, number: int, channels: int) -> dict[str, Cost]:
     }
 
 
+def rulebook_cost(s: Sizes) -> Cost:
+    """Cost of what Triton's convolutions over a set of sites share, made once for a training step.
+
+    The table of neighbours, rows in the order of their patterns and the table in that order, pairs
+    of each offset, room for the pool's windows; with the counts that the order follows from, which
+    one launch leaves for the next. CUDA's selection writes the first table itself: a launch less.
+    """
+    counts = s.frames * -(-s.shape.sites // CHUNK) * PATTERN_COLUMNS * INT
+    table, ranks = s.kept * 9 * INT, s.kept * INT
+    find = s.kept * INT + 2 * s.rows * INT + s.rows * 9 * INT + ranks + counts  # sites; map of rows
+    place = table + ranks + counts + s.rows * (1 + 9 + 1) * INT + s.pairs * INT
+    return Cost(find + 2 * counts + place, launches=3)
+
+
 def block_costs(s: Sizes) -> dict[str, Cost]:
     """Cost of a block in inference and in a training step, with all that can be fused fused.
 
     Inference: maps in, pooled maps out, nothing between in memory. Training: batch statistics
     force each convolution's result into memory, which the backward pass reads again; gradients of
-    both results pass through memory once, and each norm's sums are taken before they are used.
+    both results pass through memory once, and each norm's sums are taken before they are used. The
+    rulebook is no part of these floors; its cost stands beside them.
     """
     ops = op_costs(s)
     cin, cout, e = s.shape.in_channels, s.shape.out_channels, s.itemsize
@@ -182,6 +199,7 @@ def block_costs(s: Sizes) -> dict[str, Cost]:
     return {
         "block inference": Cost(maps + weights + out, forward, 3),
         "block training step": Cost(forward_bytes + backward_bytes, forward + backward, 16),
+        "rulebook of a training step": rulebook_cost(s),
     }
 
 
@@ -228,7 +246,7 @@ def table(frames: int, p: float, dtype: str) -> list[str]:
         for name, cost in (op_costs(s) | block_costs(s) | dense).items():
             floors = [f"{cost.floor_us(machine, dtype):.1f}" for machine in MACHINES]
             cells = [f"{cost.flops / 1e9:.2f}", f"{cost.bytes / 1e6:.1f}", str(cost.launches)]
-            label = name if "block" in name and "_" not in name else f"`{name}`"
+            label = f"`{name}`" if "_" in name else name
             lines.append("| " + " | ".join([label, *cells, *floors]) + " |")
     return lines
 

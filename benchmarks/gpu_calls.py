@@ -146,9 +146,9 @@ def block_calls(
 
     yield forward(training=False)
     yield (made := forward(training=True))
-    out, _, out_offsets, *statistics, rows, kept, attended, y1, y2, argmax = run(made)
+    out, _, out_offsets, *statistics, rows, kept, attended, y1, y2, argmax, book = run(made)
     saved = (*statistics, rows, kept, attended, y1, y2, out_offsets, argmax)
-    backward = (*place, *asked, *weights[0], *weights[1], *saved, True, True, *eps)
+    backward = (*place, *asked, *weights[0], *weights[1], *saved, True, True, *eps, book)
     yield Call(f"{name}_backward", f"{name}_backward", (torch.randn_like(out), *backward))
 
 

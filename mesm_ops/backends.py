@@ -91,11 +91,13 @@ def register_compiled(
     missing: Callable[[], Any],
     refuses: Callable[..., str | None] = _always,
     how: Callable[..., str | None] = _always,
+    adapt: Callable[[Callable[..., Any]], Callable[..., Any]] = lambda kernel: kernel,
 ) -> None:
     """Register the kernel that a shared library implements as `mesm_ops_<backend>::<op>`.
 
     `refuses`, given the op's arguments, says what else the kernel does not take; `how`, given ones
-    that it takes, what `explain` adds.
+    that it takes, what `explain` adds. `adapt`, given the kernel, returns what takes the op's
+    arguments where the kernel takes others.
     """
     name = f"mesm_ops_{backend}::{op}"
     overload = getattr(getattr(torch.ops, f"mesm_ops_{backend}"), op).default
@@ -118,7 +120,7 @@ def register_compiled(
             return f"the {backend} extension has no kernel for {op}"
         return None
 
-    register(op, backend, overload, supports, available, device, how)
+    register(op, backend, adapt(overload), supports, available, device, how)
 
 
 def register_triton(op: str, dtypes: tuple[torch.dtype, ...]) -> None:

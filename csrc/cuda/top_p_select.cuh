@@ -2,6 +2,7 @@
 #pragma once
 
 #include "look_back.cuh"
+#include "neighbours.cuh"
 #include "nucleus.cuh"
 #include "rows.cuh"
 
@@ -26,6 +27,7 @@ struct TopPSelect {
   int32_t* out_rows;
   float* attention;
   LookBack look_back;
+  Neighbours neighbours;  // of what is kept, where they are asked for
 };
 
 struct TopPSelectShared {
@@ -33,6 +35,10 @@ struct TopPSelectShared {
   float weights[kHeld];
   uint16_t kept[kHeld];
   int64_t frame, before;
+};
+
+struct TopPSelectNeighboursShared : TopPSelectShared {
+  NeighboursShared neighbours;
 };
 
 // out[i] = features[row_of(i)], scaled by scale_of(i); several rows are under way at a time.
@@ -61,8 +67,9 @@ MESM_BLOCK void gather_rows(const P* features, int32_t packs, int32_t number, co
 }
 
 // Padding rows of what is written: 0, and -1 for the row they come from.
-template <class P>
+template <bool neighbours, class P>
 MESM_BLOCK void pad_rows(const TopPSelect<P>& to, RowRange rows) {
+  if (neighbours) fill(to.neighbours.table, {rows.begin * kOffsets, rows.end * kOffsets}, -1);
   zero_rows(to.out, rows, to.packs);
   fill(to.out_sites, rows, 0);
   fill(to.out_rows, rows, -1);
@@ -71,9 +78,9 @@ MESM_BLOCK void pad_rows(const TopPSelect<P>& to, RowRange rows) {
 // The frame's kept rows, and as many padding rows as it drops. Of the padding, rows that were
 // padding before come last, so that each block knows its share of them at once; those that frames
 // dropped come before, the first frame's last. weights: in shared memory if `held`.
-template <bool held, class P>
+template <bool held, bool neighbours, class P, class Shared>
 MESM_BLOCK void select_candidates(const TopPSelect<P>& op, int64_t frame, RowRange rows,
-                                  int64_t active, TopPSelectShared& shared) {
+                                  int64_t active, Shared& shared) {
   const int32_t count = static_cast<int32_t>(rows.end - rows.begin);
   const int32_t first = static_cast<int32_t>(rows.begin);
   const float* scores = op.logits + first;
@@ -115,26 +122,30 @@ MESM_BLOCK void select_candidates(const TopPSelect<P>& op, int64_t frame, RowRan
               op.out + before * op.packs);
   const int64_t end = active - (rows.begin - before);
   const int64_t begin = end - (count - number);
-  if (begin >= after && end <= op.rows) pad_rows(op, {begin, end});
+  if (begin >= after && end <= op.rows) pad_rows<neighbours>(op, {begin, end});
+  if constexpr (neighbours) {
+    const auto site = [&](int32_t place) { return op.sites[first + candidate(place)]; };
+    find_neighbours(op.neighbours, frame, before, number, site, shared.neighbours, exchange);
+  }
 }
 
 // One block's part of the launch: a frame, and a share of what was padding before.
-template <class P>
-MESM_BLOCK void select_frame(const TopPSelect<P>& op, TopPSelectShared& shared) {
+template <bool neighbours, class P, class Shared>
+MESM_BLOCK void select_frame(const TopPSelect<P>& op, Shared& shared) {
   if (thread() == 0) shared.frame = op.look_back.take_part();
   sync();
   const int64_t frame = shared.frame;
   const int64_t active = row_at(op.offsets, op.frames, op.rows);
   const RowRange padding = share_of(active, op.rows, frame, op.frames > 0 ? op.frames : 1);
-  pad_rows(op, padding);
+  pad_rows<neighbours>(op, padding);
   fill(op.attention, padding, 0.0f);
   if (frame == 0 && thread() == 0) op.out_offsets[0] = 0;
   if (frame >= op.frames) return;
   const RowRange rows = rows_of_frame(op.offsets, frame, op.rows);
   if (rows.end - rows.begin <= kHeld) {
-    select_candidates<true>(op, frame, rows, active, shared);
+    select_candidates<true, neighbours>(op, frame, rows, active, shared);
   } else {
-    select_candidates<false>(op, frame, rows, active, shared);
+    select_candidates<false, neighbours>(op, frame, rows, active, shared);
   }
 }
 

@@ -32,13 +32,14 @@ class Op:
         self,
         name: str,
         overload: OpOverload,
+        adapt: Callable[[Callable[..., Any]], Callable[..., Any]],
         dtypes: tuple[torch.dtype, ...],
         check: Callable[..., None] | None,
         autocast: tuple[int, ...] | bool,
     ) -> None:
         self.overload = overload
         self.differentiable: Callable[..., Any] | None = None
-        self._kernel: Callable[..., Any] = getattr(torch.ops.mesm_ops_cpp, name).default
+        self._kernel = adapt(getattr(torch.ops.mesm_ops_cpp, name).default)
         self._name = name
         self._dtypes = dtypes
         self._check = check

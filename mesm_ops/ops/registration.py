@@ -13,13 +13,17 @@ from torch.utils.flop_counter import register_flop_formula
 from .. import backends, extension
 from .direct import Op
 
-__all__ = ["define_op", "make_differentiable"]
+__all__ = ["define_kernel", "define_op", "make_differentiable"]
 
 _COMPILED = ("mesm_ops_cpp", "mesm_ops_cuda")
 # Fragments live as long as the module: their registrations die with them.
 _libraries = {name: torch.library.Library(name, "FRAGMENT") for name in ("mesm_ops", *_COMPILED)}
 _CPP_DTYPES = (torch.float32, torch.bfloat16, torch.float64)
 _CUDA_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+
+
+def _as_it_is(kernel: Callable[..., Any]) -> Callable[..., Any]:
+    return kernel
 
 
 def _nothing(*_: Any) -> None:
@@ -40,6 +44,8 @@ def define_op(
     cuda_refuses: Callable[..., str | None] = _nothing,
     cuda_how: Callable[..., str | None] = _nothing,
     cuda_queries: tuple[str, ...] = (),
+    compiled_schema: str | None = None,
+    adapt: Callable[[Callable[..., Any]], Callable[..., Any]] = _as_it_is,
 ) -> Op:
     """Define `mesm_ops::<name>` and register all that torch asks of an op but its gradient.
 
@@ -61,15 +67,17 @@ def define_op(
         cuda_refuses: Given the arguments, why the CUDA kernel does not take them; None if it does.
         cuda_how: Given arguments that it takes, what `explain` adds of them, if anything.
         cuda_queries: Schemas of what its shared library answers beside the op.
+        compiled_schema: That of the shared libraries' kernels, where it is another.
+        adapt: Given such a kernel, what takes the op's arguments and returns its results.
 
     Returns:
         The op, ready to be called.
     """
-    for library in _libraries.values():
-        library.define(name + schema)
+    for namespace, library in _libraries.items():
+        library.define(name + (compiled_schema or schema if namespace in _COMPILED else schema))
     backends.register(name, "reference", reference)
-    backends.register_compiled(name, "cpp", "cpu", _CPP_DTYPES, extension.cpu_missing)
-    more = (extension.cuda_missing, cuda_refuses, cuda_how)
+    backends.register_compiled(name, "cpp", "cpu", _CPP_DTYPES, extension.cpu_missing, adapt=adapt)
+    more = (extension.cuda_missing, cuda_refuses, cuda_how, adapt)
     backends.register_compiled(name, "cuda", "cuda", _CUDA_DTYPES, *more)
     for query in cuda_queries:
         _libraries["mesm_ops_cuda"].define(query)
@@ -96,7 +104,12 @@ def define_op(
                 name, _autocast_kernel(overload, device, autocast), f"Autocast{device.upper()}"
             )
     register_flop_formula(packet, get_raw=True)(flops or _no_flops)
-    return Op(name, overload, _CPP_DTYPES, check, autocast)
+    return Op(name, overload, adapt, _CPP_DTYPES, check, autocast)
+
+
+def define_kernel(name: str, schema: str) -> None:
+    """Define `mesm_ops_cuda::<name>`, a kernel that other backends' ops call; no op itself."""
+    _libraries["mesm_ops_cuda"].define(name + schema)
 
 
 def make_differentiable(

@@ -126,8 +126,11 @@ def _fake(
         out_rows = torch.sym_min(rows, windows)
     middle, channels = weight1.shape[0], weight2.shape[0]
     kept: tuple[tuple[Any, ...], ...] = ((0,),) * 4
+    rulebook = 0
     if training or keep:
         kept = ((features.shape[0],), (rows, middle), (rows, channels), (out_rows, channels))
+        if features.device.type == "cuda":  # no kernel on the CPU keeps one
+            rulebook = _rulebook_size(rows)
     return (
         features.new_empty(out_rows, channels),
         sites.new_empty(out_rows),
@@ -139,7 +142,13 @@ def _fake(
         features.new_empty(kept[1]),
         features.new_empty(kept[2]),
         sites.new_empty(kept[3]),
+        sites.new_empty(rulebook),
     )
+
+
+def _rulebook_size(rows: Any) -> Any:
+    """What `mesm_ops.triton.rulebook.flat_size` says; torch alone need not import triton."""
+    return 20 * rows + 16
 
 
 def _fake_backward(
@@ -218,8 +227,7 @@ def _flops_backward(
     )
 
 
-_forward = define_op(
-    _NAME,
+_SCHEMA = (
     "(Tensor features, Tensor sites, Tensor offsets, SymInt height, SymInt width, Tensor query, "
     "Tensor? lengths, Tensor map_weight, Tensor map_bias, Tensor query_weight, "
     "Tensor score_weight, Tensor score_bias, "
@@ -228,8 +236,26 @@ _forward = define_op(
     "Tensor weight2, Tensor norm_weight2, Tensor norm_bias2, "
     "Tensor running_mean2, Tensor running_var2, "
     "float p, bool weighted, bool training, float eps1, float eps2, bool trim, bool keep) -> ("
+)
+_SCHEMA_BACKWARD = (
+    "(Tensor grad_out, Tensor features, Tensor sites, Tensor offsets, SymInt height, "
+    "SymInt width, Tensor query, Tensor? lengths, Tensor map_weight, Tensor map_bias, "
+    "Tensor query_weight, Tensor score_weight, Tensor score_bias, "
+    "Tensor weight1, Tensor norm_weight1, Tensor norm_bias1, "
+    "Tensor weight2, Tensor norm_weight2, Tensor norm_bias2, "
+    "Tensor mean1, Tensor var1, Tensor mean2, Tensor var2, Tensor rows, Tensor kept_offsets, "
+    "Tensor attention, Tensor y1, Tensor y2, Tensor out_offsets, Tensor argmax, "
+    "bool weighted, bool training, float eps1, float eps2{}) -> ("
     + ", ".join(["Tensor"] * 13)
-    + ")",
+    + ")"
+)
+# The last result, and the last argument of the backward pass: the rulebook that Triton's kernels
+# keep, an opaque vector of int32. Empty where none was kept; the backward pass then makes its own.
+_forward = define_op(
+    _NAME,
+    _SCHEMA + ", ".join(["Tensor"] * 14) + ")",
+    compiled_schema=_SCHEMA + ", ".join(["Tensor"] * 13) + ")",
+    adapt=lambda kernel: lambda *args: (*kernel(*args), args[1].new_empty(0)),
     reference=reference.sparse_cross_modal_block,
     fake=_fake,
     flops=_flops,
@@ -243,14 +269,9 @@ _forward = define_op(
 )
 _backward = define_op(
     f"{_NAME}_backward",
-    "(Tensor grad_out, Tensor features, Tensor sites, Tensor offsets, SymInt height, "
-    "SymInt width, Tensor query, Tensor? lengths, Tensor map_weight, Tensor map_bias, "
-    "Tensor query_weight, Tensor score_weight, Tensor score_bias, "
-    "Tensor weight1, Tensor norm_weight1, Tensor norm_bias1, "
-    "Tensor weight2, Tensor norm_weight2, Tensor norm_bias2, "
-    "Tensor mean1, Tensor var1, Tensor mean2, Tensor var2, Tensor rows, Tensor kept_offsets, "
-    "Tensor attention, Tensor y1, Tensor y2, Tensor out_offsets, Tensor argmax, "
-    "bool weighted, bool training, float eps1, float eps2) -> (" + ", ".join(["Tensor"] * 13) + ")",
+    _SCHEMA_BACKWARD.format(", Tensor rulebook"),
+    compiled_schema=_SCHEMA_BACKWARD.format(""),
+    adapt=lambda kernel: lambda *args: kernel(*args[:-1]),
     reference=reference.sparse_cross_modal_block_backward,
     fake=_fake_backward,
     flops=_flops_backward,
@@ -260,10 +281,10 @@ _backward = define_op(
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     features, sites, offsets, ctx.height, ctx.width, query, lengths, *rest = inputs
-    _, _, out_offsets, *statistics, rows, kept_offsets, attention, y1, y2, argmax = output
+    _, _, out_offsets, *statistics, rows, kept_offsets, attention, y1, y2, argmax, book = output
     ctx.mark_non_differentiable(*output[1:])
     attended, stage1, stage2 = rest[:5], rest[5:8], rest[10:13]
-    kept = (rows, kept_offsets, attention, y1, y2, out_offsets, argmax)
+    kept = (rows, kept_offsets, attention, y1, y2, out_offsets, argmax, book)
     ctx.save_for_backward(
         features, sites, offsets, query, lengths, *attended, *stage1, *stage2, *statistics, *kept
     )
@@ -271,9 +292,9 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None
 
 
 def _gradients(ctx: Any, grad_out: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
-    features, sites, offsets, query, lengths, *rest = ctx.saved_tensors
+    features, sites, offsets, query, lengths, *rest, book = ctx.saved_tensors
     maps = (features, sites, offsets, ctx.height, ctx.width)
-    of_features, *grads = _backward(grad_out, *maps, query, lengths, *rest, *ctx.settings)
+    of_features, *grads = _backward(grad_out, *maps, query, lengths, *rest, *ctx.settings, book)
     of_query, *of_attention = grads[:6] if ctx.settings[0] else [None] * 6
     of_stages = (*grads[6:9], None, None, *grads[9:12], None, None)
     none = (None,) * 7

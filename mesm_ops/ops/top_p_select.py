@@ -10,7 +10,7 @@ from torch import Tensor
 from .. import backends, reference
 from ..sparse_feature_maps import SparseFeatureMaps
 from .checks import check_maps, check_p, check_selection, check_tensor, trims
-from .registration import define_op, make_differentiable
+from .registration import define_kernel, define_op, make_differentiable
 
 __all__ = ["top_p_mask", "top_p_select"]
 
@@ -74,6 +74,12 @@ _forward = define_op(
     reference=reference.top_p_select,
     fake=_fake,
     arguments=_arguments,
+)
+# As `_forward`; then the neighbours of what it keeps, as `mesm_ops.triton.neighbours` returns them.
+define_kernel(
+    f"{_NAME}_neighbours",
+    "(Tensor features, Tensor sites, Tensor offsets, Tensor logits, int height, int width, "
+    "float p, bool weighted) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
 )
 _backward = define_op(
     f"{_NAME}_backward",

@@ -46,7 +46,8 @@ def sparse_cross_modal_block(
     """Return the pooled features (M, Cout), sites and offsets, and what the backward pass needs.
 
     These are means and variances of both norms, the kept rows and their offsets, the attention,
-    both convolutions' results and the pool's argmax; the last four empty if nobody keeps them.
+    both convolutions' results and the pool's argmax; the last four empty if nobody keeps them. Then
+    an empty rulebook: other backends may keep one.
     """
     dtype = features.dtype
     parameters = (map_weight, map_bias, query_weight, score_weight, score_bias)
@@ -68,7 +69,7 @@ def sparse_cross_modal_block(
     if not (training or keep):
         kept = tuple(tensor.new_empty(0) for tensor in kept)
     statistics = (mean1, var1, mean2, var2)
-    return (out, out_sites, out_offsets, *statistics, rows, x_offsets, *kept)
+    return (out, out_sites, out_offsets, *statistics, rows, x_offsets, *kept, sites.new_empty(0))
 
 
 def sparse_cross_modal_block_backward(
@@ -106,6 +107,7 @@ def sparse_cross_modal_block_backward(
     training: bool,
     eps1: float,
     eps2: float,
+    rulebook: Tensor,
 ) -> tuple[Tensor, ...]:
     """Return the gradients of features, query, the attention's parameters and both stages'.
 

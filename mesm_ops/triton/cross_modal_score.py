@@ -11,11 +11,11 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from ._tuning import precision
+from ._tuning import capability_of, precision
 from .product import product
 from .sample_tiles import most_tiles, rows_of_tile, sample_of_tile, sample_tiles
 from .score_gradients import score_gradients
-from .score_tile import block_of, capability_of, project, tanh_and_slope, tile_of
+from .score_tile import block_of, project, tanh_and_slope, tile_of
 
 __all__ = ["cross_modal_score", "cross_modal_score_backward"]
 
@@ -38,7 +38,7 @@ def cross_modal_score(
     if not rows:
         return logits
     # Twice as many rows of float32 would spill registers; before capability 9, of any dtype.
-    small = features.dtype is torch.float32 or capability_of(features) < 9
+    small = features.dtype is torch.float32 or capability_of(features.device) < 9
     tile = tile_of(rows, samples, 64 if small else 128)
     schedule = sample_tiles(rows, offsets, lengths, samples, tile)
     asked = product(query, query_weight.t(), map_bias, torch.float32)

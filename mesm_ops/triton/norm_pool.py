@@ -1,5 +1,5 @@
 # mypy: allow-untyped-defs
-"""A norm, its ReLU and the pooling after it in one pass over the rows."""
+"""A norm, its ReLU and the pooling after it in one pass over the rows; their gradient in two."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-__all__ = ["fold_norm", "norm_pool"]
+from ._reductions import TILE_ROWS, tiles_of, total
+from .sparse_batch_norm import before_norm
+
+__all__ = ["fold_norm", "norm_pool", "norm_pool_backward"]
 
 _ROWS, _BLOCK_C = 32, 64
 
@@ -36,6 +39,7 @@ def norm_pool(
     scale: Tensor,
     shift: Tensor,
     keep: bool,
+    row_windows: Tensor,
 ) -> tuple[Tensor, Tensor]:
     """Return the maximum of max(scale * y + shift, 0) over each window's active sites.
 
@@ -48,6 +52,7 @@ def norm_pool(
         scale: (C,) float32.
         shift: (C,) float32.
         keep: Whether to return where the maxima were.
+        row_windows: (N,) int32: if so, where the window of each row that is in one is left.
 
     Returns:
         (M, C) in y's dtype, zero in padding, and its rows of y, (M, C) int32, -1 in padding; the
@@ -58,10 +63,57 @@ def norm_pool(
     argmax = first_rows.new_empty((windows, channels) if keep else (0,))
     if windows:
         _norm_pool_kernel[(triton.cdiv(windows, _ROWS), triton.cdiv(channels, _BLOCK_C))](
-            *(y, sites, table, first_rows, scale, shift, out, argmax),
+            *(y, sites, table, first_rows, scale, shift, out, argmax, row_windows),
             *(windows, width, channels, keep, _ROWS, _BLOCK_C),
         )
     return out, argmax
+
+
+def norm_pool_backward(
+    grad_out: Tensor,
+    argmax: Tensor,
+    y: Tensor,
+    row_windows: Tensor,
+    offsets: Tensor,
+    out_offsets: Tensor,
+    norm: tuple[Tensor, Tensor, Tensor, Tensor],
+    training: bool,
+    eps: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the gradients of y and of the norm's weight and bias.
+
+    The gradient between pool and norm, which is zero at most rows, is not in memory.
+
+    Args:
+        grad_out: (M, C); padding is not read.
+        argmax: (M, C) int32, as `norm_pool` returns it.
+        y: (N, C).
+        row_windows: (N,) int32, as `norm_pool` leaves it; -1: in no window.
+        offsets: (F + 1,) int32, of y.
+        out_offsets: (F + 1,) int32, of grad_out.
+        norm: Its weight, bias, mean and variance, (C,).
+        training: Whether mean and variance are those of y.
+        eps: Added to the variance.
+    """
+    (windows, channels), rows, frames = grad_out.shape, y.shape[0], offsets.shape[0] - 1
+    blocks = triton.cdiv(channels, _BLOCK_C)
+    tile = {"CHANNELS": channels, "TILE_ROWS": TILE_ROWS, "BLOCK_C": _BLOCK_C, "num_warps": 8}
+    tiles = tiles_of(windows)
+    partial = y.new_empty((tiles, 2, channels), dtype=torch.float32)
+    if tiles:
+        _norm_pool_sums[(tiles, blocks)](
+            grad_out, argmax, y, out_offsets, frames, *norm, partial, eps, **tile
+        )
+    of_weight, of_bias = total(partial, out_offsets)
+    out = torch.empty_like(y)
+    if rows:
+        _norm_pool_gradient[(tiles_of(rows), blocks)](
+            *(grad_out, argmax, y, row_windows, offsets, frames, *norm, of_weight, of_bias, out),
+            *(rows, eps),
+            TRAINING=training,
+            **tile,
+        )
+    return out, of_weight.to(norm[0].dtype), of_bias.to(norm[1].dtype)
 
 
 @triton.jit
@@ -101,6 +153,7 @@ def _norm_pool_kernel(
     shift,
     out,
     argmax,
+    row_windows,
     windows,
     width,
     channels,
@@ -118,12 +171,17 @@ def _norm_pool_kernel(
     corner = site // width % 2 * 2 + site % width % 2  # of the window, that the first row is in
     best = tl.where(real[:, None], _value(y, first, real, c, channels, factor, added), 0.0)
     where = tl.broadcast_to(first[:, None], (ROWS, BLOCK_C))
+    leaves = KEEP and tl.program_id(1) == 0
+    if leaves:
+        tl.store(row_windows + first, window.to(tl.int32), mask=real)
     for other in tl.static_range(1, 4):
         # From corner (j, i) to (l, k): column (l - j + 1) * 3 + k - i + 1 of the table.
         column = (other // 2 - corner // 2 + 1) * 3 + other % 2 - corner % 2 + 1
         asked = real & (corner < other)
         row = tl.load(table + first.to(tl.int64) * 9 + column, mask=asked, other=-1)
         there = row >= 0
+        if leaves:
+            tl.store(row_windows + row, window.to(tl.int32), mask=there)
         value = _value(y, row, there, c, channels, factor, added)
         better = there[:, None] & ((value > best) | ((value != value) & (best == best)))
         best = tl.where(better, value, best)
@@ -133,3 +191,85 @@ def _norm_pool_kernel(
     tl.store(out + at, best.to(out.dtype.element_ty), mask=mask)
     if KEEP:
         tl.store(argmax + at, where, mask=mask)
+
+
+@triton.jit
+def _norm_pool_sums(
+    grad_out,  # (M, C)
+    argmax,  # (M, C)
+    y,  # (N, C)
+    out_offsets,  # (F + 1,)
+    frames,
+    weight,  # (C,)
+    bias,
+    mean,
+    var,
+    partial,  # (tiles, 2, C) float32: of weight and of bias
+    eps,
+    CHANNELS: tl.constexpr,
+    TILE_ROWS: tl.constexpr,
+    BLOCK_C: tl.constexpr,
+):
+    tile = tl.program_id(0).to(tl.int64)
+    window = tile * TILE_ROWS + tl.arange(0, TILE_ROWS)
+    channel = tl.program_id(1) * BLOCK_C + tl.arange(0, BLOCK_C)
+    inside = channel < CHANNELS
+    mask = (window < tl.load(out_offsets + frames))[:, None] & inside[None, :]
+    at = window[:, None] * CHANNELS + channel[None, :]
+    row = tl.load(argmax + at, mask=mask, other=-1)
+    mask &= row >= 0
+    g = tl.load(grad_out + at, mask=mask, other=0.0).to(tl.float32)
+    x = tl.load(y + row.to(tl.int64) * CHANNELS + channel[None, :], mask=mask, other=0.0)
+    g, normal, _, _ = before_norm(
+        g, x.to(tl.float32), mask, channel, inside, weight, bias, mean, var, eps, True
+    )
+    at = partial + tile * (2 * CHANNELS) + channel
+    tl.store(at, tl.sum(g * normal, 0), mask=inside)
+    tl.store(at + CHANNELS, tl.sum(g, 0), mask=inside)
+
+
+@triton.jit
+def _norm_pool_gradient(
+    grad_out,  # (M, C)
+    argmax,  # (M, C)
+    y,  # (N, C)
+    row_windows,  # (N,)
+    offsets,  # (F + 1,)
+    frames,
+    weight,  # (C,)
+    bias,
+    mean,
+    var,
+    of_weight,  # (C,) float32
+    of_bias,
+    out,  # (N, C)
+    rows,
+    eps,
+    CHANNELS: tl.constexpr,
+    TRAINING: tl.constexpr,
+    TILE_ROWS: tl.constexpr,
+    BLOCK_C: tl.constexpr,
+):
+    row = tl.program_id(0).to(tl.int64) * TILE_ROWS + tl.arange(0, TILE_ROWS)
+    channel = tl.program_id(1) * BLOCK_C + tl.arange(0, BLOCK_C)
+    inside = channel < CHANNELS
+    count = tl.load(offsets + frames)
+    real = row < count
+    mask = real[:, None] & inside[None, :]
+    window = tl.load(row_windows + row, mask=real, other=-1)
+    at = window.to(tl.int64)[:, None] * CHANNELS + channel[None, :]
+    asked = (window >= 0)[:, None] & inside[None, :]
+    best = tl.load(argmax + at, mask=asked, other=-1) == row[:, None]
+    g = tl.load(grad_out + at, mask=asked & best, other=0.0).to(tl.float32)
+    at = row[:, None] * CHANNELS + channel[None, :]
+    x = tl.load(y + at, mask=mask, other=0.0).to(tl.float32)
+    g, normal, scale, w = before_norm(
+        g, x, mask, channel, inside, weight, bias, mean, var, eps, True
+    )
+    if TRAINING:
+        active = tl.maximum(count, 1).to(tl.float32)
+        by_weight = tl.load(of_weight + channel, mask=inside, other=0.0) / active
+        by_bias = tl.load(of_bias + channel, mask=inside, other=0.0) / active
+        g -= by_bias[None, :] + normal * by_weight[None, :]
+    g = tl.where(mask, g * (scale * w)[None, :], 0.0).to(out.dtype.element_ty)
+    tl.store(out + at, g, mask=(row < rows)[:, None] & inside[None, :])

@@ -11,10 +11,10 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from ._tuning import precision
+from ._tuning import capability_of, precision
 from .product import product
 from .sample_tiles import most_tiles, rows_of_tile, sample_of_tile, sample_tiles
-from .score_tile import block_of, capability_of, project, tanh_and_slope, tile_of
+from .score_tile import block_of, project, tanh_and_slope, tile_of
 
 __all__ = ["gradient_blocks", "score_gradients"]
 
@@ -51,7 +51,7 @@ def score_gradients(
     rows, channels = features.shape
     k, samples = map_weight.shape[0], query.shape[0]
     most, block_k, block_c, warps = gradient_blocks(
-        features.dtype, channels, k, capability_of(features)
+        features.dtype, channels, k, capability_of(features.device)
     )
     tile = tile_of(rows, samples, most)
     steps = range(0, k, block_k)

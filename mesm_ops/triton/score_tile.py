@@ -5,17 +5,8 @@ from __future__ import annotations
 
 import triton
 import triton.language as tl
-from torch import Tensor
 
-from ..extension import triton_interprets
-from . import _tuning
-
-__all__ = ["block_of", "capability_of", "project", "tanh_and_slope", "tile_of"]
-
-
-def capability_of(features: Tensor) -> int:
-    """Return the major compute capability to choose blocks for; interpreted, that of a new GPU."""
-    return 9 if triton_interprets() else _tuning.capability_of(features.device)
+__all__ = ["block_of", "project", "tanh_and_slope", "tile_of"]
 
 
 def block_of(size: int) -> int:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ._reductions import TILE_ROWS, combine, tile_statistics, tiles_of, total
 
-__all__ = ["sparse_batch_norm", "sparse_batch_norm_backward"]
+__all__ = ["before_norm", "sparse_batch_norm", "sparse_batch_norm_backward"]
 
 _BLOCK_C = 64  # 128 bytes of a bfloat16 row
 _WARPS = 8  # 32 float32 values of a tile in each thread's registers
@@ -81,10 +81,9 @@ def _normalise(
 
 
 @triton.jit
-def _gradient_and_normal(
-    grad_out,
-    features,
-    at,  # (rows, channels), where in both
+def before_norm(
+    g,  # (rows, channels) float32, after the ReLU
+    x,  # likewise, what is normalised
     mask,  # likewise, what is real and inside
     channel,
     inside,
@@ -96,8 +95,6 @@ def _gradient_and_normal(
     RELU: tl.constexpr,
 ):
     """Return the gradient before the ReLU, the normalised rows, and 1 / deviation and weight."""
-    g = tl.load(grad_out + at, mask=mask, other=0.0).to(tl.float32)
-    x = tl.load(features + at, mask=mask, other=0.0).to(tl.float32)
     middle = tl.load(mean + channel, mask=inside, other=0.0)
     scale = 1.0 / tl.sqrt_rn(tl.load(var + channel, mask=inside, other=0.0) + eps)
     w = tl.load(weight + channel, mask=inside, other=0.0).to(tl.float32)
@@ -131,9 +128,9 @@ def _gradient_sums(
     inside = channel < CHANNELS
     mask = (row < tl.load(offsets + frames))[:, None] & inside[None, :]
     at = row[:, None] * CHANNELS + channel[None, :]
-    g, normal, _, _ = _gradient_and_normal(
-        grad_out, features, at, mask, channel, inside, weight, bias, mean, var, eps, RELU
-    )
+    g = tl.load(grad_out + at, mask=mask, other=0.0).to(tl.float32)
+    x = tl.load(features + at, mask=mask, other=0.0).to(tl.float32)
+    g, normal, _, _ = before_norm(g, x, mask, channel, inside, weight, bias, mean, var, eps, RELU)
     at = partial + tile * (2 * CHANNELS) + channel
     tl.store(at, tl.sum(g * normal, 0), mask=inside)
     tl.store(at + CHANNELS, tl.sum(g, 0), mask=inside)
@@ -166,8 +163,10 @@ def _gradient(
     count = tl.load(offsets + frames)
     mask = (row < count)[:, None] & inside[None, :]
     at = row[:, None] * CHANNELS + channel[None, :]
-    g, normal, scale, w = _gradient_and_normal(
-        grad_out, features, at, mask, channel, inside, weight, bias, mean, var, eps, RELU
+    g = tl.load(grad_out + at, mask=mask, other=0.0).to(tl.float32)
+    x = tl.load(features + at, mask=mask, other=0.0).to(tl.float32)
+    g, normal, scale, w = before_norm(
+        g, x, mask, channel, inside, weight, bias, mean, var, eps, RELU
     )
     if TRAINING:
         active = tl.maximum(count, 1).to(tl.float32)

@@ -2,22 +2,25 @@
 
 Forward: score, select, a table of neighbours; the first convolution, whose epilogue takes the
 batch's statistics; the second, which normalises what it reads and takes statistics too; and the
-pooling, which normalises what it compares. Backward, the same in the other order. Neither the
-normalised rows nor the selected ones are kept: they are computed again.
+pooling, which normalises what it compares. Backward, the same in the other order, the pool's
+gradient with that of the norm before it. Neither the normalised rows nor the selected ones are
+kept: they are computed again. The rulebook is kept.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from .. import backends
 from ._reductions import combine
 from .cross_modal_score import cross_modal_score
 from .kept_rows import kept_rows
-from .neighbours import neighbour_table
-from .norm_pool import fold_norm, norm_pool
+from .neighbours import Neighbours, neighbours
+from .norm_pool import fold_norm, norm_pool, norm_pool_backward
+from .rulebook import from_flat, rulebook, rules_of
 from .score_gradients import score_gradients
 from .sparse_batch_norm import sparse_batch_norm_backward
 from .subm_conv2d import convolve, weight_gradient
@@ -60,16 +63,20 @@ def sparse_cross_modal_block(
     keep = keep or training
     asked = (map_weight, map_bias, query_weight, score_weight, score_bias)
     logits = cross_modal_score(features, offsets, query, lengths, *asked)
-    x, x_sites, x_offsets, rows, attention = _elsewhere(
-        "top_p_select", features, sites, offsets, logits, p, weighted, trim
+    (x, x_sites, x_offsets, rows, attention), found = _selected(
+        features, sites, offsets, logits, height, width, p, weighted, trim
     )
-    table = neighbour_table(x_sites, x_offsets, height, width)
+    book = rulebook(found, x_offsets, height, width)
+    rules = from_flat(book, rows.shape[0])
+    table, order = rules.table, rules.order
 
     running1 = (norm_weight1, norm_bias1, running_mean1, running_var1, eps1)
     running2 = (norm_weight2, norm_bias2, running_mean2, running_var2, eps2)
-    y1, partial = convolve(x, table, weight1, statistics=training)
+    y1, partial = convolve(x, table, weight1, order=order, statistics=training)
     scale1, shift1, mean1, var1 = _folded(partial, x_offsets, *running1)
-    y2, partial = convolve(y1, table, weight2, scale=scale1, shift=shift1, statistics=training)
+    y2, partial = convolve(
+        y1, table, weight2, order=order, scale=scale1, shift=shift1, statistics=training
+    )
     scale2, shift2, mean2, var2 = _folded(partial, x_offsets, *running2)
 
     # Which windows there are does not hang on the values: one channel of zeros tells, in which
@@ -78,8 +85,10 @@ def sparse_cross_modal_block(
         *("sparse_max_pool2d", y2.new_zeros(y2.shape[0], 1), x_sites, x_offsets, height, width),
         trim,
     )
-    out, argmax = norm_pool(y2, x_sites, table, first[:, 0], width, scale2, shift2, keep)
-    kept: tuple[Tensor, ...] = (attention, y1, y2, argmax)
+    out, argmax = norm_pool(
+        *(y2, x_sites, found.table, first[:, 0], width, scale2, shift2, keep, rules.windows)
+    )
+    kept: tuple[Tensor, ...] = (attention, y1, y2, argmax, book)
     if not keep:
         kept = tuple(tensor.new_empty(0) for tensor in kept)
     statistics = (mean1, var1, mean2, var2)
@@ -121,27 +130,35 @@ def sparse_cross_modal_block_backward(
     training: bool,
     eps1: float,
     eps2: float,
+    book: Tensor,
 ) -> tuple[Tensor, ...]:
     """Run the op of that name, arguments and results as in its schema."""
     norm1 = (norm_weight1, norm_bias1, mean1, var1)
     norm2 = (norm_weight2, norm_bias2, mean2, var2)
     x, x_sites = kept_rows(features, sites, offsets, rows, attention if weighted else None)
-    table = neighbour_table(x_sites, kept_offsets, height, width)
+    if book.shape[0]:
+        rules = from_flat(book, rows.shape[0])
+    else:  # of a forward pass on another backend
+        rules = rules_of(x_sites, kept_offsets, height, width)
     scale1, shift1, _, _ = fold_norm(*norm1, eps1)
 
-    grad = _elsewhere("sparse_max_pool2d_backward", grad_out, argmax, rows.shape[0])
-    grad, of_norm_weight2, of_norm_bias2 = sparse_batch_norm_backward(
-        grad, y2, kept_offsets, *norm2, training, eps2, True
-    )
-    of_weight2 = weight_gradient(
-        y1, grad, table, scale=scale1, shift=shift1, offsets=kept_offsets, dtype=weight2.dtype
-    )
-    grad, _ = convolve(grad, table, weight2, transposed=True)
+    if book.shape[0]:
+        grad, of_norm_weight2, of_norm_bias2 = norm_pool_backward(
+            *(grad_out, argmax, y2, rules.windows, kept_offsets, out_offsets),
+            *(norm2, training, eps2),
+        )
+    else:
+        grad = _elsewhere("sparse_max_pool2d_backward", grad_out, argmax, rows.shape[0])
+        grad, of_norm_weight2, of_norm_bias2 = sparse_batch_norm_backward(
+            grad, y2, kept_offsets, *norm2, training, eps2, True
+        )
+    of_weight2 = weight_gradient(y1, grad, rules, scale=scale1, shift=shift1, dtype=weight2.dtype)
+    grad, _ = convolve(grad, rules.table, weight2, order=rules.order, transposed=True)
     grad, of_norm_weight1, of_norm_bias1 = sparse_batch_norm_backward(
         grad, y1, kept_offsets, *norm1, training, eps1, True
     )
-    of_weight1 = weight_gradient(x, grad, table, offsets=kept_offsets, dtype=weight1.dtype)
-    grad, _ = convolve(grad, table, weight1, transposed=True)
+    of_weight1 = weight_gradient(x, grad, rules, dtype=weight1.dtype)
+    grad, _ = convolve(grad, rules.table, weight1, order=rules.order, transposed=True)
 
     of_features, of_logits = _elsewhere(
         "top_p_select_backward", grad, features, offsets, kept_offsets, rows, attention, weighted
@@ -162,6 +179,32 @@ def sparse_cross_modal_block_backward(
         of_norm_weight2,
         of_norm_bias2,
     )
+
+
+_MOST_SITES = 4096  # of a frame, for which CUDA's selection has room: csrc/cuda/neighbours.cuh
+
+
+def _selected(
+    features: Tensor,
+    sites: Tensor,
+    offsets: Tensor,
+    logits: Tensor,
+    height: int,
+    width: int,
+    p: float,
+    weighted: bool,
+    trim: bool,
+) -> tuple[tuple[Tensor, ...], Neighbours]:
+    """Return what top_p_select does, and the neighbours of what it keeps: in one launch on CUDA."""
+    with backends.use_backend("auto"):
+        args = (features, sites, offsets, logits, p, weighted, trim)
+        if height * width <= _MOST_SITES and backends.choose("top_p_select", args) == "cuda":
+            made = torch.ops.mesm_ops_cuda.top_p_select_neighbours(
+                features, sites, offsets, logits, height, width, p, weighted
+            )
+            return made[:5], Neighbours(*made[5:])
+        selected = backends.run("top_p_select", args)
+    return selected, neighbours(selected[1], selected[2], height, width)
 
 
 def _elsewhere(op: str, *args: Any) -> Any:

@@ -1,8 +1,8 @@
 # mypy: allow-untyped-defs
 """subm_conv2d as implicit GEMM over a table of neighbours: rows are read where they lie.
 
-Tiles are of rows in the order of their sites, hence close together; an offset at which no row of a
-tile has a neighbour is skipped.
+Tiles are of rows in the rulebook's order, which have like neighbours; an offset at which no row of
+a tile has one is skipped. Results stand where rows do.
 """
 
 from __future__ import annotations
@@ -17,15 +17,21 @@ from torch import Tensor
 from ._reductions import TILE_ROWS, column_sums, tile_statistics, tiles_of
 from ._tuning import capability_of, magnitude_of, precision, prologue_first, tuned
 from .neighbours import neighbour_table
+from .rulebook import rules_of
 from .weight_gradient import weight_gradient
 
 __all__ = ["configurations", "convolve", "subm_conv2d", "subm_conv2d_backward", "weight_gradient"]
+
+# A product of so many rows and channels loses to its missing neighbours what the order costs: two
+# launches more, about 7 us, for a fifth of 18 FLOPs each at some 500 TFLOP/s.
+_ORDER_PAYS = 10**9
 
 
 @triton.jit(do_not_specialize=["magnitude"])
 def _convolve(
     features,  # (N, CIN)
-    table,  # (N, 9)
+    table,  # (N, 9), of rows in that order
+    order,  # (N,)
     weight,  # (9, CIN, COUT)
     bias,  # (COUT,)
     scale,  # (CIN,) float32
@@ -37,6 +43,7 @@ def _convolve(
     CIN: tl.constexpr,
     COUT: tl.constexpr,
     TURNED: tl.constexpr,  # the weight of offset o is that of -o
+    ORDERED: tl.constexpr,
     BIAS: tl.constexpr,
     PROLOGUE: tl.constexpr,
     STATISTICS: tl.constexpr,
@@ -50,23 +57,24 @@ def _convolve(
     tile = (tl.program_id(0) // tiles_n).to(tl.int64)
     channel = tl.program_id(0) % tiles_n * BLOCK_N + tl.arange(0, BLOCK_N)
     row = tile * BLOCK_M + tl.arange(0, BLOCK_M)
+    there = row < rows
     inside = channel < COUT
 
     # The offsets that any row has, four bits for each: one loop goes over these and the channels.
     offset = tl.arange(0, 16)
-    mask = (row < rows)[:, None] & (offset < 9)[None, :]
+    mask = there[:, None] & (offset < 9)[None, :]
     neighbours = tl.load(table + row[:, None] * 9 + offset[None, :], mask=mask, other=-1)
     present = (tl.max(neighbours, 0) >= 0).to(tl.int64)
     place = (tl.cumsum(present, 0) - 1) * present
-    order = tl.sum((offset.to(tl.int64) << (4 * place)) * present, 0)
+    taken = tl.sum((offset.to(tl.int64) << (4 * place)) * present, 0)
     blocks: tl.constexpr = (CIN + BLOCK_K - 1) // BLOCK_K
     steps = tl.sum(present, 0).to(tl.int32) * blocks
 
     acc = tl.zeros((BLOCK_M, BLOCK_N), tl.float32)
     for step in range(0, steps):
-        o = ((order >> (step // blocks * 4)) & 15).to(tl.int32)
+        o = ((taken >> (step // blocks * 4)) & 15).to(tl.int32)
         k = step % blocks * BLOCK_K + tl.arange(0, BLOCK_K)
-        neighbour = tl.load(table + row * 9 + o, mask=row < rows, other=-1)
+        neighbour = tl.load(table + row * 9 + o, mask=there, other=-1)
         at = features + neighbour.to(tl.int64)[:, None] * CIN + k[None, :]
         known = (neighbour >= 0)[:, None]
         if CIN % BLOCK_K != 0:
@@ -88,11 +96,13 @@ def _convolve(
             w = tl.load(at, mask=(k < CIN)[:, None] & inside[None, :], other=0.0)
         acc = tl.dot(x, w, acc, input_precision=PRECISION)
 
-    real = tl.load(table + row * 9 + 4, mask=row < rows, other=-1) >= 0
+    real = tl.load(table + row * 9 + 4, mask=there, other=-1) >= 0
     if BIAS:
         acc += tl.load(bias + channel, mask=inside, other=0.0).to(tl.float32)[None, :]
+    if ORDERED:
+        row = tl.load(order + row, mask=there, other=0).to(tl.int64)
     y = tl.where(real[:, None], acc, 0.0).to(out.dtype.element_ty)
-    mask = (row < rows)[:, None] & inside[None, :]
+    mask = there[:, None] & inside[None, :]
     tl.store(out + row[:, None] * COUT + channel[None, :], y, mask=mask)
     if STATISTICS:  # of what is stored, as a norm that reads it again would take them
         mean, squares = tile_statistics(y.to(tl.float32), real)
@@ -138,7 +148,9 @@ def configurations(
     # but where rows pass through registers; float32 has twice the bytes.
     stages = 3 if prologue or not half else 5
     # Narrow: few output channels, or so few rows that more programs are needed to fill the GPU.
-    configs = [config(64, 4 if half else 8, stages)]
+    # Before capability 9, given a choice the compiler spills rather than hold statistics.
+    registers = 224 if half and statistics and capability < 9 else None
+    configs = [config(64, 4 if half else 8, stages, registers)]
     if cout > 64:  # square: a third fewer bytes are loaded for each product
         configs.append(config(128, 8, stages))
         if half and capability == 9 and not (prologue or statistics):
@@ -166,7 +178,7 @@ def _prune(
 _tuned = tuned(
     _convolve,
     configurations(torch.bfloat16, 512, 512),
-    ["magnitude", "CIN", "COUT", "TURNED", "PROLOGUE", "STATISTICS", "PRECISION"],
+    ["magnitude", "CIN", "COUT", "TURNED", "ORDERED", "PROLOGUE", "STATISTICS", "PRECISION"],
     _prune,
 )
 
@@ -176,6 +188,7 @@ def convolve(
     table: Tensor,
     weight: Tensor,
     *,
+    order: Tensor | None = None,
     transposed: bool = False,
     bias: Tensor | None = None,
     scale: Tensor | None = None,
@@ -190,8 +203,9 @@ def convolve(
 
     Args:
         features: (N, Cin); float32, bfloat16 or float16. Transposed: (N, Cout).
-        table: (N, 9) int32, as `neighbour_table` returns it.
+        table: (N, 9) int32, as `neighbour_table` returns it; of a `Rulebook`, with its order.
         weight: (Cout, Cin, 3, 3), any floating-point dtype; cast to that of features.
+        order: (N,) int32: which row each of the table's is; padding comes last. None: the same.
         transposed: Run the convolution of the input gradient.
         bias: (Cout,), added to the rows that are not padding.
         scale: (Cin,) float32: a norm, followed by a ReLU, applied where rows are read, and rounded
@@ -219,6 +233,7 @@ def convolve(
     _tuned[grid](
         features,
         table,
+        order,
         packed,
         bias,
         scale,
@@ -230,6 +245,7 @@ def convolve(
         CIN=cin,
         COUT=cout,
         TURNED=transposed,
+        ORDERED=order is not None,
         BIAS=bias is not None,
         PROLOGUE=scale is not None,
         STATISTICS=statistics,
@@ -249,8 +265,12 @@ def subm_conv2d(
     bias: Tensor | None,
 ) -> Tensor:
     """Run the op of that name, arguments as in its schema."""
-    table = neighbour_table(sites, offsets, height, width)
-    return convolve(features, table, weight, bias=bias)[0]
+    rows, (cout, cin) = sites.shape[0], weight.shape[:2]
+    if rows * cin * cout < _ORDER_PAYS:
+        table = neighbour_table(sites, offsets, height, width)
+        return convolve(features, table, weight, bias=bias)[0]
+    rules = rules_of(sites, offsets, height, width)
+    return convolve(features, rules.table, weight, order=rules.order, bias=bias)[0]
 
 
 def subm_conv2d_backward(
@@ -272,13 +292,13 @@ def subm_conv2d_backward(
         weight.new_empty(0),
     )
     if needs_features or needs_weight:
-        table = neighbour_table(sites, offsets, height, width)
+        rules = rules_of(sites, offsets, height, width)
         if needs_features:
-            of_features = convolve(grad_out, table, weight, transposed=True)[0]
+            of_features = convolve(
+                grad_out, rules.table, weight, order=rules.order, transposed=True
+            )[0]
         if needs_weight:
-            of_weight = weight_gradient(
-                features, grad_out, table, offsets=offsets, dtype=weight.dtype
-            )
+            of_weight = weight_gradient(features, grad_out, rules, dtype=weight.dtype)
     if needs_bias:
         of_bias = column_sums(grad_out, offsets).to(weight.dtype)
     return of_features, of_weight, of_bias

@@ -1,5 +1,5 @@
 # mypy: allow-untyped-defs
-"""The weight gradient of subm_conv2d: for each kernel offset a product over all rows, in parts."""
+"""The weight gradient of subm_conv2d: for each kernel offset a product over its pairs, in parts."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import triton.language as tl
 from torch import Tensor
 
 from ._tuning import capability_of, magnitude_of, precision, prologue_first, tuned
+from .rulebook import Rulebook
 
 __all__ = ["weight_gradient"]
 
@@ -25,18 +26,16 @@ _BLOCK_SUM = 128
 def _weight_gradient(
     features,  # (N, CIN)
     grad,  # (N, COUT)
-    table,  # (N, 9)
+    pairs,  # (9, N)
+    numbers,  # (16,): of the pairs of each offset
     scale,  # (CIN,) float32
     shift,
-    offsets,  # (F + 1,)
     partial,  # (splits, 9, COUT, CIN) float32
     rows,
-    frames,
     splits,
     magnitude,  # of the rows; not read, but configurations are chosen by it
     CIN: tl.constexpr,
     COUT: tl.constexpr,
-    COUNTED: tl.constexpr,  # offsets say where the padding starts
     PROLOGUE: tl.constexpr,
     PRECISION: tl.constexpr,
     BLOCK_COUT: tl.constexpr,
@@ -55,20 +54,21 @@ def _weight_gradient(
         factor = tl.load(scale + cin, mask=in_cin, other=0.0)
         added = tl.load(shift + cin, mask=in_cin, other=0.0)
 
-    count = rows
-    if COUNTED:
-        count = tl.minimum(rows, tl.load(offsets + frames))
+    count = tl.load(numbers + o)
+    # Of offset o, rows ascend, and so do their neighbours: those are the rows of offset 8 - o.
+    rows_of = pairs + o.to(tl.int64) * rows
+    neighbours_of = pairs + (8 - o).to(tl.int64) * rows
     share = tl.cdiv(tl.cdiv(count, BLOCK_R), splits) * BLOCK_R
     end = tl.minimum((split + 1) * share, count)
     acc = tl.zeros((BLOCK_COUT, BLOCK_CIN), tl.float32)
     for start in range(split * share, end, BLOCK_R):
-        row = start + tl.arange(0, BLOCK_R).to(tl.int64)
-        neighbour = tl.load(table + row * 9 + o, mask=row < end, other=-1)
-        # Padding rows have no neighbours, so neither their gradient nor their features are read.
-        known = (neighbour >= 0)[:, None]
+        pair = start + tl.arange(0, BLOCK_R)
+        row = tl.load(rows_of + pair, mask=pair < end, other=0).to(tl.int64)
+        neighbour = tl.load(neighbours_of + pair, mask=pair < end, other=0).to(tl.int64)
+        known = (pair < end)[:, None]
         at = grad + row[:, None] * COUT + cout[None, :]
         g = tl.load(at, mask=known & in_cout[None, :], other=0.0)
-        at = features + neighbour.to(tl.int64)[:, None] * CIN + cin[None, :]
+        at = features + neighbour[:, None] * CIN + cin[None, :]
         x = tl.load(at, mask=known & in_cin[None, :], other=0.0)
         if PROLOGUE:
             wide = x.to(tl.float32) * factor[None, :] + added[None, :]
@@ -156,11 +156,10 @@ _tuned = tuned(
 def weight_gradient(
     features: Tensor,
     grad: Tensor,
-    table: Tensor,
+    rules: Rulebook,
     *,
     scale: Tensor | None = None,
     shift: Tensor | None = None,
-    offsets: Tensor | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> Tensor:
     """Return the gradient of the weight: at o, the sum over rows s of grad[s] f(features[s + o])^T.
@@ -168,11 +167,9 @@ def weight_gradient(
     Args:
         features: (N, Cin); float32, bfloat16 or float16.
         grad: (N, Cout), features' dtype; padding rows are not read.
-        table: (N, 9) int32, as `neighbour_table` returns it.
+        rules: The rulebook of their sites.
         scale: (Cin,) float32, of f(x) = max(scale * x + shift, 0); None: f is the identity.
         shift: (Cin,) float32, with scale.
-        offsets: (F + 1,) int32: where padding starts, so that no time is spent on it; None: all
-            rows are gone through.
         dtype: Of the result; sums are float32.
 
     Returns:
@@ -189,18 +186,16 @@ def weight_gradient(
     _tuned[(9 * tiles, splits)](
         features,
         grad,
-        table,
+        rules.pairs,
+        rules.numbers,
         scale,
         shift,
-        offsets,
         partial,
         rows,
-        offsets.shape[0] - 1 if offsets is not None else 0,
         splits,
         magnitude_of(rows),
         CIN=cin,
         COUT=cout,
-        COUNTED=offsets is not None,
         PROLOGUE=scale is not None,
         PRECISION=precision(features.dtype),
         BLOCK_COUT=block_cout,

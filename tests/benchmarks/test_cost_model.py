@@ -37,6 +37,22 @@ def test_a_blocks_flops_are_those_of_the_block_as_one_op() -> None:
     assert costs["block training step"].flops == training + backward
 
 
+def test_the_rulebook_moves_what_its_kernels_read_and_write() -> None:
+    from mesm_ops.triton.neighbours import CHUNK, COLUMNS
+    from mesm_ops.triton.rulebook import flat_size
+
+    assert (cost_model.CHUNK, cost_model.PATTERN_COLUMNS) == (CHUNK, COLUMNS)
+    case = block_case_on("cpu", SHAPE, 1.0, torch.float32, 4)
+    s = sizes(case, SHAPE, torch.float32)
+    rows, lines = s.rows, 4
+    assert s.kept == rows
+    # With everything kept: sites, the map of rows twice, the table out and in, ranks out and in,
+    # counts four times, and the rulebook without the room for pairs that there are not.
+    wanted = 3 * rows + 2 * (9 * rows) + 2 * rows + 4 * lines * COLUMNS
+    wanted += flat_size(rows) - 16 - (9 * rows - s.pairs)
+    assert cost_model.rulebook_cost(s).bytes == 4 * wanted
+
+
 def test_dense_flops_are_those_of_torch() -> None:
     case = block_case_on("cpu", SHAPE, 1.0, torch.float32, 4)
     costs = dense_costs(sizes(case, SHAPE, torch.float32))

@@ -149,3 +149,53 @@ def pairs(mask: Tensor) -> int:
     active = {tuple(site) for site in mask.nonzero().tolist()}
     steps = [(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
     return sum((f, y + dy, x + dx) in active for f, y, x in active for dy, dx in steps)
+
+
+FIRST_TO_MISS = (
+    0,
+    2,
+    6,
+    8,
+    1,
+    3,
+    5,
+    7,
+    4,
+)  # of a kernel: corners, sides, the middle
+
+
+def gray_words() -> list[tuple[bool, ...]]:
+    """The reflected Gray code of nine bits by its definition: reflect and prefix."""
+    words: list[tuple[bool, ...]] = [()]
+    for _ in FIRST_TO_MISS:
+        words = [(False, *word) for word in words] + [(True, *word) for word in reversed(words)]
+    return words
+
+
+PLACES = {word: place for place, word in enumerate(gray_words())}
+
+
+def patterns(table: Tensor) -> list[int]:
+    """Of a table of neighbours (rows, 9), -1: none; each row's place in the Gray code."""
+    return [PLACES[tuple(has[o] for o in FIRST_TO_MISS)] for has in (table >= 0).tolist()]
+
+
+def ranks(table: Tensor, offsets: Tensor, chunk: int, chunks: int) -> tuple[list[int], Tensor]:
+    """Rank rows among those of their pattern in each chunk of a frame's rows, and count them.
+
+    Returns:
+        For each row pattern * chunk + its equals before it; and of each chunk, (frames * chunks,
+        512 + 16), the rows of each pattern, then those with a neighbour at each offset.
+    """
+    found: list[int] = []
+    frames = len(offsets) - 1
+    counts = torch.zeros(frames * chunks, 512 + 16, dtype=torch.int32)
+    ends = offsets.tolist()
+    for frame in range(frames):
+        begin, end = ends[frame : frame + 2]
+        for i, pattern in enumerate(patterns(table[begin:end])):
+            line = counts[frame * chunks + i // chunk]
+            found.append(pattern * chunk + int(line[pattern]))
+            line[pattern] += 1
+            line[512:521] += table[begin + i] >= 0
+    return found, counts

@@ -25,16 +25,25 @@ void run_once(const std::vector<int32_t>& offsets, int64_t rows, int64_t channel
   const int threads = warps * mesm_ops::kLanes;
   const std::vector<float> features = draw(rows * channels);
   const std::vector<float> logits = draw(rows);
-  const std::vector<int32_t> sites(rows, 3);
+  std::vector<int32_t> sites(rows);
+  for (int64_t row = 0; row < rows; ++row) sites[row] = static_cast<int32_t>(row * 7 - 20);
   std::vector<float> out(rows * channels), attention(rows), grad_features(rows * channels);
   std::vector<float> grad_logits(rows);
   std::vector<int32_t> out_sites(rows), out_offsets(frames + 1), out_rows(rows);
   std::vector<uint64_t> words(frames + 1);
+  // Maps of several chunks; some sites outside, none twice.
+  constexpr int32_t kHeight = 26, kWidth = 40;
+  const int64_t chunks = (kHeight * kWidth + mesm_ops::kChunk - 1) / mesm_ops::kChunk;
+  std::vector<int32_t> table(rows * mesm_ops::kOffsets), ranks(rows);
+  std::vector<int32_t> counts(frames * chunks * mesm_ops::kColumns);
   for (const double p : {1.0, 0.5}) {
-    std::fill(words.begin(), words.end(), 0);
-    run_select(features.data(), sites.data(), offsets.data(), logits.data(), p, true, frames, rows,
-               channels, out.data(), out_sites.data(), out_offsets.data(), out_rows.data(),
-               attention.data(), words.data(), threads, side_by_side, wide);
+    for (int32_t* const neighbours : {static_cast<int32_t*>(nullptr), table.data()}) {
+      std::fill(words.begin(), words.end(), 0);
+      run_select(features.data(), sites.data(), offsets.data(), logits.data(), p, true, frames,
+                 rows, channels, out.data(), out_sites.data(), out_offsets.data(), out_rows.data(),
+                 attention.data(), words.data(), kHeight, kWidth, neighbours, ranks.data(),
+                 counts.data(), threads, side_by_side, wide);
+    }
   }
   run_backward(out.data(), features.data(), offsets.data(), out_offsets.data(), out_rows.data(),
                attention.data(), true, frames, rows, rows, channels, grad_features.data(),

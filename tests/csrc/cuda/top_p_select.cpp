@@ -12,7 +12,8 @@ template <class P>
 void select(const float* features, const int32_t* sites, const int32_t* offsets,
             const float* logits, double p, bool weighted, int64_t frames, int64_t rows,
             int64_t channels, float* out, int32_t* out_sites, int32_t* out_offsets,
-            int32_t* out_rows, float* attention, uint64_t* words, int threads, int side_by_side) {
+            int32_t* out_rows, float* attention, uint64_t* words, int32_t height, int32_t width,
+            int32_t* table, int32_t* ranks, int32_t* counts, int threads, int side_by_side) {
   const TopPSelect<P> op{reinterpret_cast<const P*>(features),
                          sites,
                          offsets,
@@ -27,10 +28,16 @@ void select(const float* features, const int32_t* sites, const int32_t* offsets,
                          out_offsets,
                          out_rows,
                          attention,
-                         {words}};
+                         {words},
+                         {table, ranks, counts, height, width}};
   run_blocks(frames > 0 ? frames : 1, side_by_side, [&](int64_t) {
-    const auto shared = std::make_unique<TopPSelectShared>();
-    run_block(threads, [&] { select_frame(op, *shared); });
+    if (table == nullptr) {
+      const auto shared = std::make_unique<TopPSelectShared>();
+      run_block(threads, [&] { select_frame<false>(op, *shared); });
+    } else {
+      const auto shared = std::make_unique<TopPSelectNeighboursShared>();
+      run_block(threads, [&] { select_frame<true>(op, *shared); });
+    }
   });
 }
 
@@ -64,19 +71,23 @@ void select_back(const float* grad_out, const float* features, const int32_t* of
 extern "C" {
 
 int lanes() { return mesm_ops::kLanes; }
+int most_sites() { return mesm_ops::kMostSites; }
 int held() { return mesm_ops::kHeld; }
 
-// All tensors float32 or int32; words: 1 + frames zeros; wide: 16 bytes at a time.
+// All tensors float32 or int32; words: 1 + frames zeros; wide: 16 bytes at a time; without
+// neighbours if table is null.
 void run_select(const float* features, const int32_t* sites, const int32_t* offsets,
                 const float* logits, double p, bool weighted, int64_t frames, int64_t rows,
                 int64_t channels, float* out, int32_t* out_sites, int32_t* out_offsets,
-                int32_t* out_rows, float* attention, uint64_t* words, int threads, int side_by_side,
+                int32_t* out_rows, float* attention, uint64_t* words, int32_t height, int32_t width,
+                int32_t* table, int32_t* ranks, int32_t* counts, int threads, int side_by_side,
                 bool wide) {
   using namespace mesm_ops;
   (wide ? select<WidePack<float>>
         : select<SinglePack<float>>)(features, sites, offsets, logits, p, weighted, frames, rows,
                                      channels, out, out_sites, out_offsets, out_rows, attention,
-                                     words, threads, side_by_side);
+                                     words, height, width, table, ranks, counts, threads,
+                                     side_by_side);
 }
 
 void run_backward(const float* grad_out, const float* features, const int32_t* offsets,

@@ -186,12 +186,13 @@ def test_opcheck(backend: str, selection: str, training: bool) -> None:
     with torch.no_grad():
         args = _arguments(x, query, LENGTHS, attention, stages, 0.6, selection)
         out = torch.ops.mesm_ops.sparse_cross_modal_block(*args[:-1], True)
-    _, _, out_offsets, *statistics, rows, kept_offsets, seen, y1, y2, argmax = out
+    _, _, out_offsets, *statistics, rows, kept_offsets, seen, y1, y2, argmax, book = out
     inputs = [arg.detach() if isinstance(arg, Tensor) else arg for arg in args]
     kept = (*statistics, rows, kept_offsets, seen, y1, y2, out_offsets, argmax)
     backward = (
         *(torch.randn_like(out[0]), *inputs[:12], *inputs[12:15], *inputs[17:20], *kept),
         *inputs[23:27],
+        book,
     )
     torch.library.opcheck(torch.ops.mesm_ops.sparse_cross_modal_block_backward.default, backward)
 

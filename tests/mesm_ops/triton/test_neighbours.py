@@ -4,18 +4,29 @@ import pytest
 import torch
 from hypothesis import given, settings
 
+from mesm_ops.triton.neighbours import (
+    CHUNK,
+    chunks_of,
+    neighbour_table,
+    neighbours,
+)
+from tests import oracle
 from tests.mesm_ops.cases import Case, cases, make_case
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def neighbours_of(case: Case) -> torch.Tensor:
-    from mesm_ops.triton.neighbours import neighbour_table
-
     sites, offsets = case.x.sites.to(DEVICE), case.x.offsets.to(DEVICE)
-    table = neighbour_table(sites, offsets, case.x.height, case.x.width)
+    size = (case.x.height, case.x.width)
+    table = neighbour_table(sites, offsets, *size)
     assert table.dtype == torch.int32
     assert table.shape == (sites.shape[0], 9)
+    found = neighbours(sites, offsets, *size)
+    assert torch.equal(found.table, table)
+    ranks, counts = oracle.ranks(table.cpu(), case.x.offsets, CHUNK, chunks_of(*size))
+    assert found.ranks[: case.rows].tolist() == ranks
+    assert torch.equal(found.counts.cpu(), counts)
     return table.cpu()
 
 

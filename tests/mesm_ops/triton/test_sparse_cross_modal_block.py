@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from mesm_ops import SparseCrossModalBlock, SparseFeatureMaps, use_backend
 from mesm_ops.ops.sparse_cross_modal_block import _arguments
+from mesm_ops.triton.rulebook import flat_size
 from tests.mesm_ops.cases import make_case
 
 # The function of that name hides its module.
@@ -19,7 +21,7 @@ FORWARD = torch.ops.mesm_ops.sparse_cross_modal_block
 BACKWARD = torch.ops.mesm_ops.sparse_cross_modal_block_backward
 OUTPUTS = (
     *("features", "sites", "offsets", "mean1", "var1", "mean2", "var2", "rows", "kept_offsets"),
-    *("attention", "y1", "y2", "argmax"),
+    *("attention", "y1", "y2", "argmax", "rulebook"),
 )
 GRADIENTS = (
     *("features", "query", "map_weight", "map_bias", "query_weight", "score_weight", "score_bias"),
@@ -60,16 +62,20 @@ def arguments(
     return [*args[:-2], trim, keep]
 
 
-def run(backend: str, args: list[Any], grad: Tensor | None) -> dict[str, Tensor]:
+def run(
+    backend: str, args: list[Any], grad: Tensor | None, forget: bool = False
+) -> dict[str, Tensor]:
+    """Results of both passes; the backward pass without the rulebook if the forward `forget`s."""
     with use_backend(backend), torch.no_grad():
         out = FORWARD(*args)
         found = dict(zip(OUTPUTS, out, strict=True))
         if grad is None:
             return found
-        _, _, out_offsets, *statistics, rows, kept_offsets, seen, y1, y2, argmax = out
+        _, _, out_offsets, *statistics, rows, kept_offsets, seen, y1, y2, argmax, book = out
         kept = (*statistics, rows, kept_offsets, seen, y1, y2, out_offsets, argmax)
         settings = args[23:27]
-        grads = BACKWARD(grad, *args[:15], *args[17:20], *kept, *settings)
+        book = book.new_empty(0) if forget else book
+        grads = BACKWARD(grad, *args[:15], *args[17:20], *kept, *settings, book)
     found |= {f"grad of {n}": g for n, g in zip(GRADIENTS, grads, strict=True)}
     return found
 
@@ -90,6 +96,8 @@ def assert_same(got: dict[str, Tensor], wanted: dict[str, Tensor], least: float 
     """Compare float32 results: the same sums in another order, of terms of at least that size."""
     assert got.keys() == wanted.keys()
     for name, tensor in wanted.items():
+        if name == "rulebook":  # Triton's own
+            continue
         # A sum over rows is compared with its largest entry; the gradient of the score's bias,
         # which the softmax makes zero, with that of its weight.
         scale = wanted["grad of score_weight"] if name == "grad of score_bias" else tensor
@@ -128,7 +136,7 @@ def test_inference_keeps_nothing(trim: bool) -> None:
     args = arguments(x, 8, [2, 1], training=False, trim=trim, keep=False)
     got = run("triton", args, None)
     assert_same(got, run("reference", args, None))
-    assert all(got[name].numel() == 0 for name in OUTPUTS[-4:])
+    assert all(got[name].numel() == 0 for name in OUTPUTS[-5:])
 
 
 @pytest.mark.parametrize(
@@ -180,7 +188,7 @@ def test_low_precision_errs_as_the_reference(dtype: torch.dtype, training: bool)
         assert torch.equal(got[name], wanted[name]), name
     for name, tensor in exact.items():
         assert got[name].dtype == wanted[name].dtype, name
-        if not tensor.is_floating_point() or "score_bias" in name:
+        if not tensor.is_floating_point() or "score_bias" in name or name == "rulebook":
             continue
         # As for other kernels of low precision: at most twice the error of what they replace.
         error, allowed = ((f[name].float() - tensor).norm() for f in (got, wanted))
@@ -214,6 +222,78 @@ def test_the_module_learns() -> None:
             continue
         atol = 2e-5 * max(float(tensor.abs().max()), 1e-3)
         torch.testing.assert_close(found["triton"][name], tensor, rtol=2e-5, atol=atol, msg=name)
+
+
+@pytest.mark.parametrize("weighted", [True, False])
+def test_the_rulebook_is_made_once_and_kept(
+    weighted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernels = importlib.import_module("mesm_ops.triton.sparse_cross_modal_block")
+    x = maps(2, 4, 5, 6, 0.7, torch.float32)
+    args = arguments(x, 6, None, "weighted" if weighted else "hard")
+    made: list[int] = []
+    rules = importlib.import_module("mesm_ops.triton.rulebook")
+    make = rules.rulebook
+
+    def counted(*args: Any) -> Tensor:
+        made.append(1)
+        return make(*args)
+
+    for place in (kernels, rules):
+        monkeypatch.setattr(place, "rulebook", counted)
+    kept = run("triton", args, gradient(x, 6))
+    assert len(made) == 1
+    book = kept["rulebook"]
+    # What a compiled graph expects on a GPU.
+    assert book.shape[0] == flat_size(x.features.shape[0])
+    assert book.shape[0] == module._rulebook_size(x.features.shape[0])
+    # What another backend left empty, the backward pass makes for itself.
+    again = run("triton", args, gradient(x, 6), forget=True)
+    assert len(made) == 3
+    assert_same(again, kept)
+
+
+@pytest.mark.parametrize(("height", "on_cuda"), [(6, True), (6, False), (4097, True)])
+def test_the_selection_on_cuda_finds_the_neighbours(
+    height: int, on_cuda: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where its kernel runs and a frame fits into it; elsewhere Triton looks for them."""
+    kernels = importlib.import_module("mesm_ops.triton.sparse_cross_modal_block")
+    x, seen = maps(2, 4, 6, 1, 0.9, torch.float32), []
+    logits = torch.zeros(x.features.shape[0], device=DEVICE)
+    place = tuple(t.to(DEVICE) for t in (x.features, x.sites, x.offsets))
+
+    def sibling(*args: Any) -> tuple[Any, ...]:
+        seen.append(args)
+        return tuple(range(8))
+
+    monkeypatch.setattr(torch.ops.mesm_ops_cuda, "top_p_select_neighbours", sibling)
+    if on_cuda:
+        monkeypatch.setattr(kernels.backends, "choose", lambda op, args: "cuda")
+    monkeypatch.setattr(kernels.backends, "run", lambda *_: (0, place[1], place[2], 3, 4))
+    selected, found = kernels._selected(*place, logits, height, 1, 0.5, True, False)
+    if on_cuda and height == 6:
+        assert seen == [(*place, logits, 6, 1, 0.5, True)]
+        assert (selected, found) == ((0, 1, 2, 3, 4), (5, 6, 7))
+    else:
+        assert seen == []
+        assert selected == (0, place[1], place[2], 3, 4)
+        assert found.table.shape == (x.features.shape[0], 9)
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+@pytest.mark.parametrize("keep", [True, False])
+def test_the_fake_has_room_for_the_rulebook_where_triton_runs(device: str, keep: bool) -> None:
+    x = maps(2, 4, 5, 6, 0.7, torch.float32)
+    args = arguments(x, 6, None, training=False, keep=keep)
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        fakes = [
+            torch.empty(a.shape, dtype=a.dtype, device=device) if isinstance(a, Tensor) else a
+            for a in args
+        ]
+        book = module._fake(*fakes)[-1]
+    wanted = flat_size(x.features.shape[0]) if keep and device == "cuda" else 0
+    assert book.shape == (wanted,)
 
 
 @pytest.mark.parametrize("triton", [True, False])

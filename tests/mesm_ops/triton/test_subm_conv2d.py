@@ -55,6 +55,13 @@ def table_of(case: Case) -> Tensor:
     return neighbour_table(x.sites.to(DEVICE), x.offsets.to(DEVICE), x.height, x.width)
 
 
+def rules_of(case: Case) -> Any:
+    from mesm_ops.triton import rulebook
+
+    x = case.x
+    return rulebook.rules_of(x.sites.to(DEVICE), x.offsets.to(DEVICE), x.height, x.width)
+
+
 def check(case: Case, cout: int, with_bias: bool) -> None:
     """Forward and gradients: the sums are float32, so results err by one rounding at the end."""
     dtype = case.x.dtype
@@ -90,6 +97,29 @@ def test_equals_the_oracle(case: Case, cout: int, with_bias: bool) -> None:
 def test_equals_the_oracle_where_tiles_are_many(dtype: torch.dtype) -> None:
     # Three tiles of rows, two of channels, two steps over them; parts of the weight gradient.
     check(make_case(1, 70, 25, 23, 0.97, dtype, padding=140), cout=130, with_bias=True)
+
+
+@pytest.mark.parametrize("with_bias", [True, False])
+def test_equals_the_oracle_in_the_rulebooks_order(
+    with_bias: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mesm_ops.triton import subm_conv2d as kernels
+
+    monkeypatch.setattr(kernels, "_ORDER_PAYS", 0)
+    monkeypatch.setattr(kernels, "neighbour_table", lambda *_: pytest.fail("rows as they stand"))
+    check(make_case(6, 20, 9, 7, 0.6, torch.float32, padding=9), cout=18, with_bias=with_bias)
+
+
+def test_the_order_of_rows_changes_no_result() -> None:
+    """Of whole numbers, whose sums are exact: the interpreter's products round by place."""
+    from mesm_ops.triton.subm_conv2d import convolve
+
+    case = make_case(9, 20, 9, 7, 0.4, torch.float32, padding=40)
+    rules, features = rules_of(case), case.x.features.mul(8).round().to(DEVICE)
+    weight = torch.randint(-9, 10, (18, 20, 3, 3)).float().to(DEVICE)
+    plain, _ = convolve(features, table_of(case), weight)
+    ordered, _ = convolve(features, rules.table, weight, order=rules.order)
+    assert torch.equal(plain, ordered)
 
 
 @pytest.mark.parametrize("dtype", HALVES)
@@ -181,12 +211,9 @@ def check_prologue(case: Case, scale: Tensor, shift: Tensor, cout: int) -> None:
     assert_rows(got.cpu(), wanted.double().cpu(), "out", loosen)
 
     grad = torch.randn(features.shape[0], cout, device=DEVICE).to(dtype)
-    wanted = weight_gradient(z, grad, table)
-    got = weight_gradient(features, grad, table, **fused)
+    wanted = weight_gradient(z, grad, rules_of(case))
+    got = weight_gradient(features, grad, rules_of(case), **fused)
     assert_close(got.cpu(), wanted.double().cpu(), "grad of weight", loosen)
-    offsets = case.x.offsets.to(DEVICE)
-    counted = weight_gradient(features, grad, table, offsets=offsets, **fused)
-    assert_close(counted.cpu(), wanted.double().cpu(), "grad of weight", loosen)
 
 
 @pytest.mark.parametrize("channels", [5, 64, 70])
@@ -214,7 +241,7 @@ def test_nan_passes_the_prologue() -> None:
     weight = torch.ones(3, 4, 3, 3, device=DEVICE)
     out = convolve(features, table, weight, **fused)[0]
     assert out.isnan().any(1).nonzero()[:, 0].tolist() == [0, 1, 7, 8]
-    grads = weight_gradient(features, torch.ones_like(out), table, **fused)
+    grads = weight_gradient(features, torch.ones_like(out), rules_of(case), **fused)
     assert grads[:, 0, 1, 1].isnan().all()
     assert not grads[:, 1:].isnan().any()
 
