@@ -91,7 +91,9 @@ def test_refuses_no_yaml_and_no_file(tmp_path):
     file.write_text("a: [")
     with pytest.raises(ValueError, match="not YAML"):
         load_experiment(file)
-    with pytest.raises(ValueError, match="no such experiment file; shipped are demo, miniature, paper_"):
+    with pytest.raises(
+        ValueError, match="no such experiment file; shipped are demo, miniature, paper_"
+    ):
         load_experiment(tmp_path / "none.yaml")
 
 
