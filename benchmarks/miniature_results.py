@@ -40,7 +40,7 @@ SEEDS = (0, 1, 2)
 # One model, swept; the values with a model of their own; budgets, as shares of the dense FLOPs.
 SWEPT = tuple(place / 10 for place in range(1, 11))
 RETRAINED = (0.1, 0.3, 0.5, 0.7, 0.9)
-BUDGETS = (0.4, 0.5, 0.6)
+BUDGETS = (0.5,)
 # Groups of the experiment whose rows need FLOPs, and what sets their rows apart.
 COMPARED = {
     "p_curve": ("model.p", "model.selection"),
@@ -52,14 +52,14 @@ FIGURES = ("faces.png", "spectrograms.png", "spectrograms_loudest.png")
 
 
 def measure_runs(out: Path) -> None:
-    """FLOPs and latency of every MESM that a table compares, at its own p; and the p-curves."""
+    """FLOPs of every MESM that a table compares, at its own p; p-curves with latency; budgets."""
     plan = json.loads((out / PLAN).read_text())
     cells = sorted({cell for group in COMPARED for cell in plan["groups"][group]})
     for cell in cells:
         run = out / plan["cells"][cell]["folder"]
         p = plan["cells"][cell]["settings"]["model"]["p"]
         if not (run / "sweep.json").is_file():
-            sweep(run, [p if isinstance(p, float) else 0.5])
+            sweep(run, [p if isinstance(p, float) else 0.5], repeats=1)
     for seed in SEEDS:
         mesm, fe2e = _run(out, "mesm", seed), _run(out, "fe2e", seed)
         if not (mesm / "retrain.json").is_file():
