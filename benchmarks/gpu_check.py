@@ -54,7 +54,7 @@ def record_all(archs: list[str], full: bool) -> tuple[list[Launch], list[str]]:
         case = block_case_on("cpu", shape, HEADLINE_P, torch.float32, FRAMES)
         for dtype in (DTYPES[name] for name in dtypes):
             every = (calls(case, dtype, Call.pretend), block_calls(case, dtype, Call.pretend))
-            for call in itertools.chain(*every):
+            for call in map(gpu_check_triton.with_rulebook, itertools.chain(*every)):
                 launch = gpu_check_triton.launcher(call.op)
                 for arch in archs if launch else ():
                     try:

@@ -20,7 +20,7 @@ import re
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -197,6 +197,21 @@ def playing(arch: str, note: Callable[..., None]) -> Iterator[None]:
             yield
         finally:
             driver._active = before
+
+
+def with_rulebook(call: Call) -> Call:
+    """The call as on a GPU, whose forward pass keeps a rulebook for it; a CPU's keeps none."""
+    op = "sparse_cross_modal_block_backward"
+    run = launcher(op)
+    if call.op != op or run is None:
+        return call
+    from mesm_ops.triton.rulebook import flat_size
+
+    places = list(inspect.signature(run).parameters)
+    arguments = list(call.args)
+    rows = arguments[places.index("rows")].shape[0]
+    arguments[places.index("book")] = torch.zeros(flat_size(rows), dtype=torch.int32)
+    return replace(call, args=tuple(arguments))
 
 
 def record(call: Call, run: Callable[..., Any], arch: str) -> list[Launch]:

@@ -196,3 +196,13 @@ def test_occupancy(arch: str, registers: int, threads: int, shared: int, blocks:
     found = occupancy(arch, registers, threads, shared)
     assert found.blocks == blocks
     assert found.share == pytest.approx(blocks * threads / (1536 if arch == "sm_120" else 2048))
+
+
+def test_the_check_launches_every_kernel() -> None:
+    program = (
+        "from benchmarks import gpu_check, gpu_check_triton as triton;"
+        "noted, wrong = gpu_check.record_all(['sm_90'], False);"
+        "print(len(noted) > 50, wrong, triton.unlaunched(noted))"
+    )
+    done = without_interpreter("-c", program)
+    assert done.stdout.strip() == "True [] []", done.stderr
