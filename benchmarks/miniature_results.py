@@ -63,8 +63,9 @@ def measure_runs(out: Path) -> None:
     for seed in SEEDS:
         mesm, fe2e = _run(out, "mesm", seed), _run(out, "fe2e", seed)
         if not (mesm / "retrain.json").is_file():
-            sweep(mesm, SWEPT, baseline=fe2e)
             retrain(mesm, RETRAINED, fe2e, runs=[out / "runs"])
+        if len(json.loads((mesm / "sweep.json").read_text())["points"]) < len(SWEPT):
+            sweep(mesm, SWEPT, baseline=fe2e)
         if not (mesm / "budget.json").is_file():
             find_budget(mesm, BUDGETS, baseline=fe2e)
 

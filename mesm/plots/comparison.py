@@ -24,6 +24,8 @@ AFTER = 4
 def draw_comparison(table: Table) -> Figure | None:
     """Draw a table of `mesm.tables.comparison`; None if its first setting is not a number.
 
+    None, too, where a curve would be a single point.
+
     One panel per score, and one for the FLOPs where they are known; one curve per combination of
     the other settings, with a bar of one deviation either way.
     """
@@ -33,7 +35,7 @@ def draw_comparison(table: Table) -> Figure | None:
         if not _is_number(row.cells[0].value):
             return None
         curves.setdefault(", ".join(map(str, row.cells[1:settings])), []).append(row)
-    if max(len(rows) for rows in curves.values()) < 2:
+    if min(len(rows) for rows in curves.values()) < 2:
         return None
     panels = [
         (place, scale, label)

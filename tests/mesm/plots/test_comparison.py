@@ -31,7 +31,12 @@ def table(*rows: tuple[Any, str, float, float | None]) -> Table:
 
 def test_a_curve_per_combination_of_the_other_settings():
     figure = draw_comparison(
-        table((0.1, "hard", 0.5, 1e9), (0.1, "weighted", 0.6, 1e9), (0.9, "hard", 0.7, 3e9))
+        table(
+            (0.1, "hard", 0.5, 1e9),
+            (0.1, "weighted", 0.6, 1e9),
+            (0.9, "hard", 0.7, 3e9),
+            (0.9, "weighted", 0.8, 3e9),
+        )
     )
     assert figure is not None
     accuracy, f1, flops = figure.axes
@@ -41,7 +46,7 @@ def test_a_curve_per_combination_of_the_other_settings():
     hard, weighted = f1.containers
     assert list(hard[0].get_xdata()) == [0.1, 0.9]
     assert list(hard[0].get_ydata()) == pytest.approx([50, 70])
-    assert list(weighted[0].get_ydata()) == pytest.approx([60])
+    assert list(weighted[0].get_ydata()) == pytest.approx([60, 80])
     low = hard[2][0].get_segments()[0][:, 1]
     # The deviation of -0.1 and 0.1 is 0.1 * sqrt(2).
     assert low[1] - low[0] == pytest.approx(2 * 14.142, abs=1e-3)
@@ -60,4 +65,9 @@ def test_no_figure_over_what_is_no_number(first):
 
 
 def test_no_figure_of_single_points():
-    assert draw_comparison(table((0.1, "hard", 0.5, 1e9), (0.1, "weighted", 0.5, 1e9))) is None
+    assert (
+        draw_comparison(
+            table((0.1, "hard", 0.5, 1e9), (0.2, "hard", 0.5, 1e9), (0.1, "a", 0.5, 1e9))
+        )
+        is None
+    )
