@@ -253,6 +253,32 @@ def shipped_configs() -> list[str]:
     return sorted(file.stem for file in SHIPPED.glob("*.yaml"))
 
 
+def read_yaml(path: str | Path, shipped: Path, kind: str) -> tuple[Path, dict[str, Any]]:
+    """Find a YAML file and read its keys and values.
+
+    Args:
+        path: a file, or the name of one that is shipped.
+        shipped: folder of those that come with the package.
+        kind: what the file is called in messages.
+
+    Raises:
+        ValueError: there is no such file, or it holds something else.
+    """
+    names = sorted(file.stem for file in shipped.glob("*.yaml"))
+    file = Path(path)
+    if not file.is_file() and str(path) in names:
+        file = shipped / f"{path}.yaml"
+    if not file.is_file():
+        raise ValueError(f"{path}: no such {kind} file; shipped are {', '.join(names)}")
+    try:
+        values = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ValueError(f"{file}: not YAML ({error})") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"{file}: wanted keys and values, got {type(values).__name__}")
+    return file, values
+
+
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> ExperimentConfig:
     """Read settings.
 
@@ -264,19 +290,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> ExperimentCo
         ValueError: the file is none, a key does not exist (near ones are named), or a value is
             out of its range.
     """
-    file = Path(path)
-    if not file.is_file() and str(path) in shipped_configs():
-        file = SHIPPED / f"{path}.yaml"
-    if not file.is_file():
-        raise ValueError(
-            f"{path}: no such config file; shipped configs are {', '.join(shipped_configs())}"
-        )
-    try:
-        values = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise ValueError(f"{file}: not YAML ({error})") from error
-    if not isinstance(values, dict):
-        raise ValueError(f"{file}: wanted keys and values, got {type(values).__name__}")
+    file, values = read_yaml(path, SHIPPED, "config")
     for override in overrides:
         _override(values, override)
     return parse_config(values, str(file))

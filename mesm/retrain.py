@@ -14,7 +14,8 @@ from mesm.checkpoints import read_progress
 from mesm.config import ExperimentConfig, MESMSettings, load_config, parse_config
 from mesm.environment import describe
 from mesm.experiment.jobs import Job, Resources
-from mesm.experiment.run import locked, run_unfinished
+from mesm.experiment.run import run_unfinished
+from mesm.locking import locked
 from mesm.measurement import Stopwatch
 from mesm.plots.p_curve import draw_p_curve
 from mesm.plots.style import save_png
@@ -79,7 +80,7 @@ def retrain(
             print(f"p = {p:g}: {found} is trained already")
     if plan.jobs:
         (run / "retrain").mkdir(exist_ok=True)
-        with locked(run / "retrain"):
+        with locked(run / "retrain", "training in"):
             failures = run_unfinished(list(plan.jobs.values()), resources)
         if failures:
             name, message = next(iter(failures.items()))

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal
@@ -28,6 +26,7 @@ from mesm.corpora.splits import random_split, read_split_lists, speaker_split
 from mesm.corpora.utterances import EMOTIONS, CorpusName, RawCorpus, SkippedClip
 from mesm.corpora.workers import make_parts
 from mesm.inputs.face_detector import FaceDetector
+from mesm.locking import locked
 
 WORK = ".work"
 READERS: dict[CorpusName, Callable[[Path], RawCorpus]] = {
@@ -107,7 +106,7 @@ def prepare(
         for name, group in groupby(utterances, key=lambda u: u.dialog)
     ]
     out.mkdir(parents=True, exist_ok=True)
-    with locked(out):
+    with locked(out, "preparing"):
         finished = _look_at(out, fingerprint)
         if finished is None:
             parts = _extract_all(dialogs, out / WORK, fingerprint, found, options)
@@ -189,20 +188,6 @@ def _look_at(out: Path, fingerprint: dict[str, Any]) -> Manifest | None:
             "or delete it"
         )
     return manifest
-
-
-@contextmanager
-def locked(out: Path) -> Iterator[None]:
-    """Keep a second run out; the lock goes with the process, however it ends."""
-    handle = os.open(out, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ValueError(f"another process is preparing {out}: wait for it") from error
-        yield
-    finally:
-        os.close(handle)
 
 
 def _extract_all(

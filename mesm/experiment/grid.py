@@ -6,8 +6,9 @@ import difflib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from mesm.config import read_yaml
 
 SHIPPED = Path(__file__).parents[1] / "configs" / "experiments"
 
@@ -70,19 +71,7 @@ def load_experiment(path: str | Path) -> Experiment:
         ValueError: the file is none, a key does not exist (near ones are named), or a value does
             not fit.
     """
-    file = Path(path)
-    if not file.is_file() and str(path) in shipped_experiments():
-        file = SHIPPED / f"{path}.yaml"
-    if not file.is_file():
-        raise ValueError(
-            f"{path}: no such experiment file; shipped are {', '.join(shipped_experiments())}"
-        )
-    try:
-        values = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise ValueError(f"{file}: not YAML ({error})") from error
-    if not isinstance(values, dict):
-        raise ValueError(f"{file}: wanted keys and values, got {type(values).__name__}")
+    file, values = read_yaml(path, SHIPPED, "experiment")
     try:
         return Experiment.model_validate(values)
     except ValidationError as error:

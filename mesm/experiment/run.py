@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 from mesm.experiment.display import Display
 from mesm.experiment.grid import load_experiment
 from mesm.experiment.jobs import Job, Resources, run_jobs
 from mesm.experiment.plan import Cell, check_cells, choose, describe_plan, expand
+from mesm.locking import locked
 from mesm.run_folder import RunFolder
 
 PLAN = "experiment.json"
@@ -64,7 +62,7 @@ def run_experiment(
         print(f"{len(todo)} cells, {sum(job.done() for job in todo)} done; nothing was started")
         return {}
     out.mkdir(parents=True, exist_ok=True)
-    with locked(out):
+    with locked(out, "training in"):
         RunFolder(out).write_json(out / PLAN, describe_plan(experiment, cells))
         failures = run_unfinished(todo, resources)
     print(f"{out}: {len(todo) - len(failures)} of {len(todo)} cells are done")
@@ -93,20 +91,6 @@ def run_unfinished(jobs: Sequence[Job], resources: Resources) -> dict[str, str]:
         raise
     finally:
         display.close()
-
-
-@contextmanager
-def locked(out: Path) -> Iterator[None]:
-    """Keep a second run out; the lock goes with the process, however it ends."""
-    handle = os.open(out, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ValueError(f"another process is training in {out}: wait for it") from error
-        yield
-    finally:
-        os.close(handle)
 
 
 def _job(cell: Cell, out: Path, splits: Sequence[str]) -> Job:

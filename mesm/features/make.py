@@ -17,7 +17,6 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 from tqdm import tqdm
 
-from mesm.corpora.prepare import locked
 from mesm.corpora.prepared import PreparedCorpus, sha256
 from mesm.corpora.utterances import SkippedClip
 from mesm.features.extraction import DialogSources, make_parts, read_part
@@ -40,6 +39,7 @@ from mesm.features.sources import ClipSources, Inputs, find_inputs, find_sources
 from mesm.features.statistics import ColumnStatistics
 from mesm.features.tables import WORD_DIM, RowsWriter, text_table, words_table, write_table
 from mesm.features.words import split_words
+from mesm.locking import locked
 from mesm.run_folder import write_beside
 
 WORK = ".work"
@@ -100,7 +100,7 @@ def make_features(corpus: PreparedCorpus, options: FeatureOptions) -> FeatureMan
         print(f"{folder} was made from something else: making it anew")
     words = _read_words(corpus, clips, inputs.glove)
     folder.mkdir(exist_ok=True)
-    with locked(folder):
+    with locked(folder, "preparing"):
         for clip in lacking:
             tqdm.write(clip.line(), file=sys.stderr)
         parts = _make_all(root, clips, folder / WORK, inputs, options)

@@ -11,6 +11,7 @@ from mesm.corpora import prepare as module
 from mesm.corpora.prepare import PrepareOptions, is_generated, prepare
 from mesm.corpora.prepared import PreparedCorpus
 from mesm.corpora.splits import SPLITS
+from mesm.locking import locked
 
 # The miniature corpus has faces of 100 pixels and more.
 FAST = {"min_face_size": 80, "workers": 1}
@@ -237,7 +238,7 @@ def test_a_run_begun_with_other_options_or_still_going_is_refused(raw, tmp_path)
     with pytest.raises(ValueError, match=r"begun with other options \(min_face_size 40 then, 80"):
         prepare("iemocap", raw("iemocap"), out, PrepareOptions(**FAST))
     with (
-        module.locked(out),
+        locked(out, "preparing"),
         pytest.raises(ValueError, match="another process is preparing"),
     ):
         prepare("iemocap", raw("iemocap"), out, PrepareOptions(min_face_size=40))

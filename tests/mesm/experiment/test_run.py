@@ -17,7 +17,7 @@ from mesm.checkpoints import read_progress
 from mesm.cli import app
 from mesm.experiment import run as module
 from mesm.experiment import run_experiment
-from mesm.experiment.run import locked
+from mesm.locking import locked
 from mesm.run_folder import RunFolder
 
 CELLS = ["miniature_fe2e--seed-0", "miniature_mesm--seed-0", "miniature_mesm--p-0.3--seed-0"]
@@ -133,7 +133,10 @@ def test_a_failing_cell_is_told_and_the_status_is_not_0(tiny_experiment, whole, 
 
 
 def test_two_on_one_folder_refuse_each_other(whole, tiny_experiment):
-    with locked(whole), pytest.raises(ValueError, match=r"another process is training in .*out"):
+    with (
+        locked(whole, "training in"),
+        pytest.raises(ValueError, match=r"another process is training in .*out"),
+    ):
         run_experiment(tiny_experiment, whole)
     assert run_experiment(tiny_experiment, whole) == {}
 
@@ -163,7 +166,7 @@ def test_ctrl_c_says_how_to_go_on(tiny_experiment, tmp_path, monkeypatch, capsys
         run_experiment(tiny_experiment, tmp_path / "out")
     assert "stopped; the same command goes on" in capsys.readouterr().err
     # The lock is gone.
-    with locked(tmp_path / "out"):
+    with locked(tmp_path / "out", "training in"):
         pass
 
 

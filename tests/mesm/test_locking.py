@@ -1,0 +1,39 @@
+"""A folder is one process's at a time."""
+
+import subprocess
+import sys
+
+import pytest
+
+from mesm.locking import locked
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from mesm.locking import locked
+with locked(Path(sys.argv[1]), "busy in"):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_the_second_is_refused_until_the_first_is_done(tmp_path):
+    refused = pytest.raises(ValueError, match=r"another process is sweeping .*: wait for it")
+    with locked(tmp_path, "training in"), refused, locked(tmp_path, "sweeping"):
+        pass
+    with locked(tmp_path, "sweeping"):
+        pass
+
+
+def test_a_killed_process_leaves_no_lock(tmp_path):
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    ) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(ValueError, match="another process"), locked(tmp_path, "sweeping"):
+            pass
+        holder.kill()
+        holder.wait()
+    with locked(tmp_path, "sweeping"):
+        pass
