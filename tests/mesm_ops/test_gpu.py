@@ -93,6 +93,20 @@ def error(got: Tensor, truth: Tensor) -> float:
     return worst if worst == worst else float("inf")
 
 
+@pytest.mark.parametrize(
+    ("backend", "op"),
+    [
+        *(("cuda", op) for op in ("top_p_select", "sparse_max_pool2d", "sparse_cross_modal_block")),
+        *(("triton", op) for op in NAMES if op not in ("top_p_select", "sparse_max_pool2d")),
+    ],
+)
+def test_runs_where_it_is_meant_to(backend: str, op: str) -> None:
+    """The tests below skip what a backend refuses; kernels that are not there must not pass so."""
+    asked = [call for call in gpu_calls(op, SHAPES[0], torch.bfloat16) if call.op == op]
+    refusals = [backends._refusal(call.op, backend, call.args) for call in asked]
+    assert None in refusals, refusals
+
+
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("shape", SHAPES, ids=Shape.id)
 @pytest.mark.parametrize("backend", ["cuda", "triton", "reference"])
