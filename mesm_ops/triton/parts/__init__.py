@@ -1,0 +1,1 @@
+"""What several ops' Triton kernels share."""

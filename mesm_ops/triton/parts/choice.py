@@ -1,0 +1,175 @@
+"""Which kernel computes a product, and with which tiles: what was measured to win on a GPU.
+
+`mesm_ops/triton/configs/<gpu>.json` holds the measured choices; one in the user's cache folder,
+which `python -m mesm_ops.tune` writes, comes before. A GPU without either takes the plain kernels.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import triton
+from torch import Tensor
+
+from ...extension import triton_interprets
+
+__all__ = ["Choice", "choose", "config_paths", "descriptor", "gpu_name", "possible"]
+
+_HOPPER_TRITON = (3, 6)  # whose Gluon the Hopper kernels are written for
+_HOPPER = (9, 0)
+_HOPPER_DEPTH = 64  # channels, or rows, of a step
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A kernel and its tiles."""
+
+    hopper: bool  # the Gluon kernel for Hopper GPUs, not the plain Triton one
+    block_m: int  # of weight gradients: output channels of a tile
+    block_n: int  # channels of a tile
+    block_k: int  # channels, or rows, of a step
+    stages: int
+    warps: int
+    registers: int | None = None
+
+    def options(self) -> dict[str, Any]:
+        """Return what a Triton launch takes beside the kernel's arguments."""
+        options: dict[str, Any] = {"num_warps": self.warps}
+        if not self.hopper:
+            options["num_stages"] = self.stages
+        if self.registers is not None:
+            options["maxnreg"] = self.registers
+        return options
+
+
+def possible(
+    kernel: str,
+    dtype: torch.dtype,
+    cin: int,
+    cout: int,
+    capability: tuple[int, int],
+    *,
+    plain: bool = False,
+) -> list[Choice]:
+    """Return the choices for a product on a GPU of a compute capability, the fallback first.
+
+    Args:
+        kernel: "convolution" or "weight_gradient".
+        dtype: Of the features.
+        cin: Input channels.
+        cout: Output channels.
+        capability: Major and minor number.
+        plain: Leave out the Hopper kernels, which do not do all that the plain ones do.
+    """
+    gradient = kernel == "weight_gradient"
+    half = dtype != torch.float32
+    wide = 128 if half and cout > 64 else 64
+    deep = min(64, max(16, triton.next_power_of_2(cin))) if half else 16
+    if gradient:
+        across = min(wide, max(16, triton.next_power_of_2(cin)))
+        choices = [Choice(False, wide, across, 64 if half else 32, 3, 8)]
+    elif half and wide == 128 and capability[0] == 9:
+        choices = [Choice(False, 0, wide, deep, 4, 4)]
+    else:
+        choices = [Choice(False, 0, wide, deep, 3, 8 if wide == 128 or not half else 4)]
+    version = tuple(int(part) for part in triton.__version__.split(".")[:2])
+    if plain or not half or capability != _HOPPER or version != _HOPPER_TRITON:
+        return choices
+    if cin % _HOPPER_DEPTH or cout % (128 if gradient else 64):
+        return choices
+    narrow = cin if gradient else cout
+    n = 128 if narrow % 128 == 0 else 64
+    choices.append(Choice(True, 128, n, _HOPPER_DEPTH, 3 if n == 128 else 4, 4, 128))
+    return choices
+
+
+def choose(
+    kernel: str,
+    features: Tensor,
+    cin: int,
+    cout: int,
+    transposed: bool = False,
+    *,
+    plain: bool = False,
+) -> Choice:
+    """Return the choice that was measured to win, or the plain kernel where none was."""
+    return _choose(kernel, features.device, features.dtype, cin, cout, transposed, plain)
+
+
+@functools.lru_cache(maxsize=1024)
+def _choose(
+    kernel: str,
+    device: torch.device,
+    dtype: torch.dtype,
+    cin: int,
+    cout: int,
+    transposed: bool,
+    plain: bool,
+) -> Choice:
+    if triton_interprets() or device.type != "cuda":
+        return possible(kernel, dtype, cin, cout, _HOPPER, plain=True)[0]
+    capability = torch.cuda.get_device_capability(device)
+    choices = possible(kernel, dtype, cin, cout, capability, plain=plain)
+    rows = _table(gpu_name(device)).get(kernel, [])
+    like = [
+        row for row in rows if (row["itemsize"], row["transposed"]) == (dtype.itemsize, transposed)
+    ]
+    if not like:
+        return choices[0]
+    nearest = min(like, key=lambda row: _distance(row, cin, cout))
+    wanted = [choice for choice in choices if choice.hopper == nearest["hopper"]]
+    return wanted[0] if wanted else choices[0]
+
+
+def _distance(row: dict[str, Any], cin: int, cout: int) -> float:
+    return abs(math.log2(row["cin"] / cin)) + abs(math.log2(row["cout"] / cout))
+
+
+def gpu_name(device: torch.device) -> str:
+    """Return the name of a GPU as its table's file has it."""
+    name = torch.cuda.get_device_name(device).lower()
+    return re.sub(r"[^a-z0-9]+", "-", name).strip("-")
+
+
+def config_paths(gpu: str) -> tuple[Path, Path]:
+    """Return where a GPU's choices stand: the user's own file, and the one of this package."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    here = Path(__file__).parent.parent / "configs"
+    return cache / "mesm_ops" / f"{gpu}.json", here / f"{gpu}.json"
+
+
+@functools.cache
+def _table(gpu: str) -> dict[str, Any]:
+    """Return a GPU's measured choices, if they were measured with this version of Triton."""
+    version = ".".join(triton.__version__.split(".")[:2])
+    for path in config_paths(gpu):
+        if path.exists():
+            table: dict[str, Any] = json.loads(path.read_text())
+            if table.get("triton") == version:
+                return table
+    return {}
+
+
+def descriptor(tensor: Tensor, block: tuple[int, int]) -> Any:
+    """Return a tensor's TMA descriptor for tiles of a shape."""
+    from triton.experimental.gluon.nvidia.hopper import TensorDescriptor
+
+    return TensorDescriptor(
+        tensor, list(tensor.shape), list(tensor.stride()), list(block), _layout(block, tensor.dtype)
+    )
+
+
+@functools.cache
+def _layout(block: tuple[int, int], dtype: torch.dtype) -> Any:
+    from triton.experimental.gluon import language as gl
+
+    element = {torch.bfloat16: gl.bfloat16, torch.float16: gl.float16}[dtype]
+    return gl.NVMMASharedLayout.get_default_for(list(block), element)

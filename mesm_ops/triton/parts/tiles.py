@@ -1,0 +1,103 @@
+# mypy: allow-untyped-defs
+"""How the rows of the sorted order are cut into tiles, and who computes which of them."""
+
+from __future__ import annotations
+
+import functools
+
+import torch
+import triton
+import triton.language as tl
+
+__all__ = ["TILE", "programs_of", "step_of", "steps_of_program", "taps_of", "tiles_of", "unit_of"]
+
+TILE = 128  # rows whose neighbours lie in one list a tap
+_INTERPRETED_PROGRAMS = 6  # few, so that a program takes several tiles in the tests too
+
+
+def tiles_of(rows: int) -> int:
+    """Return how many tiles hold so many rows."""
+    return -(-rows // TILE)
+
+
+@functools.cache
+def programs_of(device: torch.device, each: int = 2) -> int:
+    """Return how many programs a persistent kernel has, at `each` of them a multiprocessor."""
+    if device.type != "cuda":
+        return _INTERPRETED_PROGRAMS
+    return each * torch.cuda.get_device_properties(device).multi_processor_count
+
+
+@triton.jit
+def taps_of(mask):
+    """Return a tile's taps, four bits each from the fifth bit on, and their number before them."""
+    word = mask.to(tl.int64) * 0
+    count = mask * 0
+    for tap in tl.static_range(9):
+        bit = (mask >> tap) & 1
+        word |= (bit * tap).to(tl.int64) << (4 * (count + 1))
+        count += bit
+    return word | count.to(tl.int64)
+
+
+@triton.jit
+def steps_of_program(counts, program, programs, PARTS: tl.constexpr, UNITS: tl.constexpr):
+    """Return a program's first step, that of the next, all steps, and the programs that share them.
+
+    The steps of all units stand in a row, which the programs share evenly; where there are fewer
+    steps than programs, as many programs as steps. A unit is a tap and one of UNITS tiles of the
+    weight; its steps are PARTS for each tile of rows that has the tap.
+    """
+    steps = tl.load(counts) * 0
+    for tap in tl.static_range(9):
+        steps += tl.load(counts + tap) * (PARTS * UNITS)
+    sharing = tl.maximum(tl.minimum(steps, programs), 1)
+    wide = steps.to(tl.int64)
+    first = (wide * tl.minimum(program, sharing) // sharing).to(tl.int32)
+    last = (wide * tl.minimum(program + 1, sharing) // sharing).to(tl.int32)
+    return first, last, steps, sharing
+
+
+@triton.jit
+def unit_of(counts, at, PARTS: tl.constexpr, UNITS: tl.constexpr):
+    """Return tap and unit of the step at a place in the row, where the unit begins, its steps."""
+    tap = at * 0
+    begin = at * 0
+    start = at * 0
+    each = tl.load(counts) * PARTS
+    for o in tl.static_range(1, 9):
+        start += tl.load(counts + (o - 1)) * (PARTS * UNITS)
+        reached = at >= start
+        tap = tl.where(reached, o, tap)
+        begin = tl.where(reached, start, begin)
+        each = tl.where(reached, tl.load(counts + o) * PARTS, each)
+    each = tl.maximum(each, 1)
+    unit = (at - begin) // each
+    return tap, unit, begin + unit * each, each
+
+
+@triton.jit
+def step_of(program, programs, steps, begin, each, at):
+    """Return how a program walks through a unit from the place `at`: base, stride, turn and extra.
+
+    Its i-th step is base + i * stride for i < turn, and extra for i = turn. The programs that are
+    inside a unit as a whole take its steps in turns, so that all of them read the same region of
+    rows at the same time and find it in the cache; those at its ends take what is left.
+    """
+    wide = steps.to(tl.int64)
+    end = (begin + each).to(tl.int64)
+    inside = ((begin.to(tl.int64) * programs + wide - 1) // wide).to(tl.int32)
+    after = tl.minimum((((end + 1) * programs - 1) // wide).to(tl.int32), programs)
+    number = after - inside  # of programs that are inside as a whole
+    first = (wide * inside // programs).to(tl.int32)
+    last = (wide * after // programs).to(tl.int32)
+    shortest = steps // programs
+    mine = program - inside
+    whole = (mine >= 0) & (program < after)
+    full = tl.where(number > 0, last - first, 0)
+    base = tl.where(number > 0, full + tl.where(mine < 0, 0, first - begin), at - begin)
+    base = tl.where(whole, mine, base)
+    stride = tl.where(whole, number, 1)
+    turn = tl.where(whole, shortest, each)
+    extra = number * shortest + at - first - mine * shortest
+    return base, stride, turn, extra

@@ -1,0 +1,232 @@
+# mypy: allow-untyped-defs
+"""The gradient of a submanifold convolution's weight, over rows in sorted order.
+
+For each tap a product over the tiles of rows that have it. The steps of all taps are shared evenly
+among as many programs as run at once; each leaves its part of a sum, and a second kernel adds the
+parts in a fixed order, so that two runs agree bit for bit.
+"""
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from .choice import choose, descriptor
+from .products import precision
+from .rulebook import Rulebook
+from .tiles import TILE, programs_of, step_of, steps_of_program, unit_of
+
+__all__ = ["TapTiles", "add_parts", "tap_tiles", "weight_gradient"]
+
+TapTiles = tuple[Tensor, Tensor]  # (9, T) and (16,) int32: of each tap its tiles and their number
+_BLOCK_TILES, _BLOCK = 1024, 256
+
+
+@triton.jit
+def _tap_tiles_kernel(
+    masks,  # (T,)
+    number,
+    tiles,  # (9, T)
+    counts,  # (16,)
+    capacity,  # T
+    TILE: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    tap = tl.program_id(0)
+    end = (tl.load(number) + TILE - 1) // TILE
+    done = 0
+    for start in range(0, end, BLOCK):
+        tile = start + tl.arange(0, BLOCK)
+        has = (tl.load(masks + tile, mask=tile < end, other=0) >> tap) & 1
+        at = tiles + tap * capacity + done + tl.cumsum(has, 0) - has
+        tl.store(at, tile, mask=has != 0)
+        done += tl.sum(has, 0)
+    tl.store(counts + tap, done)
+
+
+def tap_tiles(rules: Rulebook) -> TapTiles:
+    """Return for each tap the tiles that have a row with a neighbour there."""
+    capacity = rules.masks.shape[0]
+    tiles = rules.masks.new_empty(9, capacity)
+    counts = rules.masks.new_empty(16)
+    _tap_tiles_kernel[(9,)](
+        rules.masks, rules.number, tiles, counts, capacity, TILE=TILE, BLOCK=_BLOCK_TILES
+    )
+    return tiles, counts
+
+
+@triton.jit
+def _products_kernel(
+    features,  # (T * TILE, CIN)
+    lists,  # (T, 9, TILE)
+    tiles,  # (9, T)
+    counts,
+    grad,  # (T * TILE, COUT)
+    partial,  # (slots, BLOCK_M, BLOCK_N) float32
+    capacity,  # T
+    CIN: tl.constexpr,
+    COUT: tl.constexpr,
+    PRECISION: tl.constexpr,
+    TILE: tl.constexpr,
+    BLOCK_M: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+    BLOCK_R: tl.constexpr,
+):
+    TILES_N: tl.constexpr = (CIN + BLOCK_N - 1) // BLOCK_N
+    UNITS: tl.constexpr = TILES_N * ((COUT + BLOCK_M - 1) // BLOCK_M)
+    PARTS: tl.constexpr = TILE // BLOCK_R
+    program = tl.program_id(0)
+    first, last, steps, programs = steps_of_program(
+        counts, program, tl.num_programs(0), PARTS, UNITS
+    )
+    lane = tl.arange(0, BLOCK_R)
+    at = first
+    while at < last:
+        tap, unit, begin, each = unit_of(counts, at, PARTS, UNITS)
+        base, stride, turn, extra = step_of(program, programs, steps, begin, each, at)
+        m = unit // TILES_N * BLOCK_M + tl.arange(0, BLOCK_M)
+        n = unit % TILES_N * BLOCK_N + tl.arange(0, BLOCK_N)
+        taken = tl.minimum(begin + each, last) - at
+        acc = tl.zeros((BLOCK_M, BLOCK_N), tl.float32)
+        for i in range(0, taken):
+            step = tl.where(i < turn, base + i * stride, extra)
+            tile = tl.load(tiles + tap * capacity + step // PARTS).to(tl.int64)
+            row = step % PARTS * BLOCK_R + lane
+            neighbour = tl.load(lists + (tile * 9 + tap) * TILE + row)
+            place = tl.maximum(neighbour, 0).to(tl.int64)
+            known = (neighbour >= 0)[:, None] & (n < CIN)[None, :]
+            x = tl.load(features + place[:, None] * CIN + n[None, :], mask=known, other=0.0)
+            at_grad = grad + (tile * TILE + row)[:, None] * COUT + m[None, :]
+            if COUT % BLOCK_M == 0:
+                g = tl.load(at_grad)
+            else:
+                g = tl.load(at_grad, mask=(m < COUT)[None, :], other=0.0)
+            acc = tl.dot(tl.trans(g), x, acc, input_precision=PRECISION)
+        # The next segment is of the next program or of the next unit: no two share a slot.
+        slot = (program + tap * UNITS + unit).to(tl.int64) * (BLOCK_M * BLOCK_N)
+        place = tl.arange(0, BLOCK_M)[:, None] * BLOCK_N + tl.arange(0, BLOCK_N)[None, :]
+        tl.store(partial + slot + place, acc)
+        at += taken
+
+
+@triton.jit
+def _add_kernel(
+    partial,  # (slots, BLOCK_M, BLOCK_N)
+    counts,
+    out,  # (COUT, CIN, 9)
+    programs,  # of the products
+    CIN: tl.constexpr,
+    COUT: tl.constexpr,
+    BLOCK_M: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+    PARTS: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    TILES_N: tl.constexpr = (CIN + BLOCK_N - 1) // BLOCK_N
+    UNITS: tl.constexpr = TILES_N * ((COUT + BLOCK_M - 1) // BLOCK_M)
+    PIECES: tl.constexpr = BLOCK_M * BLOCK_N // BLOCK
+    unit = tl.program_id(0) // PIECES
+    element = tl.program_id(0) % PIECES * BLOCK + tl.arange(0, BLOCK)
+    # All taps of an element stand side by side in `out`, so one program adds them all.
+    tap = tl.arange(0, 16)
+    each = tl.load(counts + tap, mask=tap < 9, other=0).to(tl.int64) * PARTS
+    steps = tl.maximum(tl.sum(each, 0) * UNITS, 1)
+    programs = tl.minimum(steps, programs)
+    begin = (tl.cumsum(each, 0) - each) * UNITS + unit * each
+    first = ((begin + 1) * programs - 1) // steps
+    last = ((begin + each) * programs - 1) // steps
+    number = tl.where(each > 0, last - first + 1, 0)
+    slot = first + tap * UNITS + unit
+    total = tl.zeros((BLOCK, 16), tl.float32)
+    for i in range(0, tl.max(number, 0)):
+        at = partial + (slot + i)[None, :] * (BLOCK_M * BLOCK_N) + element[:, None]
+        total += tl.load(at, mask=(i < number)[None, :], other=0.0)
+    m = unit // TILES_N * BLOCK_M + element // BLOCK_N
+    n = unit % TILES_N * BLOCK_N + element % BLOCK_N
+    at = out + ((m.to(tl.int64) * CIN + n) * 9)[:, None] + tap[None, :]
+    mask = ((m < COUT) & (n < CIN))[:, None] & (tap < 9)[None, :]
+    tl.store(at, total.to(out.dtype.element_ty), mask=mask)
+
+
+def weight_gradient(
+    features: Tensor, grad: Tensor, rules: Rulebook, taps: TapTiles, out: Tensor
+) -> None:
+    """Put the gradient of a convolution's weight into `out`.
+
+    out[:, :, o] = sum over rows s of grad[s]^T features[s + o]
+
+    Args:
+        features: (T * TILE, Cin) in the rulebook's order; float32, bfloat16 or float16.
+        grad: (T * TILE, Cout) in features' dtype; rows of the last tile that are not there are
+            zero.
+        rules: Of T tiles; its lists hold positions.
+        taps: As `tap_tiles` returns it.
+        out: (Cout, Cin, 3, 3), contiguous.
+    """
+    cout, cin = out.shape[:2]
+    tiles, counts = taps
+    capacity = rules.masks.shape[0]
+    if not capacity:
+        out.zero_()
+        return
+    choice = choose("weight_gradient", features, cin, cout)
+    m, n, rows = choice.block_m, choice.block_n, choice.block_k
+    units = triton.cdiv(cout, m) * triton.cdiv(cin, n)
+    programs = programs_of(features.device)
+    partial = features.new_empty((programs + 9 * units, m * n), dtype=torch.float32)
+    if choice.hopper:
+        from .weight_gradient_hopper import weight_gradient_kernel
+
+        weight_gradient_kernel[(programs,)](
+            *(features, rules.lists, tiles, counts, descriptor(grad, (rows, m)), partial, capacity),
+            CIN=cin,
+            COUT=cout,
+            TILE=TILE,
+            BLOCK_M=m,
+            BLOCK_N=n,
+            BLOCK_R=rows,
+            STAGES=choice.stages,
+            **choice.options(),
+        )
+    else:
+        _products_kernel[(programs,)](
+            *(features, rules.lists, tiles, counts, grad, partial, capacity),
+            CIN=cin,
+            COUT=cout,
+            PRECISION=precision(features.dtype),
+            TILE=TILE,
+            BLOCK_M=m,
+            BLOCK_N=n,
+            BLOCK_R=rows,
+            **choice.options(),
+        )
+    add_parts(partial, counts, out, programs, (m, n), TILE // rows)
+
+
+def add_parts(
+    partial: Tensor, counts: Tensor, out: Tensor, programs: int, block: tuple[int, int], parts: int
+) -> None:
+    """Add the parts that the products of `programs` programs have left, into `out`.
+
+    Args:
+        partial: (programs + 9 * units, block) float32.
+        counts: (9,) or more, how many tiles of rows each tap has.
+        out: (Cout, Cin, 3, 3), contiguous.
+        programs: That made the parts.
+        block: Output and input channels of a tile of the weight.
+        parts: Steps that a tile of rows was taken in.
+    """
+    cout, cin = out.shape[:2]
+    units = triton.cdiv(cout, block[0]) * triton.cdiv(cin, block[1])
+    elements = block[0] * block[1]
+    _add_kernel[(units * triton.cdiv(elements, _BLOCK),)](
+        *(partial, counts, out, programs),
+        CIN=cin,
+        COUT=cout,
+        BLOCK_M=block[0],
+        BLOCK_N=block[1],
+        PARTS=parts,
+        BLOCK=_BLOCK,
+    )
