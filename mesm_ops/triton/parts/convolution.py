@@ -28,7 +28,7 @@ class Epilogue(IntEnum):
     NONE = 0
     NORM = 1  # y becomes max(scale * y + shift, 0)
     SUMS = 2  # of y - shift and of its square, over the rows
-    NORM_SUMS = 3  # of g and g * before, with g = y where scale * before + shift > 0
+    NORM_SUMS = 3  # of g and g * (before - middle), with g = y where scale * before + shift > 0
 
 
 @triton.jit
@@ -44,6 +44,7 @@ def _convolve_kernel(
     number,  # (1,) how many rows there are
     scale,  # (COUT,) float32
     shift,
+    middle,
     partial,  # (T, 2, COUT) float32
     rows,  # N
     CIN: tl.constexpr,
@@ -124,7 +125,7 @@ def _convolve_kernel(
             value = x * tl.load(scale + channel, mask=inside, other=0.0)[None, :]
             value += tl.load(shift + channel, mask=inside, other=0.0)[None, :]
             first = tl.where((value <= 0) | (real == 0), 0.0, first)
-            second = first * x
+            second = first * (x - tl.load(middle + channel, mask=inside, other=0.0)[None, :])
         at = partial + tile.to(tl.int64) * (2 * COUT) + channel
         tl.store(at, tl.sum(first, 0), mask=inside)
         tl.store(at + COUT, tl.sum(second, 0), mask=inside)
@@ -146,6 +147,7 @@ def convolve(
     epilogue: Epilogue = Epilogue.NONE,
     scale: Tensor | None = None,
     shift: Tensor | None = None,
+    middle: Tensor | None = None,
     before: Tensor | None = None,
     partial: Tensor | None = None,
 ) -> int:
@@ -167,7 +169,8 @@ def convolve(
         epilogue: What else is done.
         scale: (Cout,) float32, for NORM and NORM_SUMS.
         shift: (Cout,) float32, likewise; for SUMS what is taken off each value, None: nothing.
-        before: (T * TILE, Cout), for NORM_SUMS.
+        middle: (Cout,) float32, for NORM_SUMS.
+        before: (T * TILE, Cout), likewise.
         partial: (`partial_rows`, 2, Cout) float32, where sums go: each of its rows is part of them.
     """
     tiles = rules.lists.shape[0]
@@ -205,6 +208,7 @@ def convolve(
         rules.number,
         scale,
         shift,
+        middle,
         partial,
         out.shape[0],
         CIN=cin,
@@ -233,6 +237,7 @@ def _convolve_hopper(
     epilogue: Epilogue,
     scale: Tensor | None,
     shift: Tensor | None,
+    middle: Tensor | None,
     before: Tensor | None,
     partial: Tensor | None,
 ) -> int:
@@ -252,6 +257,7 @@ def _convolve_hopper(
         rules.number,
         unread if scale is None else scale,
         unread if shift is None else shift,
+        unread if middle is None else middle,
         unread if partial is None else partial,
         columns,
         CIN=cin,

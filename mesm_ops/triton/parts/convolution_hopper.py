@@ -144,6 +144,7 @@ def _consume(
     empty,
     scale,
     shift,
+    middle,
     partial,
     tiles,
     tiles_n,
@@ -219,13 +220,14 @@ def _consume(
         if EPILOGUE == 3:
             factor = gl.expand_dims(gl.load(scale + column), 0)
             added = gl.expand_dims(gl.load(shift + column), 0)
+            mean = gl.expand_dims(gl.load(middle + column), 0)
             x_tile = y_tiles.index(compared)
             for part in gl.static_range(TILE // PART):
                 y = y_tile.slice(part * PART, PART).load(by_rows).to(gl.float32)
                 x = x_tile.slice(part * PART, PART).load(by_rows).to(gl.float32)
                 y = gl.where(x * factor + added <= 0, 0.0, y)
                 first_sum += y
-                second_sum += y * x
+                second_sum += y * (x - mean)
             mbarrier.arrive(empty.index(compared))
         leaving = True
         index, phase = next_stage(index, phase, STAGES)
@@ -249,6 +251,7 @@ def convolve_kernel(
     number,  # (1,) how many rows there are
     scale,  # (COUT,) float32; read by epilogues 1 and 3
     shift,
+    middle,  # (COUT,) float32; read by epilogue 3
     partial,  # (programs // tiles_n, 2, COUT) float32; written by epilogues 2 and 3
     tiles_n,  # COUT // BLOCK_N; the number of programs is a multiple of it
     CIN: gl.constexpr,
@@ -283,8 +286,8 @@ def convolve_kernel(
     # fmt: off
     gl.warp_specialize([
         (_consume, (
-            masks, out, x_tiles, w_tiles, y_tiles, full, empty, scale, shift, partial, tiles,
-            tiles_n, CIN, COUT, TURNED, EPILOGUE, TILE, BLOCK_N, BLOCK_K, STAGES,
+            masks, out, x_tiles, w_tiles, y_tiles, full, empty, scale, shift, middle, partial,
+            tiles, tiles_n, CIN, COUT, TURNED, EPILOGUE, TILE, BLOCK_N, BLOCK_K, STAGES,
         )),
         (_produce, (
             features, lists, masks, weight, before, x_tiles, w_tiles, y_tiles, full, empty, tiles,

@@ -44,6 +44,7 @@ def test_equals_the_products(
     x[rules.rows :] = torch.nan  # no list names them
     scale = torch.from_numpy(rng.standard_normal(cout).astype(np.float32))
     shift = torch.from_numpy(rng.standard_normal(cout).astype(np.float32) * 0.2)
+    middle = torch.from_numpy(rng.standard_normal(cout).astype(np.float32))
     out = torch.full((len(x), cout), torch.nan, dtype=dtype, device=DEVICE)
     size = partial_rows(len(x), torch.device(DEVICE))
     partial = torch.full((size, 2, cout), torch.nan, device=DEVICE)
@@ -53,6 +54,7 @@ def test_equals_the_products(
         epilogue=epilogue,
         scale=scale.to(DEVICE),
         shift=shift.to(DEVICE),
+        middle=middle.to(DEVICE),
         before=before.to(DEVICE),
         partial=partial,
     )
@@ -69,7 +71,7 @@ def test_equals_the_products(
         if epilogue == Epilogue.NORM_SUMS:
             compared = before[: rules.rows].double()
             seen = torch.where(compared * scale + shift <= 0, 0, seen)
-            sums = [seen.sum(0), (seen * compared).sum(0)]
+            sums = [seen.sum(0), (seen * (compared - middle)).sum(0)]
         for got, wanted in zip(partial[:written].sum(0).cpu(), sums, strict=True):
             assert (got - wanted).abs().max() <= SUMS * wanted.abs().max().clamp(min=1)
 

@@ -39,6 +39,7 @@ def check(
     before = emulator.rounded(rules.filled(cout, rng), dtype)
     scale = rng.standard_normal(cout).astype(np.float32)
     shift = rng.standard_normal(cout).astype(np.float32) * 0.2
+    middle = rng.standard_normal(cout).astype(np.float32)
     out = np.full((capacity, cout), np.nan, np.float32)
     partial = np.full((programs // columns, 2, cout), np.nan, np.float32)
     tile = [block, 64] if transposed else [64, block]
@@ -50,7 +51,8 @@ def check(
         emulator.Descriptor(out, [TILE, block], dtype),
         emulator.Descriptor(before, [TILE, block], dtype),
         emulator.Pointer(np.array([rules.rows], np.int32)),
-        *(emulator.Pointer(scale), emulator.Pointer(shift), emulator.Pointer(partial), columns),
+        *(emulator.Pointer(scale), emulator.Pointer(shift), emulator.Pointer(middle)),
+        *(emulator.Pointer(partial), columns),
         **{"CIN": cin, "COUT": cout, "TURNED": transposed, "EPILOGUE": epilogue, "TILE": TILE},
         **{"BLOCK_N": block, "BLOCK_K": 64, "STAGES": 3 if block == 128 else 4},
     )
@@ -68,7 +70,7 @@ def check(
         if epilogue == 3:
             compared = before[: rules.rows].astype(np.float64)
             seen = np.where(compared * scale + shift <= 0, 0, seen)
-            sums = [seen.sum(0), (seen * compared).sum(0)]
+            sums = [seen.sum(0), (seen * (compared - middle)).sum(0)]
         for got_sum, want_sum in zip(partial.sum(0), sums, strict=True):
             assert np.abs(got_sum - want_sum).max() <= SUMS * np.abs(want_sum).max()
 
