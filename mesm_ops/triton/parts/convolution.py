@@ -150,6 +150,7 @@ def convolve(
     middle: Tensor | None = None,
     before: Tensor | None = None,
     partial: Tensor | None = None,
+    choice: Choice | None = None,
 ) -> int:
     """Convolve rows over a rulebook, into `out`; return how many rows of `partial` were written.
 
@@ -172,6 +173,7 @@ def convolve(
         middle: (Cout,) float32, for NORM_SUMS.
         before: (T * TILE, Cout), likewise.
         partial: (`partial_rows`, 2, Cout) float32, where sums go: each of its rows is part of them.
+        choice: Of a kernel; None: what was measured to win.
     """
     tiles = rules.lists.shape[0]
     cin = features.shape[1]
@@ -180,7 +182,8 @@ def convolve(
         return 0
     plain = rules.order is not None or bias is not None
     plain |= epilogue == Epilogue.SUMS and shift is not None
-    choice = choose("convolution", features, cin, cout, transposed, plain=plain)
+    if choice is None:
+        choice = choose("convolution", features, cin, cout, transposed, plain=plain)
     if choice.hopper:
         return _convolve_hopper(
             choice,
@@ -192,6 +195,7 @@ def convolve(
             epilogue,
             scale,
             shift,
+            middle,
             before,
             partial,
         )

@@ -13,7 +13,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .choice import choose, descriptor
+from .choice import Choice, choose, descriptor
 from .products import precision
 from .rulebook import Rulebook
 from .tiles import TILE, programs_of, step_of, steps_of_program, unit_of
@@ -151,7 +151,12 @@ def _add_kernel(
 
 
 def weight_gradient(
-    features: Tensor, grad: Tensor, rules: Rulebook, taps: TapTiles, out: Tensor
+    features: Tensor,
+    grad: Tensor,
+    rules: Rulebook,
+    taps: TapTiles,
+    out: Tensor,
+    choice: Choice | None = None,
 ) -> None:
     """Put the gradient of a convolution's weight into `out`.
 
@@ -164,6 +169,7 @@ def weight_gradient(
         rules: Of T tiles; its lists hold positions.
         taps: As `tap_tiles` returns it.
         out: (Cout, Cin, 3, 3), contiguous.
+        choice: Of a kernel; None: what was measured to win.
     """
     cout, cin = out.shape[:2]
     tiles, counts = taps
@@ -171,7 +177,7 @@ def weight_gradient(
     if not capacity:
         out.zero_()
         return
-    choice = choose("weight_gradient", features, cin, cout)
+    choice = choice or choose("weight_gradient", features, cin, cout)
     m, n, rows = choice.block_m, choice.block_n, choice.block_k
     units = triton.cdiv(cout, m) * triton.cdiv(cin, n)
     programs = programs_of(features.device)
