@@ -1,7 +1,8 @@
 """Sparse cross-modal ops whose saved FLOPs are saved time. Needs torch alone."""
 
 from . import extension
-from .backends import explain, use_backend
+from .backends import use_backend
+from .explain import explain
 from .modules import (
     CrossModalAttention,
     SparseBatchNorm,
