@@ -21,7 +21,7 @@ from .ops import (
 )
 from .sparse_feature_maps import SparseFeatureMaps
 
-extension.module()  # loaded once its ops' schemas stand; where it is missing, all runs without
+extension.module()  # registers the compiled kernels; their schemas must be defined before
 
 __all__ = [
     "CrossModalAttention",

@@ -61,11 +61,11 @@ class Kernel:
     """One backend's implementation of one op.
 
     Attributes:
-        run: Takes the op's arguments as one object and returns its results.
-        supports: Why it cannot run on such arguments; None if it can.
-        available: Why it cannot run on this machine at all; None if it can.
-        device: The only kind of device whose tensors it takes; None: any.
-        how: What `explain` adds of arguments that it takes, if anything.
+        run: Takes the op's arguments as one object and returns the op's results.
+        supports: Given the arguments, says why `run` cannot take them; None if `run` can.
+        available: Says why `run` cannot work on this machine at all; None if `run` can.
+        device: The only kind of device whose tensors `run` takes; None: any.
+        how: Given arguments that `run` takes, says for `explain` how they are computed, or None.
     """
 
     run: Callable[[Any], Any]
@@ -88,7 +88,7 @@ def register(
     device: str | None = None,
     how: Callable[[Any], str | None] = _always,
 ) -> None:
-    """Make `run` the kernel of a backend for an op; the others as in `Kernel`.
+    """Make `run` the kernel of a backend for an op; further arguments are as in `Kernel`.
 
     Raises:
         ValueError: There is no backend of that name.
@@ -114,10 +114,11 @@ def register_compiled(
         op: The op's name.
         backend: "cpp" or "cuda".
         device: The kind of device whose tensors the kernel takes.
-        dtypes: The floating-point dtypes that it takes.
-        adapt: Makes `Kernel.run` of what torch calls.
-        missing: Why the shared library is not there; None if it is.
-        refuses: Why the kernel does not take arguments of the right device and dtype.
+        dtypes: The floating-point dtypes that the kernel takes.
+        adapt: Given the kernel, which takes flat arguments, returns a `Kernel.run`.
+        missing: Says why the shared library is not there; None if it is there.
+        refuses: Given arguments of the right device and dtype, says why the kernel does not take
+            them; None if it does.
         how: As in `Kernel`.
     """
     name = f"mesm_ops_{backend}::{op}"
@@ -145,14 +146,14 @@ def register_compiled(
 
 
 def register_triton(op: str, dtypes: tuple[torch.dtype, ...]) -> None:
-    """Register the kernel that `mesm_ops.triton.<stem>.<op>` launches; imported when first run."""
+    """Register the launcher `mesm_ops.triton.<stem>.<op>`, which is imported when first run."""
     stem = op.removesuffix("_backward")
 
     def run(a: Any) -> Any:
         return getattr(importlib.import_module(f"mesm_ops.triton.{stem}"), op)(a)
 
     def supports(a: Any) -> str | None:
-        # On a CPU only Triton's interpreter runs, which is for tests: it must be asked for.
+        # On a CPU only Triton's interpreter runs, which is for tests: never under "auto".
         interpreted = extension.triton_interprets() and _requested.get() == "triton"
         for value in a:
             if not isinstance(value, Tensor):
@@ -174,7 +175,7 @@ def register_arguments(op: str, arguments: Callable[..., Any]) -> None:
 
 
 def register_composition(name: str, parts: tuple[str, ...]) -> None:
-    """Tell `explain` which ops a public function is composed of that is none itself."""
+    """Tell `explain` which ops make up a public function that is no op itself."""
     _compositions[name] = parts
 
 
@@ -192,7 +193,7 @@ def arguments_of(op: str, args: tuple[Any, ...]) -> Any:
     """Return an op's arguments as one object, given those of its public function.
 
     Raises:
-        ValueError: They do not fit; says what was wanted and what came.
+        ValueError: An argument does not fit; says what was wanted and what came.
     """
     return _arguments[op](*args)
 
@@ -206,9 +207,9 @@ def use_backend(name: str) -> contextlib.AbstractContextManager[None]:
     """Run every op inside the `with` on one backend.
 
     The choice holds for the current thread (or asyncio task). A backward pass runs on the backend
-    that its forward pass was asked to run on, whichever thread autograd runs it in. A compiled
-    graph asks when it runs, not when it is compiled; so put the `with` around the compiled
-    function, not into it.
+    that was named when its forward pass ran, whichever thread autograd uses. A compiled graph
+    chooses when it runs, not when it is compiled; so put the `with` around the compiled function,
+    not into the function.
 
     Args:
         name: "auto" (the fastest that can run), "reference", "cpp", "cuda" or "triton".
@@ -233,7 +234,7 @@ def _use(name: str) -> Iterator[None]:
 
 
 def available(op: str, backend: str) -> str | None:
-    """Return why a backend cannot run an op on this machine; None if it can."""
+    """Return why a backend cannot run an op on this machine; None if the backend can."""
     kernel = _kernels[op].get(backend)
     return f"there is no {backend} kernel for {op}" if kernel is None else kernel.available()
 
@@ -250,11 +251,11 @@ def is_first(op: str, backend: str, device: str) -> bool:
 
 
 def refusal(op: str, backend: str, a: Any) -> str | None:
-    """Return why a backend cannot run an op on these arguments; None if it can."""
+    """Return why a backend cannot run an op on these arguments; None if the backend can."""
     kernel = _kernels[op].get(backend)
     if kernel is None:
         return f"there is no {backend} kernel for {op}"
-    # Arguments first: whether a CUDA kernel loads is asked only when there are CUDA tensors.
+    # Arguments first: the CUDA library is loaded only for CUDA tensors.
     return kernel.supports(a) or kernel.available()
 
 
@@ -262,7 +263,7 @@ def choose(op: str, a: Any) -> str:
     """Return the backend that runs an op on these arguments.
 
     Raises:
-        RuntimeError: The backend that `use_backend` names cannot run them; says why.
+        RuntimeError: The backend that `use_backend` names cannot run the op; says why.
     """
     name = _requested.get()
     if name == "auto":
@@ -273,7 +274,7 @@ def choose(op: str, a: Any) -> str:
 
 
 def how(op: str, backend: str, a: Any) -> str | None:
-    """Return what a backend that can run an op on these arguments says of how it does."""
+    """Return how a backend that can run an op on these arguments computes it, or None."""
     return _kernels[op][backend].how(a)
 
 

@@ -16,15 +16,15 @@ def explain(op: str | Callable[..., Any], *args: Any) -> str:
 
     Args:
         op: The name of an op, as `"subm_conv2d"`, or its public function.
-        *args: What its public function takes (for a backward op: what its schema takes); left out,
-            the answer is about this machine alone.
+        *args: The arguments of the public function (for a backward op: those of its schema); left
+            out, the answer is about this machine alone.
 
     Returns:
-        The backend's name, then a line for each backend; of a function composed of several ops,
-        that for each of them, about this machine alone.
+        The backend's name, then a line for each backend. For a function composed of several ops,
+        the same for each op, about this machine alone.
 
     Raises:
-        ValueError: There is no such op, or the arguments do not fit it.
+        ValueError: There is no such op, or the arguments do not fit the op.
     """
     op = op if isinstance(op, str) else str(getattr(op, "__name__", op))
     compositions = backends.compositions()

@@ -9,10 +9,9 @@ import torch
 from torch import Tensor
 
 from .. import backends
-from .contract import Arguments, Contract, Results
+from .contract import Arguments, Contract, Results, getter
 from .direct import Op
 from .registration import libraries
-from .schemas import NO_TENSORS
 
 __all__ = ["LATER", "make_differentiable"]
 
@@ -23,44 +22,40 @@ LATER: Any = None
 class _Passage(Generic[Arguments]):
     """Carries the backward op's arguments from the forward to the backward pass.
 
-    The first argument is the gradient of the first result; an argument `needs_<input>` is whether
-    autograd wants the gradient of that input; tensors are saved as autograd saves them, and all
-    other arguments as they are.
+    Autograd saves tensors, and the context all else; the gradient and the `needs_<input>` are known
+    in the backward pass alone.
     """
 
     def __init__(self, inputs: tuple[str, ...], backward: Contract[Arguments, Any]) -> None:
         self._takes = backward.takes
-        self._inputs = inputs
-        kinds = list(backward.signature.arguments.values())[1:]
-        places = range(1, len(backward.fields))
-        needs = [i for i in places if backward.fields[i].startswith("needs_")]
-        self._tensors = [i for i, kind in zip(places, kinds, strict=True) if kind not in NO_TENSORS]
-        self._others = [i for i in places if i not in (*self._tensors, *needs)]
-        self._needed = [inputs.index(backward.fields[i].removeprefix("needs_")) for i in needs]
-        come = [0, *self._tensors, *needs, *self._others]
-        self._order = [come.index(i) for i in range(len(come))]
-        self._gradients = [(name, inputs.index(name)) for name in backward.returned or inputs[:1]]
-        self._is_tensor = not backward.returned
+        self._inputs = len(inputs)
+        needs = [i for i, name in enumerate(backward.fields) if name.startswith("needs_")]
+        others = [i for i in backward.places("Selection", "int", "float", "bool") if i not in needs]
+        tensors = [i for i in range(1, len(backward.fields)) if i not in (*needs, *others)]
+        self._tensors, self._others = getter(tensors), getter(others)
+        self._needed = getter([inputs.index(backward.fields[i][len("needs_") :]) for i in needs])
+        come = [0, *tensors, *others, *needs]
+        self._in_order = getter([come.index(i) for i in range(len(come))])
+        self._gradients = [(inputs.index(name), name) for name in backward.returned or inputs[:1]]
 
     def save(self, ctx: Any, a: Arguments) -> None:
         """Keep the backward op's arguments."""
-        ctx.save_for_backward(*[a[i] for i in self._tensors])
-        ctx.others = [a[i] for i in self._others]
+        ctx.save_for_backward(*self._tensors(a))
+        ctx.others = self._others(a)
 
     def restore(self, ctx: Any, grad: Tensor) -> Arguments:
-        """Return the backward op's arguments as they were kept, with all that was not known yet."""
-        wanted = ctx.needs_input_grad
-        come = [grad, *ctx.saved_tensors, *[wanted[i] for i in self._needed], *ctx.others]
-        return self._takes(*[come[i] for i in self._order])
+        """Return the backward op's arguments, `LATER` replaced."""
+        come = (grad, *ctx.saved_tensors, *ctx.others, *self._needed(ctx.needs_input_grad))
+        return self._takes(*self._in_order(come))
 
     def gradients(
-        self, ctx: Any, found: Any, without: Collection[str]
+        self, ctx: Any, found: tuple[Tensor, ...], without: Collection[str]
     ) -> tuple[Tensor | None, ...]:
-        """Return a gradient or None for each input, of the backward op's results."""
-        made: list[Tensor | None] = [None] * len(self._inputs)
-        every = (found,) if self._is_tensor else found
-        for (name, place), gradient in zip(self._gradients, every, strict=True):
-            if ctx.needs_input_grad[place] and name not in without:
+        """Return a gradient or None for each input, given the backward op's results."""
+        wanted = ctx.needs_input_grad
+        made: list[Tensor | None] = [None] * self._inputs
+        for (place, name), gradient in zip(self._gradients, found, strict=True):
+            if wanted[place] and name not in without:
                 made[place] = gradient
         return tuple(made)
 
@@ -98,10 +93,12 @@ def make_differentiable(
 
     def gradients(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         a = passage.restore(ctx, grad)
-        return passage.gradients(ctx, backward(a), without(a))
+        found = backward(a)
+        every = found if backward.contract.returned else (found,)
+        return passage.gradients(ctx, every, without(a))
 
     def run(ctx: Any, grad: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
-        # Autograd may call this from a thread of its own, outside the caller's use_backend.
+        # Autograd may run in a thread of its own, outside the caller's use_backend.
         if ctx.backend == backends.requested():
             return gradients(ctx, grad)
         with backends.use_backend(ctx.backend):
@@ -111,7 +108,7 @@ def make_differentiable(
         raise RuntimeError(f"{forward.overload.name()}: second-order gradients are not supported")
 
     class Direct(torch.autograd.Function):
-        """The same for calls that do not go through torch's dispatcher."""
+        """Autograd for calls that do not go through torch's dispatcher."""
 
         @staticmethod
         def forward(ctx: Any, *flat: Any) -> Any:

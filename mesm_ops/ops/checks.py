@@ -71,7 +71,7 @@ def check_dtype(
 ) -> None:
     """Refuse a tensor of another dtype than x's features, after autocast where it applies."""
     wanted, got = x.features.dtype, tensor.dtype
-    if wanted == got:  # then equal after autocast, too
+    if wanted == got:  # autocast keeps equal dtypes equal
         return
     device = x.device.type
     if autocast and device != "meta" and torch.is_autocast_enabled(device):
@@ -92,7 +92,7 @@ def check_p(op: str, p: float) -> None:
 
 
 def check_selection(op: str, selection: str) -> Selection:
-    """Return the selection of a name; refuse an unknown name."""
+    """Return the `Selection` that a public function's argument names; refuse an unknown name."""
     if selection not in _SELECTIONS:
         wanted = " or ".join(map(repr, _SELECTIONS))
         raise ValueError(f"{op}: selection must be {wanted}, got {selection!r}")
@@ -100,10 +100,10 @@ def check_selection(op: str, selection: str) -> Selection:
 
 
 def trims(tensor: Tensor) -> bool:
-    """Return whether an op's output drops its padding: not where sizes must follow from shapes."""
+    """Return whether an op's output has no padding, so that its size depends on values."""
     return tensor.is_cpu and not torch.compiler.is_compiling()
 
 
 def values_are_known(tensor: Tensor) -> bool:
-    """Return whether a tensor holds values: it is neither fake nor on the meta device."""
+    """Return whether a tensor holds values: fake and meta tensors do not."""
     return type(tensor) is Tensor and tensor.device.type != "meta"

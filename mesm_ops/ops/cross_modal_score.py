@@ -102,7 +102,7 @@ def check_lengths(lengths: Tensor | None, offsets: Tensor) -> None:
         values = lengths.tolist()
         if sum(values) != frames or min(values, default=0) < 0:
             raise ValueError(f"{message}, got {values}")
-    else:  # the assertion runs on the device, so that nothing waits for the device
+    else:  # asserted on the device, so that the host does not wait
         torch._assert_async((lengths.sum() == frames) & (lengths >= 0).all(), message)
 
 
@@ -128,7 +128,7 @@ def _fake_backward(a: CrossModalScoreBackward) -> CrossModalScoreGradients:
 
 
 def _multiply_accumulates(a: _Forward | _Backward) -> tuple[int, int, int]:
-    """Return those of the map projection, of the query projection, and of the score."""
+    """Return the multiply-accumulates of the map projection, the query projection and the score."""
     k, channels = a.map_weight.shape
     rows = int(a.offsets[-1]) if values_are_known(a.offsets) else a.features.shape[0]
     return rows * channels * k, a.query.shape[0] * a.query.shape[1] * k, rows * k
@@ -142,7 +142,7 @@ def score_flops(a: _Forward) -> int:
 def score_flops_backward(a: _Backward) -> int:
     """Return the FLOPs of the scores' gradients, in this op or in the block."""
     of_map, of_query, of_score = _multiply_accumulates(a)
-    # Both projections once more (their sum is not kept), then two products for each.
+    # Both projections again (the forward pass keeps no hidden values), then two products for each.
     return 2 * (3 * of_map + 3 * of_query + 2 * of_score)
 
 
@@ -192,7 +192,7 @@ def cross_modal_score(
 
     logit[i] = score_weight @ tanh(map_weight @ x[i] + map_bias + query_weight @ q) + score_bias
 
-    Under autocast it runs in the autocast dtype, as a convolution does.
+    Under autocast the op runs in the autocast dtype, as a convolution does.
 
     Args:
         x: features (N, C); float32, bfloat16, float16 or float64.

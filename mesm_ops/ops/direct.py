@@ -1,7 +1,7 @@
-"""The short way from an op to its C++ kernel.
+"""Calls an op's C++ kernel directly where nothing needs torch's dispatcher.
 
 torch's dispatcher, an op's Python implementation and the choice of a backend take some hundred
-microseconds of a cold call. Eager calls on plain CPU tensors need none of them.
+microseconds of a cold call. Eager calls on plain CPU tensors need none of the three.
 """
 
 from __future__ import annotations
@@ -22,12 +22,13 @@ __all__ = ["Op"]
 
 
 class Op(Generic[Arguments, Results]):
-    """An op that is called directly where that is the same, and through torch elsewhere.
+    """An op that is called directly where the result is the same, and through torch elsewhere.
 
     Attributes:
-        contract: What it takes and returns.
+        contract: The op's arguments and results.
         overload: `mesm_ops::<name>`, for compiled graphs, other devices and modes.
-        differentiable: Runs the kernel on flat arguments and records its gradient, if it has one.
+        differentiable: Runs the kernel on flat arguments and records the op's gradient; None: the
+            op has no gradient.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class Op(Generic[Arguments, Results]):
         self._name = contract.signature.name
         self._kernel = contract.compiled(getattr(torch.ops.mesm_ops_cpp, self._name).default)
         self._results = contract.results
+        self._tensors = contract.tensors
         self._dtypes = dtypes
         self._check = check
         self._autocast = autocast
@@ -62,11 +64,11 @@ class Op(Generic[Arguments, Results]):
             return self._results(self.overload(*a))
         grad_enabled = torch.is_grad_enabled()
         learns = False
-        for value in a:
-            kind = type(value)
+        for tensor in self._tensors(a):
+            kind = type(tensor)
             if kind is Tensor or kind is Parameter:
-                learns = learns or (grad_enabled and value.requires_grad)
-            elif isinstance(value, Tensor):  # of a class that may have its own say
+                learns = learns or (grad_enabled and tensor.requires_grad)
+            elif tensor is not None:  # a subclass may override torch functions
                 return self._results(self.overload(*a))
         if learns:
             run = self.differentiable or self.overload
@@ -74,7 +76,7 @@ class Op(Generic[Arguments, Results]):
         return self._results(self.run(a))
 
     def run(self, a: Arguments) -> Any:
-        """Run the C++ kernel on arguments that are known to suit it."""
+        """Run the C++ kernel on arguments that the kernel is known to take."""
         if self._check is not None:
             self._check(a)
         return self._kernel(a)

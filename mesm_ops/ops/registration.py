@@ -1,4 +1,4 @@
-"""How an op is made known to torch: one call in each op's file."""
+"""Makes an op known to torch and to the backends: one call in each op's file."""
 
 from __future__ import annotations
 
@@ -44,24 +44,25 @@ def define_op(
     cuda_refuses: Callable[[Arguments], str | None] = _nothing,
     cuda_how: Callable[[Arguments], str | None] = _nothing,
 ) -> Op[Arguments, Results]:
-    """Define `mesm_ops::<name>` and register all that torch asks of an op but its gradient.
+    """Define `mesm_ops::<name>` and register all that torch needs of an op but its gradient.
 
-    Name and schema are those of the reference: they follow from its annotations. `mesm_ops_cpp`
-    and `mesm_ops_cuda` have the op too, where a shared library implements it.
+    Name and schema follow from the reference's name and annotations. `mesm_ops_cpp` and
+    `mesm_ops_cuda` get an op of the same name, for a shared library to implement.
 
     Args:
-        reference: The plain torch implementation: of one `NamedTuple`, which is what every other
-            function here is given too.
-        fake: Shapes and dtypes of the results without values.
-        flops: Floating-point operations, given arguments and results. None: none are counted, as
-            torch counts none outside products of matrices.
-        check: Looks at values that shapes do not tell, on real tensors, before any kernel starts.
-        arguments: Makes the op's arguments of its public function's, if it has one.
+        reference: The plain torch implementation, of one `NamedTuple`; `fake`, `flops`, `check`,
+            `cuda_refuses` and `cuda_how` are given the same object.
+        fake: Returns results of the right shapes and dtypes without values.
+        flops: Returns the floating-point operations, given arguments and results. None: none are
+            counted, as torch counts none outside products of matrices.
+        check: Refuses values, on real tensors, before any kernel starts.
+        arguments: Makes the op's arguments from those of its public function. None: the op has no
+            public function.
         autocast: Cast floating-point inputs but float64 to the autocast dtype, as convolutions do;
-            names: those inputs alone, the op itself does the rest.
+            names: cast those inputs alone, and leave the others to the op.
         triton: `mesm_ops.triton.<stem>` has a launcher of the op's name.
-        cuda_refuses: Why the CUDA kernel does not take these arguments; None if it does.
-        cuda_how: What `explain` adds of arguments that the CUDA kernel takes, if anything.
+        cuda_refuses: Says why the CUDA kernel does not take the arguments; None if it does.
+        cuda_how: Says for `explain` how the CUDA kernel computes arguments that it takes, or None.
 
     Returns:
         The op, ready to be called.

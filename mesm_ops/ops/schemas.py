@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_type_hints
 
-__all__ = ["CUDA_ONLY", "NO_TENSORS", "Signature", "header", "signature_of", "signatures"]
+__all__ = ["CUDA_ONLY", "Signature", "header", "signature_of", "signatures"]
 
 _REFERENCE = Path(__file__).parent.parent / "reference"
 _TYPES = {
@@ -27,15 +27,13 @@ _TYPES = {
     "float": "float",
     "bool": "bool",
 }
-NO_TENSORS = ("Selection", "int", "float", "bool")
-# What the CUDA library answers beside the ops; called by other backends and by `explain`.
+# Functions of the CUDA library beside the ops; other backends and `explain` call them.
 CUDA_ONLY = (
-    # top_p_select, then the neighbours of the kept rows as `mesm_ops.triton.neighbours` returns
-    # them.
+    # The results of top_p_select, then those of `mesm_ops.triton.neighbours` for the kept rows.
     "top_p_select_neighbours(Tensor features, Tensor sites, Tensor offsets, Tensor logits, "
     "int height, int width, float p, bool weighted) "
     "-> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
-    # Frames that one kernel takes at once; below 0, a GroupRefusal that says why it takes none.
+    # The number of frames that one kernel takes at once; below 0, a GroupRefusal.
     "sparse_cross_modal_block_group(Tensor features, int frames, int height, int width, "
     "int middle, int columns, float p, bool weighted) -> int",
 )
@@ -46,7 +44,7 @@ class Signature:
     """The annotations of an op's arguments and results, as its reference has them.
 
     Attributes:
-        name: Of the op.
+        name: The op's name.
         arguments: The annotation of each argument, by name and in order.
         results: The annotation of each result, in order.
     """
@@ -64,7 +62,7 @@ class Signature:
     def kernel_schema(self) -> str:
         """The schema of `mesm_ops_cpp::<name>` and `mesm_ops_cuda::<name>`.
 
-        Compiled kernels have no part in Triton's state, and know two selections.
+        Compiled kernels neither take nor return Triton's state, and know two selections.
         """
         arguments = {
             "weighted" if kind == "Selection" else name: "bool" if kind == "Selection" else kind
@@ -153,7 +151,7 @@ def header(folder: Path = _REFERENCE) -> str:
 def _array(library: str, name: str, schemas: list[str]) -> list[str]:
     literals = [f'    "{schema}",' for schema in schemas]
     head = f"inline constexpr const char* {name}[] = {{"
-    return ["", f"// Of the library {library}.", head, *literals, "};"]
+    return ["", f"// The library {library}.", head, *literals, "};"]
 
 
 if __name__ == "__main__":

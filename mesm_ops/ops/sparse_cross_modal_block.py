@@ -73,14 +73,14 @@ def _arguments(
 ) -> SparseCrossModalBlock:
     check_inputs(x, query, lengths, *attention)
     check_p("top_p_select", p)
-    how_selected = check_selection("top_p_select", selection)
+    kind = check_selection("top_p_select", selection)
     check_size(x)
     channels = x.channels
     for weight, norm in stages:
         check_weight(x, weight, channels)
         channels = weight.shape[0]
         check_parameters(norm[:4], channels, x.dtype, x.device)
-    if not how_selected.learns:  # no part of the graph: the attention's gradients stay None
+    if not kind.learns:  # no part of the graph: the attention's gradients stay None
         query, attention = query.detach(), AttentionParameters(*(t.detach() for t in attention))
     (weight1, norm1), (weight2, norm2) = stages
     learned = (x.features, query, *attention, *(t for w, n in stages for t in (w, *n[:4])))
@@ -108,7 +108,7 @@ def _arguments(
         running_mean2=norm2.running_mean,
         running_var2=norm2.running_var,
         p=p,
-        selection=how_selected,
+        selection=kind,
         training=norm1.training,
         eps1=norm1.eps,
         eps2=norm2.eps,
@@ -161,7 +161,7 @@ class _Kept(NamedTuple):
 
 
 def _kept(a: SparseCrossModalBlock, rows: Any, out_rows: Any) -> _Kept:
-    """Return what is kept for the backward pass; the device decides whether with Triton's state."""
+    """Return the shapes of what is kept: on a GPU, where Triton runs, Triton's state too."""
     if not (a.training or a.keep):
         return _Kept()
     kept = _Kept(
@@ -171,7 +171,7 @@ def _kept(a: SparseCrossModalBlock, rows: Any, out_rows: Any) -> _Kept:
         argmax=(out_rows, a.weight2.shape[0]),
     )
     if a.features.device.type == "cuda":
-        # As `mesm_ops.triton.rulebook.flat_size`, which takes triton to import.
+        # `mesm_ops.triton.rulebook.flat_size`, repeated since importing it needs triton.
         kept = kept._replace(rulebook=(20 * rows + 16,))
     return kept
 
@@ -201,7 +201,7 @@ def _convolution_flops(
     a: SparseCrossModalBlock | SparseCrossModalBlockBackward, rows: Tensor, kept_offsets: Tensor
 ) -> int:
     """Return the FLOPs of both convolutions over the kept rows."""
-    sites = rows  # fake: only their number tells
+    sites = rows  # of fake tensors, only the number of rows counts
     if values_are_known(rows):
         sites = torch.where(rows >= 0, a.sites[rows.clamp(min=0)], 0)
     pairs = active_pairs(sites, kept_offsets, a.height, a.width)
@@ -302,7 +302,7 @@ def sparse_cross_modal_block(
         x: features (N, C), height and width at least 2.
         query: (B, D), one for each sample.
         lengths: (B,) int64 or int32, the frames of each sample; None: one query for each frame.
-        attention: Of `cross_modal_score`.
+        attention: The parameters of `cross_modal_score`.
         stages: For each convolution its weight (Cout, Cin, 3, 3) and its norm, followed by a ReLU.
         p: The share of the attention to keep, in (0, 1].
         selection: As in `top_p_select`.

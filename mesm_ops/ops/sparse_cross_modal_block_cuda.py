@@ -1,4 +1,4 @@
-"""What the CUDA kernels of sparse_cross_modal_block take, and which way they go about it."""
+"""Which arguments the CUDA kernels of sparse_cross_modal_block take, and how they compute them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..reference import SparseCrossModalBlock
 
 __all__ = ["how", "refuses"]
 
-_SITES = 11_000  # a frame's scores and places lie in shared memory: 99 KB of it or more
+_SITES = 11_000  # a frame's scores and compacted rows must fit into 99 KB of shared memory
 
 
 def refuses(a: SparseCrossModalBlock) -> str | None:
@@ -27,7 +27,7 @@ def refuses(a: SparseCrossModalBlock) -> str | None:
     return None
 
 
-# By the GroupRefusal of csrc/cuda/sparse_cross_modal_block_plan.cuh.
+# Indexed by GroupRefusal in csrc/cuda/sparse_cross_modal_block_plan.cuh.
 _NO_GROUP = {
     1: "hard selection, which convolves all of a frame whose scores are NaN",
     2: "channels are no multiples of 64",

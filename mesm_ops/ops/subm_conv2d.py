@@ -49,7 +49,7 @@ def _fake_backward(a: SubmConv2dBackward) -> SubmConv2dGradients:
 def active_pairs(sites: Tensor, offsets: Tensor, height: int, width: int) -> int:
     """Return the number of active input-output pairs: the length of the whole rulebook.
 
-    For sites without values (fake tensors) it is the most there can be: nine for each row.
+    For sites without values (fake tensors) it is an upper bound, nine for each row.
     """
     if not values_are_known(sites):
         return 9 * sites.shape[0]
@@ -104,7 +104,7 @@ def subm_conv2d(
 
     y[s] = bias + sum over taps o with s + o active of weight[:, :, o] @ x[s + o]
 
-    Under autocast it runs in the autocast dtype, as torch's convolutions do.
+    Under autocast the op runs in the autocast dtype, as torch's convolutions do.
 
     Args:
         x: features (N, Cin); float32, bfloat16, float16 or float64.

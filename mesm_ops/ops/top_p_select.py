@@ -1,4 +1,4 @@
-"""top_p_select: keep the most attended sites of each frame; top_p_mask: which they would be."""
+"""top_p_select: keep the most attended sites of each frame; top_p_mask: their mask alone."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _arguments(
 ) -> TopPSelect:
     check_maps(_NAME, x)
     check_p(_NAME, p)
-    how = check_selection(_NAME, selection)
+    kind = check_selection(_NAME, selection)
     rows = x.features.shape[0]
     check_tensor(_NAME, "logits", logits, (rows,), x.device, "for {0} rows of features")
     wanted = torch.promote_types(x.dtype, torch.float32)
@@ -32,9 +32,9 @@ def _arguments(
         raise ValueError(
             f"{_NAME}: logits must be {wanted} for {x.dtype} features, got {logits.dtype}"
         )
-    if not how.learns:
+    if not kind.learns:
         logits = logits.detach()  # no part of the graph: the attention's gradients stay None
-    return TopPSelect(x.features, x.sites, x.offsets, logits, p, how, trims(x.features))
+    return TopPSelect(x.features, x.sites, x.offsets, logits, p, kind, trims(x.features))
 
 
 def _fake(a: TopPSelect) -> TopPSelectResult:
@@ -81,18 +81,18 @@ def top_p_select(
 ) -> SparseFeatureMaps:
     """Keep the most attended sites, a share p of the attention (Dai et al., 2021, Eq. 2 to 4).
 
-    Per frame, attention = softmax(logits). In descending order of attention, of equals the lower
-    site first, a site is kept if the mass strictly before it is < p: at least one is, and p = 1
-    keeps all. A frame whose softmax holds a NaN keeps all its sites, so that the NaN reaches the
-    loss.
+    Per frame, attention = softmax(logits). In descending order of attention, and among equals in
+    ascending order of sites, a site is kept if the mass strictly before that site is < p: at least
+    one site is kept, and p = 1 keeps all. A frame whose softmax holds a NaN keeps all its sites, so
+    that the NaN reaches the loss.
 
     Args:
         x: features (N, C) at the candidate sites; float32, bfloat16, float16 or float64.
         logits: (N,), float32 (float64 for float64 features).
         p: The share of the attention to keep, in (0, 1].
         selection: "weighted" multiplies a kept feature by candidates * attention, which is 1 under
-            uniform attention, and lets gradients flow to the logits; "hard" leaves it as it is, and
-            the logits without gradient.
+            uniform attention, and lets gradients flow to the logits; "hard" leaves the feature as
+            it is, and the logits without gradient.
 
     Returns:
         The kept sites. On a CPU without padding rows; on a GPU and in compiled graphs with N rows.

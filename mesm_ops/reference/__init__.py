@@ -1,8 +1,8 @@
 """Plain torch definitions, forward and backward, and the arguments and results of every op.
 
-An op's arguments are a `NamedTuple` in the op's file, annotated with types and shapes; whatever
-implements, checks or counts the op takes that one object. Each file imports torch alone, but for
-the block, which is made of the others.
+An op's arguments are a `NamedTuple` in the op's file, from whose annotations the schema is made;
+every function that implements, checks or counts the op takes that one object. Each file imports
+torch alone, but for the block, which is composed of the others.
 """
 
 from .cross_modal_score import (

@@ -26,7 +26,7 @@ class SparseBatchNorm(NamedTuple):
 
 
 class SparseBatchNormResult(NamedTuple):
-    """What `sparse_batch_norm` returns."""
+    """The results of `sparse_batch_norm`."""
 
     features: Tensor  # (N, C), zero in padding
     mean: Tensor  # (C,), the one used; float32, or float64 for float64 features

@@ -1,4 +1,4 @@
-"""pool(relu(norm(conv(relu(norm(conv(select(x, score(x, query)))))))), of the other references."""
+"""pool(relu(norm(conv(relu(norm(conv(select(x, score(x, query)))))))), by the other references."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ from .top_p_select import (
     top_p_select_backward,
 )
 
-# An opaque int32 vector between the Triton kernels of both passes; every other forward pass leaves
-# it empty, and every other backward pass does without. Compiled kernels never see it.
+# An opaque int32 vector that Triton's forward pass leaves for Triton's backward pass. It is empty
+# from every other backend and ignored by every other backend; compiled kernels never see it.
 TritonState: TypeAlias = Tensor
 
 
@@ -70,13 +70,13 @@ class SparseCrossModalBlock(NamedTuple):
     eps1: float
     eps2: float
     trim: bool  # return no padding rows, so that M and P depend on values
-    keep: bool  # a backward pass will follow; in training it may always
+    keep: bool  # return what the backward pass needs; in training always
 
 
 class SparseCrossModalBlockResult(NamedTuple):
-    """What `sparse_cross_modal_block` returns: P pooled rows, of M kept ones.
+    """The results of `sparse_cross_modal_block`: P pooled rows, from M kept rows.
 
-    The last fields are for the backward pass; unless `training` or `keep`, they are (0,).
+    Fields from `attention` on are for the backward pass; (0,) unless `training` or `keep`.
     """
 
     features: Tensor  # (P, Cout), zero in padding
@@ -275,7 +275,9 @@ def _selected(a: SparseCrossModalBlockBackward) -> Tensor:
     real, row = a.rows >= 0, a.rows.clamp(min=0)
     x = a.features[row]
     if a.selection.scales:
-        candidates = torch.cat([a.offsets.diff(), a.offsets.new_zeros(1)])  # the last: of no frame
+        candidates = torch.cat(
+            [a.offsets.diff(), a.offsets.new_zeros(1)]
+        )  # 0 beyond the last frame
         frame = torch.bucketize(row, a.offsets[1:], right=True)
         scale = (candidates[frame].to(a.attention.dtype) * a.attention[row])[:, None]
         x = (x.to(a.attention.dtype) * scale).to(x.dtype)
@@ -285,7 +287,7 @@ def _selected(a: SparseCrossModalBlockBackward) -> Tensor:
 def _with_attention(
     found: SparseCrossModalBlockGradients, a: SparseCrossModalBlockBackward, grad_logits: Tensor
 ) -> SparseCrossModalBlockGradients:
-    """Return the gradients with what flows through the logits."""
+    """Return the gradients with those that flow through the logits."""
     dtype = a.features.dtype
     of_score = cross_modal_score_backward(
         CrossModalScoreBackward(

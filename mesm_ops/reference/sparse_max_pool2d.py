@@ -23,7 +23,7 @@ class SparseMaxPool2d(NamedTuple):
 
 
 class SparseMaxPool2dResult(NamedTuple):
-    """What `sparse_max_pool2d` returns: M rows."""
+    """The results of `sparse_max_pool2d`: M rows."""
 
     features: Tensor  # (M, C), zero in padding
     sites: Tensor  # (M,), of maps of half the height and width
@@ -49,7 +49,7 @@ def sparse_max_pool2d(a: SparseMaxPool2d) -> SparseMaxPool2dResult:
     before = torch.cat([a.offsets.new_zeros(1), active.cumsum(0, dtype=torch.int32)])
     out_offsets = before[::size].clone()
     out_rows = int(out_offsets[-1]) if a.trim else min(rows, frames * size)
-    # Each active window writes its number at its place; all others write to one spare place.
+    # Stream compaction: an active window scatters its number to its row, all others to a spare.
     place = torch.where(active, before[:-1], out_rows).long()
     number = torch.arange(frames * size, device=a.features.device)
     window = torch.full((out_rows + 1,), frames * size, device=a.features.device)
@@ -70,7 +70,7 @@ def sparse_max_pool2d(a: SparseMaxPool2d) -> SparseMaxPool2dResult:
 
 def sparse_max_pool2d_backward(a: SparseMaxPool2dBackward) -> Tensor:
     """Return the gradient of features, (rows, C): each output's goes to its maximum."""
-    grad = a.grad_out.new_zeros(a.rows + 1, a.grad_out.shape[1])  # the last row takes the padding's
+    grad = a.grad_out.new_zeros(a.rows + 1, a.grad_out.shape[1])  # the last row: padding
     target = torch.where(a.argmax >= 0, a.argmax, a.rows).long()
     return grad.scatter(0, target, a.grad_out)[:-1]
 

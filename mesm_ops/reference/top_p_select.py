@@ -17,8 +17,8 @@ from torch import Tensor
 class Selection(IntEnum):
     """How kept features leave the selection, and whether the logits learn from them.
 
-    Torch carries the number. Formulas and kernels go by the two properties, which need not agree in
-    a further way to select.
+    The ops pass the number. The two properties are independent: formulas and kernels go by them, so
+    that a selection may learn without scaling.
     """
 
     HARD = 0
@@ -48,7 +48,7 @@ class TopPSelect(NamedTuple):
 
 
 class TopPSelectResult(NamedTuple):
-    """What `top_p_select` returns: M rows."""
+    """The results of `top_p_select`: M rows."""
 
     features: Tensor  # (M, C), zero in padding
     sites: Tensor  # (M,)
@@ -83,7 +83,7 @@ def top_p_select(a: TopPSelect) -> TopPSelectResult:
 
     kept_before = torch.cat([a.offsets.new_zeros(1), keep.cumsum(0, dtype=torch.int32)])  # (N + 1,)
     out_offsets = kept_before[a.offsets]
-    # Each kept row writes its number at its place; all others write to one spare place.
+    # Stream compaction: a kept row scatters its number to its output row, all others to a spare.
     place = torch.where(keep, kept_before[:-1], rows).long()
     number = torch.arange(rows, device=a.features.device, dtype=torch.int32)
     source = torch.full((rows + 1,), -1, device=a.features.device, dtype=torch.int32)
@@ -134,7 +134,7 @@ def top_p_select_backward(a: TopPSelectBackward) -> TopPSelectGradients:
 def _nucleus(offsets: Tensor, logits: Tensor, p: float) -> tuple[Tensor, Tensor]:
     """Return which rows are kept, (N,) bool, and the attention, (N,)."""
     rows, counts = logits.shape[0], offsets.diff()
-    # On a GPU, to ask for the longest frame would be to wait for the device.
+    # On a GPU, reading the longest frame's length would wait for the device.
     on_cpu = logits.device.type == "cpu"
     longest = (int(counts.max()) if counts.shape[0] else 0) if on_cpu else rows
     column = torch.arange(longest, device=logits.device, dtype=torch.int32)
@@ -149,7 +149,7 @@ def _nucleus(offsets: Tensor, logits: Tensor, p: float) -> tuple[Tensor, Tensor]
     keep = torch.zeros_like(candidate).scatter(1, order.indices, (before < p) | (p >= 1))
     keep = keep | (attention.isnan() & candidate).any(dim=1, keepdim=True)
 
-    flat = row.flatten()  # what is no candidate writes to one spare row
+    flat = row.flatten()  # entries beyond a frame's candidates write to one spare row
     keep = torch.zeros_like(padded, dtype=torch.bool).scatter(0, flat, keep.flatten())[:-1]
     attention = torch.zeros_like(padded).scatter(0, flat, attention.flatten())[:-1]
     return keep, attention
