@@ -134,13 +134,15 @@ def header(folder: Path = _REFERENCE) -> str:
             "#pragma once",
             "",
             "namespace mesm_ops {",
-            *_array("mesm_ops, the ops", "kOpSchemas", [one.schema for one in every]),
+            *_array("mesm_ops: the ops.", "kOpSchemas", [one.schema for one in every]),
             *_array(
-                "mesm_ops_cpp and mesm_ops_cuda, their compiled kernels",
+                "mesm_ops_cpp and mesm_ops_cuda: the compiled kernels.",
                 "kKernelSchemas",
                 [one.kernel_schema for one in every],
             ),
-            *_array("mesm_ops_cuda alone", "kCudaSchemas", list(CUDA_ONLY)),
+            *_array(
+                "mesm_ops_cuda alone: what stands beside the ops.", "kCudaSchemas", list(CUDA_ONLY)
+            ),
             "",
             "}  // namespace mesm_ops",
             "",
@@ -148,10 +150,10 @@ def header(folder: Path = _REFERENCE) -> str:
     )
 
 
-def _array(library: str, name: str, schemas: list[str]) -> list[str]:
+def _array(comment: str, name: str, schemas: list[str]) -> list[str]:
     literals = [f'    "{schema}",' for schema in schemas]
     head = f"inline constexpr const char* {name}[] = {{"
-    return ["", f"// The library {library}.", head, *literals, "};"]
+    return ["", f"// {comment}", head, *literals, "};"]
 
 
 if __name__ == "__main__":
