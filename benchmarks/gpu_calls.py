@@ -19,6 +19,8 @@ from torch.utils._pytree import tree_map_only
 from benchmarks.cost_model import Sizes
 from benchmarks.inputs import BlockCase, block_case
 from benchmarks.shapes import HEADLINE_P, QUERY_DIM, Shape
+from mesm_ops import reference
+from mesm_ops.ops.contract import Contract
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 SMALL = (Shape(16, 32, 8, 6), Shape(24, 40, 7, 5))  # multiples of nothing in the second
@@ -32,6 +34,11 @@ class Call:
     name: str  # of the op, and what tells this call from others of it
     op: str
     args: tuple[Any, ...]
+
+    @property
+    def arguments(self) -> Any:
+        """The arguments as the one object that a backend's kernel takes."""
+        return Contract(getattr(reference, self.op)).arguments(*self.args)
 
     def run(self) -> Any:
         """Run the op on the backend that is chosen for it."""

@@ -31,6 +31,8 @@ from torch.overrides import TorchFunctionMode
 
 from benchmarks.gpu_calls import Call
 from benchmarks.gpu_report import Compiled, read_ptxas, tensor_instructions
+from mesm_ops import reference
+from mesm_ops.ops.contract import Contract
 
 ARCHS = ("sm_80", "sm_90", "sm_100")
 PACKAGE = "mesm_ops.triton"
@@ -129,11 +131,13 @@ def modules() -> list[Any]:
 
 
 def launcher(op: str) -> Callable[..., Any] | None:
-    """Return the launcher of an op, where `mesm_ops.backends` looks for it."""
+    """Return the launcher of an op, given flat arguments, where `mesm_ops.backends` finds it."""
     stem = op.removesuffix("_backward")
     if importlib.util.find_spec(f"{PACKAGE}.{stem}") is None:
         return None
-    return getattr(importlib.import_module(f"{PACKAGE}.{stem}"), op, None)
+    launch = getattr(importlib.import_module(f"{PACKAGE}.{stem}"), op, None)
+    arguments = Contract(getattr(reference, op)).arguments
+    return launch and (lambda *flat: launch(arguments(*flat)))
 
 
 def kernels() -> dict[str, Any]:
@@ -202,16 +206,13 @@ def playing(arch: str, note: Callable[..., None]) -> Iterator[None]:
 def with_rulebook(call: Call) -> Call:
     """The call as on a GPU, whose forward pass keeps a rulebook for it; a CPU's keeps none."""
     op = "sparse_cross_modal_block_backward"
-    run = launcher(op)
-    if call.op != op or run is None:
+    if call.op != op or launcher(op) is None:
         return call
     from mesm_ops.triton.rulebook import flat_size
 
-    places = list(inspect.signature(run).parameters)
-    arguments = list(call.args)
-    rows = arguments[places.index("rows")].shape[0]
-    arguments[places.index("book")] = torch.zeros(flat_size(rows), dtype=torch.int32)
-    return replace(call, args=tuple(arguments))
+    a = call.arguments
+    book = torch.zeros(flat_size(a.rows.shape[0]), dtype=torch.int32)
+    return replace(call, args=tuple(a._replace(rulebook=book)))
 
 
 def record(call: Call, run: Callable[..., Any], arch: str) -> list[Launch]:

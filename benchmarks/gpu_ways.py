@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from benchmarks.cost_model import Machine, block_costs
-from benchmarks.gpu_calls import block_calls, block_case_on, sizes
+from benchmarks.gpu_calls import Call, block_calls, block_case_on, sizes
 from benchmarks.gpu_timing import in_turns, replayable
 from benchmarks.measure import Run
 from benchmarks.shapes import HEADLINE_P, Shape
@@ -52,7 +52,7 @@ def way_rows(
     call = next(block_calls(case, dtype))
     runs: dict[str, Run] = {}
     hows: dict[str, str] = {}
-    for name in WAYS if takes_group(call.op, call.args, device) else ("launches",):
+    for name in WAYS if takes_group(call, device) else ("launches",):
         with way(name):
             runs[name], hows[name] = replayable(call.run, device)
             if hows[name] != "graph" and device == "cuda":
@@ -79,10 +79,11 @@ def way_rows(
         yield row
 
 
-def takes_group(op: str, args: tuple[Any, ...], device: str) -> bool:
+def takes_group(call: Call, device: str) -> bool:
     """Whether one kernel takes these arguments; on a CPU, where neither way is, both are tried."""
     if device != "cuda":
         return True
-    if backends.choose(op, args) != "cuda":
+    a = call.arguments
+    if backends.choose(call.op, a) != "cuda":
         return False
-    return "one kernel" in (backends.how(op, "cuda", args) or "")
+    return "one kernel" in (backends.how(call.op, "cuda", a) or "")

@@ -1,7 +1,8 @@
 """Sparse cross-modal ops whose saved FLOPs are saved time. Needs torch alone."""
 
 from . import extension
-from .backends import explain, use_backend
+from .backends import use_backend
+from .explain import explain
 from .modules import (
     CrossModalAttention,
     SparseBatchNorm,
@@ -20,7 +21,7 @@ from .ops import (
 )
 from .sparse_feature_maps import SparseFeatureMaps
 
-extension.module()  # loaded once its ops' schemas stand; where it is missing, all runs without
+extension.module()  # registers the compiled kernels; their schemas must be defined before
 
 __all__ = [
     "CrossModalAttention",

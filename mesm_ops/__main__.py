@@ -1,4 +1,4 @@
-"""`python -m mesm_ops`: versions, how it was built, and which backends can run each op here."""
+"""`python -m mesm_ops`: versions, build facts, and the backends that can run each op here."""
 
 from __future__ import annotations
 

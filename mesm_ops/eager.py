@@ -1,4 +1,4 @@
-"""Whether torch does nothing but run what it is given."""
+"""Tells whether torch merely runs ops, or traces, transforms or watches them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _modes = torch._C._len_torch_dispatch_stack
 
 
 def is_eager() -> bool:
-    """Return whether nothing traces, transforms or watches: then tensors are what they look like.
+    """Return whether nothing traces, transforms or watches ops, so that tensors hold values.
 
     False inside a compiled graph, a dispatch mode (fake tensors, a FLOP counter), or a function
     transform (`vmap`, `grad`).

@@ -1,4 +1,4 @@
-"""Loads the compiled kernels, and says why not where it cannot."""
+"""Loads the compiled kernels, or says why they cannot be loaded."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _load() -> tuple[ModuleType | None, str | None]:
 
 
 def module() -> ModuleType | None:
-    """Return `mesm_ops._C`, which holds the build facts; None where it is missing."""
+    """Return `mesm_ops._C`, which holds the build facts; None where the extension is missing."""
     return _load()[0]
 
 
@@ -48,7 +48,7 @@ def cpu_missing() -> str | None:
 
 @functools.cache
 def cuda_missing() -> str | None:
-    """Return why the CUDA kernels are not there; None if they are. Loads them when first asked."""
+    """Return why the CUDA kernels are not there; None if they are. The first call loads them."""
     libraries = sorted(Path(__file__).parent.glob("_cuda*.so"))
     if not libraries:
         return "no CUDA kernels were built"
@@ -63,7 +63,7 @@ def cuda_missing() -> str | None:
 
 
 def triton_interprets() -> bool:
-    """Return whether Triton kernels run in its interpreter, on CPU tensors."""
+    """Return whether Triton runs its kernels in its interpreter, on CPU tensors."""
     return os.environ.get("TRITON_INTERPRET", "0") == "1"
 
 

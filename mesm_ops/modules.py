@@ -29,7 +29,7 @@ class CrossModalAttention(nn.Module):
     Args:
         in_channels: Channels C of the maps.
         query_dim: Size D of a query.
-        attention_dim: Size k of the space in which both meet.
+        attention_dim: Size k of the space in which maps and query meet.
         p: The share of the attention to keep, in (0, 1]; may be set at any time.
         selection: "weighted" or "hard", as in `top_p_select`.
 
@@ -144,7 +144,7 @@ class SparseBatchNorm(nn.BatchNorm1d):
         self.relu = relu
 
     def parameter_tuple(self, x: SparseFeatureMaps) -> ops.NormParameters:
-        """Return what `sparse_batch_norm` takes; counts the batch x if it is one to learn from."""
+        """Return the arguments of `sparse_batch_norm` after x; in training, count the batch."""
         momentum: float | Tensor | None = self.momentum
         if self.training:
             rows = x.offsets[-1]
@@ -191,7 +191,7 @@ class SparseCrossModalBlock(nn.Module):
         attention_dim: Size k of the space in which maps and query meet.
         p: The share of the attention to keep, in (0, 1]; may be set at any time, at the price of
             another compilation in a compiled block.
-        selection: "weighted" lets the attention learn; "hard" is the original, which does not.
+        selection: "weighted" lets the attention learn; "hard", the original, does not.
 
     Raises:
         ValueError: p is not in (0, 1], or there is no such selection.

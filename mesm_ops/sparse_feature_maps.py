@@ -25,9 +25,10 @@ class SparseFeatureMaps:
     """Feature maps of F frames, stored at their active sites only.
 
     Row i of `features` belongs to the frame f with `offsets[f] <= i < offsets[f + 1]` and lies at
-    site `sites[i] = y * width + x` of it. Rows `offsets[-1]` and beyond, if any, are padding: every
-    op ignores them on reading and leaves zeros there on writing, so that sizes can follow from
-    shapes alone. It is a pytree: `torch.compile` and `torch.export` take and return it.
+    site `sites[i] = y * width + x` of that frame. Rows `offsets[-1]` and beyond, if any, are
+    padding: every op ignores padding on reading and zeros it on writing, so that sizes can follow
+    from shapes alone. The class is a pytree, which `torch.compile` and `torch.export` take and
+    return.
 
     Attributes:
         features: (N, C); float16, bfloat16, float32 or float64.
@@ -113,7 +114,7 @@ class SparseFeatureMaps:
         keep = mask.reshape(rows)
         kept_before = torch.cat([sites.new_zeros(1), keep.cumsum(0, dtype=torch.int32)])
         offsets = kept_before[torch.arange(frames + 1, device=device) * size]
-        # Each kept row writes its number at its place; all others write to one spare place.
+        # Stream compaction: a kept row scatters its number to its output row, others to a spare.
         place = torch.where(keep, kept_before[:-1], rows).long()
         source = torch.full((rows + 1,), -1, dtype=torch.int64, device=device)
         source = source.scatter(0, place, torch.arange(rows, device=device))
@@ -152,7 +153,7 @@ class SparseFeatureMaps:
         return self._trusted(features, self.sites, self.offsets, self.height, self.width)
 
     def _places(self) -> Tensor:
-        """Where each row lies in (F * H * W + 1) places; padding rows share the spare last one."""
+        """Return each row's index into (F * H * W + 1,) sites; padding rows share the last one."""
         frame = self.frame_of_row()
         size = self.height * self.width
         return torch.where(frame < self.frames, frame * size + self.sites, self.frames * size)
@@ -161,7 +162,7 @@ class SparseFeatureMaps:
     def _trusted(
         cls, features: Tensor, sites: Tensor, offsets: Tensor, height: int, width: int
     ) -> SparseFeatureMaps:
-        """Build without checks, from what an op has made (or from a pytree's any leaves)."""
+        """Build without checks, from an op's results (or from any leaves of a pytree)."""
         maps = object.__new__(cls)
         object.__setattr__(maps, "features", features)
         object.__setattr__(maps, "sites", sites)
@@ -178,9 +179,9 @@ class SparseFeatureMaps:
 
 
 def _all_sites(frames: int, size: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Sites and offsets of frames whose `size` sites are all active."""
+    """Return sites and offsets of frames whose `size` sites are all active."""
     if device.type == "cpu" and frames * size > 0 and is_eager():
-        # Small torch calls would take longer than the bytes.
+        # A few torch calls on small tensors would take longer than copying the bytes.
         offsets = array("i", range(0, frames * size + 1, size))
         return (
             torch.frombuffer(bytearray(_sites_of_frame(size) * frames), dtype=torch.int32),
@@ -222,7 +223,7 @@ def _check_shapes(maps: SparseFeatureMaps) -> None:
 
 
 def _values_can_be_read(tensor: Tensor) -> bool:
-    """On a CPU and real: reading neither waits for a device nor meets a traced tensor."""
+    """Return whether reading neither waits for a device nor meets a traced tensor."""
     return (
         not torch.compiler.is_compiling() and type(tensor) is Tensor and tensor.device.type == "cpu"
     )
@@ -264,7 +265,7 @@ def _flatten_with_keys(maps: SparseFeatureMaps) -> tuple[list[Any], tuple[int, i
 
 
 def _unflatten(children: Iterable[Any], size: tuple[int, int]) -> SparseFeatureMaps:
-    features, sites, offsets = children  # any objects: tree_map puts them here
+    features, sites, offsets = children  # any objects: tree_map may return anything
     return SparseFeatureMaps._trusted(features, sites, offsets, *size)
 
 
@@ -277,5 +278,5 @@ pytree.register_pytree_node(
     to_dumpable_context=list,
     from_dumpable_context=tuple,
 )
-# torch.load and torch.export.load take it with weights_only.
+# Lets torch.load and torch.export.load read the class with weights_only.
 torch.serialization.add_safe_globals([SparseFeatureMaps])

@@ -1,4 +1,7 @@
-"""The ops: one file each with schema, fake, autograd, autocast, FLOP formula, public function."""
+"""The ops: one file each with checks, fake, autograd, autocast, FLOP formula, public function.
+
+Arguments, results and therefore the schema stand in `mesm_ops/reference/<op>.py`.
+"""
 
 from .cross_modal_score import cross_modal_score
 from .sparse_batch_norm import sparse_batch_norm

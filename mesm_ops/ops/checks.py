@@ -1,4 +1,4 @@
-"""What public functions ask of their arguments; every message says what was wanted and what came.
+"""Checks of what public functions are given; messages say what was wanted and what came.
 
 A wanted shape is a tuple of numbers and names: `("Cout", 64, 3, 3)` fits any first dimension.
 Messages are put together only when something is wrong, so the checks trace under torch.compile.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..reference import Selection
 from ..sparse_feature_maps import SparseFeatureMaps
 
 __all__ = [
@@ -22,10 +23,11 @@ __all__ = [
 ]
 
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
+_SELECTIONS = {"weighted": Selection.WEIGHTED, "hard": Selection.HARD}
 
 
 def check_maps(op: str, x: SparseFeatureMaps) -> None:
-    """Refuse what is no SparseFeatureMaps or has features of another dtype than ours."""
+    """Refuse what is no SparseFeatureMaps, and features of a dtype that no op takes."""
     if not isinstance(x, SparseFeatureMaps):
         raise ValueError(f"{op}: x must be SparseFeatureMaps, got {type(x).__name__}")
     if x.features.dtype not in _DTYPES:
@@ -68,8 +70,10 @@ def check_dtype(
     op: str, name: str, tensor: Tensor, x: SparseFeatureMaps, *, autocast: bool = False
 ) -> None:
     """Refuse a tensor of another dtype than x's features, after autocast where it applies."""
-    device = x.device.type
     wanted, got = x.features.dtype, tensor.dtype
+    if wanted == got:  # autocast keeps equal dtypes equal
+        return
+    device = x.device.type
     if autocast and device != "meta" and torch.is_autocast_enabled(device):
         wanted, got = (_autocast_dtype(dtype, device) for dtype in (wanted, got))
     if wanted != got:
@@ -87,17 +91,19 @@ def check_p(op: str, p: float) -> None:
         raise ValueError(f"{op}: p must be in (0, 1], got {p}")
 
 
-def check_selection(op: str, selection: str) -> None:
-    """Refuse an unknown way to select."""
-    if selection not in ("weighted", "hard"):
-        raise ValueError(f"{op}: selection must be 'weighted' or 'hard', got {selection!r}")
+def check_selection(op: str, selection: str) -> Selection:
+    """Return the `Selection` that a public function's argument names; refuse an unknown name."""
+    if selection not in _SELECTIONS:
+        wanted = " or ".join(map(repr, _SELECTIONS))
+        raise ValueError(f"{op}: selection must be {wanted}, got {selection!r}")
+    return _SELECTIONS[selection]
 
 
 def trims(tensor: Tensor) -> bool:
-    """Return whether an op's output drops its padding: not where sizes must follow from shapes."""
-    return tensor.device.type == "cpu" and not torch.compiler.is_compiling()
+    """Return whether an op's output has no padding, so that its size depends on values."""
+    return tensor.is_cpu and not torch.compiler.is_compiling()
 
 
 def values_are_known(tensor: Tensor) -> bool:
-    """Return whether a tensor holds values: it is neither fake nor on the meta device."""
+    """Return whether a tensor holds values: fake and meta tensors do not."""
     return type(tensor) is Tensor and tensor.device.type != "meta"

@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
 from .. import reference
+from ..reference import (
+    CrossModalScore,
+    CrossModalScoreBackward,
+    CrossModalScoreGradients,
+    SparseCrossModalBlock,
+    SparseCrossModalBlockBackward,
+)
 from ..sparse_feature_maps import SparseFeatureMaps
+from .autograd import LATER, make_differentiable
 from .checks import check_dtype, check_maps, check_tensor, values_are_known
-from .registration import define_op, make_differentiable
+from .registration import define_op
 
-__all__ = ["cross_modal_score"]
+__all__ = [
+    "check_inputs",
+    "check_lengths",
+    "cross_modal_score",
+    "score_flops",
+    "score_flops_backward",
+]
 
 _NAME = "cross_modal_score"
+_Forward: TypeAlias = CrossModalScore | SparseCrossModalBlock
+_Backward: TypeAlias = CrossModalScoreBackward | SparseCrossModalBlockBackward
 
 
 def _arguments(
@@ -26,7 +42,23 @@ def _arguments(
     query_weight: Tensor,
     score_weight: Tensor,
     score_bias: Tensor,
-) -> tuple[Any, ...]:
+) -> CrossModalScore:
+    parameters = (map_weight, map_bias, query_weight, score_weight, score_bias)
+    check_inputs(x, query, lengths, *parameters)
+    return CrossModalScore(x.features, x.offsets, query, lengths, *parameters)
+
+
+def check_inputs(
+    x: SparseFeatureMaps,
+    query: Tensor,
+    lengths: Tensor | None,
+    map_weight: Tensor,
+    map_bias: Tensor,
+    query_weight: Tensor,
+    score_weight: Tensor,
+    score_bias: Tensor,
+) -> None:
+    """Refuse a shape, dtype or device that does not fit the others."""
     check_maps(_NAME, x)
     device = x.device
     check_tensor(_NAME, "map_weight", map_weight, ("k", x.channels), device, "for {1} channels")
@@ -58,13 +90,10 @@ def _arguments(
         ("score_bias", score_bias),
     ):
         check_dtype(_NAME, name, tensor, x, autocast=True)
-    parameters = (map_weight, map_bias, query_weight, score_weight, score_bias)
-    return (x.features, x.offsets, query, lengths, *parameters)
 
 
-def _check(
-    features: Tensor, offsets: Tensor, query: Tensor, lengths: Tensor | None, *_: Tensor
-) -> None:
+def check_lengths(lengths: Tensor | None, offsets: Tensor) -> None:
+    """Refuse lengths that do not sum to the number of frames."""
     if lengths is None:
         return
     frames = offsets.shape[0] - 1
@@ -73,100 +102,80 @@ def _check(
         values = lengths.tolist()
         if sum(values) != frames or min(values, default=0) < 0:
             raise ValueError(f"{message}, got {values}")
-    else:  # nothing may wait for the device: it checks by itself, when it gets there
+    else:  # asserted on the device, so that the host does not wait
         torch._assert_async((lengths.sum() == frames) & (lengths >= 0).all(), message)
 
 
-def _fake(features: Tensor, *_: Any) -> Tensor:
-    wide = torch.promote_types(features.dtype, torch.float32)
-    return features.new_empty(features.shape[0], dtype=wide)
+def _check(a: CrossModalScore) -> None:
+    check_lengths(a.lengths, a.offsets)
 
 
-def _fake_backward(
-    grad_logits: Tensor,
-    features: Tensor,
-    offsets: Tensor,
-    query: Tensor,
-    lengths: Tensor | None,
-    map_weight: Tensor,
-    map_bias: Tensor,
-    query_weight: Tensor,
-    score_weight: Tensor,
-) -> tuple[Tensor, ...]:
-    inputs = (features, query, map_weight, map_bias, query_weight, score_weight)
-    return (*(t.new_empty(t.shape) for t in inputs), score_weight.new_empty(1))
+def _fake(a: CrossModalScore) -> Tensor:
+    wide = torch.promote_types(a.features.dtype, torch.float32)
+    return a.features.new_empty(a.features.shape[0], dtype=wide)
 
 
-def _multiply_accumulates(
-    features: Tensor, offsets: Tensor, query: Tensor, map_weight: Tensor
-) -> tuple[int, int, int]:
-    """Return those of the map's projection, of the query's, and of the score."""
-    k, channels = map_weight.shape
-    rows = int(offsets[-1]) if values_are_known(offsets) else features.shape[0]
-    return rows * channels * k, query.shape[0] * query.shape[1] * k, rows * k
+def _fake_backward(a: CrossModalScoreBackward) -> CrossModalScoreGradients:
+    return CrossModalScoreGradients(
+        features=a.features.new_empty(a.features.shape),
+        query=a.query.new_empty(a.query.shape),
+        map_weight=a.map_weight.new_empty(a.map_weight.shape),
+        map_bias=a.map_bias.new_empty(a.map_bias.shape),
+        query_weight=a.query_weight.new_empty(a.query_weight.shape),
+        score_weight=a.score_weight.new_empty(a.score_weight.shape),
+        score_bias=a.score_weight.new_empty(1),
+    )
 
 
-def _flops(
-    features: Tensor,
-    offsets: Tensor,
-    query: Tensor,
-    lengths: Tensor | None,
-    map_weight: Tensor,
-    *_: Any,
-    **__: Any,
-) -> int:
-    return 2 * sum(_multiply_accumulates(features, offsets, query, map_weight))
+def _multiply_accumulates(a: _Forward | _Backward) -> tuple[int, int, int]:
+    """Return the multiply-accumulates of the map projection, the query projection and the score."""
+    k, channels = a.map_weight.shape
+    rows = int(a.offsets[-1]) if values_are_known(a.offsets) else a.features.shape[0]
+    return rows * channels * k, a.query.shape[0] * a.query.shape[1] * k, rows * k
 
 
-def _flops_backward(
-    grad_logits: Tensor,
-    features: Tensor,
-    offsets: Tensor,
-    query: Tensor,
-    lengths: Tensor | None,
-    map_weight: Tensor,
-    *_: Any,
-    **__: Any,
-) -> int:
-    of_map, of_query, of_score = _multiply_accumulates(features, offsets, query, map_weight)
-    # Both projections once more (their sum is not kept), then two products for each.
+def score_flops(a: _Forward) -> int:
+    """Return the FLOPs of the scores, in this op or in the block."""
+    return 2 * sum(_multiply_accumulates(a))
+
+
+def score_flops_backward(a: _Backward) -> int:
+    """Return the FLOPs of the scores' gradients, in this op or in the block."""
+    of_map, of_query, of_score = _multiply_accumulates(a)
+    # Both projections again (the forward pass keeps no hidden values), then two products for each.
     return 2 * (3 * of_map + 3 * of_query + 2 * of_score)
 
 
+def _saved(a: CrossModalScore, out: Tensor) -> CrossModalScoreBackward:
+    return CrossModalScoreBackward(
+        grad_logits=LATER,
+        features=a.features,
+        offsets=a.offsets,
+        query=a.query,
+        lengths=a.lengths,
+        map_weight=a.map_weight,
+        map_bias=a.map_bias,
+        query_weight=a.query_weight,
+        score_weight=a.score_weight,
+    )
+
+
 _forward = define_op(
-    _NAME,
-    "(Tensor features, Tensor offsets, Tensor query, Tensor? lengths, Tensor map_weight, "
-    "Tensor map_bias, Tensor query_weight, Tensor score_weight, Tensor score_bias) -> Tensor",
-    reference=reference.cross_modal_score,
+    reference.cross_modal_score,
     fake=_fake,
-    flops=_flops,
+    flops=lambda a, _: score_flops(a),
     check=_check,
     arguments=_arguments,
     autocast=True,
     triton=True,
 )
 _backward = define_op(
-    f"{_NAME}_backward",
-    "(Tensor grad_logits, Tensor features, Tensor offsets, Tensor query, Tensor? lengths, "
-    "Tensor map_weight, Tensor map_bias, Tensor query_weight, Tensor score_weight) "
-    "-> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
-    reference=reference.cross_modal_score_backward,
+    reference.cross_modal_score_backward,
     fake=_fake_backward,
-    flops=_flops_backward,
+    flops=lambda a, _: score_flops_backward(a),
     triton=True,
 )
-
-
-def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    ctx.save_for_backward(*inputs[:-1])  # score_bias is not needed
-
-
-def _gradients(ctx: Any, grad_logits: Tensor) -> tuple[Tensor | None, ...]:
-    features, query, *parameters = _backward(grad_logits, *ctx.saved_tensors)
-    return (features, None, query, None, *parameters)
-
-
-make_differentiable(_forward, _backward, save=_save, gradients=_gradients)
+make_differentiable(_forward, _backward, saved=_saved)
 
 
 def cross_modal_score(
@@ -183,7 +192,7 @@ def cross_modal_score(
 
     logit[i] = score_weight @ tanh(map_weight @ x[i] + map_bias + query_weight @ q) + score_bias
 
-    Under autocast it runs in the autocast dtype, as a convolution does.
+    Under autocast the op runs in the autocast dtype, as a convolution does.
 
     Args:
         x: features (N, C); float32, bfloat16, float16 or float64.
@@ -202,8 +211,8 @@ def cross_modal_score(
         ValueError: A shape, dtype or device does not fit, or lengths do not sum to the number of
             frames (on a GPU that is checked on the device, which stops with an assertion).
     """
-    logits: Tensor = _forward(
-        *_arguments(
+    return _forward(
+        _arguments(
             x,
             query,
             lengths,
@@ -214,4 +223,3 @@ def cross_modal_score(
             score_bias,
         )
     )
-    return logits

@@ -1,13 +1,13 @@
-"""The short way from an op to its C++ kernel.
+"""Calls an op's C++ kernel directly where nothing needs torch's dispatcher.
 
 torch's dispatcher, an op's Python implementation and the choice of a backend take some hundred
-microseconds of a cold call. Eager calls on plain CPU tensors need none of them.
+microseconds of a cold call. Eager calls on plain CPU tensors need none of the three.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Generic
 
 import torch
 from torch import Tensor
@@ -16,39 +16,44 @@ from torch.nn import Parameter
 
 from .. import backends
 from ..eager import is_eager
+from .contract import Arguments, Contract, Results
 
 __all__ = ["Op"]
 
 
-class Op:
-    """An op that is called directly where that is the same, and through torch elsewhere.
+class Op(Generic[Arguments, Results]):
+    """An op that is called directly where the result is the same, and through torch elsewhere.
 
     Attributes:
+        contract: The op's arguments and results.
         overload: `mesm_ops::<name>`, for compiled graphs, other devices and modes.
-        differentiable: What runs the kernel and records its gradient, if it has one.
+        differentiable: Runs the kernel on flat arguments and records the op's gradient; None: the
+            op has no gradient.
     """
 
     def __init__(
         self,
-        name: str,
+        contract: Contract[Arguments, Results],
         overload: OpOverload,
-        adapt: Callable[[Callable[..., Any]], Callable[..., Any]],
         dtypes: tuple[torch.dtype, ...],
-        check: Callable[..., None] | None,
-        autocast: tuple[int, ...] | bool,
+        check: Callable[[Arguments], None] | None,
+        autocast: bool,
     ) -> None:
+        self.contract = contract
         self.overload = overload
         self.differentiable: Callable[..., Any] | None = None
-        self._kernel = adapt(getattr(torch.ops.mesm_ops_cpp, name).default)
-        self._name = name
+        self._name = contract.signature.name
+        self._kernel = contract.compiled(getattr(torch.ops.mesm_ops_cpp, self._name).default)
+        self._results = contract.results
+        self._tensors = contract.tensors
         self._dtypes = dtypes
         self._check = check
         self._autocast = autocast
         self._built: bool | None = None
 
-    def __call__(self, *args: Any) -> Any:
-        """Run the op; `args` as in its schema."""
-        first = args[0]
+    def __call__(self, a: Arguments) -> Results:
+        """Run the op."""
+        first = a[0]
         if (
             not is_eager()
             or not first.is_cpu
@@ -56,29 +61,31 @@ class Op:
             or (self._autocast and torch.is_autocast_enabled("cpu"))
             or not self._is_chosen()
         ):
-            return self.overload(*args)
+            return self._results(self.overload(*a))
         grad_enabled = torch.is_grad_enabled()
         learns = False
-        for arg in args:
-            kind = type(arg)
+        for tensor in self._tensors(a):
+            kind = type(tensor)
             if kind is Tensor or kind is Parameter:
-                learns = learns or (grad_enabled and arg.requires_grad)
-            elif isinstance(arg, Tensor):  # of a class that may have its own say
-                return self.overload(*args)
+                learns = learns or (grad_enabled and tensor.requires_grad)
+            elif tensor is not None:  # a subclass may override torch functions
+                return self._results(self.overload(*a))
         if learns:
-            run = self.differentiable
-            return self.overload(*args) if run is None else run(*args)
-        return self.run(args)
+            run = self.differentiable or self.overload
+            return self._results(run(*a))
+        return self._results(self.run(a))
 
-    def run(self, args: tuple[Any, ...]) -> Any:
-        """Run the C++ kernel on arguments that are known to suit it."""
+    def run(self, a: Arguments) -> Any:
+        """Run the C++ kernel on arguments that the kernel is known to take."""
         if self._check is not None:
-            self._check(*args)
-        return self._kernel(*args)
+            self._check(a)
+        return self._kernel(a)
 
     def _is_chosen(self) -> bool:
-        asked = backends.requested()
-        if asked != "cpp" and not (asked == "auto" and backends.is_first(self._name, "cpp", "cpu")):
+        wanted = backends.requested()
+        if wanted != "cpp" and not (
+            wanted == "auto" and backends.is_first(self._name, "cpp", "cpu")
+        ):
             return False
         if self._built is None:
             self._built = backends.available(self._name, "cpp") is None

@@ -1,8 +1,8 @@
-"""How an op is made known to torch: one call in each op's file."""
+"""Makes an op known to torch and to the backends: one call in each op's file."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import torch
@@ -11,175 +11,125 @@ from torch._ops import OpOverload
 from torch.utils.flop_counter import register_flop_formula
 
 from .. import backends, extension
+from .contract import Arguments, Contract, Results
 from .direct import Op
+from .schemas import CUDA_ONLY
 
-__all__ = ["define_kernel", "define_op", "make_differentiable"]
+__all__ = ["define_op", "libraries"]
 
-_COMPILED = ("mesm_ops_cpp", "mesm_ops_cuda")
 # Fragments live as long as the module: their registrations die with them.
-_libraries = {name: torch.library.Library(name, "FRAGMENT") for name in ("mesm_ops", *_COMPILED)}
+libraries = {
+    name: torch.library.Library(name, "FRAGMENT")
+    for name in ("mesm_ops", "mesm_ops_cpp", "mesm_ops_cuda")
+}
+for _schema in CUDA_ONLY:
+    libraries["mesm_ops_cuda"].define(_schema)
 _CPP_DTYPES = (torch.float32, torch.bfloat16, torch.float64)
 _CUDA_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
-def _as_it_is(kernel: Callable[..., Any]) -> Callable[..., Any]:
-    return kernel
-
-
-def _nothing(*_: Any) -> None:
+def _nothing(_: Any) -> None:
     return None
 
 
 def define_op(
-    name: str,
-    schema: str,
+    reference: Callable[[Arguments], Results],
     *,
-    reference: Callable[..., Any],
-    fake: Callable[..., Any],
-    flops: Callable[..., int] | None = None,
-    check: Callable[..., None] | None = None,
-    arguments: Callable[..., tuple[Any, ...]] | None = None,
-    autocast: bool | tuple[int, ...] = False,
+    fake: Callable[[Arguments], Results],
+    flops: Callable[[Arguments, Results], int] | None = None,
+    check: Callable[[Arguments], None] | None = None,
+    arguments: Callable[..., Arguments] | None = None,
+    autocast: bool | tuple[str, ...] = False,
     triton: bool = False,
-    cuda_refuses: Callable[..., str | None] = _nothing,
-    cuda_how: Callable[..., str | None] = _nothing,
-    cuda_queries: tuple[str, ...] = (),
-    compiled_schema: str | None = None,
-    adapt: Callable[[Callable[..., Any]], Callable[..., Any]] = _as_it_is,
-) -> Op:
-    """Define `mesm_ops::<name>` and register all that torch asks of an op but its gradient.
+    cuda_refuses: Callable[[Arguments], str | None] = _nothing,
+    cuda_how: Callable[[Arguments], str | None] = _nothing,
+) -> Op[Arguments, Results]:
+    """Define `mesm_ops::<name>` and register all that torch needs of an op but its gradient.
 
-    The same schema is defined in `mesm_ops_cpp` and `mesm_ops_cuda`, where a shared library
-    implements it.
+    Name and schema follow from the reference's name and annotations. `mesm_ops_cpp` and
+    `mesm_ops_cuda` get an op of the same name, for a shared library to implement.
 
     Args:
-        name: The op's name, the same in every folder.
-        schema: Its arguments and results, `(Tensor x) -> Tensor`.
-        reference: The plain torch implementation.
-        fake: Shapes and dtypes of the results without values.
-        flops: Floating-point operations, given the arguments and `out_val`. None: none are counted,
-            as torch counts none outside products of matrices.
-        check: Looks at values that shapes do not tell, on real tensors, before any kernel starts.
-        arguments: Turns what the public function takes into what the op takes.
+        reference: The plain torch implementation, of one `NamedTuple`; `fake`, `flops`, `check`,
+            `cuda_refuses` and `cuda_how` are given the same object.
+        fake: Returns results of the right shapes and dtypes without values.
+        flops: Returns the floating-point operations, given arguments and results. None: none are
+            counted, as torch counts none outside products of matrices.
+        check: Refuses values, on real tensors, before any kernel starts.
+        arguments: Makes the op's arguments from those of its public function. None: the op has no
+            public function.
         autocast: Cast floating-point inputs but float64 to the autocast dtype, as convolutions do;
-            a tuple: those inputs alone, the op itself does the rest.
+            names: cast those inputs alone, and leave the others to the op.
         triton: `mesm_ops.triton.<stem>` has a launcher of the op's name.
-        cuda_refuses: Given the arguments, why the CUDA kernel does not take them; None if it does.
-        cuda_how: Given arguments that it takes, what `explain` adds of them, if anything.
-        cuda_queries: Schemas of what its shared library answers beside the op.
-        compiled_schema: That of the shared libraries' kernels, where it is another.
-        adapt: Given such a kernel, what takes the op's arguments and returns its results.
+        cuda_refuses: Says why the CUDA kernel does not take the arguments; None if it does.
+        cuda_how: Says for `explain` how the CUDA kernel computes arguments that it takes, or None.
 
     Returns:
         The op, ready to be called.
     """
-    for namespace, library in _libraries.items():
-        library.define(name + (compiled_schema or schema if namespace in _COMPILED else schema))
+    contract = Contract(reference)
+    name = contract.signature.name
+    for namespace, library in libraries.items():
+        compiled = namespace != "mesm_ops"
+        library.define(contract.signature.kernel_schema if compiled else contract.signature.schema)
     backends.register(name, "reference", reference)
-    backends.register_compiled(name, "cpp", "cpu", _CPP_DTYPES, extension.cpu_missing, adapt=adapt)
-    more = (extension.cuda_missing, cuda_refuses, cuda_how, adapt)
-    backends.register_compiled(name, "cuda", "cuda", _CUDA_DTYPES, *more)
-    for query in cuda_queries:
-        _libraries["mesm_ops_cuda"].define(query)
+    backends.register_compiled(
+        name, "cpp", "cpu", _CPP_DTYPES, contract.compiled, extension.cpu_missing
+    )
+    backends.register_compiled(
+        *(name, "cuda", "cuda", _CUDA_DTYPES, contract.compiled, extension.cuda_missing),
+        *(cuda_refuses, cuda_how),
+    )
     if triton:
         backends.register_triton(name, _CUDA_DTYPES)
-    if arguments is not None:
-        backends.register_arguments(name, arguments)
+    backends.register_arguments(name, arguments or contract.arguments)
 
-    def run(*args: Any) -> Any:
+    def run(*flat: Any) -> Any:
         if check is not None:
-            check(*args)
-        args = tuple(arg.contiguous() if isinstance(arg, Tensor) else arg for arg in args)
-        return backends.run(name, args)
+            check(contract.arguments(*flat))
+        flat = tuple(v.contiguous() if isinstance(v, Tensor) else v for v in flat)
+        return backends.run(name, contract.arguments(*flat))
 
-    library = _libraries["mesm_ops"]
+    def counted(*flat: Any, out_val: Any = None, **_: Any) -> int:
+        if flops is None:
+            return 0
+        return flops(contract.arguments(*flat), contract.results(out_val))
+
+    library = libraries["mesm_ops"]
     library.impl(name, run, "CPU")
     library.impl(name, run, "CUDA")
-    torch.library.register_fake(f"mesm_ops::{name}", fake, lib=library)
+    torch.library.register_fake(
+        f"mesm_ops::{name}", lambda *flat: _flat(fake(contract.arguments(*flat))), lib=library
+    )
     packet = getattr(torch.ops.mesm_ops, name)
-    overload: OpOverload = packet.default
     if autocast:
+        chosen = autocast if isinstance(autocast, tuple) else contract.fields
+        places = {place for place, field in enumerate(contract.fields) if field in chosen}
         for device in ("cpu", "cuda"):
-            library.impl(
-                name, _autocast_kernel(overload, device, autocast), f"Autocast{device.upper()}"
-            )
-    register_flop_formula(packet, get_raw=True)(flops or _no_flops)
-    return Op(name, overload, adapt, _CPP_DTYPES, check, autocast)
+            kernel = _autocast_kernel(packet.default, device, places)
+            library.impl(name, kernel, f"Autocast{device.upper()}")
+    register_flop_formula(packet, get_raw=True)(counted)
+    return Op(contract, packet.default, _CPP_DTYPES, check, bool(autocast))
 
 
-def define_kernel(name: str, schema: str) -> None:
-    """Define `mesm_ops_cuda::<name>`, a kernel that other backends' ops call; no op itself."""
-    _libraries["mesm_ops_cuda"].define(name + schema)
-
-
-def make_differentiable(
-    forward: Op,
-    backward: Op,
-    *,
-    save: Callable[[Any, tuple[Any, ...], Any], None],
-    gradients: Callable[..., Any],
-) -> None:
-    """Give an op its gradient, and refuse a gradient of that gradient.
-
-    Args:
-        forward: The op.
-        backward: The op that `gradients` calls.
-        save: Keeps in ctx what the backward pass needs, given inputs and outputs.
-        gradients: Given ctx and the outputs' gradients, the inputs' (None where there is none).
-    """
-
-    def keep(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-        ctx.backend = backends.requested()
-        save(ctx, inputs, output)
-
-    def run(ctx: Any, *grads: Any) -> Any:
-        # Autograd may call this from a thread of its own, outside the caller's use_backend.
-        if ctx.backend == backends.requested():
-            return gradients(ctx, *grads)
-        with backends.use_backend(ctx.backend):
-            return gradients(ctx, *grads)
-
-    def refuse(ctx: Any, *grads: Any) -> Any:
-        raise RuntimeError(f"{forward.overload.name()}: second-order gradients are not supported")
-
-    class Direct(torch.autograd.Function):
-        """The same for calls that do not go through torch's dispatcher."""
-
-        @staticmethod
-        def forward(ctx: Any, *args: Any) -> Any:
-            output = forward.run(args)
-            keep(ctx, args, output)
-            return output
-
-        @staticmethod
-        def backward(ctx: Any, *grads: Any) -> Any:
-            return run(ctx, *grads)
-
-    forward.differentiable = Direct.apply
-    library = _libraries["mesm_ops"]
-    torch.library.register_autograd(forward.overload, run, setup_context=keep, lib=library)
-    torch.library.register_autograd(backward.overload, refuse, lib=library)
+def _flat(results: Any) -> Any:
+    return tuple(results) if isinstance(results, tuple) else results
 
 
 def _autocast_kernel(
-    overload: OpOverload, device: str, which: bool | tuple[int, ...]
+    overload: OpOverload, device: str, places: Collection[int]
 ) -> Callable[..., Any]:
-    def kernel(*args: Any) -> Any:
+    def kernel(*flat: Any) -> Any:
         dtype = torch.get_autocast_dtype(device)
-        chosen = which if isinstance(which, tuple) else range(len(args))
         with torch.autocast(device, enabled=False):
             return overload(
-                *(_cast(arg, dtype) if i in chosen else arg for i, arg in enumerate(args))
+                *(_cast(value, dtype) if i in places else value for i, value in enumerate(flat))
             )
 
     return kernel
 
 
-def _cast(arg: Any, dtype: torch.dtype) -> Any:
-    if isinstance(arg, Tensor) and arg.is_floating_point() and arg.dtype != torch.float64:
-        return arg.to(dtype)
-    return arg
-
-
-def _no_flops(*args: Any, out_val: Any = None, **kwargs: Any) -> int:
-    return 0
+def _cast(value: Any, dtype: torch.dtype) -> Any:
+    if isinstance(value, Tensor) and value.is_floating_point() and value.dtype != torch.float64:
+        return value.to(dtype)
+    return value

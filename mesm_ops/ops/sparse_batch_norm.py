@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from .. import reference
 from ..eager import is_eager
+from ..reference import (
+    SparseBatchNorm,
+    SparseBatchNormBackward,
+    SparseBatchNormGradients,
+    SparseBatchNormResult,
+)
 from ..sparse_feature_maps import SparseFeatureMaps
+from .autograd import LATER, make_differentiable
 from .checks import check_maps, check_tensor
-from .registration import define_op, make_differentiable
+from .registration import define_op
 
-__all__ = ["sparse_batch_norm"]
+__all__ = ["check_parameters", "sparse_batch_norm", "update_statistics"]
 
 _NAME = "sparse_batch_norm"
 
@@ -28,11 +33,11 @@ def _arguments(
     momentum: float | Tensor = 0.1,
     eps: float = 1e-5,
     relu: bool = False,
-) -> tuple[Any, ...]:
+) -> SparseBatchNorm:
     check_maps(_NAME, x)
     check_parameters((running_mean, running_var, weight, bias), x.channels, x.dtype, x.device)
     parameters = (weight, bias, running_mean, running_var)
-    return (x.features, x.offsets, *parameters, training, eps, relu)
+    return SparseBatchNorm(x.features, x.offsets, *parameters, training, eps, relu)
 
 
 def check_parameters(
@@ -50,54 +55,41 @@ def check_parameters(
             )
 
 
-def _fake(features: Tensor, offsets: Tensor, weight: Tensor, *_: Any) -> tuple[Tensor, ...]:
-    wide = torch.promote_types(features.dtype, torch.float32)
-    statistics = (weight.new_empty(weight.shape, dtype=wide) for _ in range(2))
-    return (features.new_empty(features.shape), *statistics)
-
-
-def _fake_backward(
-    grad_out: Tensor, features: Tensor, offsets: Tensor, weight: Tensor, bias: Tensor, *_: Any
-) -> tuple[Tensor, Tensor, Tensor]:
-    return (
-        features.new_empty(features.shape),
-        weight.new_empty(weight.shape),
-        bias.new_empty(bias.shape),
+def _fake(a: SparseBatchNorm) -> SparseBatchNormResult:
+    wide = torch.promote_types(a.features.dtype, torch.float32)
+    return SparseBatchNormResult(
+        features=a.features.new_empty(a.features.shape),
+        mean=a.weight.new_empty(a.weight.shape, dtype=wide),
+        var=a.weight.new_empty(a.weight.shape, dtype=wide),
     )
 
 
-_forward = define_op(
-    _NAME,
-    "(Tensor features, Tensor offsets, Tensor weight, Tensor bias, Tensor running_mean, "
-    "Tensor running_var, bool training, float eps, bool relu) -> (Tensor, Tensor, Tensor)",
-    reference=reference.sparse_batch_norm,
-    fake=_fake,
-    arguments=_arguments,
-    triton=True,
-)
-_backward = define_op(
-    f"{_NAME}_backward",
-    "(Tensor grad_out, Tensor features, Tensor offsets, Tensor weight, Tensor bias, Tensor mean, "
-    "Tensor var, bool training, float eps, bool relu) -> (Tensor, Tensor, Tensor)",
-    reference=reference.sparse_batch_norm_backward,
-    fake=_fake_backward,
-    triton=True,
-)
+def _fake_backward(a: SparseBatchNormBackward) -> SparseBatchNormGradients:
+    return SparseBatchNormGradients(
+        features=a.features.new_empty(a.features.shape),
+        weight=a.weight.new_empty(a.weight.shape),
+        bias=a.bias.new_empty(a.bias.shape),
+    )
 
 
-def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    features, offsets, weight, bias, _, _, ctx.training, ctx.eps, ctx.relu = inputs
-    _, mean, var = output
-    ctx.mark_non_differentiable(mean, var)
-    ctx.save_for_backward(features, offsets, weight, bias, mean, var)
+def _saved(a: SparseBatchNorm, out: SparseBatchNormResult) -> SparseBatchNormBackward:
+    return SparseBatchNormBackward(
+        grad_out=LATER,
+        features=a.features,
+        offsets=a.offsets,
+        weight=a.weight,
+        bias=a.bias,
+        mean=out.mean,
+        var=out.var,
+        training=a.training,
+        eps=a.eps,
+        relu=a.relu,
+    )
 
 
-def _gradients(ctx: Any, grad_out: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
-    x, weight, bias = _backward(grad_out, *ctx.saved_tensors, ctx.training, ctx.eps, ctx.relu)
-    return (x, None, weight, bias, None, None, None, None, None)
-
-
-make_differentiable(_forward, _backward, save=_save, gradients=_gradients)
+_forward = define_op(reference.sparse_batch_norm, fake=_fake, arguments=_arguments, triton=True)
+_backward = define_op(reference.sparse_batch_norm_backward, fake=_fake_backward, triton=True)
+make_differentiable(_forward, _backward, saved=_saved)
 
 
 def sparse_batch_norm(
@@ -136,12 +128,12 @@ def sparse_batch_norm(
     Raises:
         ValueError: A shape, dtype or device does not fit; says what was wanted and what came.
     """
-    out, mean, var = _forward(
-        *_arguments(x, running_mean, running_var, weight, bias, training, momentum, eps, relu)
+    out = _forward(
+        _arguments(x, running_mean, running_var, weight, bias, training, momentum, eps, relu)
     )
     if training:
-        update_statistics(running_mean, running_var, mean, var, x.offsets[-1], momentum)
-    return x.with_features(out)
+        update_statistics(running_mean, running_var, out.mean, out.var, x.offsets[-1], momentum)
+    return x.with_features(out.features)
 
 
 @torch.no_grad()

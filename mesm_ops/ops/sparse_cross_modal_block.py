@@ -9,26 +9,32 @@ import torch
 from torch import Tensor
 
 from .. import backends, reference
+from ..reference import (
+    SparseCrossModalBlock,
+    SparseCrossModalBlockBackward,
+    SparseCrossModalBlockGradients,
+    SparseCrossModalBlockResult,
+)
 from ..sparse_feature_maps import SparseFeatureMaps
-from .checks import check_dtype, check_p, check_selection, check_tensor, trims, values_are_known
-from .cross_modal_score import _arguments as score_arguments
-from .cross_modal_score import _check as check_lengths
-from .cross_modal_score import _flops as score_flops
-from .cross_modal_score import _flops_backward as score_flops_backward
-from .cross_modal_score import cross_modal_score
-from .registration import define_op, make_differentiable
+from .autograd import LATER, make_differentiable
+from .checks import check_p, check_selection, trims, values_are_known
+from .cross_modal_score import (
+    check_inputs,
+    check_lengths,
+    cross_modal_score,
+    score_flops,
+    score_flops_backward,
+)
+from .registration import define_op
 from .sparse_batch_norm import check_parameters, sparse_batch_norm, update_statistics
-from .sparse_cross_modal_block_cuda import QUERY, how, refuses
-from .sparse_max_pool2d import _arguments as pool_arguments
-from .sparse_max_pool2d import sparse_max_pool2d
-from .subm_conv2d import _flops as convolution_flops
-from .subm_conv2d import subm_conv2d
+from .sparse_cross_modal_block_cuda import how, refuses
+from .sparse_max_pool2d import check_size, sparse_max_pool2d
+from .subm_conv2d import active_pairs, check_weight, subm_conv2d
 from .top_p_select import top_p_select
 
 __all__ = ["AttentionParameters", "NormParameters", "sparse_cross_modal_block"]
 
 _NAME = "sparse_cross_modal_block"
-_CONV = "subm_conv2d"
 
 
 class AttentionParameters(NamedTuple):
@@ -64,244 +70,218 @@ def _arguments(
     stages: Sequence[Stage],
     p: float,
     selection: str = "weighted",
-) -> tuple[Any, ...]:
-    score_arguments(x, query, lengths, *attention)
+) -> SparseCrossModalBlock:
+    check_inputs(x, query, lengths, *attention)
     check_p("top_p_select", p)
-    check_selection("top_p_select", selection)
-    pool_arguments(x)
-    flat: list[Tensor] = []
+    kind = check_selection("top_p_select", selection)
+    check_size(x)
     channels = x.channels
     for weight, norm in stages:
-        shape = ("Cout", channels, 3, 3)
-        check_tensor(_CONV, "weight", weight, shape, x.device, "for {1} input channels")
-        check_dtype(_CONV, "weight", weight, x, autocast=True)
+        check_weight(x, weight, channels)
         channels = weight.shape[0]
         check_parameters(norm[:4], channels, x.dtype, x.device)
-        flat += [weight, norm.weight, norm.bias, norm.running_mean, norm.running_var]
-    weighted = selection == "weighted"
-    if not weighted:  # no part of the graph: the attention's gradients stay None
+    if not kind.learns:  # no part of the graph: the attention's gradients stay None
         query, attention = query.detach(), AttentionParameters(*(t.detach() for t in attention))
-    inputs = (x.features, query, *attention, *flat)
-    first, second = (norm for _, norm in stages)
-    return (
-        *(x.features, x.sites, x.offsets, x.height, x.width, query, lengths, *attention, *flat),
-        *(p, weighted, first.training, first.eps, second.eps, trims(x.features)),
-        torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs),
+    (weight1, norm1), (weight2, norm2) = stages
+    learned = (x.features, query, *attention, *(t for w, n in stages for t in (w, *n[:4])))
+    return SparseCrossModalBlock(
+        features=x.features,
+        sites=x.sites,
+        offsets=x.offsets,
+        height=x.height,
+        width=x.width,
+        query=query,
+        lengths=lengths,
+        map_weight=attention.map_weight,
+        map_bias=attention.map_bias,
+        query_weight=attention.query_weight,
+        score_weight=attention.score_weight,
+        score_bias=attention.score_bias,
+        weight1=weight1,
+        norm_weight1=norm1.weight,
+        norm_bias1=norm1.bias,
+        running_mean1=norm1.running_mean,
+        running_var1=norm1.running_var,
+        weight2=weight2,
+        norm_weight2=norm2.weight,
+        norm_bias2=norm2.bias,
+        running_mean2=norm2.running_mean,
+        running_var2=norm2.running_var,
+        p=p,
+        selection=kind,
+        training=norm1.training,
+        eps1=norm1.eps,
+        eps2=norm2.eps,
+        trim=trims(x.features),
+        keep=torch.is_grad_enabled() and any(tensor.requires_grad for tensor in learned),
     )
 
 
-_FLOATING = (0, 5)  # features and query; weights are cast where they are packed
+def _check(a: SparseCrossModalBlock) -> None:
+    check_lengths(a.lengths, a.offsets)
 
 
-def _check(
-    features: Tensor,
-    sites: Tensor,
-    offsets: Tensor,
-    height: int,
-    width: int,
-    query: Tensor,
-    lengths: Tensor | None,
-    *_: Any,
-) -> None:
-    check_lengths(features, offsets, query, lengths)
-
-
-def _fake(
-    features: Tensor,
-    sites: Tensor,
-    offsets: Tensor,
-    height: int,
-    width: int,
-    *rest: Any,
-) -> tuple[Tensor, ...]:
-    weight1, weight2 = rest[7], rest[12]
-    training, trim, keep = rest[19], *rest[22:]
-    wide = torch.promote_types(features.dtype, torch.float32)
-    rows: Any = features.shape[0]
-    if trim:
+def _fake(a: SparseCrossModalBlock) -> SparseCrossModalBlockResult:
+    wide = torch.promote_types(a.features.dtype, torch.float32)
+    middle, channels = a.weight1.shape[0], a.weight2.shape[0]
+    rows: Any = a.features.shape[0]
+    if a.trim:
         context = torch.library.get_ctx()
         rows, out_rows = context.new_dynamic_size(), context.new_dynamic_size()
     else:
-        windows = (offsets.shape[0] - 1) * (height // 2) * (width // 2)
+        windows = (a.offsets.shape[0] - 1) * (a.height // 2) * (a.width // 2)
         out_rows = torch.sym_min(rows, windows)
-    middle, channels = weight1.shape[0], weight2.shape[0]
-    kept: tuple[tuple[Any, ...], ...] = ((0,),) * 4
-    rulebook = 0
-    if training or keep:
-        kept = ((features.shape[0],), (rows, middle), (rows, channels), (out_rows, channels))
-        if features.device.type == "cuda":  # no kernel on the CPU keeps one
-            rulebook = _rulebook_size(rows)
-    return (
-        features.new_empty(out_rows, channels),
-        sites.new_empty(out_rows),
-        offsets.new_empty(offsets.shape),
-        *(features.new_empty(c, dtype=wide) for c in (middle, middle, channels, channels)),
-        sites.new_empty(rows),
-        offsets.new_empty(offsets.shape),
-        features.new_empty(kept[0], dtype=wide),
-        features.new_empty(kept[1]),
-        features.new_empty(kept[2]),
-        sites.new_empty(kept[3]),
-        sites.new_empty(rulebook),
+    kept = _kept(a, rows, out_rows)
+    return SparseCrossModalBlockResult(
+        features=a.features.new_empty(out_rows, channels),
+        sites=a.sites.new_empty(out_rows),
+        offsets=a.offsets.new_empty(a.offsets.shape),
+        mean1=a.features.new_empty(middle, dtype=wide),
+        var1=a.features.new_empty(middle, dtype=wide),
+        mean2=a.features.new_empty(channels, dtype=wide),
+        var2=a.features.new_empty(channels, dtype=wide),
+        rows=a.sites.new_empty(rows),
+        kept_offsets=a.offsets.new_empty(a.offsets.shape),
+        attention=a.features.new_empty(kept.attention, dtype=wide),
+        y1=a.features.new_empty(kept.y1),
+        y2=a.features.new_empty(kept.y2),
+        argmax=a.sites.new_empty(kept.argmax),
+        rulebook=a.sites.new_empty(kept.rulebook),
     )
 
 
-def _rulebook_size(rows: Any) -> Any:
-    """What `mesm_ops.triton.rulebook.flat_size` says; torch alone need not import triton."""
-    return 20 * rows + 16
+class _Kept(NamedTuple):
+    """The shapes of the results that are for the backward pass alone."""
+
+    attention: tuple[Any, ...] = (0,)
+    y1: tuple[Any, ...] = (0,)
+    y2: tuple[Any, ...] = (0,)
+    argmax: tuple[Any, ...] = (0,)
+    rulebook: tuple[Any, ...] = (0,)
 
 
-def _fake_backward(
-    grad_out: Tensor,
-    features: Tensor,
-    sites: Tensor,
-    offsets: Tensor,
-    height: int,
-    width: int,
-    query: Tensor,
-    lengths: Tensor | None,
-    *rest: Any,
-) -> tuple[Tensor, ...]:
-    weighted = rest[22]
-    asked = (query, *rest[:5])
-    return (
-        features.new_empty(features.shape),
-        *(t.new_empty(t.shape) if weighted else features.new_empty(0) for t in asked),
-        *(t.new_empty(t.shape) for t in rest[5:11]),
+def _kept(a: SparseCrossModalBlock, rows: Any, out_rows: Any) -> _Kept:
+    """Return the shapes of what is kept: on a GPU, where Triton runs, Triton's state too."""
+    if not (a.training or a.keep):
+        return _Kept()
+    kept = _Kept(
+        attention=(a.features.shape[0],),
+        y1=(rows, a.weight1.shape[0]),
+        y2=(rows, a.weight2.shape[0]),
+        argmax=(out_rows, a.weight2.shape[0]),
+    )
+    if a.features.device.type == "cuda":
+        # `mesm_ops.triton.rulebook.flat_size`, repeated since importing it needs triton.
+        kept = kept._replace(rulebook=(20 * rows + 16,))
+    return kept
+
+
+def _fake_backward(a: SparseCrossModalBlockBackward) -> SparseCrossModalBlockGradients:
+    def learned(tensor: Tensor) -> Tensor:
+        return tensor.new_empty(tensor.shape) if a.selection.learns else a.features.new_empty(0)
+
+    return SparseCrossModalBlockGradients(
+        features=a.features.new_empty(a.features.shape),
+        query=learned(a.query),
+        map_weight=learned(a.map_weight),
+        map_bias=learned(a.map_bias),
+        query_weight=learned(a.query_weight),
+        score_weight=learned(a.score_weight),
+        score_bias=learned(a.score_bias),
+        weight1=a.weight1.new_empty(a.weight1.shape),
+        norm_weight1=a.norm_weight1.new_empty(a.norm_weight1.shape),
+        norm_bias1=a.norm_bias1.new_empty(a.norm_bias1.shape),
+        weight2=a.weight2.new_empty(a.weight2.shape),
+        norm_weight2=a.norm_weight2.new_empty(a.norm_weight2.shape),
+        norm_bias2=a.norm_bias2.new_empty(a.norm_bias2.shape),
     )
 
 
-def _convolutions_flops(
-    features: Tensor,
-    sites: Tensor,
-    rows: Tensor,
-    kept_offsets: Tensor,
-    height: int,
-    width: int,
-    weights: tuple[Tensor, Tensor],
+def _convolution_flops(
+    a: SparseCrossModalBlock | SparseCrossModalBlockBackward, rows: Tensor, kept_offsets: Tensor
 ) -> int:
-    known = values_are_known(rows)
-    kept = torch.where(rows >= 0, sites[rows.clamp(min=0)], 0) if known else rows
-    return sum(
-        convolution_flops(features, kept, kept_offsets, height, width, weight) for weight in weights
+    """Return the FLOPs of both convolutions over the kept rows."""
+    sites = rows  # of fake tensors, only the number of rows counts
+    if values_are_known(rows):
+        sites = torch.where(rows >= 0, a.sites[rows.clamp(min=0)], 0)
+    pairs = active_pairs(sites, kept_offsets, a.height, a.width)
+    return 2 * pairs * sum(w.shape[0] * w.shape[1] for w in (a.weight1, a.weight2))
+
+
+def _flops(a: SparseCrossModalBlock, out: SparseCrossModalBlockResult) -> int:
+    return score_flops(a) + _convolution_flops(a, out.rows, out.kept_offsets)
+
+
+def _flops_backward(a: SparseCrossModalBlockBackward, out: SparseCrossModalBlockGradients) -> int:
+    # Each convolution has two products: the gradients of its input and of its weight.
+    of_convolutions = 2 * _convolution_flops(a, a.rows, a.kept_offsets)
+    return of_convolutions + (score_flops_backward(a) if a.selection.learns else 0)
+
+
+def _saved(
+    a: SparseCrossModalBlock, out: SparseCrossModalBlockResult
+) -> SparseCrossModalBlockBackward:
+    return SparseCrossModalBlockBackward(
+        grad_out=LATER,
+        features=a.features,
+        sites=a.sites,
+        offsets=a.offsets,
+        height=a.height,
+        width=a.width,
+        query=a.query,
+        lengths=a.lengths,
+        map_weight=a.map_weight,
+        map_bias=a.map_bias,
+        query_weight=a.query_weight,
+        score_weight=a.score_weight,
+        score_bias=a.score_bias,
+        weight1=a.weight1,
+        norm_weight1=a.norm_weight1,
+        norm_bias1=a.norm_bias1,
+        weight2=a.weight2,
+        norm_weight2=a.norm_weight2,
+        norm_bias2=a.norm_bias2,
+        mean1=out.mean1,
+        var1=out.var1,
+        mean2=out.mean2,
+        var2=out.var2,
+        rows=out.rows,
+        kept_offsets=out.kept_offsets,
+        attention=out.attention,
+        y1=out.y1,
+        y2=out.y2,
+        out_offsets=out.offsets,
+        argmax=out.argmax,
+        selection=a.selection,
+        training=a.training,
+        eps1=a.eps1,
+        eps2=a.eps2,
+        rulebook=out.rulebook,
     )
 
 
-def _flops(
-    features: Tensor,
-    sites: Tensor,
-    offsets: Tensor,
-    height: int,
-    width: int,
-    query: Tensor,
-    lengths: Tensor | None,
-    *rest: Any,
-    out_val: tuple[Tensor, ...],
-    **__: Any,
-) -> int:
-    of_score = score_flops(features, offsets, query, lengths, rest[0])
-    weights = (rest[5], rest[10])
-    return of_score + _convolutions_flops(
-        features, sites, out_val[7], out_val[8], height, width, weights
-    )
+def _without(a: SparseCrossModalBlockBackward) -> tuple[str, ...]:
+    return () if a.selection.learns else ("query", *AttentionParameters._fields)
 
 
-def _flops_backward(
-    grad_out: Tensor,
-    features: Tensor,
-    sites: Tensor,
-    offsets: Tensor,
-    height: int,
-    width: int,
-    query: Tensor,
-    lengths: Tensor | None,
-    *rest: Any,
-    **__: Any,
-) -> int:
-    of_score = 0
-    if rest[22]:
-        of_score = score_flops_backward(grad_out, features, offsets, query, lengths, rest[0])
-    # Of each convolution the gradients of its input and of its weight.
-    return of_score + 2 * _convolutions_flops(
-        features, sites, rest[15], rest[16], height, width, (rest[5], rest[8])
-    )
-
-
-_SCHEMA = (
-    "(Tensor features, Tensor sites, Tensor offsets, SymInt height, SymInt width, Tensor query, "
-    "Tensor? lengths, Tensor map_weight, Tensor map_bias, Tensor query_weight, "
-    "Tensor score_weight, Tensor score_bias, "
-    "Tensor weight1, Tensor norm_weight1, Tensor norm_bias1, "
-    "Tensor running_mean1, Tensor running_var1, "
-    "Tensor weight2, Tensor norm_weight2, Tensor norm_bias2, "
-    "Tensor running_mean2, Tensor running_var2, "
-    "float p, bool weighted, bool training, float eps1, float eps2, bool trim, bool keep) -> ("
-)
-_SCHEMA_BACKWARD = (
-    "(Tensor grad_out, Tensor features, Tensor sites, Tensor offsets, SymInt height, "
-    "SymInt width, Tensor query, Tensor? lengths, Tensor map_weight, Tensor map_bias, "
-    "Tensor query_weight, Tensor score_weight, Tensor score_bias, "
-    "Tensor weight1, Tensor norm_weight1, Tensor norm_bias1, "
-    "Tensor weight2, Tensor norm_weight2, Tensor norm_bias2, "
-    "Tensor mean1, Tensor var1, Tensor mean2, Tensor var2, Tensor rows, Tensor kept_offsets, "
-    "Tensor attention, Tensor y1, Tensor y2, Tensor out_offsets, Tensor argmax, "
-    "bool weighted, bool training, float eps1, float eps2{}) -> ("
-    + ", ".join(["Tensor"] * 13)
-    + ")"
-)
-# The last result, and the last argument of the backward pass: the rulebook that Triton's kernels
-# keep, an opaque vector of int32. Empty where none was kept; the backward pass then makes its own.
 _forward = define_op(
-    _NAME,
-    _SCHEMA + ", ".join(["Tensor"] * 14) + ")",
-    compiled_schema=_SCHEMA + ", ".join(["Tensor"] * 13) + ")",
-    adapt=lambda kernel: lambda *args: (*kernel(*args), args[1].new_empty(0)),
-    reference=reference.sparse_cross_modal_block,
+    reference.sparse_cross_modal_block,
     fake=_fake,
     flops=_flops,
     check=_check,
     arguments=_arguments,
-    autocast=_FLOATING,
+    autocast=("features", "query"),  # weights are cast where they are packed
     triton=True,
     cuda_refuses=refuses,
     cuda_how=how,
-    cuda_queries=(QUERY,),
 )
 _backward = define_op(
-    f"{_NAME}_backward",
-    _SCHEMA_BACKWARD.format(", Tensor rulebook"),
-    compiled_schema=_SCHEMA_BACKWARD.format(""),
-    adapt=lambda kernel: lambda *args: kernel(*args[:-1]),
-    reference=reference.sparse_cross_modal_block_backward,
+    reference.sparse_cross_modal_block_backward,
     fake=_fake_backward,
     flops=_flops_backward,
     triton=True,
 )
-
-
-def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    features, sites, offsets, ctx.height, ctx.width, query, lengths, *rest = inputs
-    _, _, out_offsets, *statistics, rows, kept_offsets, attention, y1, y2, argmax, book = output
-    ctx.mark_non_differentiable(*output[1:])
-    attended, stage1, stage2 = rest[:5], rest[5:8], rest[10:13]
-    kept = (rows, kept_offsets, attention, y1, y2, out_offsets, argmax, book)
-    ctx.save_for_backward(
-        features, sites, offsets, query, lengths, *attended, *stage1, *stage2, *statistics, *kept
-    )
-    _, *ctx.settings, _, _ = rest[15:]
-
-
-def _gradients(ctx: Any, grad_out: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
-    features, sites, offsets, query, lengths, *rest, book = ctx.saved_tensors
-    maps = (features, sites, offsets, ctx.height, ctx.width)
-    of_features, *grads = _backward(grad_out, *maps, query, lengths, *rest, *ctx.settings, book)
-    of_query, *of_attention = grads[:6] if ctx.settings[0] else [None] * 6
-    of_stages = (*grads[6:9], None, None, *grads[9:12], None, None)
-    none = (None,) * 7
-    return (of_features, None, None, None, None, of_query, None, *of_attention, *of_stages, *none)
-
-
-make_differentiable(_forward, _backward, save=_save, gradients=_gradients)
+make_differentiable(_forward, _backward, saved=_saved, without=_without)
 
 
 def sparse_cross_modal_block(
@@ -322,7 +302,7 @@ def sparse_cross_modal_block(
         x: features (N, C), height and width at least 2.
         query: (B, D), one for each sample.
         lengths: (B,) int64 or int32, the frames of each sample; None: one query for each frame.
-        attention: Of `cross_modal_score`.
+        attention: The parameters of `cross_modal_score`.
         stages: For each convolution its weight (Cout, Cin, 3, 3) and its norm, followed by a ReLU.
         p: The share of the attention to keep, in (0, 1].
         selection: As in `top_p_select`.
@@ -336,21 +316,21 @@ def sparse_cross_modal_block(
     (_, norm1), (_, norm2) = stages
     if not _is_one_op(x) or norm1.training != norm2.training:
         return _composed(x, query, lengths, attention, stages, p, selection)
-    out, sites, offsets, mean1, var1, mean2, var2, _, kept_offsets, *_ = _forward(
-        *_arguments(x, query, lengths, attention, stages, p, selection)
-    )
+    out = _forward(_arguments(x, query, lengths, attention, stages, p, selection))
     if norm1.training:
-        for norm, mean, var in ((norm1, mean1, var1), (norm2, mean2, var2)):
+        rows = out.kept_offsets[-1]
+        for norm, mean, var in ((norm1, out.mean1, out.var1), (norm2, out.mean2, out.var2)):
             running = (norm.running_mean, norm.running_var)
-            update_statistics(*running, mean, var, kept_offsets[-1], norm.momentum)
-    return SparseFeatureMaps._trusted(out, sites, offsets, x.height // 2, x.width // 2)
+            update_statistics(*running, mean, var, rows, norm.momentum)
+    size = (x.height // 2, x.width // 2)
+    return SparseFeatureMaps._trusted(out.features, out.sites, out.offsets, *size)
 
 
 def _is_one_op(x: SparseFeatureMaps) -> bool:
     if x.device.type != "cuda":
         return x.device.type == "cpu"
-    # What no kernel takes is better off with the parts: some of them may have one. A compiled graph
-    # asks when it runs; torch compiles for a GPU with Triton, so it is there.
+    # Without a kernel for the block, its parts run one by one: some of them may have a kernel. A
+    # compiled graph always finds Triton, with which torch compiles for a GPU.
     runs = torch.compiler.is_compiling() or backends.available(_NAME, "triton") is None
     return runs and x.dtype is not torch.float64
 

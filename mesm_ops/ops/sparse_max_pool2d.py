@@ -2,76 +2,58 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from .. import reference
+from ..reference import SparseMaxPool2d, SparseMaxPool2dBackward, SparseMaxPool2dResult
 from ..sparse_feature_maps import SparseFeatureMaps
+from .autograd import LATER, make_differentiable
 from .checks import check_maps, trims
-from .registration import define_op, make_differentiable
+from .registration import define_op
 
-__all__ = ["sparse_max_pool2d"]
+__all__ = ["check_size", "sparse_max_pool2d"]
 
 _NAME = "sparse_max_pool2d"
 
 
-def _arguments(x: SparseFeatureMaps) -> tuple[Any, ...]:
+def _arguments(x: SparseFeatureMaps) -> SparseMaxPool2d:
     check_maps(_NAME, x)
+    check_size(x)
+    return SparseMaxPool2d(x.features, x.sites, x.offsets, x.height, x.width, trims(x.features))
+
+
+def check_size(x: SparseFeatureMaps) -> None:
+    """Refuse maps that are smaller than a window."""
     if x.height < 2 or x.width < 2:
         raise ValueError(f"{_NAME}: maps must be at least 2 x 2, got {x.height} x {x.width}")
-    return (x.features, x.sites, x.offsets, x.height, x.width, trims(x.features))
 
 
-def _fake(
-    features: Tensor, sites: Tensor, offsets: Tensor, height: int, width: int, trim: bool
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    if trim:
+def _fake(a: SparseMaxPool2d) -> SparseMaxPool2dResult:
+    if a.trim:
         rows = torch.library.get_ctx().new_dynamic_size()
     else:
-        windows = (offsets.shape[0] - 1) * (height // 2) * (width // 2)
-        rows = torch.sym_min(features.shape[0], windows)
-    return (
-        features.new_empty(rows, features.shape[1]),
-        sites.new_empty(rows),
-        offsets.new_empty(offsets.shape),
-        sites.new_empty(rows, features.shape[1]),
+        windows = (a.offsets.shape[0] - 1) * (a.height // 2) * (a.width // 2)
+        rows = torch.sym_min(a.features.shape[0], windows)
+    return SparseMaxPool2dResult(
+        features=a.features.new_empty(rows, a.features.shape[1]),
+        sites=a.sites.new_empty(rows),
+        offsets=a.offsets.new_empty(a.offsets.shape),
+        argmax=a.sites.new_empty(rows, a.features.shape[1]),
     )
 
 
-def _fake_backward(grad_out: Tensor, argmax: Tensor, rows: int) -> Tensor:
-    return grad_out.new_empty(rows, grad_out.shape[1])
+def _fake_backward(a: SparseMaxPool2dBackward) -> Tensor:
+    return a.grad_out.new_empty(a.rows, a.grad_out.shape[1])
 
 
-_forward = define_op(
-    _NAME,
-    "(Tensor features, Tensor sites, Tensor offsets, SymInt height, SymInt width, bool trim) "
-    "-> (Tensor, Tensor, Tensor, Tensor)",
-    reference=reference.sparse_max_pool2d,
-    fake=_fake,
-    arguments=_arguments,
-)
-_backward = define_op(
-    f"{_NAME}_backward",
-    "(Tensor grad_out, Tensor argmax, SymInt rows) -> Tensor",
-    reference=reference.sparse_max_pool2d_backward,
-    fake=_fake_backward,
-)
+def _saved(a: SparseMaxPool2d, out: SparseMaxPool2dResult) -> SparseMaxPool2dBackward:
+    return SparseMaxPool2dBackward(grad_out=LATER, argmax=out.argmax, rows=a.features.shape[0])
 
 
-def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    _, sites, offsets, argmax = output
-    ctx.mark_non_differentiable(sites, offsets, argmax)
-    ctx.save_for_backward(argmax)
-    ctx.rows = inputs[0].shape[0]
-
-
-def _gradients(ctx: Any, grad_out: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
-    return (_backward(grad_out, *ctx.saved_tensors, ctx.rows), None, None, None, None, None)
-
-
-make_differentiable(_forward, _backward, save=_save, gradients=_gradients)
+_forward = define_op(reference.sparse_max_pool2d, fake=_fake, arguments=_arguments)
+_backward = define_op(reference.sparse_max_pool2d_backward, fake=_fake_backward)
+make_differentiable(_forward, _backward, saved=_saved)
 
 
 def sparse_max_pool2d(x: SparseFeatureMaps) -> SparseFeatureMaps:
@@ -91,5 +73,6 @@ def sparse_max_pool2d(x: SparseFeatureMaps) -> SparseFeatureMaps:
     Raises:
         ValueError: The maps are smaller than a window.
     """
-    features, sites, offsets, _ = _forward(*_arguments(x))
-    return SparseFeatureMaps._trusted(features, sites, offsets, x.height // 2, x.width // 2)
+    out = _forward(_arguments(x))
+    size = (x.height // 2, x.width // 2)
+    return SparseFeatureMaps._trusted(out.features, out.sites, out.offsets, *size)

@@ -1,16 +1,18 @@
-"""top_p_select: keep the most attended sites of each frame; top_p_mask: which they would be."""
+"""top_p_select: keep the most attended sites of each frame; top_p_mask: their mask alone."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from .. import backends, reference
+from ..reference import TopPSelect, TopPSelectBackward, TopPSelectGradients, TopPSelectResult
 from ..sparse_feature_maps import SparseFeatureMaps
+from .autograd import LATER, make_differentiable
 from .checks import check_maps, check_p, check_selection, check_tensor, trims
-from .registration import define_kernel, define_op, make_differentiable
+from .registration import define_op
 
 __all__ = ["top_p_mask", "top_p_select"]
 
@@ -19,10 +21,10 @@ _NAME = "top_p_select"
 
 def _arguments(
     x: SparseFeatureMaps, logits: Tensor, p: float, selection: str = "weighted"
-) -> tuple[Any, ...]:
+) -> TopPSelect:
     check_maps(_NAME, x)
     check_p(_NAME, p)
-    check_selection(_NAME, selection)
+    kind = check_selection(_NAME, selection)
     rows = x.features.shape[0]
     check_tensor(_NAME, "logits", logits, (rows,), x.device, "for {0} rows of features")
     wanted = torch.promote_types(x.dtype, torch.float32)
@@ -30,80 +32,44 @@ def _arguments(
         raise ValueError(
             f"{_NAME}: logits must be {wanted} for {x.dtype} features, got {logits.dtype}"
         )
-    weighted = selection == "weighted"
-    if not weighted:
+    if not kind.learns:
         logits = logits.detach()  # no part of the graph: the attention's gradients stay None
-    return (x.features, x.sites, x.offsets, logits, p, weighted, trims(x.features))
+    return TopPSelect(x.features, x.sites, x.offsets, logits, p, kind, trims(x.features))
 
 
-def _fake(
-    features: Tensor,
-    sites: Tensor,
-    offsets: Tensor,
-    logits: Tensor,
-    p: float,
-    weighted: bool,
-    trim: bool,
-) -> tuple[Tensor, ...]:
-    rows = torch.library.get_ctx().new_dynamic_size() if trim else features.shape[0]
-    return (
-        features.new_empty(rows, features.shape[1]),
-        sites.new_empty(rows),
-        offsets.new_empty(offsets.shape),
-        sites.new_empty(rows),
-        logits.new_empty(logits.shape),
+def _fake(a: TopPSelect) -> TopPSelectResult:
+    rows = torch.library.get_ctx().new_dynamic_size() if a.trim else a.features.shape[0]
+    return TopPSelectResult(
+        features=a.features.new_empty(rows, a.features.shape[1]),
+        sites=a.sites.new_empty(rows),
+        offsets=a.offsets.new_empty(a.offsets.shape),
+        rows=a.sites.new_empty(rows),
+        attention=a.logits.new_empty(a.logits.shape),
     )
 
 
-def _fake_backward(
-    grad_out: Tensor,
-    features: Tensor,
-    offsets: Tensor,
-    out_offsets: Tensor,
-    rows: Tensor,
-    attention: Tensor,
-    weighted: bool,
-) -> tuple[Tensor, Tensor]:
-    return features.new_empty(features.shape), attention.new_empty(attention.shape)
+def _fake_backward(a: TopPSelectBackward) -> TopPSelectGradients:
+    return TopPSelectGradients(
+        features=a.features.new_empty(a.features.shape),
+        logits=a.attention.new_empty(a.attention.shape),
+    )
 
 
-_forward = define_op(
-    _NAME,
-    "(Tensor features, Tensor sites, Tensor offsets, Tensor logits, float p, bool weighted, "
-    "bool trim) -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
-    reference=reference.top_p_select,
-    fake=_fake,
-    arguments=_arguments,
-)
-# As `_forward`; then the neighbours of what it keeps, as `mesm_ops.triton.neighbours` returns them.
-define_kernel(
-    f"{_NAME}_neighbours",
-    "(Tensor features, Tensor sites, Tensor offsets, Tensor logits, int height, int width, "
-    "float p, bool weighted) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
-)
-_backward = define_op(
-    f"{_NAME}_backward",
-    "(Tensor grad_out, Tensor features, Tensor offsets, Tensor out_offsets, Tensor rows, "
-    "Tensor attention, bool weighted) -> (Tensor, Tensor)",
-    reference=reference.top_p_select_backward,
-    fake=_fake_backward,
-)
+def _saved(a: TopPSelect, out: TopPSelectResult) -> TopPSelectBackward:
+    return TopPSelectBackward(
+        grad_out=LATER,
+        features=a.features,
+        offsets=a.offsets,
+        out_offsets=out.offsets,
+        rows=out.rows,
+        attention=out.attention,
+        selection=a.selection,
+    )
 
 
-def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    features, _, offsets, _, _, weighted, _ = inputs
-    _, sites, out_offsets, rows, attention = output
-    ctx.mark_non_differentiable(sites, out_offsets, rows, attention)
-    ctx.save_for_backward(features, offsets, out_offsets, rows, attention)
-    ctx.weighted = weighted
-
-
-def _gradients(ctx: Any, grad_out: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
-    features, logits = _backward(grad_out, *ctx.saved_tensors, ctx.weighted)
-    return (features, None, None, logits, None, None, None)
-
-
-make_differentiable(_forward, _backward, save=_save, gradients=_gradients)
+_forward = define_op(reference.top_p_select, fake=_fake, arguments=_arguments)
+_backward = define_op(reference.top_p_select_backward, fake=_fake_backward)
+make_differentiable(_forward, _backward, saved=_saved)
 backends.register_composition("top_p_mask", (_NAME,))
 
 
@@ -115,18 +81,18 @@ def top_p_select(
 ) -> SparseFeatureMaps:
     """Keep the most attended sites, a share p of the attention (Dai et al., 2021, Eq. 2 to 4).
 
-    Per frame, attention = softmax(logits). In descending order of attention, of equals the lower
-    site first, a site is kept if the mass strictly before it is < p: at least one is, and p = 1
-    keeps all. A frame whose softmax holds a NaN keeps all its sites, so that the NaN reaches the
-    loss.
+    Per frame, attention = softmax(logits). In descending order of attention, and among equals in
+    ascending order of sites, a site is kept if the mass strictly before that site is < p: at least
+    one site is kept, and p = 1 keeps all. A frame whose softmax holds a NaN keeps all its sites, so
+    that the NaN reaches the loss.
 
     Args:
         x: features (N, C) at the candidate sites; float32, bfloat16, float16 or float64.
         logits: (N,), float32 (float64 for float64 features).
         p: The share of the attention to keep, in (0, 1].
         selection: "weighted" multiplies a kept feature by candidates * attention, which is 1 under
-            uniform attention, and lets gradients flow to the logits; "hard" leaves it as it is, and
-            the logits without gradient.
+            uniform attention, and lets gradients flow to the logits; "hard" leaves the feature as
+            it is, and the logits without gradient.
 
     Returns:
         The kept sites. On a CPU without padding rows; on a GPU and in compiled graphs with N rows.
@@ -135,8 +101,8 @@ def top_p_select(
         ValueError: p is not in (0, 1], there is no such selection, or a shape, dtype or device does
             not fit.
     """
-    features, sites, offsets, _, _ = _forward(*_arguments(x, logits, p, selection))
-    return SparseFeatureMaps._trusted(features, sites, offsets, x.height, x.width)
+    out = _forward(_arguments(x, logits, p, selection))
+    return SparseFeatureMaps._trusted(out.features, out.sites, out.offsets, x.height, x.width)
 
 
 def top_p_mask(logits: Tensor, p: float) -> Tensor:

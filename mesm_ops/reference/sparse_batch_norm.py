@@ -5,66 +5,92 @@ In training, mean and (biased) variance are those of the active sites (Ioffe and
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
 
-def sparse_batch_norm(
-    features: Tensor,  # (N, C)
-    offsets: Tensor,  # (F + 1,)
-    weight: Tensor,  # (C,)
-    bias: Tensor,  # (C,)
-    running_mean: Tensor,  # (C,)
-    running_var: Tensor,  # (C,)
-    training: bool,
-    eps: float,
-    relu: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the features (N, C), zero in padding, and the mean and variance used."""
-    wide = torch.promote_types(features.dtype, torch.float32)
-    real, count = _real(features, offsets)
-    x = torch.where(real, features, 0).to(wide)
-    if training:
+class SparseBatchNorm(NamedTuple):
+    """The arguments of `sparse_batch_norm`."""
+
+    features: Tensor  # (N, C)
+    offsets: Tensor  # (F + 1,)
+    weight: Tensor  # (C,)
+    bias: Tensor  # (C,)
+    running_mean: Tensor  # (C,)
+    running_var: Tensor  # (C,)
+    training: bool
+    eps: float
+    relu: bool
+
+
+class SparseBatchNormResult(NamedTuple):
+    """The results of `sparse_batch_norm`."""
+
+    features: Tensor  # (N, C), zero in padding
+    mean: Tensor  # (C,), the one used; float32, or float64 for float64 features
+    var: Tensor  # (C,), likewise
+
+
+class SparseBatchNormBackward(NamedTuple):
+    """The arguments of `sparse_batch_norm_backward`."""
+
+    grad_out: Tensor  # (N, C)
+    features: Tensor  # (N, C)
+    offsets: Tensor  # (F + 1,)
+    weight: Tensor  # (C,)
+    bias: Tensor  # (C,)
+    mean: Tensor  # (C,), as the forward pass returned it
+    var: Tensor  # (C,), likewise
+    training: bool
+    eps: float
+    relu: bool
+
+
+class SparseBatchNormGradients(NamedTuple):
+    """The gradients of the arguments of these names, in their shapes and dtypes."""
+
+    features: Tensor
+    weight: Tensor
+    bias: Tensor
+
+
+def sparse_batch_norm(a: SparseBatchNorm) -> SparseBatchNormResult:
+    """Normalise the rows; padding takes no part in the statistics."""
+    wide = torch.promote_types(a.features.dtype, torch.float32)
+    real, count = _real(a.features, a.offsets)
+    x = torch.where(real, a.features, 0).to(wide)
+    if a.training:
         mean = x.sum(0) / count
         var = torch.where(real, (x - mean) ** 2, 0).sum(0) / count
     else:
-        mean, var = running_mean.to(wide, copy=True), running_var.to(wide, copy=True)
-    out = (x - mean) * (var + eps).rsqrt() * weight.to(wide) + bias.to(wide)
-    if relu:
+        mean, var = a.running_mean.to(wide, copy=True), a.running_var.to(wide, copy=True)
+    out = (x - mean) * (var + a.eps).rsqrt() * a.weight.to(wide) + a.bias.to(wide)
+    if a.relu:
         out = out.relu()
-    return torch.where(real, out, 0).to(features.dtype), mean, var
+    return SparseBatchNormResult(torch.where(real, out, 0).to(a.features.dtype), mean, var)
 
 
-def sparse_batch_norm_backward(
-    grad_out: Tensor,  # (N, C)
-    features: Tensor,
-    offsets: Tensor,
-    weight: Tensor,
-    bias: Tensor,
-    mean: Tensor,  # (C,), as the forward pass returned it
-    var: Tensor,  # (C,)
-    training: bool,
-    eps: float,
-    relu: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the gradients of features, weight and bias."""
-    wide = mean.dtype
-    real, count = _real(features, offsets)
-    x = torch.where(real, features, 0).to(wide)
-    scale = (var + eps).rsqrt()
-    normal = torch.where(real, (x - mean) * scale, 0)
-    grad = torch.where(real, grad_out, 0).to(wide)
-    if relu:
-        grad = torch.where(normal * weight.to(wide) + bias.to(wide) <= 0, 0, grad)
+def sparse_batch_norm_backward(a: SparseBatchNormBackward) -> SparseBatchNormGradients:
+    """Return the gradients; padding rows take no part in them."""
+    wide = a.mean.dtype
+    real, count = _real(a.features, a.offsets)
+    x = torch.where(real, a.features, 0).to(wide)
+    scale = (a.var + a.eps).rsqrt()
+    normal = torch.where(real, (x - a.mean) * scale, 0)
+    grad = torch.where(real, a.grad_out, 0).to(wide)
+    if a.relu:
+        grad = torch.where(normal * a.weight.to(wide) + a.bias.to(wide) <= 0, 0, grad)
 
     grad_weight, grad_bias = (grad * normal).sum(0), grad.sum(0)
-    if training:
+    if a.training:
         grad = grad - (grad_bias + normal * grad_weight) / count
-    grad_features = torch.where(real, grad * scale * weight.to(wide), 0)
-    return (
-        grad_features.to(features.dtype),
-        grad_weight.to(weight.dtype),
-        grad_bias.to(bias.dtype),
+    grad_features = torch.where(real, grad * scale * a.weight.to(wide), 0)
+    return SparseBatchNormGradients(
+        features=grad_features.to(a.features.dtype),
+        weight=grad_weight.to(a.weight.dtype),
+        bias=grad_bias.to(a.bias.dtype),
     )
 
 

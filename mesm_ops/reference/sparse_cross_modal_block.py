@@ -1,163 +1,313 @@
-"""pool(relu(norm(conv(relu(norm(conv(select(x, score(x, query)))))))), of the other references."""
+"""pool(relu(norm(conv(relu(norm(conv(select(x, score(x, query)))))))), by the other references."""
 
 from __future__ import annotations
+
+from typing import NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
 
-from .cross_modal_score import cross_modal_score, cross_modal_score_backward
-from .sparse_batch_norm import sparse_batch_norm, sparse_batch_norm_backward
-from .sparse_max_pool2d import sparse_max_pool2d, sparse_max_pool2d_backward
-from .subm_conv2d import subm_conv2d, subm_conv2d_backward
-from .top_p_select import top_p_select, top_p_select_backward
+from .cross_modal_score import (
+    CrossModalScore,
+    CrossModalScoreBackward,
+    cross_modal_score,
+    cross_modal_score_backward,
+)
+from .sparse_batch_norm import (
+    SparseBatchNorm,
+    SparseBatchNormBackward,
+    sparse_batch_norm,
+    sparse_batch_norm_backward,
+)
+from .sparse_max_pool2d import (
+    SparseMaxPool2d,
+    SparseMaxPool2dBackward,
+    sparse_max_pool2d,
+    sparse_max_pool2d_backward,
+)
+from .subm_conv2d import SubmConv2d, SubmConv2dBackward, subm_conv2d, subm_conv2d_backward
+from .top_p_select import (
+    Selection,
+    TopPSelect,
+    TopPSelectBackward,
+    top_p_select,
+    top_p_select_backward,
+)
+
+# An opaque int32 vector that Triton's forward pass leaves for Triton's backward pass. It is empty
+# from every other backend and ignored by every other backend; compiled kernels never see it.
+TritonState: TypeAlias = Tensor
 
 
-def sparse_cross_modal_block(
-    features: Tensor,  # (N, C)
-    sites: Tensor,  # (N,)
-    offsets: Tensor,  # (F + 1,)
-    height: int,
-    width: int,
-    query: Tensor,  # (B, D)
-    lengths: Tensor | None,  # (B,)
-    map_weight: Tensor,  # (k, C)
-    map_bias: Tensor,  # (k,)
-    query_weight: Tensor,  # (k, D)
-    score_weight: Tensor,  # (1, k)
-    score_bias: Tensor,  # (1,)
-    weight1: Tensor,  # (Cmid, C, 3, 3)
-    norm_weight1: Tensor,  # (Cmid,)
-    norm_bias1: Tensor,
-    running_mean1: Tensor,
-    running_var1: Tensor,
-    weight2: Tensor,  # (Cout, Cmid, 3, 3)
-    norm_weight2: Tensor,  # (Cout,)
-    norm_bias2: Tensor,
-    running_mean2: Tensor,
-    running_var2: Tensor,
-    p: float,
-    weighted: bool,
-    training: bool,
-    eps1: float,
-    eps2: float,
-    trim: bool,
-    keep: bool,
-) -> tuple[Tensor, ...]:
-    """Return the pooled features (M, Cout), sites and offsets, and what the backward pass needs.
+class SparseCrossModalBlock(NamedTuple):
+    """The arguments of `sparse_cross_modal_block`."""
 
-    These are means and variances of both norms, the kept rows and their offsets, the attention,
-    both convolutions' results and the pool's argmax; the last four empty if nobody keeps them. Then
-    an empty rulebook: other backends may keep one.
+    features: Tensor  # (N, C)
+    sites: Tensor  # (N,)
+    offsets: Tensor  # (F + 1,)
+    height: int
+    width: int
+    query: Tensor  # (B, D)
+    lengths: Tensor | None  # (B,), frames of each sample; None: one each
+    map_weight: Tensor  # (k, C)
+    map_bias: Tensor  # (k,)
+    query_weight: Tensor  # (k, D)
+    score_weight: Tensor  # (1, k)
+    score_bias: Tensor  # (1,)
+    weight1: Tensor  # (Cmid, C, 3, 3)
+    norm_weight1: Tensor  # (Cmid,)
+    norm_bias1: Tensor  # (Cmid,)
+    running_mean1: Tensor  # (Cmid,)
+    running_var1: Tensor  # (Cmid,)
+    weight2: Tensor  # (Cout, Cmid, 3, 3)
+    norm_weight2: Tensor  # (Cout,)
+    norm_bias2: Tensor  # (Cout,)
+    running_mean2: Tensor  # (Cout,)
+    running_var2: Tensor  # (Cout,)
+    p: float
+    selection: Selection
+    training: bool
+    eps1: float
+    eps2: float
+    trim: bool  # return no padding rows, so that M and P depend on values
+    keep: bool  # return what the backward pass needs; in training always
+
+
+class SparseCrossModalBlockResult(NamedTuple):
+    """The results of `sparse_cross_modal_block`: P pooled rows, from M kept rows.
+
+    Fields from `attention` on are for the backward pass; (0,) unless `training` or `keep`.
     """
-    dtype = features.dtype
-    parameters = (map_weight, map_bias, query_weight, score_weight, score_bias)
+
+    features: Tensor  # (P, Cout), zero in padding
+    sites: Tensor  # (P,), of maps of half the height and width
+    offsets: Tensor  # (F + 1,)
+    mean1: Tensor  # (Cmid,), the one used; float32, or float64 for float64 features
+    var1: Tensor  # (Cmid,), likewise
+    mean2: Tensor  # (Cout,), likewise
+    var2: Tensor  # (Cout,), likewise
+    rows: Tensor  # (M,) int32, the input row of each kept site; -1 in padding
+    kept_offsets: Tensor  # (F + 1,)
+    attention: Tensor  # (N,), zero in padding; float32, or float64 for float64 features
+    y1: Tensor  # (M, Cmid), the first convolution's
+    y2: Tensor  # (M, Cout), the second convolution's
+    argmax: Tensor  # (P, Cout) int32, the kept row of each maximum; -1 in padding
+    rulebook: TritonState
+
+
+class SparseCrossModalBlockBackward(NamedTuple):
+    """The arguments of `sparse_cross_modal_block_backward`."""
+
+    grad_out: Tensor  # (P, Cout)
+    features: Tensor  # (N, C)
+    sites: Tensor  # (N,)
+    offsets: Tensor  # (F + 1,)
+    height: int
+    width: int
+    query: Tensor  # (B, D)
+    lengths: Tensor | None  # (B,)
+    map_weight: Tensor  # (k, C)
+    map_bias: Tensor  # (k,)
+    query_weight: Tensor  # (k, D)
+    score_weight: Tensor  # (1, k)
+    score_bias: Tensor  # (1,)
+    weight1: Tensor  # (Cmid, C, 3, 3)
+    norm_weight1: Tensor  # (Cmid,)
+    norm_bias1: Tensor  # (Cmid,)
+    weight2: Tensor  # (Cout, Cmid, 3, 3)
+    norm_weight2: Tensor  # (Cout,)
+    norm_bias2: Tensor  # (Cout,)
+    mean1: Tensor  # (Cmid,), from here on as the forward pass returned them
+    var1: Tensor  # (Cmid,)
+    mean2: Tensor  # (Cout,)
+    var2: Tensor  # (Cout,)
+    rows: Tensor  # (M,)
+    kept_offsets: Tensor  # (F + 1,)
+    attention: Tensor  # (N,)
+    y1: Tensor  # (M, Cmid)
+    y2: Tensor  # (M, Cout)
+    out_offsets: Tensor  # (F + 1,)
+    argmax: Tensor  # (P, Cout)
+    selection: Selection
+    training: bool
+    eps1: float
+    eps2: float
+    rulebook: TritonState
+
+
+class SparseCrossModalBlockGradients(NamedTuple):
+    """The gradients of the arguments of these names, in their shapes and dtypes.
+
+    Unless the selection learns, those of the query and of the attention's parameters are (0,).
+    """
+
+    features: Tensor
+    query: Tensor
+    map_weight: Tensor
+    map_bias: Tensor
+    query_weight: Tensor
+    score_weight: Tensor
+    score_bias: Tensor
+    weight1: Tensor
+    norm_weight1: Tensor
+    norm_bias1: Tensor
+    weight2: Tensor
+    norm_weight2: Tensor
+    norm_bias2: Tensor
+
+
+def sparse_cross_modal_block(a: SparseCrossModalBlock) -> SparseCrossModalBlockResult:
+    """Score, select, convolve twice with norm and ReLU, and pool."""
+    dtype = a.features.dtype
     logits = cross_modal_score(
-        features, offsets, query.to(dtype), lengths, *(tensor.to(dtype) for tensor in parameters)
+        CrossModalScore(
+            features=a.features,
+            offsets=a.offsets,
+            query=a.query.to(dtype),
+            lengths=a.lengths,
+            map_weight=a.map_weight.to(dtype),
+            map_bias=a.map_bias.to(dtype),
+            query_weight=a.query_weight.to(dtype),
+            score_weight=a.score_weight.to(dtype),
+            score_bias=a.score_bias.to(dtype),
+        )
     )
-    x, x_sites, x_offsets, rows, attention = top_p_select(
-        features, sites, offsets, logits, p, weighted, trim
+    kept = top_p_select(
+        TopPSelect(a.features, a.sites, a.offsets, logits, a.p, a.selection, a.trim)
     )
-    place = (x_sites, x_offsets, height, width)
-    norm1 = (norm_weight1, norm_bias1, running_mean1, running_var1, training, eps1)
-    norm2 = (norm_weight2, norm_bias2, running_mean2, running_var2, training, eps2)
-    y1 = subm_conv2d(x, *place, weight1.to(dtype), None)
-    z1, mean1, var1 = sparse_batch_norm(y1, x_offsets, *norm1, True)
-    y2 = subm_conv2d(z1, *place, weight2.to(dtype), None)
-    z2, mean2, var2 = sparse_batch_norm(y2, x_offsets, *norm2, True)
-    out, out_sites, out_offsets, argmax = sparse_max_pool2d(z2, *place, trim)
-    kept: tuple[Tensor, ...] = (attention, y1, y2, argmax)
-    if not (training or keep):
-        kept = tuple(tensor.new_empty(0) for tensor in kept)
-    statistics = (mean1, var1, mean2, var2)
-    return (out, out_sites, out_offsets, *statistics, rows, x_offsets, *kept, sites.new_empty(0))
+    place = (kept.sites, kept.offsets, a.height, a.width)
+
+    y1 = subm_conv2d(SubmConv2d(kept.features, *place, a.weight1.to(dtype), None))
+    norm1 = (a.norm_weight1, a.norm_bias1, a.running_mean1, a.running_var1, a.training, a.eps1)
+    z1, mean1, var1 = sparse_batch_norm(SparseBatchNorm(y1, kept.offsets, *norm1, relu=True))
+    y2 = subm_conv2d(SubmConv2d(z1, *place, a.weight2.to(dtype), None))
+    norm2 = (a.norm_weight2, a.norm_bias2, a.running_mean2, a.running_var2, a.training, a.eps2)
+    z2, mean2, var2 = sparse_batch_norm(SparseBatchNorm(y2, kept.offsets, *norm2, relu=True))
+    out = sparse_max_pool2d(SparseMaxPool2d(z2, *place, a.trim))
+
+    keep = a.training or a.keep
+    return SparseCrossModalBlockResult(
+        features=out.features,
+        sites=out.sites,
+        offsets=out.offsets,
+        mean1=mean1,
+        var1=var1,
+        mean2=mean2,
+        var2=var2,
+        rows=kept.rows,
+        kept_offsets=kept.offsets,
+        attention=kept.attention if keep else kept.attention.new_empty(0),
+        y1=y1 if keep else y1.new_empty(0),
+        y2=y2 if keep else y2.new_empty(0),
+        argmax=out.argmax if keep else out.argmax.new_empty(0),
+        rulebook=a.sites.new_empty(0),
+    )
 
 
 def sparse_cross_modal_block_backward(
-    grad_out: Tensor,  # (M, Cout)
-    features: Tensor,
-    sites: Tensor,
-    offsets: Tensor,
-    height: int,
-    width: int,
-    query: Tensor,
-    lengths: Tensor | None,
-    map_weight: Tensor,
-    map_bias: Tensor,
-    query_weight: Tensor,
-    score_weight: Tensor,
-    score_bias: Tensor,
-    weight1: Tensor,
-    norm_weight1: Tensor,
-    norm_bias1: Tensor,
-    weight2: Tensor,
-    norm_weight2: Tensor,
-    norm_bias2: Tensor,
-    mean1: Tensor,  # from here on as the forward pass returned them
-    var1: Tensor,
-    mean2: Tensor,
-    var2: Tensor,
-    rows: Tensor,
-    kept_offsets: Tensor,
-    attention: Tensor,
-    y1: Tensor,
-    y2: Tensor,
-    out_offsets: Tensor,
-    argmax: Tensor,
-    weighted: bool,
-    training: bool,
-    eps1: float,
-    eps2: float,
-    rulebook: Tensor,
-) -> tuple[Tensor, ...]:
-    """Return the gradients of features, query, the attention's parameters and both stages'.
+    a: SparseCrossModalBlockBackward,
+) -> SparseCrossModalBlockGradients:
+    """Return the gradients; the selected and the normalised rows are computed again."""
+    dtype = a.features.dtype
+    x = _selected(a)
+    real, row = a.rows >= 0, a.rows.clamp(min=0)
+    place = (torch.where(real, a.sites[row], 0), a.kept_offsets, a.height, a.width)
+    norm1 = (a.norm_weight1, a.norm_bias1, a.mean1, a.var1)
+    norm2 = (a.norm_weight2, a.norm_bias2, a.mean2, a.var2)
+    z1, _, _ = sparse_batch_norm(SparseBatchNorm(a.y1, a.kept_offsets, *norm1, False, a.eps1, True))
 
-    Without `weighted` those of the query and of the attention's parameters are empty.
-    """
-    dtype = features.dtype
-    real, row = rows >= 0, rows.clamp(min=0)
-    scale = attention.new_ones(1)
-    if weighted:
-        candidates = torch.cat([offsets.diff(), offsets.new_zeros(1)])  # the last: of no frame
-        frame = torch.bucketize(row, offsets[1:], right=True)
-        scale = (candidates[frame].to(attention.dtype) * attention[row])[:, None]
-    x = torch.where(real[:, None], (features[row].to(attention.dtype) * scale).to(dtype), 0)
-    place = (torch.where(real, sites[row], 0), kept_offsets, height, width)
-    norm1 = (norm_weight1, norm_bias1, mean1, var1)
-    norm2 = (norm_weight2, norm_bias2, mean2, var2)
-    z1, _, _ = sparse_batch_norm(y1, kept_offsets, *norm1, False, eps1, True)
-
-    grad = sparse_max_pool2d_backward(grad_out, argmax, rows.shape[0])
-    grad, of_norm_weight2, of_norm_bias2 = sparse_batch_norm_backward(
-        grad, y2, kept_offsets, *norm2, training, eps2, True
+    grad = sparse_max_pool2d_backward(SparseMaxPool2dBackward(a.grad_out, a.argmax, row.shape[0]))
+    of_norm2 = sparse_batch_norm_backward(
+        SparseBatchNormBackward(grad, a.y2, a.kept_offsets, *norm2, a.training, a.eps2, relu=True)
     )
-    grad, of_weight2, _ = subm_conv2d_backward(
-        grad, z1, *place, weight2.to(dtype), True, True, False
-    )
-    grad, of_norm_weight1, of_norm_bias1 = sparse_batch_norm_backward(
-        grad, y1, kept_offsets, *norm1, training, eps1, True
-    )
-    grad, of_weight1, _ = subm_conv2d_backward(
-        grad, x, *place, weight1.to(dtype), True, True, False
-    )
-    of_features, of_logits = top_p_select_backward(
-        grad, features, offsets, kept_offsets, rows, attention, weighted
-    )
-    asked = (query, map_weight, map_bias, query_weight, score_weight, score_bias)
-    of_asked: tuple[Tensor, ...] = tuple(features.new_empty(0) for _ in asked)
-    if weighted:
-        query, *parameters = (tensor.to(dtype) for tensor in asked[:-1])
-        of_score, *rest = cross_modal_score_backward(
-            of_logits, features, offsets, query, lengths, *parameters
+    of_conv2 = subm_conv2d_backward(
+        SubmConv2dBackward(
+            *(of_norm2.features, z1, *place, a.weight2.to(dtype)),
+            needs_features=True,
+            needs_weight=True,
+            needs_bias=False,
         )
-        of_features = of_features + of_score
-        of_asked = tuple(g.to(t.dtype) for g, t in zip(rest, asked, strict=True))
-    return (
-        of_features,
-        *of_asked,
-        of_weight1.to(weight1.dtype),
-        of_norm_weight1,
-        of_norm_bias1,
-        of_weight2.to(weight2.dtype),
-        of_norm_weight2,
-        of_norm_bias2,
+    )
+    of_norm1 = sparse_batch_norm_backward(
+        SparseBatchNormBackward(
+            *(of_conv2.features, a.y1, a.kept_offsets, *norm1, a.training, a.eps1), relu=True
+        )
+    )
+    of_conv1 = subm_conv2d_backward(
+        SubmConv2dBackward(
+            *(of_norm1.features, x, *place, a.weight1.to(dtype)),
+            needs_features=True,
+            needs_weight=True,
+            needs_bias=False,
+        )
+    )
+    of_select = top_p_select_backward(
+        TopPSelectBackward(
+            grad_out=of_conv1.features,
+            features=a.features,
+            offsets=a.offsets,
+            out_offsets=a.kept_offsets,
+            rows=a.rows,
+            attention=a.attention,
+            selection=a.selection,
+        )
+    )
+    found = SparseCrossModalBlockGradients(
+        features=of_select.features,
+        query=a.features.new_empty(0),
+        map_weight=a.features.new_empty(0),
+        map_bias=a.features.new_empty(0),
+        query_weight=a.features.new_empty(0),
+        score_weight=a.features.new_empty(0),
+        score_bias=a.features.new_empty(0),
+        weight1=of_conv1.weight.to(a.weight1.dtype),
+        norm_weight1=of_norm1.weight,
+        norm_bias1=of_norm1.bias,
+        weight2=of_conv2.weight.to(a.weight2.dtype),
+        norm_weight2=of_norm2.weight,
+        norm_bias2=of_norm2.bias,
+    )
+    return _with_attention(found, a, of_select.logits) if a.selection.learns else found
+
+
+def _selected(a: SparseCrossModalBlockBackward) -> Tensor:
+    """Return the rows that the first convolution read, (M, C), zero in padding."""
+    real, row = a.rows >= 0, a.rows.clamp(min=0)
+    x = a.features[row]
+    if a.selection.scales:
+        candidates = torch.cat(
+            [a.offsets.diff(), a.offsets.new_zeros(1)]
+        )  # 0 beyond the last frame
+        frame = torch.bucketize(row, a.offsets[1:], right=True)
+        scale = (candidates[frame].to(a.attention.dtype) * a.attention[row])[:, None]
+        x = (x.to(a.attention.dtype) * scale).to(x.dtype)
+    return torch.where(real[:, None], x, 0)
+
+
+def _with_attention(
+    found: SparseCrossModalBlockGradients, a: SparseCrossModalBlockBackward, grad_logits: Tensor
+) -> SparseCrossModalBlockGradients:
+    """Return the gradients with those that flow through the logits."""
+    dtype = a.features.dtype
+    of_score = cross_modal_score_backward(
+        CrossModalScoreBackward(
+            grad_logits=grad_logits,
+            features=a.features,
+            offsets=a.offsets,
+            query=a.query.to(dtype),
+            lengths=a.lengths,
+            map_weight=a.map_weight.to(dtype),
+            map_bias=a.map_bias.to(dtype),
+            query_weight=a.query_weight.to(dtype),
+            score_weight=a.score_weight.to(dtype),
+        )
+    )
+    return found._replace(
+        features=found.features + of_score.features,
+        query=of_score.query.to(a.query.dtype),
+        map_weight=of_score.map_weight.to(a.map_weight.dtype),
+        map_bias=of_score.map_bias.to(a.map_bias.dtype),
+        query_weight=of_score.query_weight.to(a.query_weight.dtype),
+        score_weight=of_score.score_weight.to(a.score_weight.dtype),
+        score_bias=of_score.score_bias.to(a.score_bias.dtype),
     )

@@ -5,35 +5,59 @@ An odd last row or column is dropped. NaN is the greatest; the first of equals w
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
 
-def sparse_max_pool2d(
-    features: Tensor,  # (N, C)
-    sites: Tensor,  # (N,)
-    offsets: Tensor,  # (F + 1,)
-    height: int,
-    width: int,
-    trim: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return features, sites, offsets and the input row of each maximum, (N_out, C) int32."""
-    rows, frames, size = features.shape[0], offsets.shape[0] - 1, (height // 2) * (width // 2)
-    corners = _corners(sites, offsets, height, width)  # (F * size, 4), row or N
+class SparseMaxPool2d(NamedTuple):
+    """The arguments of `sparse_max_pool2d`."""
+
+    features: Tensor  # (N, C)
+    sites: Tensor  # (N,)
+    offsets: Tensor  # (F + 1,)
+    height: int
+    width: int
+    trim: bool  # return no padding rows, so that M depends on values
+
+
+class SparseMaxPool2dResult(NamedTuple):
+    """The results of `sparse_max_pool2d`: M rows."""
+
+    features: Tensor  # (M, C), zero in padding
+    sites: Tensor  # (M,), of maps of half the height and width
+    offsets: Tensor  # (F + 1,)
+    argmax: Tensor  # (M, C) int32, the input row of each maximum; -1 in padding
+
+
+class SparseMaxPool2dBackward(NamedTuple):
+    """The arguments of `sparse_max_pool2d_backward`."""
+
+    grad_out: Tensor  # (M, C)
+    argmax: Tensor  # (M, C), as the forward pass returned it
+    rows: int  # N
+
+
+def sparse_max_pool2d(a: SparseMaxPool2d) -> SparseMaxPool2dResult:
+    """Take the maximum over each window's active sites."""
+    rows, frames = a.features.shape[0], a.offsets.shape[0] - 1
+    size = (a.height // 2) * (a.width // 2)
+    corners = _corners(a)  # (F * size, 4), row or N
     active = (corners < rows).any(dim=1)
 
-    before = torch.cat([offsets.new_zeros(1), active.cumsum(0, dtype=torch.int32)])
+    before = torch.cat([a.offsets.new_zeros(1), active.cumsum(0, dtype=torch.int32)])
     out_offsets = before[::size].clone()
-    out_rows = int(out_offsets[-1]) if trim else min(rows, frames * size)
-    # Each active window writes its number at its place; all others write to one spare place.
+    out_rows = int(out_offsets[-1]) if a.trim else min(rows, frames * size)
+    # Stream compaction: an active window scatters its number to its row, all others to a spare.
     place = torch.where(active, before[:-1], out_rows).long()
-    number = torch.arange(frames * size, device=features.device)
-    window = torch.full((out_rows + 1,), frames * size, device=features.device)
+    number = torch.arange(frames * size, device=a.features.device)
+    window = torch.full((out_rows + 1,), frames * size, device=a.features.device)
     window = window.scatter(0, place, number)[:-1]  # F * size: padding
     corners = torch.cat([corners, corners.new_full((1, 4), rows)])[window]
 
-    x = torch.cat([features, features.new_zeros(1, features.shape[1])])
-    best = features.new_zeros(out_rows, features.shape[1])
+    x = torch.cat([a.features, a.features.new_zeros(1, a.features.shape[1])])
+    best = a.features.new_zeros(out_rows, a.features.shape[1])
     argmax = torch.full_like(best, -1, dtype=torch.int32)
     for corner in corners.unbind(1):  # in site order
         value, there = x[corner], (corner < rows)[:, None]
@@ -41,25 +65,25 @@ def sparse_max_pool2d(
         best = torch.where(there & better, value, best)
         argmax = torch.where(there & better, corner[:, None].to(torch.int32), argmax)
     out_sites = torch.where(window < frames * size, window % size, 0)
-    return best, out_sites.to(torch.int32), out_offsets, argmax
+    return SparseMaxPool2dResult(best, out_sites.to(torch.int32), out_offsets, argmax)
 
 
-def sparse_max_pool2d_backward(grad_out: Tensor, argmax: Tensor, rows: int) -> Tensor:
+def sparse_max_pool2d_backward(a: SparseMaxPool2dBackward) -> Tensor:
     """Return the gradient of features, (rows, C): each output's goes to its maximum."""
-    grad = grad_out.new_zeros(rows + 1, grad_out.shape[1])  # the last row takes the padding's
-    target = torch.where(argmax >= 0, argmax, rows).long()
-    return grad.scatter(0, target, grad_out)[:-1]
+    grad = a.grad_out.new_zeros(a.rows + 1, a.grad_out.shape[1])  # the last row: padding
+    target = torch.where(a.argmax >= 0, a.argmax, a.rows).long()
+    return grad.scatter(0, target, a.grad_out)[:-1]
 
 
-def _corners(sites: Tensor, offsets: Tensor, height: int, width: int) -> Tensor:
+def _corners(a: SparseMaxPool2d) -> Tensor:
     """Return the rows in each window, in site order; N where a site is inactive."""
-    rows, frames = sites.shape[0], offsets.shape[0] - 1
-    row = torch.arange(rows, device=sites.device)
-    frame = torch.bucketize(row, offsets[1:].long(), right=True)  # padding rows: frame F
-    real = row < offsets[-1]
-    sites = torch.where(real, sites, 0)
-    table = torch.full((frames + 1, height, width), rows, device=sites.device)
-    table[frame, sites // width, sites % width] = torch.where(real, row, rows)
-    down, across = height // 2, width // 2
+    rows, frames = a.sites.shape[0], a.offsets.shape[0] - 1
+    row = torch.arange(rows, device=a.sites.device)
+    frame = torch.bucketize(row, a.offsets[1:].long(), right=True)  # padding rows: frame F
+    real = row < a.offsets[-1]
+    sites = torch.where(real, a.sites, 0)
+    table = torch.full((frames + 1, a.height, a.width), rows, device=sites.device)
+    table[frame, sites // a.width, sites % a.width] = torch.where(real, row, rows)
+    down, across = a.height // 2, a.width // 2
     windows = table[:frames, : 2 * down, : 2 * across].reshape(frames, down, 2, across, 2)
     return windows.permute(0, 1, 3, 2, 4).reshape(frames * down * across, 4)

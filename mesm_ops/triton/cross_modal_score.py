@@ -11,6 +11,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from ..reference import CrossModalScore, CrossModalScoreBackward, CrossModalScoreGradients
 from ._tuning import capability_of, precision
 from .product import product
 from .sample_tiles import most_tiles, rows_of_tile, sample_of_tile, sample_tiles
@@ -20,32 +21,23 @@ from .score_tile import block_of, project, tanh_and_slope, tile_of
 __all__ = ["cross_modal_score", "cross_modal_score_backward"]
 
 
-def cross_modal_score(
-    features: Tensor,  # (N, C)
-    offsets: Tensor,  # (F + 1,)
-    query: Tensor,  # (B, D)
-    lengths: Tensor | None,  # (B,)
-    map_weight: Tensor,  # (k, C)
-    map_bias: Tensor,  # (k,)
-    query_weight: Tensor,  # (k, D)
-    score_weight: Tensor,  # (1, k)
-    score_bias: Tensor,  # (1,)
-) -> Tensor:
+def cross_modal_score(a: CrossModalScore) -> Tensor:
     """Return the logits (N,) float32, zero in padding."""
+    features, offsets = a.features, a.offsets
     rows, channels = features.shape
-    k, samples = map_weight.shape[0], query.shape[0]
+    k, samples = a.map_weight.shape[0], a.query.shape[0]
     logits = features.new_empty(rows, dtype=torch.float32)
     if not rows:
         return logits
     # Twice as many rows of float32 would spill registers; before capability 9, of any dtype.
     small = features.dtype is torch.float32 or capability_of(features.device) < 9
     tile = tile_of(rows, samples, 64 if small else 128)
-    schedule = sample_tiles(rows, offsets, lengths, samples, tile)
-    asked = product(query, query_weight.t(), map_bias, torch.float32)
+    schedule = sample_tiles(rows, offsets, a.lengths, samples, tile)
+    asked = product(a.query, a.query_weight.t(), a.map_bias, torch.float32)
     block_k = min(block_of(k), 64)
     block_c = min(block_of(channels), 32 if features.dtype is torch.float32 else 64)
     _score_kernel[(most_tiles(rows, samples, tile),)](
-        *(features, asked, map_weight, score_weight, score_bias, schedule, logits, offsets),
+        *(features, asked, a.map_weight, a.score_weight, a.score_bias, schedule, logits, offsets),
         *(offsets.shape[0] - 1, rows, samples, samples.bit_length(), channels, k),
         *(precision(features.dtype), tile, block_k, block_c),
         num_warps=8,
@@ -53,20 +45,12 @@ def cross_modal_score(
     return logits
 
 
-def cross_modal_score_backward(
-    grad_logits: Tensor,  # (N,)
-    features: Tensor,
-    offsets: Tensor,
-    query: Tensor,
-    lengths: Tensor | None,
-    map_weight: Tensor,
-    map_bias: Tensor,
-    query_weight: Tensor,
-    score_weight: Tensor,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Return the gradients of features, query, both map, the query and both score parameters."""
-    parameters = (map_weight, map_bias, query_weight, score_weight)
-    return score_gradients(grad_logits, features, offsets, query, lengths, *parameters)
+def cross_modal_score_backward(a: CrossModalScoreBackward) -> CrossModalScoreGradients:
+    """Run the op of that name."""
+    parameters = (a.map_weight, a.map_bias, a.query_weight, a.score_weight)
+    return CrossModalScoreGradients(
+        *score_gradients(a.grad_logits, a.features, a.offsets, a.query, a.lengths, *parameters)
+    )
 
 
 @triton.jit(do_not_specialize=["frames", "rows", "samples", "steps"])

@@ -6,8 +6,13 @@ from __future__ import annotations
 import torch
 import triton
 import triton.language as tl
-from torch import Tensor
 
+from ..reference import (
+    SparseBatchNorm,
+    SparseBatchNormBackward,
+    SparseBatchNormGradients,
+    SparseBatchNormResult,
+)
 from ._reductions import TILE_ROWS, combine, tile_statistics, tiles_of, total
 
 __all__ = ["before_norm", "sparse_batch_norm", "sparse_batch_norm_backward"]
@@ -177,74 +182,55 @@ def _gradient(
     tl.store(out + at, g, mask=(row < rows)[:, None] & inside[None, :])
 
 
-def sparse_batch_norm(
-    features: Tensor,
-    offsets: Tensor,
-    weight: Tensor,
-    bias: Tensor,
-    running_mean: Tensor,
-    running_var: Tensor,
-    training: bool,
-    eps: float,
-    relu: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Run the op of that name, arguments as in its schema."""
+def sparse_batch_norm(a: SparseBatchNorm) -> SparseBatchNormResult:
+    """Run the op of that name."""
+    features, offsets = a.features, a.offsets
     rows, channels = features.shape
     tiles, frames = tiles_of(rows), offsets.shape[0] - 1
     wide = torch.float32
     blocks = triton.cdiv(channels, _BLOCK_C)
     tile = {"CHANNELS": channels, "TILE_ROWS": TILE_ROWS, "BLOCK_C": _BLOCK_C, "num_warps": _WARPS}
-    if training:
+    if a.training:
         partial = features.new_empty((tiles, 2, channels), dtype=wide)
         _statistics[(tiles, blocks)](features, offsets, frames, partial, **tile)
         mean, var, _, _ = combine(partial, offsets)
         used = (mean, var)
     else:
         mean, var = (features.new_empty(channels, dtype=wide) for _ in range(2))
-        used = (running_mean, running_var)
+        used = (a.running_mean, a.running_var)
     out = torch.empty_like(features)
     _normalise[(max(tiles, 1), blocks)](
         features,
         offsets,
         frames,
-        weight,
-        bias,
+        a.weight,
+        a.bias,
         *used,
         out,
         mean,
         var,
         rows,
-        eps,
-        COPY=not training,
-        RELU=relu,
+        a.eps,
+        COPY=not a.training,
+        RELU=a.relu,
         **tile,
     )
-    return out, mean, var
+    return SparseBatchNormResult(out, mean, var)
 
 
-def sparse_batch_norm_backward(
-    grad_out: Tensor,
-    features: Tensor,
-    offsets: Tensor,
-    weight: Tensor,
-    bias: Tensor,
-    mean: Tensor,
-    var: Tensor,
-    training: bool,
-    eps: float,
-    relu: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Run the op of that name, arguments as in its schema."""
+def sparse_batch_norm_backward(a: SparseBatchNormBackward) -> SparseBatchNormGradients:
+    """Run the op of that name."""
+    features, offsets = a.features, a.offsets
     rows, channels = features.shape
     tiles, frames = tiles_of(rows), offsets.shape[0] - 1
     grid = (tiles, triton.cdiv(channels, _BLOCK_C))
     tile = {"CHANNELS": channels, "TILE_ROWS": TILE_ROWS, "BLOCK_C": _BLOCK_C, "num_warps": _WARPS}
-    inputs = (grad_out, features, offsets, frames, weight, bias, mean, var)
+    inputs = (a.grad_out, features, offsets, frames, a.weight, a.bias, a.mean, a.var)
     partial = features.new_empty((tiles, 2, channels), dtype=torch.float32)
-    _gradient_sums[grid](*inputs, partial, eps, RELU=relu, **tile)
+    _gradient_sums[grid](*inputs, partial, a.eps, RELU=a.relu, **tile)
     of_weight, of_bias = total(partial, offsets)
     out = torch.empty_like(features)
     _gradient[grid](
-        *inputs, of_weight, of_bias, out, rows, eps, TRAINING=training, RELU=relu, **tile
+        *inputs, of_weight, of_bias, out, rows, a.eps, TRAINING=a.training, RELU=a.relu, **tile
     )
-    return out, of_weight.to(weight.dtype), of_bias.to(bias.dtype)
+    return SparseBatchNormGradients(out, of_weight.to(a.weight.dtype), of_bias.to(a.bias.dtype))

@@ -14,6 +14,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from ..reference import SubmConv2d, SubmConv2dBackward, SubmConv2dGradients
 from ._reductions import TILE_ROWS, column_sums, tile_statistics, tiles_of
 from ._tuning import capability_of, magnitude_of, precision, prologue_first, tuned
 from .neighbours import neighbour_table
@@ -255,50 +256,32 @@ def convolve(
     return out, partial
 
 
-def subm_conv2d(
-    features: Tensor,
-    sites: Tensor,
-    offsets: Tensor,
-    height: int,
-    width: int,
-    weight: Tensor,
-    bias: Tensor | None,
-) -> Tensor:
-    """Run the op of that name, arguments as in its schema."""
-    rows, (cout, cin) = sites.shape[0], weight.shape[:2]
+def subm_conv2d(a: SubmConv2d) -> Tensor:
+    """Run the op of that name."""
+    place = (a.sites, a.offsets, a.height, a.width)
+    rows, (cout, cin) = a.sites.shape[0], a.weight.shape[:2]
     if rows * cin * cout < _ORDER_PAYS:
-        table = neighbour_table(sites, offsets, height, width)
-        return convolve(features, table, weight, bias=bias)[0]
-    rules = rules_of(sites, offsets, height, width)
-    return convolve(features, rules.table, weight, order=rules.order, bias=bias)[0]
+        return convolve(a.features, neighbour_table(*place), a.weight, bias=a.bias)[0]
+    rules = rules_of(*place)
+    return convolve(a.features, rules.table, a.weight, order=rules.order, bias=a.bias)[0]
 
 
-def subm_conv2d_backward(
-    grad_out: Tensor,
-    features: Tensor,
-    sites: Tensor,
-    offsets: Tensor,
-    height: int,
-    width: int,
-    weight: Tensor,
-    needs_features: bool,
-    needs_weight: bool,
-    needs_bias: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Run the op of that name; an empty tensor for a gradient that is not needed."""
+def subm_conv2d_backward(a: SubmConv2dBackward) -> SubmConv2dGradients:
+    """Run the op of that name."""
+    weight = a.weight
     of_features, of_weight, of_bias = (
-        features.new_empty(0),
+        a.features.new_empty(0),
         weight.new_empty(0),
         weight.new_empty(0),
     )
-    if needs_features or needs_weight:
-        rules = rules_of(sites, offsets, height, width)
-        if needs_features:
+    if a.needs_features or a.needs_weight:
+        rules = rules_of(a.sites, a.offsets, a.height, a.width)
+        if a.needs_features:
             of_features = convolve(
-                grad_out, rules.table, weight, order=rules.order, transposed=True
+                a.grad_out, rules.table, weight, order=rules.order, transposed=True
             )[0]
-        if needs_weight:
-            of_weight = weight_gradient(features, grad_out, rules, dtype=weight.dtype)
-    if needs_bias:
-        of_bias = column_sums(grad_out, offsets).to(weight.dtype)
-    return of_features, of_weight, of_bias
+        if a.needs_weight:
+            of_weight = weight_gradient(a.features, a.grad_out, rules, dtype=weight.dtype)
+    if a.needs_bias:
+        of_bias = column_sums(a.grad_out, a.offsets).to(weight.dtype)
+    return SubmConv2dGradients(of_features, of_weight, of_bias)

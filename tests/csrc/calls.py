@@ -5,14 +5,14 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from importlib import import_module
 from typing import Any
 
 import mesm_ops._C  # registers the kernels
 import torch
 from torch import Tensor
 
-import mesm_ops  # noqa: F401  defines the schemas
+import mesm_ops  # defines the schemas
+from mesm_ops.ops.contract import Contract
 
 Call = Callable[..., Any]
 PADDING = 3
@@ -24,8 +24,8 @@ def cpp(name: str, *args: Any) -> Any:
 
 def reference(name: str, *args: Any) -> Any:
     """The plain torch formula, in float64 whatever the inputs are."""
-    module = import_module("mesm_ops.reference." + name.removesuffix("_backward"))
-    return getattr(module, name)(*map(_exact, args))
+    contract = Contract(getattr(mesm_ops.reference, name))
+    return getattr(mesm_ops.reference, name)(contract.arguments(*map(_exact, args)))
 
 
 def _exact(arg: Any) -> Any:

@@ -70,7 +70,7 @@ def drawn_mask(shape: Shape) -> Tensor:
 
 
 def skip_without(backend: str, call: Call) -> None:
-    if reason := backends._refusal(call.op, backend, call.args):
+    if reason := backends.refusal(call.op, backend, call.arguments):
         pytest.skip(reason)
 
 
@@ -103,7 +103,7 @@ def error(got: Tensor, truth: Tensor) -> float:
 def test_runs_where_it_is_meant_to(backend: str, op: str) -> None:
     """The tests below skip what a backend refuses; kernels that are not there must not pass so."""
     asked = [call for call in gpu_calls(op, SHAPES[0], torch.bfloat16) if call.op == op]
-    refusals = [backends._refusal(call.op, backend, call.args) for call in asked]
+    refusals = [backends.refusal(call.op, backend, call.arguments) for call in asked]
     assert None in refusals, refusals
 
 
@@ -116,7 +116,7 @@ def test_equals_the_reference_in_float64(
 ) -> None:
     ran = False
     for call in gpu_calls(op, shape, dtype):
-        if backends._refusal(call.op, backend, call.args):
+        if backends.refusal(call.op, backend, call.arguments):
             continue
         ran = True
         exact = Call(call.name, call.op, tree_map_only(Tensor, to_double, call.args))

@@ -44,8 +44,9 @@ def check(library: ctypes.CDLL, scores: Tensor, p: float, threads: int) -> None:
         count = len(scores)
         offsets = torch.tensor([0, count], dtype=torch.int32)
         sites = torch.arange(count, dtype=torch.int32)
-        out = reference.top_p_select(torch.zeros(count, 1), sites, offsets, scores, p, False, True)
-        assert kept == out[1].tolist()
+        maps, hard = (torch.zeros(count, 1), sites, offsets), reference.Selection.HARD
+        out = reference.top_p_select(reference.TopPSelect(*maps, scores, p, hard, trim=True))
+        assert kept == out.sites.tolist()
     # Rounded once, of a softmax in double; the reference's float32 differs by a few roundings.
     exact = scores.double().softmax(0)
     torch.testing.assert_close(

@@ -88,6 +88,12 @@ def arguments(
     ]
 
 
+def block(args: list[Any]) -> reference.SparseCrossModalBlock:
+    """What the op takes where its CUDA kernels take these."""
+    flat = [*args[:23], reference.Selection(args[23]), *args[24:]]
+    return reference.SparseCrossModalBlock(*flat)
+
+
 def run(args: list[Any]) -> dict[str, Tensor]:
     assert extension.cuda_missing() is None
     results = torch.ops.mesm_ops_cuda.sparse_cross_modal_block(*args)
@@ -101,9 +107,11 @@ def check(args: list[Any], result: dict[str, Tensor]) -> None:
     dtype, features = args[0].dtype, args[0].double()
     exact = [a.double() if isinstance(a, Tensor) and a.is_floating_point() else a for a in args]
     place = (args[2], args[3], args[4])
-    logits = reference.cross_modal_score(features, args[2], *exact[5:12])
-    selected = reference.top_p_select(features, args[1], args[2], logits, *args[22:24], False)
-    _, _, _, wanted_rows, attention = selected
+    scored = reference.CrossModalScore(features, args[2], *exact[5:12])
+    logits = reference.cross_modal_score(scored)
+    settings = (args[22], reference.Selection(args[23]))
+    select = reference.TopPSelect(features, args[1], args[2], logits, *settings, trim=False)
+    _, _, _, wanted_rows, attention = reference.top_p_select(select)
     rows, offsets = result["rows"], result["offsets"]
     number = int(offsets[-1])
     assert (rows[number:] == -1).all()
@@ -123,10 +131,11 @@ def check(args: list[Any], result: dict[str, Tensor]) -> None:
     place = (args[1][row], offsets, args[3], args[4])
     for first in (12, 17):
         weight, norm_weight, norm_bias, mean, var = exact[first : first + 5]
-        x = reference.subm_conv2d(x, *place, weight, None)
+        x = reference.subm_conv2d(reference.SubmConv2d(x, *place, weight, None))
         norm = (norm_weight, norm_bias, mean, var, False, EPS, True)
-        x, _, _ = reference.sparse_batch_norm(x, offsets, *norm)
-    out, sites, out_offsets, _ = reference.sparse_max_pool2d(x, *place, True)
+        x, _, _ = reference.sparse_batch_norm(reference.SparseBatchNorm(x, offsets, *norm))
+    pooled = reference.sparse_max_pool2d(reference.SparseMaxPool2d(x, *place, trim=True))
+    out, sites, out_offsets, _ = pooled
     active = int(out_offsets[-1])
     assert torch.equal(result["out_offsets"], out_offsets)
     assert torch.equal(result["out_sites"][:active], sites)
@@ -191,9 +200,9 @@ def test_ways_that_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MESM_OPS_CUDA_BLOCK", "both")
     with pytest.raises(RuntimeError, match="must be auto, group or launches, got both"):
         run(args)
-    found = how(*arguments(torch.bfloat16, GROUPED[0], 0.5, weighted=True))
+    found = how(block(arguments(torch.bfloat16, GROUPED[0], 0.5, weighted=True)))
     assert found.startswith("all steps in one kernel")
-    assert "multiples of 64" in how(*args)
+    assert "multiples of 64" in how(block(args))
 
 
 def test_float32_parameters() -> None:

@@ -93,7 +93,8 @@ def backward(launch: Launch, maps: Maps, saved: tuple[Tensor, ...], grad: Tensor
             *map(address, grads),
             *launch.arguments(),
         )
-        wanted = reference.top_p_select_backward(*given, weighted)
+        saved = reference.TopPSelectBackward(*given, reference.Selection(weighted))
+        wanted = reference.top_p_select_backward(saved)
         # Sums of 40 products, and of a frame's candidates, in another order.
         torch.testing.assert_close(grads, wanted, rtol=1e-5, atol=2e-5, equal_nan=True)
         found.extend(grads)
@@ -103,8 +104,9 @@ def backward(launch: Launch, maps: Maps, saved: tuple[Tensor, ...], grad: Tensor
 def check(launch: Launch, maps: Maps, p: float) -> None:
     for weighted in (True, False):
         got = select(launch, maps, p, weighted)
-        given = (maps.features, maps.sites, maps.offsets, maps.logits, p, weighted, False)
-        wanted = reference.top_p_select(*given)
+        given = (maps.features, maps.sites, maps.offsets, maps.logits, p)
+        selection = reference.Selection(weighted)
+        wanted = reference.top_p_select(reference.TopPSelect(*given, selection, trim=False))
         for one, other in zip(got[1:4], wanted[1:4], strict=True):
             assert torch.equal(one, other)
         # One rounding of attention each, and one of its product.

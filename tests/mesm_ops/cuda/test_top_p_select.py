@@ -95,7 +95,8 @@ def test_backward(
     given = (grad, maps[0], maps[2], out_offsets, rows, attention)
     with use_backend("cuda"):
         found = torch.ops.mesm_ops.top_p_select_backward(*(t.cuda() for t in given), weighted)
-    features, logits = reference.top_p_select_backward(*given, weighted)
+    saved = reference.TopPSelectBackward(*given, reference.Selection(weighted))
+    features, logits = reference.top_p_select_backward(saved)
     assert torch.equal(found[0].cpu(), features)  # one product, rounded
     # Sums of 64 products, and of a frame's candidates, in another order.
     torch.testing.assert_close(found[1].cpu(), logits, rtol=1e-5, atol=3e-5)

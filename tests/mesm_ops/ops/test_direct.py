@@ -14,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mesm_ops import SparseFeatureMaps, backends, subm_conv2d, use_backend
 from mesm_ops.ops.subm_conv2d import _backward, _forward
+from mesm_ops.reference import SubmConv2d
 from tests.mesm_ops.cases import drawn, make_case
 
 
@@ -24,9 +25,9 @@ def short(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     for name, op in (("forward", _forward), ("backward", _backward)):
         run = op.run
 
-        def noted(args: tuple[Any, ...], name: str = name, run: Callable[..., Any] = run) -> Any:
+        def noted(a: Any, name: str = name, run: Callable[[Any], Any] = run) -> Any:
             seen.append(name)
-            return run(args)
+            return run(a)
 
         monkeypatch.setattr(op, "run", noted)
     return seen
@@ -56,10 +57,10 @@ def test_eager_calls_come_the_short_way(short: list[str]) -> None:
 def test_both_ways_give_the_same_bits() -> None:
     x, weight = maps(), weights()
     results = []
-    for way in (_forward, _forward.overload):
+    for way in (_forward, lambda a: _forward.overload(*a)):
         weight.grad = None
         features = x.features.detach().requires_grad_()
-        out = way(features, x.sites, x.offsets, x.height, x.width, weight, None)
+        out = way(SubmConv2d(features, x.sites, x.offsets, x.height, x.width, weight, None))
         out.square().sum().backward()
         results.append((out, features.grad, weight.grad))
     for short, long in zip(*results, strict=True):

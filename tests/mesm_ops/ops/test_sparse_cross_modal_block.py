@@ -6,10 +6,12 @@ import pytest
 import torch
 from torch import Tensor
 from torch.func import functional_call
+from torch.utils._pytree import tree_map_only
 from torch.utils.flop_counter import FlopCounterMode
 
 from mesm_ops import SparseCrossModalBlock, SparseFeatureMaps
-from mesm_ops.ops.sparse_cross_modal_block import _arguments
+from mesm_ops.ops.sparse_cross_modal_block import _arguments, _saved
+from mesm_ops.reference import SparseCrossModalBlockResult
 from tests.mesm_ops.cases import make_case
 
 LENGTHS = torch.tensor([1, 0, 2])
@@ -178,19 +180,14 @@ def test_opcheck(backend: str, selection: str, training: bool) -> None:
     )
     attention, query = block.attention.parameter_tuple(), torch.randn(3, 5)
     args = _arguments(x, query, LENGTHS, attention, stages, 0.6, selection)
-    torch.library.opcheck(torch.ops.mesm_ops.sparse_cross_modal_block.default, args)
+    torch.library.opcheck(torch.ops.mesm_ops.sparse_cross_modal_block.default, tuple(args))
     with torch.no_grad():
-        args = _arguments(x, query, LENGTHS, attention, stages, 0.6, selection)
-        out = torch.ops.mesm_ops.sparse_cross_modal_block(*args[:-1], True)
-    _, _, out_offsets, *statistics, rows, kept_offsets, seen, y1, y2, argmax, book = out
-    inputs = [arg.detach() if isinstance(arg, Tensor) else arg for arg in args]
-    kept = (*statistics, rows, kept_offsets, seen, y1, y2, out_offsets, argmax)
-    backward = (
-        *(torch.randn_like(out[0]), *inputs[:12], *inputs[12:15], *inputs[17:20], *kept),
-        *inputs[23:27],
-        book,
-    )
-    torch.library.opcheck(torch.ops.mesm_ops.sparse_cross_modal_block_backward.default, backward)
+        a = _arguments(x, query, LENGTHS, attention, stages, 0.6, selection)._replace(keep=True)
+        out = SparseCrossModalBlockResult(*torch.ops.mesm_ops.sparse_cross_modal_block(*a))
+    saved = _saved(tree_map_only(Tensor, Tensor.detach, a), out)
+    backward = saved._replace(grad_out=torch.randn_like(out.features))
+    op = torch.ops.mesm_ops.sparse_cross_modal_block_backward.default
+    torch.library.opcheck(op, tuple(backward))
 
 
 def test_refuses_what_its_parts_refuse(backend: str) -> None:

@@ -42,7 +42,7 @@ def test_what_the_cuda_kernels_refuse(
         )
         attention = block.attention.parameter_tuple()
         args = _arguments(x, query, None, attention, stages, 0.5)
-    found = refuses(*args)
+    found = refuses(args)
     if reason is None:
         assert found is None
     else:
@@ -83,5 +83,5 @@ def test_explain_tells_which_way_the_cuda_kernels_go(
     )
     attention = block.attention.parameter_tuple()
     args = _arguments(x, torch.randn(3, 24), None, attention, stages, 0.3)
-    assert how(*args).startswith(said)
+    assert how(args).startswith(said)
     assert given[0][1:] == (3, 4, 6, 16, 16, 0.3, True)

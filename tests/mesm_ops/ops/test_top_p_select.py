@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -8,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from mesm_ops import SparseFeatureMaps, top_p_mask, top_p_select
+from mesm_ops import SparseFeatureMaps, reference, top_p_mask, top_p_select
+from mesm_ops.reference import Selection, TopPSelect, TopPSelectBackward
 from tests import oracle
 from tests.mesm_ops.cases import (
     Case,
@@ -249,3 +251,26 @@ def test_mask_refuses(logits: Tensor, p: float, message: str) -> None:
     with pytest.raises(ValueError) as error:
         top_p_mask(logits, p)
     assert str(error.value) == f"top_p_mask: {message}"
+
+
+def test_the_reference_goes_by_both_switches_of_a_selection() -> None:
+    """One that scales nothing but learns: features as hard selection leaves them, logits learn."""
+    case = make_case(2, 3, 5, 4, dtype=torch.float64)
+    logits = torch.randn(case.rows, dtype=torch.float64)
+    place = (case.x.features, case.x.sites, case.x.offsets)
+    grad = torch.randn(case.x.features.shape, dtype=torch.float64)
+    learns: Any = SimpleNamespace(scales=False, learns=True)
+    found = {}
+    every = {"hard": Selection.HARD, "weighted": Selection.WEIGHTED, "": learns}
+    for name, selection in every.items():
+        out = reference.top_p_select(TopPSelect(*place, logits, 0.6, selection, trim=True))
+        saved = (out.offsets, out.rows, out.attention, selection)
+        maps = (case.x.features, case.x.offsets)
+        grads = reference.top_p_select_backward(
+            TopPSelectBackward(grad[: len(out.rows)], *maps, *saved)
+        )
+        found[name] = (out.features, grads)
+    assert torch.equal(found[""][0], found["hard"][0])
+    assert torch.equal(found[""][1].features, found["hard"][1].features)
+    assert torch.equal(found[""][1].logits, found["weighted"][1].logits)
+    assert found[""][1].logits.any()

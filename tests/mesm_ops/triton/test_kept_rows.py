@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mesm_ops import reference
+from mesm_ops.reference import Selection, TopPSelect, top_p_select
 from mesm_ops.triton.kept_rows import kept_rows
 from tests.mesm_ops.cases import make_case
 
@@ -22,7 +22,10 @@ def test_is_what_the_selection_returned(
     x = make_case(*shape, density, dtype, padding=5).x
     logits = torch.randn(x.features.shape[0])
     place = (x.features, x.sites, x.offsets)
-    out, sites, _, rows, attention = reference.top_p_select(*place, logits, 0.6, weighted, False)
+    selection = Selection.WEIGHTED if weighted else Selection.HARD
+    out, sites, _, rows, attention = top_p_select(
+        TopPSelect(*place, logits, 0.6, selection, trim=False)
+    )
     given = [t.to(DEVICE) for t in (*place, rows)]
     features, found = kept_rows(*given, attention.to(DEVICE) if weighted else None)
     assert torch.equal(found.cpu(), sites)

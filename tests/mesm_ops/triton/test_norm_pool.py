@@ -3,7 +3,17 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mesm_ops import SparseFeatureMaps, reference
+from mesm_ops import SparseFeatureMaps
+from mesm_ops.reference import (
+    SparseBatchNorm,
+    SparseBatchNormBackward,
+    SparseMaxPool2d,
+    SparseMaxPool2dBackward,
+    sparse_batch_norm,
+    sparse_batch_norm_backward,
+    sparse_max_pool2d,
+    sparse_max_pool2d_backward,
+)
 from mesm_ops.triton.neighbours import neighbour_table
 from mesm_ops.triton.norm_pool import fold_norm, norm_pool, norm_pool_backward
 from tests.mesm_ops.cases import make_case
@@ -42,13 +52,13 @@ def test_gradient_is_that_of_the_pool_then_of_the_norm(
     mean, var = torch.randn(channels) * 0.3, torch.rand(channels) + 0.5
     place = (x.sites, x.offsets, x.height, x.width, False)
     norm = (weight, bias, mean, var)
-    z, mean, var = reference.sparse_batch_norm(y, x.offsets, *norm, training, 1e-3, True)
+    z, mean, var = sparse_batch_norm(SparseBatchNorm(y, x.offsets, *norm, training, 1e-3, True))
     norm = (weight, bias, mean, var)
-    out, _, out_offsets, argmax = reference.sparse_max_pool2d(z, *place)
+    out, _, out_offsets, argmax = sparse_max_pool2d(SparseMaxPool2d(z, *place))
     grad = torch.randn(out.shape).to(dtype)
-    between = reference.sparse_max_pool2d_backward(grad, argmax, len(y))
-    wanted = reference.sparse_batch_norm_backward(
-        between, y, x.offsets, *norm, training, 1e-3, True
+    between = sparse_max_pool2d_backward(SparseMaxPool2dBackward(grad, argmax, len(y)))
+    wanted = sparse_batch_norm_backward(
+        SparseBatchNormBackward(between, y, x.offsets, *norm, training, 1e-3, True)
     )
     grad[int(out_offsets[-1]) :] = torch.nan  # padding is not read
     windows = torch.tensor(windows_of(x), dtype=torch.int32)
@@ -81,8 +91,8 @@ def test_equals_norm_then_pool(
     shift = torch.tensor([0.5, 0.0]).repeat(shape[1])[: shape[1]].to(DEVICE)
     z = (y.float() * scale + shift).relu().to(dtype)
     place = (sites, offsets, x.height, x.width, False)
-    wanted, _, _, where = reference.sparse_max_pool2d(z, *place)
-    *_, first = reference.sparse_max_pool2d(torch.zeros_like(y[:, :1]), *place)
+    wanted, _, _, where = sparse_max_pool2d(SparseMaxPool2d(z, *place))
+    *_, first = sparse_max_pool2d(SparseMaxPool2d(torch.zeros_like(y[:, :1]), *place))
 
     table = neighbour_table(sites, offsets, x.height, x.width)
     windows = torch.full_like(sites, -1)

@@ -122,7 +122,7 @@ def test_returns_the_statistics_that_it_used(training: bool) -> None:
     case = make_case(2, 5, 6, 6, 0.5, torch.bfloat16, padding=2)
     mean, var, weight, bias = (t.detach() for t in parameters(5, torch.bfloat16))
     args = (case.x.features, case.x.offsets, weight, bias, mean, var, training, 1e-5, True)
-    wanted = reference.sparse_batch_norm(*args)
+    wanted = reference.sparse_batch_norm(reference.SparseBatchNorm(*args))
     with use_backend("triton"):
         got = torch.ops.mesm_ops.sparse_batch_norm(
             *(arg.to(DEVICE) if isinstance(arg, Tensor) else arg for arg in args)

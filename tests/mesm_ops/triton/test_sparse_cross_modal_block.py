@@ -8,9 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._pytree import tree_map_only
 
-from mesm_ops import SparseCrossModalBlock, SparseFeatureMaps, use_backend
+from mesm_ops import SparseCrossModalBlock, SparseFeatureMaps, reference, use_backend
 from mesm_ops.ops.sparse_cross_modal_block import _arguments
+from mesm_ops.reference import Selection, TopPSelect
 from mesm_ops.triton.rulebook import flat_size
 from tests.mesm_ops.cases import make_case
 
@@ -19,14 +21,7 @@ module = importlib.import_module("mesm_ops.ops.sparse_cross_modal_block")
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 FORWARD = torch.ops.mesm_ops.sparse_cross_modal_block
 BACKWARD = torch.ops.mesm_ops.sparse_cross_modal_block_backward
-OUTPUTS = (
-    *("features", "sites", "offsets", "mean1", "var1", "mean2", "var2", "rows", "kept_offsets"),
-    *("attention", "y1", "y2", "argmax", "rulebook"),
-)
-GRADIENTS = (
-    *("features", "query", "map_weight", "map_bias", "query_weight", "score_weight", "score_bias"),
-    *("weight1", "norm_weight1", "norm_bias1", "weight2", "norm_weight2", "norm_bias2"),
-)
+KEPT = ("attention", "y1", "y2", "argmax", "rulebook")
 
 
 def arguments(
@@ -37,7 +32,7 @@ def arguments(
     training: bool = True,
     trim: bool = False,
     keep: bool = True,
-) -> list[Any]:
+) -> reference.SparseCrossModalBlock:
     """What the op takes, for a block of random parameters."""
     torch.manual_seed(0)
     dtype = x.dtype
@@ -56,28 +51,25 @@ def arguments(
         (conv.weight, norm.parameter_tuple(x))
         for conv, norm in ((block.conv1, block.norm1), (block.conv2, block.norm2))
     )
-    asked = None if lengths is None else torch.tensor(lengths)
-    args = _arguments(x, query, asked, block.attention.parameter_tuple(), stages, 0.6, selection)
-    args = [arg.detach().to(DEVICE) if isinstance(arg, Tensor) else arg for arg in args]
-    return [*args[:-2], trim, keep]
+    given = None if lengths is None else torch.tensor(lengths)
+    a = _arguments(x, query, given, block.attention.parameter_tuple(), stages, 0.6, selection)
+    a = tree_map_only(Tensor, lambda tensor: tensor.detach().to(DEVICE), a)
+    return a._replace(trim=trim, keep=keep)
 
 
 def run(
-    backend: str, args: list[Any], grad: Tensor | None, forget: bool = False
+    backend: str, a: reference.SparseCrossModalBlock, grad: Tensor | None, forget: bool = False
 ) -> dict[str, Tensor]:
     """Results of both passes; the backward pass without the rulebook if the forward `forget`s."""
     with use_backend(backend), torch.no_grad():
-        out = FORWARD(*args)
-        found = dict(zip(OUTPUTS, out, strict=True))
+        out = reference.SparseCrossModalBlockResult(*FORWARD(*a))
         if grad is None:
-            return found
-        _, _, out_offsets, *statistics, rows, kept_offsets, seen, y1, y2, argmax, book = out
-        kept = (*statistics, rows, kept_offsets, seen, y1, y2, out_offsets, argmax)
-        settings = args[23:27]
-        book = book.new_empty(0) if forget else book
-        grads = BACKWARD(grad, *args[:15], *args[17:20], *kept, *settings, book)
-    found |= {f"grad of {n}": g for n, g in zip(GRADIENTS, grads, strict=True)}
-    return found
+            return out._asdict()
+        saved = module._saved(a, out)._replace(grad_out=grad)
+        if forget:
+            saved = saved._replace(rulebook=out.rulebook.new_empty(0))
+        grads = reference.SparseCrossModalBlockGradients(*BACKWARD(*saved))
+    return out._asdict() | {f"grad of {name}": g for name, g in grads._asdict().items()}
 
 
 def maps(
@@ -136,7 +128,7 @@ def test_inference_keeps_nothing(trim: bool) -> None:
     args = arguments(x, 8, [2, 1], training=False, trim=trim, keep=False)
     got = run("triton", args, None)
     assert_same(got, run("reference", args, None))
-    assert all(got[name].numel() == 0 for name in OUTPUTS[-5:])
+    assert all(got[name].numel() == 0 for name in KEPT)
 
 
 @pytest.mark.parametrize(
@@ -163,8 +155,8 @@ def test_padding_and_nan() -> None:
     assert not got["features"][int(got["offsets"][-1]) :].any()
     assert not got["grad of features"][int(x.offsets[-1]) :].any()
 
-    args[0] = args[0].clone()
-    args[0][3, 1] = torch.nan
+    args = args._replace(features=args.features.clone())
+    args.features[3, 1] = torch.nan
     wanted, got = (run(backend, args, None) for backend in ("reference", "triton"))
     assert wanted["features"].isnan().any()
     for name in ("features", "sites", "offsets", "rows"):
@@ -178,8 +170,9 @@ def test_padding_and_nan() -> None:
 def test_low_precision_errs_as_the_reference(dtype: torch.dtype, training: bool) -> None:
     x = maps(3, 16, 6, 7, 0.6, dtype)
     args, grad = arguments(x, 24, [1, 2], training=training), gradient(x, 24)
-    args[12], args[17] = args[12].float(), args[17].float()  # as under autocast
-    wide = [a.float() if isinstance(a, Tensor) and a.is_floating_point() else a for a in args]
+    # Weights in float32, as under autocast.
+    args = args._replace(weight1=args.weight1.float(), weight2=args.weight2.float())
+    wide = tree_map_only(Tensor, lambda t: t.float() if t.is_floating_point() else t, args)
     exact = run("reference", wide, grad.float())
     wanted, got = run("reference", args, grad), run("triton", args, grad)
     if not torch.equal(exact["rows"], wanted["rows"]):
@@ -246,7 +239,6 @@ def test_the_rulebook_is_made_once_and_kept(
     book = kept["rulebook"]
     # What a compiled graph expects on a GPU.
     assert book.shape[0] == flat_size(x.features.shape[0])
-    assert book.shape[0] == module._rulebook_size(x.features.shape[0])
     # What another backend left empty, the backward pass makes for itself.
     again = run("triton", args, gradient(x, 6), forget=True)
     assert len(made) == 3
@@ -271,7 +263,8 @@ def test_the_selection_on_cuda_finds_the_neighbours(
     if on_cuda:
         monkeypatch.setattr(kernels.backends, "choose", lambda op, args: "cuda")
     monkeypatch.setattr(kernels.backends, "run", lambda *_: (0, place[1], place[2], 3, 4))
-    selected, found = kernels._selected(*place, logits, height, 1, 0.5, True, False)
+    select = TopPSelect(*place, logits, 0.5, Selection.WEIGHTED, trim=False)
+    selected, found = kernels._selected(select, height, 1)
     if on_cuda and height == 6:
         assert seen == [(*place, logits, 6, 1, 0.5, True)]
         assert (selected, found) == ((0, 1, 2, 3, 4), (5, 6, 7))
@@ -287,13 +280,12 @@ def test_the_fake_has_room_for_the_rulebook_where_triton_runs(device: str, keep:
     x = maps(2, 4, 5, 6, 0.7, torch.float32)
     args = arguments(x, 6, None, training=False, keep=keep)
     with FakeTensorMode(allow_non_fake_inputs=True):
-        fakes = [
-            torch.empty(a.shape, dtype=a.dtype, device=device) if isinstance(a, Tensor) else a
-            for a in args
-        ]
-        book = module._fake(*fakes)[-1]
+        fakes = tree_map_only(
+            Tensor, lambda t: torch.empty(t.shape, dtype=t.dtype, device=device), args
+        )
+        found = module._fake(fakes)
     wanted = flat_size(x.features.shape[0]) if keep and device == "cuda" else 0
-    assert book.shape == (wanted,)
+    assert found.rulebook.shape == (wanted,)
 
 
 @pytest.mark.parametrize("triton", [True, False])

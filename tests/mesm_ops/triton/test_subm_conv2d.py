@@ -337,7 +337,7 @@ def test_equals_the_reference_on_a_strided_padded_case() -> None:
     case = make_case(2, 7, 6, 5, dtype=torch.float32, padding=3, strided=True)
     weight, bias = torch.randn(6, 7, 3, 3), torch.randn(6)
     wanted = reference.subm_conv2d(
-        case.x.features, case.x.sites, case.x.offsets, 6, 5, weight, bias
+        reference.SubmConv2d(case.x.features, case.x.sites, case.x.offsets, 6, 5, weight, bias)
     )
     features = case.x.features.to(DEVICE)
     assert not features.is_contiguous()

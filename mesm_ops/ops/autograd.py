@@ -1,0 +1,127 @@
+"""How an op is given its gradient: one call in each op's file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import Any, Generic
+
+import torch
+from torch import Tensor
+
+from .. import backends
+from .contract import Arguments, Contract, Results, getter
+from .direct import Op
+from .registration import libraries
+
+__all__ = ["LATER", "make_differentiable"]
+
+# In `saved`, stands for an argument of the backward op that only the backward pass knows.
+LATER: Any = None
+
+
+class _Passage(Generic[Arguments]):
+    """Carries the backward op's arguments from the forward to the backward pass.
+
+    Autograd saves tensors, and the context all else; the gradient and the `needs_<input>` are known
+    in the backward pass alone.
+    """
+
+    def __init__(self, inputs: tuple[str, ...], backward: Contract[Arguments, Any]) -> None:
+        self._takes = backward.takes
+        self._inputs = len(inputs)
+        needs = [i for i, name in enumerate(backward.fields) if name.startswith("needs_")]
+        others = [i for i in backward.places("Selection", "int", "float", "bool") if i not in needs]
+        tensors = [i for i in range(1, len(backward.fields)) if i not in (*needs, *others)]
+        self._tensors, self._others = getter(tensors), getter(others)
+        self._needed = getter([inputs.index(backward.fields[i][len("needs_") :]) for i in needs])
+        come = [0, *tensors, *others, *needs]
+        self._in_order = getter([come.index(i) for i in range(len(come))])
+        self._gradients = [(inputs.index(name), name) for name in backward.returned or inputs[:1]]
+
+    def save(self, ctx: Any, a: Arguments) -> None:
+        """Keep the backward op's arguments."""
+        ctx.save_for_backward(*self._tensors(a))
+        ctx.others = self._others(a)
+
+    def restore(self, ctx: Any, grad: Tensor) -> Arguments:
+        """Return the backward op's arguments, `LATER` replaced."""
+        come = (grad, *ctx.saved_tensors, *ctx.others, *self._needed(ctx.needs_input_grad))
+        return self._takes(*self._in_order(come))
+
+    def gradients(
+        self, ctx: Any, found: tuple[Tensor, ...], without: Collection[str]
+    ) -> tuple[Tensor | None, ...]:
+        """Return a gradient or None for each input, given the backward op's results."""
+        wanted = ctx.needs_input_grad
+        made: list[Tensor | None] = [None] * self._inputs
+        for (place, name), gradient in zip(self._gradients, found, strict=True):
+            if wanted[place] and name not in without:
+                made[place] = gradient
+        return tuple(made)
+
+
+def make_differentiable(
+    forward: Op[Arguments, Results],
+    backward: Op[Any, Any],
+    *,
+    saved: Callable[[Arguments, Results], Any],
+    without: Callable[[Any], Collection[str]] = lambda _: (),
+) -> None:
+    """Give an op its gradient, and refuse a gradient of that gradient.
+
+    Only the first result has a gradient. The backward op returns the gradients of the inputs that
+    its results are named after; a single tensor is the gradient of the first input.
+
+    Args:
+        forward: The op.
+        backward: The op that computes its gradients. Its first argument is the gradient of the
+            first result; `needs_<input>` among them says whether that input's gradient is needed.
+        saved: Given arguments and results, returns the backward op's arguments, with `LATER` for
+            the first and for each `needs_<input>`.
+        without: Given the backward op's arguments, names the inputs that get no gradient.
+    """
+    passage = _Passage(forward.contract.fields, backward.contract)
+
+    def keep(ctx: Any, a: Arguments, found: Any) -> None:
+        ctx.backend = backends.requested()
+        if forward.contract.returned:
+            ctx.mark_non_differentiable(*found[1:])
+        passage.save(ctx, saved(a, forward.contract.results(found)))
+
+    def setup(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        keep(ctx, forward.contract.arguments(*inputs), output)
+
+    def gradients(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        a = passage.restore(ctx, grad)
+        found = backward(a)
+        every = found if backward.contract.returned else (found,)
+        return passage.gradients(ctx, every, without(a))
+
+    def run(ctx: Any, grad: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
+        # Autograd may run in a thread of its own, outside the caller's use_backend.
+        if ctx.backend == backends.requested():
+            return gradients(ctx, grad)
+        with backends.use_backend(ctx.backend):
+            return gradients(ctx, grad)
+
+    def refuse(ctx: Any, *grads: Any) -> Any:
+        raise RuntimeError(f"{forward.overload.name()}: second-order gradients are not supported")
+
+    class Direct(torch.autograd.Function):
+        """Autograd for calls that do not go through torch's dispatcher."""
+
+        @staticmethod
+        def forward(ctx: Any, *flat: Any) -> Any:
+            a = forward.contract.arguments(*flat)
+            found = forward.run(a)
+            keep(ctx, a, found)
+            return found
+
+        @staticmethod
+        def backward(ctx: Any, *grads: Any) -> Any:
+            return run(ctx, *grads)
+
+    forward.differentiable = Direct.apply
+    library = libraries["mesm_ops"]
+    torch.library.register_autograd(forward.overload, run, setup_context=setup, lib=library)
+    torch.library.register_autograd(backward.overload, refuse, lib=library)
