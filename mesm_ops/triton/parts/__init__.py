@@ -1,0 +1,1 @@
+"""Kernels that several ops are made of."""
