@@ -10,11 +10,12 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from .parts import reductions
+
 __all__ = ["TILE_ROWS", "column_sums", "combine", "tile_statistics", "tiles_of", "total"]
 
 TILE_ROWS = 128  # rows that one partial result stands for
 _TILES, _CHANNELS = 128, 8  # what a program of the second kernels holds: 32 bytes of each tile
-_BLOCK_C = 64  # channels of a program that reads rows
 
 
 def tiles_of(rows: int) -> int:
@@ -177,37 +178,6 @@ def total(partial: Tensor, offsets: Tensor) -> tuple[Tensor, ...]:
     return sums
 
 
-@triton.jit
-def _column_sums(
-    features,  # (N, C)
-    offsets,
-    frames,
-    partial,  # (T, 1, C) float32
-    CHANNELS: tl.constexpr,
-    TILE_ROWS: tl.constexpr,
-    BLOCK_C: tl.constexpr,
-):
-    tile = tl.program_id(0).to(tl.int64)
-    row = tile * TILE_ROWS + tl.arange(0, TILE_ROWS)
-    channel = tl.program_id(1) * BLOCK_C + tl.arange(0, BLOCK_C)
-    inside = channel < CHANNELS
-    mask = (row < tl.load(offsets + frames))[:, None] & inside[None, :]
-    x = tl.load(features + row[:, None] * CHANNELS + channel[None, :], mask=mask, other=0.0)
-    tl.store(partial + tile * CHANNELS + channel, tl.sum(x.to(tl.float32), 0), mask=inside)
-
-
 def column_sums(features: Tensor, offsets: Tensor) -> Tensor:
     """Add the active rows of features (N, C) to (C,) float32."""
-    rows, channels = features.shape
-    tiles = tiles_of(rows)
-    partial = features.new_empty((tiles, 1, channels), dtype=torch.float32)
-    _column_sums[(tiles, triton.cdiv(channels, _BLOCK_C))](
-        features,
-        offsets,
-        offsets.shape[0] - 1,
-        partial,
-        CHANNELS=channels,
-        TILE_ROWS=TILE_ROWS,
-        BLOCK_C=_BLOCK_C,
-    )
-    return total(partial, offsets)[0]
+    return reductions.column_sums(features, offsets[-1:])

@@ -9,7 +9,6 @@ import triton.language as tl
 from torch import Tensor
 
 from ._reductions import TILE_ROWS, tiles_of, total
-from .sparse_batch_norm import before_norm
 
 __all__ = ["fold_norm", "norm_pool", "norm_pool_backward"]
 
@@ -114,6 +113,31 @@ def norm_pool_backward(
             **tile,
         )
     return out, of_weight.to(norm[0].dtype), of_bias.to(norm[1].dtype)
+
+
+@triton.jit
+def before_norm(
+    g,  # (rows, channels) float32, after the ReLU
+    x,  # likewise, what is normalised
+    mask,  # likewise, what is real and inside
+    channel,
+    inside,
+    weight,
+    bias,
+    mean,
+    var,
+    eps,
+    RELU: tl.constexpr,
+):
+    """Return the gradient before the ReLU, the normalised rows, and 1 / deviation and weight."""
+    middle = tl.load(mean + channel, mask=inside, other=0.0)
+    scale = 1.0 / tl.sqrt_rn(tl.load(var + channel, mask=inside, other=0.0) + eps)
+    w = tl.load(weight + channel, mask=inside, other=0.0).to(tl.float32)
+    normal = tl.where(mask, (x - middle[None, :]) * scale[None, :], 0.0)
+    if RELU:
+        b = tl.load(bias + channel, mask=inside, other=0.0).to(tl.float32)
+        g = tl.where(normal * w[None, :] + b[None, :] <= 0, 0.0, g)
+    return g, normal, scale, w
 
 
 @triton.jit

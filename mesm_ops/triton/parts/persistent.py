@@ -1,0 +1,102 @@
+# mypy: allow-untyped-defs
+"""How a pass over rows is cut into programs that stay: each thread holds 16 bytes of a row.
+
+A program keeps its channels, and what a norm knows of them, and walks over tiles of rows. Its
+number of threads times 16 bytes is one step; several steps make a tile, whose loads are all under
+way at once. The numbers are constants and no GPU's own, so that every sum's order, hence every bit,
+follows from the shapes alone.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import triton
+import triton.language as tl
+from torch import Tensor
+
+__all__ = [
+    "TILE_ROWS",
+    "WARPS",
+    "PersistentGrid",
+    "end_of",
+    "mask_of",
+    "persistent_grid",
+    "share",
+    "tiles_of",
+    "zero_rows",
+]
+
+TILE_ROWS = 128  # of a tile of a convolution
+_TILE_ROWS = tl.constexpr(TILE_ROWS)
+_MULTIPROCESSORS = 132  # of an H100; elsewhere programs wait for a free one or some stay empty
+WARPS = 4  # of each program
+_MOST_CHANNELS = 128  # of a program: 256 bytes of a bfloat16 row
+
+
+class PersistentGrid(NamedTuple):
+    """A grid and the tile of its programs."""
+
+    grid: tuple[int, int]  # of rows and of channels
+    rows: int  # of a tile
+    channels: int  # of a tile
+
+
+def persistent_grid(x: Tensor, steps: int, resident: int) -> PersistentGrid:
+    """Return how to walk over the rows of x (N, C), of which a device may use fewer.
+
+    Args:
+        x: Of which only shape and dtype count.
+        steps: Of a tile: so many times 16 bytes of x are under way in each thread.
+        resident: Programs of a multiprocessor, as many as have room there together.
+    """
+    rows, channels = x.shape
+    vector = 16 // x.dtype.itemsize
+    width = min(_MOST_CHANNELS, max(triton.next_power_of_2(channels), vector))
+    height = 32 * WARPS * vector // width * steps
+    blocks = triton.cdiv(channels, width)
+    most = max(_MULTIPROCESSORS * resident // blocks, 1)
+    return PersistentGrid((min(triton.cdiv(rows, height), most), blocks), height, width)
+
+
+def tiles_of(rows: int) -> int:
+    """Return how many tiles so many rows fill."""
+    return triton.cdiv(rows, TILE_ROWS)
+
+
+@triton.jit
+def share(count, parts, ROWS: tl.constexpr):
+    """Return of how many rows, in whole tiles of ROWS, each part but the last ones is."""
+    return tl.cdiv(tl.cdiv(count, tl.maximum(parts, 1)), ROWS) * ROWS
+
+
+@triton.jit
+def mask_of(rows, c, CHANNELS: tl.constexpr, BLOCK_C: tl.constexpr):
+    """Return which elements are those of such rows and of channels that there are."""
+    if CHANNELS % BLOCK_C == 0:
+        return tl.broadcast_to(rows[:, None], (rows.shape[0], BLOCK_C))
+    else:
+        return rows[:, None] & (c < CHANNELS)[None, :]
+
+
+@triton.jit
+def zero_rows(
+    out, begin, end, c, CHANNELS: tl.constexpr, ROWS: tl.constexpr, BLOCK_C: tl.constexpr
+):
+    """Store zero in rows begin to end, shared by the programs of the grid's first axis."""
+    lane = tl.arange(0, ROWS)
+    at = lane[:, None] * CHANNELS + c[None, :]
+    nothing = tl.zeros((ROWS, BLOCK_C), out.dtype.element_ty)
+    for tile in range(tl.program_id(0), tl.cdiv(end - begin, ROWS), tl.num_programs(0)):
+        row = begin + tile * ROWS
+        mask = mask_of(lane < end - row, c, CHANNELS, BLOCK_C)
+        tl.store(out + tl.cast(row, tl.int64) * CHANNELS + at, nothing, mask=mask)
+
+
+@triton.jit
+def end_of(count, rows, FILL: tl.constexpr):
+    """Return before which row a pass writes zeros: to the end of a tile, or of all rows."""
+    if FILL == "tile":
+        return tl.minimum(tl.cdiv(count, _TILE_ROWS) * _TILE_ROWS, rows)
+    else:
+        return rows

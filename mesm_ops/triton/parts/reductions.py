@@ -1,0 +1,313 @@
+# mypy: allow-untyped-defs
+"""From sums that stand for some rows each to those of all rows, in a fixed order; no atomics.
+
+A part is what one tile of a convolution or one program of a pass left. A program here takes eight
+channels, 32 bytes of each part, and all parts; a lane of threads adds every 256th, then they add up
+theirs.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from .norms import Norm
+from .persistent import TILE_ROWS, WARPS, persistent_grid, share
+
+__all__ = ["Running", "column_sums", "combine", "total"]
+
+_CHANNELS = 8
+_LANES = 256  # parts that the threads of a program read in one step: 16 bytes a thread
+_STAGES = tl.constexpr(6)  # five steps are under way at once: 1280 parts
+_WARPS = 16
+_COLUMN_STAGES = tl.constexpr(3)
+_COLUMN_STEPS, _COLUMN_RESIDENT = 4, 8
+
+
+class Running(NamedTuple):
+    """Running statistics and where their next state goes, which may be where they are."""
+
+    mean: Tensor  # (C,)
+    var: Tensor  # (C,)
+    new_mean: Tensor  # (C,)
+    new_var: Tensor  # (C,)
+    momentum: float | Tensor  # a tensor of one element is not waited for
+
+
+@triton.jit
+def _moved(running, batch, momentum):
+    """Return the running value moved towards the batch's, exactly that at a momentum of 1."""
+    gap = batch - running
+    return tl.where(momentum < 0.5, running + momentum * gap, batch - gap * (1.0 - momentum))
+
+
+@triton.jit(do_not_specialize=["parts"], do_not_specialize_on_alignment=["number"])
+def _combine(
+    partial,  # (parts, 2, C) float32
+    number,  # (1,): of rows
+    pivot,  # (C,)
+    weight,  # (C,), as all that follow
+    bias,
+    running_mean,
+    running_var,
+    momentum,  # (1,), or the value itself
+    mean_out,
+    var_out,
+    scale_out,
+    shift_out,
+    new_mean,
+    new_var,
+    eps,
+    parts,
+    CHANNELS: tl.constexpr,
+    ROWS: tl.constexpr,  # of a part; EVEN: shares are of whole tiles of so many
+    EVEN: tl.constexpr,
+    PIVOT: tl.constexpr,  # else parts hold mean and sum of squared deviations
+    RUNNING: tl.constexpr,
+    MOMENTUM_READ: tl.constexpr,
+    LANES: tl.constexpr,
+    BLOCK_C: tl.constexpr,
+):
+    channel = tl.program_id(0) * BLOCK_C + tl.arange(0, BLOCK_C)
+    inside = channel < CHANNELS
+    count = tl.load(number).to(tl.int32)
+    factor = tl.load(weight + channel, mask=inside, other=0.0).to(tl.float32)
+    added = tl.load(bias + channel, mask=inside, other=0.0).to(tl.float32)
+    if PIVOT:
+        middle = tl.load(pivot + channel, mask=inside, other=0.0).to(tl.float32)
+    if RUNNING:
+        old_mean = tl.load(running_mean + channel, mask=inside, other=0.0).to(tl.float32)
+        old_var = tl.load(running_var + channel, mask=inside, other=0.0).to(tl.float32)
+        moves = tl.load(momentum).to(tl.float32) if MOMENTUM_READ else momentum
+    size = share(count, parts, ROWS) if EVEN else ROWS
+
+    # Each lane merges its parts (Chan, Golub and LeVeque, 1979): plain sums over all parts would
+    # round the square of the distance to the pivot, merging rounds that between parts only.
+    lane = tl.arange(0, LANES)
+    at = (lane * (2 * CHANNELS))[:, None] + channel[None, :]
+    seen = tl.zeros((LANES,), tl.float32)
+    mean = tl.zeros((LANES, BLOCK_C), tl.float32)
+    squares = tl.zeros((LANES, BLOCK_C), tl.float32)
+    for start in tl.range(0, tl.cdiv(count, tl.maximum(size, 1)), LANES, num_stages=_STAGES):
+        more = tl.minimum(tl.maximum(count - (start + lane) * size, 0), size)
+        mask = (more > 0)[:, None] & inside[None, :]
+        first = tl.load(partial + at, mask=mask, other=0.0)
+        second = tl.load(partial + at + CHANNELS, mask=mask, other=0.0)
+        partial += LANES * 2 * CHANNELS
+        more = more.to(tl.float32)
+        if PIVOT:
+            sums = first
+            first = sums * (1.0 / tl.maximum(more, 1.0))[:, None]
+            second = second - sums * first
+            second = tl.maximum(second, 0.0, propagate_nan=tl.PropagateNan.ALL)
+        delta = first - mean
+        part = more / tl.maximum(seen + more, 1.0)
+        mean += delta * part[:, None]
+        squares += second + delta * delta * (seen * part)[:, None]
+        seen += more
+    rows = tl.maximum(count, 1).to(tl.float32)
+    grand = tl.sum(mean * seen[:, None], 0) / rows
+    away = mean - grand[None, :]
+    var = tl.sum(squares + away * away * seen[:, None], 0) / rows
+    if PIVOT:
+        grand = tl.where(count > 0, grand + middle, 0.0)
+    else:
+        # A mean far from zero is rounded once for each lane: add what that took.
+        grand += tl.sum(away * seen[:, None], 0) / rows
+    factor = factor / tl.sqrt_rn(var + eps)
+    tl.store(mean_out + channel, grand, mask=inside)
+    tl.store(var_out + channel, var, mask=inside)
+    tl.store(scale_out + channel, factor, mask=inside)
+    tl.store(shift_out + channel, added - grand * factor, mask=inside)
+    if RUNNING:
+        moves = tl.where(count > 0, moves, 0.0)
+        unbiased = var * (rows / tl.maximum(rows - 1.0, 1.0))
+        moved = _moved(old_mean, grand, moves).to(new_mean.dtype.element_ty)
+        tl.store(new_mean + channel, moved, mask=inside)
+        moved = _moved(old_var, unbiased, moves).to(new_var.dtype.element_ty)
+        tl.store(new_var + channel, moved, mask=inside)
+
+
+def combine(
+    partial: Tensor,
+    number: Tensor,
+    norm: Norm,
+    *,
+    pivot: Tensor | None = None,
+    even: int = 0,
+    running: Running | None = None,
+) -> None:
+    """Fill a norm with the statistics of all rows, from those of parts.
+
+    Without rows mean and variance are zero and running statistics stay.
+
+    Args:
+        partial: (T, 2, C) float32. With a pivot: of each part the sums over its rows of
+            y - pivot and of its square. Without: mean, and sum of squared deviations from it.
+        number: (1,) integer, how many rows there are; of a part beyond them nothing is read.
+        norm: Its mean, var, scale and shift are written.
+        pivot: (C,).
+        even: The parts share the rows evenly, in whole tiles of so many; 0: a part is of
+            `TILE_ROWS` rows.
+        running: Running statistics to move towards the batch's, unbiased as in
+            `torch.nn.BatchNorm1d`.
+    """
+    channels = partial.shape[2]
+    momentum: float | Tensor | None = running.momentum if running else None
+    _combine[(triton.cdiv(channels, _CHANNELS),)](
+        *(partial, number, pivot, norm.weight, norm.bias),
+        *((running.mean, running.var, momentum) if running else (None, None, None)),
+        *(norm.mean, norm.var, norm.scale, norm.shift),
+        *((running.new_mean, running.new_var) if running else (None, None)),
+        *(norm.eps, partial.shape[0]),
+        CHANNELS=channels,
+        ROWS=even or TILE_ROWS,
+        EVEN=even > 0,
+        PIVOT=pivot is not None,
+        RUNNING=running is not None,
+        MOMENTUM_READ=isinstance(momentum, Tensor),
+        LANES=_LANES,
+        BLOCK_C=_CHANNELS,
+        num_warps=_WARPS,
+    )
+
+
+@triton.jit(do_not_specialize=["parts"], do_not_specialize_on_alignment=["number"])
+def _total(
+    partial,  # (parts, kinds, C) float32
+    number,  # (1,): of rows
+    var,  # (C,)
+    sums,  # (kinds, C) float32
+    of_bias,  # (C,), of the first kind
+    of_weight,  # (C,), of the second
+    eps,
+    parts,
+    CHANNELS: tl.constexpr,
+    KINDS: tl.constexpr,
+    ROWS: tl.constexpr,  # of a part; 0: all parts count
+    NORM: tl.constexpr,
+    LANES: tl.constexpr,
+    BLOCK_C: tl.constexpr,
+):
+    channel = tl.program_id(0) * BLOCK_C + tl.arange(0, BLOCK_C)
+    kind = tl.program_id(1)
+    inside = channel < CHANNELS
+    if NORM:
+        spread = tl.load(var + channel, mask=inside, other=1.0).to(tl.float32)
+    if ROWS > 0:
+        parts = tl.cdiv(tl.load(number).to(tl.int32), ROWS)
+    lane = tl.arange(0, LANES)
+    at = (lane * (KINDS * CHANNELS))[:, None] + channel[None, :]
+    summed = tl.zeros((LANES, BLOCK_C), tl.float32)
+    partial += kind * CHANNELS
+    for start in tl.range(0, parts, LANES, num_stages=_STAGES):
+        mask = (lane < parts - start)[:, None] & inside[None, :]
+        summed += tl.load(partial + at, mask=mask, other=0.0)
+        partial += LANES * KINDS * CHANNELS
+    whole = tl.sum(summed, 0)
+    if NORM:
+        # The second kind is about the mean: by the deviation it is that of normalised rows.
+        whole = tl.where(kind == 1, whole / tl.sqrt_rn(spread + eps), whole)
+        if kind == 0:
+            tl.store(of_bias + channel, whole.to(of_bias.dtype.element_ty), mask=inside)
+        else:
+            tl.store(of_weight + channel, whole.to(of_weight.dtype.element_ty), mask=inside)
+    tl.store(sums + kind * CHANNELS + channel, whole, mask=inside)
+
+
+def total(
+    partial: Tensor,
+    number: Tensor | None,
+    var: Tensor,
+    eps: float,
+    sums: Tensor,
+    of_weight: Tensor,
+    of_bias: Tensor,
+) -> None:
+    """Add up the gradients of a norm's weight and bias.
+
+    Args:
+        partial: (T, 2, C) float32: of each part the sums over its rows of g and of g * (y - mean),
+            g being the gradient after the norm, before its ReLU. About the mean, so that no digit
+            is lost where the mean is far from zero, and without the deviation, which is constant.
+        number: (1,) integer: of rows, `TILE_ROWS` a part, and nothing beyond them is read; None:
+            every part counts.
+        var: (C,) float32, of the norm.
+        eps: Likewise.
+        sums: (2, C) float32: written, the gradients of bias and of weight.
+        of_weight: (C,): written, the same in the parameter's dtype.
+        of_bias: (C,): likewise.
+    """
+    _launch_total(partial, number, var, eps, sums, of_weight, of_bias)
+
+
+def _launch_total(
+    partial: Tensor,
+    number: Tensor | None,
+    var: Tensor | None,
+    eps: float,
+    sums: Tensor,
+    of_weight: Tensor | None,
+    of_bias: Tensor | None,
+) -> None:
+    parts, kinds, channels = partial.shape
+    _total[(triton.cdiv(channels, _CHANNELS), kinds)](
+        *(partial, number, var, sums, of_bias, of_weight, eps, parts),
+        CHANNELS=channels,
+        KINDS=kinds,
+        ROWS=TILE_ROWS if number is not None else 0,
+        NORM=var is not None,
+        LANES=_LANES,
+        BLOCK_C=_CHANNELS,
+        num_warps=_WARPS,
+    )
+
+
+@triton.jit(do_not_specialize_on_alignment=["number"])
+def _column_sums(
+    features,  # (N, C)
+    number,  # (1,)
+    partial,  # (programs, 1, C) float32
+    CHANNELS: tl.constexpr,
+    STEPS: tl.constexpr,
+    ROWS: tl.constexpr,
+    BLOCK_C: tl.constexpr,
+):
+    c = tl.program_id(1) * BLOCK_C + tl.arange(0, BLOCK_C)
+    inside = (c < CHANNELS)[None, None, :]
+    count = tl.load(number).to(tl.int32)
+    row = tl.arange(0, ROWS // STEPS)[:, None] + tl.arange(0, STEPS)[None, :] * (ROWS // STEPS)
+    at = (row * CHANNELS)[:, :, None] + c[None, None, :]
+    summed = tl.zeros((ROWS // STEPS, BLOCK_C), tl.float32)
+    for tile in tl.range(
+        tl.program_id(0), tl.cdiv(count, ROWS), tl.num_programs(0), num_stages=_COLUMN_STAGES
+    ):
+        mask = (row < count - tile * ROWS)[:, :, None] & inside
+        base = tl.cast(tile, tl.int64) * (ROWS * CHANNELS)
+        x = tl.load(features + base + at, mask=mask, other=0.0)
+        summed += tl.sum(x.to(tl.float32), 1)
+    whole = tl.sum(summed, 0)
+    tl.store(partial + tl.program_id(0) * CHANNELS + c, whole, mask=c < CHANNELS)
+
+
+def column_sums(features: Tensor, number: Tensor) -> Tensor:
+    """Add the first rows of features (N, C), `number` (1,) of them, to (C,) float32."""
+    channels = features.shape[1]
+    grid, height, width = persistent_grid(features, _COLUMN_STEPS, _COLUMN_RESIDENT)
+    partial = features.new_empty((grid[0], 1, channels), dtype=torch.float32)
+    if grid[0]:
+        _column_sums[grid](
+            *(features, number, partial),
+            CHANNELS=channels,
+            STEPS=_COLUMN_STEPS,
+            ROWS=height,
+            BLOCK_C=width,
+            num_warps=WARPS,
+        )
+    sums = features.new_empty((1, channels), dtype=torch.float32)
+    _launch_total(partial, None, None, 0.0, sums, None, None)
+    return sums[0]
