@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
 
-from ..reference import SparseBatchNorm, SparseBatchNormBackward
+from ..reference import (
+    SparseBatchNorm,
+    SparseBatchNormBackward,
+    SparseBatchNormGradients,
+    SparseBatchNormResult,
+)
 from .parts.norm_gradients import norm_gradient_all_rows, norm_sums
 from .parts.norms import norm_all_rows, norm_of, norm_statistics
 from .parts.reductions import combine, total
@@ -13,7 +17,7 @@ from .parts.reductions import combine, total
 __all__ = ["sparse_batch_norm", "sparse_batch_norm_backward"]
 
 
-def sparse_batch_norm(a: SparseBatchNorm) -> tuple[Tensor, Tensor, Tensor]:
+def sparse_batch_norm(a: SparseBatchNorm) -> SparseBatchNormResult:
     """Run the op of that name."""
     number = a.offsets[-1:]
     norm = norm_of(a.weight, a.bias, a.eps)
@@ -21,15 +25,15 @@ def sparse_batch_norm(a: SparseBatchNorm) -> tuple[Tensor, Tensor, Tensor]:
     given = (a.features, number, a.weight, a.bias)
     if a.training:
         partial, even = norm_statistics(a.features, number)
-        combine(partial, number, norm, even=even)
+        combine(partial, partial.shape[0], number, norm, even=even)
         norm_all_rows(*given, norm.mean, norm.var, a.eps, a.relu, out, None)
     else:
         copies = (norm.mean, norm.var)
         norm_all_rows(*given, a.running_mean, a.running_var, a.eps, a.relu, out, copies)
-    return out, norm.mean, norm.var
+    return SparseBatchNormResult(out, norm.mean, norm.var)
 
 
-def sparse_batch_norm_backward(a: SparseBatchNormBackward) -> tuple[Tensor, Tensor, Tensor]:
+def sparse_batch_norm_backward(a: SparseBatchNormBackward) -> SparseBatchNormGradients:
     """Run the op of that name."""
     number = a.offsets[-1:]
     norm = (a.weight, a.bias, a.mean, a.var, a.eps, a.relu)
@@ -39,4 +43,4 @@ def sparse_batch_norm_backward(a: SparseBatchNormBackward) -> tuple[Tensor, Tens
     total(partial, None, a.var, a.eps, sums, of_weight, of_bias)
     out = torch.empty_like(a.features)
     norm_gradient_all_rows(a.grad_out, a.features, number, *norm, sums, out, training=a.training)
-    return out, of_weight, of_bias
+    return SparseBatchNormGradients(out, of_weight, of_bias)

@@ -18,9 +18,10 @@ from torch import Tensor
 from .norms import Norm
 from .persistent import TILE_ROWS, WARPS, persistent_grid, share
 
-__all__ = ["Running", "column_sums", "combine", "total"]
+__all__ = ["Running", "column_sums", "combine", "move_running", "total"]
 
 _CHANNELS = 8
+_MOVE_CHANNELS = 128
 _LANES = 256  # parts that the threads of a program read in one step: 16 bytes a thread
 _STAGES = tl.constexpr(6)  # five steps are under way at once: 1280 parts
 _WARPS = 16
@@ -28,13 +29,128 @@ _COLUMN_STAGES = tl.constexpr(3)
 _COLUMN_STEPS, _COLUMN_RESIDENT = 4, 8
 
 
-class Running(NamedTuple):
-    """Running statistics and where their next state goes, which may be where they are."""
+@triton.jit(do_not_specialize=["parts"], do_not_specialize_on_alignment=["number"])
+def _combine(
+    partial,  # (parts, 2, C) float32
+    number,  # (1,): of rows
+    pivot,  # (C,)
+    weight,  # (C,), as all that follow
+    bias,
+    mean_out,
+    var_out,
+    scale_out,
+    shift_out,
+    eps,
+    parts,
+    CHANNELS: tl.constexpr,
+    ROWS: tl.constexpr,  # of a tile
+    EVEN: tl.constexpr,  # parts hold moments of even shares, not sums of tiles in turns
+    PIVOT: tl.constexpr,  # sums are about it
+    LANES: tl.constexpr,
+    BLOCK_C: tl.constexpr,
+):
+    channel = tl.program_id(0) * BLOCK_C + tl.arange(0, BLOCK_C)
+    inside = channel < CHANNELS
+    count = tl.load(number).to(tl.int32)
+    factor = tl.load(weight + channel, mask=inside, other=0.0).to(tl.float32)
+    added = tl.load(bias + channel, mask=inside, other=0.0).to(tl.float32)
+    tiles = tl.cdiv(count, ROWS)
+    if EVEN:
+        size = share(count, parts, ROWS)
+        parts = tl.cdiv(count, tl.maximum(size, 1))
+    else:
+        parts = tl.minimum(parts, tl.maximum(tiles, 1))
+        last = (tiles - 1) % parts  # the part that took the last tile
 
-    mean: Tensor  # (C,)
-    var: Tensor  # (C,)
-    new_mean: Tensor  # (C,)
-    new_var: Tensor  # (C,)
+    # Each lane merges its parts (Chan, Golub and LeVeque, 1979): plain sums over all parts would
+    # round the square of the distance to the pivot, merging rounds that between parts only.
+    lane = tl.arange(0, LANES)
+    at = (lane * (2 * CHANNELS))[:, None] + channel[None, :]
+    seen = tl.zeros((LANES,), tl.float32)
+    mean = tl.zeros((LANES, BLOCK_C), tl.float32)
+    squares = tl.zeros((LANES, BLOCK_C), tl.float32)
+    for start in tl.range(0, parts, LANES, num_stages=_STAGES):
+        part = start + lane
+        if EVEN:
+            more = tl.minimum(tl.maximum(count - part * size, 0), size)
+        else:
+            more = tl.maximum((tiles - part + parts - 1) // parts, 0) * ROWS
+            more -= tl.where(part == last, tiles * ROWS - count, 0)
+            more = tl.where(part < parts, more, 0)
+        mask = (more > 0)[:, None] & inside[None, :]
+        first = tl.load(partial + at, mask=mask, other=0.0)
+        second = tl.load(partial + at + CHANNELS, mask=mask, other=0.0)
+        partial += LANES * 2 * CHANNELS
+        more = more.to(tl.float32)
+        if not EVEN:
+            sums = first
+            first = sums * (1.0 / tl.maximum(more, 1.0))[:, None]
+            second = second - sums * first
+            second = tl.maximum(second, 0.0, propagate_nan=tl.PropagateNan.ALL)
+        delta = first - mean
+        grown = more / tl.maximum(seen + more, 1.0)
+        mean += delta * grown[:, None]
+        squares += second + delta * delta * (seen * grown)[:, None]
+        seen += more
+    rows = tl.maximum(count, 1).to(tl.float32)
+    grand = tl.sum(mean * seen[:, None], 0) / rows
+    away = mean - grand[None, :]
+    var = tl.sum(squares + away * away * seen[:, None], 0) / rows
+    # A mean far from zero is rounded once for each lane: add what that took.
+    grand += tl.sum(away * seen[:, None], 0) / rows
+    if PIVOT:
+        middle = tl.load(pivot + channel, mask=inside, other=0.0).to(tl.float32)
+        grand = tl.where(count > 0, grand + middle, 0.0)
+    factor = factor / tl.sqrt_rn(var + eps)
+    tl.store(mean_out + channel, grand, mask=inside)
+    tl.store(var_out + channel, var, mask=inside)
+    tl.store(scale_out + channel, factor, mask=inside)
+    tl.store(shift_out + channel, added - grand * factor, mask=inside)
+
+
+def combine(
+    partial: Tensor,
+    parts: int,
+    number: Tensor,
+    norm: Norm,
+    *,
+    pivot: Tensor | None = None,
+    even: int = 0,
+) -> None:
+    """Fill a norm with the statistics of all rows, from those of parts.
+
+    Without rows mean and variance are zero.
+
+    Args:
+        partial: (parts or more, 2, C) float32. Of each part the sums over its rows of y - pivot and
+            of its square; with `even` the mean, and the sum of squared deviations from it.
+        parts: They take tiles of `TILE_ROWS` rows in turns: part i those of i, i + parts, ...
+        number: (1,) integer, how many rows there are.
+        norm: Its mean, var, scale and shift are written.
+        pivot: (C,); None: zero.
+        even: The parts share the rows evenly instead, in whole tiles of so many.
+    """
+    channels = partial.shape[2]
+    _combine[(triton.cdiv(channels, _CHANNELS),)](
+        *(partial, number, pivot, norm.weight, norm.bias),
+        *(norm.mean, norm.var, norm.scale, norm.shift, norm.eps, parts),
+        CHANNELS=channels,
+        ROWS=even or TILE_ROWS,
+        EVEN=even > 0,
+        PIVOT=pivot is not None,
+        LANES=_LANES,
+        BLOCK_C=_CHANNELS,
+        num_warps=_WARPS,
+    )
+
+
+class Running(NamedTuple):
+    """A norm's running statistics and a batch's."""
+
+    running_mean: Tensor  # (C,), changed in place, as the next
+    running_var: Tensor
+    mean: Tensor  # (C,) float32
+    var: Tensor  # biased
     momentum: float | Tensor  # a tensor of one element is not waited for
 
 
@@ -45,134 +161,71 @@ def _moved(running, batch, momentum):
     return tl.where(momentum < 0.5, running + momentum * gap, batch - gap * (1.0 - momentum))
 
 
-@triton.jit(do_not_specialize=["parts"], do_not_specialize_on_alignment=["number"])
-def _combine(
-    partial,  # (parts, 2, C) float32
-    number,  # (1,): of rows
-    pivot,  # (C,)
-    weight,  # (C,), as all that follow
-    bias,
-    running_mean,
-    running_var,
-    momentum,  # (1,), or the value itself
-    mean_out,
-    var_out,
-    scale_out,
-    shift_out,
-    new_mean,
-    new_var,
-    eps,
-    parts,
-    CHANNELS: tl.constexpr,
-    ROWS: tl.constexpr,  # of a part; EVEN: shares are of whole tiles of so many
-    EVEN: tl.constexpr,
-    PIVOT: tl.constexpr,  # else parts hold mean and sum of squared deviations
-    RUNNING: tl.constexpr,
-    MOMENTUM_READ: tl.constexpr,
-    LANES: tl.constexpr,
+@triton.jit
+def _move(running_mean, running_var, mean, var, momentum, count, c, channels, READ: tl.constexpr):
+    inside = c < channels
+    moves = tl.load(momentum).to(tl.float32) if READ else momentum
+    moves = tl.where(count > 0, moves, 0.0)
+    rows = tl.maximum(count, 1).to(tl.float32)
+    old = tl.load(running_mean + c, mask=inside, other=0.0)
+    batch = tl.load(mean + c, mask=inside, other=0.0)
+    moved = _moved(old.to(tl.float32), batch, moves)
+    tl.store(running_mean + c, tl.where(count > 0, moved.to(old.dtype), old), mask=inside)
+    old = tl.load(running_var + c, mask=inside, other=0.0)
+    batch = tl.load(var + c, mask=inside, other=0.0) * (rows / tl.maximum(rows - 1.0, 1.0))
+    moved = _moved(old.to(tl.float32), batch, moves)
+    tl.store(running_var + c, tl.where(count > 0, moved.to(old.dtype), old), mask=inside)
+
+
+@triton.jit(do_not_specialize_on_alignment=["number"])
+def _move_kernel(
+    number,
+    running_mean1,
+    running_var1,
+    mean1,
+    var1,
+    momentum1,
+    running_mean2,
+    running_var2,
+    mean2,
+    var2,
+    momentum2,
+    channels1,
+    channels2,
+    READ1: tl.constexpr,
+    READ2: tl.constexpr,
     BLOCK_C: tl.constexpr,
 ):
-    channel = tl.program_id(0) * BLOCK_C + tl.arange(0, BLOCK_C)
-    inside = channel < CHANNELS
     count = tl.load(number).to(tl.int32)
-    factor = tl.load(weight + channel, mask=inside, other=0.0).to(tl.float32)
-    added = tl.load(bias + channel, mask=inside, other=0.0).to(tl.float32)
-    if PIVOT:
-        middle = tl.load(pivot + channel, mask=inside, other=0.0).to(tl.float32)
-    if RUNNING:
-        old_mean = tl.load(running_mean + channel, mask=inside, other=0.0).to(tl.float32)
-        old_var = tl.load(running_var + channel, mask=inside, other=0.0).to(tl.float32)
-        moves = tl.load(momentum).to(tl.float32) if MOMENTUM_READ else momentum
-    size = share(count, parts, ROWS) if EVEN else ROWS
-
-    # Each lane merges its parts (Chan, Golub and LeVeque, 1979): plain sums over all parts would
-    # round the square of the distance to the pivot, merging rounds that between parts only.
-    lane = tl.arange(0, LANES)
-    at = (lane * (2 * CHANNELS))[:, None] + channel[None, :]
-    seen = tl.zeros((LANES,), tl.float32)
-    mean = tl.zeros((LANES, BLOCK_C), tl.float32)
-    squares = tl.zeros((LANES, BLOCK_C), tl.float32)
-    for start in tl.range(0, tl.cdiv(count, tl.maximum(size, 1)), LANES, num_stages=_STAGES):
-        more = tl.minimum(tl.maximum(count - (start + lane) * size, 0), size)
-        mask = (more > 0)[:, None] & inside[None, :]
-        first = tl.load(partial + at, mask=mask, other=0.0)
-        second = tl.load(partial + at + CHANNELS, mask=mask, other=0.0)
-        partial += LANES * 2 * CHANNELS
-        more = more.to(tl.float32)
-        if PIVOT:
-            sums = first
-            first = sums * (1.0 / tl.maximum(more, 1.0))[:, None]
-            second = second - sums * first
-            second = tl.maximum(second, 0.0, propagate_nan=tl.PropagateNan.ALL)
-        delta = first - mean
-        part = more / tl.maximum(seen + more, 1.0)
-        mean += delta * part[:, None]
-        squares += second + delta * delta * (seen * part)[:, None]
-        seen += more
-    rows = tl.maximum(count, 1).to(tl.float32)
-    grand = tl.sum(mean * seen[:, None], 0) / rows
-    away = mean - grand[None, :]
-    var = tl.sum(squares + away * away * seen[:, None], 0) / rows
-    if PIVOT:
-        grand = tl.where(count > 0, grand + middle, 0.0)
+    block, blocks = tl.program_id(0), tl.cdiv(channels1, BLOCK_C)
+    lane = tl.arange(0, BLOCK_C)
+    if block < blocks:
+        c = block * BLOCK_C + lane
+        _move(running_mean1, running_var1, mean1, var1, momentum1, count, c, channels1, READ1)
     else:
-        # A mean far from zero is rounded once for each lane: add what that took.
-        grand += tl.sum(away * seen[:, None], 0) / rows
-    factor = factor / tl.sqrt_rn(var + eps)
-    tl.store(mean_out + channel, grand, mask=inside)
-    tl.store(var_out + channel, var, mask=inside)
-    tl.store(scale_out + channel, factor, mask=inside)
-    tl.store(shift_out + channel, added - grand * factor, mask=inside)
-    if RUNNING:
-        moves = tl.where(count > 0, moves, 0.0)
-        unbiased = var * (rows / tl.maximum(rows - 1.0, 1.0))
-        moved = _moved(old_mean, grand, moves).to(new_mean.dtype.element_ty)
-        tl.store(new_mean + channel, moved, mask=inside)
-        moved = _moved(old_var, unbiased, moves).to(new_var.dtype.element_ty)
-        tl.store(new_var + channel, moved, mask=inside)
+        c = (block - blocks) * BLOCK_C + lane
+        _move(running_mean2, running_var2, mean2, var2, momentum2, count, c, channels2, READ2)
 
 
-def combine(
-    partial: Tensor,
-    number: Tensor,
-    norm: Norm,
-    *,
-    pivot: Tensor | None = None,
-    even: int = 0,
-    running: Running | None = None,
-) -> None:
-    """Fill a norm with the statistics of all rows, from those of parts.
+def move_running(number: Tensor, first: Running, second: Running) -> None:
+    """Move two norms' running statistics towards a batch's, as `torch.nn.BatchNorm1d` does.
 
-    Without rows mean and variance are zero and running statistics stay.
+    Without rows they stay.
 
     Args:
-        partial: (T, 2, C) float32. With a pivot: of each part the sums over its rows of
-            y - pivot and of its square. Without: mean, and sum of squared deviations from it.
-        number: (1,) integer, how many rows there are; of a part beyond them nothing is read.
-        norm: Its mean, var, scale and shift are written.
-        pivot: (C,).
-        even: The parts share the rows evenly, in whole tiles of so many; 0: a part is of
-            `TILE_ROWS` rows.
-        running: Running statistics to move towards the batch's, unbiased as in
-            `torch.nn.BatchNorm1d`.
+        number: (1,) integer, how many rows the batch has.
+        first: Of one norm.
+        second: Of the other.
     """
-    channels = partial.shape[2]
-    momentum: float | Tensor | None = running.momentum if running else None
-    _combine[(triton.cdiv(channels, _CHANNELS),)](
-        *(partial, number, pivot, norm.weight, norm.bias),
-        *((running.mean, running.var, momentum) if running else (None, None, None)),
-        *(norm.mean, norm.var, norm.scale, norm.shift),
-        *((running.new_mean, running.new_var) if running else (None, None)),
-        *(norm.eps, partial.shape[0]),
-        CHANNELS=channels,
-        ROWS=even or TILE_ROWS,
-        EVEN=even > 0,
-        PIVOT=pivot is not None,
-        RUNNING=running is not None,
-        MOMENTUM_READ=isinstance(momentum, Tensor),
-        LANES=_LANES,
-        BLOCK_C=_CHANNELS,
-        num_warps=_WARPS,
+    channels = [len(norm.mean) for norm in (first, second)]
+    _move_kernel[(sum(triton.cdiv(c, _MOVE_CHANNELS) for c in channels),)](
+        number,
+        *first,
+        *second,
+        *channels,
+        READ1=isinstance(first.momentum, Tensor),
+        READ2=isinstance(second.momentum, Tensor),
+        BLOCK_C=_MOVE_CHANNELS,
     )
 
 
