@@ -1,10 +1,10 @@
-"""sparse_cross_modal_block in few passes over the rows; batch statistics force most of them.
+"""sparse_cross_modal_block in few launches, none of which depends on what only the device knows.
 
-Forward: score, select, a table of neighbours; the first convolution, whose epilogue takes the
-batch's statistics; the second, which normalises what it reads and takes statistics too; and the
-pooling, which normalises what it compares. Backward, the same in the other order, the pool's
-gradient with that of the norm before it. Neither the normalised rows nor the selected ones are
-kept: they are computed again. The rulebook is kept.
+Kept rows lie in the order of the tiles from the selection on, so that convolutions gather what they
+read and write whole tiles. Forward: all small work in one launch, scores, the selection, and for
+each convolution its product with the batch's sums and a pass for the norm. Backward, the same in
+the other order. What the backward pass needs lies in two tensors, `y1` and `rulebook` of the op's
+results, whose layout is this module's own.
 """
 
 from __future__ import annotations
@@ -14,197 +14,260 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .. import backends
+from .. import reference
 from ..reference import (
-    CrossModalScore,
-    SparseBatchNormBackward,
     SparseCrossModalBlock,
     SparseCrossModalBlockBackward,
     SparseCrossModalBlockGradients,
     SparseCrossModalBlockResult,
-    SparseMaxPool2d,
-    SparseMaxPool2dBackward,
-    TopPSelect,
-    TopPSelectBackward,
-    TopPSelectResult,
 )
-from ._reductions import combine
-from .cross_modal_score import cross_modal_score
-from .kept_rows import kept_rows
-from .neighbours import Neighbours, neighbours
-from .norm_pool import fold_norm, norm_pool, norm_pool_backward
-from .rulebook import from_flat, rulebook, rules_of
-from .score_gradients import score_gradients
-from .sparse_batch_norm import sparse_batch_norm_backward
-from .subm_conv2d import convolve, weight_gradient
+from .parts.convolution import Epilogue, convolve, partial_rows
+from .parts.layout import book_layout, maps_layout
+from .parts.norm_gradients import norm_gradient
+from .parts.norm_pool import norm_pool, norm_pool_gradient, norm_pool_parts, norm_pool_sums
+from .parts.norms import Norm, norm_rows
+from .parts.prepare import Fold, Pack, prepare
+from .parts.reductions import combine, total
+from .parts.rulebook import Rulebook
+from .parts.schedule import Schedule, schedule_of
+from .parts.score import score
+from .parts.score_gradients import score_gradients
+from .parts.selection import Selected, select_and_place
+from .parts.selection_gradients import grad_attention, scatter_kept_rows
+from .parts.weight_gradient import tap_tiles, weight_gradient
 
 __all__ = ["sparse_cross_modal_block", "sparse_cross_modal_block_backward"]
 
 
+class _Plan:
+    """The sizes of a call, and the layouts of what its backward pass needs."""
+
+    def __init__(
+        self, a: SparseCrossModalBlock | SparseCrossModalBlockBackward, keeps: bool
+    ) -> None:
+        (self.rows, channels), samples = a.features.shape, a.query.shape[0]
+        self.frames = a.offsets.shape[0] - 1
+        self.middle, self.out = a.weight1.shape[0], a.weight2.shape[0]
+        self.windows = min(self.rows, self.frames * (a.height // 2) * (a.width // 2))
+        k, dtype, device = a.map_weight.shape[0], a.features.dtype, a.features.device
+        self.schedule: Schedule = schedule_of(self.rows, samples, channels, k, dtype, device)
+        self.maps, self.book = maps_layout(a, keeps), book_layout(a, self.windows)
+
+
+_FLOATS = ("asked", "scale1", "shift1", "scale2", "shift2")  # of the book, float32
+_plans: dict[tuple[Any, ...], _Plan] = {}
+
+
+def _plan(a: SparseCrossModalBlock | SparseCrossModalBlockBackward, keeps: bool = True) -> _Plan:
+    key = (
+        *(a.features.shape, a.query.shape, a.offsets.shape, a.height, a.width, a.features.dtype),
+        *(a.map_weight.shape, a.weight1.shape, a.weight2.shape, a.features.device, keeps),
+    )
+    plan = _plans.get(key)
+    if plan is None:
+        if len(_plans) >= 256:  # sizes change from batch to batch
+            _plans.clear()
+        plan = _plans[key] = _Plan(a, keeps)
+    return plan
+
+
+def _parts(plan: _Plan, maps: Tensor, book: Tensor) -> dict[str, Tensor]:
+    parts = plan.maps.views(maps) | plan.book.views(book)
+    for name in _FLOATS:
+        parts[name] = parts[name].view(torch.float32)
+    return parts
+
+
 def sparse_cross_modal_block(a: SparseCrossModalBlock) -> SparseCrossModalBlockResult:
     """Run the op of that name."""
-    keep = a.keep or a.training
-    logits = cross_modal_score(
-        CrossModalScore(
-            features=a.features,
-            offsets=a.offsets,
-            query=a.query,
-            lengths=a.lengths,
-            map_weight=a.map_weight,
-            map_bias=a.map_bias,
-            query_weight=a.query_weight,
-            score_weight=a.score_weight,
-            score_bias=a.score_bias,
+    if not a.features.shape[0] or a.offsets.shape[0] < 2:
+        return reference.sparse_cross_modal_block(a)
+    features, keeps = a.features, a.training or a.keep
+    plan = _plan(a, keeps)
+    maps = features.new_empty(plan.maps.size)
+    book = a.sites.new_empty(plan.book.size)
+    of = _parts(plan, maps, book)
+    wide = torch.empty(
+        2 * plan.rows + 2 * (plan.middle + plan.out), dtype=torch.float32, device=features.device
+    )
+    logits, attention, mean1, var1, mean2, var2 = wide.split_with_sizes(
+        (plan.rows, plan.rows, plan.middle, plan.middle, plan.out, plan.out)
+    )
+    norm1 = Norm(a.norm_weight1, a.norm_bias1, mean1, var1, of["scale1"], of["shift1"], a.eps1)
+    norm2 = Norm(a.norm_weight2, a.norm_bias2, mean2, var2, of["scale2"], of["shift2"], a.eps2)
+    rows, sample_of_row = a.sites.new_empty((2, plan.rows))
+    kept_offsets, out_offsets = a.offsets.new_empty((2, plan.frames + 1))
+    out_sites = a.sites.new_empty(plan.windows)
+
+    folds = ()
+    if not a.training:
+        folds = (
+            Fold(*norm1[:2], a.running_mean1, a.running_var1, a.eps1, *norm1[4:6], mean1, var1),
+            Fold(*norm2[:2], a.running_mean2, a.running_var2, a.eps2, *norm2[4:6], mean2, var2),
         )
+    learns = keeps and a.selection.learns
+    prepare(
+        *(features, a.offsets, a.query, a.lengths),
+        *(a.map_weight, a.map_bias, a.query_weight, of["asked"], of["mapped"], sample_of_row),
+        plan=plan.schedule,
+        schedule=of["schedule"] if learns else None,
+        packs=(Pack(a.weight1, of["packed1"]), Pack(a.weight2, of["packed2"])),
+        folds=folds,
     )
-    kept, found = _selected(
-        TopPSelect(a.features, a.sites, a.offsets, logits, a.p, a.selection, a.trim),
-        a.height,
-        a.width,
+    score(
+        *(features, a.offsets, of["asked"], sample_of_row, of["mapped"]),
+        *(a.score_weight, a.score_bias, logits),
     )
-    book = rulebook(found, kept.offsets, a.height, a.width)
-    rules = from_flat(book, kept.rows.shape[0])
-    table, order = rules.table, rules.order
+    select_and_place(
+        *(features, a.sites, a.offsets, logits, a.height, a.width, a.p, a.selection),
+        Selected(
+            *(attention, rows, kept_offsets, of["place"], of["lists"], of["masks"], of["x"]),
+            *(of["windows"], of["window_of"], out_sites, out_offsets),
+        ),
+    )
 
-    running1 = (a.norm_weight1, a.norm_bias1, a.running_mean1, a.running_var1, a.eps1)
-    running2 = (a.norm_weight2, a.norm_bias2, a.running_mean2, a.running_var2, a.eps2)
-    y1, partial = convolve(kept.features, table, a.weight1, order=order, statistics=a.training)
-    scale1, shift1, mean1, var1 = _folded(partial, kept.offsets, *running1)
-    y2, partial = convolve(
-        y1, table, a.weight2, order=order, scale=scale1, shift=shift1, statistics=a.training
-    )
-    scale2, shift2, mean2, var2 = _folded(partial, kept.offsets, *running2)
-
-    # Which windows there are does not hang on the values: one channel of zeros tells, in which
-    # the maximum is each window's first active row.
-    zeros = y2.new_zeros(y2.shape[0], 1)
-    pooled = _elsewhere(
-        "sparse_max_pool2d",
-        SparseMaxPool2d(zeros, kept.sites, kept.offsets, a.height, a.width, a.trim),
-    )
-    _, out_sites, out_offsets, first = pooled
-    out, argmax = norm_pool(
-        *(y2, kept.sites, found.table, first[:, 0], a.width, scale2, shift2, keep, rules.windows)
-    )
-    saved: tuple[Tensor, ...] = (kept.attention, y1, y2, argmax, book)
-    if not keep:
-        saved = tuple(tensor.new_empty(0) for tensor in saved)
-    statistics = (mean1, var1, mean2, var2)
+    number = kept_offsets[-1:]
+    rules = Rulebook(of["lists"], of["masks"], number, None)
+    if a.training:
+        size = partial_rows(plan.rows, features.device)
+        most = max(plan.middle, plan.out)
+        sums = torch.empty(size * 2 * most, dtype=torch.float32, device=features.device)
+        _convolve_and_norm(of["x"], rules, of["packed1"], of["y1"], norm1, a.running_mean1, sums)
+        norm_rows(of["y1"], number, norm1, of["z1"])
+        _convolve_and_norm(of["z1"], rules, of["packed2"], of["y2"], norm2, a.running_mean2, sums)
+    elif keeps:  # the norms' inputs are for the backward pass
+        convolve(of["x"], rules, of["packed1"], of["y1"])
+        norm_rows(of["y1"], number, norm1, of["z1"])
+        convolve(of["z1"], rules, of["packed2"], of["y2"])
+    else:
+        folded = {"epilogue": Epilogue.NORM, "scale": norm1.scale, "shift": norm1.shift}
+        convolve(of["x"], rules, of["packed1"], of["y1"], **folded)
+        convolve(of["y1"], rules, of["packed2"], of["y2"])
+    out = features.new_empty(plan.windows, plan.out)
+    argmax = features.new_empty((plan.windows, plan.out) if keeps else (0,), dtype=torch.uint8)
+    norm_pool(of["y2"], of["windows"], out_offsets[-1:], norm2, out, argmax if keeps else None)
+    nothing = (features.new_empty(0), book[:0])
     return SparseCrossModalBlockResult(
-        *(out, out_sites, out_offsets, *statistics, kept.rows, kept.offsets, *saved)
+        features=out,
+        sites=out_sites,
+        offsets=out_offsets,
+        mean1=mean1,
+        var1=var1,
+        mean2=mean2,
+        var2=var2,
+        rows=rows,
+        kept_offsets=kept_offsets,
+        attention=attention if keeps else wide[:0],
+        y1=maps if keeps else nothing[0],
+        y2=nothing[0],
+        argmax=argmax,
+        rulebook=book if keeps else nothing[1],
     )
+
+
+def _convolve_and_norm(
+    x: Tensor,
+    rules: Rulebook,
+    weight: Tensor,
+    out: Tensor,
+    norm: Norm,
+    running_mean: Tensor,
+    sums: Tensor,
+) -> None:
+    """Convolve, and find the norm of the batch from sums about its running mean."""
+    channels = out.shape[1]
+    partial = sums[: sums.shape[0] // (2 * channels) * 2 * channels].view(-1, 2, channels)
+    pivot = running_mean if out.dtype == torch.float32 else None
+    parts = convolve(x, rules, weight, out, epilogue=Epilogue.SUMS, shift=pivot, partial=partial)
+    combine(partial, parts, rules.number, norm, pivot=pivot)
 
 
 def sparse_cross_modal_block_backward(
     a: SparseCrossModalBlockBackward,
 ) -> SparseCrossModalBlockGradients:
     """Run the op of that name."""
-    norm1 = (a.norm_weight1, a.norm_bias1, a.mean1, a.var1)
-    norm2 = (a.norm_weight2, a.norm_bias2, a.mean2, a.var2)
-    x, x_sites = kept_rows(
-        a.features, a.sites, a.offsets, a.rows, a.attention if a.selection.scales else None
+    if not a.features.shape[0] or a.offsets.shape[0] < 2:
+        return reference.sparse_cross_modal_block_backward(a)
+    plan, features = _plan(a), a.features
+    of = _parts(plan, a.y1, a.rulebook)
+    norm1 = Norm(
+        *(a.norm_weight1, a.norm_bias1, a.mean1, a.var1, of["scale1"], of["shift1"], a.eps1)
     )
-    if a.rulebook.shape[0]:
-        rules = from_flat(a.rulebook, a.rows.shape[0])
-    else:  # of a forward pass on another backend
-        rules = rules_of(x_sites, a.kept_offsets, a.height, a.width)
-    scale1, shift1, _, _ = fold_norm(*norm1, a.eps1)
+    norm2 = Norm(
+        *(a.norm_weight2, a.norm_bias2, a.mean2, a.var2, of["scale2"], of["shift2"], a.eps2)
+    )
+    number = a.kept_offsets[-1:]
+    rules = Rulebook(of["lists"], of["masks"], number, None)
+    taps = tap_tiles(rules)
+    grads = _like(
+        *(a.weight1, a.norm_weight1, a.norm_bias1, a.weight2, a.norm_weight2, a.norm_bias2)
+    )
+    of_weight1, of_norm_weight1, of_norm_bias1, of_weight2, of_norm_weight2, of_norm_bias2 = grads
 
-    if a.rulebook.shape[0]:
-        grad, of_norm_weight2, of_norm_bias2 = norm_pool_backward(
-            *(a.grad_out, a.argmax, a.y2, rules.windows, a.kept_offsets, a.out_offsets),
-            *(norm2, a.training, a.eps2),
+    grad_out = a.grad_out
+    windows = a.out_offsets[-1:]
+    parts = norm_pool_parts(grad_out)
+    size = max(partial_rows(plan.rows, features.device) * plan.middle, parts * plan.out)
+    wide = torch.empty(
+        2 * size + 2 * (plan.middle + plan.out), dtype=torch.float32, device=features.device
+    )
+    partial, sums1, sums2 = wide.split_with_sizes((2 * size, 2 * plan.middle, 2 * plan.out))
+    of_norm1, of_norm2 = sums1.view(2, plan.middle), sums2.view(2, plan.out)
+
+    pooled = partial[: 2 * parts * plan.out].view(parts, 2, plan.out)
+    norm_pool_sums(grad_out, a.argmax, of["y2"], of["windows"], windows, norm2, pooled)
+    total(pooled, None, a.var2, a.eps2, of_norm2, of_norm_weight2, of_norm_bias2)
+    grad = torch.empty_like(of["y2"])
+    norm_pool_gradient(
+        *(grad_out, a.argmax, of["y2"], of["window_of"], number, norm2, of_norm2, grad),
+        training=a.training,
+    )
+    weight_gradient(of["z1"], grad, rules, taps, of_weight2)
+
+    grad1 = torch.empty_like(of["y1"])
+    most = 2 * size // (2 * plan.middle)
+    lines = partial[: most * 2 * plan.middle].view(most, 2, plan.middle)
+    written = convolve(
+        *(grad, rules, of["packed2"], grad1),
+        transposed=True,
+        epilogue=Epilogue.NORM_SUMS,
+        scale=norm1.scale,
+        shift=norm1.shift,
+        middle=norm1.mean,
+        before=of["y1"],
+        partial=lines,
+    )
+    total(lines[:written], None, a.var1, a.eps1, of_norm1, of_norm_weight1, of_norm_bias1)
+    norm_gradient(grad1, of["y1"], number, norm1, of_norm1, grad1, training=a.training)
+    weight_gradient(of["x"], grad1, rules, taps, of_weight1)
+    grad_x = torch.empty_like(of["x"])
+    convolve(grad1, rules, of["packed1"], grad_x, transposed=True)
+
+    of_features = torch.empty_like(features)
+    learned = (a.query, a.map_weight, a.map_bias, a.query_weight, a.score_weight, a.score_bias)
+    kept = (a.rows, a.kept_offsets, of["place"])
+    position_of = a.rows.new_empty(plan.rows)
+    if a.selection.learns:
+        of_learned = _like(*learned)
+        of_logits, scales = wide.new_empty((2, plan.rows))
+        factor = scales if a.selection.scales else None
+        grad_attention(
+            *(grad_x, features, a.offsets, *kept, a.attention, of_logits, position_of, factor)
+        )
+        of_query, of_map_weight, *of_others = of_learned
+        score_gradients(
+            *(plan.schedule, of_logits, features, a.offsets, a.query, of["asked"]),
+            *(of["schedule"], of["mapped"], a.query_weight, a.score_weight, of_features),
+            *(of_query, of_map_weight, *of_others),
+            grad_x=grad_x,
+            position_of=position_of,
+            factor=factor,
         )
     else:
-        grad = _elsewhere(
-            "sparse_max_pool2d_backward",
-            SparseMaxPool2dBackward(a.grad_out, a.argmax, a.rows.shape[0]),
-        )
-        grad, of_norm_weight2, of_norm_bias2 = sparse_batch_norm_backward(
-            SparseBatchNormBackward(
-                grad, a.y2, a.kept_offsets, *norm2, a.training, a.eps2, relu=True
-            )
-        )
-    of_weight2 = weight_gradient(
-        a.y1, grad, rules, scale=scale1, shift=shift1, dtype=a.weight2.dtype
-    )
-    grad, _ = convolve(grad, rules.table, a.weight2, order=rules.order, transposed=True)
-    grad, of_norm_weight1, of_norm_bias1 = sparse_batch_norm_backward(
-        SparseBatchNormBackward(grad, a.y1, a.kept_offsets, *norm1, a.training, a.eps1, relu=True)
-    )
-    of_weight1 = weight_gradient(x, grad, rules, dtype=a.weight1.dtype)
-    grad, _ = convolve(grad, rules.table, a.weight1, order=rules.order, transposed=True)
-
-    of_features, of_logits = _elsewhere(
-        "top_p_select_backward",
-        TopPSelectBackward(
-            grad_out=grad,
-            features=a.features,
-            offsets=a.offsets,
-            out_offsets=a.kept_offsets,
-            rows=a.rows,
-            attention=a.attention,
-            selection=a.selection,
-        ),
-    )
-    of_score = [a.features.new_empty(0) for _ in range(6)]
-    if a.selection.learns:
-        of_features, *of_score = score_gradients(
-            *(of_logits, a.features, a.offsets, a.query, a.lengths),
-            *(a.map_weight, a.map_bias, a.query_weight, a.score_weight, of_features),
-        )
-    query, map_weight, map_bias, query_weight, score_weight, score_bias = of_score
-    return SparseCrossModalBlockGradients(
-        features=of_features,
-        query=query,
-        map_weight=map_weight,
-        map_bias=map_bias,
-        query_weight=query_weight,
-        score_weight=score_weight,
-        score_bias=score_bias,
-        weight1=of_weight1,
-        norm_weight1=of_norm_weight1,
-        norm_bias1=of_norm_bias1,
-        weight2=of_weight2,
-        norm_weight2=of_norm_weight2,
-        norm_bias2=of_norm_bias2,
-    )
+        of_learned = [features.new_empty(0) for _ in learned]
+        scatter_kept_rows(grad_x, a.offsets, *kept, position_of, of_features)
+    return SparseCrossModalBlockGradients(of_features, *of_learned, *grads)
 
 
-_MOST_SITES = 4096  # of a frame, for which CUDA's selection has room: csrc/cuda/neighbours.cuh
-
-
-def _selected(a: TopPSelect, height: int, width: int) -> tuple[TopPSelectResult, Neighbours]:
-    """Return what top_p_select does, and the neighbours of what it keeps: in one launch on CUDA."""
-    with backends.use_backend("auto"):
-        if height * width <= _MOST_SITES and backends.choose("top_p_select", a) == "cuda":
-            made = torch.ops.mesm_ops_cuda.top_p_select_neighbours(
-                *(a.features, a.sites, a.offsets, a.logits, height, width, a.p, a.selection.scales)
-            )
-            return TopPSelectResult(*made[:5]), Neighbours(*made[5:])
-        kept = TopPSelectResult(*backends.run("top_p_select", a))
-    return kept, neighbours(kept.sites, kept.offsets, height, width)
-
-
-def _elsewhere(op: str, a: Any) -> Any:
-    """Run an op that has no Triton kernel on the fastest backend that can."""
-    with backends.use_backend("auto"):
-        return backends.run(op, a)
-
-
-def _folded(
-    partial: Tensor | None,
-    offsets: Tensor,
-    weight: Tensor,
-    bias: Tensor,
-    running_mean: Tensor,
-    running_var: Tensor,
-    eps: float,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return a norm as scale and shift, and the mean and variance that it uses."""
-    if partial is None:
-        return fold_norm(weight, bias, running_mean, running_var, eps)
-    mean, var, scale, shift = combine(partial, offsets, weight, bias, eps)
-    assert scale is not None
-    assert shift is not None
-    return scale, shift, mean, var
+def _like(*tensors: Tensor) -> list[Tensor]:
+    return [torch.empty_like(tensor, memory_format=torch.contiguous_format) for tensor in tensors]

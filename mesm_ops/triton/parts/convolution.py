@@ -97,8 +97,8 @@ def _convolve_kernel(
     if BIAS:
         acc += tl.load(bias + channel, mask=inside, other=0.0).to(tl.float32)[None, :]
     if EPILOGUE == 1:
-        acc *= tl.load(scale + channel, mask=inside, other=0.0)[None, :]
-        acc += tl.load(shift + channel, mask=inside, other=0.0)[None, :]
+        acc *= tl.load(scale + channel, mask=inside, other=0.0).to(tl.float32)[None, :]
+        acc += tl.load(shift + channel, mask=inside, other=0.0).to(tl.float32)[None, :]
         acc = tl.where(acc <= 0, 0.0, acc)  # NaN stays
     y = acc.to(out.dtype.element_ty)
     if ORDERED:  # padding rows stand behind the others, and become zero
@@ -116,16 +116,18 @@ def _convolve_kernel(
         first = y.to(tl.float32)
         if EPILOGUE == 2:
             if PIVOT:
-                first -= tl.load(shift + channel, mask=inside, other=0.0)[None, :]
+                first -= tl.load(shift + channel, mask=inside, other=0.0).to(tl.float32)[None, :]
             first = tl.where(real, first, 0.0)
             second = first * first
         else:
             x = tl.load(before + row[:, None] * COUT + channel[None, :], mask=real, other=0.0)
             x = x.to(tl.float32)
-            value = x * tl.load(scale + channel, mask=inside, other=0.0)[None, :]
-            value += tl.load(shift + channel, mask=inside, other=0.0)[None, :]
+            value = x * tl.load(scale + channel, mask=inside, other=0.0).to(tl.float32)[None, :]
+            value += tl.load(shift + channel, mask=inside, other=0.0).to(tl.float32)[None, :]
             first = tl.where((value <= 0) | (real == 0), 0.0, first)
-            second = first * (x - tl.load(middle + channel, mask=inside, other=0.0)[None, :])
+            second = first * (
+                x - tl.load(middle + channel, mask=inside, other=0.0).to(tl.float32)[None, :]
+            )
         at = partial + tile.to(tl.int64) * (2 * COUT) + channel
         tl.store(at, tl.sum(first, 0), mask=inside)
         tl.store(at + COUT, tl.sum(second, 0), mask=inside)

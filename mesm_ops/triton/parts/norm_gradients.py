@@ -177,7 +177,7 @@ def norm_gradient(
     """Write the gradient before a norm and its ReLU, zero in the last tile's other rows.
 
     Args:
-        grad: (T * TILE_ROWS, C), of the ReLU's output.
+        grad: (T * TILE, C), of the ReLU's output.
         x: Likewise, what the norm was applied to.
         number: (1,) integer: of rows.
         norm: All but weight and bias is read.

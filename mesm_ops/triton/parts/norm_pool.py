@@ -320,8 +320,8 @@ def norm_pool_gradient(
     Args:
         grad_out: (M, C), of the pool's output.
         argmax: (M, C) uint8, as `norm_pool` leaves it.
-        y: (T * TILE_ROWS, C).
-        window_of: (T * TILE_ROWS,) int32: 4 * window + slot of each row, -1: in no window.
+        y: (T * TILE, C).
+        window_of: (T * TILE,) int32: 4 * window + slot of each row, -1: in no window.
         number: (1,) integer: of rows.
         norm: All but weight and bias is read.
         sums: (2, C) float32, as `total` leaves it.

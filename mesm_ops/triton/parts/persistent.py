@@ -15,20 +15,19 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from .layout import TILE
+
 __all__ = [
-    "TILE_ROWS",
     "WARPS",
     "PersistentGrid",
     "end_of",
     "mask_of",
     "persistent_grid",
     "share",
-    "tiles_of",
     "zero_rows",
 ]
 
-TILE_ROWS = 128  # of a tile of a convolution
-_TILE_ROWS = tl.constexpr(TILE_ROWS)
+_TILE_ROWS = tl.constexpr(TILE)
 _MULTIPROCESSORS = 132  # of an H100; elsewhere programs wait for a free one or some stay empty
 WARPS = 4  # of each program
 _MOST_CHANNELS = 128  # of a program: 256 bytes of a bfloat16 row
@@ -57,11 +56,6 @@ def persistent_grid(x: Tensor, steps: int, resident: int) -> PersistentGrid:
     blocks = triton.cdiv(channels, width)
     most = max(_MULTIPROCESSORS * resident // blocks, 1)
     return PersistentGrid((min(triton.cdiv(rows, height), most), blocks), height, width)
-
-
-def tiles_of(rows: int) -> int:
-    """Return how many tiles so many rows fill."""
-    return triton.cdiv(rows, TILE_ROWS)
 
 
 @triton.jit

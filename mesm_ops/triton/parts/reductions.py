@@ -15,8 +15,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from .layout import TILE
 from .norms import Norm
-from .persistent import TILE_ROWS, WARPS, persistent_grid, share
+from .persistent import WARPS, persistent_grid, share
 
 __all__ = ["Running", "column_sums", "combine", "move_running", "total"]
 
@@ -124,7 +125,7 @@ def combine(
     Args:
         partial: (parts or more, 2, C) float32. Of each part the sums over its rows of y - pivot and
             of its square; with `even` the mean, and the sum of squared deviations from it.
-        parts: They take tiles of `TILE_ROWS` rows in turns: part i those of i, i + parts, ...
+        parts: They take tiles of `TILE` rows in turns: part i those of i, i + parts, ...
         number: (1,) integer, how many rows there are.
         norm: Its mean, var, scale and shift are written.
         pivot: (C,); None: zero.
@@ -135,7 +136,7 @@ def combine(
         *(partial, number, pivot, norm.weight, norm.bias),
         *(norm.mean, norm.var, norm.scale, norm.shift, norm.eps, parts),
         CHANNELS=channels,
-        ROWS=even or TILE_ROWS,
+        ROWS=even or TILE,
         EVEN=even > 0,
         PIVOT=pivot is not None,
         LANES=_LANES,
@@ -287,7 +288,7 @@ def total(
         partial: (T, 2, C) float32: of each part the sums over its rows of g and of g * (y - mean),
             g being the gradient after the norm, before its ReLU. About the mean, so that no digit
             is lost where the mean is far from zero, and without the deviation, which is constant.
-        number: (1,) integer: of rows, `TILE_ROWS` a part, and nothing beyond them is read; None:
+        number: (1,) integer: of rows, `TILE` a part, and nothing beyond them is read; None:
             every part counts.
         var: (C,) float32, of the norm.
         eps: Likewise.
@@ -312,7 +313,7 @@ def _launch_total(
         *(partial, number, var, sums, of_bias, of_weight, eps, parts),
         CHANNELS=channels,
         KINDS=kinds,
-        ROWS=TILE_ROWS if number is not None else 0,
+        ROWS=TILE if number is not None else 0,
         NORM=var is not None,
         LANES=_LANES,
         BLOCK_C=_CHANNELS,

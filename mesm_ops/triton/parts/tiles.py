@@ -9,15 +9,11 @@ import torch
 import triton
 import triton.language as tl
 
+from .layout import TILE, tiles_of
+
 __all__ = ["TILE", "programs_of", "step_of", "steps_of_program", "taps_of", "tiles_of", "unit_of"]
 
-TILE = 128  # rows whose neighbours lie in one list a tap
 _INTERPRETED_PROGRAMS = 6  # few, so that a program takes several tiles in the tests too
-
-
-def tiles_of(rows: int) -> int:
-    """Return how many tiles hold so many rows."""
-    return -(-rows // TILE)
 
 
 @functools.cache

@@ -5,9 +5,9 @@ import torch
 from torch import Tensor
 
 from mesm_ops.triton.parts import persistent
+from mesm_ops.triton.parts.layout import TILE, tiles_of
 from mesm_ops.triton.parts.norm_gradients import norm_gradient
 from mesm_ops.triton.parts.norms import Norm, fold_norms, norm_of
-from mesm_ops.triton.parts.persistent import TILE_ROWS, tiles_of
 from mesm_ops.triton.parts.reductions import total
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -21,7 +21,7 @@ def number_of(rows: int) -> Tensor:
 
 def drawn(count: int, channels: int, dtype: torch.dtype, training: bool) -> tuple[Tensor, ...]:
     """Rows and the gradient of the ReLU's output, NaN beyond the count; and a norm's vectors."""
-    rows = tiles_of(count + 200) * TILE_ROWS
+    rows = tiles_of(count + 200) * TILE
     y = (torch.randn(rows, channels) + 0.5).to(dtype).to(DEVICE)
     grad = torch.randn(rows, channels).to(dtype).to(DEVICE)
     y[count:], grad[count:] = torch.nan, torch.nan
@@ -51,7 +51,7 @@ def run(
 def sums_of_tiles(grad: Tensor, y: Tensor, norm: Norm) -> Tensor:
     """What a convolution leaves: float32 sums over each tile, and NaN for a tile of padding."""
     g = torch.where(y.float() * norm.scale + norm.shift <= 0, 0, grad.float())
-    pairs = zip(g.split(TILE_ROWS), (y.float() - norm.mean).split(TILE_ROWS), strict=True)
+    pairs = zip(g.split(TILE), (y.float() - norm.mean).split(TILE), strict=True)
     parts = [torch.stack([a.sum(0), (a * b).sum(0)]) for a, b in pairs if len(a)]
     return torch.stack([*parts, torch.full((2, y.shape[1]), torch.nan, device=DEVICE)])
 
@@ -107,7 +107,7 @@ def test_gradients(
 def test_writes_the_last_tile_and_nothing_beyond(count: int, training: bool) -> None:
     given = drawn(count, 9, torch.bfloat16, training)
     out, _, _ = run(count, given, training, torch.full_like(given[0], 7))
-    end = tiles_of(count) * TILE_ROWS
+    end = tiles_of(count) * TILE
     assert not out[count:end].any()
     assert (out[end:] == 7).all()
     assert out[:count].isfinite().all()

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from mesm_ops.triton.parts import persistent
+from mesm_ops.triton.parts.layout import TILE, tiles_of
 from mesm_ops.triton.parts.norm_pool import (
     norm_pool,
     norm_pool_gradient,
@@ -14,7 +15,6 @@ from mesm_ops.triton.parts.norm_pool import (
     norm_pool_sums,
 )
 from mesm_ops.triton.parts.norms import Norm, fold_norms, norm_of
-from mesm_ops.triton.parts.persistent import TILE_ROWS, tiles_of
 from mesm_ops.triton.parts.reductions import total
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -36,9 +36,9 @@ class Rows:
 
     count: int
     windows: Tensor  # (M, 4)
-    window_of: Tensor  # (T * TILE_ROWS,)
+    window_of: Tensor  # (T * TILE,)
     out_count: int
-    rows: int  # T * TILE_ROWS
+    rows: int  # T * TILE
 
     @property
     def number(self) -> Tensor:
@@ -54,7 +54,7 @@ def make_rows(frames: int, height: int, width: int, density: float) -> Rows:
     count = int(mask.sum())
     position = torch.full(mask.shape, -1)
     position[mask] = torch.randperm(count)
-    rows = tiles_of(count + 150) * TILE_ROWS
+    rows = tiles_of(count + 150) * TILE
     window_of = torch.full((rows,), 10**9)
     window_of[:count] = -1
     windows = []
@@ -219,7 +219,7 @@ def test_gradients(
     for mine, theirs, exact in zip((got[0][: rows.count], *got[1:]), usual, wanted, strict=True):
         error, allowed = (float((t.double() - exact).abs().max()) for t in (mine, theirs))
         assert error <= max(2 * allowed, 2e-6 * float(exact.abs().max()))
-    end = tiles_of(rows.count) * TILE_ROWS
+    end = tiles_of(rows.count) * TILE
     assert not got[0][rows.count : end].any()
     assert (got[0][end:] == 7).all()
 
@@ -234,7 +234,7 @@ def test_gradients_without_a_window(shape: Shape, channels: int, training: bool)
     out, of_weight, of_bias = run(grad_out, argmax, y, rows, used, training)
     assert not of_weight.any()
     assert not of_bias.any()
-    end = tiles_of(rows.count) * TILE_ROWS
+    end = tiles_of(rows.count) * TILE
     assert not out[:end].any()
     assert (out[end:] == 7).all()
 

@@ -4,12 +4,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from mesm_ops.triton.parts.layout import TILE
 from mesm_ops.triton.parts.norms import Norm, norm_of
-from mesm_ops.triton.parts.persistent import TILE_ROWS
 from mesm_ops.triton.parts.reductions import Running, column_sums, combine, move_running, total
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-COUNTS = [0, 1, TILE_ROWS, TILE_ROWS + 1, 5 * TILE_ROWS - 3]
+COUNTS = [0, 1, TILE, TILE + 1, 5 * TILE - 3]
 EPS = 1e-3
 
 
@@ -23,7 +23,7 @@ def norm(channels: int) -> Norm:
 
 def sums_about(rows: Tensor, pivot: Tensor, parts: int = 1000) -> Tensor:
     """What a convolution leaves: float32 sums over the tiles of each part, NaN for one of none."""
-    tiles = rows.split(TILE_ROWS) if len(rows) else ()
+    tiles = rows.split(TILE) if len(rows) else ()
     out = torch.full((parts, 2, rows.shape[1]), torch.nan)
     for part in range(min(parts, len(tiles))):
         away = torch.cat(tiles[part::parts]) - pivot
@@ -73,7 +73,7 @@ def test_combine_about_a_pivot(count: int, distance: float, parts: int) -> None:
 
 def test_merging_parts_adds_nothing_to_what_rounding_took_from_them() -> None:
     # Plain float32 sums over all parts would be wrong by some 2^-24 * 200^2 = 2e-3.
-    rows = torch.randn(600 * TILE_ROWS, 2) + 200
+    rows = torch.randn(600 * TILE, 2) + 200
     given = sums_about(rows.double(), torch.zeros(2)).float()
     got = norm(2)
     combine(given, 1000, number_of(len(rows)), got)
@@ -96,7 +96,7 @@ def test_combine_even_shares(count: int) -> None:
 
 
 def test_more_parts_than_are_under_way_at_once() -> None:
-    count, parts = 1400 * TILE_ROWS + 5, 1500
+    count, parts = 1400 * TILE + 5, 1500
     rows = torch.randn(count, 1) * 2 + 1
     got, pivot = norm(1), torch.ones(1)
     given = sums_about(rows, pivot, parts)
@@ -160,7 +160,7 @@ def test_total_adds_the_parts_there_are(tiles: int, dtype: torch.dtype) -> None:
     var = torch.rand(11) + 0.5
     wanted = partial[:tiles].double().sum(0)
     wanted[1] /= (var.double() + EPS).sqrt()
-    rows = max(tiles * TILE_ROWS - 5, 0)
+    rows = max(tiles * TILE - 5, 0)
     for given, number in ((partial, number_of(rows)), (partial[:tiles], None)):
         sums = torch.full((2, 11), torch.nan, device=DEVICE)
         of_weight, of_bias = (torch.empty(11, dtype=dtype, device=DEVICE) for _ in range(2))
@@ -182,7 +182,7 @@ def test_column_sums_leave_the_padding_out(count: int, dtype: torch.dtype) -> No
 
 
 def test_two_runs_agree_bit_for_bit() -> None:
-    rows = torch.randn(70 * TILE_ROWS, 6)
+    rows = torch.randn(70 * TILE, 6)
     given, pivot = sums_about(rows, torch.zeros(6)), torch.zeros(6, device=DEVICE)
     one = norm(6)
     other = norm_of(one.weight, one.bias, EPS)
