@@ -62,13 +62,11 @@ def _key(y, row, factor, added, SLOT: tl.constexpr):
         bits = value.to(tl.int16, bitcast=True).to(tl.int32) << 16
     else:
         bits = value.to(tl.float32).to(tl.int32, bitcast=True)
-    there = row >= 0
     if y.dtype == tl.float32:
-        bits = bits.to(tl.int64) << 2
-        kept = tl.where(there, 0x1FFFFFFFC, 0)
+        bits = (bits.to(tl.int64) << 2) & 0x1FFFFFFFC
     else:
-        kept = tl.where(there, 0x7FFFFFFC, 0)  # no sign: a zero may have one
-    return (bits & kept[:, None]) | tl.where(there, 3 - SLOT, -1)[:, None]
+        bits &= 0x7FFFFFFC  # no sign: a zero may have one
+    return bits | tl.where(row >= 0, 3 - SLOT, -1)[:, None]
 
 
 @triton.jit
@@ -293,8 +291,7 @@ def _norm_pool_gradient(
         place = (code >> 2).to(tl.int64)[:, None] * CHANNELS + c[None, :]
         g = tl.load(grad_out + place, mask=pooled, other=0.0).to(tl.float32)
         slot = tl.load(_bytes_at(argmax, 0, place, y), mask=pooled, other=0)
-        won = slot == tl.where(code >= 0, code & 3, 4)[:, None]
-        g = tl.where(won, g, 0.0)
+        g = tl.where(slot == (code & 3)[:, None], g, 0.0)
         g = before_norm(g, x, factor, added, middle, True, True)
         g *= factor
         if TRAINING:
