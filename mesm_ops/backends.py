@@ -105,8 +105,6 @@ def register_compiled(
     dtypes: tuple[torch.dtype, ...],
     adapt: Callable[[Callable[..., Any]], Callable[[Any], Any]],
     missing: Callable[[], str | None],
-    refuses: Callable[[Any], str | None] = _always,
-    how: Callable[[Any], str | None] = _always,
 ) -> None:
     """Register the kernel that a shared library implements as `mesm_ops_<backend>::<op>`.
 
@@ -117,9 +115,6 @@ def register_compiled(
         dtypes: The floating-point dtypes that the kernel takes.
         adapt: Given the kernel, which takes flat arguments, returns a `Kernel.run`.
         missing: Says why the shared library is not there; None if it is there.
-        refuses: Given arguments of the right device and dtype, says why the kernel does not take
-            them; None if it does.
-        how: As in `Kernel`.
     """
     name = f"mesm_ops_{backend}::{op}"
     overload = getattr(getattr(torch.ops, f"mesm_ops_{backend}"), op).default
@@ -132,7 +127,7 @@ def register_compiled(
                 return f"it runs on {device} tensors, got one on {value.device}"
             if value.is_floating_point() and value.dtype not in dtypes:
                 return f"it takes {', '.join(map(_short, dtypes))}, got {_short(value.dtype)}"
-        return refuses(a)
+        return None
 
     @functools.cache
     def available() -> str | None:
@@ -142,7 +137,7 @@ def register_compiled(
             return f"the {backend} extension has no kernel for {op}"
         return None
 
-    register(op, backend, adapt(overload), supports, available, device, how)
+    register(op, backend, adapt(overload), supports, available, device)
 
 
 def register_triton(op: str, dtypes: tuple[torch.dtype, ...]) -> None:
@@ -166,7 +161,11 @@ def register_triton(op: str, dtypes: tuple[torch.dtype, ...]) -> None:
                 return f"it takes tensors of fewer than 2^31 elements, got {value.numel()}"
         return None
 
-    register(op, "triton", run, supports, extension.triton_missing, device="cuda")
+    def how(a: Any) -> str | None:
+        said = getattr(importlib.import_module(f"mesm_ops.triton.{stem}"), f"how_{op}", None)
+        return None if said is None else str(said(a))
+
+    register(op, "triton", run, supports, extension.triton_missing, device="cuda", how=how)
 
 
 def register_arguments(op: str, arguments: Callable[..., Any]) -> None:

@@ -28,10 +28,6 @@ _CPP_DTYPES = (torch.float32, torch.bfloat16, torch.float64)
 _CUDA_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
-def _nothing(_: Any) -> None:
-    return None
-
-
 def define_op(
     reference: Callable[[Arguments], Results],
     *,
@@ -41,17 +37,16 @@ def define_op(
     arguments: Callable[..., Arguments] | None = None,
     autocast: bool | tuple[str, ...] = False,
     triton: bool = False,
-    cuda_refuses: Callable[[Arguments], str | None] = _nothing,
-    cuda_how: Callable[[Arguments], str | None] = _nothing,
+    cuda: bool = False,
 ) -> Op[Arguments, Results]:
     """Define `mesm_ops::<name>` and register all that torch needs of an op but its gradient.
 
-    Name and schema follow from the reference's name and annotations. `mesm_ops_cpp` and
-    `mesm_ops_cuda` get an op of the same name, for a shared library to implement.
+    Name and schema follow from the reference's name and annotations. `mesm_ops_cpp` gets an op of
+    the same name, for a shared library to implement, and so does `mesm_ops_cuda` with `cuda`.
 
     Args:
-        reference: The plain torch implementation, of one `NamedTuple`; `fake`, `flops`, `check`,
-            `cuda_refuses` and `cuda_how` are given the same object.
+        reference: The plain torch implementation, of one `NamedTuple`; `fake`, `flops` and `check`
+            are given the same object.
         fake: Returns results of the right shapes and dtypes without values.
         flops: Returns the floating-point operations, given arguments and results. None: none are
             counted, as torch counts none outside products of matrices.
@@ -59,27 +54,27 @@ def define_op(
         arguments: Makes the op's arguments from those of its public function. None: the op has no
             public function.
         autocast: Cast floating-point inputs but float64 to the autocast dtype, as convolutions do;
-            names: cast those inputs alone, and leave the others to the op.
+            names: on a CPU cast those inputs alone, on a GPU the first of them, and leave the
+            others to the op.
         triton: `mesm_ops.triton.<stem>` has a launcher of the op's name.
-        cuda_refuses: Says why the CUDA kernel does not take the arguments; None if it does.
-        cuda_how: Says for `explain` how the CUDA kernel computes arguments that it takes, or None.
+        cuda: The CUDA library has a kernel for it.
 
     Returns:
         The op, ready to be called.
     """
     contract = Contract(reference)
     name = contract.signature.name
-    for namespace, library in libraries.items():
-        compiled = namespace != "mesm_ops"
-        library.define(contract.signature.kernel_schema if compiled else contract.signature.schema)
+    libraries["mesm_ops"].define(contract.signature.schema)
+    for namespace in ("mesm_ops_cpp", "mesm_ops_cuda") if cuda else ("mesm_ops_cpp",):
+        libraries[namespace].define(contract.signature.kernel_schema)
     backends.register(name, "reference", reference)
     backends.register_compiled(
         name, "cpp", "cpu", _CPP_DTYPES, contract.compiled, extension.cpu_missing
     )
-    backends.register_compiled(
-        *(name, "cuda", "cuda", _CUDA_DTYPES, contract.compiled, extension.cuda_missing),
-        *(cuda_refuses, cuda_how),
-    )
+    if cuda:
+        backends.register_compiled(
+            name, "cuda", "cuda", _CUDA_DTYPES, contract.compiled, extension.cuda_missing
+        )
     if triton:
         backends.register_triton(name, _CUDA_DTYPES)
     backends.register_arguments(name, arguments or contract.arguments)
@@ -104,8 +99,9 @@ def define_op(
     packet = getattr(torch.ops.mesm_ops, name)
     if autocast:
         chosen = autocast if isinstance(autocast, tuple) else contract.fields
-        places = {place for place, field in enumerate(contract.fields) if field in chosen}
-        for device in ("cpu", "cuda"):
+        of_gpu = chosen[:1] if isinstance(autocast, tuple) else chosen
+        for device, names in (("cpu", chosen), ("cuda", of_gpu)):
+            places = {place for place, field in enumerate(contract.fields) if field in names}
             kernel = _autocast_kernel(packet.default, device, places)
             library.impl(name, kernel, f"Autocast{device.upper()}")
     register_flop_formula(packet, get_raw=True)(counted)

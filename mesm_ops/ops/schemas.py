@@ -27,15 +27,15 @@ _TYPES = {
     "float": "float",
     "bool": "bool",
 }
-# Functions of the CUDA library beside the ops; other backends and `explain` call them.
+# Functions of the CUDA library beside the ops: Triton's launchers call them.
 CUDA_ONLY = (
-    # The results of top_p_select, then those of `mesm_ops.triton.neighbours` for the kept rows.
-    "top_p_select_neighbours(Tensor features, Tensor sites, Tensor offsets, Tensor logits, "
-    "int height, int width, float p, bool weighted) "
-    "-> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
-    # The number of frames that one kernel takes at once; below 0, a GroupRefusal.
-    "sparse_cross_modal_block_group(Tensor features, int frames, int height, int width, "
-    "int middle, int columns, float p, bool weighted) -> int",
+    "select_and_place(Tensor features, Tensor sites, Tensor offsets, Tensor logits, int height, "
+    "int width, float p, bool weighted, Tensor(a!) attention, Tensor(b!) rows, "
+    "Tensor(c!) kept_offsets, Tensor(d!) place, Tensor(e!) lists, Tensor(f!) masks, Tensor(g!) x, "
+    "Tensor(h!) windows, Tensor(i!) window_of, Tensor(j!) out_sites, Tensor(k!) out_offsets, "
+    "Tensor(l!) scratch) -> ()",
+    "place(Tensor sites, Tensor offsets, int height, int width, bool positions, "
+    "Tensor(a!) place_or_order, Tensor(b!) lists, Tensor(c!) masks, Tensor(d!) scratch) -> ()",
 )
 
 

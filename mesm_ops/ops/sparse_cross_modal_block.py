@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from .. import backends, reference
+from ..eager import is_eager
 from ..reference import (
     SparseCrossModalBlock,
     SparseCrossModalBlockBackward,
@@ -16,6 +17,7 @@ from ..reference import (
     SparseCrossModalBlockResult,
 )
 from ..sparse_feature_maps import SparseFeatureMaps
+from ..triton.parts.layout import book_layout, maps_layout
 from .autograd import LATER, make_differentiable
 from .checks import check_p, check_selection, trims, values_are_known
 from .cross_modal_score import (
@@ -27,7 +29,6 @@ from .cross_modal_score import (
 )
 from .registration import define_op
 from .sparse_batch_norm import check_parameters, sparse_batch_norm, update_statistics
-from .sparse_cross_modal_block_cuda import how, refuses
 from .sparse_max_pool2d import check_size, sparse_max_pool2d
 from .subm_conv2d import active_pairs, check_weight, subm_conv2d
 from .top_p_select import top_p_select
@@ -145,7 +146,7 @@ def _fake(a: SparseCrossModalBlock) -> SparseCrossModalBlockResult:
         attention=a.features.new_empty(kept.attention, dtype=wide),
         y1=a.features.new_empty(kept.y1),
         y2=a.features.new_empty(kept.y2),
-        argmax=a.sites.new_empty(kept.argmax),
+        argmax=a.sites.new_empty(kept.argmax, dtype=torch.uint8 if _is_on_gpu(a) else torch.int32),
         rulebook=a.sites.new_empty(kept.rulebook),
     )
 
@@ -161,19 +162,27 @@ class _Kept(NamedTuple):
 
 
 def _kept(a: SparseCrossModalBlock, rows: Any, out_rows: Any) -> _Kept:
-    """Return the shapes of what is kept: on a GPU, where Triton runs, Triton's state too."""
+    """Return the shapes of what is kept; on a GPU, what Triton's kernels keep in flat tensors."""
     if not (a.training or a.keep):
         return _Kept()
-    kept = _Kept(
+    channels = a.weight2.shape[0]
+    if _is_on_gpu(a):
+        return _Kept(
+            attention=(a.features.shape[0],),
+            y1=(maps_layout(a).size,),
+            argmax=(out_rows, channels),
+            rulebook=(book_layout(a, out_rows).size,),
+        )
+    return _Kept(
         attention=(a.features.shape[0],),
         y1=(rows, a.weight1.shape[0]),
-        y2=(rows, a.weight2.shape[0]),
-        argmax=(out_rows, a.weight2.shape[0]),
+        y2=(rows, channels),
+        argmax=(out_rows, channels),
     )
-    if a.features.device.type == "cuda":
-        # `mesm_ops.triton.rulebook.flat_size`, repeated since importing it needs triton.
-        kept = kept._replace(rulebook=(20 * rows + 16,))
-    return kept
+
+
+def _is_on_gpu(a: SparseCrossModalBlock) -> bool:
+    return a.features.device.type == "cuda"
 
 
 def _fake_backward(a: SparseCrossModalBlockBackward) -> SparseCrossModalBlockGradients:
@@ -272,8 +281,6 @@ _forward = define_op(
     arguments=_arguments,
     autocast=("features", "query"),  # weights are cast where they are packed
     triton=True,
-    cuda_refuses=refuses,
-    cuda_how=how,
 )
 _backward = define_op(
     reference.sparse_cross_modal_block_backward,
@@ -317,13 +324,28 @@ def sparse_cross_modal_block(
     if not _is_one_op(x) or norm1.training != norm2.training:
         return _composed(x, query, lengths, attention, stages, p, selection)
     out = _forward(_arguments(x, query, lengths, attention, stages, p, selection))
-    if norm1.training:
+    if norm1.training and out.rulebook.shape[0] and is_eager():
+        _move_running(out, norm1, norm2)
+    elif norm1.training:
         rows = out.kept_offsets[-1]
         for norm, mean, var in ((norm1, out.mean1, out.var1), (norm2, out.mean2, out.var2)):
             running = (norm.running_mean, norm.running_var)
             update_statistics(*running, mean, var, rows, norm.momentum)
     size = (x.height // 2, x.width // 2)
     return SparseFeatureMaps._trusted(out.features, out.sites, out.offsets, *size)
+
+
+def _move_running(
+    out: SparseCrossModalBlockResult, norm1: NormParameters, norm2: NormParameters
+) -> None:
+    """Do what `update_statistics` does for both norms, in one launch."""
+    from ..triton.parts.reductions import Running, move_running
+
+    move_running(
+        out.kept_offsets[-1:],
+        Running(norm1.running_mean, norm1.running_var, out.mean1, out.var1, norm1.momentum),
+        Running(norm2.running_mean, norm2.running_var, out.mean2, out.var2, norm2.momentum),
+    )
 
 
 def _is_one_op(x: SparseFeatureMaps) -> bool:

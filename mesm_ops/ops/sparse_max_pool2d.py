@@ -51,8 +51,8 @@ def _saved(a: SparseMaxPool2d, out: SparseMaxPool2dResult) -> SparseMaxPool2dBac
     return SparseMaxPool2dBackward(grad_out=LATER, argmax=out.argmax, rows=a.features.shape[0])
 
 
-_forward = define_op(reference.sparse_max_pool2d, fake=_fake, arguments=_arguments)
-_backward = define_op(reference.sparse_max_pool2d_backward, fake=_fake_backward)
+_forward = define_op(reference.sparse_max_pool2d, fake=_fake, arguments=_arguments, cuda=True)
+_backward = define_op(reference.sparse_max_pool2d_backward, fake=_fake_backward, cuda=True)
 make_differentiable(_forward, _backward, saved=_saved)
 
 

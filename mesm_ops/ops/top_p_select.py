@@ -67,8 +67,8 @@ def _saved(a: TopPSelect, out: TopPSelectResult) -> TopPSelectBackward:
     )
 
 
-_forward = define_op(reference.top_p_select, fake=_fake, arguments=_arguments)
-_backward = define_op(reference.top_p_select_backward, fake=_fake_backward)
+_forward = define_op(reference.top_p_select, fake=_fake, arguments=_arguments, cuda=True)
+_backward = define_op(reference.top_p_select_backward, fake=_fake_backward, cuda=True)
 make_differentiable(_forward, _backward, saved=_saved)
 backends.register_composition("top_p_mask", (_NAME,))
 

@@ -99,7 +99,7 @@ def sparse_cross_modal_block(a: SparseCrossModalBlock) -> SparseCrossModalBlockR
     kept_offsets, out_offsets = a.offsets.new_empty((2, plan.frames + 1))
     out_sites = a.sites.new_empty(plan.windows)
 
-    folds = ()
+    folds: tuple[Fold, ...] = ()
     if not a.training:
         folds = (
             Fold(*norm1[:2], a.running_mean1, a.running_var1, a.eps1, *norm1[4:6], mean1, var1),
@@ -140,8 +140,12 @@ def sparse_cross_modal_block(a: SparseCrossModalBlock) -> SparseCrossModalBlockR
         norm_rows(of["y1"], number, norm1, of["z1"])
         convolve(of["z1"], rules, of["packed2"], of["y2"])
     else:
-        folded = {"epilogue": Epilogue.NORM, "scale": norm1.scale, "shift": norm1.shift}
-        convolve(of["x"], rules, of["packed1"], of["y1"], **folded)
+        convolve(
+            *(of["x"], rules, of["packed1"], of["y1"]),
+            epilogue=Epilogue.NORM,
+            scale=norm1.scale,
+            shift=norm1.shift,
+        )
         convolve(of["y1"], rules, of["packed2"], of["y2"])
     out = features.new_empty(plan.windows, plan.out)
     argmax = features.new_empty((plan.windows, plan.out) if keeps else (0,), dtype=torch.uint8)
