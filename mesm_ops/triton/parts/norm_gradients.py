@@ -104,7 +104,6 @@ def norm_sums(
         _norm_sums[grid](
             *(grad, x, number, weight, bias, mean, var, partial, eps),
             CHANNELS=channels,
-            FOLDED=False,
             RELU=relu,
             STEPS=_SUMS_STEPS,
             ROWS=height,
