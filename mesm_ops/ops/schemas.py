@@ -29,6 +29,7 @@ _TYPES = {
 }
 # Functions of the CUDA library beside the ops: Triton's launchers call them.
 CUDA_ONLY = (
+    "place_scratch(Tensor sites, int frames, int height, int width) -> int",
     "select_and_place(Tensor features, Tensor sites, Tensor offsets, Tensor logits, int height, "
     "int width, float p, bool weighted, Tensor(a!) attention, Tensor(b!) rows, "
     "Tensor(c!) kept_offsets, Tensor(d!) place, Tensor(e!) lists, Tensor(f!) masks, Tensor(g!) x, "

@@ -13,10 +13,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .tiles import TILE, tiles_of
+from ... import backends, extension
+from .layout import TILE, tiles_of
 
 __all__ = ["GRAY_BITS", "WINDOW_SITES", "Rulebook", "place_rows", "rulebook", "window_frames"]
 
+MOST_SITES = 16_384  # of a map that the CUDA kernels hold in shared memory
 WINDOW_SITES = 131_072  # of the frames whose rows are sorted together
 # The bit of a pattern's Gray code that stands for each tap. Corners are the first to be missing,
 # then sides; the middle is always there. csrc/cuda has the same.
@@ -93,12 +95,44 @@ def rulebook(sites: Tensor, offsets: Tensor, height: int, width: int) -> Ruleboo
         height: Of the maps.
         width: Of the maps.
     """
-    rows = sites.shape[0]
-    number = offsets[-1:]
+    rows, number = sites.shape[0], offsets[-1:]
+    tiles = tiles_of(rows)
+    if has_cuda_kernels(sites, height, width):
+        lists, masks = sites.new_empty(tiles, 9, TILE), sites.new_empty(tiles)
+        order = sites.new_empty(tiles * TILE)
+        scratch = scratch_of(sites, offsets.shape[0] - 1, height, width)
+        torch.ops.mesm_ops_cuda.place(
+            sites, offsets, height, width, False, order, lists, masks, scratch
+        )
+        return Rulebook(lists, masks, number, order)
     place, lists, masks = place_rows(sites, offsets, height, width)
-    order = torch.empty_like(place).scatter(
-        0, place.long(), torch.arange(rows, device=place.device, dtype=torch.int32)
-    )
-    order = torch.nn.functional.pad(order, (0, masks.shape[0] * TILE - rows))
+    row = torch.arange(rows, device=place.device, dtype=torch.int32)
+    order = torch.empty_like(place).scatter(0, place.long(), row)
+    order = torch.nn.functional.pad(order, (0, tiles * TILE - rows))
     lists = torch.where(lists >= 0, order[lists.clamp(min=0).long()], -1)
     return Rulebook(lists.contiguous(), masks, number, order)
+
+
+def has_cuda_kernels(sites: Tensor, height: int, width: int) -> bool:
+    """Return whether the CUDA kernels place such rows."""
+    return (
+        sites.is_cuda
+        and height * width <= MOST_SITES
+        and extension.cuda_missing() is None
+        and backends.requested() != "reference"
+    )
+
+
+_scratch_sizes: dict[tuple[int, ...], int] = {}
+
+
+def scratch_of(sites: Tensor, frames: int, height: int, width: int) -> Tensor:
+    """Return what the CUDA kernels take to hand on from launch to launch."""
+    key = (sites.shape[0], frames, height, width)
+    size = _scratch_sizes.get(key)
+    if size is None:
+        if len(_scratch_sizes) >= 1024:  # sizes change from batch to batch
+            _scratch_sizes.clear()
+        size = torch.ops.mesm_ops_cuda.place_scratch(sites, frames, height, width)
+        _scratch_sizes[key] = size
+    return sites.new_empty(size)

@@ -11,13 +11,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ... import backends, extension
-from ...reference import Selection, TopPSelect
-from .rulebook import place_rows
+from ... import backends
+from ...reference import Selection, TopPSelect, TopPSelectResult
+from .rulebook import has_cuda_kernels, place_rows, scratch_of
 
 __all__ = ["Selected", "select_and_place"]
-
-MOST_SITES = 16_384  # of a map that the CUDA kernels hold in shared memory
 
 
 class Selected(NamedTuple):
@@ -60,23 +58,14 @@ def select_and_place(
         selection: Whether features are scaled.
         to: What is written.
     """
-    if (
-        features.is_cuda
-        and height * width <= MOST_SITES
-        and extension.cuda_missing() is None
-        and backends.requested() != "reference"
-    ):
-        ops = torch.ops.mesm_ops_cuda
-        size = ops.place_scratch(offsets.shape[0] - 1, features.shape[0], height, width)
-        scratch = sites.new_empty(size)
-        scales = selection.scales
-        given = (features, sites, offsets, logits, height, width, p, scales)
-        ops.select_and_place(*given, *to, scratch)
+    if has_cuda_kernels(sites, height, width):
+        scratch = scratch_of(sites, offsets.shape[0] - 1, height, width)
+        maps = (features, sites, offsets, logits, height, width)
+        torch.ops.mesm_ops_cuda.select_and_place(*maps, p, selection.scales, *to, scratch)
         return
     with backends.use_backend("auto"):
-        kept = backends.run(
-            "top_p_select", TopPSelect(features, sites, offsets, logits, p, selection, False)
-        )
+        given = TopPSelect(features, sites, offsets, logits, p, selection, False)
+        kept = TopPSelectResult(*backends.run("top_p_select", given))
     to.attention.copy_(kept.attention)
     to.rows.copy_(kept.rows)
     to.kept_offsets.copy_(kept.offsets)
