@@ -104,9 +104,9 @@ def define_op(
     packet = getattr(torch.ops.mesm_ops, name)
     if autocast:
         chosen = autocast if isinstance(autocast, tuple) else contract.fields
-        places = {place for place, field in enumerate(contract.fields) if field in chosen}
+        positions = {position for position, field in enumerate(contract.fields) if field in chosen}
         for device in ("cpu", "cuda"):
-            kernel = _autocast_kernel(packet.default, device, places)
+            kernel = _autocast_kernel(packet.default, device, positions)
             library.impl(name, kernel, f"Autocast{device.upper()}")
     register_flop_formula(packet, get_raw=True)(counted)
     return Op(contract, packet.default, _CPP_DTYPES, check, bool(autocast))
@@ -117,13 +117,13 @@ def _flat(results: Any) -> Any:
 
 
 def _autocast_kernel(
-    overload: OpOverload, device: str, places: Collection[int]
+    overload: OpOverload, device: str, positions: Collection[int]
 ) -> Callable[..., Any]:
     def kernel(*flat: Any) -> Any:
         dtype = torch.get_autocast_dtype(device)
         with torch.autocast(device, enabled=False):
             return overload(
-                *(_cast(value, dtype) if i in places else value for i, value in enumerate(flat))
+                *(_cast(value, dtype) if i in positions else value for i, value in enumerate(flat))
             )
 
     return kernel
