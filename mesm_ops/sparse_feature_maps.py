@@ -115,9 +115,9 @@ class SparseFeatureMaps:
         kept_before = torch.cat([sites.new_zeros(1), keep.cumsum(0, dtype=torch.int32)])
         offsets = kept_before[torch.arange(frames + 1, device=device) * size]
         # Stream compaction: a kept row scatters its number to its output row, others to a spare.
-        place = torch.where(keep, kept_before[:-1], rows).long()
+        compacted = torch.where(keep, kept_before[:-1], rows).long()
         source = torch.full((rows + 1,), -1, dtype=torch.int64, device=device)
-        source = source.scatter(0, place, torch.arange(rows, device=device))
+        source = source.scatter(0, compacted, torch.arange(rows, device=device))
         trim = device.type == "cpu" and not torch.compiler.is_compiling()
         source = source[: int(offsets[-1]) if trim else rows]
         real, row = source >= 0, source.clamp(min=0)
@@ -127,7 +127,7 @@ class SparseFeatureMaps:
     def to_dense(self) -> Tensor:
         """Return the maps as (F, C, H, W), zero where inactive. Differentiable in `features`."""
         dense = self.features.new_zeros(self.frames * self.height * self.width + 1, self.channels)
-        dense = dense.index_copy(0, self._places(), self.features)[:-1]
+        dense = dense.index_copy(0, self._site_indices(), self.features)[:-1]
         dense = dense.view(self.frames, self.height, self.width, self.channels)
         return dense.permute(0, 3, 1, 2)
 
@@ -136,7 +136,7 @@ class SparseFeatureMaps:
         flat = torch.zeros(
             self.frames * self.height * self.width + 1, dtype=torch.bool, device=self.device
         )
-        flat = flat.index_fill(0, self._places(), True)[:-1]
+        flat = flat.index_fill(0, self._site_indices(), True)[:-1]
         return flat.view(self.frames, self.height, self.width)
 
     def frame_of_row(self) -> Tensor:
@@ -152,7 +152,7 @@ class SparseFeatureMaps:
             )
         return self._trusted(features, self.sites, self.offsets, self.height, self.width)
 
-    def _places(self) -> Tensor:
+    def _site_indices(self) -> Tensor:
         """Return each row's index into (F * H * W + 1,) sites; padding rows share the last one."""
         frame = self.frame_of_row()
         size = self.height * self.width

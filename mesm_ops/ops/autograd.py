@@ -30,7 +30,9 @@ class _Passage(Generic[Arguments]):
         self._takes = backward.takes
         self._inputs = len(inputs)
         needs = [i for i, name in enumerate(backward.fields) if name.startswith("needs_")]
-        others = [i for i in backward.places("Selection", "int", "float", "bool") if i not in needs]
+        others = [
+            i for i in backward.positions("Selection", "int", "float", "bool") if i not in needs
+        ]
         tensors = [i for i in range(1, len(backward.fields)) if i not in (*needs, *others)]
         self._tensors, self._others = getter(tensors), getter(others)
         self._needed = getter([inputs.index(backward.fields[i][len("needs_") :]) for i in needs])
@@ -54,9 +56,9 @@ class _Passage(Generic[Arguments]):
         """Return a gradient or None for each input, given the backward op's results."""
         wanted = ctx.needs_input_grad
         made: list[Tensor | None] = [None] * self._inputs
-        for (place, name), gradient in zip(self._gradients, found, strict=True):
-            if wanted[place] and name not in without:
-                made[place] = gradient
+        for (position, name), gradient in zip(self._gradients, found, strict=True):
+            if wanted[position] and name not in without:
+                made[position] = gradient
         return tuple(made)
 
 

@@ -36,20 +36,20 @@ class Contract(Generic[Arguments, Results]):
         self.takes: Callable[..., Arguments] = takes
         self.fields: tuple[str, ...] = takes._fields
         self.returned: tuple[str, ...] = getattr(returns, "_fields", ())
-        self._selections = self.places("Selection")
+        self._selections = self.positions("Selection")
         self.arguments: Callable[..., Arguments] = self._with_enums if self._selections else takes
         self.results: Callable[[Any], Results] = returns._make if self.returned else _same
-        self.tensors = getter(self.places("Tensor", "Tensor | None", "TritonState"))
+        self.tensors = getter(self.positions("Tensor", "Tensor | None", "TritonState"))
 
-    def places(self, *kinds: str) -> list[int]:
-        """Return the places of the arguments with one of these annotations, in order."""
+    def positions(self, *kinds: str) -> list[int]:
+        """Return the positions of the arguments with one of these annotations, in order."""
         given = self.signature.arguments.values()
-        return [place for place, kind in enumerate(given) if kind in kinds]
+        return [position for position, kind in enumerate(given) if kind in kinds]
 
     def _with_enums(self, *flat: Any) -> Arguments:
         values = list(flat)
-        for place in self._selections:
-            values[place] = Selection(values[place])
+        for position in self._selections:
+            values[position] = Selection(values[position])
         return self.takes(*values)
 
     def compiled(self, kernel: Callable[..., Any]) -> Callable[[Arguments], Any]:
@@ -59,9 +59,11 @@ class Contract(Generic[Arguments, Results]):
         among the results, and with a bool for the selection, which can be weighted or hard alone.
         """
         kinds = [kind for kind in self.signature.arguments.values() if kind != "TritonState"]
-        selections = [place for place, kind in enumerate(kinds) if kind == "Selection"]
-        left_out = self.places("TritonState")
-        kept = getter([place for place in range(len(self.fields)) if place not in left_out])
+        selections = [position for position, kind in enumerate(kinds) if kind == "Selection"]
+        left_out = self.positions("TritonState")
+        kept = getter(
+            [position for position in range(len(self.fields)) if position not in left_out]
+        )
         added = [i for i, kind in enumerate(self.signature.results) if kind == "TritonState"]
         if not (selections or left_out or added):
             return lambda a: kernel(*a)
@@ -69,24 +71,24 @@ class Contract(Generic[Arguments, Results]):
 
         def run(a: Arguments) -> Any:
             given = list(kept(a))
-            for place in selections:
-                given[place] = given[place] is weighted
+            for position in selections:
+                given[position] = given[position] is weighted
             found = kernel(*given)
             if not added:
                 return found
             found = list(found)
-            for place in added:
-                found.insert(place, torch.empty(0, dtype=torch.int32, device=a[0].device))
+            for position in added:
+                found.insert(position, torch.empty(0, dtype=torch.int32, device=a[0].device))
             return tuple(found)
 
         return run
 
 
-def getter(places: Sequence[int]) -> Callable[[Sequence[Any]], tuple[Any, ...]]:
-    """Return a function that returns the items at these places, always as a tuple."""
-    if len(places) > 1:
-        return operator.itemgetter(*places)
-    return lambda items: tuple(items[place] for place in places)
+def getter(positions: Sequence[int]) -> Callable[[Sequence[Any]], tuple[Any, ...]]:
+    """Return a function that returns the items at these positions, always as a tuple."""
+    if len(positions) > 1:
+        return operator.itemgetter(*positions)
+    return lambda items: tuple(items[position] for position in positions)
 
 
 def _same(found: Any) -> Any:

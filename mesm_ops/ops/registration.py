@@ -101,8 +101,8 @@ def define_op(
         chosen = autocast if isinstance(autocast, tuple) else contract.fields
         of_gpu = chosen[:1] if isinstance(autocast, tuple) else chosen
         for device, names in (("cpu", chosen), ("cuda", of_gpu)):
-            places = {place for place, field in enumerate(contract.fields) if field in names}
-            kernel = _autocast_kernel(packet.default, device, places)
+            positions = {place for place, field in enumerate(contract.fields) if field in names}
+            kernel = _autocast_kernel(packet.default, device, positions)
             library.impl(name, kernel, f"Autocast{device.upper()}")
     register_flop_formula(packet, get_raw=True)(counted)
     return Op(contract, packet.default, _CPP_DTYPES, check, bool(autocast))
@@ -113,13 +113,13 @@ def _flat(results: Any) -> Any:
 
 
 def _autocast_kernel(
-    overload: OpOverload, device: str, places: Collection[int]
+    overload: OpOverload, device: str, positions: Collection[int]
 ) -> Callable[..., Any]:
     def kernel(*flat: Any) -> Any:
         dtype = torch.get_autocast_dtype(device)
         with torch.autocast(device, enabled=False):
             return overload(
-                *(_cast(value, dtype) if i in places else value for i, value in enumerate(flat))
+                *(_cast(value, dtype) if i in positions else value for i, value in enumerate(flat))
             )
 
     return kernel

@@ -175,15 +175,15 @@ def sparse_cross_modal_block(a: SparseCrossModalBlock) -> SparseCrossModalBlockR
     kept = top_p_select(
         TopPSelect(a.features, a.sites, a.offsets, logits, a.p, a.selection, a.trim)
     )
-    place = (kept.sites, kept.offsets, a.height, a.width)
+    pattern = (kept.sites, kept.offsets, a.height, a.width)
 
-    y1 = subm_conv2d(SubmConv2d(kept.features, *place, a.weight1.to(dtype), None))
+    y1 = subm_conv2d(SubmConv2d(kept.features, *pattern, a.weight1.to(dtype), None))
     norm1 = (a.norm_weight1, a.norm_bias1, a.running_mean1, a.running_var1, a.training, a.eps1)
     z1, mean1, var1 = sparse_batch_norm(SparseBatchNorm(y1, kept.offsets, *norm1, relu=True))
-    y2 = subm_conv2d(SubmConv2d(z1, *place, a.weight2.to(dtype), None))
+    y2 = subm_conv2d(SubmConv2d(z1, *pattern, a.weight2.to(dtype), None))
     norm2 = (a.norm_weight2, a.norm_bias2, a.running_mean2, a.running_var2, a.training, a.eps2)
     z2, mean2, var2 = sparse_batch_norm(SparseBatchNorm(y2, kept.offsets, *norm2, relu=True))
-    out = sparse_max_pool2d(SparseMaxPool2d(z2, *place, a.trim))
+    out = sparse_max_pool2d(SparseMaxPool2d(z2, *pattern, a.trim))
 
     keep = a.training or a.keep
     return SparseCrossModalBlockResult(
@@ -211,7 +211,7 @@ def sparse_cross_modal_block_backward(
     dtype = a.features.dtype
     x = _selected(a)
     real, row = a.rows >= 0, a.rows.clamp(min=0)
-    place = (torch.where(real, a.sites[row], 0), a.kept_offsets, a.height, a.width)
+    pattern = (torch.where(real, a.sites[row], 0), a.kept_offsets, a.height, a.width)
     norm1 = (a.norm_weight1, a.norm_bias1, a.mean1, a.var1)
     norm2 = (a.norm_weight2, a.norm_bias2, a.mean2, a.var2)
     z1, _, _ = sparse_batch_norm(SparseBatchNorm(a.y1, a.kept_offsets, *norm1, False, a.eps1, True))
@@ -222,7 +222,7 @@ def sparse_cross_modal_block_backward(
     )
     of_conv2 = subm_conv2d_backward(
         SubmConv2dBackward(
-            *(of_norm2.features, z1, *place, a.weight2.to(dtype)),
+            *(of_norm2.features, z1, *pattern, a.weight2.to(dtype)),
             needs_features=True,
             needs_weight=True,
             needs_bias=False,
@@ -235,7 +235,7 @@ def sparse_cross_modal_block_backward(
     )
     of_conv1 = subm_conv2d_backward(
         SubmConv2dBackward(
-            *(of_norm1.features, x, *place, a.weight1.to(dtype)),
+            *(of_norm1.features, x, *pattern, a.weight1.to(dtype)),
             needs_features=True,
             needs_weight=True,
             needs_bias=False,

@@ -50,10 +50,10 @@ def sparse_max_pool2d(a: SparseMaxPool2d) -> SparseMaxPool2dResult:
     out_offsets = before[::size].clone()
     out_rows = int(out_offsets[-1]) if a.trim else min(rows, frames * size)
     # Stream compaction: an active window scatters its number to its row, all others to a spare.
-    place = torch.where(active, before[:-1], out_rows).long()
+    compacted = torch.where(active, before[:-1], out_rows).long()
     number = torch.arange(frames * size, device=a.features.device)
     window = torch.full((out_rows + 1,), frames * size, device=a.features.device)
-    window = window.scatter(0, place, number)[:-1]  # F * size: padding
+    window = window.scatter(0, compacted, number)[:-1]  # F * size: padding
     corners = torch.cat([corners, corners.new_full((1, 4), rows)])[window]
 
     x = torch.cat([a.features, a.features.new_zeros(1, a.features.shape[1])])

@@ -84,10 +84,10 @@ def top_p_select(a: TopPSelect) -> TopPSelectResult:
     kept_before = torch.cat([a.offsets.new_zeros(1), keep.cumsum(0, dtype=torch.int32)])  # (N + 1,)
     out_offsets = kept_before[a.offsets]
     # Stream compaction: a kept row scatters its number to its output row, all others to a spare.
-    place = torch.where(keep, kept_before[:-1], rows).long()
+    compacted = torch.where(keep, kept_before[:-1], rows).long()
     number = torch.arange(rows, device=a.features.device, dtype=torch.int32)
     source = torch.full((rows + 1,), -1, device=a.features.device, dtype=torch.int32)
-    source = source.scatter(0, place, number)[: int(out_offsets[-1]) if a.trim else rows]
+    source = source.scatter(0, compacted, number)[: int(out_offsets[-1]) if a.trim else rows]
 
     real = source >= 0
     row = source.clamp(min=0)
