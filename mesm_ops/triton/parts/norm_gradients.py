@@ -177,7 +177,7 @@ def norm_gradient(
 
     Args:
         grad: (T * TILE_ROWS, C), of the ReLU's output.
-        x: Likewise, what the norm was applied to.
+        x: (T * TILE_ROWS, C), the norm's input.
         number: (1,) integer: of rows.
         norm: All but weight and bias is read.
         sums: (2, C) float32, as `total` leaves it.

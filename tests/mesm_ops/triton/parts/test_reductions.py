@@ -22,7 +22,7 @@ def norm(channels: int) -> Norm:
 
 
 def sums_about(rows: Tensor, pivot: Tensor) -> Tensor:
-    """What a convolution leaves: float32 sums over each tile, and NaN for a tile of padding."""
+    """A convolution's float32 sums over each tile, and NaN for a tile of padding."""
     away = [tile - pivot for tile in rows.split(TILE_ROWS)] if len(rows) else []
     parts = [torch.stack([tile.sum(0), tile.square().sum(0)]) for tile in away]
     return torch.stack([*parts, torch.full((2, rows.shape[1]), torch.nan)]).to(DEVICE)
