@@ -17,7 +17,7 @@ from .persistent import WARPS, PersistentGrid, end_of, mask_of, persistent_grid,
 __all__ = ["norm_pool", "norm_pool_gradient", "norm_pool_parts", "norm_pool_sums"]
 
 # Steps of a tile, and programs that a multiprocessor's registers have room for.
-_POOL_STEPS, _POOL_RESIDENT = 1, 6
+_POOL_STEPS, _POOL_RESIDENT = 1, 8
 _SUMS_STEPS, _SUMS_RESIDENT = 1, 6
 _GRADIENT_STEPS, _GRADIENT_RESIDENT = 2, 5
 # Two tiles are under way while one is computed, and the indices of a third.
@@ -57,7 +57,7 @@ def _key(y, row, factor, added, SLOT: tl.constexpr):
     bits ends in zeros, two of which take 3 - slot; others get two bits more. No row: -1.
     """
     value = tl.maximum(y.to(tl.float32) * factor + added, 0.0, propagate_nan=tl.PropagateNan.ALL)
-    value = value.to(y.dtype)  # as it is stored
+    value = value.to(y.dtype)  # as stored
     if y.dtype == tl.bfloat16:
         bits = value.to(tl.int16, bitcast=True).to(tl.int32) << 16
     else:
@@ -80,7 +80,7 @@ def _value_of(key, WIDE: tl.constexpr):
 
 @triton.jit
 def _greater(best, y, row, factor, added):
-    """Return the maximum with one row more; rounded later, which leaves the order as it is."""
+    """Return the maximum with one row more; rounded later, which keeps the order."""
     value = tl.where((row >= 0)[:, None], y.to(tl.float32) * factor + added, 0.0)
     return tl.maximum(value, best, propagate_nan=tl.PropagateNan.ALL)
 
@@ -148,7 +148,7 @@ def norm_pool(
         norm: Scale and shift are read.
         out: (M, C) in y's dtype; zero where there is no window.
         argmax: (M, C) uint8, which of the four it was: the first of equals, or the first NaN; not
-            written where there is no window. None: nobody wants it.
+            written where there is no window. None: not wanted.
     """
     rows, channels = out.shape
     grid, height, width = persistent_grid(out, _POOL_STEPS, _POOL_RESIDENT)

@@ -35,7 +35,7 @@ _STAGES = tl.constexpr(3)  # two tiles are under way, or one while another is co
 
 
 class Norm(NamedTuple):
-    """What a batch norm is in a pass: parameters, then float32 vectors that `combine` fills."""
+    """A batch norm as the passes read it: parameters, then float32 vectors that `combine` fills."""
 
     weight: Tensor  # (C,)
     bias: Tensor  # (C,)

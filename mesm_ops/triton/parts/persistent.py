@@ -1,14 +1,15 @@
 # mypy: allow-untyped-defs
-"""How a pass over rows is cut into programs that stay: each thread holds 16 bytes of a row.
+"""Persistent kernels over rows: few programs, each of which walks over many tiles of rows.
 
-A program keeps its channels, and what a norm knows of them, and walks over tiles of rows. Its
-number of threads times 16 bytes is one step; several steps make a tile, whose loads are all under
-way at once. The numbers are constants and no GPU's own, so that every sum's order, hence every bit,
-follows from the shapes alone.
+A program keeps its channels, hence a norm's vectors, from tile to tile. The 16 bytes that each of
+its threads reads at once are a step, several steps a tile; the loops are pipelined, so that whole
+tiles are under way. The numbers are constants and no GPU's own, so that every sum's order, hence
+every bit, follows from the shapes alone.
 """
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import triton
@@ -45,17 +46,21 @@ def persistent_grid(x: Tensor, steps: int, resident: int) -> PersistentGrid:
     """Return how to walk over the rows of x (N, C), of which a device may use fewer.
 
     Args:
-        x: Of which only shape and dtype count.
-        steps: Of a tile: so many times 16 bytes of x are under way in each thread.
-        resident: Programs of a multiprocessor, as many as have room there together.
+        x: Only its shape and dtype count.
+        steps: So many times 16 bytes of x are a thread's part of a tile.
+        resident: Programs that a multiprocessor has room for at once.
     """
-    rows, channels = x.shape
-    vector = 16 // x.dtype.itemsize
+    return _cut(*x.shape, x.dtype.itemsize, steps, _MULTIPROCESSORS * resident)
+
+
+@lru_cache
+def _cut(rows: int, channels: int, itemsize: int, steps: int, most: int) -> PersistentGrid:
+    vector = 16 // itemsize
     width = min(_MOST_CHANNELS, max(triton.next_power_of_2(channels), vector))
     height = 32 * WARPS * vector // width * steps
     blocks = triton.cdiv(channels, width)
-    most = max(_MULTIPROCESSORS * resident // blocks, 1)
-    return PersistentGrid((min(triton.cdiv(rows, height), most), blocks), height, width)
+    programs = min(triton.cdiv(rows, height), max(most // blocks, 1))
+    return PersistentGrid((programs, blocks), height, width)
 
 
 @triton.jit
@@ -66,7 +71,7 @@ def share(count, parts, ROWS: tl.constexpr):
 
 @triton.jit
 def mask_of(rows, c, CHANNELS: tl.constexpr, BLOCK_C: tl.constexpr):
-    """Return which elements are those of such rows and of channels that there are."""
+    """Return the mask of a tile: rows as given, and channels that there are."""
     if CHANNELS % BLOCK_C == 0:
         return tl.broadcast_to(rows[:, None], (rows.shape[0], BLOCK_C))
     else:

@@ -1,5 +1,5 @@
 # mypy: allow-untyped-defs
-"""From sums that stand for some rows each to those of all rows, in a fixed order; no atomics.
+"""Statistics and sums of all rows from those of parts, in a fixed order; no atomics.
 
 A part is what one tile of a convolution or one program of a pass left. A program here takes eight
 channels, 32 bytes of each part, and all parts; a lane of threads adds every 256th, then they add up
@@ -264,7 +264,7 @@ def _total(
         partial += LANES * KINDS * CHANNELS
     whole = tl.sum(summed, 0)
     if NORM:
-        # The second kind is about the mean: by the deviation it is that of normalised rows.
+        # The second kind is about the mean: over the deviation, a sum of normalised rows.
         whole = tl.where(kind == 1, whole / tl.sqrt_rn(spread + eps), whole)
         if kind == 0:
             tl.store(of_bias + channel, whole.to(of_bias.dtype.element_ty), mask=inside)
@@ -291,10 +291,10 @@ def total(
         number: (1,) integer: of rows, `TILE` a part, and nothing beyond them is read; None:
             every part counts.
         var: (C,) float32, of the norm.
-        eps: Likewise.
+        eps: Added to the variance.
         sums: (2, C) float32: written, the gradients of bias and of weight.
         of_weight: (C,): written, the same in the parameter's dtype.
-        of_bias: (C,): likewise.
+        of_bias: (C,): written, likewise.
     """
     _launch_total(partial, number, var, eps, sums, of_weight, of_bias)
 

@@ -49,7 +49,7 @@ def run(
 
 
 def sums_of_tiles(grad: Tensor, y: Tensor, norm: Norm) -> Tensor:
-    """What a convolution leaves: float32 sums over each tile, and NaN for a tile of padding."""
+    """A convolution's float32 sums over each tile, and NaN for a tile of padding."""
     g = torch.where(y.float() * norm.scale + norm.shift <= 0, 0, grad.float())
     pairs = zip(g.split(TILE), (y.float() - norm.mean).split(TILE), strict=True)
     parts = [torch.stack([a.sum(0), (a * b).sum(0)]) for a, b in pairs if len(a)]

@@ -98,7 +98,7 @@ def poisoned(rows: Rows, channels: int, dtype: torch.dtype) -> Tensor:
 
 
 def pooled(z: Tensor, rows: Rows) -> tuple[Tensor, Tensor]:
-    """Maxima and their slots: a later row wins if it is greater, or the first NaN."""
+    """Maxima and their slots: a later row wins if greater, or if the first NaN."""
     windows = rows.windows[: rows.out_count].long()
     best = torch.full((rows.out_count, z.shape[1]), -1.0, dtype=torch.float64, device=z.device)
     slots = torch.full_like(best, 255, dtype=torch.uint8)
@@ -150,7 +150,7 @@ def gradients(
     training: bool,
     dtype: torch.dtype,
 ) -> tuple[Tensor, ...]:
-    """Those of y, weight and bias by autograd, the pool taking what the argmax says."""
+    """The gradients of y, weight and bias by autograd, the pool taking what the argmax says."""
     wide = torch.promote_types(dtype, torch.float32)
     leaves = [y[: rows.count].to(dtype), used.weight.to(wide), used.bias.to(wide)]
     leaves = [leaf.detach().requires_grad_() for leaf in leaves]
