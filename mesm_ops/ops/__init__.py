@@ -1,5 +1,6 @@
 """The ops: one file each with schema, fake, autograd, autocast, FLOP formula, public function."""
 
+from . import place  # noqa: F401 (defines kernels)
 from .cross_modal_score import cross_modal_score
 from .sparse_batch_norm import sparse_batch_norm
 from .sparse_cross_modal_block import (
