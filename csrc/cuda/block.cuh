@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <cstring>
 #ifndef __CUDACC__
+#include <atomic>
 #include <thread>
 #endif
 
@@ -75,11 +76,39 @@ MESM_BLOCK void for_each(int64_t count, const F& f) {
   for (int64_t i = thread(); i < count; i += threads()) f(i);
 }
 
+// store(i, load(i)) for i in [0, count), so many loads of a thread under way at a time.
+template <int kAtATime, class Load, class Store>
+MESM_BLOCK void load_each(int64_t count, const Load& load, const Store& store) {
+  MESM_ROLLED
+  for (int64_t begin = thread(); begin < count; begin += kAtATime * int64_t{threads()}) {
+    decltype(load(begin)) held[kAtATime] = {};
+    MESM_UNROLL
+    for (int k = 0; k < kAtATime; ++k) {
+      const int64_t i = begin + k * int64_t{threads()};
+      if (i < count) held[k] = load(i);
+    }
+    MESM_UNROLL
+    for (int k = 0; k < kAtATime; ++k) {
+      const int64_t i = begin + k * int64_t{threads()};
+      if (i < count) store(i, held[k]);
+    }
+  }
+}
+
 MESM_BLOCK void sync() {
 #ifdef __CUDACC__
   __syncthreads();
 #else
   if (host_block.wait != nullptr) host_block.wait(host_block.block_barrier);
+#endif
+}
+
+// The same among the lanes of a warp.
+MESM_BLOCK void warp_sync() {
+#ifdef __CUDACC__
+  __syncwarp();
+#else
+  if (host_block.wait != nullptr) host_block.wait(host_block.warp_barrier);
 #endif
 }
 
@@ -158,6 +187,15 @@ MESM_BLOCK uint32_t warp_max(uint32_t value) {
 #endif
 }
 
+MESM_BLOCK uint32_t warp_or(uint32_t value) {
+#ifdef __CUDACC__
+  return __reduce_or_sync(~0u, value);
+#else
+  for (const uint32_t one : HostLanes(value).of) value |= one;
+  return value;
+#endif
+}
+
 MESM_BLOCK uint64_t warp_sum(uint64_t value) {
   constexpr uint64_t kPart = (1 << 27) - 1;  // 32 of them fit into 32 bits
   const uint64_t low = warp_sum(static_cast<uint32_t>(value & kPart));
@@ -181,6 +219,25 @@ MESM_BLOCK T warp_group_sum(T value, int width) {
 
 MESM_BLOCK double warp_sum(double value) { return warp_group_sum(value, kLanes); }
 
+// Of the lanes before this one; not the same in all.
+template <class T>
+MESM_BLOCK T warp_sum_before(T value) {
+#ifdef __CUDACC__
+  T sum = value;
+  MESM_UNROLL
+  for (int step = 1; step < kLanes; step *= 2) {
+    const T other = __shfl_up_sync(~0u, sum, step);
+    if (lane() >= step) sum += other;
+  }
+  return sum - value;
+#else
+  const HostLanes<T> lanes(value);
+  T sum = 0;
+  for (int i = 0; i < lane(); ++i) sum += lanes.of[i];
+  return sum;
+#endif
+}
+
 // Which lanes say yes, a bit each.
 MESM_BLOCK uint32_t warp_vote(bool yes) {
 #ifdef __CUDACC__
@@ -193,11 +250,50 @@ MESM_BLOCK uint32_t warp_vote(bool yes) {
 #endif
 }
 
+// Which lanes have this one's value, a bit each.
+MESM_BLOCK uint32_t warp_match(uint32_t value) {
+#ifdef __CUDACC__
+  return __match_any_sync(~0u, value);
+#else
+  const HostLanes<uint32_t> lanes(value);
+  uint32_t alike = 0;
+  for (int i = 0; i < kLanes; ++i) alike |= static_cast<uint32_t>(lanes.of[i] == value) << i;
+  return alike;
+#endif
+}
+
 MESM_BLOCK uint32_t ones(uint32_t bits) {
 #ifdef __CUDACC__
   return __popc(bits);
 #else
   return __builtin_popcount(bits);
+#endif
+}
+
+// Of a number > 0.
+MESM_BLOCK int bit_width(uint32_t bits) {
+#ifdef __CUDACC__
+  return 32 - __clz(bits);
+#else
+  return 32 - __builtin_clz(bits);
+#endif
+}
+
+// Adds to a word at the same time as other threads may; returns what it was.
+MESM_BLOCK uint32_t add_to(uint32_t& word, uint32_t value) {
+#ifdef __CUDACC__
+  return atomicAdd(&word, value);
+#else
+  return std::atomic_ref(word).fetch_add(value, std::memory_order_relaxed);
+#endif
+}
+
+// The same for bits.
+MESM_BLOCK void or_into(int32_t& word, uint32_t bits) {
+#ifdef __CUDACC__
+  atomicOr(&word, static_cast<int32_t>(bits));
+#else
+  std::atomic_ref(word).fetch_or(static_cast<int32_t>(bits), std::memory_order_relaxed);
 #endif
 }
 
@@ -227,6 +323,7 @@ struct Exchange {
 MESM_BLOCK uint32_t block_max(uint32_t mine, Exchange& exchange) {
   const uint32_t* words = exchange.post(warp_max(mine));
   mine = 0;
+  MESM_ROLLED
   for (int i = lane(); i < warps(); i += kLanes) mine = words[i] > mine ? words[i] : mine;
   return warp_max(mine);
 }
@@ -235,8 +332,28 @@ template <class T>
 MESM_BLOCK T block_sum(T mine, Exchange& exchange) {
   const T* words = exchange.post(warp_sum(mine));
   mine = 0;
+  MESM_ROLLED
   for (int i = lane(); i < warps(); i += kLanes) mine += words[i];
   return warp_sum(mine);
+}
+
+// The sum over the threads before this one, and over all.
+template <class T>
+struct Sums {
+  T before, all;
+};
+
+template <class T>
+MESM_BLOCK Sums<T> block_sums(T mine, Exchange& exchange) {
+  const T in_warp = warp_sum_before(mine);
+  const T* words = exchange.post(warp_sum(mine));
+  Sums<T> sums{0, 0};
+  MESM_ROLLED
+  for (int i = lane(); i < warps(); i += kLanes) {
+    sums.all += words[i];
+    sums.before += i < warp() ? words[i] : 0;
+  }
+  return {in_warp + warp_sum(sums.before), warp_sum(sums.all)};
 }
 
 // Every warp has a run of whole warp's widths: their number.
@@ -262,6 +379,7 @@ MESM_BLOCK Count count_where(int32_t count, const Is& is, Exchange& exchange) {
   const uint32_t* numbers = exchange.post(mine);
   uint32_t all = 0;
   uint32_t before = 0;
+  MESM_ROLLED
   for (int i = lane(); i < warps(); i += kLanes) {
     all += numbers[i];
     before += i < warp() ? numbers[i] : 0;

@@ -39,6 +39,13 @@ inline unsigned blocks_for(int64_t count) {
   return static_cast<unsigned>(std::clamp<int64_t>(count, 1, 65535));
 }
 
+// Warps of a block that selects among so many candidates: few, which seldom wait for each other.
+inline int warps_for(int64_t candidates, int most) {
+  int warps = 1;
+  for (int64_t enough = 64; warps < most && candidates > enough; enough *= 4) warps *= 2;
+  return warps;
+}
+
 inline void check_launch(const char* op, const char* kernel) {
   const cudaError_t error = cudaGetLastError();
   STD_TORCH_CHECK(error == cudaSuccess, op, ": ", kernel, ": ", cudaGetErrorString(error));
@@ -46,7 +53,7 @@ inline void check_launch(const char* op, const char* kernel) {
 
 inline cudaStream_t current_stream(const Tensor& t) {
   void* stream = nullptr;
-  STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_current_cuda_stream(t.get_device_index(), &stream));
+  TORCH_ERROR_CODE_CHECK(aoti_torch_get_current_cuda_stream(t.get_device_index(), &stream));
   return static_cast<cudaStream_t>(stream);
 }
 

@@ -1,11 +1,13 @@
 // The nucleus of one frame, by one block: attention = softmax(scores); kept is the shortest head,
 // in descending order of attention and then ascending order of sites, whose mass reaches p.
 //
-// The bits of a number >= 0 ascend with it. So the cut is searched among 32-bit integers: each warp
-// sums the mass from another threshold on, which narrows the range to one part in warps() + 1, and
-// further to the attention values that occur. Masses are integers, 2^-62 each: their sums are exact
-// in any order, finer than the reference's sums in double, and the same in every run.
+// The bits of a number >= 0 ascend with it. So the cut is searched among 32-bit integers: their
+// range is parted into bins, whose masses tell in which of them it lies, until few weights are
+// left, which are compared each with each. Masses are integers, 2^-62 each: their sums are exact in
+// any order, finer than the reference's sums in double, and the same in every run.
 #pragma once
+
+#include <type_traits>
 
 #include "block.cuh"
 
@@ -52,6 +54,26 @@ MESM_BLOCK double exp_below(double x) {
   return p;
 }
 
+// f(i, e^(scores[i] - largest)), spread as by `for_each`; a thread's chains of operations overlap.
+template <class F>
+MESM_BLOCK void for_each_exp(const float* scores, int32_t count, double largest, const F& f) {
+  constexpr int kAtATime = 2;
+  MESM_ROLLED
+  for (int64_t begin = thread(); begin < count; begin += kAtATime * int64_t{threads()}) {
+    double exps[kAtATime];
+    MESM_UNROLL
+    for (int k = 0; k < kAtATime; ++k) {
+      const int64_t i = begin + k * int64_t{threads()};
+      exps[k] = exp_below(scores[i < count ? i : begin] - largest);
+    }
+    MESM_UNROLL
+    for (int k = 0; k < kAtATime; ++k) {
+      const int64_t i = begin + k * int64_t{threads()};
+      if (i < count) f(i, exps[k]);
+    }
+  }
+}
+
 // weights = softmax(scores), in double and rounded once; false if it is NaN, as all weights are
 // then. weights may be scores. They are complete after the next `sync`.
 MESM_BLOCK bool softmax(const float* scores, int32_t count, float* weights, Exchange& exchange) {
@@ -67,11 +89,10 @@ MESM_BLOCK bool softmax(const float* scores, int32_t count, float* weights, Exch
   }
   const double largest = value_of_key(most);
   double sum = 0;
-  for_each(count, [&](int64_t i) { sum += exp_below(scores[i] - largest); });
+  for_each_exp(scores, count, largest, [&](int64_t, double exp) { sum += exp; });
   const double share = 1 / block_sum(sum, exchange);
-  for_each(count, [&](int64_t i) {
-    weights[i] = static_cast<float>(exp_below(scores[i] - largest) * share);
-  });
+  for_each_exp(scores, count, largest,
+               [&](int64_t i, double exp) { weights[i] = static_cast<float>(exp * share); });
   return true;
 }
 
@@ -88,24 +109,149 @@ MESM_BLOCK uint64_t mass_to_reach(double p) {
   return below + (static_cast<double>(below) < scaled);
 }
 
-struct MassFrom {
-  uint64_t mass;         // of all from a threshold on
-  uint32_t least, most;  // the least weight from it on, and the most below it
+MESM_BLOCK uint32_t ties_to_reach(uint64_t missing, uint64_t each) {
+  return each >= missing ? 1 : static_cast<uint32_t>((missing + each - 1) / each);
+}
+
+// What `find_cut` works with, in shared memory.
+struct alignas(16) CutShared {
+  static constexpr int kBinBits = 8;
+  static constexpr int kBins = 1 << kBinBits;
+  static constexpr int kFew = 64;           // weights that are compared each with each
+  static constexpr int kNoCarry = 1 << 16;  // of as many masses, no word below overflows
+
+  struct Few {
+    uint64_t mass;
+    uint32_t weight;
+  };
+  Few few[kFew];
+  // A mass is words of 32, 16 and 15 bits, as the atomic additions of shared memory want them.
+  uint32_t high[kBins], middle[kBins], low[kBins];
+  uint32_t number;  // of the few
+
+  // Of every bin, where its words are: those that a warp's lanes read at once in all banks.
+  static MESM_BLOCK int place(int bin) {
+    constexpr int kOfLane = kBins / kLanes;
+    return bin % kOfLane * kLanes + bin / kOfLane;
+  }
+
+  MESM_BLOCK void clear() {
+    for_each(kBins, [&](int64_t i) { high[i] = middle[i] = low[i] = 0; });
+    for_each(1, [&](int64_t) { number = 0; });
+  }
+
+  template <bool carries>
+  MESM_BLOCK void add(int bin, uint64_t mass) {
+    const int at = place(bin);
+    const uint32_t parts[] = {static_cast<uint32_t>(mass >> 15 & 0xffff),
+                              static_cast<uint32_t>(mass & 0x7fff)};
+    uint32_t rest = static_cast<uint32_t>(mass >> 31);
+    if (parts[0] != 0) {
+      const uint32_t before = add_to(middle[at], parts[0]);
+      if (carries && before + parts[0] < before) rest += 1u << 16;
+    }
+    if (parts[1] != 0) {
+      const uint32_t before = add_to(low[at], parts[1]);
+      if (carries && before + parts[1] < before) rest += 1u << 1;
+    }
+    if (rest != 0) add_to(high[at], rest);
+  }
+
+  MESM_BLOCK uint64_t mass(int bin) const {
+    const int at = place(bin);
+    return (uint64_t{high[at]} << 31) + (uint64_t{middle[at]} << 15) + low[at];
+  }
 };
 
+// From `low` to `high` lie the weights among which the cut is; `above`: the mass of those above.
+struct CutRange {
+  uint32_t low, high;
+  uint64_t above;
+
+  MESM_BLOCK bool holds(uint32_t weight) const { return weight >= low && weight <= high; }
+};
+
+// The part of the range that one bin of `shared`, cleared before, stands for.
+MESM_BLOCK CutRange narrowed(CutRange range, const float* weights, int32_t count, uint64_t wanted,
+                             CutShared& shared) {
+  const int bits = bit_width(range.high - range.low);
+  const int shift = bits > CutShared::kBinBits ? bits - CutShared::kBinBits : 0;
+  const auto fill = [&](auto carries) {
+    for_each(count, [&](int64_t i) {
+      const uint32_t weight = bits_of(weights[i]);
+      if (!range.holds(weight)) return;
+      const int bin = static_cast<int>((range.high - weight) >> shift);
+      shared.add<decltype(carries)::value>(bin, mass_of(weight));
+    });
+  };
+  if (count <= CutShared::kNoCarry) {
+    fill(std::false_type());
+  } else {
+    fill(std::true_type());
+  }
+  sync();
+  constexpr int kOfLane = CutShared::kBins / kLanes;
+  uint64_t mine = 0;
+  MESM_UNROLL
+  for (int k = 0; k < kOfLane; ++k) mine += shared.mass(lane() * kOfLane + k);
+  uint64_t before = range.above + warp_sum_before(mine);
+  uint32_t bin = 0;
+  if (before < wanted && before + mine >= wanted) {  // in one lane
+    bin = lane() * kOfLane;
+    MESM_ROLLED
+    for (uint64_t mass = shared.mass(bin); before + mass < wanted; mass = shared.mass(++bin)) {
+      before += mass;
+    }
+  } else {
+    before = 0;
+  }
+  range.above = warp_sum(before);
+  range.high -= warp_sum(bin) << shift;
+  const uint32_t width = (1u << shift) - 1;
+  if (range.high - range.low > width) range.low = range.high - width;
+  return range;
+}
+
+// The cut, if the weights of the range are few.
+MESM_BLOCK Cut cut_among(const CutShared::Few* few, uint32_t number, uint64_t above,
+                         uint64_t wanted) {
+  Cut cut{0, 0};
+  MESM_ROLLED
+  for (uint32_t i = lane(); i < number; i += kLanes) {
+    const CutShared::Few mine = few[i];
+    uint64_t before = above, with = above;
+    for (uint32_t j = 0; j < number; ++j) {
+      const CutShared::Few other = few[j];
+      before += other.weight > mine.weight ? other.mass : 0;
+      with += other.weight >= mine.weight ? other.mass : 0;
+    }
+    if (before < wanted && with >= wanted) {
+      cut = {mine.weight, ties_to_reach(wanted - before, mine.mass)};
+    }
+  }
+  return {warp_max(cut.least), warp_max(cut.ties)};
+}
+
 // weights: not NaN, written by `for_each`, which reads them first; complete for all threads after.
-MESM_BLOCK Cut find_cut(const float* weights, int32_t count, double p, Exchange& exchange) {
+// shared: cleared, and that complete.
+MESM_BLOCK Cut find_cut(const float* weights, int32_t count, double p, Exchange& exchange,
+                        CutShared& shared) {
+  struct Extent {
+    uint64_t mass;
+    uint32_t least, most;
+  };
   const uint64_t wanted = mass_to_reach(p);
-  MassFrom mine{0, ~0u, 0};
+  Extent mine{0, ~0u, 0};
   for_each(count, [&](int64_t i) {
     const uint32_t weight = bits_of(weights[i]);
     mine.mass += mass_of(weight);
     mine.least = weight < mine.least ? weight : mine.least;
     mine.most = weight > mine.most ? weight : mine.most;
   });
-  const MassFrom* all =
-      exchange.post(MassFrom{warp_sum(mine.mass), warp_min(mine.least), warp_max(mine.most)});
-  mine = MassFrom{0, ~0u, 0};
+  const Extent* all =
+      exchange.post(Extent{warp_sum(mine.mass), warp_min(mine.least), warp_max(mine.most)});
+  mine = Extent{0, ~0u, 0};
+  MESM_ROLLED
   for (int i = lane(); i < warps(); i += kLanes) {
     mine.mass += all[i].mass;
     mine.least = all[i].least < mine.least ? all[i].least : mine.least;
@@ -113,40 +259,27 @@ MESM_BLOCK Cut find_cut(const float* weights, int32_t count, double p, Exchange&
   }
   if (warp_sum(mine.mass) < wanted) return {0, ~0u};
 
-  // low and high are weights that occur; the mass above high does not reach, that from low on does.
-  uint32_t low = warp_min(mine.least);
-  uint32_t high = warp_max(mine.most);
-  uint64_t above = 0;
-  while (low < high) {
-    const uint32_t parts = warps() + 1;
-    const uint32_t step = (high - low + parts - 1) / parts;
-    const uint32_t threshold = low + (warp() + 1) * step;
-    mine = MassFrom{0, ~0u, 0};
-    for (int32_t i = lane(); i < count; i += kLanes) {
+  CutRange range{warp_min(mine.least), warp_max(mine.most), 0};
+  bool few = count <= CutShared::kFew;
+  while (range.low < range.high) {
+    if (!few) range = narrowed(range, weights, count, wanted, shared);
+    if (range.low == range.high) break;
+    for_each(count, [&](int64_t i) {
       const uint32_t weight = bits_of(weights[i]);
-      if (weight < low || weight > high) continue;
-      if (weight >= threshold) {
-        mine.mass += mass_of(weight);
-        mine.least = weight < mine.least ? weight : mine.least;
-      } else {
-        mine.most = weight > mine.most ? weight : mine.most;
-      }
-    }
-    const MassFrom* parted = exchange.post(
-        MassFrom{above + warp_sum(mine.mass), warp_min(mine.least), warp_max(mine.most)});
-    uint32_t reached = 0;  // thresholds ascend, masses descend
-    for (int i = lane(); i < warps(); i += kLanes) reached += parted[i].mass >= wanted;
-    reached = warp_sum(reached);
-    if (reached > 0) low = parted[reached - 1].least;
-    if (reached + 1 < parts) {
-      high = parted[reached].most;
-      above = parted[reached].mass;
-    }
+      if (!range.holds(weight)) return;
+      const uint32_t place = add_to(shared.number, 1);
+      if (place < CutShared::kFew) shared.few[place] = {mass_of(weight), weight};
+    });
+    sync();
+    const uint32_t number = shared.number;
+    if (number <= CutShared::kFew) return cut_among(shared.few, number, range.above, wanted);
+    sync();
+    shared.clear();
+    sync();
+    few = false;
   }
-  const uint64_t missing = wanted - above;
-  const uint64_t each = mass_of(low);
-  const uint64_t ties = each >= missing ? 1 : (missing + each - 1) / each;
-  return {low, static_cast<uint32_t>(ties)};
+  const uint64_t each = mass_of(range.low);
+  return {range.low, ties_to_reach(wanted - range.above, each)};
 }
 
 // How many are kept, and how many weights before this warp's run are more than the cut's, or equal.
@@ -183,6 +316,7 @@ MESM_BLOCK KeptCount count_kept(const float* weights, int32_t count, const Cut& 
   }
   const Number* numbers = exchange.post(mine);
   Number before{0, 0}, all{0, 0};
+  MESM_ROLLED
   for (int i = lane(); i < warps(); i += kLanes) {
     all.more += numbers[i].more;
     all.ties += numbers[i].ties;
@@ -217,9 +351,10 @@ MESM_BLOCK void emit_kept(const float* weights, int32_t count, const Cut& cut, K
 // weights = softmax(scores), complete for all threads, and where the nucleus ends in them. scores:
 // complete for all threads; weights may be scores.
 MESM_BLOCK Cut softmax_cut(const float* scores, int32_t count, double p, float* weights,
-                           Exchange& exchange) {
+                           Exchange& exchange, CutShared& shared) {
+  shared.clear();
   const bool finite = softmax(scores, count, weights, exchange);
-  if (finite && p < 1) return find_cut(weights, count, p, exchange);
+  if (finite && p < 1) return find_cut(weights, count, p, exchange, shared);
   sync();
   return {0, ~0u};  // all
 }
@@ -229,8 +364,8 @@ MESM_BLOCK Cut softmax_cut(const float* scores, int32_t count, double p, float* 
 // is complete and `exchange` free.
 template <class Emit>
 MESM_BLOCK int32_t nucleus(const float* scores, int32_t count, double p, float* weights,
-                           Exchange& exchange, const Emit& emit) {
-  const Cut cut = softmax_cut(scores, count, p, weights, exchange);
+                           Exchange& exchange, CutShared& shared, const Emit& emit) {
+  const Cut cut = softmax_cut(scores, count, p, weights, exchange, shared);
   const KeptCount kept = count_kept(weights, count, cut, exchange);
   emit_kept(weights, count, cut, kept, emit);
   return kept.number;

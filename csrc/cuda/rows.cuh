@@ -21,10 +21,31 @@ MESM_BLOCK RowRange rows_of_frame(const int32_t* offsets, int64_t frame, int64_t
   return {begin, end < begin ? begin : end};
 }
 
-// The share of [begin, end) that falls to one of `parts`.
+// offsets[frame + 1] = counts[0] + ... + counts[frame], at most `most`; offsets[0] = 0.
+// By one block.
+MESM_BLOCK void sum_up(const int32_t* counts, int64_t frames, int64_t most, int32_t* offsets,
+                       Exchange& exchange) {
+  if (thread() == 0) offsets[0] = 0;
+  uint64_t before = 0;
+  MESM_ROLLED
+  for (int64_t begin = 0; begin < frames; begin += threads()) {
+    const int64_t frame = begin + thread();
+    const uint64_t own = frame < frames ? static_cast<uint64_t>(counts[frame]) : 0;
+    const Sums<uint64_t> sums = block_sums(own, exchange);
+    const uint64_t end = before + sums.before + own;
+    const uint64_t limit = static_cast<uint64_t>(most);
+    if (frame < frames) offsets[frame + 1] = static_cast<int32_t>(end < limit ? end : limit);
+    before += sums.all;
+  }
+}
+
+// The share of [begin, end), fewer than 2^32, that falls to one of `parts`; larger ones come first.
 MESM_BLOCK RowRange share_of(int64_t begin, int64_t end, int64_t part, int64_t parts) {
-  const int64_t number = end - begin;
-  return {begin + number * part / parts, begin + number * (part + 1) / parts};
+  const uint32_t number = static_cast<uint32_t>(end - begin);  // its division is the faster one
+  const uint32_t each = number / static_cast<uint32_t>(parts);
+  const uint32_t rest = number - each * static_cast<uint32_t>(parts);
+  const int64_t first = begin + part * each + (part < rest ? part : rest);
+  return {first, first + each + (part < rest)};
 }
 
 template <class T, int kNumber>
@@ -58,6 +79,51 @@ struct RowGroups {
     groups = threads() / width;
   }
 };
+
+// A row that is copied; from -1: none.
+struct Moved {
+  int32_t from, to;
+};
+
+// Copies which(0), ..., which(number - 1), times scale_of(from) if weighted, rounded once. Several
+// rows are under way at a time.
+template <class P, class Which, class ScaleOf>
+MESM_BLOCK void gather_rows(const P* from, int32_t packs, int32_t number, P* to, const Which& which,
+                            bool weighted, const ScaleOf& scale_of) {
+  constexpr int kAtATime = 3;
+  const RowGroups by(packs);
+  MESM_ROLLED
+  for (int32_t first = by.group; first < number; first += kAtATime * by.groups) {
+    Moved moved[kAtATime];
+    float scales[kAtATime];
+    MESM_UNROLL
+    for (int k = 0; k < kAtATime; ++k) {
+      const int32_t i = first + k * by.groups;
+      moved[k] = i < number ? which(i) : Moved{-1, -1};
+    }
+    if (weighted) {
+      MESM_UNROLL
+      for (int k = 0; k < kAtATime; ++k) {
+        if (moved[k].from >= 0) scales[k] = scale_of(moved[k].from);
+      }
+    }
+    MESM_ROLLED
+    for (int32_t column = by.column; column < packs; column += by.width) {
+      P held[kAtATime] = {};
+      MESM_UNROLL
+      for (int k = 0; k < kAtATime; ++k) {
+        if (moved[k].from >= 0)
+          held[k] = from[static_cast<int64_t>(moved[k].from) * packs + column];
+      }
+      MESM_UNROLL
+      for (int k = 0; k < kAtATime; ++k) {
+        if (moved[k].from < 0) continue;
+        if (weighted) held[k] = scaled(held[k], scales[k]);
+        to[static_cast<int64_t>(moved[k].to) * packs + column] = held[k];
+      }
+    }
+  }
+}
 
 template <class P>
 MESM_BLOCK void zero_rows(P* packs, RowRange rows, int64_t packs_per_row) {

@@ -1,8 +1,8 @@
-// top_p_select on CUDA: one launch each way, one block per frame. top_p_select_neighbours finds the
-// neighbours of what it keeps in the same launch, while the block knows the frame's sites.
+// top_p_select on CUDA: three launches forward, one backward; one block a frame but for the second,
+// which sums up how many rows the frames keep.
 //
 // Outputs are sized from shapes alone and nothing is copied to the host, so that a CUDA graph can
-// capture the op. The place of a frame's kept rows comes by look-back.
+// capture the op.
 #include <tuple>
 
 #include "launch.cuh"
@@ -12,18 +12,23 @@ namespace mesm_ops {
 namespace {
 
 constexpr const char* kOp = "top_p_select";
+constexpr int kSumThreads = 1024;
 
-template <class P>
-__global__ void __launch_bounds__(kThreads, 4) select(const __grid_constant__ TopPSelect<P> op) {
+__global__ void __launch_bounds__(kThreads, 4) select(const __grid_constant__ TopPSelect op) {
   __shared__ TopPSelectShared shared;
-  select_frame<false>(op, shared);
+  select_frame(op, blockIdx.x, shared);
+}
+
+__global__ void __launch_bounds__(kSumThreads)
+    sum_up_kept(const int32_t* numbers, int64_t frames, int64_t rows, int32_t* out_offsets) {
+  __shared__ alignas(16) char shared[Exchange::kBytes];
+  Exchange exchange{shared};
+  sum_up(numbers, frames, rows, out_offsets, exchange);
 }
 
 template <class P>
-__global__ void __launch_bounds__(kThreads, 3)
-    select_neighbours(const __grid_constant__ TopPSelect<P> op) {
-  __shared__ TopPSelectNeighboursShared shared;
-  select_frame<true>(op, shared);
+__global__ void __launch_bounds__(kThreads, 4) gather(const __grid_constant__ TopPGather<P> op) {
+  gather_frame(op, blockIdx.x);
 }
 
 template <class P>
@@ -42,10 +47,9 @@ void check_float32(const char* name, const Tensor& t, const Tensor& features) {
 
 using Selected = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor>;
 
-// With the neighbours of what is kept, if `neighbours` has where they go.
-Selected run_select(const Tensor& features_in, const Tensor& sites_in, const Tensor& offsets_in,
-                    const Tensor& logits_in, double p, bool weighted,
-                    const Neighbours& neighbours) {
+Selected top_p_select(const Tensor& features_in, const Tensor& sites_in, const Tensor& offsets_in,
+                      const Tensor& logits_in, double p, bool weighted, bool trim) {
+  STD_TORCH_CHECK(!trim, kOp, ": trim waits for the device and is for the CPU only");
   STD_TORCH_CHECK(p > 0, kOp, ": p must be in (0, 1], got ", p);
   check_features(kOp, features_in);
   const int64_t rows = features_in.size(0);
@@ -69,73 +73,43 @@ Selected run_select(const Tensor& features_in, const Tensor& sites_in, const Ten
   Tensor out_offsets = empty(features, {frames + 1}, ScalarType::Int);
   Tensor out_rows = empty(features, {rows}, ScalarType::Int);
   Tensor attention = empty(features, {rows}, ScalarType::Float);
-  Tensor words = empty(features, {frames + 1}, ScalarType::Long);
-  clear(words, stream);
+  Tensor kept = empty(features, {rows}, ScalarType::Int);
+  Tensor numbers = empty(features, {frames}, ScalarType::Int);
+  const TopPSelect selection{data<int32_t>(offsets),
+                             data<float>(logits),
+                             p,
+                             frames,
+                             rows,
+                             mutable_data<float>(attention),
+                             mutable_data<int32_t>(kept),
+                             mutable_data<int32_t>(numbers)};
+  const int threads = kLanes * warps_for(frames > 0 ? rows / frames : 0, kThreads / kLanes);
+  select<<<blocks, threads, 0, stream>>>(selection);
+  check_launch(kOp, "select");
+  sum_up_kept<<<1, kSumThreads, 0, stream>>>(data<int32_t>(numbers), frames, rows,
+                                             mutable_data<int32_t>(out_offsets));
+  check_launch(kOp, "sum_up_kept");
   const void* from = features.const_data_ptr();
   void* to = out.mutable_data_ptr();
   with_pack(kOp, features.scalar_type(), channels, {from, to}, [&](auto pack) {
     using P = decltype(pack);
-    const TopPSelect<P> op{static_cast<const P*>(from),
+    const TopPGather<P> op{static_cast<const P*>(from),
                            data<int32_t>(sites),
                            data<int32_t>(offsets),
-                           data<float>(logits),
-                           p,
+                           data<float>(attention),
+                           data<int32_t>(kept),
                            weighted,
                            frames,
                            rows,
                            static_cast<int32_t>(channels / P::kSize),
                            static_cast<P*>(to),
                            mutable_data<int32_t>(out_sites),
-                           mutable_data<int32_t>(out_offsets),
-                           mutable_data<int32_t>(out_rows),
-                           mutable_data<float>(attention),
-                           {mutable_data<uint64_t>(words)},
-                           neighbours};
-    if (neighbours.table != nullptr) {
-      select_neighbours<<<blocks, kThreads, 0, stream>>>(op);
-    } else {
-      select<<<blocks, kThreads, 0, stream>>>(op);
-    }
+                           data<int32_t>(out_offsets),
+                           mutable_data<int32_t>(out_rows)};
+    gather<<<blocks, kThreads, 0, stream>>>(op);
   });
-  check_launch(kOp, "forward");
+  check_launch(kOp, "gather");
   return {out, out_sites, out_offsets, out_rows, attention};
-}
-
-Selected top_p_select(const Tensor& features, const Tensor& sites, const Tensor& offsets,
-                      const Tensor& logits, double p, bool weighted, bool trim) {
-  STD_TORCH_CHECK(!trim, kOp, ": trim waits for the device and is for the CPU only");
-  return run_select(features, sites, offsets, logits, p, weighted, {});
-}
-
-using SelectedWithNeighbours =
-    std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
-
-SelectedWithNeighbours top_p_select_neighbours(const Tensor& features, const Tensor& sites,
-                                               const Tensor& offsets, const Tensor& logits,
-                                               int64_t height, int64_t width, double p,
-                                               bool weighted) {
-  check_features(kOp, features);
-  blocks_for_frames(kOp, offsets);
-  STD_TORCH_CHECK(height >= 0 && width >= 0 && height <= kMostSites && width <= kMostSites &&
-                      height * width <= kMostSites,
-                  kOp, ": neighbours are found in maps of at most ", kMostSites, " sites, got ",
-                  height, " x ", width);
-  const torch::stable::accelerator::DeviceGuard guard(features.get_device_index());
-  const int64_t rows = features.size(0);
-  Neighbours to{};
-  to.height = static_cast<int32_t>(height);
-  to.width = static_cast<int32_t>(width);
-  const int64_t lines =
-      (offsets.numel() - 1) * std::max<int64_t>(1, (height * width + kChunk - 1) / kChunk);
-  Tensor table = empty(features, {rows, kOffsets}, ScalarType::Int);
-  Tensor ranks = empty(features, {rows}, ScalarType::Int);
-  Tensor counts = empty(features, {lines, kColumns}, ScalarType::Int);
-  to.table = mutable_data<int32_t>(table);
-  to.ranks = mutable_data<int32_t>(ranks);
-  to.counts = mutable_data<int32_t>(counts);
-  auto [out, out_sites, out_offsets, out_rows, attention] =
-      run_select(features, sites, offsets, logits, p, weighted, to);
-  return {out, out_sites, out_offsets, out_rows, attention, table, ranks, counts};
 }
 
 std::tuple<Tensor, Tensor> top_p_select_backward(const Tensor& grad_in, const Tensor& features_in,
@@ -195,7 +169,6 @@ std::tuple<Tensor, Tensor> top_p_select_backward(const Tensor& grad_in, const Te
 
 STABLE_TORCH_LIBRARY_IMPL(mesm_ops_cuda, CUDA, m) {
   m.impl("top_p_select", TORCH_BOX(&top_p_select));
-  m.impl("top_p_select_neighbours", TORCH_BOX(&top_p_select_neighbours));
   m.impl("top_p_select_backward", TORCH_BOX(&top_p_select_backward));
 }
 

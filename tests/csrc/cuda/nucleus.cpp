@@ -8,10 +8,12 @@ extern "C" int32_t run_nucleus(const float* scores, int32_t count, double p, int
                                float* attention, int32_t* kept) {
   using namespace mesm_ops;
   SharedExchange shared;
+  CutShared cut;
+  std::memset(static_cast<void*>(&cut), 0xa5, sizeof(cut));
   std::vector<int32_t> numbers(threads);
   run_block(threads, [&] {
     Exchange exchange{shared.bytes};
-    numbers[thread()] = nucleus(scores, count, p, attention, exchange,
+    numbers[thread()] = nucleus(scores, count, p, attention, exchange, cut,
                                 [&](int32_t i, int32_t number) { kept[number] = i; });
   });
   for (const int32_t number : numbers) {

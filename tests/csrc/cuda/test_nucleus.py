@@ -96,6 +96,27 @@ def test_equals_the_reference_in_several_threads(
         check(library, draw(kind, count), 0.6, lanes * warps)
 
 
+@pytest.mark.parametrize("spread", [1e-2, 1e-4, 1e-6])
+@pytest.mark.parametrize(("lanes", "warps"), [(1, 1), (4, 2)])
+def test_so_many_in_one_bin_that_it_is_parted_again(
+    load_for_host: Callable[..., ctypes.CDLL], spread: float, lanes: int, warps: int
+) -> None:
+    library = load_for_host("nucleus", lanes)
+    for count in (65, 66, 700):
+        far = torch.tensor([-60.0, -90.0])
+        scores = torch.cat([far, torch.randn(count) * spread])[torch.randperm(count + 2)]
+        for p in SHARES:
+            attention, kept = run(library, scores, p, lanes * warps)
+            wanted = oracle.nucleus(attention.tolist(), p)
+            assert kept == [i for i, keep in enumerate(wanted) if keep]
+
+
+def test_more_masses_than_a_word_holds_the_sum_of(library: ctypes.CDLL) -> None:
+    """All near 2^-18, with low bits that carry."""
+    for count in (2**16, 2**16 + 1, 200_000):
+        check(library, torch.rand(count) * 0.5, 0.7, threads=1)
+
+
 @pytest.mark.parametrize("bad", [torch.nan, -torch.nan, torch.inf])
 @pytest.mark.parametrize("threads", [1, 4])
 def test_nan_keeps_all(library: ctypes.CDLL, bad: float, threads: int) -> None:

@@ -7,6 +7,8 @@ from collections.abc import Callable
 import pytest
 
 
-@pytest.mark.parametrize("sanitizer", ["address,undefined", "thread"])
-def test_nothing_is_found(run_sanitized: Callable[..., None], sanitizer: str) -> None:
-    run_sanitized("sanitized", sanitizer, "-DMESM_HOST_LANES=4")
+@pytest.mark.parametrize(
+    ("sanitizer", "lanes"), [("address,undefined", 1), ("address,undefined", 4), ("thread", 4)]
+)
+def test_nothing_is_found(run_sanitized: Callable[..., None], sanitizer: str, lanes: int) -> None:
+    run_sanitized("sanitized", sanitizer, f"-DMESM_HOST_LANES={lanes}")

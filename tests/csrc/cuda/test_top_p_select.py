@@ -5,14 +5,12 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
 from mesm_ops import reference
-from tests import oracle
 
 
 @dataclass(frozen=True)
@@ -51,28 +49,17 @@ def address(t: Tensor) -> ctypes.c_void_p:
     return ctypes.c_void_p(t.data_ptr())
 
 
-CHUNK = 512  # rows of a frame that are ranked together
-NO_NEIGHBOURS = (ctypes.c_int32(0),) * 2 + (ctypes.c_void_p(0),) * 3
-
-
-def select(
-    launch: Launch,
-    maps: Maps,
-    p: float,
-    weighted: bool,
-    neighbours: tuple[Any, ...] = NO_NEIGHBOURS,
-) -> tuple[Tensor, ...]:
+def select(launch: Launch, maps: Maps, p: float, weighted: bool) -> tuple[Tensor, ...]:
     (rows, channels), frames = maps.features.shape, len(maps.offsets) - 1
     out = torch.full((rows, channels), torch.nan)
     whole = [torch.full((n,), 77, dtype=torch.int32) for n in (rows, frames + 1, rows)]
     attention = torch.full((rows,), torch.nan)
-    words = torch.zeros(frames + 1, dtype=torch.int64)
+    scratch = [torch.full((n,), 77, dtype=torch.int32) for n in (rows, frames)]
     launch.library.run_select(
         *map(address, (maps.features, maps.sites, maps.offsets, maps.logits)),
         *(ctypes.c_double(p), ctypes.c_bool(weighted)),
         *map(ctypes.c_int64, (frames, rows, channels)),
-        *map(address, (out, *whole, attention, words)),
-        *neighbours,
+        *map(address, (out, *whole, attention, *scratch)),
         *launch.arguments(),
     )
     return (out, *whole, attention)
@@ -174,64 +161,3 @@ def test_a_nan_keeps_its_frame(load_for_host: Callable[..., ctypes.CDLL], bad: f
     maps = draw_maps([6, 6, 5], 4, 3)
     maps.logits[8] = bad
     check(Launch(load_for_host("top_p_select")), maps, 0.3)
-
-
-def draw_sites(counts: list[int], height: int, width: int, padding: int) -> Maps:
-    """Maps of so many active sites in each frame."""
-    maps = draw_maps(counts, 4, padding)
-    drawn = [torch.randperm(height * width)[:count].sort().values for count in counts]
-    sites = torch.cat([*drawn, torch.full((padding,), 10**9)])
-    return Maps(maps.features, sites.int(), maps.offsets, maps.logits)
-
-
-def table_by_dictionary(sites: Tensor, offsets: Tensor, height: int, width: int) -> Tensor:
-    table = torch.full((len(sites), 9), -1, dtype=torch.int32)
-    for begin, end in zip(offsets.tolist(), offsets[1:].tolist(), strict=False):
-        row_of = {site: begin + i for i, site in enumerate(sites[begin:end].tolist())}
-        for site, row in row_of.items():
-            for offset in range(9):
-                y, x = site // width + offset // 3 - 1, site % width + offset % 3 - 1
-                if 0 <= y < height and 0 <= x < width:
-                    table[row, offset] = row_of.get(y * width + x, -1)
-    return table
-
-
-@pytest.mark.parametrize(
-    ("counts", "height", "width", "padding"),
-    [
-        ([], 5, 5, 4),
-        ([0, 0], 3, 4, 2),
-        ([1], 1, 1, 0),
-        ([35, 0, 20, 1, 12], 5, 7, 6),
-        ([700, 300], 26, 30, 40),  # frames of two chunks
-        ([64 * 64], 64, 64, 0),  # as large as is held
-    ],
-)
-@pytest.mark.parametrize(("lanes", "warps", "side_by_side"), [(1, 1, 1), (1, 3, 2), (4, 2, 2)])
-def test_neighbours_of_what_is_kept(
-    load_for_host: Callable[..., ctypes.CDLL],
-    counts: list[int],
-    height: int,
-    width: int,
-    padding: int,
-    lanes: int,
-    warps: int,
-    side_by_side: int,
-) -> None:
-    launch = Launch(load_for_host("top_p_select", lanes), warps, side_by_side)
-    assert launch.library.most_sites() == 64 * 64
-    maps = draw_sites(counts, height, width, padding)
-    table = torch.full((len(maps.sites), 9), 77, dtype=torch.int32)
-    ranks = torch.full((len(maps.sites),), 77, dtype=torch.int32)
-    chunks = -(-height * width // CHUNK)
-    found = torch.full((len(counts) * chunks, 512 + 16), 77, dtype=torch.int32)
-    where = (*map(ctypes.c_int32, (height, width)), *map(address, (table, ranks, found)))
-    got = select(launch, maps, 0.7, True, where)
-    for one, same in zip(got, select(launch, maps, 0.7, True), strict=True):
-        assert torch.equal(one, same)
-    sites, offsets = got[1:3]
-    kept = int(offsets[-1])
-    assert torch.equal(table, table_by_dictionary(sites, offsets, height, width))
-    wanted, wanted_counts = oracle.ranks(table, offsets, CHUNK, chunks)
-    assert ranks[:kept].tolist() == wanted
-    assert torch.equal(found, wanted_counts)

@@ -12,13 +12,24 @@ template <class P>
 void select(const float* features, const int32_t* sites, const int32_t* offsets,
             const float* logits, double p, bool weighted, int64_t frames, int64_t rows,
             int64_t channels, float* out, int32_t* out_sites, int32_t* out_offsets,
-            int32_t* out_rows, float* attention, uint64_t* words, int32_t height, int32_t width,
-            int32_t* table, int32_t* ranks, int32_t* counts, int threads, int side_by_side) {
-  const TopPSelect<P> op{reinterpret_cast<const P*>(features),
+            int32_t* out_rows, float* attention, int32_t* kept, int32_t* numbers, int threads,
+            int side_by_side) {
+  const TopPSelect selection{offsets, logits, p, frames, rows, attention, kept, numbers};
+  const int64_t blocks = frames > 0 ? frames : 1;
+  run_blocks(blocks, side_by_side, [&](int64_t block) {
+    const auto shared = std::make_unique<TopPSelectShared>();
+    run_block(threads, [&] { select_frame(selection, block, *shared); });
+  });
+  SharedExchange shared;
+  run_block(threads, [&] {
+    Exchange exchange{shared.bytes};
+    sum_up(numbers, frames, rows, out_offsets, exchange);
+  });
+  const TopPGather<P> op{reinterpret_cast<const P*>(features),
                          sites,
                          offsets,
-                         logits,
-                         p,
+                         attention,
+                         kept,
                          weighted,
                          frames,
                          rows,
@@ -26,19 +37,9 @@ void select(const float* features, const int32_t* sites, const int32_t* offsets,
                          reinterpret_cast<P*>(out),
                          out_sites,
                          out_offsets,
-                         out_rows,
-                         attention,
-                         {words},
-                         {table, ranks, counts, height, width}};
-  run_blocks(frames > 0 ? frames : 1, side_by_side, [&](int64_t) {
-    if (table == nullptr) {
-      const auto shared = std::make_unique<TopPSelectShared>();
-      run_block(threads, [&] { select_frame<false>(op, *shared); });
-    } else {
-      const auto shared = std::make_unique<TopPSelectNeighboursShared>();
-      run_block(threads, [&] { select_frame<true>(op, *shared); });
-    }
-  });
+                         out_rows};
+  run_blocks(blocks, side_by_side,
+             [&](int64_t block) { run_block(threads, [&] { gather_frame(op, block); }); });
 }
 
 template <class P>
@@ -71,23 +72,19 @@ void select_back(const float* grad_out, const float* features, const int32_t* of
 extern "C" {
 
 int lanes() { return mesm_ops::kLanes; }
-int most_sites() { return mesm_ops::kMostSites; }
 int held() { return mesm_ops::kHeld; }
 
-// All tensors float32 or int32; words: 1 + frames zeros; wide: 16 bytes at a time; without
-// neighbours if table is null.
+// All tensors float32 or int32; kept: rows; numbers: frames; wide: 16 bytes at a time.
 void run_select(const float* features, const int32_t* sites, const int32_t* offsets,
                 const float* logits, double p, bool weighted, int64_t frames, int64_t rows,
                 int64_t channels, float* out, int32_t* out_sites, int32_t* out_offsets,
-                int32_t* out_rows, float* attention, uint64_t* words, int32_t height, int32_t width,
-                int32_t* table, int32_t* ranks, int32_t* counts, int threads, int side_by_side,
-                bool wide) {
+                int32_t* out_rows, float* attention, int32_t* kept, int32_t* numbers, int threads,
+                int side_by_side, bool wide) {
   using namespace mesm_ops;
   (wide ? select<WidePack<float>>
         : select<SinglePack<float>>)(features, sites, offsets, logits, p, weighted, frames, rows,
                                      channels, out, out_sites, out_offsets, out_rows, attention,
-                                     words, height, width, table, ranks, counts, threads,
-                                     side_by_side);
+                                     kept, numbers, threads, side_by_side);
 }
 
 void run_backward(const float* grad_out, const float* features, const int32_t* offsets,

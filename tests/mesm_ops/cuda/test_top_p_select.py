@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from mesm_ops import extension, reference, use_backend
+from mesm_ops import reference, use_backend
 from tests import oracle
 from tests.mesm_ops.cuda.capture import check_capture
 
@@ -167,47 +167,3 @@ def test_refuses() -> None:
             op(features, sites.long(), offsets, logits, 0.5, True, False)
         with pytest.raises(RuntimeError, match="it takes float32, bfloat16, float16, got float64"):
             op(features.double(), sites, offsets, logits, 0.5, True, False)
-
-
-@pytest.mark.parametrize(
-    ("frames", "height", "width", "padding"),
-    [
-        (300, 24, 24, 100),
-        (700, 6, 6, 0),
-        (3, 64, 64, 5),
-        (2, 1, 1, 0),
-        (0, 5, 5, 3),
-        (20, 7, 90, 4),
-    ],
-)
-@pytest.mark.parametrize("p", [1e-9, 0.5, 1.0])
-def test_neighbours_are_those_that_triton_finds(
-    frames: int, height: int, width: int, padding: int, p: float
-) -> None:
-    from mesm_ops.triton.neighbours import neighbours
-
-    mask = torch.rand(frames, height * width) < 0.8
-    features, _, offsets, logits = draw(mask.sum(1).tolist(), 16, padding, torch.bfloat16)
-    sites = torch.cat([mask.nonzero()[:, 1].int(), torch.full((padding,), 10**9).int()])
-    maps = tuple(t.cuda() for t in (features, sites, offsets, logits))
-    assert extension.cuda_missing() is None  # and loads them
-    got = torch.ops.mesm_ops_cuda.top_p_select_neighbours(*maps, height, width, p, True)
-    with use_backend("cuda"):
-        wanted = torch.ops.mesm_ops.top_p_select(*maps, p, True, False)
-    for one, other in zip(got[:5], wanted, strict=True):
-        assert torch.equal(one, other)
-    found = neighbours(got[1], got[2], height, width)
-    kept = int(got[2][-1])
-    assert torch.equal(got[5], found.table)
-    assert torch.equal(got[6][:kept], found.ranks[:kept])
-    assert torch.equal(got[7], found.counts)
-    again = torch.ops.mesm_ops_cuda.top_p_select_neighbours(*maps, height, width, p, True)
-    for one, other in zip((*got[:6], got[7]), (*again[:6], again[7]), strict=True):
-        assert torch.equal(one, other)
-
-
-def test_neighbours_refuse_large_maps() -> None:
-    assert extension.cuda_missing() is None
-    maps = [t.cuda() for t in draw([5, 6], 4, 0, torch.float32)]
-    with pytest.raises(RuntimeError, match="maps of at most 4096 sites, got 64 x 65"):
-        torch.ops.mesm_ops_cuda.top_p_select_neighbours(*maps, 64, 65, 0.5, True)

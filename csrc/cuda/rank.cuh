@@ -1,0 +1,269 @@
+// The first step of placing a frame's rows: which of its candidates are kept, at which taps of the
+// 3x3 kernel each of them has a neighbour, and its rank among the rows that have the same.
+//
+// Rows are to be ordered by their pattern, the set of those taps, so that a tile of rows can leave
+// out the taps at which none has a neighbour; place.cuh has the steps after this one.
+#pragma once
+
+#include "nucleus.cuh"
+#include "rows.cuh"
+
+namespace mesm_ops {
+
+constexpr int kTaps = 9;
+constexpr int kPatterns = 1 << kTaps;
+constexpr int kMostSites = 16384;  // of a map: numbers of sites, candidates and ranks have 16 bits
+constexpr int kHeldSites = 4096;   // of a map whose candidates shared memory holds
+constexpr uint32_t kNowhere = 0xffff;  // the site of a candidate that is outside the map
+
+// The bit of a pattern's code that stands for a tap: corners first, then sides, the middle last.
+MESM_BLOCK int bit_of(int tap) {
+  constexpr uint64_t kBits = 0x516203748;  // four bits for each tap
+  return static_cast<int>(kBits >> (4 * tap) & 15);
+}
+
+// Rows ascend by key: the place of their pattern's code in a Gray code, the last place first.
+// Patterns side by side differ in one tap, and the fullest come first.
+MESM_BLOCK uint32_t key_of_code(uint32_t code) {
+  code ^= code >> 1;
+  code ^= code >> 2;
+  code ^= code >> 4;
+  code ^= code >> 8;
+  return kPatterns - 1 - code;
+}
+
+// The taps of a key's pattern, a bit each.
+MESM_BLOCK uint32_t pattern_of_key(uint32_t key) {
+  const uint32_t place = kPatterns - 1 - key;
+  const uint32_t code = place ^ place >> 1;
+  uint32_t pattern = 0;
+  MESM_UNROLL
+  for (int tap = 0; tap < kTaps; ++tap) pattern |= (code >> bit_of(tap) & 1) << tap;
+  return pattern;
+}
+
+struct Maps {
+  const int32_t* sites;    // (rows,)
+  const int32_t* offsets;  // (frames + 1,)
+  int64_t frames, rows;
+  int32_t height, width;
+
+  MESM_BLOCK int32_t area() const { return height * width; }              // at most kMostSites
+  MESM_BLOCK int32_t pooled() const { return height / 2 * (width / 2); }  // windows of the pool
+
+  // More of them than sites there are only where offsets are senseless.
+  MESM_BLOCK RowRange candidates(int64_t frame) const {
+    RowRange rows = rows_of_frame(offsets, frame, this->rows);
+    if (rows.end - rows.begin > area()) rows.end = rows.begin + area();
+    return rows;
+  }
+
+  MESM_BLOCK uint16_t site_of(int64_t row) const {
+    const int32_t site = sites[row];
+    return static_cast<uint16_t>(site >= 0 && site < area() ? site : kNowhere);
+  }
+};
+
+// A kept row of a frame.
+struct alignas(8) RankedRow {
+  uint16_t key;
+  uint16_t rank;  // how many of the frame's kept rows before have its key
+  uint16_t candidate, site;
+};
+
+// What the steps leave for those after them.
+struct Ranked {
+  RankedRow* rows;   // (rows,): the kept of a frame stand from its first candidate on
+  int32_t* counts;   // (frames, kPatterns): kept rows of each key
+  int32_t* kept;     // (frames,): kept rows
+  int32_t* windows;  // (frames,): windows of the pool that hold one
+};
+
+struct Rank {
+  Maps maps;
+  const float* logits;  // (rows,)
+  double p;
+  float* attention;  // (rows,)
+  Ranked to;
+};
+
+// In shared memory; the last three only of maps of at most kHeldSites.
+struct RankMemory {
+  char* exchange;
+  CutShared* cut;
+  uint16_t* counts;  // [warps][kPatterns]: each warp's rows of each key, then those before them
+  uint8_t* active;   // [area]: whether a kept row is at the site
+  RankedRow* rows;   // [area]
+  float* weights;    // [area]
+  uint16_t* sites;   // [area], of candidates
+
+  using Zeros = Pack<uint32_t, 4>;
+
+  static constexpr int64_t bytes(int64_t area, int warps) {
+    const int64_t held = area <= kHeldSites ? sizeof(RankedRow) + 4 + 2 : 0;
+    return Exchange::kBytes + sizeof(CutShared) + warps * kPatterns * 2 +
+           (area + 15) / 16 * 16 * (1 + held);
+  }
+
+  static MESM_BLOCK RankMemory at(void* shared, int32_t area) {
+    const int32_t whole = (area + 15) / 16 * 16;
+    RankMemory memory;
+    memory.exchange = static_cast<char*>(shared);
+    memory.cut = reinterpret_cast<CutShared*>(memory.exchange + Exchange::kBytes);
+    memory.counts = reinterpret_cast<uint16_t*>(memory.cut + 1);
+    memory.active = reinterpret_cast<uint8_t*>(memory.counts + warps() * kPatterns);
+    memory.rows = reinterpret_cast<RankedRow*>(memory.active + whole);
+    memory.weights = reinterpret_cast<float*>(memory.rows + whole);
+    memory.sites = reinterpret_cast<uint16_t*>(memory.weights + whole);
+    return memory;
+  }
+
+  MESM_BLOCK void clear(int32_t area) const {
+    Zeros* zeros = reinterpret_cast<Zeros*>(counts);
+    const int32_t number = (warps() * kPatterns * 2 + area + 15) / 16;
+    for_each(number, [&](int64_t i) { zeros[i] = Zeros{}; });
+  }
+};
+
+// active: complete for all threads.
+MESM_BLOCK uint32_t key_at(const Maps& maps, const uint8_t* active, uint32_t site) {
+  if (site == kNowhere) return key_of_code(0);
+  const int32_t width = maps.width;
+  const int32_t y = static_cast<int32_t>(site) / width;
+  const int32_t x = static_cast<int32_t>(site) - y * width;
+  uint32_t code = 0;
+  MESM_UNROLL
+  for (int tap = 0; tap < kTaps; ++tap) {
+    const int dy = tap / 3 - 1, dx = tap % 3 - 1;
+    const bool inside = (dy >= 0 || y > 0) && (dy <= 0 || y + 1 < maps.height) &&
+                        (dx >= 0 || x > 0) && (dx <= 0 || x + 1 < width);
+    const bool there = inside && active[static_cast<int32_t>(site) + dy * width + dx] != 0;
+    code |= static_cast<uint32_t>(there) << bit_of(tap);
+  }
+  return key_of_code(code);
+}
+
+// How many windows of the pool hold a kept row, of this thread's share.
+MESM_BLOCK uint32_t active_windows(const Maps& maps, const uint8_t* active) {
+  uint32_t mine = 0;
+  for_each(maps.pooled(), [&](int64_t window) {
+    const int32_t across = maps.width / 2;
+    const int32_t y = static_cast<int32_t>(window) / across;
+    const int32_t x = static_cast<int32_t>(window) - y * across;
+    const uint8_t* site = active + 2 * y * maps.width + 2 * x;
+    mine += (site[0] | site[1] | site[maps.width] | site[maps.width + 1]) != 0;
+  });
+  return mine;
+}
+
+// Gives rows[0, number), of which candidate and site are there for all threads, key and rank, and
+// writes them where the frame's begin. A warp has a run of them, and counts its rows of each key as
+// it goes; then each key's counts are summed up over the warps.
+MESM_BLOCK void rank_rows(const Rank& op, int64_t frame, const RankMemory& memory, RankedRow* rows,
+                          int32_t number, Exchange& exchange, RankedRow* to) {
+  const int32_t steps = steps_of_run(number);
+  const int32_t run = warp() * steps * kLanes;
+  const uint32_t lower = (1u << lane()) - 1;
+  uint16_t* counts = memory.counts + warp() * kPatterns;
+  MESM_ROLLED
+  for (int32_t step = 0; step < steps; ++step) {
+    const int32_t i = run + step * kLanes + lane();
+    const bool there = i < number;
+    RankedRow row{};
+    uint32_t key = kPatterns;  // of no row
+    if (there) {
+      row = rows[i];
+      key = key_at(op.maps, memory.active, row.site);
+    }
+    const uint32_t alike = warp_match(key);
+    if (there) {
+      row.key = static_cast<uint16_t>(key);
+      row.rank = static_cast<uint16_t>(counts[key] + ones(alike & lower));
+      rows[i] = row;
+    }
+    warp_sync();
+    if (there && (alike & lower) == 0) counts[key] += static_cast<uint16_t>(ones(alike));
+    warp_sync();
+  }
+  const uint32_t windows = block_sum(active_windows(op.maps, memory.active), exchange);
+  for_each(kPatterns, [&](int64_t key) {
+    uint32_t before = 0;
+    MESM_ROLLED
+    for (int i = 0; i < warps(); ++i) {
+      uint16_t& count = memory.counts[i * kPatterns + key];
+      const uint32_t own = count;
+      count = static_cast<uint16_t>(before);
+      before += own;
+    }
+    op.to.counts[frame * kPatterns + key] = static_cast<int32_t>(before);
+  });
+  sync();
+  MESM_ROLLED
+  for (int32_t step = 0; step < steps; ++step) {
+    const int32_t i = run + step * kLanes + lane();
+    if (i >= number) break;
+    RankedRow row = rows[i];  // as this thread left it
+    row.rank = static_cast<uint16_t>(row.rank + counts[row.key]);
+    to[i] = row;
+  }
+  for_each(1, [&](int64_t) {
+    op.to.kept[frame] = number;
+    op.to.windows[frame] = static_cast<int32_t>(windows);
+  });
+}
+
+// One block's part of the launch: a frame, and a share of the padding. selects: the nucleus is
+// kept; else every row. held: the map is of at most kHeldSites.
+template <bool selects, bool held>
+MESM_BLOCK void rank_frame(const Rank& op, int64_t frame, void* shared) {
+  const Maps& maps = op.maps;
+  if constexpr (selects) {
+    const int64_t active = row_at(maps.offsets, maps.frames, maps.rows);
+    fill(op.attention, share_of(active, maps.rows, frame, maps.frames > 0 ? maps.frames : 1), 0.0f);
+  }
+  if (frame >= maps.frames) return;
+  const RankMemory memory = RankMemory::at(shared, maps.area());
+  const RowRange range = maps.candidates(frame);
+  const int64_t first = range.begin;
+  const int32_t count = static_cast<int32_t>(range.end - first);
+  RankedRow* to = op.to.rows + first;
+  RankedRow* rows = held ? memory.rows : to;
+  Exchange exchange{memory.exchange};
+  memory.clear(maps.area());
+  const auto keep = [&](int32_t i, uint16_t site, int32_t number) {
+    rows[number] = {0, 0, static_cast<uint16_t>(i), site};
+    if (site != kNowhere) memory.active[site] = 1;
+  };
+  int32_t number = count;
+  if constexpr (selects) {
+    struct Candidate {
+      float logit;
+      uint16_t site;
+    };
+    float* weights = held ? memory.weights : op.attention + first;
+    const auto load = [&](int64_t i) {
+      return Candidate{op.logits[first + i], maps.site_of(first + i)};
+    };
+    if constexpr (held) {
+      load_each<8>(count, load, [&](int64_t i, const Candidate& candidate) {
+        weights[i] = candidate.logit;
+        memory.sites[i] = candidate.site;
+      });
+    }
+    const float* scores = held ? weights : op.logits + first;
+    number =
+        nucleus(scores, count, op.p, weights, exchange, *memory.cut, [&](int32_t i, int32_t place) {
+          keep(i, held ? memory.sites[i] : maps.site_of(first + i), place);
+        });
+    if constexpr (held) for_each(count, [&](int64_t i) { op.attention[first + i] = weights[i]; });
+  } else {
+    sync();
+    load_each<4>(
+        count, [&](int64_t i) { return maps.site_of(first + i); },
+        [&](int64_t i, uint16_t site) { keep(static_cast<int32_t>(i), site, i); });
+  }
+  sync();
+  rank_rows(op, frame, memory, rows, number, exchange, to);
+}
+
+}  // namespace mesm_ops
