@@ -3,7 +3,6 @@
 Arguments, results and therefore the schema stand in `mesm_ops/reference/<op>.py`.
 """
 
-from . import place  # noqa: F401 (defines kernels)
 from .cross_modal_score import cross_modal_score
 from .sparse_batch_norm import sparse_batch_norm
 from .sparse_cross_modal_block import (

@@ -87,16 +87,14 @@ def sparse_cross_modal_block(a: SparseCrossModalBlock) -> SparseCrossModalBlockR
     maps = features.new_empty(plan.maps.size)
     book = a.sites.new_empty(plan.book.size)
     of = _parts(plan, maps, book)
-    wide = torch.empty(
-        2 * plan.rows + 2 * (plan.middle + plan.out), dtype=torch.float32, device=features.device
-    )
-    logits, attention, mean1, var1, mean2, var2 = wide.split_with_sizes(
-        (plan.rows, plan.rows, plan.middle, plan.middle, plan.out, plan.out)
-    )
+    # Results of their own: tensors that an op returns must not share memory.
+    logits, attention = (_floats(features, plan.rows) for _ in range(2))
+    mean1, var1 = (_floats(features, plan.middle) for _ in range(2))
+    mean2, var2 = (_floats(features, plan.out) for _ in range(2))
     norm1 = Norm(a.norm_weight1, a.norm_bias1, mean1, var1, of["scale1"], of["shift1"], a.eps1)
     norm2 = Norm(a.norm_weight2, a.norm_bias2, mean2, var2, of["scale2"], of["shift2"], a.eps2)
-    rows, sample_of_row = a.sites.new_empty((2, plan.rows))
-    kept_offsets, out_offsets = a.offsets.new_empty((2, plan.frames + 1))
+    rows, sample_of_row = (a.sites.new_empty(plan.rows) for _ in range(2))
+    kept_offsets, out_offsets = (torch.empty_like(a.offsets) for _ in range(2))
     out_sites = a.sites.new_empty(plan.windows)
 
     folds: tuple[Fold, ...] = ()
@@ -130,8 +128,7 @@ def sparse_cross_modal_block(a: SparseCrossModalBlock) -> SparseCrossModalBlockR
     rules = Rulebook(of["lists"], of["masks"], number, None)
     if a.training:
         size = partial_rows(plan.rows, features.device)
-        most = max(plan.middle, plan.out)
-        sums = torch.empty(size * 2 * most, dtype=torch.float32, device=features.device)
+        sums = _floats(features, size * 2 * max(plan.middle, plan.out))
         _convolve_and_norm(of["x"], rules, of["packed1"], of["y1"], norm1, a.running_mean1, sums)
         norm_rows(of["y1"], number, norm1, of["z1"])
         _convolve_and_norm(of["z1"], rules, of["packed2"], of["y2"], norm2, a.running_mean2, sums)
@@ -150,7 +147,9 @@ def sparse_cross_modal_block(a: SparseCrossModalBlock) -> SparseCrossModalBlockR
     out = features.new_empty(plan.windows, plan.out)
     argmax = features.new_empty((plan.windows, plan.out) if keeps else (0,), dtype=torch.uint8)
     norm_pool(of["y2"], of["windows"], out_offsets[-1:], norm2, out, argmax if keeps else None)
-    nothing = (features.new_empty(0), book[:0])
+    if a.trim:  # on a CPU, where Triton is interpreted
+        windows, kept = int(out_offsets[-1]), int(number)
+        out, out_sites, rows = out[:windows], out_sites[:windows], rows[:kept]
     return SparseCrossModalBlockResult(
         features=out,
         sites=out_sites,
@@ -161,11 +160,11 @@ def sparse_cross_modal_block(a: SparseCrossModalBlock) -> SparseCrossModalBlockR
         var2=var2,
         rows=rows,
         kept_offsets=kept_offsets,
-        attention=attention if keeps else wide[:0],
-        y1=maps if keeps else nothing[0],
-        y2=nothing[0],
+        attention=attention if keeps else _floats(features, 0),
+        y1=maps if keeps else features.new_empty(0),
+        y2=features.new_empty(0),
         argmax=argmax,
-        rulebook=book if keeps else nothing[1],
+        rulebook=book if keeps else a.sites.new_empty(0),
     )
 
 
@@ -212,9 +211,7 @@ def sparse_cross_modal_block_backward(
     windows = a.out_offsets[-1:]
     parts = norm_pool_parts(grad_out)
     size = max(partial_rows(plan.rows, features.device) * plan.middle, parts * plan.out)
-    wide = torch.empty(
-        2 * size + 2 * (plan.middle + plan.out), dtype=torch.float32, device=features.device
-    )
+    wide = _floats(features, 2 * size + 2 * (plan.middle + plan.out))
     partial, sums1, sums2 = wide.split_with_sizes((2 * size, 2 * plan.middle, 2 * plan.out))
     of_norm1, of_norm2 = sums1.view(2, plan.middle), sums2.view(2, plan.out)
 
@@ -258,19 +255,20 @@ def sparse_cross_modal_block_backward(
         grad_attention(
             *(grad_x, features, a.offsets, *kept, a.attention, of_logits, position_of, factor)
         )
-        of_query, of_map_weight, *of_others = of_learned
+        given = (of_features, *of_learned, grad_x, position_of, factor)
         score_gradients(
             *(plan.schedule, of_logits, features, a.offsets, a.query, of["asked"]),
-            *(of["schedule"], of["mapped"], a.query_weight, a.score_weight, of_features),
-            *(of_query, of_map_weight, *of_others),
-            grad_x=grad_x,
-            position_of=position_of,
-            factor=factor,
+            *(of["schedule"], of["mapped"], a.query_weight, a.score_weight),
+            *given,  # type: ignore[arg-type]
         )
     else:
         of_learned = [features.new_empty(0) for _ in learned]
         scatter_kept_rows(grad_x, a.offsets, *kept, position_of, of_features)
     return SparseCrossModalBlockGradients(of_features, *of_learned, *grads)
+
+
+def _floats(like: Tensor, *shape: int) -> Tensor:
+    return torch.empty(shape, dtype=torch.float32, device=like.device)
 
 
 def _like(*tensors: Tensor) -> list[Tensor]:
