@@ -25,7 +25,7 @@ def sparse_batch_norm(a: SparseBatchNorm) -> SparseBatchNormResult:
     given = (a.features, number, a.weight, a.bias)
     if a.training:
         partial, even = norm_statistics(a.features, number)
-        combine(partial, partial.shape[0], number, norm, even=even)
+        combine(partial, partial.shape[0], number, norm, centred=True, even=even)
         norm_all_rows(*given, norm.mean, norm.var, a.eps, a.relu, out, None)
     else:
         copies = (norm.mean, norm.var)

@@ -129,9 +129,9 @@ def sparse_cross_modal_block(a: SparseCrossModalBlock) -> SparseCrossModalBlockR
     if a.training:
         size = partial_rows(plan.rows, features.device)
         sums = _floats(features, size * 2 * max(plan.middle, plan.out))
-        _convolve_and_norm(of["x"], rules, of["packed1"], of["y1"], norm1, a.running_mean1, sums)
+        _convolve_and_norm(of["x"], rules, of["packed1"], of["y1"], norm1, sums)
         norm_rows(of["y1"], number, norm1, of["z1"])
-        _convolve_and_norm(of["z1"], rules, of["packed2"], of["y2"], norm2, a.running_mean2, sums)
+        _convolve_and_norm(of["z1"], rules, of["packed2"], of["y2"], norm2, sums)
     elif keeps:  # the norms' inputs are for the backward pass
         convolve(of["x"], rules, of["packed1"], of["y1"])
         norm_rows(of["y1"], number, norm1, of["z1"])
@@ -174,15 +174,13 @@ def _convolve_and_norm(
     weight: Tensor,
     out: Tensor,
     norm: Norm,
-    running_mean: Tensor,
     sums: Tensor,
 ) -> None:
-    """Convolve, and find the norm of the batch from sums about its running mean."""
+    """Convolve, and find the norm of the batch."""
     channels = out.shape[1]
     partial = sums[: sums.shape[0] // (2 * channels) * 2 * channels].view(-1, 2, channels)
-    pivot = running_mean if out.dtype == torch.float32 else None
-    parts = convolve(x, rules, weight, out, epilogue=Epilogue.SUMS, shift=pivot, partial=partial)
-    combine(partial, parts, rules.number, norm, pivot=pivot)
+    parts = convolve(x, rules, weight, out, epilogue=Epilogue.MOMENTS, partial=partial)
+    combine(partial, parts.number, rules.number, norm, centred=parts.centred)
 
 
 def sparse_cross_modal_block_backward(
@@ -238,7 +236,7 @@ def sparse_cross_modal_block_backward(
         before=of["y1"],
         partial=lines,
     )
-    total(lines[:written], None, a.var1, a.eps1, of_norm1, of_norm_weight1, of_norm_bias1)
+    total(lines[: written.number], None, a.var1, a.eps1, of_norm1, of_norm_weight1, of_norm_bias1)
     norm_gradient(grad1, of["y1"], number, norm1, of_norm1, grad1, training=a.training)
     weight_gradient(of["x"], grad1, rules, taps, of_weight1)
     grad_x = torch.empty_like(of["x"])

@@ -8,6 +8,7 @@ neighbour is left out. What comes after the product in the block is done before 
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import NamedTuple
 
 import torch
 import triton
@@ -19,7 +20,7 @@ from .products import precision
 from .rulebook import Rulebook
 from .tiles import TILE, programs_of, taps_of, tiles_of
 
-__all__ = ["Epilogue", "convolve", "partial_rows"]
+__all__ = ["Epilogue", "Parts", "convolve", "partial_rows"]
 
 
 class Epilogue(IntEnum):
@@ -27,8 +28,15 @@ class Epilogue(IntEnum):
 
     NONE = 0
     NORM = 1  # y becomes max(scale * y + shift, 0)
-    SUMS = 2  # of y - shift and of its square, over the rows
+    MOMENTS = 2  # of each part of the rows, for `combine`
     NORM_SUMS = 3  # of g and g * (before - middle), with g = y where scale * before + shift > 0
+
+
+class Parts(NamedTuple):
+    """What a convolution left of the sums over the rows: parts, which take tiles in turns."""
+
+    number: int
+    centred: bool  # moments are mean and squared deviations, not sums of y and of its square
 
 
 @triton.jit
@@ -53,7 +61,6 @@ def _convolve_kernel(
     ORDERED: tl.constexpr,
     BIAS: tl.constexpr,
     EPILOGUE: tl.constexpr,
-    PIVOT: tl.constexpr,
     PRECISION: tl.constexpr,
     TILE: tl.constexpr,
     BLOCK_N: tl.constexpr,
@@ -114,11 +121,12 @@ def _convolve_kernel(
     if EPILOGUE >= 2:
         real = there[:, None] & inside[None, :]
         first = y.to(tl.float32)
-        if EPILOGUE == 2:
-            if PIVOT:
-                first -= tl.load(shift + channel, mask=inside, other=0.0).to(tl.float32)[None, :]
-            first = tl.where(real, first, 0.0)
-            second = first * first
+        if EPILOGUE == 2:  # the mean, and the sum of squared deviations from it
+            here = tl.maximum(tl.sum(there.to(tl.float32), 0), 1.0)
+            mean = tl.sum(tl.where(real, first, 0.0), 0) / here
+            away = tl.where(real, first - mean[None, :], 0.0)
+            left = tl.sum(away, 0) / here  # what rounding the mean took
+            first, second = mean + left, tl.sum(away * away, 0) - here * left * left
         else:
             x = tl.load(before + row[:, None] * COUT + channel[None, :], mask=real, other=0.0)
             x = x.to(tl.float32)
@@ -128,9 +136,10 @@ def _convolve_kernel(
             second = first * (
                 x - tl.load(middle + channel, mask=inside, other=0.0).to(tl.float32)[None, :]
             )
+            first, second = tl.sum(first, 0), tl.sum(second, 0)
         at = partial + tile.to(tl.int64) * (2 * COUT) + channel
-        tl.store(at, tl.sum(first, 0), mask=inside)
-        tl.store(at + COUT, tl.sum(second, 0), mask=inside)
+        tl.store(at, first, mask=inside)
+        tl.store(at + COUT, second, mask=inside)
 
 
 def partial_rows(rows: int, device: torch.device) -> int:
@@ -153,8 +162,8 @@ def convolve(
     before: Tensor | None = None,
     partial: Tensor | None = None,
     choice: Choice | None = None,
-) -> int:
-    """Convolve rows over a rulebook, into `out`; return how many rows of `partial` were written.
+) -> Parts:
+    """Convolve rows over a rulebook, into `out`; return what was written to `partial`.
 
     out[s] = bias + sum over taps o of features[s + o] @ weight[o], and with `transposed`
     sum over taps o of features[s + o] @ weight[-o]^T, which takes the gradient of a result to that
@@ -171,19 +180,18 @@ def convolve(
         bias: (Cout,), added to every row.
         epilogue: What else is done.
         scale: (Cout,) float32, for NORM and NORM_SUMS.
-        shift: (Cout,) float32, likewise; for SUMS what is taken off each value, None: nothing.
+        shift: (Cout,) float32, likewise.
         middle: (Cout,) float32, for NORM_SUMS.
         before: (T * TILE, Cout), likewise.
-        partial: (`partial_rows`, 2, Cout) float32, where sums go: each of its rows is part of them.
+        partial: (`partial_rows`, 2, Cout) float32, where what MOMENTS and NORM_SUMS give goes.
         choice: Of a kernel; None: what was measured to win.
     """
     tiles = rules.lists.shape[0]
     cin = features.shape[1]
     cout = out.shape[1]
     if not tiles:
-        return 0
+        return Parts(0, centred=True)
     plain = rules.order is not None or bias is not None
-    plain |= epilogue == Epilogue.SUMS and shift is not None
     if choice is None:
         choice = choose("convolution", features, cin, cout, transposed, plain=plain)
     if choice.hopper:
@@ -223,14 +231,13 @@ def convolve(
         ORDERED=rules.order is not None,
         BIAS=bias is not None,
         EPILOGUE=int(epilogue),
-        PIVOT=shift is not None,
         PRECISION=precision(features.dtype),
         TILE=TILE,
         BLOCK_N=choice.block_n,
         BLOCK_K=choice.block_k,
         **choice.options(),
     )
-    return tiles
+    return Parts(tiles, centred=True)
 
 
 def _convolve_hopper(
@@ -246,7 +253,7 @@ def _convolve_hopper(
     middle: Tensor | None,
     before: Tensor | None,
     partial: Tensor | None,
-) -> int:
+) -> Parts:
     from .convolution_hopper import convolve_kernel
 
     cin, cout, n, k = features.shape[1], out.shape[1], choice.block_n, choice.block_k
@@ -276,4 +283,4 @@ def _convolve_hopper(
         STAGES=choice.stages,
         **choice.options(),
     )
-    return programs // columns
+    return Parts(programs // columns, centred=False)

@@ -34,7 +34,6 @@ _COLUMN_STEPS, _COLUMN_RESIDENT = 4, 8
 def _combine(
     partial,  # (parts, 2, C) float32
     number,  # (1,): of rows
-    pivot,  # (C,)
     weight,  # (C,), as all that follow
     bias,
     mean_out,
@@ -45,8 +44,8 @@ def _combine(
     parts,
     CHANNELS: tl.constexpr,
     ROWS: tl.constexpr,  # of a tile
-    EVEN: tl.constexpr,  # parts hold moments of even shares, not sums of tiles in turns
-    PIVOT: tl.constexpr,  # sums are about it
+    EVEN: tl.constexpr,  # parts are even shares; else they take tiles in turns
+    CENTRED: tl.constexpr,  # mean and squared deviations, not sums of values and squares
     LANES: tl.constexpr,
     BLOCK_C: tl.constexpr,
 ):
@@ -64,7 +63,7 @@ def _combine(
         last = (tiles - 1) % parts  # the part that took the last tile
 
     # Each lane merges its parts (Chan, Golub and LeVeque, 1979): plain sums over all parts would
-    # round the square of the distance to the pivot, merging rounds that between parts only.
+    # round the square of the mean, merging rounds differences of means.
     lane = tl.arange(0, LANES)
     at = (lane * (2 * CHANNELS))[:, None] + channel[None, :]
     seen = tl.zeros((LANES,), tl.float32)
@@ -83,7 +82,7 @@ def _combine(
         second = tl.load(partial + at + CHANNELS, mask=mask, other=0.0)
         partial += LANES * 2 * CHANNELS
         more = more.to(tl.float32)
-        if not EVEN:
+        if not CENTRED:
             sums = first
             first = sums * (1.0 / tl.maximum(more, 1.0))[:, None]
             second = second - sums * first
@@ -99,9 +98,6 @@ def _combine(
     var = tl.sum(squares + away * away * seen[:, None], 0) / rows
     # A mean far from zero is rounded once for each lane: add what that took.
     grand += tl.sum(away * seen[:, None], 0) / rows
-    if PIVOT:
-        middle = tl.load(pivot + channel, mask=inside, other=0.0).to(tl.float32)
-        grand = tl.where(count > 0, grand + middle, 0.0)
     factor = factor / tl.sqrt_rn(var + eps)
     tl.store(mean_out + channel, grand, mask=inside)
     tl.store(var_out + channel, var, mask=inside)
@@ -115,7 +111,7 @@ def combine(
     number: Tensor,
     norm: Norm,
     *,
-    pivot: Tensor | None = None,
+    centred: bool,
     even: int = 0,
 ) -> None:
     """Fill a norm with the statistics of all rows, from those of parts.
@@ -123,22 +119,23 @@ def combine(
     Without rows mean and variance are zero.
 
     Args:
-        partial: (parts or more, 2, C) float32. Of each part the sums over its rows of y - pivot and
-            of its square; with `even` the mean, and the sum of squared deviations from it.
+        partial: (parts or more, 2, C) float32. Of each part the sums over its rows of y and of its
+            square; `centred` the mean, and the sum of squared deviations from it.
         parts: They take tiles of `TILE` rows in turns: part i those of i, i + parts, ...
         number: (1,) integer, how many rows there are.
         norm: Its mean, var, scale and shift are written.
-        pivot: (C,); None: zero.
+        centred: What the parts hold. Sums are for values of 16 bits, which leave nothing to measure
+            where the mean is far from zero.
         even: The parts share the rows evenly instead, in whole tiles of so many.
     """
     channels = partial.shape[2]
     _combine[(triton.cdiv(channels, _CHANNELS),)](
-        *(partial, number, pivot, norm.weight, norm.bias),
+        *(partial, number, norm.weight, norm.bias),
         *(norm.mean, norm.var, norm.scale, norm.shift, norm.eps, parts),
         CHANNELS=channels,
         ROWS=even or TILE,
         EVEN=even > 0,
-        PIVOT=pivot is not None,
+        CENTRED=centred,
         LANES=_LANES,
         BLOCK_C=_CHANNELS,
         num_warps=_WARPS,

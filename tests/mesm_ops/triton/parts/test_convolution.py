@@ -7,6 +7,8 @@ import pytest
 import torch
 
 from mesm_ops.triton.parts.convolution import Epilogue, convolve, partial_rows
+from mesm_ops.triton.parts.norms import norm_of
+from mesm_ops.triton.parts.reductions import combine
 from mesm_ops.triton.parts.rulebook import Rulebook
 from mesm_ops.triton.parts.tiles import TILE
 from tests.mesm_ops.cases import TOLERANCES
@@ -64,15 +66,18 @@ def test_equals_the_products(
     assert close(out[: rules.rows], want, dtype)
     assert not out[rules.rows : rules.tiles * TILE].any()
     assert out[rules.tiles * TILE :].isnan().all()
-    if epilogue >= Epilogue.SUMS:
-        seen = out[: rules.rows].double().cpu()
-        away = seen - shift
-        sums = [away.sum(0), (away**2).sum(0)]
-        if epilogue == Epilogue.NORM_SUMS:
-            compared = before[: rules.rows].double()
-            seen = torch.where(compared * scale + shift <= 0, 0, seen)
-            sums = [seen.sum(0), (seen * (compared - middle)).sum(0)]
-        for got, wanted in zip(partial[:written].sum(0).cpu(), sums, strict=True):
+    seen = out[: rules.rows].double().cpu()
+    if epilogue == Epilogue.MOMENTS:
+        norm = norm_of(torch.ones(cout, device=DEVICE), torch.zeros(cout, device=DEVICE), 1e-5)
+        number = torch.tensor([rules.rows], dtype=torch.int32, device=DEVICE)
+        combine(partial, written.number, number, norm, centred=written.centred)
+        assert (norm.mean.cpu() - seen.mean(0)).abs().max() <= SUMS
+        assert (norm.var.cpu() - seen.var(0, correction=0)).abs().max() <= SUMS
+    if epilogue == Epilogue.NORM_SUMS:
+        compared = before[: rules.rows].double()
+        seen = torch.where(compared * scale + shift <= 0, 0, seen)
+        sums = [seen.sum(0), (seen * (compared - middle)).sum(0)]
+        for got, wanted in zip(partial[: written.number].sum(0).cpu(), sums, strict=True):
             assert (got - wanted).abs().max() <= SUMS * wanted.abs().max().clamp(min=1)
 
 

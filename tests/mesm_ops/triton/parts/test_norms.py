@@ -89,7 +89,7 @@ def test_statistics_of_shares(count: int, middle: float, monkeypatch: pytest.Mon
     x[count:] = torch.nan
     partial, even = norm_statistics(x.to(DEVICE), number_of(count))
     got = norm_of(torch.ones(5, device=DEVICE), torch.zeros(5, device=DEVICE), EPS)
-    combine(partial, partial.shape[0], number_of(count), got, even=even)
+    combine(partial, partial.shape[0], number_of(count), got, centred=True, even=even)
     wanted = torch.zeros(2, 5, dtype=torch.float64)
     if count:
         rows = x[:count].double()

@@ -21,13 +21,17 @@ def norm(channels: int) -> Norm:
     return norm_of(torch.randn(channels, device=DEVICE), torch.randn(channels, device=DEVICE), EPS)
 
 
-def sums_about(rows: Tensor, pivot: Tensor, parts: int = 1000) -> Tensor:
-    """What a convolution leaves: float32 sums over the tiles of each part, NaN for one of none."""
+def sums_of(rows: Tensor, parts: int, centred: bool = False) -> Tensor:
+    """What a convolution leaves of the tiles of each part, in float32, NaN for one of none."""
     tiles = rows.split(TILE) if len(rows) else ()
     out = torch.full((parts, 2, rows.shape[1]), torch.nan)
     for part in range(min(parts, len(tiles))):
-        away = torch.cat(tiles[part::parts]) - pivot
-        out[part] = torch.stack([away.sum(0), away.square().sum(0)])
+        mine = torch.cat(tiles[part::parts])
+        if centred:
+            squares = mine.double().var(0, correction=0) * len(mine)
+            out[part] = torch.stack([mine.double().mean(0), squares]).float()
+        else:
+            out[part] = torch.stack([mine.sum(0), mine.square().sum(0)])
     return out.to(DEVICE)
 
 
@@ -55,28 +59,27 @@ def check_norm(got: Norm, middle: float = 0.0) -> None:
 @pytest.mark.parametrize("count", COUNTS)
 @pytest.mark.parametrize("distance", [0.0, 1.0, 100.0])
 @pytest.mark.parametrize("parts", [1, 3, 700])
-def test_combine_about_a_pivot(count: int, distance: float, parts: int) -> None:
-    rows = torch.randn(count, 11) + 3
-    pivot = torch.full((11,), 3 - distance)
+@pytest.mark.parametrize("centred", [True, False])
+def test_combine_tiles_in_turns(count: int, distance: float, parts: int, centred: bool) -> None:
+    rows = torch.randn(count, 11) + distance
     got = norm(11)
-    combine(sums_about(rows, pivot, parts), parts, number_of(count), got, pivot=pivot.to(DEVICE))
+    combine(sums_of(rows, parts, centred), parts, number_of(count), got, centred=centred)
     mean, var = exact_moments(rows)
-    # Float32 sums of y - pivot and of its square: one part in 2^24 of distance + 1, and of its
-    # square, a few times over.
+    # Float32 sums of y and of its square: one part in 2^24 of distance + 1, and of its square, a
+    # few times over; about the mean, of the spread alone.
     ulp = 2.0**-24
     torch.testing.assert_close(got.mean.cpu().double(), mean, rtol=0, atol=8 * ulp * (4 + distance))
-    torch.testing.assert_close(
-        got.var.cpu().double(), var, rtol=0, atol=8 * ulp * (4 + distance**2)
-    )
-    check_norm(got)
+    atol = 8 * ulp * (4 + (distance if centred else distance**2))
+    torch.testing.assert_close(got.var.cpu().double(), var, rtol=0, atol=atol)
+    check_norm(got, distance)
 
 
 def test_merging_parts_adds_nothing_to_what_rounding_took_from_them() -> None:
     # Plain float32 sums over all parts would be wrong by some 2^-24 * 200^2 = 2e-3.
     rows = torch.randn(600 * TILE, 2) + 200
-    given = sums_about(rows.double(), torch.zeros(2)).float()
+    given = sums_of(rows.double(), 1000)
     got = norm(2)
-    combine(given, 1000, number_of(len(rows)), got)
+    combine(given, 1000, number_of(len(rows)), got, centred=False)
     # Rounding each part's sums is random, so that 600 of them leave a 24th of one's error.
     torch.testing.assert_close(got.var.cpu().double(), exact_moments(rows)[1], rtol=0, atol=4e-4)
 
@@ -89,7 +92,7 @@ def test_combine_even_shares(count: int) -> None:
     given = moments(rows, size)
     given = torch.cat([given, given.new_full((parts, 2, 3), torch.nan)])[:parts]
     got = norm(3)
-    combine(given, parts, number_of(count), got, even=tile)
+    combine(given, parts, number_of(count), got, centred=True, even=tile)
     mean, var = exact_moments(rows)
     torch.testing.assert_close(got.mean.cpu().double(), mean, rtol=1e-6, atol=1e-6)
     torch.testing.assert_close(got.var.cpu().double(), var, rtol=1e-6, atol=1e-6)
@@ -98,9 +101,8 @@ def test_combine_even_shares(count: int) -> None:
 def test_more_parts_than_are_under_way_at_once() -> None:
     count, parts = 1400 * TILE + 5, 1500
     rows = torch.randn(count, 1) * 2 + 1
-    got, pivot = norm(1), torch.ones(1)
-    given = sums_about(rows, pivot, parts)
-    combine(given, parts, number_of(count), got, pivot=pivot.to(DEVICE))
+    got = norm(1)
+    combine(sums_of(rows, parts), parts, number_of(count), got, centred=False)
     mean, var = exact_moments(rows)
     torch.testing.assert_close(got.mean.cpu().double(), mean, rtol=0, atol=1e-6)
     torch.testing.assert_close(got.var.cpu().double(), var, rtol=1e-6, atol=0)
@@ -183,10 +185,10 @@ def test_column_sums_leave_the_padding_out(count: int, dtype: torch.dtype) -> No
 
 def test_two_runs_agree_bit_for_bit() -> None:
     rows = torch.randn(70 * TILE, 6)
-    given, pivot = sums_about(rows, torch.zeros(6)), torch.zeros(6, device=DEVICE)
+    given = sums_of(rows, 1000)
     one = norm(6)
     other = norm_of(one.weight, one.bias, EPS)
     for got in (one, other):
-        combine(given, 1000, number_of(len(rows)), got, pivot=pivot)
+        combine(given, 1000, number_of(len(rows)), got, centred=False)
     for a, b in zip(one[2:6], other[2:6], strict=True):
         assert torch.equal(a, b)
