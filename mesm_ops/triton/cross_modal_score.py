@@ -1,21 +1,17 @@
-# mypy: allow-untyped-defs
-"""cross_modal_score: projection, tanh and score of a tile of rows in one pass.
+"""cross_modal_score: a launch for all small work, then one pass over the rows.
 
-A tile lies in one sample, so it has one query. The hidden values (N, k) never reach memory.
+Backward the hidden values are computed again; the launches are those of `score_gradients`.
 """
 
 from __future__ import annotations
 
 import torch
-import triton
-import triton.language as tl
 from torch import Tensor
 
-from ._tuning import capability_of, precision
-from .product import product
-from .sample_tiles import most_tiles, rows_of_tile, sample_of_tile, sample_tiles
-from .score_gradients import score_gradients
-from .score_tile import block_of, project, tanh_and_slope, tile_of
+from .parts.prepare import prepare
+from .parts.schedule import schedule_of
+from .parts.score import score
+from .parts.score_gradients import score_gradients
 
 __all__ = ["cross_modal_score", "cross_modal_score_backward"]
 
@@ -32,24 +28,19 @@ def cross_modal_score(
     score_bias: Tensor,  # (1,)
 ) -> Tensor:
     """Return the logits (N,) float32, zero in padding."""
-    rows, channels = features.shape
-    k, samples = map_weight.shape[0], query.shape[0]
+    rows, dtype = features.shape[0], features.dtype
     logits = features.new_empty(rows, dtype=torch.float32)
-    if not rows:
-        return logits
-    # Twice as many rows of float32 would spill registers; before capability 9, of any dtype.
-    small = features.dtype is torch.float32 or capability_of(features.device) < 9
-    tile = tile_of(rows, samples, 64 if small else 128)
-    schedule = sample_tiles(rows, offsets, lengths, samples, tile)
-    asked = product(query, query_weight.t(), map_bias, torch.float32)
-    block_k = min(block_of(k), 64)
-    block_c = min(block_of(channels), 32 if features.dtype is torch.float32 else 64)
-    _score_kernel[(most_tiles(rows, samples, tile),)](
-        *(features, asked, map_weight, score_weight, score_bias, schedule, logits, offsets),
-        *(offsets.shape[0] - 1, rows, samples, samples.bit_length(), channels, k),
-        *(precision(features.dtype), tile, block_k, block_c),
-        num_warps=8,
+    asked = features.new_empty(query.shape[0], map_weight.shape[0], dtype=torch.float32)
+    sample_of_row = offsets.new_empty(rows)
+    mapped = (
+        None if map_weight.dtype == dtype else map_weight.new_empty(map_weight.shape, dtype=dtype)
     )
+    prepare(
+        *(features, offsets, query, lengths, map_weight, map_bias, query_weight),
+        *(asked, mapped, sample_of_row),
+    )
+    mapped = map_weight if mapped is None else mapped
+    score(features, offsets, asked, sample_of_row, mapped, score_weight, score_bias, logits)
     return logits
 
 
@@ -65,54 +56,28 @@ def cross_modal_score_backward(
     score_weight: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Return the gradients of features, query, both map, the query and both score parameters."""
-    parameters = (map_weight, map_bias, query_weight, score_weight)
-    return score_gradients(grad_logits, features, offsets, query, lengths, *parameters)
-
-
-@triton.jit(do_not_specialize=["frames", "rows", "samples", "steps"])
-def _score_kernel(
-    features,
-    asked,  # (B, k) float32, map_bias in it
-    map_weight,
-    score_weight,
-    score_bias,
-    schedule,
-    logits,
-    offsets,
-    frames,
-    rows,
-    samples,
-    steps,
-    channels,
-    k,
-    PRECISION: tl.constexpr,
-    TILE: tl.constexpr,
-    BLOCK_K: tl.constexpr,
-    BLOCK_C: tl.constexpr,
-):
-    tile = tl.program_id(0)
-    padding = tile.to(tl.int64) * TILE + tl.arange(0, TILE)
-    unused = (padding >= tl.load(offsets + frames)) & (padding < rows)
-    tl.store(logits + padding, tl.zeros((TILE,), tl.float32), mask=unused)
-
-    sample = sample_of_tile(tile, schedule, samples, steps)
-    if sample < samples:
-        begin, real = rows_of_tile(tile, sample, schedule, samples, TILE)
-        x_rows = features + begin * channels
-        logit = tl.zeros((TILE,), tl.float32)
-        for first in range(0, k, BLOCK_K):
-            column = first + tl.arange(0, BLOCK_K)
-            there = column < k
-            inner = project(
-                x_rows, map_weight, real, column, channels, k, False, PRECISION, TILE, BLOCK_K,
-                BLOCK_C,
-            )  # fmt: skip
-            inner += tl.load(asked + sample.to(tl.int64) * k + column, there, 0.0)[None, :]
-            hidden, _ = tanh_and_slope(inner)
-            weight = tl.load(score_weight + column, there, 0.0).to(tl.float32)
-            logit += tl.sum(hidden * weight[None, :], 1)
-        tl.store(
-            logits + begin + tl.arange(0, TILE),
-            logit + tl.load(score_bias).to(tl.float32),
-            mask=real,
-        )
+    (rows, channels), dtype = features.shape, features.dtype
+    samples, k = query.shape[0], map_weight.shape[0]
+    plan = schedule_of(rows, samples, channels, k, dtype, features.device)
+    schedule = offsets.new_empty(plan.size)
+    asked = features.new_empty(samples, k, dtype=torch.float32)
+    mapped = (
+        None if map_weight.dtype == dtype else map_weight.new_empty(map_weight.shape, dtype=dtype)
+    )
+    prepare(
+        *(features, offsets, query, lengths, map_weight, map_bias, query_weight),
+        *(asked, mapped, None, plan, schedule),
+    )
+    inputs = (features, query, map_weight, map_bias, query_weight, score_weight)
+    gradients = tuple(tensor.new_empty(tensor.shape) for tensor in inputs)
+    of_features, of_query, of_map_weight, of_map_bias, of_query_weight, of_score = gradients
+    of_score_bias = score_weight.new_empty(1)
+    score_gradients(
+        *(plan, grad_logits, features, offsets, query, asked, schedule),
+        *(map_weight if mapped is None else mapped, query_weight, score_weight),
+        *(*gradients, of_score_bias),
+    )
+    return (
+        *(of_features, of_query, of_map_weight, of_map_bias, of_query_weight, of_score),
+        of_score_bias,
+    )

@@ -1,0 +1,164 @@
+"""The gradients of the score, and with them what comes to features from the selection.
+
+Hidden values are computed again. No launch depends on what only the device knows.
+"""
+
+from __future__ import annotations
+
+import torch
+import triton
+from torch import Tensor
+
+from .._tuning import capability_of, precision
+from .blocks import block_of, programs_of
+from .schedule import SMALL, TILE, Schedule
+from .score_gradients_one_pass import one_pass_kernel
+from .score_gradients_sums import finish_kernel, sums_kernel
+from .score_gradients_two_pass import inside_kernel, products_kernel
+
+__all__ = ["inside_blocks", "product_blocks", "score_gradients"]
+
+_LINES, _WIDTH = 128, 32  # of sums that are added at a time, in one pass over the rows
+_FEW_LINES, _WIDE = 8, 256  # in two, where a sample's chunks are short
+_FINISH_LINES, _FINISH_WIDTH = 64, 64
+_BLOCK, _BLOCK_D = 16, 64  # of the products with queries
+
+
+def score_gradients(
+    plan: Schedule,
+    grad_logits: Tensor,
+    features: Tensor,
+    offsets: Tensor,
+    query: Tensor,
+    asked: Tensor,
+    schedule: Tensor,
+    map_weight: Tensor,
+    query_weight: Tensor,
+    score_weight: Tensor,
+    grad_features: Tensor,
+    of_query: Tensor,
+    of_map_weight: Tensor,
+    of_map_bias: Tensor,
+    of_query_weight: Tensor,
+    of_score_weight: Tensor,
+    of_score_bias: Tensor,
+    grad_x: Tensor | None = None,
+    position_of: Tensor | None = None,
+    factor: Tensor | None = None,
+) -> None:
+    """Write the gradients in three launches.
+
+    Query and parameters, of any dtype, are rounded to features', and so are their gradients.
+
+    Args:
+        plan: What `schedule_of` returned.
+        grad_logits: (N,) float32, not read in padding.
+        features: (N, C).
+        offsets: (F + 1,) int32.
+        query: (B, D).
+        asked: (B, k) float32, as `prepare` wrote it.
+        schedule: (plan.size,) int32, as `prepare` wrote it.
+        map_weight: (k, C) in features' dtype.
+        query_weight: (k, D).
+        score_weight: (1, k).
+        grad_features: (N, C) in features' dtype, written: zero in padding.
+        of_query: (B, D), written, as all that follow: in the dtype of what it is the gradient of.
+        of_map_weight: (k, C).
+        of_map_bias: (k,).
+        of_query_weight: (k, D).
+        of_score_weight: (1, k).
+        of_score_bias: (1,).
+        grad_x: (T * 128, C) in features' dtype, in the order of positions: the gradient of the kept
+            rows, which is added; None: there is none.
+        position_of: (N,) int32, as `grad_attention` wrote it.
+        factor: (N,) float32, likewise; None: what is added is not scaled.
+    """
+    (rows, channels), (k, depth), samples = features.shape, query_weight.shape, query.shape[0]
+    width = triton.cdiv(2 * k + 1, 4) * 4  # so that lines of sums begin aligned
+    length = k * channels
+    frames = offsets.shape[0] - 1
+    used = 2 * k + 1
+    lines = features.new_empty(plan.most + samples, width, dtype=torch.float32)
+    sums, of_sample = lines[: plan.most], lines[plan.most :]
+    parts: Tensor | None
+    if plan.one_pass:
+        parts = features.new_empty(plan.most, length, dtype=torch.float32)
+        small = length <= SMALL
+        one_pass_kernel[(plan.most,)](
+            *(grad_logits, features, offsets, asked, schedule, map_weight, score_weight),
+            *(grad_x, position_of, factor, grad_features, sums, parts),
+            *(frames, rows, samples, plan.most, width),
+            *(channels, k, TILE, block_of(k), block_of(channels), 512),
+            num_warps=4 if small else 8,
+            num_stages=2,
+            # Three programs on a multiprocessor.
+            maxnreg=168 if small else None,
+        )
+        adds = triton.cdiv(length, _WIDTH)
+        sums_kernel[(adds + samples * triton.cdiv(used, _WIDTH),)](
+            *(features, parts, schedule, sums, of_sample, of_map_weight),
+            *(samples, plan.most, width, used, adds, length, _LINES, _WIDTH),
+        )
+        parts, number, adds = None, 0, 0
+    else:
+        capability = capability_of(features.device)
+        inside = features.new_empty(rows, k)
+        exact = precision(features.dtype)
+        block_k, block_c, warps, stages = inside_blocks(features.dtype, channels, k, capability)
+        if plan.most:
+            inside_kernel[(plan.most,)](
+                *(grad_logits, features, asked, schedule, map_weight, score_weight, inside, sums),
+                *(samples, plan.most, width, channels, k),
+                *(exact, TILE, block_k, block_c, stages),
+                features.dtype != torch.float32 and block_c >= channels,
+                num_warps=warps,
+            )
+        tile, block_c, block_d, warps, stages = product_blocks(
+            features.dtype, channels, k, capability
+        )
+        blocks_c = triton.cdiv(channels, block_c)
+        blocks = triton.cdiv(k, tile) * blocks_c
+        number = max(1, min(programs_of(features.device, 1) // blocks, triton.cdiv(rows, block_d)))
+        tiles = triton.cdiv(rows, tile)
+        parts = features.new_empty(number, length, dtype=torch.float32)
+        products_kernel[(number * blocks + tiles * blocks_c + samples,)](
+            *(inside, features, offsets, map_weight, grad_x, position_of, factor, grad_features),
+            *(parts, schedule, sums, of_sample, frames, rows, samples, plan.most, width),
+            *(number, tiles, channels, k, exact, tile, block_c, block_d, _FEW_LINES, _WIDE),
+            num_warps=warps,
+            num_stages=stages,
+        )
+        adds = triton.cdiv(length, _FINISH_WIDTH)
+    blocks_d = triton.cdiv(depth, _BLOCK_D)
+    queries, weights = (triton.cdiv(size, _BLOCK) * blocks_d for size in (samples, k))
+    columns = triton.cdiv(used, _FINISH_WIDTH)
+    finish_kernel[(adds + queries + weights + columns,)](
+        *(features, parts, of_sample, query, query_weight, of_map_weight, of_query),
+        *(of_map_bias, of_query_weight, of_score_weight, of_score_bias),
+        *(number, length, samples, width, k, depth, adds, queries, weights),
+        *(_FINISH_LINES, _FINISH_WIDTH, _BLOCK, _BLOCK_D),
+    )
+
+
+def inside_blocks(
+    dtype: torch.dtype, channels: int, k: int, capability: int
+) -> tuple[int, int, int, int]:
+    """Return the blocks of k and of channels, the number of warps and of stages."""
+    block_k, block_c = block_of(k), block_of(channels)
+    if dtype == torch.float32:
+        return min(block_k, 64), min(block_c, 32), 8, 1
+    if block_c <= 256:
+        return min(block_k, 64), block_c, 4, 2 if block_c <= 128 else 1
+    return min(block_k, 64), 64, 4, 2
+
+
+def product_blocks(
+    dtype: torch.dtype, channels: int, k: int, capability: int
+) -> tuple[int, int, int, int, int]:
+    """Return the rows of a tile, which are columns of k too, the blocks of channels and of what is
+    multiplied together, the number of warps and of stages.
+    """
+    block_c = block_of(channels)
+    if dtype == torch.float32:
+        return 64, min(block_c, 64), 16, 8, 2
+    return 128, min(block_c, 128), 64, 8, 3
