@@ -1,1 +1,1 @@
-"""What several ops' Triton kernels share."""
+"""What the launchers of several ops share: kernels, device functions and choices of blocks."""

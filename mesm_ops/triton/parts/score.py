@@ -67,14 +67,14 @@ def score_blocks(
     """
     block_k, block_c = block_of(k), block_of(channels)
     if dtype == torch.float32:
-        return 64, min(block_k, 64), min(block_c, 32), 8, 1
+        return 64, min(block_k, 64), 32 if channels > 32 else 16, 8, 1
     if block_c <= 64:
         return 128, min(block_k, 64), block_c, 8, 2
     if block_c == 128:  # before capability 9 operands are in registers
         return 64, min(block_k, 128 if capability >= 9 else 64), block_c, 4, 2
     if block_c == 256:
         return 64, min(block_k, 32), block_c, 4, 2
-    return 64, min(block_k, 64), 64, 4, 2
+    return 64, min(block_k, 64), 64, 4 if capability >= 9 else 8, 2
 
 
 @triton.jit(do_not_specialize=["frames", "rows"])

@@ -112,7 +112,7 @@ def finish_kernel(
     BLOCK: tl.constexpr,  # rows of a product, and what is multiplied together
     BLOCK_D: tl.constexpr,
 ):
-    """Write the gradients of all other parameters; that of map_weight if its parts are given."""
+    """Write the other gradients of parameters, and that of map_weight if its parts are given."""
     program = tl.program_id(0)
     if parts is not None:
         if program < adds:
