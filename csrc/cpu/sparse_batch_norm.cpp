@@ -96,7 +96,7 @@ Triple norm_backward(const SparseBatchNormKernelsOf<T, P>& kernels, const Tensor
   T* to = mutable_data<T>(grad_features);
   parallel_chunks(rows, kStatisticsRows, [&](int64_t begin, int64_t end) {
     kernels.backward(grad + begin * channels, x + begin * channels, end - begin, channels, centre,
-                     scale, shift, gradient.offset.data(), gradient.slope.data(), relu,
+                     scale, shift, gradient.intercept.data(), gradient.slope.data(), relu,
                      to + begin * channels);
   });
   zero_rows(to, rows, features.size(0), channels);

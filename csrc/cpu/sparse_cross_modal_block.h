@@ -1,10 +1,10 @@
 // What both passes of the block are made of.
 #pragma once
 
-#include "../cpu/sparse_max_pool2d.h"
 #include "batch_statistics.h"
 #include "cross_modal_score.h"
 #include "dispatch.h"
+#include "kernels/sparse_max_pool2d.h"
 #include "scratch.h"
 #include "subm_conv2d.h"
 #include "tensor_checks.h"

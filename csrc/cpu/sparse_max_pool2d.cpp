@@ -1,4 +1,4 @@
-#include "../cpu/sparse_max_pool2d.h"
+#include "kernels/sparse_max_pool2d.h"
 
 #include <tuple>
 

@@ -3,8 +3,8 @@
 
 #include <vector>
 
-#include "../cpu/subm_conv2d.h"
 #include "dispatch.h"
+#include "kernels/subm_conv2d.h"
 #include "scratch.h"
 #include "tensor_checks.h"
 
@@ -75,10 +75,10 @@ struct ActivePairs {
     for (const FrameGroup& group : groups) {
       largest = std::max(largest, group.row_end - group.row_begin);
     }
-    held = empty({2 * kEarlier * rows + largest + kEarlier * group_count}, ScalarType::Int);
+    held = empty({2 * kEarlierTaps * rows + largest + kEarlierTaps * group_count}, ScalarType::Int);
     int32_t* memory = mutable_data<int32_t>(held);
-    book = {rows, memory, memory + kEarlier * rows, memory + 2 * kEarlier * rows,
-            memory + 2 * kEarlier * rows + largest};
+    book = {rows, memory, memory + kEarlierTaps * rows, memory + 2 * kEarlierTaps * rows,
+            memory + 2 * kEarlierTaps * rows + largest};
     for (int64_t i = 0; i < largest; ++i) book.self[i] = static_cast<int32_t>(i);
     parallel(group_count, [&](int64_t g) {
       subm_conv2d_kernels().list_pairs(sites, frames.offsets, width, groups[g], g, book);
@@ -172,49 +172,49 @@ Tensor weight_gradient(const Tensor& x, const Tensor& grad, int64_t columns,
   constexpr ScalarType dtype = scalar_type_of<Sums<T>>();
   const int64_t depth = x.size(1);
   const int64_t stride = padded_columns(columns);
-  const int64_t size = kOffsets * depth * stride;
+  const int64_t size = kTaps * depth * stride;
   const int64_t panels = (columns + kernels.panel - 1) / kernels.panel;
   const Tensor held = sizeof(T) == sizeof(Sums<T>) ? padded(grad) : grad;
   // Small sums: rows come from memory once, into sums that stay in the second cache, and each task
-  // has its own. Large ones: an offset at a time, for all rows.
+  // has its own. Large ones: one tap at a time, for all rows.
   const bool small = size * static_cast<int64_t>(sizeof(Sums<T>)) <= kSmall;
   const int64_t parts = small ? std::clamp<int64_t>(pairs.count() / 2, 1, kParts) : 1;
-  const Tensor sums = place({parts, kOffsets, depth, stride}, dtype);
+  const Tensor sums = place({parts, kTaps, depth, stride}, dtype);
   Sums<T>* sum = mutable_data<Sums<T>>(sums);
-  // Offsets [first_o, last_o) of depth [begin, end) from groups [first_g, last_g).
-  const auto run = [&](Sums<T>* to, int64_t panel, int64_t first_o, int64_t last_o, int64_t begin,
-                       int64_t end, int64_t first_g, int64_t last_g) {
+  // Taps [first_tap, last_tap) of depth [begin, end) from groups [first_g, last_g).
+  const auto run = [&](Sums<T>* to, int64_t panel, int64_t first_tap, int64_t last_tap,
+                       int64_t begin, int64_t end, int64_t first_g, int64_t last_g) {
     const int64_t first = panel * kernels.panel;
     const int64_t width = std::min(kernels.panel, stride - first);
-    for (int64_t o = first_o; o < last_o; ++o) {
+    for (int64_t tap = first_tap; tap < last_tap; ++tap) {
       for (int64_t d = begin; d < end; ++d) {
-        std::fill_n(to + (o * depth + d) * stride + first, width, Sums<T>(0));
+        std::fill_n(to + (tap * depth + d) * stride + first, width, Sums<T>(0));
       }
     }
     T* space = scratch<T, kPanelSlot>(kernels.scratch_size(end - begin));
     for (int64_t g = first_g; g < last_g; ++g) {
       const int64_t row = pairs.groups[g].row_begin;
-      for (int64_t o = first_o; o < last_o; ++o) {
+      for (int64_t tap = first_tap; tap < last_tap; ++tap) {
         kernels.weight_gradient(data<T>(x) + row * depth, depth, begin, end,
                                 data<T>(held) + row * held.size(1), stride, columns, pairs.book,
-                                pairs.groups[g], g, o, panel, to + o * depth * stride, space);
+                                pairs.groups[g], g, tap, panel, to + tap * depth * stride, space);
       }
     }
   };
   if (small) {
     parallel(parts * panels, [&](int64_t task) {
       const int64_t part = task / panels;
-      run(sum + part * size, task % panels, 0, kOffsets, 0, depth, pairs.count() * part / parts,
+      run(sum + part * size, task % panels, 0, kTaps, 0, depth, pairs.count() * part / parts,
           pairs.count() * (part + 1) / parts);
     });
   } else {
     const int64_t wanted = 8 * static_cast<int64_t>(torch::stable::get_num_threads());
-    const int64_t splits = std::clamp<int64_t>(wanted / std::max<int64_t>(panels * kOffsets, 1), 1,
+    const int64_t splits = std::clamp<int64_t>(wanted / std::max<int64_t>(panels * kTaps, 1), 1,
                                                std::max<int64_t>(depth / kDepth, 1));
-    parallel(panels * kOffsets * splits, [&](int64_t task) {
-      const int64_t o = task / splits % kOffsets;
+    parallel(panels * kTaps * splits, [&](int64_t task) {
+      const int64_t tap = task / splits % kTaps;
       const int64_t split = task % splits;
-      run(sum, task / splits / kOffsets, o, o + 1, depth * split / splits,
+      run(sum, task / splits / kTaps, tap, tap + 1, depth * split / splits,
           depth * (split + 1) / splits, 0, pairs.count());
     });
   }

@@ -3,8 +3,8 @@
 
 #include <vector>
 
-#include "../cpu/top_p_select.h"
 #include "dispatch.h"
+#include "kernels/top_p_select.h"
 #include "scratch.h"
 #include "tensor_checks.h"
 

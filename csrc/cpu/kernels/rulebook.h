@@ -11,15 +11,17 @@ struct FrameGroup {
   int64_t row_begin, row_end;
 };
 
-constexpr int kOffsets = 9;  // of a 3x3 kernel, o = 3 * (dy + 1) + (dx + 1)
-constexpr int kEarlier = 4;  // offsets 0..3 name a site earlier in the order of sites
+// A tap is a position of the 3x3 kernel: tap = 3 * (dy + 1) + (dx + 1).
+constexpr int kTaps = 9;
+constexpr int kEarlierTaps = 4;  // taps 0..3 lead to a site earlier in the order of sites
+constexpr int kCentreTap = 4;    // leads from a site to itself
 
-// Pairs of the earlier offsets only: offset 8 - o has those of offset o with the ends exchanged,
-// and offset 4 has every row with itself. A group's pairs of offset o start at o * rows +
+// Pairs of the earlier taps only: tap 8 - t has those of tap t with the ends exchanged, and the
+// centre tap has every row with itself. A group's pairs of a tap start at tap * rows +
 // row_begin. Rows are counted from the group's first.
 struct Rulebook {
-  int64_t rows;      // N, stride between offsets
-  int32_t* earlier;  // (4, N) the row at s + offset
+  int64_t rows;      // N, stride between taps
+  int32_t* earlier;  // (4, N) the row at the site that the tap leads to from s
   int32_t* later;    // (4, N) the row at s, ascending
   int32_t* self;     // 0, 1, 2, ... as far as any group has rows
   int32_t* counts;   // (groups, 4)

@@ -155,7 +155,7 @@ void backward_sums(const T* grad_out, const T* x, int64_t rows, int64_t channels
 
 template <bool kRelu, class T, class P>
 void backward_rows(const T* grad_out, const T* x, int64_t rows, int64_t channels, const P* mean,
-                   const P* scale, const P* shift, const P* offset, const P* slope, T* out) {
+                   const P* scale, const P* shift, const P* intercept, const P* slope, T* out) {
   for (int64_t r = 0; r < rows; ++r, x += channels, grad_out += channels, out += channels) {
     each_column<T>(channels, [&]<class V>(int64_t c) {
       const V factor = load_as<V>(scale + c);
@@ -163,16 +163,17 @@ void backward_rows(const T* grad_out, const T* x, int64_t rows, int64_t channels
       const V g =
           masked<kRelu, V>(load_as<V>(grad_out + c), centred, factor, load_as<V>(shift + c));
       store_as<V>(out + c,
-                  factor * ((g - load_as<V>(offset + c)) - load_as<V>(slope + c) * centred));
+                  factor * ((g - load_as<V>(intercept + c)) - load_as<V>(slope + c) * centred));
     });
   }
 }
 
 template <class T, class P>
 void backward(const T* grad_out, const T* x, int64_t rows, int64_t channels, const P* mean,
-              const P* scale, const P* shift, const P* offset, const P* slope, bool relu, T* grad) {
+              const P* scale, const P* shift, const P* intercept, const P* slope, bool relu,
+              T* grad) {
   const auto run = relu ? backward_rows<true, T, P> : backward_rows<false, T, P>;
-  run(grad_out, x, rows, channels, mean, scale, shift, offset, slope, grad);
+  run(grad_out, x, rows, channels, mean, scale, shift, intercept, slope, grad);
 }
 
 }  // namespace

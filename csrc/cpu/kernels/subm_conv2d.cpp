@@ -11,9 +11,9 @@ namespace {
 // Sites ascend inside a frame, so the row above is found by one pointer that only moves forward.
 void list_pairs(const int32_t* sites, const int32_t* offsets, int64_t width,
                 const FrameGroup& group, int64_t group_index, const Rulebook& book) {
-  int64_t count[kEarlier] = {};
-  const auto emit = [&](int64_t offset, int64_t earlier, int64_t later) {
-    const int64_t at = offset * book.rows + group.row_begin + count[offset]++;
+  int64_t count[kEarlierTaps] = {};
+  const auto emit = [&](int64_t tap, int64_t earlier, int64_t later) {
+    const int64_t at = tap * book.rows + group.row_begin + count[tap]++;
     book.earlier[at] = static_cast<int32_t>(earlier - group.row_begin);
     book.later[at] = static_cast<int32_t>(later - group.row_begin);
   };
@@ -33,8 +33,8 @@ void list_pairs(const int32_t* sites, const int32_t* offsets, int64_t width,
       if (x > 0 && row > offsets[frame] && sites[row - 1] == site - 1) emit(3, row - 1, row);
     }
   }
-  for (int64_t o = 0; o < kEarlier; ++o) {
-    book.counts[group_index * kEarlier + o] = static_cast<int32_t>(count[o]);
+  for (int64_t tap = 0; tap < kEarlierTaps; ++tap) {
+    book.counts[group_index * kEarlierTaps + tap] = static_cast<int32_t>(count[tap]);
   }
 }
 
@@ -44,14 +44,14 @@ struct Pairs {
   int64_t count;
 };
 
-// Rows read (from) and written (to) by one kernel offset in one group.
-Pairs pairs_of(const Rulebook& book, const FrameGroup& group, int64_t group_index, int64_t offset) {
-  if (offset == kEarlier) return {book.self, book.self, group.row_end - group.row_begin};
-  const bool is_earlier = offset < kEarlier;
-  const int64_t listed = is_earlier ? offset : kOffsets - 1 - offset;
+// Rows read (from) and written (to) by one tap in one group.
+Pairs pairs_of(const Rulebook& book, const FrameGroup& group, int64_t group_index, int64_t tap) {
+  if (tap == kCentreTap) return {book.self, book.self, group.row_end - group.row_begin};
+  const bool is_earlier = tap < kEarlierTaps;
+  const int64_t listed = is_earlier ? tap : kTaps - 1 - tap;
   const int32_t* earlier = book.earlier + listed * book.rows + group.row_begin;
   const int32_t* later = book.later + listed * book.rows + group.row_begin;
-  const int64_t count = book.counts[group_index * kEarlier + listed];
+  const int64_t count = book.counts[group_index * kEarlierTaps + listed];
   if (is_earlier) return {earlier, later, count};
   return {later, earlier, count};
 }
@@ -64,10 +64,10 @@ constexpr int64_t padded_depth(int64_t depth) {
 
 template <class T>
 int64_t panel_size(int64_t depth) {
-  return kPanel<T> * kOffsets * padded_depth<T>(depth);
+  return kPanel<T> * kTaps * padded_depth<T>(depth);
 }
 
-// Where a packed panel holds (o, d, lane): [o][d / step][lane][d % step].
+// Where a packed panel holds (tap, d, lane): [tap][d / step][lane][d % step].
 template <class T>
 struct PackedPanel {
   T* data;
@@ -78,9 +78,9 @@ struct PackedPanel {
         depth(padded_depth<T>(depth_)),
         lanes(vectors_of<T>(columns, panel) * kSums<T>) {}
 
-  T* at(int64_t o, int64_t d, int64_t lane) const {
+  T* at(int64_t tap, int64_t d, int64_t lane) const {
     constexpr int64_t kStep = Product<T>::kStep;
-    return data + ((o * depth + d / kStep * kStep) * lanes + lane * kStep + d % kStep);
+    return data + ((tap * depth + d / kStep * kStep) * lanes + lane * kStep + d % kStep);
   }
 };
 
@@ -93,40 +93,40 @@ void pack_plain(const W* weight, bool transposed, int64_t depth, int64_t columns
     for (int64_t lane = first; lane < last; ++lane) {
       const int64_t column = panel * kPanel<T> + lane;
       const bool real = d < depth && column < columns;
-      const W* from = weight + (transposed ? d * columns + column : column * depth + d) * kOffsets;
-      for (int64_t o = 0; o < kOffsets; ++o) {
-        store(*to.at(o, d, lane), real ? load(from[transposed ? kOffsets - 1 - o : o]) : 0);
+      const W* from = weight + (transposed ? d * columns + column : column * depth + d) * kTaps;
+      for (int64_t tap = 0; tap < kTaps; ++tap) {
+        store(*to.at(tap, d, lane), real ? load(from[transposed ? kTaps - 1 - tap : tap]) : 0);
       }
     }
   }
 }
 
-// rows: [d][o], a lane for each column. One depth after another, or for bfloat16 two by two.
+// rows: [d][tap], a lane for each column. One depth after another, or for bfloat16 two by two.
 template <class T>
 inline void store_packed(const PackedPanel<T>& to, int64_t d, int64_t lane, int depths,
                          const Vec<Compute<T>>* rows) {
-  for (int64_t o = 0; o < kOffsets; ++o) {
+  for (int64_t tap = 0; tap < kTaps; ++tap) {
 #ifdef __AVX512BF16__
     if constexpr (sizeof(T) == 2) {
 #pragma GCC unroll 8
       for (int i = 0; i < depths; i += 2) {
         const auto narrow = [&](int k) {
-          const __m256bh bits = _mm512_cvtneps_pbh((__m512)rows[k * kOffsets + o]);
+          const __m256bh bits = _mm512_cvtneps_pbh((__m512)rows[k * kTaps + tap]);
           return _mm512_cvtepu16_epi32((__m256i)bits);
         };
         const __m512i pair = _mm512_or_si512(narrow(i), _mm512_slli_epi32(narrow(i + 1), 16));
-        _mm512_storeu_si512(to.at(o, d + i, lane), pair);
+        _mm512_storeu_si512(to.at(tap, d + i, lane), pair);
       }
     } else
 #endif
     {
-      for (int i = 0; i < depths; ++i) store_vec(to.at(o, d + i, lane), rows[i * kOffsets + o]);
+      for (int i = 0; i < depths; ++i) store_vec(to.at(tap, d + i, lane), rows[i * kTaps + tap]);
     }
   }
 }
 
-// Vectors of columns, kSums depths at a time, by transposing: (column, (d, o)) to ((d, o), column).
-// Returns the depth that is packed, for lanes below the second result.
+// Vectors of columns, kSums depths at a time, by transposing (column, (d, tap)) to
+// ((d, tap), column). Returns the depth that is packed, for lanes below the second result.
 struct Packed {
   int64_t depth, lanes;
 };
@@ -138,14 +138,14 @@ Packed pack_columns(const W* weight, int64_t depth, int64_t columns, int64_t pan
   const int64_t whole = depth / kVector * kVector;
   int64_t lane = 0;
   for (; lane < to.lanes && panel * kPanel<T> + lane + kVector <= columns; lane += kVector) {
-    const W* from = weight + (panel * kPanel<T> + lane) * depth * kOffsets;
+    const W* from = weight + (panel * kPanel<T> + lane) * depth * kTaps;
     for (int64_t d = 0; d < whole; d += kVector) {
-      Vec<A> rows[kOffsets * kVector];
-      for (int64_t block = 0; block < kOffsets; ++block) {
+      Vec<A> rows[kTaps * kVector];
+      for (int64_t block = 0; block < kTaps; ++block) {
         Vec<A> square[kVector];
 #pragma GCC unroll 16
         for (int i = 0; i < kVector; ++i) {
-          square[i] = load_wide(from + (i * depth + d) * kOffsets + block * kVector);
+          square[i] = load_wide(from + (i * depth + d) * kTaps + block * kVector);
         }
         transpose<A>(square);
 #pragma GCC unroll 16
@@ -157,31 +157,31 @@ Packed pack_columns(const W* weight, int64_t depth, int64_t columns, int64_t pan
   return {whole, lane};
 }
 
-// The same of a weight (depth, columns, 3, 3) to be turned: (column, o) to (8 - o, column) for each
-// depth. A row of offsets is loaded with what follows it, so the last depth is left to others.
+// The same of a weight (depth, columns, 3, 3) to be turned: (column, tap) to (8 - tap, column) for
+// each depth. A row of taps is loaded with what follows it, so the last depth is left to others.
 template <class T, class W>
 Packed pack_turned(const W* weight, int64_t depth, int64_t columns, int64_t panel,
                    const PackedPanel<T>& to) {
   using A = Compute<T>;
   constexpr int kVector = kSums<T>;
   constexpr int kStep = Product<T>::kStep;
-  if constexpr (kVector < kOffsets) {
+  if constexpr (kVector < kTaps) {
     return {0, 0};
   } else {
     const int64_t whole = depth > 0 ? (depth - 1) / kStep * kStep : 0;
     int64_t lane = 0;
     for (; lane < to.lanes && panel * kPanel<T> + lane + kVector <= columns; lane += kVector) {
       for (int64_t d = 0; d < whole; d += kStep) {
-        Vec<A> rows[kOffsets * kStep];
+        Vec<A> rows[kTaps * kStep];
         for (int step = 0; step < kStep; ++step) {
-          const W* from = weight + ((d + step) * columns + panel * kPanel<T> + lane) * kOffsets;
+          const W* from = weight + ((d + step) * columns + panel * kPanel<T> + lane) * kTaps;
           Vec<A> square[kVector];
 #pragma GCC unroll 16
-          for (int i = 0; i < kVector; ++i) square[i] = load_wide(from + i * kOffsets);
+          for (int i = 0; i < kVector; ++i) square[i] = load_wide(from + i * kTaps);
           transpose<A>(square);
 #pragma GCC unroll 9
-          for (int o = 0; o < kOffsets; ++o) {
-            rows[step * kOffsets + o] = square[kOffsets - 1 - o];
+          for (int tap = 0; tap < kTaps; ++tap) {
+            rows[step * kTaps + tap] = square[kTaps - 1 - tap];
           }
         }
         store_packed<T>(to, d, lane, kStep, rows);
@@ -214,16 +214,16 @@ void convolve(const T* x, int64_t depth, const T* packed, int64_t columns, const
     constexpr int64_t kLine = 64 / static_cast<int64_t>(sizeof(T));
     for (int i = 0; i < 6 && next < end; ++i, next += kLine) __builtin_prefetch(next, 0, 2);
   };
-  const auto multiply = [&]<bool kFirst>(int64_t o) {
-    const Pairs pairs = pairs_of(book, group, group_index, o);
+  const auto multiply = [&]<bool kFirst>(int64_t tap) {
+    const Pairs pairs = pairs_of(book, group, group_index, tap);
     multiply_rows<T, kFirst>(x, depth, pairs.from, sums, kPanel<T>, pairs.to, pairs.count,
-                             weights.at(o, 0, 0), weights.depth, vectors, fetch);
+                             weights.at(tap, 0, 0), weights.depth, vectors, fetch);
   };
   if (depth == 0) memset(sums, 0, sizeof(*sums) * kPanel<T> * (group.row_end - group.row_begin));
   // Every row has itself, so the sums need not be cleared.
-  multiply.template operator()<true>(kEarlier);
-  for (int64_t o = 0; o < kOffsets; ++o) {
-    if (o != kEarlier) multiply.template operator()<false>(o);
+  multiply.template operator()<true>(kCentreTap);
+  for (int64_t tap = 0; tap < kTaps; ++tap) {
+    if (tap != kCentreTap) multiply.template operator()<false>(tap);
   }
 }
 
@@ -298,11 +298,11 @@ int64_t scratch_size(int64_t depth) {
 template <class T>
 void weight_gradient(const T* x, int64_t depth, int64_t begin, int64_t end, const T* grad,
                      int64_t grad_stride, int64_t columns, const Rulebook& book,
-                     const FrameGroup& group, int64_t group_index, int64_t offset, int64_t panel,
+                     const FrameGroup& group, int64_t group_index, int64_t tap, int64_t panel,
                      Compute<T>* grad_weight, [[maybe_unused]] T* scratch) {
   const int vectors = vectors_of<T>(columns, panel);
   const int64_t first = panel * kPanel<T>;
-  const Pairs pairs = pairs_of(book, group, group_index, offset);
+  const Pairs pairs = pairs_of(book, group, group_index, tap);
   Compute<T>* to = grad_weight + begin * grad_stride + first;
   for (int64_t at = 0; at < pairs.count; at += kBlock) {
     const int64_t count = pairs.count - at < kBlock ? pairs.count - at : kBlock;
@@ -326,34 +326,34 @@ template <class A>
 void unpack(const A* from, int64_t parts, int64_t stride, int64_t depth, int64_t begin, int64_t end,
             A* to) {
   constexpr int kVector = kLanes<A>;
-  const int64_t part = kOffsets * depth * stride;
+  const int64_t part = kTaps * depth * stride;
   int64_t column = begin;
   const int64_t whole = depth / kVector * kVector;
   const auto plain = [&](int64_t c, int64_t d_begin) {
     for (int64_t d = d_begin; d < depth; ++d) {
-      for (int64_t o = 0; o < kOffsets; ++o) {
-        const A* at = from + (o * depth + d) * stride + c;
+      for (int64_t tap = 0; tap < kTaps; ++tap) {
+        const A* at = from + (tap * depth + d) * stride + c;
         A sum = at[0];
         for (int64_t i = 1; i < parts; ++i) sum += at[i * part];
-        to[(c * depth + d) * kOffsets + o] = sum;
+        to[(c * depth + d) * kTaps + tap] = sum;
       }
     }
   };
   for (; column + kVector <= end; column += kVector) {
     for (int64_t d = 0; d < whole; d += kVector) {
-      for (int64_t block = 0; block < kOffsets; ++block) {
+      for (int64_t block = 0; block < kTaps; ++block) {
         Vec<A> rows[kVector];
 #pragma GCC unroll 16
         for (int i = 0; i < kVector; ++i) {
           const int64_t flat = block * kVector + i;
-          const A* at = from + (flat % kOffsets * depth + d + flat / kOffsets) * stride + column;
+          const A* at = from + (flat % kTaps * depth + d + flat / kTaps) * stride + column;
           rows[i] = load_vec(at);
           for (int64_t k = 1; k < parts; ++k) rows[i] += load_vec(at + k * part);
         }
         transpose<A>(rows);
 #pragma GCC unroll 16
         for (int i = 0; i < kVector; ++i) {
-          store_vec(to + ((column + i) * depth + d) * kOffsets + block * kVector, rows[i]);
+          store_vec(to + ((column + i) * depth + d) * kTaps + block * kVector, rows[i]);
         }
       }
     }

@@ -22,9 +22,9 @@ struct SubmConv2dKernelsOf {
   void (*pack_stored)(const T* weight, bool transposed, int64_t depth, int64_t columns,
                       int64_t panel, T* packed);
 
-  // sums[s] = sum over o of x[s + o] * packed[o]: a group's rows, one panel. x: the group's first
-  // row; packed: the panel's; depth even if T is BFloat16; next_size elements from `next` on are
-  // fetched into the second cache meanwhile.
+  // sums[s] = sum over taps of x[s + tap] * packed[tap]: a group's rows, one panel. x: the group's
+  // first row; packed: the panel's; depth even if T is BFloat16; next_size elements from `next` on
+  // are fetched into the second cache meanwhile.
   void (*convolve)(const T* x, int64_t depth, const T* packed, int64_t columns,
                    const Rulebook& rulebook, const FrameGroup& group, int64_t group_index,
                    int64_t panel, A* sums, const T* next, int64_t next_size);
@@ -36,15 +36,16 @@ struct SubmConv2dKernelsOf {
   // Elements of T that weight_gradient needs.
   int64_t (*scratch_size)(int64_t depth);
 
-  // grad_weight[d][column] += sum over pairs of one offset in one group of x[in][d] *
+  // grad_weight[d][column] += sum over pairs of one tap in one group of x[in][d] *
   // grad[out][column], one panel of columns, depth [begin, end). x, grad: the group's first row.
   // grad_stride: a multiple of 16, >= columns, of grad_weight; of grad too unless T is BFloat16.
   void (*weight_gradient)(const T* x, int64_t depth, int64_t begin, int64_t end, const T* grad,
                           int64_t grad_stride, int64_t columns, const Rulebook& rulebook,
-                          const FrameGroup& group, int64_t group_index, int64_t offset,
-                          int64_t panel, A* grad_weight, T* scratch);
+                          const FrameGroup& group, int64_t group_index, int64_t tap, int64_t panel,
+                          A* grad_weight, T* scratch);
 
-  // to[column][d][o] = the sum over parts of from[part][o][d][column], for columns [begin, end).
+  // to[column][d][tap] = the sum over parts of from[part][tap][d][column], for columns
+  // [begin, end).
   void (*unpack)(const A* from, int64_t parts, int64_t stride, int64_t depth, int64_t begin,
                  int64_t end, A* to);
 
