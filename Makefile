@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 GPU_PYTHON ?= $(PYTHON)
 DEMO ?= demo
 STAMP := $(VENV)/.installed
-SOURCES := $(shell find csrc -type f 2>/dev/null)
+SOURCES := $(shell find csrc -type f -not -name '*.pyc' 2>/dev/null)
 CXX_SOURCES := $(filter %.cpp %.h %.cu %.cuh,$(SOURCES)) $(shell find tests/csrc -name '*.cpp' -o -name '*.h')
 
 .DEFAULT_GOAL := help
@@ -20,7 +20,7 @@ setup: $(STAMP)  ## Create .venv, install everything, compile the kernels
 
 $(STAMP): pyproject.toml setup.py constraints.txt $(SOURCES)
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(PIP) install -q -c constraints.txt torch==2.13.0 setuptools wheel
+	$(PIP) install -q -c constraints.txt torch==2.13.0 setuptools wheel ninja pybind11
 	$(PIP) install -q -c constraints.txt --no-build-isolation -e '.[experiment,dev]'
 	$(PIP) install -q -c constraints.txt --no-deps facenet-pytorch==2.5.3  # for its MTCNN weight files only
 	@touch $@
@@ -64,4 +64,4 @@ results: setup  ## Every table and figure of docs/results on a miniature corpus 
 	$(BIN)/python -m benchmarks.miniature_results runs/results
 
 clean:  ## Remove what was built; keeps .venv
-	rm -rf build site *.egg-info demo mesm_ops/*.so .pytest_cache .mypy_cache .ruff_cache
+	rm -rf build site *.egg-info demo mesm_ops/*.so mesm_ops/schemas.h .pytest_cache .mypy_cache .ruff_cache
