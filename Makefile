@@ -11,10 +11,10 @@ SOURCES := $(shell find csrc -type f -not -name '*.pyc' 2>/dev/null)
 CXX_SOURCES := $(filter %.cpp %.h %.cu %.cuh,$(SOURCES)) $(shell find tests/csrc -name '*.cpp' -o -name '*.h')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test sanitize lint format docs demo bench gpu-check gpu study results clean
+.PHONY: help setup test sanitize lint format docs demo bench gpu-check build-matrix gpu study results clean
 
 help:  ## Show this list
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 setup: $(STAMP)  ## Create .venv, install everything, compile the kernels
 
@@ -53,6 +53,9 @@ bench: setup  ## FLOPs and latency per p against PyTorch's dense block
 
 gpu-check: setup  ## Compile every GPU kernel for every architecture; no GPU needed (a few minutes)
 	$(BIN)/python -m benchmarks.gpu_check
+
+build-matrix: setup  ## Compile against every torch and Triton that is allowed (network, nvcc; an hour)
+	$(BIN)/python tests/build_matrix.py
 
 gpu:  ## With a GPU: build, GPU tests, sanitizer, benchmark, by the machine's own python; no network
 	$(GPU_PYTHON) -m benchmarks.gpu_run
