@@ -43,7 +43,7 @@ TAKEN = re.compile(
 
 def pip(*arguments: str) -> None:
     """Run pip, whatever versions this machine is held to."""
-    command = [sys.executable, "-m", "pip", "-q", "--disable-pip-version-check", *arguments]
+    command = [sys.executable, "-m", "pip", "-qq", "--disable-pip-version-check", *arguments]
     subprocess.run(command, check=True, env={**os.environ, "PIP_CONSTRAINT": os.devnull})
 
 
