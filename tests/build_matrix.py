@@ -123,10 +123,11 @@ def check_triton(version: str, folder: Path) -> list[str]:
     target, log = folder / "triton", folder / f"triton{version}.txt"
     shutil.rmtree(target, ignore_errors=True)
     pip("install", "--no-deps", "--no-cache-dir", f"--target={target}", f"triton{version}")
-    (installed,) = target.glob("triton-*.dist-info")
+    paths = {**os.environ, "PYTHONPATH": f"{target}{os.pathsep}{ROOT}"}
+    asked = [sys.executable, "-c", "import triton; print('triton', triton.__version__)"]
+    name = subprocess.check_output(asked, env=paths, text=True).strip()
     start = time.monotonic()
     command = ["-m", "benchmarks.gpu_check", "--only", "triton", "--arch", f"sm_{ARCH}"]
-    paths = {**os.environ, "PYTHONPATH": f"{target}{os.pathsep}{ROOT}"}
     with log.open("w") as file:
         done = subprocess.run(
             [sys.executable, *command], cwd=ROOT, env=paths, stdout=file, stderr=file, check=False
@@ -135,7 +136,6 @@ def check_triton(version: str, folder: Path) -> list[str]:
     shutil.rmtree(target)
     lines = log.read_text().splitlines()
     summary = next((line for line in lines if " compiled kernels " in line), "nothing compiled")
-    name = installed.name.removesuffix(".dist-info").replace("-", " ")
     print(f"{name} in {took:.0f} s: {summary}", flush=True)
     wrong = [line for line in lines if line.startswith(("FAILS", "PROBLEM"))]
     if done.returncode and not wrong:
@@ -146,6 +146,7 @@ def check_triton(version: str, folder: Path) -> list[str]:
 def check(torches: list[str], tritons: list[str], folder: Path) -> Iterator[str]:
     """Check these versions, or where none are named all; yield what is wrong."""
     os.environ["MESM_OPS_CUDA_ARCHS"] = ARCH
+    os.environ["NVCC_APPEND_FLAGS"] = "-Xptxas=-O0"  # what it optimises knows nothing of torch
     folder.mkdir(parents=True, exist_ok=True)
     required = dict.fromkeys(f"=={version}" for version in tritons)
     for version in torches if torches or tritons else TORCHES:
