@@ -67,4 +67,4 @@ results: setup  ## Every table and figure of docs/results on a miniature corpus 
 	$(BIN)/python -m benchmarks.miniature_results runs/results
 
 clean:  ## Remove what was built; keeps .venv
-	rm -rf build site *.egg-info demo mesm_ops/*.so mesm_ops/schemas.h .pytest_cache .mypy_cache .ruff_cache
+	rm -rf build site *.egg-info demo mesm_ops/*.so mesm_ops/op_schemas.h .pytest_cache .mypy_cache .ruff_cache

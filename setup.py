@@ -66,7 +66,7 @@ class BuildKernels(build_ext):
         """Return what ninja makes, and where in the package it belongs."""
         names = [ext.name for ext in self.extensions]
         found = {f"{name.split('.')[1]}.so": self.get_ext_filename(name) for name in names}
-        return found | ({"schemas.h": "mesm_ops/schemas.h"} if build.SCHEMAS.exists() else {})
+        return found | ({"op_schemas.h": "mesm_ops/op_schemas.h"} if build.SCHEMAS.exists() else {})
 
 
 def extensions() -> list[Extension]:

@@ -7,7 +7,6 @@ instruction set, library.cpp against Python, cuda/ by nvcc into a shared object 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import importlib.util
 import os
 import platform
@@ -26,7 +25,7 @@ from setuptools.errors import CompileError, PlatformError
 
 CSRC = Path(__file__).resolve().parent
 ROOT = CSRC.parent
-SCHEMAS = ROOT / "mesm_ops" / "ops" / "schemas.py"  # its `python -m` writes the header it is given
+SCHEMAS = ROOT / "mesm_ops" / "ops" / "schemas.py"  # prints the header
 # torch 2.10: the oldest whose stable ABI has all that csrc calls; any later torch can load it.
 TARGET = "-DTORCH_TARGET_VERSION=0x020a000000000000"
 ISA_FLAGS: dict[str, list[str]] = {"portable": []}  # cpu/capability.cpp chooses
@@ -67,14 +66,13 @@ def find_torch(folder: Path | None = None) -> Torch:
 
 def objects_folder(torch: Torch) -> Path:
     """Return where objects are kept between builds: build/, whatever pip's own folder is."""
-    kind = f"{sys.version}{torch.version}{platform.machine()}"
-    return ROOT / "build" / "mesm_ops" / hashlib.sha256(kind.encode()).hexdigest()[:12]
+    kind = f"{sys.implementation.cache_tag}-{platform.machine()}-torch-{torch.version}"
+    return ROOT / "build" / "mesm_ops" / kind
 
 
 def find_compiler() -> list[str]:
     """Return the command of a C++20 compiler with GNU vector extensions."""
-    named = os.environ.get("CXX")
-    candidates = [named] if named else ["c++", "g++", "clang++"]
+    candidates = [os.environ["CXX"]] if os.environ.get("CXX") else ["c++", "g++", "clang++"]
     for command in map(shlex.split, candidates):
         if shutil.which(command[0]):
             probe = [*command, "-std=c++20", "-fsyntax-only", "-x", "c++", "-"]
@@ -131,7 +129,7 @@ def library_flags(torch: Torch, cuda: bool) -> list[str]:
 
 
 def write_ninja(torch: Torch, folder: Path, cuda: bool) -> None:
-    """Write folder/build.ninja, which makes _C.so there, _cuda.so if `cuda`, and schemas.h."""
+    """Write folder/build.ninja, which makes _C.so there, _cuda.so if `cuda`, and op_schemas.h."""
     find_package("ninja")
     from ninja import ninja_syntax
 
@@ -169,12 +167,11 @@ def write_ninja(torch: Torch, folder: Path, cuda: bool) -> None:
             nvcc = nvcc_command(torch)
             objects = [compiled(source, nvcc) for source in sorted(CSRC.glob("cuda/*.cu"))]
             # libtorch brings libtorch_cuda with it where torch has CUDA, as it need not here.
-            tool = [nvcc[0], *shared, "-Xlinker=--no-as-needed"]
-            add("link", folder / "_cuda.so", objects, tool)
+            add("link", folder / "_cuda.so", objects, [nvcc[0], *shared, "-Xlinker=--no-as-needed"])
         if SCHEMAS.exists():
-            ninja.rule("schemas", "$tool $out", "$out", restat=True)
-            tool = [sys.executable, "-m", "mesm_ops.ops.schemas"]
-            add("schemas", folder / "schemas.h", sorted(ROOT.glob("mesm_ops/*/*.py")), tool)
+            ninja.rule("print", "$tool > $out", "$out")
+            read = [SCHEMAS, *sorted(ROOT.glob("mesm_ops/reference/*.py"))]
+            add("print", folder / "op_schemas.h", read, [sys.executable, str(SCHEMAS)])
 
 
 def run_ninja(folder: Path) -> None:
