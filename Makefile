@@ -7,20 +7,20 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 GPU_PYTHON ?= $(PYTHON)
 DEMO ?= demo
 STAMP := $(VENV)/.installed
-SOURCES := $(shell find csrc -type f 2>/dev/null)
+SOURCES := $(shell find csrc -type f -not -name '*.pyc' 2>/dev/null)
 CXX_SOURCES := $(filter %.cpp %.h %.cu %.cuh,$(SOURCES)) $(shell find tests/csrc -name '*.cpp' -o -name '*.h')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test sanitize lint format docs demo bench gpu-check gpu study results clean
+.PHONY: help setup test sanitize lint format docs demo bench gpu-check build-matrix gpu study results clean
 
 help:  ## Show this list
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 setup: $(STAMP)  ## Create .venv, install everything, compile the kernels
 
 $(STAMP): pyproject.toml setup.py constraints.txt $(SOURCES)
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(PIP) install -q -c constraints.txt torch==2.13.0 setuptools wheel
+	$(PIP) install -q -c constraints.txt torch==2.13.0 setuptools wheel ninja pybind11
 	$(PIP) install -q -c constraints.txt --no-build-isolation -e '.[experiment,dev]'
 	$(PIP) install -q -c constraints.txt --no-deps facenet-pytorch==2.5.3  # for its MTCNN weight files only
 	@touch $@
@@ -54,6 +54,9 @@ bench: setup  ## FLOPs and latency per p against PyTorch's dense block
 gpu-check: setup  ## Compile every GPU kernel for every architecture; no GPU needed (a few minutes)
 	$(BIN)/python -m benchmarks.gpu_check
 
+build-matrix: setup  ## Compile against every torch and Triton that is allowed (network, nvcc; an hour)
+	$(BIN)/python tests/build_matrix.py
+
 gpu:  ## With a GPU: build, GPU tests, sanitizer, benchmark, by the machine's own python; no network
 	$(GPU_PYTHON) -m benchmarks.gpu_run
 
@@ -64,4 +67,4 @@ results: setup  ## Every table and figure of docs/results on a miniature corpus 
 	$(BIN)/python -m benchmarks.miniature_results runs/results
 
 clean:  ## Remove what was built; keeps .venv
-	rm -rf build site *.egg-info demo mesm_ops/*.so .pytest_cache .mypy_cache .ruff_cache
+	rm -rf build site *.egg-info demo mesm_ops/*.so mesm_ops/op_schemas.h .pytest_cache .mypy_cache .ruff_cache

@@ -1,4 +1,4 @@
-"""Compiles every CUDA source for GPUs that are not there, with the flags of `setup.py`.
+"""Compiles every CUDA source for GPUs that are not there, with the flags of `csrc/build.py`.
 
 What the compiler cannot know, the number of threads of a launch and its dynamic shared memory, is
 taken from `__launch_bounds__` and from a comment in the source, one for each kernel:
@@ -10,15 +10,15 @@ Without it, shared memory and occupancy of a source that asks for memory at laun
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import shutil
 import subprocess
 import tempfile
 from pathlib import Path
-from types import ModuleType
 
 from benchmarks.gpu_report import Compiled, read_ptxas, tensor_instructions
+from csrc import build
+from csrc.build import find_nvcc as find_nvcc
 
 ARCHS = ("sm_80", "sm_90a", "sm_100", "sm_120")
 ROOT = Path(__file__).resolve().parents[1]
@@ -32,33 +32,11 @@ def sources() -> list[Path]:
     return sorted(ROOT.glob("csrc/cuda/**/*.cu"))
 
 
-def setup_module() -> ModuleType:
-    """Load setup.py, which knows how the sources are compiled."""
-    spec = importlib.util.spec_from_file_location("mesm_setup", ROOT / "setup.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    # Dataclasses look their module up.
-    import sys
-
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-def find_nvcc() -> str | None:
-    """Return the path of nvcc, None if there is none."""
-    found: str | None = setup_module().find_nvcc()
-    return found
-
-
 def compile_source(source: Path, arch: str) -> list[Compiled]:
     """Compile one source for one architecture; a row for each of its kernels."""
-    setup = setup_module()
+    shared = build.nvcc_command(build.find_torch())
+    command = [flag for flag in shared if not flag.startswith("-gencode")]
     with tempfile.TemporaryDirectory() as folder:
-        units = setup.cuda_units(setup.find_torch(), Path(folder))
-        shared = next((u.command for u in units if u.source == source), units[0].command)
-        command = [flag for flag in shared if not flag.startswith("-gencode")]
         target = Path(folder, "kernel.o")
         number = arch.removeprefix("sm_")
         command += [f"-gencode=arch=compute_{number},code={arch}", "-Xptxas", "-v"]

@@ -1,11 +1,12 @@
-// The extension module: build facts. The operators register themselves, each in ops/<op>.cpp.
+// The extension module: build facts. The operators register themselves, each in cpu/<op>.cpp and
+// cuda/<op>.cu.
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
 #include <map>
 #include <string>
 
-#include "capability.h"
+#include "cpu/capability.h"
 
 namespace {
 

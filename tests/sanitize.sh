@@ -57,11 +57,11 @@ for isa in $isas; do
   fi
   echo "$isa:"
   tests tests/csrc tests/mesm_ops \
-    --ignore=tests/csrc/test_build.py --ignore=tests/csrc/test_instruction_sets.py \
+    --ignore=tests/csrc/test_build.py --ignore=tests/csrc/cpu/test_instruction_sets.py \
     --ignore=tests/mesm_ops/test_compile.py --ignore=tests/mesm_ops/test_import.py \
     --ignore=tests/mesm_ops/test_main.py --ignore=tests/mesm_ops/test_gpu.py
 done
 # This one starts a Python for each instruction set.
 unset MESM_OPS_CPU
-tests tests/csrc/test_instruction_sets.py
+tests tests/csrc/cpu/test_instruction_sets.py
 echo "Nothing found."

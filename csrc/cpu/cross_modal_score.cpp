@@ -1,205 +1,311 @@
 #include "cross_modal_score.h"
 
-#include "isa.h"
-#include "tanh.h"
-#include "tile.h"
-#include "transpose.h"
-#include "wide.h"
+#include <algorithm>
+#include <numeric>
+#include <tuple>
+#include <vector>
 
-namespace mesm_ops::MESM_ISA {
+#include "cross_modal_score_products.h"
+#include "scratch.h"
+#include "tensor_checks.h"
+
+namespace mesm_ops {
 namespace {
 
+constexpr const char* kOp = "cross_modal_score";
+constexpr int64_t kChunk = 128;  // rows a task works on; their hidden values stay in cache
+
+struct Inputs {
+  Tensor features, query, map_weight, query_weight;  // as given
+  Tensor map_bias, score_weight;                     // in dtype
+  ScalarType dtype;                                  // of sums
+  int64_t rows, channels, samples, query_dim, hidden;
+  Frames frames;
+  std::vector<int32_t> sample;  // of each active row
+  std::vector<int32_t> sample_of_frame;
+};
+
+std::vector<int32_t> samples_of_frames(const Frames& frames, int64_t samples,
+                                       const std::optional<Tensor>& lengths) {
+  std::vector<int32_t> out(frames.count);
+  if (!lengths.has_value()) {
+    STD_TORCH_CHECK(samples == frames.count, kOp, ": query must have one row per frame (",
+                    frames.count, ") where lengths is None, got ", samples);
+    std::iota(out.begin(), out.end(), 0);
+    return out;
+  }
+  const Tensor held = as_dtype(*lengths, ScalarType::Long);
+  STD_TORCH_CHECK(held.is_cpu() && held.dim() == 1 && held.numel() == samples, kOp,
+                  ": lengths must have one element per row of query (", samples, "), got ",
+                  held.numel());
+  const int64_t* length = data<int64_t>(held);
+  int64_t frame = 0;
+  for (int64_t b = 0; b < samples; ++b) {
+    STD_TORCH_CHECK(length[b] >= 0 && length[b] <= frames.count - frame, kOp,
+                    ": lengths must be >= 0 and sum to the ", frames.count, " frames, got ",
+                    length[b], " for sample ", b);
+    for (int64_t i = 0; i < length[b]; ++i) out[frame++] = static_cast<int32_t>(b);
+  }
+  STD_TORCH_CHECK(frame == frames.count, kOp, ": lengths must sum to the ", frames.count,
+                  " frames, got ", frame);
+  return out;
+}
+
+Inputs check_inputs(const Tensor& features, const Tensor& offsets, const Tensor& query,
+                    const std::optional<Tensor>& lengths, const Tensor& map_weight,
+                    const Tensor& map_bias, const Tensor& query_weight,
+                    const Tensor& score_weight) {
+  check_features(kOp, features);
+  STD_TORCH_CHECK(map_weight.dim() == 2 && query_weight.dim() == 2 && query.dim() == 2, kOp,
+                  ": query, map_weight and query_weight must have 2 dimensions");
+  const ScalarType given = features.scalar_type();
+  const int64_t hidden = map_weight.size(0);
+  const int64_t channels = features.size(1);
+  const int64_t samples = query.size(0);
+  const int64_t query_dim = query.size(1);
+  STD_TORCH_CHECK(map_weight.size(1) == channels, kOp, ": map_weight must be (", hidden, ", ",
+                  channels, ") for ", channels, " channels, got (", hidden, ", ",
+                  map_weight.size(1), ")");
+  check_operand(kOp, "map_weight", map_weight, hidden * channels, given);
+  check_operand(kOp, "map_bias", map_bias, hidden, given);
+  STD_TORCH_CHECK(query_weight.size(0) == hidden && query_weight.size(1) == query_dim, kOp,
+                  ": query_weight must be (", hidden, ", ", query_dim, "), got (",
+                  query_weight.size(0), ", ", query_weight.size(1), ")");
+  check_operand(kOp, "query_weight", query_weight, hidden * query_dim, given);
+  check_operand(kOp, "query", query, samples * query_dim, given);
+  check_operand(kOp, "score_weight", score_weight, hidden, given);
+  const ScalarType dtype = compute_dtype(given);
+  Inputs in{as_contiguous(features),
+            as_contiguous(query),
+            as_contiguous(map_weight),
+            as_contiguous(query_weight),
+            as_dtype(map_bias, dtype),
+            as_dtype(score_weight, dtype),
+            dtype,
+            features.size(0),
+            channels,
+            samples,
+            query_dim,
+            hidden,
+            check_offsets(kOp, offsets, features.size(0)),
+            {},
+            {}};
+  in.sample_of_frame = samples_of_frames(in.frames, samples, lengths);
+  in.sample.resize(in.frames.active);
+  for (int64_t f = 0; f < in.frames.count; ++f) {
+    std::fill(in.sample.begin() + in.frames.offsets[f],
+              in.sample.begin() + in.frames.offsets[f + 1], in.sample_of_frame[f]);
+  }
+  return in;
+}
+
+// What a row's hidden values start from, per sample: map_bias + query_weight q.
 template <class T>
-int64_t packed_size(int64_t depth, int64_t columns) {
-  return panels_of<T>(columns) * kPanel<T> * depth;
+Tensor asked(const Inputs& in) {
+  const int64_t stride = padded_columns(in.hidden);
+  Tensor out = zeros({in.samples, stride}, in.dtype);
+  T* to = mutable_data<T>(out);
+  for (int64_t b = 0; b < in.samples; ++b) {
+    std::copy_n(data<T>(in.map_bias), in.hidden, to + b * stride);
+  }
+  const Projection<T> projection(in.query, in.query_weight);
+  const std::vector<int32_t> local = first_rows(kChunk);
+  parallel_chunks(in.samples, kChunk, [&](int64_t begin, int64_t end) {
+    projection.add(begin, end, local.data(), to + begin * stride, stride);
+  });
+  return out;
 }
 
 template <class T>
-void pack(const T* weight, int64_t column_stride, int64_t depth_stride, int64_t depth,
-          int64_t columns, int64_t panel, T* packed) {
-  constexpr int64_t kSquare = kLanes<T>;
-  const int64_t lanes = vectors_of<T>(columns, panel) * kLanes<T>;
-  const int64_t first = panel * kPanel<T>;
-  packed += first * depth;
-  // Squares by transposing: element by element would read one from each line of cache.
-  const int64_t real = columns - first < lanes ? columns - first : lanes;
-  const int64_t whole_lanes = depth_stride == 1 ? real / kSquare * kSquare : 0;
-  const int64_t whole = depth / kSquare * kSquare;
-  for (int64_t lane = 0; lane < whole_lanes; lane += kSquare) {
-    for (int64_t d = 0; d < whole; d += kSquare) {
-      Vec<T> rows[kSquare];
-#pragma GCC unroll 16
-      for (int i = 0; i < kSquare; ++i) {
-        rows[i] = load_vec(weight + (first + lane + i) * column_stride + d);
-      }
-      transpose<T>(rows);
-#pragma GCC unroll 16
-      for (int i = 0; i < kSquare; ++i) store_vec(packed + (d + i) * lanes + lane, rows[i]);
+struct Activation {
+  Tensor start = {};
+  Projection<T> projection;
+  std::vector<T> score;  // padded with zeros
+  int64_t stride;
+
+  explicit Activation(const Inputs& in)
+      : start(asked<T>(in)),
+        projection(in.features, in.map_weight),
+        score(padded_columns(in.hidden), T(0)),
+        stride(padded_columns(in.hidden)) {
+    std::copy_n(data<T>(in.score_weight), in.hidden, score.begin());
+  }
+
+  // t[i] = tanh(z) and logits of rows [begin, end), local being 0, 1, 2, ...
+  void run(const Inputs& in, const int32_t* local, int64_t begin, int64_t end, T bias, T* t,
+           T* logits) const {
+    const T* from = data<T>(start);
+    for (int64_t row = begin; row < end; ++row) {
+      std::copy_n(from + in.sample[row] * stride, stride, t + (row - begin) * stride);
     }
+    projection.add(begin, end, local, t, stride);
+    score_kernels<T>().activate(t, stride, end - begin, score.data(), bias, in.hidden, logits);
   }
-  for (int64_t d = 0; d < depth; ++d) {
-    for (int64_t lane = d < whole ? whole_lanes : 0; lane < lanes; ++lane) {
-      const int64_t column = first + lane;
-      T value = 0;
-      if (column < columns) {  // which may be a pair of bfloat16, aligned to one
-        memcpy(&value, weight + column * column_stride + d * depth_stride, sizeof(value));
-      }
-      packed[d * lanes + lane] = value;
-    }
-  }
-}
+};
 
 template <class T>
-void multiply(const T* x, int64_t x_stride, int64_t depth, const int32_t* rows, int64_t count,
-              const T* packed, int64_t columns, Compute<T>* out, int64_t out_stride) {
-  for (int64_t panel = 0; panel < panels_of<T>(columns); ++panel) {
-    const int64_t first = panel * kPanel<T>;
-    multiply_rows<T, false>(x, x_stride, rows, out + first, out_stride, rows, count,
-                            packed + first * depth, depth, vectors_of<T>(columns, panel), [] {});
-  }
+Tensor forward(const Inputs& in, const Tensor& score_bias) {
+  Tensor logits = empty({in.rows}, in.dtype);
+  T* out = mutable_data<T>(logits);
+  zero_rows(out, in.frames.active, in.rows, 1);
+  const Activation<T> activation(in);
+  const T bias = data<T>(score_bias)[0];
+  const std::vector<int32_t> local = first_rows(kChunk);
+  parallel_chunks(in.frames.active, kChunk, [&](int64_t begin, int64_t end) {
+    T* hidden = scratch<T, 3>(kChunk * activation.stride);
+    activation.run(in, local.data(), begin, end, bias, hidden, out + begin);
+  });
+  return logits;
 }
-
-// The sums of each row's lanes, as many rows as there are lanes.
-template <class T>
-inline Vec<T> sums_of_rows(Vec<T> (&rows)[kLanes<T>]) {
-  transpose<T>(rows);
-  Vec<T> sum = rows[0];
-#pragma GCC unroll 16
-  for (int i = 1; i < kLanes<T>; ++i) sum += rows[i];
-  return sum;
-}
-
-template <class T>
-void activate(T* z, int64_t stride, int64_t count, const T* score, T bias, int64_t columns,
-              T* logits) {
-  const int64_t whole = columns / kLanes<T> * kLanes<T>;
-  for (int64_t at = 0; at < count; at += kLanes<T>) {
-    const int64_t number = count - at < kLanes<T> ? count - at : kLanes<T>;
-    Vec<T> sums[kLanes<T>] = {};
-    for (int64_t i = 0; i < number; ++i) {
-      T* row = z + (at + i) * stride;
-      Vec<T> sum = {};
-      for (int64_t c = 0; c < whole; c += kLanes<T>) {
-        const Vec<T> t = tanh_vec(load_vec(row + c));
-        store_vec(row + c, t);
-        sum += t * load_vec(score + c);
-      }
-      if (whole < columns) {
-        Vec<T> t = tanh_vec(load_vec(row + whole));
-        // Padding lanes are NaN where the features are infinite.
-        for (int64_t lane = columns - whole; lane < kLanes<T>; ++lane) t[lane] = 0;
-        store_vec(row + whole, t);
-        sum += t * load_vec(score + whole);
-      }
-      sums[i] = sum;
-    }
-    const Vec<T> logit = sums_of_rows<T>(sums) + bias;
-    memcpy(logits + at, &logit, sizeof(T) * number);
-  }
-}
-
-// Rows whose sums are formed in T before they are added in double: off by at most 32 * 2^-24 of the
-// sum of magnitudes for float.
-constexpr int64_t kRun = 32;
-
-template <class T>
-inline void add_lanes(const Vec<T>& part, int64_t c, int64_t columns, double* sums) {
-  T parts[kLanes<T>];
-  memcpy(parts, &part, sizeof(parts));
-  const int64_t lanes = columns - c < kLanes<T> ? columns - c : kLanes<T>;
-  for (int64_t k = 0; k < lanes; ++k) sums[c + k] += parts[k];
-}
-
-template <class T>
-void activate_backward(T* t, int64_t stride, int64_t count, const T* score, const T* grad,
-                       int64_t columns, double* score_sums) {
-  for (int64_t c = 0; c < columns; ++c) score_sums[c] = 0;
-  for (int64_t at = 0; at < count; at += kRun) {
-    const int64_t end = count - at < kRun ? count : at + kRun;
-    for (int64_t c = 0; c < columns; c += kLanes<T>) {
-      const Vec<T> slope = load_vec(score + c);
-      Vec<T> sum = {};
-      for (int64_t i = at; i < end; ++i) {
-        const Vec<T> held = load_vec(t + i * stride + c);
-        sum += held * grad[i];
-        store_vec(t + i * stride + c, (slope * grad[i]) * (T(1) - held * held));
-      }
-      add_lanes<T>(sum, c, columns, score_sums);
-    }
-  }
-}
-
-template <class T>
-void column_sums(const T* x, int64_t stride, int64_t count, int64_t columns, double* sums) {
-  for (int64_t c = 0; c < columns; ++c) sums[c] = 0;
-  for (int64_t at = 0; at < count; at += kRun) {
-    const int64_t end = count - at < kRun ? count : at + kRun;
-    for (int64_t c = 0; c < columns; c += kLanes<T>) {
-      Vec<T> sum = {};
-      for (int64_t i = at; i < end; ++i) sum += load_vec(x + i * stride + c);
-      add_lanes<T>(sum, c, columns, sums);
-    }
-  }
-}
-
-template <class T>
-void outer(const T* x, int64_t x_stride, int64_t depth, const T* y, int64_t y_stride,
-           const int32_t* rows, int64_t count, int64_t columns, int64_t panel, T* grad_weight,
-           int64_t grad_stride) {
-  constexpr int64_t kBlock = 256;
-  const int64_t first = panel * kPanel<T>;
-  for (int64_t at = 0; at < count; at += kBlock) {
-    const int64_t n = count - at < kBlock ? count - at : kBlock;
-    outer_product(x, x_stride, rows + at, depth, y + first, y_stride, rows + at, n,
-                  grad_weight + first, grad_stride, vectors_of<T>(columns, panel));
-  }
-}
-
-void widen(const BFloat16* rows, int64_t columns, int64_t count, int64_t stride, float* to) {
-  for (int64_t i = 0; i < count; ++i) {
-    const BFloat16* row = rows + i * columns;
-    float* out = to + i * stride;
-    each_column<float>(columns,
-                       [&]<class V>(int64_t c) { store_as<V>(out + c, load_as<V>(row + c)); });
-    memset(out + columns, 0, sizeof(float) * (stride - columns));
-  }
-}
-
-void narrow(const float* rows, int64_t stride, int64_t count, int64_t columns, BFloat16* to) {
-  for (int64_t i = 0; i < count; ++i) {
-    const float* row = rows + i * stride;
-    BFloat16* out = to + i * columns;
-    each_column<float>(columns,
-                       [&]<class V>(int64_t c) { store_as<V>(out + c, load_as<V>(row + c)); });
-  }
-}
-
-#ifdef __AVX512BF16__
-// Two neighbours of a row of weights are moved like one float.
-void pack_pairs(const BFloat16* weight, int64_t depth, int64_t columns, int64_t panel,
-                BFloat16* packed) {
-  static_assert(kPanel<BFloat16> == kPanel<float>);
-  pack(reinterpret_cast<const float*>(weight), depth / 2, 1, depth / 2, columns, panel,
-       reinterpret_cast<float*>(packed));
-}
-
-constexpr BFloat16ProductKernels kBFloat16 = {pack_pairs, multiply<BFloat16>};
-#endif
 
 }  // namespace
 
-extern constinit const CrossModalScoreKernels cross_modal_score = {
-    {panels_of<float>, packed_size<float>, pack<float>, multiply<float>, activate<float>,
-     activate_backward<float>, outer<float>, column_sums<float>},
-    {panels_of<double>, packed_size<double>, pack<double>, multiply<double>, activate<double>,
-     activate_backward<double>, outer<double>, column_sums<double>},
-#ifdef __AVX512BF16__
-    &kBFloat16,
-#else
-    nullptr,
-#endif
-    widen,
-    narrow,
-};
+Tensor cross_modal_score(const Tensor& features, const Tensor& offsets, const Tensor& query,
+                         const std::optional<Tensor>& lengths, const Tensor& map_weight,
+                         const Tensor& map_bias, const Tensor& query_weight,
+                         const Tensor& score_weight, const Tensor& score_bias) {
+  const Inputs in = check_inputs(features, offsets, query, lengths, map_weight, map_bias,
+                                 query_weight, score_weight);
+  check_operand(kOp, "score_bias", score_bias, 1, features.scalar_type());
+  const Tensor bias = as_dtype(score_bias, in.dtype);
+  return in.dtype == ScalarType::Double ? forward<double>(in, bias) : forward<float>(in, bias);
+}
 
-}  // namespace mesm_ops::MESM_ISA
+namespace {
+
+using Gradients = ScoreGradients;
+
+// Sums given in double as a tensor of T.
+template <class T>
+Tensor tensor_of(const std::vector<double>& sums, std::initializer_list<int64_t> sizes,
+                 ScalarType dtype) {
+  Tensor out = zeros(sizes, dtype);
+  for (size_t i = 0; i < sums.size(); ++i) mutable_data<T>(out)[i] = static_cast<T>(sums[i]);
+  return out;
+}
+
+// Rows [begin, end) of dz, added to the sums of the frames that they are of. (frames, hidden)
+template <class T>
+void add_by_frame(const Inputs& in, const T* dz, int64_t stride, int64_t begin, int64_t end,
+                  std::vector<double>& by_frame) {
+  const int32_t* offsets = in.frames.offsets;
+  const int64_t first = std::upper_bound(offsets, offsets + in.frames.count, begin) - offsets - 1;
+  const int64_t last = std::lower_bound(offsets, offsets + in.frames.count, end) - offsets;
+  parallel_chunks(last - first, 4, [&](int64_t chunk_begin, int64_t chunk_end) {
+    double* sums = scratch<double, 3>(in.hidden);
+    for (int64_t f = first + chunk_begin; f < first + chunk_end; ++f) {
+      const int64_t row = std::max<int64_t>(offsets[f], begin);
+      const int64_t stop = std::min<int64_t>(offsets[f + 1], end);
+      score_kernels<T>().column_sums(dz + (row - begin) * stride, stride, stop - row, in.hidden,
+                                     sums);
+      for (int64_t c = 0; c < in.hidden; ++c) by_frame[f * in.hidden + c] += sums[c];
+    }
+  });
+}
+
+template <class T>
+Gradients backward(const Tensor& grad_logits, const Inputs& in) {
+  constexpr int64_t kBlock = 16 * kChunk;  // rows worked on together: what is held stays in cache
+  const auto& kernels = score_kernels<T>();
+  const auto wide = [&](const Tensor& t) { return as_dtype(t, in.dtype); };
+  const Activation<T> activation(in);
+  const int64_t stride = activation.stride;
+  const int64_t active = in.frames.active;
+  const T* grad = data<T>(grad_logits);
+  const Product<T> of_features(
+      packed<T>(wide(in.map_weight), 1, in.channels, in.hidden, in.channels), in.hidden,
+      in.channels, in.rows, in.features.scalar_type());
+  const Product<T> of_query(
+      packed<T>(wide(in.query_weight), 1, in.query_dim, in.hidden, in.query_dim), in.hidden,
+      in.query_dim, in.samples, in.query.scalar_type());
+
+  const int64_t x_stride = padded_columns(in.channels);
+  const bool stored = in.features.scalar_type() == in.dtype;
+  const Tensor x = stored ? padded(in.features) : in.features;
+  T* held = scratch<T, 4>(std::min(active, kBlock) * stride);  // tanh(z), then dz
+  T* widened = stored ? nullptr : scratch<T, 5>(std::min(active, kBlock) * x_stride);
+  Tensor of_map = zeros({in.hidden, x_stride}, in.dtype);
+  std::vector<double> partial((active + kChunk - 1) / kChunk * in.hidden);
+  std::vector<double> by_frame(in.frames.count * in.hidden, 0.0);
+  const std::vector<int32_t> local = first_rows(kChunk);
+  for (int64_t first = 0; first < active; first += kBlock) {
+    const int64_t rows = std::min(kBlock, active - first);
+    parallel_chunks(rows, kChunk, [&](int64_t chunk_begin, int64_t chunk_end) {
+      const int64_t begin = first + chunk_begin;
+      const int64_t end = first + chunk_end;
+      T logits[kChunk];
+      T* t = held + chunk_begin * stride;
+      activation.run(in, local.data(), begin, end, T(0), t, logits);
+      kernels.activate_backward(t, stride, end - begin, activation.score.data(), grad + begin,
+                                in.hidden, partial.data() + begin / kChunk * in.hidden);
+      of_features.form(t, stride, begin, end, local.data());
+      if constexpr (sizeof(T) == sizeof(float)) {
+        if (stored) return;
+        cross_modal_score_kernels().widen(data<BFloat16>(x) + begin * in.channels, in.channels,
+                                          end - begin, x_stride, widened + chunk_begin * x_stride);
+      }
+    });
+    add_by_frame(in, held, stride, first, first + rows, by_frame);
+    add_outer(held, stride, rows, in.hidden, stored ? data<T>(x) + first * x_stride : widened,
+              x_stride, in.channels, mutable_data<T>(of_map));
+  }
+
+  std::vector<double> score_sums(in.hidden, 0.0);
+  for (size_t i = 0; i < partial.size(); i += in.hidden) {
+    for (int64_t c = 0; c < in.hidden; ++c) score_sums[c] += partial[i + c];
+  }
+  double bias_sum = 0;
+  for (int64_t row = 0; row < active; ++row) bias_sum += grad[row];
+  std::vector<double> by_sample(in.samples * stride, 0.0), map_bias_sums(in.hidden, 0.0);
+  for (int64_t f = 0; f < in.frames.count; ++f) {
+    for (int64_t c = 0; c < in.hidden; ++c) {
+      by_sample[in.sample_of_frame[f] * stride + c] += by_frame[f * in.hidden + c];
+    }
+  }
+  for (int64_t b = 0; b < in.samples; ++b) {
+    for (int64_t c = 0; c < in.hidden; ++c) map_bias_sums[c] += by_sample[b * stride + c];
+  }
+
+  const Tensor sample_sums = tensor_of<T>(by_sample, {in.samples, stride}, in.dtype);
+  parallel_chunks(in.samples, kChunk, [&](int64_t begin, int64_t end) {
+    of_query.form(data<T>(sample_sums) + begin * stride, stride, begin, end, local.data());
+  });
+  const Tensor query = padded(wide(in.query));
+  Tensor of_asked = zeros({in.hidden, query.size(1)}, in.dtype);
+  add_outer(data<T>(sample_sums), stride, in.samples, in.hidden, data<T>(query), query.size(1),
+            in.query_dim, mutable_data<T>(of_asked));
+  return {
+      of_features.zeros_from(active),          of_query.zeros_from(in.samples),
+      unpadded(of_map, in.channels),           tensor_of<T>(map_bias_sums, {in.hidden}, in.dtype),
+      unpadded(of_asked, in.query_dim),        tensor_of<T>(score_sums, {1, in.hidden}, in.dtype),
+      tensor_of<T>({bias_sum}, {1}, in.dtype),
+  };
+}
+
+}  // namespace
+
+ScoreGradients cross_modal_score_backward(const Tensor& grad_logits, const Tensor& features,
+                                          const Tensor& offsets, const Tensor& query,
+                                          const std::optional<Tensor>& lengths,
+                                          const Tensor& map_weight, const Tensor& map_bias,
+                                          const Tensor& query_weight, const Tensor& score_weight) {
+  const Inputs in = check_inputs(features, offsets, query, lengths, map_weight, map_bias,
+                                 query_weight, score_weight);
+  check_operand(kOp, "grad_logits", grad_logits, in.rows, in.dtype);
+  const Tensor grad = as_contiguous(grad_logits);
+  Gradients out =
+      in.dtype == ScalarType::Double ? backward<double>(grad, in) : backward<float>(grad, in);
+  // Inputs all have the features' dtype.
+  std::apply(
+      [&](auto&... gradient) { ((gradient = as_dtype(gradient, features.scalar_type())), ...); },
+      out);
+  std::get<5>(out) = torch::stable::reshape(std::get<5>(out), score_weight.sizes());
+  return out;
+}
+
+STABLE_TORCH_LIBRARY_IMPL(mesm_ops_cpp, CPU, m) {
+  m.impl("cross_modal_score", TORCH_BOX(&cross_modal_score));
+  m.impl("cross_modal_score_backward", TORCH_BOX(&cross_modal_score_backward));
+}
+
+}  // namespace mesm_ops

@@ -1,188 +1,136 @@
-#include "sparse_batch_norm.h"
+#include <tuple>
 
-#include "isa.h"
-#include "wide.h"
+#include "batch_statistics.h"
+#include "tensor_checks.h"
 
-namespace mesm_ops::MESM_ISA {
+namespace mesm_ops {
 namespace {
 
-// Rows whose sums are formed in the type they are computed in before they are added in double. Of
-// float, such a sum is off by at most 32 * 2^-24 = 2e-6 of the sum of magnitudes.
-constexpr int64_t kRun = 32;
-constexpr int kBlock = 4;  // vectors of columns whose sums stay in registers
+constexpr const char* kOp = "sparse_batch_norm";
 
-// Runs f<V>(rows of x, rows of y, stride, first column, columns, rows) over blocks of V vectors of
-// columns and runs of rows. The columns after the last whole vector come from padded copies.
-template <class T, class F>
-void each_run(const T* x, const T* y, int64_t rows, int64_t channels, const F& f) {
-  constexpr int64_t kColumns = kWide<T>;
-  for (int64_t at = 0; at < rows; at += kRun) {
-    const int64_t count = rows - at < kRun ? rows - at : kRun;
-    const T* xs = x + at * channels;
-    const T* ys = y + at * channels;
-    int64_t c = 0;
-    for (; c + kBlock * kColumns <= channels; c += kBlock * kColumns) {
-      f.template operator()<kBlock>(xs + c, ys + c, channels, c, kBlock * kColumns, at, count);
-    }
-    for (; c + kColumns <= channels; c += kColumns) {
-      f.template operator()<1>(xs + c, ys + c, channels, c, kColumns, at, count);
-    }
-    if (c == channels) continue;
-    const int64_t left = channels - c < kColumns ? channels - c : kColumns;  // gcc does not see it
-    T last[2][kRun * kColumns] = {};
-    for (int64_t r = 0; r < count; ++r) {
-      memcpy(last[0] + r * kColumns, xs + r * channels + c, sizeof(T) * left);
-      memcpy(last[1] + r * kColumns, ys + r * channels + c, sizeof(T) * left);
-    }
-    f.template operator()<1>(last[0], last[1], kColumns, c, left, at, count);
-  }
+template <class F>
+auto with_kernels(ScalarType dtype, const F& f) {
+  const SparseBatchNormKernels& kernels = sparse_batch_norm_kernels();
+  if (dtype == ScalarType::Double) return f(kernels.float64);
+  if (dtype == ScalarType::BFloat16) return f(kernels.bfloat16);
+  return f(kernels.float32);
 }
 
-// A run by two passes: its mean up to rounding, then the sums of differences from that, and of
-// their squares, which also correct the mean. Runs are merged in double (Chan et al.), so neither
-// many rows nor a mean far larger than the deviation cost precision.
-template <class T>
-void moments(const T* x, int64_t rows, int64_t channels, double* mean, double* squares) {
-  using P = Compute<T>;
-  for (int64_t c = 0; c < channels; ++c) mean[c] = squares[c] = 0;
-  each_run(x, x, rows, channels,
-           [&]<int kVectors>(const T* run, const T*, int64_t stride, int64_t first, int64_t columns,
-                             int64_t before, int64_t count) {
-             Vec<P> centre[kVectors] = {}, sum[kVectors] = {}, square[kVectors] = {};
-             for (int64_t r = 0; r < count; ++r) {
-#pragma GCC unroll 4
-               for (int v = 0; v < kVectors; ++v) {
-                 centre[v] += load_wide(run + r * stride + v * kWide<T>);
-               }
-             }
-#pragma GCC unroll 4
-             for (int v = 0; v < kVectors; ++v) centre[v] /= static_cast<P>(count);
-             for (int64_t r = 0; r < count; ++r) {
-#pragma GCC unroll 4
-               for (int v = 0; v < kVectors; ++v) {
-                 const Vec<P> difference = load_wide(run + r * stride + v * kWide<T>) - centre[v];
-                 sum[v] += difference;
-                 square[v] += difference * difference;
-               }
-             }
-             P centres[kVectors * kWide<T>], sums[kVectors * kWide<T>];
-             P squared[kVectors * kWide<T>];
-             memcpy(centres, centre, sizeof(centres));
-             memcpy(sums, sum, sizeof(sums));
-             memcpy(squared, square, sizeof(squared));
-             const double number = static_cast<double>(count);
-             const double share = number / static_cast<double>(before + count);
-             const double spread = static_cast<double>(before) * share;
-             for (int64_t c = 0; c < columns; ++c) {
-               const double off = sums[c] / number;
-               const double apart = centres[c] + off - mean[first + c];
-               mean[first + c] += apart * share;
-               squares[first + c] += squared[c] - off * sums[c] + apart * apart * spread;
-             }
-           });
+using Triple = std::tuple<Tensor, Tensor, Tensor>;
+
+template <class T, class P>
+Triple norm(const SparseBatchNormKernelsOf<T, P>& kernels, const Tensor& features,
+            const Frames& frames, const Tensor& weight, const Tensor& bias,
+            const Tensor& running_mean, const Tensor& running_var, bool training, double eps,
+            bool relu) {
+  const int64_t channels = features.size(1);
+  const T* x = data<T>(features);
+  Tensor mean = empty({channels}, weight.scalar_type());
+  Tensor var = empty({channels}, weight.scalar_type());
+  if (training) {
+    batch_moments(kernels, x, frames.active, channels, mutable_data<P>(mean), mutable_data<P>(var));
+  } else {
+    std::copy_n(data<P>(running_mean), channels, mutable_data<P>(mean));
+    std::copy_n(data<P>(running_var), channels, mutable_data<P>(var));
+  }
+  const Affine<P> affine(weight, bias, data<P>(var), eps);
+  Tensor out = empty({features.size(0), channels}, features.scalar_type());
+  T* to = mutable_data<T>(out);
+  parallel_chunks(frames.active, kStatisticsRows, [&](int64_t begin, int64_t end) {
+    kernels.normalize(x + begin * channels, end - begin, channels, data<P>(mean),
+                      affine.scale.data(), affine.shift.data(), relu, to + begin * channels);
+  });
+  zero_rows(to, frames.active, features.size(0), channels);
+  return {out, mean, var};
 }
 
-// A NaN passes the ReLU, forward and backward, as in torch.
-template <bool kRelu, class T, class P>
-void normalize_rows(const T* x, int64_t rows, int64_t channels, const P* mean, const P* scale,
-                    const P* shift, T* out) {
-  for (int64_t r = 0; r < rows; ++r, x += channels, out += channels) {
-    each_column<T>(channels, [&]<class V>(int64_t c) {
-      const V y = (load_as<V>(x + c) - load_as<V>(mean + c)) * load_as<V>(scale + c) +
-                  load_as<V>(shift + c);
-      store_as<V>(out + c, kRelu ? (y < V{} ? V{} : y) : y);
-    });
-  }
+void check_parameter(const char* name, const Tensor& t, int64_t channels) {
+  STD_TORCH_CHECK(t.is_cpu() && t.numel() == channels, kOp, ": ", name, " must have ", channels,
+                  " elements on the CPU, got ", t.numel());
+}
+
+Triple sparse_batch_norm(const Tensor& features, const Tensor& offsets, const Tensor& weight,
+                         const Tensor& bias, const Tensor& running_mean, const Tensor& running_var,
+                         bool training, double eps, bool relu) {
+  check_features(kOp, features);
+  const int64_t channels = features.size(1);
+  check_parameter("weight", weight, channels);
+  check_parameter("bias", bias, channels);
+  check_parameter("running_mean", running_mean, channels);
+  check_parameter("running_var", running_var, channels);
+  const Frames frames = check_offsets(kOp, offsets, features.size(0));
+  const ScalarType dtype = compute_dtype(features.scalar_type());
+  return with_kernels(features.scalar_type(), [&](const auto& kernels) {
+    return norm(kernels, as_contiguous(features), frames, as_dtype(weight, dtype),
+                as_dtype(bias, dtype), as_dtype(running_mean, dtype), as_dtype(running_var, dtype),
+                training, eps, relu);
+  });
 }
 
 template <class T, class P>
-void normalize(const T* x, int64_t rows, int64_t channels, const P* mean, const P* scale,
-               const P* shift, bool relu, T* out) {
-  const auto run = relu ? normalize_rows<true, T, P> : normalize_rows<false, T, P>;
-  run(x, rows, channels, mean, scale, shift, out);
+Triple norm_backward(const SparseBatchNormKernelsOf<T, P>& kernels, const Tensor& grad_out,
+                     const Tensor& features, const Frames& frames, const Tensor& weight,
+                     const Tensor& bias, const Tensor& mean, const Tensor& var, bool training,
+                     double eps, bool relu) {
+  const int64_t channels = features.size(1);
+  const int64_t rows = frames.active;
+  const T* x = data<T>(features);
+  const T* grad = data<T>(grad_out);
+  const P* centre = data<P>(mean);
+  const Affine<P> affine(weight, bias, data<P>(var), eps);
+  const P* scale = affine.scale.data();
+  const P* shift = affine.shift.data();
+
+  const int64_t chunks = (rows + kStatisticsRows - 1) / kStatisticsRows;
+  std::vector<double> weight_parts(chunks * channels), bias_parts(chunks * channels);
+  parallel_chunks(rows, kStatisticsRows, [&](int64_t begin, int64_t end) {
+    const int64_t at = begin / kStatisticsRows * channels;
+    kernels.backward_sums(grad + begin * channels, x + begin * channels, end - begin, channels,
+                          centre, scale, shift, relu, weight_parts.data() + at,
+                          bias_parts.data() + at);
+  });
+
+  const NormGradient<P> gradient(weight_parts, bias_parts, channels, data<P>(var), eps, training,
+                                 rows);
+  Tensor grad_features = empty({features.size(0), channels}, features.scalar_type());
+  T* to = mutable_data<T>(grad_features);
+  parallel_chunks(rows, kStatisticsRows, [&](int64_t begin, int64_t end) {
+    kernels.backward(grad + begin * channels, x + begin * channels, end - begin, channels, centre,
+                     scale, shift, gradient.intercept.data(), gradient.slope.data(), relu,
+                     to + begin * channels);
+  });
+  zero_rows(to, rows, features.size(0), channels);
+  return {grad_features, gradient.weight, gradient.bias};
 }
 
-template <bool kRelu, class V>
-inline V masked(V grad, V centred, V scale, V shift) {
-  return kRelu ? (centred * scale + shift <= V{} ? V{} : grad) : grad;
-}
-
-template <bool kRelu, class T, class P>
-void sum_rows(const T* grad_out, const T* x, int64_t rows, int64_t channels, const P* mean,
-              const P* scale, const P* shift, double* weight_sums, double* bias_sums) {
-  for (int64_t c = 0; c < channels; ++c) weight_sums[c] = bias_sums[c] = 0;
-  each_run(x, grad_out, rows, channels,
-           [&]<int kVectors>(const T* run, const T* grad, int64_t stride, int64_t first,
-                             int64_t columns, int64_t, int64_t count) {
-             constexpr int kColumns = kVectors * kWide<T>;
-             P held[3][kColumns] = {};
-             memcpy(held[0], mean + first, sizeof(P) * columns);
-             memcpy(held[1], scale + first, sizeof(P) * columns);
-             memcpy(held[2], shift + first, sizeof(P) * columns);
-             Vec<P> centre[kVectors], slope[kVectors], start[kVectors];
-             memcpy(centre, held[0], sizeof(centre));
-             memcpy(slope, held[1], sizeof(slope));
-             memcpy(start, held[2], sizeof(start));
-             Vec<P> weight[kVectors] = {}, bias[kVectors] = {};
-             for (int64_t r = 0; r < count; ++r) {
-#pragma GCC unroll 4
-               for (int v = 0; v < kVectors; ++v) {
-                 const int64_t at = r * stride + v * kWide<T>;
-                 const Vec<P> centred = load_wide(run + at) - centre[v];
-                 const Vec<P> g =
-                     masked<kRelu, Vec<P>>(load_wide(grad + at), centred, slope[v], start[v]);
-                 weight[v] += g * centred;
-                 bias[v] += g;
-               }
-             }
-             P weights[kColumns], biases[kColumns];
-             memcpy(weights, weight, sizeof(weights));
-             memcpy(biases, bias, sizeof(biases));
-             for (int64_t c = 0; c < columns; ++c) {
-               weight_sums[first + c] += weights[c];
-               bias_sums[first + c] += biases[c];
-             }
-           });
-}
-
-template <class T, class P>
-void backward_sums(const T* grad_out, const T* x, int64_t rows, int64_t channels, const P* mean,
-                   const P* scale, const P* shift, bool relu, double* weight_sums,
-                   double* bias_sums) {
-  const auto run = relu ? sum_rows<true, T, P> : sum_rows<false, T, P>;
-  run(grad_out, x, rows, channels, mean, scale, shift, weight_sums, bias_sums);
-}
-
-template <bool kRelu, class T, class P>
-void backward_rows(const T* grad_out, const T* x, int64_t rows, int64_t channels, const P* mean,
-                   const P* scale, const P* shift, const P* offset, const P* slope, T* out) {
-  for (int64_t r = 0; r < rows; ++r, x += channels, grad_out += channels, out += channels) {
-    each_column<T>(channels, [&]<class V>(int64_t c) {
-      const V factor = load_as<V>(scale + c);
-      const V centred = load_as<V>(x + c) - load_as<V>(mean + c);
-      const V g =
-          masked<kRelu, V>(load_as<V>(grad_out + c), centred, factor, load_as<V>(shift + c));
-      store_as<V>(out + c,
-                  factor * ((g - load_as<V>(offset + c)) - load_as<V>(slope + c) * centred));
-    });
-  }
-}
-
-template <class T, class P>
-void backward(const T* grad_out, const T* x, int64_t rows, int64_t channels, const P* mean,
-              const P* scale, const P* shift, const P* offset, const P* slope, bool relu, T* grad) {
-  const auto run = relu ? backward_rows<true, T, P> : backward_rows<false, T, P>;
-  run(grad_out, x, rows, channels, mean, scale, shift, offset, slope, grad);
+Triple sparse_batch_norm_backward(const Tensor& grad_out, const Tensor& features,
+                                  const Tensor& offsets, const Tensor& weight, const Tensor& bias,
+                                  const Tensor& mean, const Tensor& var, bool training, double eps,
+                                  bool relu) {
+  check_features(kOp, features);
+  const int64_t channels = features.size(1);
+  check_operand(kOp, "grad_out", grad_out, features.numel(), features.scalar_type());
+  check_parameter("weight", weight, channels);
+  check_parameter("bias", bias, channels);
+  check_parameter("mean", mean, channels);
+  check_parameter("var", var, channels);
+  const Frames frames = check_offsets(kOp, offsets, features.size(0));
+  const ScalarType dtype = compute_dtype(features.scalar_type());
+  Triple out = with_kernels(features.scalar_type(), [&](const auto& kernels) {
+    return norm_backward(kernels, as_contiguous(grad_out), as_contiguous(features), frames,
+                         as_dtype(weight, dtype), as_dtype(bias, dtype), as_dtype(mean, dtype),
+                         as_dtype(var, dtype), training, eps, relu);
+  });
+  std::get<1>(out) = as_dtype(std::get<1>(out), weight.scalar_type());
+  std::get<2>(out) = as_dtype(std::get<2>(out), bias.scalar_type());
+  return out;
 }
 
 }  // namespace
 
-extern constinit const SparseBatchNormKernels sparse_batch_norm = {
-    {moments<float>, normalize<float, float>, backward_sums<float, float>, backward<float, float>},
-    {moments<BFloat16>, normalize<BFloat16, float>, backward_sums<BFloat16, float>,
-     backward<BFloat16, float>},
-    {moments<double>, normalize<double, double>, backward_sums<double, double>,
-     backward<double, double>},
-};
+STABLE_TORCH_LIBRARY_IMPL(mesm_ops_cpp, CPU, m) {
+  m.impl("sparse_batch_norm", TORCH_BOX(&sparse_batch_norm));
+  m.impl("sparse_batch_norm_backward", TORCH_BOX(&sparse_batch_norm_backward));
+}
 
-}  // namespace mesm_ops::MESM_ISA
+}  // namespace mesm_ops

@@ -1,208 +1,120 @@
-#include "sparse_max_pool2d.h"
+#include "kernels/sparse_max_pool2d.h"
 
-#include "isa.h"
-#include "wide.h"
+#include <tuple>
 
-namespace mesm_ops::MESM_ISA {
+#include "dispatch.h"
+#include "scratch.h"
+#include "tensor_checks.h"
+
+MESM_KERNELS(SparseMaxPool2dKernels, sparse_max_pool2d)
+
+namespace mesm_ops {
 namespace {
 
-int64_t windows(const int32_t* sites, int64_t begin, int64_t end, int64_t height, int64_t width,
-                int32_t* out_sites, int32_t* windows) {
-  const int64_t out_width = width / 2;
-  int64_t number = 0;
-  int64_t row = begin;
-  for (int64_t out_y = 0; out_y < height / 2 && row < end; ++out_y) {
-    if (sites[row] >= (2 * out_y + 2) * width) {
-      // Skip empty lines of windows at once: a map may be far larger than its active sites.
-      out_y = sites[row] / width / 2 - 1;
-      continue;
-    }
-    // Merge the two lines of sites by output column, without branches: which sites are active
-    // cannot be foretold. A site of a later line has a column beyond the last.
-    const int64_t first = 2 * out_y * width;
-    int64_t upper = row;
-    while (row < end && sites[row] < first + width) ++row;
-    int64_t lower = row;
-    while (row < end && sites[row] < first + 2 * width) ++row;
-    const auto column = [&](int64_t at, int64_t line) {
-      return at < end ? (sites[at] - line) >> 1 : out_width;
-    };
-    for (;;) {
-      const int64_t upper_x = column(upper, first);
-      const int64_t lower_x = column(lower, first + width);
-      const int64_t out_x = upper_x < lower_x ? upper_x : lower_x;
-      if (out_x >= out_width) break;
-      const int64_t above = (upper_x == out_x) + (column(upper + 1, first) == out_x);
-      const int64_t below = (lower_x == out_x) + (column(lower + 1, first + width) == out_x);
-      if (out_sites != nullptr) {
-        out_sites[number] = static_cast<int32_t>(out_y * out_width + out_x);
-        for (int64_t k = 0; k < kWindow; ++k) {
-          const int64_t site = k < above ? upper + k : lower + k - above;
-          windows[number * kWindow + k] = static_cast<int32_t>(k < above + below ? site : -1);
-        }
-      }
-      upper += above;
-      lower += below;
-      ++number;
-    }
-  }
-  return number;
+constexpr const char* kOp = "sparse_max_pool2d";
+
+template <class F>
+auto with_kernels(ScalarType dtype, const F& f) {
+  const SparseMaxPool2dKernels& kernels = sparse_max_pool2d_kernels();
+  if (dtype == ScalarType::Double) return f(kernels.float64);
+  if (dtype == ScalarType::BFloat16) return f(kernels.bfloat16);
+  return f(kernels.float32);
 }
 
-// The first of equals wins, and so does the first NaN. Columns [begin, end) of one window.
-template <class T>
-void window_columns(const T* features, int64_t channels, const int32_t* window, int64_t begin,
-                    int64_t end, T* best, int32_t* from) {
-  for (int64_t c = begin; c < end; ++c) {
-    int32_t winner = window[0];
-    Compute<T> held = load(features[winner * channels + c]);
-    for (int k = 1; k < kWindow && window[k] >= 0; ++k) {
-      const Compute<T> value = load(features[window[k] * channels + c]);
-      if (value <= held || held != held) continue;
-      held = value;
-      winner = window[k];
-    }
-    best[c] = features[winner * channels + c];
-    if (from != nullptr) from[c] = winner;
-  }
-}
-
-// Whole vectors of a window of kSize rows; returns the first column left.
-template <int kSize, bool kArgmax, class T>
-int64_t window_vectors(const T* features, int64_t channels, const int32_t* window, T* best,
-                       int32_t* from) {
-  const T* rows[kSize];
-  for (int k = 0; k < kSize; ++k) rows[k] = features + window[k] * channels;
-  int64_t c = 0;
-  for (; c + kWide<T> <= channels; c += kWide<T>) {
-    Vec<float> held = load_wide(rows[0] + c);
-    Vec<int32_t> winner = Vec<int32_t>{} + window[0];
-#pragma GCC unroll 4
-    for (int k = 1; k < kSize; ++k) {
-      const Vec<float> value = load_wide(rows[k] + c);
-      const auto stays = (value <= held) | (held != held);
-      held = stays ? held : value;
-      if (kArgmax) winner = stays ? winner : Vec<int32_t>{} + window[k];
-    }
-    if constexpr (sizeof(T) == sizeof(float)) {
-      store_vec(best + c, held);
-    } else {  // bits as they were, those of a NaN too
-      const Halves bits = __builtin_convertvector((Words)held >> 16, Halves);
-      memcpy(best + c, &bits, sizeof(bits));
-    }
-    if (kArgmax) store_vec(from + c, winner);
-  }
-  return c;
-}
-
-template <bool kArgmax, class T>
-void maxima_rows(const T* features, int64_t channels, const int32_t* windows, int64_t count, T* out,
-                 int32_t* argmax) {
-  constexpr auto kOne = window_vectors<1, kArgmax, T>;
-  constexpr auto kTwo = window_vectors<2, kArgmax, T>;
-  constexpr auto kThree = window_vectors<3, kArgmax, T>;
-  constexpr auto kFour = window_vectors<4, kArgmax, T>;
-  for (int64_t i = 0; i < count; ++i) {
-    const int32_t* window = windows + i * kWindow;
-    T* best = out + i * channels;
-    int32_t* from = kArgmax ? argmax + i * channels : nullptr;
-    const auto run = window[1] < 0 ? kOne : window[2] < 0 ? kTwo : window[3] < 0 ? kThree : kFour;
-    const int64_t done = run(features, channels, window, best, from);
-    window_columns(features, channels, window, done, channels, best, from);
-  }
-}
+using Pooled = std::tuple<Tensor, Tensor, Tensor, Tensor>;
 
 template <class T>
-void maxima(const T* features, int64_t channels, const int32_t* windows, int64_t count, T* out,
-            int32_t* argmax) {
-  const auto run = argmax != nullptr ? maxima_rows<true, T> : maxima_rows<false, T>;
-  run(features, channels, windows, count, out, argmax);
-}
-template <>
-void maxima(const double* features, int64_t channels, const int32_t* windows, int64_t count,
-            double* out, int32_t* argmax) {
-  for (int64_t i = 0; i < count; ++i) {
-    window_columns(features, channels, windows + i * kWindow, 0, channels, out + i * channels,
-                   argmax != nullptr ? argmax + i * channels : nullptr);
-  }
-}
-
-// The rows that an output's first columns name: a window has four at most.
-struct Sources {
-  int32_t rows[kWindow];
-  int number = 0;
-
-  bool has(int32_t row) const {
-    bool found = false;
-    for (int k = 0; k < number; ++k) found |= rows[k] == row;
-    return found;
-  }
-};
-
-// Columns [begin, end) whose row is not among the sources.
-template <class T>
-bool add_columns(const T* grad, const int32_t* argmax, int64_t channels, int64_t begin, int64_t end,
-                 int64_t in_rows, const Sources& sources, T* grad_in) {
-  for (int64_t c = begin; c < end; ++c) {
-    const int32_t row = argmax[c];
-    if (row == -1 || sources.has(row)) continue;
-    if (row < 0 || row >= in_rows) return false;
-    T& to = grad_in[row * channels + c];
-    store(to, load(to) + load(grad[c]));
-  }
-  return true;
-}
-
-// Columns [0, end) of one output, whole vectors: to each source are added those that name it.
-template <class T>
-bool add_vectors(const T* grad, const int32_t* argmax, int64_t channels, int64_t end,
-                 int64_t in_rows, T* grad_in) {
-  Sources sources;
-  for (int64_t c = 0; c < kWide<T> && sources.number < kWindow; ++c) {
-    const int32_t row = argmax[c];
-    if (row >= 0 && row < in_rows && !sources.has(row)) sources.rows[sources.number++] = row;
-  }
-  Vec<int32_t> missed = {};
-  for (int64_t c = 0; c < end; c += kWide<T>) {
-    const Vec<int32_t> from = load_vec(argmax + c);
-    const Vec<int32_t> value = (Vec<int32_t>)load_wide(grad + c);
-    Vec<int32_t> served = {};
-    for (int k = 0; k < sources.number; ++k) {
-      const Vec<int32_t> chosen = from == sources.rows[k];
-      T* to = grad_in + sources.rows[k] * channels + c;
-      store_wide(to, load_wide(to) + (Vec<float>)(value & chosen));
-      served |= chosen;
+Pooled pool(const SparseMaxPool2dKernelsOf<T>& kernels, const Tensor& features, const Tensor& sites,
+            const Frames& frames, int64_t height, int64_t width, bool trim) {
+  const int64_t channels = features.size(1);
+  const int32_t* site = data<int32_t>(sites);
+  // A frame has no more windows than rows: they are listed where its rows begin.
+  int32_t* window = scratch<int32_t, 1>(frames.active * kWindow);
+  int32_t* window_site = scratch<int32_t, 2>(frames.active);
+  Tensor out_offsets = empty({frames.count + 1}, ScalarType::Int);
+  int32_t* out_offset = mutable_data<int32_t>(out_offsets);
+  out_offset[0] = 0;
+  parallel_chunks(frames.count, 4, [&](int64_t begin, int64_t end) {
+    for (int64_t f = begin; f < end; ++f) {
+      const int64_t first = frames.offsets[f];
+      out_offset[f + 1] = static_cast<int32_t>(
+          sparse_max_pool2d_kernels().windows(site, first, frames.offsets[f + 1], height, width,
+                                              window_site + first, window + first * kWindow));
     }
-    missed |= ~served;
-  }
-  bool any = false;
-  for (int i = 0; i < kWide<T>; ++i) any |= missed[i] != 0;
-  return !any || add_columns(grad, argmax, channels, 0, end, in_rows, sources, grad_in);
+  });
+  for (int64_t f = 0; f < frames.count; ++f) out_offset[f + 1] += out_offset[f];
+
+  const int64_t number = out_offset[frames.count];
+  // Never more than there are rows, so an int32 holds every offset.
+  const int64_t rows =
+      trim ? number : std::min(features.size(0), frames.count * ((height / 2) * (width / 2)));
+  Tensor out = empty({rows, channels}, features.scalar_type());
+  Tensor out_sites = empty({rows}, ScalarType::Int);
+  Tensor argmax = empty({rows, channels}, ScalarType::Int);
+  T* to = mutable_data<T>(out);
+  int32_t* out_site = mutable_data<int32_t>(out_sites);
+  int32_t* from = mutable_data<int32_t>(argmax);
+  parallel(frames.count, [&](int64_t f) {
+    const int64_t first = frames.offsets[f];
+    const int64_t out_first = out_offset[f];
+    const int64_t count = out_offset[f + 1] - out_first;
+    std::copy_n(window_site + first, count, out_site + out_first);
+    kernels.maxima(data<T>(features), channels, window + first * kWindow, count,
+                   to + out_first * channels, from + out_first * channels);
+  });
+  zero_rows(to, number, rows, channels);
+  zero_rows(out_site, number, rows, 1);
+  std::fill(from + number * channels, from + rows * channels, -1);
+  return {out, out_sites, out_offsets, argmax};
 }
 
+Pooled sparse_max_pool2d(const Tensor& features, const Tensor& sites, const Tensor& offsets,
+                         int64_t height, int64_t width, bool trim) {
+  check_features(kOp, features);
+  const Frames frames = check_offsets(kOp, offsets, features.size(0));
+  const Tensor site = check_sites(kOp, sites, frames, features.size(0), height, width);
+  return with_kernels(features.scalar_type(), [&](const auto& kernels) {
+    return pool(kernels, as_contiguous(features), site, frames, height, width, trim);
+  });
+}
+
+// Windows do not overlap: no two outputs of the forward pass name the same row of a channel.
 template <class T>
-bool backward(const T* grad_out, const int32_t* argmax, int64_t channels, int64_t count,
-              int64_t in_rows, T* grad_in) {
-  for (int64_t i = 0; i < count; ++i) {
-    const T* grad = grad_out + i * channels;
-    const int32_t* from = argmax + i * channels;
-    int64_t whole = 0;
-    if constexpr (sizeof(Compute<T>) == sizeof(float)) {
-      whole = channels / kWide<T> * kWide<T>;
-      if (whole > 0 && !add_vectors(grad, from, channels, whole, in_rows, grad_in)) return false;
+Tensor pool_backward(const SparseMaxPool2dKernelsOf<T>& kernels, const Tensor& grad_out,
+                     const Tensor& argmax, int64_t rows) {
+  constexpr int64_t kChunk = 64;
+  const int64_t channels = argmax.size(1);
+  Tensor grad_in = zeros({rows, channels}, grad_out.scalar_type());
+  T* to = mutable_data<T>(grad_in);
+  std::atomic<bool> fits{true};
+  parallel_chunks(argmax.size(0), kChunk, [&](int64_t begin, int64_t end) {
+    if (!kernels.backward(data<T>(grad_out) + begin * channels,
+                          data<int32_t>(argmax) + begin * channels, channels, end - begin, rows,
+                          to)) {
+      fits.store(false);
     }
-    if (!add_columns(grad, from, channels, whole, channels, in_rows, {}, grad_in)) return false;
-  }
-  return true;
+  });
+  STD_TORCH_CHECK(fits.load(), kOp, ": argmax must be -1 or a row from 0 to ", rows - 1);
+  return grad_in;
+}
+
+Tensor sparse_max_pool2d_backward(const Tensor& grad_out, const Tensor& argmax, int64_t rows) {
+  check_features(kOp, grad_out);
+  STD_TORCH_CHECK(argmax.is_cpu() && argmax.dim() == 2 && argmax.scalar_type() == ScalarType::Int &&
+                      argmax.size(0) == grad_out.size(0) && argmax.size(1) == grad_out.size(1),
+                  kOp, ": argmax must be an int32 tensor of grad_out's shape (", grad_out.size(0),
+                  ", ", grad_out.size(1), ")");
+  STD_TORCH_CHECK(rows >= 0, kOp, ": rows must not be negative, got ", rows);
+  return with_kernels(grad_out.scalar_type(), [&](const auto& kernels) {
+    return pool_backward(kernels, as_contiguous(grad_out), as_contiguous(argmax), rows);
+  });
 }
 
 }  // namespace
 
-extern constinit const SparseMaxPool2dKernels sparse_max_pool2d = {
-    windows,
-    {maxima<float>, backward<float>},
-    {maxima<BFloat16>, backward<BFloat16>},
-    {maxima<double>, backward<double>},
-};
+STABLE_TORCH_LIBRARY_IMPL(mesm_ops_cpp, CPU, m) {
+  m.impl("sparse_max_pool2d", TORCH_BOX(&sparse_max_pool2d));
+  m.impl("sparse_max_pool2d_backward", TORCH_BOX(&sparse_max_pool2d_backward));
+}
 
-}  // namespace mesm_ops::MESM_ISA
+}  // namespace mesm_ops

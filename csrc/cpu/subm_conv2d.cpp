@@ -1,394 +1,114 @@
 #include "subm_conv2d.h"
 
-#include "isa.h"
-#include "tile.h"
-#include "transpose.h"
-#include "wide.h"
+#include <tuple>
 
-namespace mesm_ops::MESM_ISA {
+namespace mesm_ops {
 namespace {
 
-// Sites ascend inside a frame, so the row above is found by one pointer that only moves forward.
-void list_pairs(const int32_t* sites, const int32_t* offsets, int64_t width,
-                const FrameGroup& group, int64_t group_index, const Rulebook& book) {
-  int64_t count[kEarlier] = {};
-  const auto emit = [&](int64_t offset, int64_t earlier, int64_t later) {
-    const int64_t at = offset * book.rows + group.row_begin + count[offset]++;
-    book.earlier[at] = static_cast<int32_t>(earlier - group.row_begin);
-    book.later[at] = static_cast<int32_t>(later - group.row_begin);
-  };
-  for (int64_t frame = group.frame_begin; frame < group.frame_end; ++frame) {
-    int64_t above = offsets[frame];
-    int64_t line = 0;  // first site of the row's line of the map
-    for (int64_t row = offsets[frame]; row < offsets[frame + 1]; ++row) {
-      const int64_t site = sites[row];
-      if (site >= line + width) line = site / width * width;
-      const int64_t x = site - line;
-      const int64_t up = site - width;
-      while (sites[above] < up - 1) ++above;
-      for (int64_t i = above; i < row && sites[i] <= up + 1; ++i) {
-        const int64_t dx = sites[i] - up;
-        if (x + dx >= 0 && x + dx < width) emit(dx + 1, i, row);
-      }
-      if (x > 0 && row > offsets[frame] && sites[row - 1] == site - 1) emit(3, row - 1, row);
-    }
-  }
-  for (int64_t o = 0; o < kEarlier; ++o) {
-    book.counts[group_index * kEarlier + o] = static_cast<int32_t>(count[o]);
-  }
-}
-
-struct Pairs {
-  const int32_t* from;
-  const int32_t* to;
-  int64_t count;
-};
-
-// Rows read (from) and written (to) by one kernel offset in one group.
-Pairs pairs_of(const Rulebook& book, const FrameGroup& group, int64_t group_index, int64_t offset) {
-  if (offset == kEarlier) return {book.self, book.self, group.row_end - group.row_begin};
-  const bool is_earlier = offset < kEarlier;
-  const int64_t listed = is_earlier ? offset : kOffsets - 1 - offset;
-  const int32_t* earlier = book.earlier + listed * book.rows + group.row_begin;
-  const int32_t* later = book.later + listed * book.rows + group.row_begin;
-  const int64_t count = book.counts[group_index * kEarlier + listed];
-  if (is_earlier) return {earlier, later, count};
-  return {later, earlier, count};
-}
+constexpr const char* kOp = "subm_conv2d";
 
 template <class T>
-constexpr int64_t padded_depth(int64_t depth) {
-  constexpr int64_t kStep = Product<T>::kStep;
-  return (depth + kStep - 1) / kStep * kStep;
+Tensor bias_gradient(const Tensor& grad, int64_t active) {
+  constexpr int64_t kChunk = 256;
+  const int64_t columns = grad.size(1);
+  std::vector<double> partial((active + kChunk - 1) / kChunk * columns);
+  parallel_chunks(active, kChunk, [&](int64_t begin, int64_t end) {
+    convolution_kernels<T>().column_sums(data<T>(grad), columns, begin, end, columns,
+                                         partial.data() + begin / kChunk * columns);
+  });
+  std::vector<double> sums(columns, 0.0);
+  for (size_t i = 0; i < partial.size(); ++i) sums[i % columns] += partial[i];
+  Tensor out = empty({columns}, scalar_type_of<Sums<T>>());
+  std::transform(sums.begin(), sums.end(), mutable_data<Sums<T>>(out),
+                 [](double sum) { return static_cast<Sums<T>>(sum); });
+  return out;
 }
 
-template <class T>
-int64_t panel_size(int64_t depth) {
-  return kPanel<T> * kOffsets * padded_depth<T>(depth);
+void check_weight(const Tensor& features, const Tensor& weight) {
+  STD_TORCH_CHECK(weight.dim() == 4 && weight.size(1) == features.size(1) && weight.size(2) == 3 &&
+                      weight.size(3) == 3,
+                  kOp, ": weight must be (Cout, ", features.size(1), ", 3, 3)");
+  check_operand(kOp, "weight", weight, weight.size(0) * weight.size(1) * kTaps,
+                features.scalar_type());
 }
 
-// Where a packed panel holds (o, d, lane): [o][d / step][lane][d % step].
-template <class T>
-struct PackedPanel {
-  T* data;
-  int64_t depth, lanes;
-
-  PackedPanel(T* packed, int64_t depth_, int64_t columns, int64_t panel)
-      : data(packed),
-        depth(padded_depth<T>(depth_)),
-        lanes(vectors_of<T>(columns, panel) * kSums<T>) {}
-
-  T* at(int64_t o, int64_t d, int64_t lane) const {
-    constexpr int64_t kStep = Product<T>::kStep;
-    return data + ((o * depth + d / kStep * kStep) * lanes + lane * kStep + d % kStep);
+// f<T>() of the type that features are multiplied in: theirs, or float32 for bfloat16 where there
+// are no bfloat16 dot products.
+template <class F>
+auto with_product_type(ScalarType dtype, int64_t depth, const F& f) {
+  if (dtype == ScalarType::Double) return f.template operator()<double>();
+  if (dtype == ScalarType::BFloat16 && multiplies_bfloat16(depth)) {
+    return f.template operator()<BFloat16>();
   }
-};
+  return f.template operator()<float>();
+}
 
-// Packs depth [begin, end) and lanes [first, last) of a panel one by one.
-template <class T, class W>
-void pack_plain(const W* weight, bool transposed, int64_t depth, int64_t columns, int64_t panel,
-                int64_t begin, int64_t end, int64_t first, int64_t last, T* packed) {
-  const PackedPanel<T> to(packed, depth, columns, panel);
-  for (int64_t d = begin; d < end; ++d) {
-    for (int64_t lane = first; lane < last; ++lane) {
-      const int64_t column = panel * kPanel<T> + lane;
-      const bool real = d < depth && column < columns;
-      const W* from = weight + (transposed ? d * columns + column : column * depth + d) * kOffsets;
-      for (int64_t o = 0; o < kOffsets; ++o) {
-        store(*to.at(o, d, lane), real ? load(from[transposed ? kOffsets - 1 - o : o]) : 0);
-      }
+Tensor subm_conv2d(const Tensor& features, const Tensor& sites, const Tensor& offsets,
+                   int64_t height, int64_t width, const Tensor& weight,
+                   const std::optional<Tensor>& bias) {
+  check_features(kOp, features);
+  check_weight(features, weight);
+  const int64_t columns = weight.size(0);
+  const int64_t depth = weight.size(1);
+  if (bias.has_value()) check_operand(kOp, "bias", *bias, columns, features.scalar_type());
+  const Frames frames = check_offsets(kOp, offsets, features.size(0));
+  const Tensor site = check_sites(kOp, sites, frames, features.size(0), height, width);
+  const ActivePairs pairs(frames, data<int32_t>(site), width);
+  return with_product_type(features.scalar_type(), depth, [&]<class T>() {
+    const Tensor x = as_dtype(features, scalar_type_of<T>());
+    const Tensor held = as_dtype(weight, scalar_type_of<T>());
+    const Weights weights{held, false, depth, columns};
+    std::optional<Tensor> start;
+    if (bias.has_value()) start = as_dtype(*bias, scalar_type_of<Sums<T>>());
+    const Sums<T>* added = start.has_value() ? data<Sums<T>>(*start) : nullptr;
+    return as_dtype(convolve<T>(x, weights, added, pairs), features.scalar_type());
+  });
+}
+
+using Gradients = std::tuple<Tensor, Tensor, Tensor>;
+
+Gradients subm_conv2d_backward(const Tensor& grad_out, const Tensor& features, const Tensor& sites,
+                               const Tensor& offsets, int64_t height, int64_t width,
+                               const Tensor& weight, bool needs_features, bool needs_weight,
+                               bool needs_bias) {
+  check_features(kOp, features);
+  check_weight(features, weight);
+  const ScalarType dtype = features.scalar_type();
+  const int64_t columns = weight.size(0);
+  const int64_t depth = weight.size(1);
+  check_operand(kOp, "grad_out", grad_out, features.size(0) * columns, dtype);
+  const Frames frames = check_offsets(kOp, offsets, features.size(0));
+  const Tensor site = check_sites(kOp, sites, frames, features.size(0), height, width);
+  const ActivePairs pairs(frames, data<int32_t>(site), width);
+  Gradients out{empty({0}, dtype), empty({0}, dtype), empty({0}, dtype)};
+  if (needs_features) {
+    // The same convolution with the kernel turned by 180 degrees and channels exchanged.
+    with_product_type(dtype, columns, [&]<class T>() {
+      const Tensor held = as_dtype(weight, scalar_type_of<T>());
+      const Weights weights{held, true, columns, depth};
+      const Tensor grad = as_dtype(grad_out, scalar_type_of<T>());
+      std::get<0>(out) = as_dtype(convolve<T>(grad, weights, nullptr, pairs), dtype);
+    });
+  }
+  // Pairs of rows are multiplied here, so any depth will do.
+  with_product_type(dtype, 0, [&]<class T>() {
+    const Tensor grad = as_dtype(grad_out, scalar_type_of<T>());
+    if (needs_weight) {
+      const Tensor x = as_dtype(features, scalar_type_of<T>());
+      std::get<1>(out) = as_dtype(weight_gradient<T>(x, grad, columns, pairs), dtype);
     }
-  }
-}
-
-// rows: [d][o], a lane for each column. One depth after another, or for bfloat16 two by two.
-template <class T>
-inline void store_packed(const PackedPanel<T>& to, int64_t d, int64_t lane, int depths,
-                         const Vec<Compute<T>>* rows) {
-  for (int64_t o = 0; o < kOffsets; ++o) {
-#ifdef __AVX512BF16__
-    if constexpr (sizeof(T) == 2) {
-#pragma GCC unroll 8
-      for (int i = 0; i < depths; i += 2) {
-        const auto narrow = [&](int k) {
-          const __m256bh bits = _mm512_cvtneps_pbh((__m512)rows[k * kOffsets + o]);
-          return _mm512_cvtepu16_epi32((__m256i)bits);
-        };
-        const __m512i pair = _mm512_or_si512(narrow(i), _mm512_slli_epi32(narrow(i + 1), 16));
-        _mm512_storeu_si512(to.at(o, d + i, lane), pair);
-      }
-    } else
-#endif
-    {
-      for (int i = 0; i < depths; ++i) store_vec(to.at(o, d + i, lane), rows[i * kOffsets + o]);
+    if (needs_bias) {
+      std::get<2>(out) = as_dtype(bias_gradient<T>(grad, pairs.book.rows), dtype);
     }
-  }
+  });
+  return out;
 }
-
-// Vectors of columns, kSums depths at a time, by transposing: (column, (d, o)) to ((d, o), column).
-// Returns the depth that is packed, for lanes below the second result.
-struct Packed {
-  int64_t depth, lanes;
-};
-template <class T, class W>
-Packed pack_columns(const W* weight, int64_t depth, int64_t columns, int64_t panel,
-                    const PackedPanel<T>& to) {
-  using A = Compute<T>;
-  constexpr int kVector = kSums<T>;
-  const int64_t whole = depth / kVector * kVector;
-  int64_t lane = 0;
-  for (; lane < to.lanes && panel * kPanel<T> + lane + kVector <= columns; lane += kVector) {
-    const W* from = weight + (panel * kPanel<T> + lane) * depth * kOffsets;
-    for (int64_t d = 0; d < whole; d += kVector) {
-      Vec<A> rows[kOffsets * kVector];
-      for (int64_t block = 0; block < kOffsets; ++block) {
-        Vec<A> square[kVector];
-#pragma GCC unroll 16
-        for (int i = 0; i < kVector; ++i) {
-          square[i] = load_wide(from + (i * depth + d) * kOffsets + block * kVector);
-        }
-        transpose<A>(square);
-#pragma GCC unroll 16
-        for (int i = 0; i < kVector; ++i) rows[block * kVector + i] = square[i];
-      }
-      store_packed<T>(to, d, lane, kVector, rows);
-    }
-  }
-  return {whole, lane};
-}
-
-// The same of a weight (depth, columns, 3, 3) to be turned: (column, o) to (8 - o, column) for each
-// depth. A row of offsets is loaded with what follows it, so the last depth is left to others.
-template <class T, class W>
-Packed pack_turned(const W* weight, int64_t depth, int64_t columns, int64_t panel,
-                   const PackedPanel<T>& to) {
-  using A = Compute<T>;
-  constexpr int kVector = kSums<T>;
-  constexpr int kStep = Product<T>::kStep;
-  if constexpr (kVector < kOffsets) {
-    return {0, 0};
-  } else {
-    const int64_t whole = depth > 0 ? (depth - 1) / kStep * kStep : 0;
-    int64_t lane = 0;
-    for (; lane < to.lanes && panel * kPanel<T> + lane + kVector <= columns; lane += kVector) {
-      for (int64_t d = 0; d < whole; d += kStep) {
-        Vec<A> rows[kOffsets * kStep];
-        for (int step = 0; step < kStep; ++step) {
-          const W* from = weight + ((d + step) * columns + panel * kPanel<T> + lane) * kOffsets;
-          Vec<A> square[kVector];
-#pragma GCC unroll 16
-          for (int i = 0; i < kVector; ++i) square[i] = load_wide(from + i * kOffsets);
-          transpose<A>(square);
-#pragma GCC unroll 9
-          for (int o = 0; o < kOffsets; ++o) {
-            rows[step * kOffsets + o] = square[kOffsets - 1 - o];
-          }
-        }
-        store_packed<T>(to, d, lane, kStep, rows);
-      }
-    }
-    return {whole, lane};
-  }
-}
-
-template <class T, class W>
-void pack(const W* weight, bool transposed, int64_t depth, int64_t columns, int64_t panel,
-          T* packed) {
-  const PackedPanel<T> to(packed, depth, columns, panel);
-  const Packed done = transposed ? pack_turned<T>(weight, depth, columns, panel, to)
-                                 : pack_columns<T>(weight, depth, columns, panel, to);
-  pack_plain<T>(weight, transposed, depth, columns, panel, done.depth, to.depth, 0, done.lanes,
-                packed);
-  pack_plain<T>(weight, transposed, depth, columns, panel, 0, to.depth, done.lanes, to.lanes,
-                packed);
-}
-
-template <class T>
-void convolve(const T* x, int64_t depth, const T* packed, int64_t columns, const Rulebook& book,
-              const FrameGroup& group, int64_t group_index, int64_t panel, Compute<T>* sums,
-              const T* next, int64_t next_size) {
-  const PackedPanel<T> weights(const_cast<T*>(packed), depth, columns, panel);
-  const int vectors = vectors_of<T>(columns, panel);
-  const T* const end = next + next_size;
-  const auto fetch = [&] {
-    constexpr int64_t kLine = 64 / static_cast<int64_t>(sizeof(T));
-    for (int i = 0; i < 6 && next < end; ++i, next += kLine) __builtin_prefetch(next, 0, 2);
-  };
-  const auto multiply = [&]<bool kFirst>(int64_t o) {
-    const Pairs pairs = pairs_of(book, group, group_index, o);
-    multiply_rows<T, kFirst>(x, depth, pairs.from, sums, kPanel<T>, pairs.to, pairs.count,
-                             weights.at(o, 0, 0), weights.depth, vectors, fetch);
-  };
-  if (depth == 0) memset(sums, 0, sizeof(*sums) * kPanel<T> * (group.row_end - group.row_begin));
-  // Every row has itself, so the sums need not be cleared.
-  multiply.template operator()<true>(kEarlier);
-  for (int64_t o = 0; o < kOffsets; ++o) {
-    if (o != kEarlier) multiply.template operator()<false>(o);
-  }
-}
-
-template <bool kScale, bool kShift, bool kRelu, class T>
-void store_rows(const Compute<T>* sums, int64_t rows, int64_t count, const Compute<T>* scale,
-                const Compute<T>* shift, T* out, int64_t stride) {
-  using A = Compute<T>;
-  for (int64_t row = 0; row < rows; ++row, sums += kPanel<T>, out += stride) {
-    for (int64_t c = 0; c < count; ++c) {
-      A y = sums[c];
-      if (kScale) y *= scale[c];
-      if (kShift) y += shift[c];
-      store(out[c], kRelu && y < A(0) ? A(0) : y);  // a NaN passes, as in torch
-    }
-  }
-}
-
-template <class T>
-void store_panel(const Compute<T>* sums, int64_t rows, int64_t columns, int64_t panel,
-                 const Compute<T>* scale, const Compute<T>* shift, bool relu, T* out) {
-  const int64_t first = panel * kPanel<T>;
-  const int64_t count = columns - first < kPanel<T> ? columns - first : kPanel<T>;
-  if (scale != nullptr) scale += first;
-  if (shift != nullptr) shift += first;
-  const auto run = scale != nullptr
-                       ? (relu ? store_rows<true, true, true, T> : store_rows<true, true, false, T>)
-                   : shift != nullptr ? store_rows<false, true, false, T>
-                                      : store_rows<false, false, false, T>;
-  run(sums, rows, count, scale, shift, out + first, columns);
-}
-
-constexpr int64_t kBlock = 128;  // pairs whose rows stay in cache while the tiles pass over them
-
-#ifdef __AVX512BF16__
-// Pairs of rows interleaved, so that a step of depth is two rows: ys[i / 2][column][i % 2].
-// An odd last row, and columns up to to_stride, are filled up with zeros.
-void interleave(const BFloat16* y, int64_t stride, const int32_t* rows, int64_t count,
-                int64_t columns, int64_t to_stride, BFloat16* ys) {
-  constexpr int kColumns = kVectorBytes / 2;
-  alignas(64) uint16_t lower[kColumns], upper[kColumns];
-  for (int k = 0; k < kColumns; ++k) {
-    lower[k] = static_cast<uint16_t>(k / 2 + k % 2 * kColumns);
-    upper[k] = static_cast<uint16_t>(lower[k] + kColumns / 2);
-  }
-  const __m512i low = _mm512_load_si512(lower);
-  const __m512i high = _mm512_load_si512(upper);
-  for (int64_t i = 0; i < count; i += 2, ys += 2 * to_stride) {
-    const BFloat16* even = y + rows[i] * stride;
-    const bool paired = i + 1 < count;
-    const BFloat16* odd = paired ? y + rows[i + 1] * stride : even;
-    int64_t c = 0;
-    for (; c + kColumns <= columns; c += kColumns) {
-      const __m512i a = _mm512_loadu_si512(even + c);
-      const __m512i b = paired ? _mm512_loadu_si512(odd + c) : _mm512_setzero_si512();
-      _mm512_storeu_si512(ys + 2 * c, _mm512_permutex2var_epi16(a, low, b));
-      _mm512_storeu_si512(ys + 2 * c + kColumns, _mm512_permutex2var_epi16(a, high, b));
-    }
-    for (; c < columns; ++c) {
-      ys[2 * c] = even[c];
-      ys[2 * c + 1] = paired ? odd[c] : BFloat16{0};
-    }
-    memset(ys + 2 * columns, 0, 2 * (to_stride - columns) * sizeof(BFloat16));
-  }
-}
-#endif
-
-template <class T>
-int64_t scratch_size(int64_t depth) {
-  return Product<T>::kStep == 1 ? 0 : kBlock * (depth + kPanel<T>);
-}
-
-template <class T>
-void weight_gradient(const T* x, int64_t depth, int64_t begin, int64_t end, const T* grad,
-                     int64_t grad_stride, int64_t columns, const Rulebook& book,
-                     const FrameGroup& group, int64_t group_index, int64_t offset, int64_t panel,
-                     Compute<T>* grad_weight, [[maybe_unused]] T* scratch) {
-  const int vectors = vectors_of<T>(columns, panel);
-  const int64_t first = panel * kPanel<T>;
-  const Pairs pairs = pairs_of(book, group, group_index, offset);
-  Compute<T>* to = grad_weight + begin * grad_stride + first;
-  for (int64_t at = 0; at < pairs.count; at += kBlock) {
-    const int64_t count = pairs.count - at < kBlock ? pairs.count - at : kBlock;
-    if constexpr (Product<T>::kStep == 1) {
-      outer_product(x + begin, depth, pairs.from + at, end - begin, grad + first, grad_stride,
-                    pairs.to + at, count, to, grad_stride, vectors);
-    } else {
-      const int64_t lanes = vectors * kSums<T>;
-      const int64_t real = columns - first < lanes ? columns - first : lanes;
-      T* xs = scratch;
-      T* ys = scratch + kBlock * (end - begin);
-      interleave(x + begin, depth, pairs.from + at, count, end - begin, end - begin, xs);
-      interleave(grad + first, columns, pairs.to + at, count, real, lanes, ys);
-      outer_product(xs, 2 * (end - begin), book.self, end - begin, ys, 2 * lanes, book.self,
-                    (count + 1) / 2, to, grad_stride, vectors);
-    }
-  }
-}
-
-template <class A>
-void unpack(const A* from, int64_t parts, int64_t stride, int64_t depth, int64_t begin, int64_t end,
-            A* to) {
-  constexpr int kVector = kLanes<A>;
-  const int64_t part = kOffsets * depth * stride;
-  int64_t column = begin;
-  const int64_t whole = depth / kVector * kVector;
-  const auto plain = [&](int64_t c, int64_t d_begin) {
-    for (int64_t d = d_begin; d < depth; ++d) {
-      for (int64_t o = 0; o < kOffsets; ++o) {
-        const A* at = from + (o * depth + d) * stride + c;
-        A sum = at[0];
-        for (int64_t i = 1; i < parts; ++i) sum += at[i * part];
-        to[(c * depth + d) * kOffsets + o] = sum;
-      }
-    }
-  };
-  for (; column + kVector <= end; column += kVector) {
-    for (int64_t d = 0; d < whole; d += kVector) {
-      for (int64_t block = 0; block < kOffsets; ++block) {
-        Vec<A> rows[kVector];
-#pragma GCC unroll 16
-        for (int i = 0; i < kVector; ++i) {
-          const int64_t flat = block * kVector + i;
-          const A* at = from + (flat % kOffsets * depth + d + flat / kOffsets) * stride + column;
-          rows[i] = load_vec(at);
-          for (int64_t k = 1; k < parts; ++k) rows[i] += load_vec(at + k * part);
-        }
-        transpose<A>(rows);
-#pragma GCC unroll 16
-        for (int i = 0; i < kVector; ++i) {
-          store_vec(to + ((column + i) * depth + d) * kOffsets + block * kVector, rows[i]);
-        }
-      }
-    }
-    for (int i = 0; i < kVector; ++i) plain(column + i, whole);
-  }
-  for (; column < end; ++column) plain(column, 0);
-}
-
-template <class T>
-void column_sums(const T* rows, int64_t stride, int64_t begin, int64_t end, int64_t columns,
-                 double* sums) {
-  for (int64_t c = 0; c < columns; ++c) sums[c] = 0;
-  for (int64_t row = begin; row < end; ++row) {
-    const T* at = rows + row * stride;
-    for (int64_t c = 0; c < columns; ++c) sums[c] += load(at[c]);
-  }
-}
-
-template <class T>
-constexpr SubmConv2dKernelsOf<T, Compute<T>> kKernels = {
-    kPanel<T>,      panel_size<T>,   pack<T, Compute<T>>, pack<T, T>,         convolve<T>,
-    store_panel<T>, scratch_size<T>, weight_gradient<T>,  unpack<Compute<T>>, column_sums<T>,
-};
 
 }  // namespace
 
-extern constinit const SubmConv2dKernels subm_conv2d = {
-    list_pairs,
-    kKernels<float>,
-#ifdef __AVX512BF16__
-    &kKernels<BFloat16>,
-#else
-    nullptr,
-#endif
-    kKernels<double>,
-};
+STABLE_TORCH_LIBRARY_IMPL(mesm_ops_cpp, CPU, m) {
+  m.impl("subm_conv2d", TORCH_BOX(&subm_conv2d));
+  m.impl("subm_conv2d_backward", TORCH_BOX(&subm_conv2d_backward));
+}
 
-}  // namespace mesm_ops::MESM_ISA
+}  // namespace mesm_ops

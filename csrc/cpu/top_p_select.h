@@ -1,44 +1,118 @@
-// Kernels of top_p_select. T: type of the features as stored; A: of the logits and the attention.
+// The selection of a nucleus, for the op itself and for the block that fuses it.
 #pragma once
 
-#include <stdint.h>
+#include <vector>
 
-#include "bfloat16.h"
+#include "dispatch.h"
+#include "kernels/top_p_select.h"
+#include "scratch.h"
+#include "tensor_checks.h"
+
+MESM_KERNELS(TopPSelectKernels, top_p_select)
 
 namespace mesm_ops {
 
 template <class A>
-struct TopPSelectionKernelsOf {
-  // One frame of count candidates: attention = softmax(logits); kept = the nucleus, in ascending
-  // order. Returns how many are kept. scratch: 4 * count int64. p >= 1, or a NaN, keeps all.
-  int64_t (*nucleus)(const A* logits, int64_t count, double p, A* attention, int32_t* kept,
-                     int64_t* scratch);
+const TopPSelectionKernelsOf<A>& selection_kernels();
+template <>
+inline const TopPSelectionKernelsOf<float>& selection_kernels<float>() {
+  return top_p_select_kernels().attention32;
+}
+template <>
+inline const TopPSelectionKernelsOf<double>& selection_kernels<double>() {
+  return top_p_select_kernels().attention64;
+}
 
-  // grad_logits of one frame from the gradient of its attention (0 where a site was not kept).
-  void (*softmax_backward)(const A* attention, const A* grad_attention, int64_t count,
-                           A* grad_logits);
+template <class T>
+const auto& row_kernels() {
+  return kernels_for<T>(top_p_select_kernels());
+}
+
+struct Selection {
+  Tensor attention;    // (N,), 0 in padding rows
+  Tensor sites, rows;  // (N_out,) the kept sites and their input rows; 0 and -1 in padding rows
+  Tensor offsets;      // (F + 1,)
+  int64_t number;      // kept rows
 };
 
+// Keeps each frame's nucleus; with `trim` without padding rows, else as many rows as came in.
+template <class A>
+Selection select_sites(const TopPSelectionKernelsOf<A>& kernels, const Tensor& logits,
+                       const Tensor& sites, const Frames& frames, double p, bool trim) {
+  const int64_t rows = logits.numel();
+  Selection out{zeros({rows}, logits.scalar_type()), {}, {}, {}, 0};
+  A* attention = mutable_data<A>(out.attention);
+
+  // Each frame's kept candidates, counted from its own first, where its rows begin.
+  std::vector<int32_t> kept(frames.active);
+  out.offsets = empty({frames.count + 1}, ScalarType::Int);
+  int32_t* offset = mutable_data<int32_t>(out.offsets);
+  offset[0] = 0;
+  parallel_chunks(frames.count, 8, [&](int64_t begin, int64_t end) {
+    std::vector<int64_t> scratch;
+    for (int64_t f = begin; f < end; ++f) {
+      const int64_t first = frames.offsets[f];
+      const int64_t count = frames.offsets[f + 1] - first;
+      if (static_cast<int64_t>(scratch.size()) < 4 * count) scratch.resize(4 * count);
+      offset[f + 1] =
+          static_cast<int32_t>(kernels.nucleus(data<A>(logits) + first, count, p, attention + first,
+                                               kept.data() + first, scratch.data()));
+    }
+  });
+  for (int64_t f = 0; f < frames.count; ++f) offset[f + 1] += offset[f];
+
+  out.number = offset[frames.count];
+  const int64_t out_rows = trim ? out.number : rows;
+  out.sites = empty({out_rows}, ScalarType::Int);
+  out.rows = empty({out_rows}, ScalarType::Int);
+  int32_t* site = mutable_data<int32_t>(out.sites);
+  int32_t* row = mutable_data<int32_t>(out.rows);
+  parallel_chunks(frames.count, 8, [&](int64_t begin, int64_t end) {
+    for (int64_t f = begin; f < end; ++f) {
+      const int64_t first = frames.offsets[f];
+      for (int64_t i = offset[f]; i < offset[f + 1]; ++i) {
+        row[i] = static_cast<int32_t>(first + kept[first + i - offset[f]]);
+        site[i] = data<int32_t>(sites)[row[i]];
+      }
+    }
+  });
+  zero_rows(site, out.number, out_rows, 1);
+  std::fill(row + out.number, row + out_rows, -1);
+  return out;
+}
+
+// The kept rows of the features, scaled by candidates * attention if `weighted`: (N_out, C).
 template <class T, class A>
-struct TopPRowKernelsOf {
-  // out[i] = features[rows[i]] * (candidates * attention[rows[i]]), or unscaled with attention
-  // null.
-  void (*gather)(const T* features, int64_t channels, const int32_t* rows, int64_t count,
-                 const A* attention, int64_t candidates, T* out);
+Tensor gather_kept(const TopPRowKernelsOf<T, A>& kernels, const Tensor& features,
+                   const Tensor& attention, const Tensor& rows, const Frames& frames,
+                   const Frames& kept, bool weighted, Place place = empty) {
+  const int64_t channels = features.size(1);
+  Tensor out = place({rows.numel(), channels}, features.scalar_type());
+  T* to = mutable_data<T>(out);
+  parallel_chunks(frames.count, 4, [&](int64_t begin, int64_t end) {
+    for (int64_t f = begin; f < end; ++f) {
+      const int64_t first = kept.offsets[f];
+      kernels.gather(data<T>(features), channels, data<int32_t>(rows) + first,
+                     kept.offsets[f + 1] - first, weighted ? data<A>(attention) : nullptr,
+                     frames.offsets[f + 1] - frames.offsets[f], to + first * channels);
+    }
+  });
+  zero_rows(to, kept.active, rows.numel(), channels);
+  return out;
+}
 
-  // grad_features[rows[i]] = grad_out[i] scaled as above; with attention also
-  // grad_attention[rows[i]] = candidates * (grad_out[i] . features[rows[i]]).
-  void (*scatter)(const T* grad_out, int64_t channels, const int32_t* rows, int64_t count,
-                  const A* attention, int64_t candidates, const T* features, T* grad_features,
-                  A* grad_attention);
-};
-
-struct TopPSelectKernels {
-  TopPSelectionKernelsOf<float> attention32;
-  TopPSelectionKernelsOf<double> attention64;
-  TopPRowKernelsOf<float, float> float32;
-  TopPRowKernelsOf<BFloat16, float> bfloat16;
-  TopPRowKernelsOf<double, double> float64;
-};
+// Every kept row must be one of its frame's candidates, or it would be written outside.
+inline void check_rows(const char* op, const Tensor& rows, const Frames& frames,
+                       const Frames& kept) {
+  STD_TORCH_CHECK(kept.count == frames.count, op, ": out_offsets must be of ", frames.count,
+                  " frames, got ", kept.count);
+  for (int64_t f = 0; f < frames.count; ++f) {
+    for (int64_t i = kept.offsets[f]; i < kept.offsets[f + 1]; ++i) {
+      const int64_t row = data<int32_t>(rows)[i];
+      STD_TORCH_CHECK(row >= frames.offsets[f] && row < frames.offsets[f + 1], op,
+                      ": rows must be those of top_p_select, got ", row, " in frame ", f);
+    }
+  }
+}
 
 }  // namespace mesm_ops

@@ -1,15 +1,12 @@
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
-from importlib.util import module_from_spec, spec_from_file_location
-from pathlib import Path
 from types import ModuleType
 
 import pytest
 import torch
 
-ROOT = Path(__file__).parents[2]
+import csrc.build
 
 
 @pytest.fixture(autouse=True)
@@ -22,11 +19,5 @@ def poisoned_memory() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def build() -> ModuleType:
-    """setup.py as a module."""
-    spec = spec_from_file_location("mesm_setup", ROOT / "setup.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    sys.modules[module.__name__] = module  # where dataclasses look
-    spec.loader.exec_module(module)
-    return module
+    """How csrc is compiled."""
+    return csrc.build

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import os
+import itertools
+import re
 import shutil
 import subprocess
 import sys
@@ -10,7 +11,6 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-import torch
 from setuptools.errors import CompileError, PlatformError
 
 from mesm_ops import _C
@@ -38,24 +38,25 @@ def test_facts() -> None:
 
 
 @pytest.fixture(scope="module")
-def units(build: ModuleType) -> list:
-    """All object files, compiled now if they are not up to date."""
+def objects(build: ModuleType) -> Path:
+    """The folder of all objects, compiled now if they are not up to date."""
     torch_facts = build.find_torch()
-    units = build.cpu_units(torch_facts, build.objects_folder(torch_facts), cuda=False)
-    build.compile_all(units)
-    return units
+    folder = build.objects_folder(torch_facts)
+    with build.locked(folder):
+        build.write_ninja(torch_facts, folder, cuda=False)
+        build.run_ninja(folder)
+    return folder
 
 
-def test_kernels_share_nothing_between_instruction_sets(build: ModuleType, units: list) -> None:
+def test_kernels_share_nothing_between_instruction_sets(build: ModuleType, objects: Path) -> None:
     """The linker keeps one copy of a weak symbol: it must not come from an AVX-512 object."""
-    kernels = [unit for unit in units if unit.source.parent.name == "cpu"]
-    ops = {path.stem for path in (build.CSRC / "cpu").glob("*.cpp")}
-    assert len(kernels) == len(ops) * len(build.ISA_FLAGS) >= 5
-    for unit in kernels:
-        op, isa = unit.target.name.split(".")[:2]
-        defined = [line.split(maxsplit=2)[1:] for line in symbols(unit.target, "--defined-only")]
+    ops = [path.stem for path in (build.CSRC / "cpu" / "kernels").glob("*.cpp")]
+    assert len(ops) >= 5
+    for op, isa in itertools.product(ops, build.ISA_FLAGS):
+        compiled = objects / "cpu" / "kernels" / f"{op}.{isa}.o"
+        defined = [line.split(maxsplit=2)[1:] for line in symbols(compiled, "--defined-only")]
         shared = [name for kind, name in defined if kind not in "tdrb"]
-        assert shared == [f"mesm_ops::{isa}::{op}"], unit.target.name
+        assert shared == [f"mesm_ops::{isa}::{op}"], compiled.name
 
 
 def test_only_stable_symbols_are_used() -> None:
@@ -66,82 +67,108 @@ def test_only_stable_symbols_are_used() -> None:
     assert any("torch_parallel_for" in line for line in undefined)
 
 
-def test_a_second_build_compiles_nothing_and_a_touched_header_its_users(
-    build: ModuleType, units: list, tmp_path: Path
-) -> None:
-    assert all(build.is_current(unit) for unit in units)
-    header, source = tmp_path / "answer.h", tmp_path / "answer.cpp"
-    header.write_text("inline int answer() { return 42; }\n")
-    source.write_text('#include "answer.h"\nint asked() { return answer(); }\n')
-    command = (*build.find_compiler(), "-std=c++20")
-    unit = build.Unit(source, tmp_path / "answer.o", command)
-    build.compile_unit(unit)
-    assert build.is_current(unit)
-    assert not build.is_current(build.Unit(source, unit.target, (*command, "-O2")))
-    later = unit.target.stat().st_mtime_ns + 10**9
-    os.utime(header, ns=(later, later))
-    assert not build.is_current(unit)
+class Tree:
+    """A small csrc of its own; making it tells what was made."""
+
+    def __init__(self, root: Path, build: ModuleType, output: pytest.CaptureFixture[str]) -> None:
+        self.root, self.build, self.output = root, build, output
+        self.folder = root / "objects"
+        self.write("csrc/cpu/answer.h", "inline int answer() { return 42; }")
+        self.write("csrc/cpu/asks.cpp", '#include "answer.h"\nint asked() { return answer(); }')
+        self.write("csrc/cpu/alone.cpp", "int alone() { return 1; }")
+        self.write("csrc/library.cpp", "int library() { return 2; }")
+
+    def write(self, name: str, text: str) -> None:
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text + "\n")
+
+    def make(self) -> set[str]:
+        with self.build.locked(self.folder):
+            self.build.write_ninja(self.build.find_torch(), self.folder, cuda=False)
+            self.output.readouterr()
+            self.build.run_ninja(self.folder)
+        lines = self.output.readouterr().out.splitlines()
+        return {line.rsplit("/", 1)[1] for line in lines if line.startswith("[")}
 
 
-def test_a_source_that_does_not_compile_leaves_the_old_object(
-    build: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def tree(
+    tmp_path: Path,
+    build: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Tree:
     monkeypatch.setattr(build, "ROOT", tmp_path)
-    source, target = tmp_path / "wrong.cpp", tmp_path / "wrong.o"
-    source.write_text("int f() { return nothing; }\n")
-    target.write_bytes(b"old")
-    with pytest.raises(CompileError, match=r"wrong\.cpp does not compile: .*nothing"):
-        build.compile_unit(build.Unit(source, target, (*build.find_compiler(), "-std=c++20")))
-    assert target.read_bytes() == b"old"
-    assert sorted(path.name for path in tmp_path.iterdir() if path.suffix == ".o") == ["wrong.o"]
+    monkeypatch.setattr(build, "CSRC", tmp_path / "csrc")
+    monkeypatch.setattr(build, "SCHEMAS", tmp_path / "mesm_ops" / "ops" / "schemas.py")
+    return Tree(tmp_path, build, capsys)
+
+
+def test_a_second_build_makes_only_what_is_out_of_date(
+    tree: Tree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert tree.make() == {"asks.o", "alone.o", "library.o", "_C.so"}
+    assert tree.make() == set()
+    tree.write("csrc/cpu/answer.h", "inline int answer() { return 43; }")
+    assert tree.make() == {"asks.o", "_C.so"}
+    tree.write("csrc/cpu/new.cpp", "int fresh() { return 3; }")
+    assert tree.make() == {"new.o", "_C.so"}
+    monkeypatch.setenv("MESM_OPS_CXXFLAGS", "-O1")
+    assert tree.make() == {"asks.o", "alone.o", "new.o", "library.o", "_C.so"}
+    assert tree.make() == set()
+
+
+def test_a_source_that_does_not_compile_is_named(tree: Tree) -> None:
+    tree.make()
+    before = (tree.folder / "_C.so").read_bytes()
+    tree.write("csrc/cpu/alone.cpp", "int alone() { return nothing; }")
+    for _ in range(2):
+        with pytest.raises(CompileError, match=r"^csrc/cpu/alone\.cpp:1:.*error.*nothing"):
+            tree.make()
+    assert (tree.folder / "_C.so").read_bytes() == before
+    tree.write("csrc/cpu/alone.cpp", "int alone() { return 1; }")
+    assert tree.make() == {"alone.o", "_C.so"}
+
+
+def test_schemas_are_written_into_a_header_when_an_op_changes(tree: Tree) -> None:
+    tree.write("mesm_ops/ops/schemas.py", "print('#define SCHEMAS')")
+    tree.write("mesm_ops/reference/op.py", "x = 1")
+    assert "op_schemas.h" in tree.make()
+    assert (tree.folder / "op_schemas.h").read_text() == "#define SCHEMAS\n"
+    assert tree.make() == set()
+    tree.write("mesm_ops/reference/op.py", "x = 2")
+    assert tree.make() == {"op_schemas.h"}
+    tree.write("mesm_ops/ops/schemas.py", "import nothing")
+    with pytest.raises(CompileError, match="No module named 'nothing'"):
+        tree.make()
 
 
 def test_no_compiler_is_said_in_one_line(
-    build: ModuleType, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("CXX", "no-such-compiler")
-    with pytest.raises(
-        PlatformError, match=r"no C\+\+ compiler found .*apt install g\+\+"
-    ) as error:
-        build.find_compiler()
-    assert "\n" not in str(error.value)
-
-
-def test_an_old_compiler_is_said_in_one_line(
     build: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     old = tmp_path / "old-g++"
     old.write_text("#!/bin/sh\necho unknown option -std=c++20 >&2\nexit 1\n")
     old.chmod(0o755)
-    monkeypatch.setenv("CXX", str(old))
-    with pytest.raises(PlatformError, match=r"old-g\+\+ does not compile C\+\+20") as error:
-        build.find_compiler()
-    assert "\n" not in str(error.value)
+    for compiler in ("no-such-compiler", str(old)):
+        monkeypatch.setenv("CXX", compiler)
+        wanted = rf"no C\+\+20 compiler found \(tried {re.escape(compiler)}\): .*apt install g\+\+"
+        with pytest.raises(PlatformError, match=wanted) as error:
+            build.find_compiler()
+        assert "\n" not in str(error.value)
 
 
-def test_no_torch_is_said_in_one_line(build: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(PlatformError, match=r"torch is needed .* leave out --no-build-isolation"):
-        build.find_torch()
-    monkeypatch.delenv("MESM_OPS_CUDA", raising=False)
-    assert not build.wants_cuda()
+@pytest.mark.parametrize("package", ["torch", "ninja", "pybind11"])
+def test_a_missing_package_is_said_in_one_line(
+    tree: Tree, monkeypatch: pytest.MonkeyPatch, package: str
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    wanted = rf"{package} is needed .*leave out --no-build-isolation, or `pip install {package}`"
+    with pytest.raises(PlatformError, match=wanted):
+        tree.make()
 
 
-def test_cuda_is_asked_for_by_name(build: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MESM_OPS_CUDA", "0")
-    assert not build.wants_cuda()
-    monkeypatch.setenv("MESM_OPS_CUDA", "1")
-    assert [ext.name for ext in build.extensions()] == ["mesm_ops._C", "mesm_ops._cuda"]
+def test_no_nvcc_is_said_in_one_line(build: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(build, "find_nvcc", lambda: None)
     with pytest.raises(PlatformError, match="nvcc is not found"):
-        build.cuda_units(build.find_torch(), Path("objects"))
-    monkeypatch.setenv("MESM_OPS_CUDA", "maybe")
-    with pytest.raises(PlatformError, match="MESM_OPS_CUDA must be 0, 1 or unset, got 'maybe'"):
-        build.wants_cuda()
-    monkeypatch.setenv("MESM_OPS_CUDA", "")
-    assert build.wants_cuda() == (torch.version.cuda is not None and build.find_nvcc() is not None)
-
-
-def test_the_kernels_can_be_left_out(build: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MESM_OPS_CPP", "0")
-    assert build.extensions() == []
+        build.nvcc_command(build.find_torch())

@@ -4,8 +4,8 @@
 #include <numeric>
 #include <vector>
 
-#include "../cpu/cross_modal_score.h"
 #include "dispatch.h"
+#include "kernels/cross_modal_score.h"
 #include "scratch.h"
 #include "tensor_checks.h"
 

@@ -4,8 +4,8 @@
 #include <cmath>
 #include <vector>
 
-#include "../cpu/sparse_batch_norm.h"
 #include "dispatch.h"
+#include "kernels/sparse_batch_norm.h"
 #include "tensor_checks.h"
 
 MESM_KERNELS(SparseBatchNormKernels, sparse_batch_norm)
@@ -62,14 +62,14 @@ void batch_moments(const SparseBatchNormKernelsOf<T, P>& kernels, const T* x, in
 // What the gradient of a normalisation subtracts, from the sums of its two reductions.
 template <class P>
 struct NormGradient {
-  Tensor weight, bias;           // (C,), of P
-  std::vector<P> offset, slope;  // 0 outside training
+  Tensor weight, bias;              // (C,), of P
+  std::vector<P> intercept, slope;  // 0 outside training
 
   NormGradient(const std::vector<double>& weight_parts, const std::vector<double>& bias_parts,
                int64_t channels, const P* var, double eps, bool training, int64_t rows)
       : weight(empty({channels}, scalar_type_of<P>())),
         bias(empty({channels}, scalar_type_of<P>())),
-        offset(channels, P(0)),
+        intercept(channels, P(0)),
         slope(channels, P(0)) {
     std::vector<double> weight_sums(channels, 0.0), bias_sums(channels, 0.0);
     for (size_t i = 0; i < weight_parts.size(); i += channels) {
@@ -83,7 +83,7 @@ struct NormGradient {
       mutable_data<P>(weight)[c] = static_cast<P>(weight_sums[c] / std::sqrt(variance));
       mutable_data<P>(bias)[c] = static_cast<P>(bias_sums[c]);
       if (training && rows > 0) {
-        offset[c] = static_cast<P>(bias_sums[c] / rows);
+        intercept[c] = static_cast<P>(bias_sums[c] / rows);
         slope[c] = static_cast<P>(weight_sums[c] / variance / rows);
       }
     }

@@ -3,11 +3,11 @@
 
 #include <type_traits>
 
-#include "../capability.h"
-#include "../cpu/bfloat16.h"
+#include "capability.h"
+#include "kernels/bfloat16.h"
 
-// MESM_KERNELS(SubmConv2dKernels, subm_conv2d) declares the tables that cpu/subm_conv2d.cpp defines
-// and `const SubmConv2dKernels& subm_conv2d_kernels()`.
+// MESM_KERNELS(SubmConv2dKernels, subm_conv2d) declares the tables that kernels/subm_conv2d.cpp
+// defines and `const SubmConv2dKernels& subm_conv2d_kernels()`.
 #ifdef MESM_OPS_X86_ISAS
 #define MESM_KERNELS(Table, name)        \
   namespace mesm_ops {                   \

@@ -15,7 +15,7 @@
 #include <optional>
 #include <vector>
 
-#include "../cpu/bfloat16.h"
+#include "kernels/bfloat16.h"
 
 namespace mesm_ops {
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.csrc import calls
+from tests.csrc.cpu import calls
 
 HEIGHT, WIDTH = 4, 5
 

@@ -11,14 +11,14 @@ import pytest
 import torch
 
 from mesm_ops import _C
-from tests.csrc import calls
+from tests.csrc.cpu import calls
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 ORDER = ["portable", "avx2", "avx512", "avx512bf16"]
 CHECK = """
 import torch, sys
 from mesm_ops import _C
-from tests.csrc import calls
+from tests.csrc.cpu import calls
 assert _C.cpu_capability() == sys.argv[1], _C.cpu_capability()
 torch.set_num_threads(1)
 torch.use_deterministic_algorithms(True)

@@ -22,9 +22,9 @@ struct SparseBatchNormKernelsOf {
                         const P* mean, const P* scale, const P* shift, bool relu,
                         double* weight_sums, double* bias_sums);
 
-  // grad = scale * (g - offset - slope * (x - mean)); offset and slope are 0 outside training.
+  // grad = scale * (g - intercept - slope * (x - mean)); both are 0 outside training.
   void (*backward)(const T* grad_out, const T* x, int64_t rows, int64_t channels, const P* mean,
-                   const P* scale, const P* shift, const P* offset, const P* slope, bool relu,
+                   const P* scale, const P* shift, const P* intercept, const P* slope, bool relu,
                    T* grad);
 };
 

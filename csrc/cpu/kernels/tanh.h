@@ -1,5 +1,5 @@
-// tanh over vectors. float: own polynomials, at most 2 ulp off (tests/csrc measures it); double:
-// libm.
+// tanh over vectors. float: own polynomials, at most 2 ulp off (tests/csrc/cpu measures it);
+// double: libm.
 #pragma once
 
 #include <math.h>

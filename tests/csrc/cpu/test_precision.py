@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from tests.csrc import calls
+from tests.csrc.cpu import calls
 
 
 @pytest.mark.parametrize("channels", [5, 67])

@@ -3,7 +3,7 @@
 #include <optional>
 #include <tuple>
 
-#include "../cpu/sparse_cross_modal_block.h"
+#include "kernels/sparse_cross_modal_block.h"
 #include "sparse_cross_modal_block.h"
 
 MESM_KERNELS(SparseCrossModalBlockKernels, sparse_cross_modal_block)
@@ -68,7 +68,7 @@ NormGradient<Sums<T>> norm_gradient(const Tensor& grad, const Tensor& y, const N
                       rows);
   parallel_chunks(rows, kStatisticsRows, [&](int64_t begin, int64_t end) {
     kernels.backward(g + begin * channels, data<T>(y) + begin * channels, end - begin, channels,
-                     mean, affine.scale.data(), affine.shift.data(), out.offset.data(),
+                     mean, affine.scale.data(), affine.shift.data(), out.intercept.data(),
                      out.slope.data(), true, g + begin * channels);
   });
   return out;

@@ -9,7 +9,7 @@ from types import ModuleType
 
 import pytest
 
-SOURCES = sorted((Path(__file__).parents[2] / "csrc" / "cpu").glob("*.cpp"))
+SOURCES = sorted((Path(__file__).parents[4] / "csrc" / "cpu" / "kernels").glob("*.cpp"))
 CLANG = [sys.executable, "-m", "ziglang", "c++", "-std=c++20", "-O1", "-Wall", "-Wextra"]
 
 

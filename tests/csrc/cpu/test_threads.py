@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from tests.csrc import calls
+from tests.csrc.cpu import calls
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,5 @@
-// Every cpu/<op>.cpp is compiled once per instruction set, with MESM_ISA naming its namespace.
+// Every cpu/kernels/<op>.cpp is compiled once per instruction set, and MESM_ISA names its
+// namespace.
 //
 // Such a file may run only where its instructions exist, but the linker keeps one copy of an inline
 // function or template for the whole library. So these files define nothing with external linkage
@@ -7,5 +8,5 @@
 #pragma once
 
 #ifndef MESM_ISA
-#error "compile cpu/*.cpp with -DMESM_ISA=portable, avx2, avx512 or avx512bf16"
+#error "compile cpu/kernels/*.cpp with -DMESM_ISA=portable, avx2, avx512 or avx512bf16"
 #endif

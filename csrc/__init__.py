@@ -1,0 +1,1 @@
+"""Kernels in C++ and CUDA; build.py is how they are compiled."""

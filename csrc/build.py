@@ -1,0 +1,197 @@
+"""How csrc is compiled: with which tools, and which source with which flags. Ninja does the rest.
+
+Sources are compiled by their place: cpu/ against torch, cpu/kernels/ without torch once for each
+instruction set, library.cpp against Python, cuda/ by nvcc into a shared object of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import platform
+import re
+import runpy
+import shlex
+import shutil
+import sys
+import sysconfig
+from collections.abc import Iterator
+from pathlib import Path
+from subprocess import PIPE, STDOUT, Popen, run
+from typing import NamedTuple
+
+from setuptools.errors import CompileError, PlatformError
+
+CSRC = Path(__file__).resolve().parent
+ROOT = CSRC.parent
+SCHEMAS = ROOT / "mesm_ops" / "ops" / "schemas.py"  # prints the header
+# torch 2.10: the oldest whose stable ABI has all that csrc calls; any later torch can load it.
+TARGET = "-DTORCH_TARGET_VERSION=0x020a000000000000"
+ISA_FLAGS: dict[str, list[str]] = {"portable": []}  # cpu/capability.cpp chooses
+X86 = platform.machine().lower() in ("x86_64", "amd64")
+if X86:
+    AVX512 = ["-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mprefer-vector-width=512"]
+    ISA_FLAGS["avx2"] = ["-mavx2", "-mfma"]
+    ISA_FLAGS["avx512"] = [*ISA_FLAGS["avx2"], *AVX512]
+    ISA_FLAGS["avx512bf16"] = [*ISA_FLAGS["avx512"], "-mavx512bf16"]
+WITHOUT = "or set MESM_OPS_CPP=0 to install without compiled kernels"
+ERROR = re.compile(r"(error|fatal) *:", re.IGNORECASE)  # of compilers, the linker and Python
+CXX20 = "#include <concepts>\nconstinit const int x = 0; static_assert(std::integral<int>);\n"
+
+
+class Torch(NamedTuple):
+    """The torch compiled against."""
+
+    folder: Path
+    version: str
+    cuda: str | None
+
+
+def find_package(name: str) -> Path:
+    """Return the folder of a package without importing it, or raise what to do about it."""
+    spec = importlib.util.find_spec(name)
+    if spec is None or spec.origin is None:
+        mend = f"leave out --no-build-isolation, or `pip install {name}` first, {WITHOUT}"
+        raise PlatformError(f"{name} is needed to compile mesm_ops: {mend}")
+    return Path(spec.origin).parent
+
+
+def find_torch(folder: Path | None = None) -> Torch:
+    """Return the torch in a folder, by default the installed one."""
+    folder = folder or find_package("torch")
+    facts = runpy.run_path(str(folder / "version.py"))
+    return Torch(folder, facts["__version__"], facts["cuda"])
+
+
+def objects_folder(torch: Torch) -> Path:
+    """Return where objects are kept between builds: build/, whatever pip's own folder is."""
+    kind = f"{sys.implementation.cache_tag}-{platform.machine()}-torch-{torch.version}"
+    return ROOT / "build" / "mesm_ops" / kind
+
+
+def find_compiler() -> list[str]:
+    """Return the command of a C++20 compiler with GNU vector extensions."""
+    candidates = [os.environ["CXX"]] if os.environ.get("CXX") else ["c++", "g++", "clang++"]
+    for command in map(shlex.split, candidates):
+        if shutil.which(command[0]):
+            probe = [*command, "-std=c++20", "-fsyntax-only", "-x", "c++", "-"]
+            if run(probe, input=CXX20.encode(), capture_output=True, check=False).returncode == 0:
+                return command
+    raise PlatformError(
+        f"no C++20 compiler found (tried {', '.join(candidates)}): install g++ 11 or clang++ 14 "
+        f"or later (Debian: apt install g++), or name one with CXX, {WITHOUT}"
+    )
+
+
+def find_nvcc() -> str | None:
+    """Return the path of nvcc, None if there is none."""
+    home = os.environ.get("CUDA_HOME") or os.environ.get("CUDA_PATH")
+    beside = Path(home, "bin", "nvcc") if home else None
+    return str(beside) if beside and beside.exists() else shutil.which("nvcc")
+
+
+def cxx_flags() -> list[str]:
+    """Return what all C++ compilations share."""
+    return [
+        *("-std=c++20", "-O3", "-fPIC", "-fvisibility=hidden", "-fno-math-errno"),
+        *("-ffp-contract=fast", "-Wall", "-Wextra", "-Wno-psabi", TARGET),
+        *(["-DMESM_OPS_X86_ISAS"] if X86 else []),
+        *shlex.split(os.environ.get("MESM_OPS_CXXFLAGS", "")),
+    ]
+
+
+def nvcc_command(torch: Torch) -> list[str]:
+    """Return what all CUDA compilations share."""
+    nvcc = find_nvcc()
+    if nvcc is None:
+        mend = "put it on PATH or set CUDA_HOME, or unset MESM_OPS_CUDA"
+        raise PlatformError(f"MESM_OPS_CUDA=1 but nvcc is not found: {mend}")
+    archs = os.environ.get("MESM_OPS_CUDA_ARCHS", "80;90").split(";")
+    return [
+        *(nvcc, "-std=c++20", "-O3", "-Xcompiler=-fPIC,-fvisibility=hidden", TARGET, "-DUSE_CUDA"),
+        *(f"-gencode=arch=compute_{a},code=sm_{a}" for a in archs),
+        f"-gencode=arch=compute_{archs[-1]},code=compute_{archs[-1]}",  # for later GPUs
+        *("-isystem", str(torch.folder / "include")),
+    ]
+
+
+def library_flags(torch: Torch, cuda: bool) -> list[str]:
+    """Return the build facts that library.cpp tells, and where pybind11 and Python are."""
+    facts = {
+        "TORCH_VERSION": torch.version,
+        "BUILT_CUDA": "yes" if cuda else "no",
+        "FLAGS": " ".join(flag for flag in cxx_flags() if flag[:2] in ("-O", "-f")),
+    }
+    defines = [f'-DMESM_OPS_{name}="{value}"' for name, value in facts.items()]
+    pybind11 = str(find_package("pybind11") / "include")
+    return [*defines, "-isystem", pybind11, "-isystem", sysconfig.get_path("include")]
+
+
+def write_ninja(torch: Torch, folder: Path, cuda: bool) -> None:
+    """Write folder/build.ninja, which makes _C.so there, _cuda.so if `cuda`, and op_schemas.h."""
+    find_package("ninja")
+    from ninja import ninja_syntax
+
+    compiler = [*find_compiler(), *cxx_flags()]
+    darwin = ["-bundle", "-undefined", "dynamic_lookup"]
+    shared = darwin if sys.platform == "darwin" else ["-shared"]
+    with (folder / "build.ninja").open("w", encoding="utf-8") as file:
+        ninja = ninja_syntax.Writer(file)
+
+        def add(rule: str, made: Path, sources: list[Path], tool: list[str]) -> Path:
+            variables = {"tool": ninja_syntax.escape(shlex.join(tool))}
+            names = [os.path.relpath(path, ROOT) for path in (made, *sources)]
+            ninja.build(names[:1], rule, names[1:], variables=variables)
+            return made
+
+        def compiled(source: Path, tool: list[str], suffix: str = ".o") -> Path:
+            made = folder / source.relative_to(CSRC).with_suffix(suffix)
+            return add("compile", made, [source], tool)
+
+        ninja.variable("builddir", str(folder))
+        compiling = "$tool -MMD -MF $out.d -c $in -o $out"
+        ninja.rule("compile", compiling, "$out", depfile="$out.d", deps="gcc")
+        libraries = shlex.join([f"-L{torch.folder / 'lib'}", "-ltorch", "-ltorch_cpu"])
+        ninja.rule("link", f"$tool $in -o $out {ninja_syntax.escape(libraries)}", "$out")
+
+        objects = [compiled(CSRC / "library.cpp", [*compiler, *library_flags(torch, cuda)])]
+        for source in sorted(CSRC.glob("cpu/*.cpp")):
+            objects.append(compiled(source, [*compiler, "-isystem", str(torch.folder / "include")]))
+        for isa, flags in ISA_FLAGS.items():
+            for source in sorted(CSRC.glob("cpu/kernels/*.cpp")):
+                tool = [*compiler, *flags, f"-DMESM_ISA={isa}"]
+                objects.append(compiled(source, tool, f".{isa}.o"))
+        add("link", folder / "_C.so", objects, [*compiler, *shared])
+        if cuda:
+            nvcc = nvcc_command(torch)
+            objects = [compiled(source, nvcc) for source in sorted(CSRC.glob("cuda/*.cu"))]
+            # libtorch brings libtorch_cuda with it where torch has CUDA, as it need not here.
+            add("link", folder / "_cuda.so", objects, [nvcc[0], *shared, "-Xlinker=--no-as-needed"])
+        if SCHEMAS.exists():
+            ninja.rule("print", "$tool > $out", "$out")
+            read = [SCHEMAS, *sorted(ROOT.glob("mesm_ops/reference/*.py"))]
+            add("print", folder / "op_schemas.h", read, [sys.executable, str(SCHEMAS)])
+
+
+def run_ninja(folder: Path) -> None:
+    """Bring up to date what folder/build.ninja makes; raise CompileError with the first error."""
+    command = [sys.executable, "-m", "ninja", "-f", str(folder / "build.ninja")]
+    said = [""]
+    with Popen(command, cwd=ROOT, stdout=PIPE, stderr=STDOUT, text=True) as process:
+        for line in process.stdout or ():
+            print(line, end="", flush=True)
+            said.append(line.strip())
+    if process.returncode != 0:
+        raise CompileError(next(filter(ERROR.search, said), said[-1]))
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep other builds out of a folder, which is made if need be."""
+    import fcntl  # not on Windows, where only MESM_OPS_CPP=0 installs
+
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
