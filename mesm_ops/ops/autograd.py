@@ -86,6 +86,7 @@ def make_differentiable(
 
     def keep(ctx: Any, a: Arguments, found: Any) -> None:
         ctx.backend = backends.requested()
+        ctx.set_materialize_grads(False)  # else zeros as large as the other results come back
         if forward.contract.returned:
             ctx.mark_non_differentiable(*found[1:])
         passage.save(ctx, saved(a, forward.contract.results(found)))
@@ -99,7 +100,9 @@ def make_differentiable(
         every = found if backward.contract.returned else (found,)
         return passage.gradients(ctx, every, without(a))
 
-    def run(ctx: Any, grad: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
+    def run(ctx: Any, grad: Tensor | None, *_: Any) -> tuple[Tensor | None, ...]:
+        if grad is None:
+            return (None,) * len(forward.contract.fields)
         # Autograd may run in a thread of its own, outside the caller's use_backend.
         if ctx.backend == backends.requested():
             return gradients(ctx, grad)

@@ -21,7 +21,7 @@ from .tiles import TILE, programs_of, step_of, steps_of_program, unit_of
 __all__ = ["TapTiles", "add_parts", "tap_tiles", "weight_gradient"]
 
 TapTiles = tuple[Tensor, Tensor]  # (9, T) and (16,) int32: of each tap its tiles and their number
-_BLOCK_TILES, _BLOCK = 1024, 256
+_BLOCK_TILES, _BLOCK = 1024, 64
 
 
 @triton.jit
@@ -122,6 +122,7 @@ def _add_kernel(
     BLOCK_M: tl.constexpr,
     BLOCK_N: tl.constexpr,
     PARTS: tl.constexpr,
+    SLOTS: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
     TILES_N: tl.constexpr = (CIN + BLOCK_N - 1) // BLOCK_N
@@ -129,25 +130,35 @@ def _add_kernel(
     PIECES: tl.constexpr = BLOCK_M * BLOCK_N // BLOCK
     unit = tl.program_id(0) // PIECES
     element = tl.program_id(0) % PIECES * BLOCK + tl.arange(0, BLOCK)
+    steps = tl.zeros((), tl.int64)
+    for tap in tl.static_range(9):
+        steps += tl.load(counts + tap).to(tl.int64) * (PARTS * UNITS)
+    steps = tl.maximum(steps, 1)
+    sharing = tl.minimum(steps, programs)
     # All taps of an element stand side by side in `out`, so one program adds them all.
-    tap = tl.arange(0, 16)
-    each = tl.load(counts + tap, mask=tap < 9, other=0).to(tl.int64) * PARTS
-    steps = tl.maximum(tl.sum(each, 0) * UNITS, 1)
-    programs = tl.minimum(steps, programs)
-    begin = (tl.cumsum(each, 0) - each) * UNITS + unit * each
-    first = ((begin + 1) * programs - 1) // steps
-    last = ((begin + each) * programs - 1) // steps
-    number = tl.where(each > 0, last - first + 1, 0)
-    slot = first + tap * UNITS + unit
-    total = tl.zeros((BLOCK, 16), tl.float32)
-    for i in range(0, tl.max(number, 0)):
-        at = partial + (slot + i)[None, :] * (BLOCK_M * BLOCK_N) + element[:, None]
-        total += tl.load(at, mask=(i < number)[None, :], other=0.0)
+    column = tl.arange(0, 16)
+    every = tl.zeros((BLOCK, 16), tl.float32)
+    start = tl.zeros((), tl.int64)
+    for tap in tl.static_range(9):
+        each = tl.load(counts + tap).to(tl.int64) * PARTS
+        begin = start + unit * each
+        start += each * UNITS
+        first = ((begin + 1) * sharing - 1) // steps
+        number = tl.where(each > 0, ((begin + each) * sharing - 1) // steps - first + 1, 0)
+        at = partial + (first + tap * UNITS + unit) * (BLOCK_M * BLOCK_N) + element[None, :]
+        total = tl.zeros((BLOCK,), tl.float32)
+        for done in range(0, number, SLOTS):  # as a rule once: all loads are then under way
+            slot = done + tl.arange(0, SLOTS)
+            part = tl.load(
+                at + (slot * (BLOCK_M * BLOCK_N))[:, None], mask=(slot < number)[:, None], other=0.0
+            )
+            total += tl.sum(part, 0)
+        every += tl.where(column[None, :] == tap, total[:, None], 0.0)
     m = unit // TILES_N * BLOCK_M + element // BLOCK_N
     n = unit % TILES_N * BLOCK_N + element % BLOCK_N
-    at = out + ((m.to(tl.int64) * CIN + n) * 9)[:, None] + tap[None, :]
-    mask = ((m < COUT) & (n < CIN))[:, None] & (tap < 9)[None, :]
-    tl.store(at, total.to(out.dtype.element_ty), mask=mask)
+    at = out + ((m.to(tl.int64) * CIN + n) * 9)[:, None] + column[None, :]
+    mask = ((m < COUT) & (n < CIN))[:, None] & (column < 9)[None, :]
+    tl.store(at, every.to(out.dtype.element_ty), mask=mask)
 
 
 def weight_gradient(
@@ -226,13 +237,15 @@ def add_parts(
     """
     cout, cin = out.shape[:2]
     units = triton.cdiv(cout, block[0]) * triton.cdiv(cin, block[1])
-    elements = block[0] * block[1]
-    _add_kernel[(units * triton.cdiv(elements, _BLOCK),)](
+    pieces = block[0] * block[1] // _BLOCK
+    slots = triton.next_power_of_2(triton.cdiv(programs, 9 * units) + 1)
+    _add_kernel[(units * pieces,)](
         *(partial, counts, out, programs),
         CIN=cin,
         COUT=cout,
         BLOCK_M=block[0],
         BLOCK_N=block[1],
         PARTS=parts,
+        SLOTS=slots,
         BLOCK=_BLOCK,
     )
