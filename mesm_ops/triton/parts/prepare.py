@@ -45,7 +45,7 @@ class Fold(NamedTuple):
     mean: Tensor
     var: Tensor
     eps: float
-    scale: Tensor  # float32 and written, as those that follow
+    scale: Tensor  # float32 and written, as the three that follow
     shift: Tensor
     mean_out: Tensor
     var_out: Tensor
@@ -317,7 +317,7 @@ def _check(lengths, frames, samples, BLOCK: tl.constexpr):
 def _share(
     offsets, lengths, schedule, mine, rows, frames, samples, chunk, most, BLOCK: tl.constexpr
 ):
-    """Write the chunks of a sample, and how many there are before and after it."""
+    """Write the chunks of a sample, and how many chunks there are before the next sample."""
     frames_before = tl.full((), 0, tl.int64)
     before = 0
     my_begin = 0
@@ -372,7 +372,7 @@ def _pack(
 
 @triton.jit
 def _sample_of_frame(lengths, frame, samples, BLOCK: tl.constexpr):
-    """Return how many samples end at the frame or before it."""
+    """Return how many samples end no later than the frame."""
     before = tl.full((), 0, tl.int64)
     ended = 0
     for start in range(0, samples, BLOCK):

@@ -25,7 +25,7 @@ class Schedule(NamedTuple):
     4 * `most` on the number of chunks before each sample, and last of all chunks.
     """
 
-    one_pass: bool  # a program sums the gradient of map_weight over its chunk while it is there
+    one_pass: bool  # a program sums the gradient of map_weight over its chunk as tiles pass by
     chunk: int  # rows of a chunk, a multiple of TILE
     most: int  # chunks, at most
     samples: int
@@ -42,8 +42,9 @@ def schedule_of(
     """Return how `score_gradients` goes through so many rows.
 
     In one pass where the weight and the sum of its gradient fit into the registers of a program
-    beside a tile: in 16 bits, with no masks for odd sizes, and from compute capability 9, whose
-    products take operands from shared memory. No other capability was found to hold them.
+    beside a tile: in 16 bits, with no masks for odd sizes, and on compute capability 9, whose
+    products take operands from shared memory. Compiled for others, or with masks, the kernel
+    spills. Nor with few rows of a sample: each sample has a sum of its own.
     """
     one_pass = (
         k in _HELD

@@ -62,7 +62,7 @@ def score_gradients(
         query_weight: (k, D).
         score_weight: (1, k).
         grad_features: (N, C) in features' dtype, written: zero in padding.
-        of_query: (B, D), written, as all that follow: in the dtype of what it is the gradient of.
+        of_query: (B, D), written, as the five that follow, each in its parameter's dtype.
         of_map_weight: (k, C).
         of_map_bias: (k,).
         of_query_weight: (k, D).

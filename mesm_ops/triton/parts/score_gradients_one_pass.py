@@ -2,7 +2,7 @@
 """The score's gradients where a program holds the weight and the sum of the weight's gradient.
 
 A program takes a chunk of rows of one sample, tile by tile: projection, tanh, the gradients inside
-the tanh, and from them those of features and weight.
+the tanh, and from these the gradients of features and weight.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def one_pass_kernel(
     score_weight,  # (k,)
     grad_x,  # (T * 128, C), or None: nothing is added to what comes through the scores
     position_of,  # (N,)
-    factor,  # (N,) float32, or None: grad_x is added as it is
+    factor,  # (N,) float32, or None: grad_x is added unscaled
     grad_features,  # (N, C)
     sums,  # (chunks, width) float32: inside the tanh, of score_weight, of score_bias
     parts,  # (chunks, k * C) float32, of map_weight
@@ -44,13 +44,15 @@ def one_pass_kernel(
 ):
     """Write the gradient of features, and each chunk's sums and part of the weight's gradient."""
     program = tl.program_id(0)
-    begin = tl.load(offsets + frames) + program * TILE
-    zero_padding(grad_features, begin, rows, tl.num_programs(0) * TILE, C, TILE, BLOCK_C)
-    if program >= tl.load(schedule + 4 * most + samples):
-        return
+    # All at once: each of these loads takes its time.
+    chunks, real_rows = tl.load(schedule + 4 * most + samples), tl.load(offsets + frames)
     first = tl.load(schedule + 4 * program)
     number = tl.load(schedule + 4 * program + 1)
     sample = tl.load(schedule + 4 * program + 2)
+    step = tl.num_programs(0) * TILE
+    zero_padding(grad_features, real_rows + program * TILE, rows, step, C, TILE, BLOCK_C)
+    if program >= chunks:
+        return
     dtype = features.dtype.element_ty
     lane, c, column = tl.arange(0, TILE), tl.arange(0, BLOCK_C), tl.arange(0, BLOCK_K)
     there, some = column < K, (c < C)[None, :]
@@ -76,9 +78,8 @@ def one_pass_kernel(
         rest = one_less_tanh(tl.dot(weight, tl.trans(x)), query)
         graded = grad[None, :] * rest
         inside = graded * (2.0 - rest)
-        more_lost, more_inner = tl.reduce((graded, inside), 1, _add_pairs)
-        lost += more_lost
-        of_inner += more_inner
+        lost += tl.sum(graded, 1)
+        of_inner += tl.sum(inside, 1)
         inside = (inside * score[:, None]).to(dtype)
         of_weight = tl.dot(inside, x, of_weight)
         of_x = tl.dot(tl.trans(inside), weight)
@@ -99,11 +100,6 @@ def one_pass_kernel(
     tl.store(line + column, of_inner * score, there)
     tl.store(line + K + column, summed - lost, there)  # tanh is 1 - rest
     tl.store(line + 2 * K, summed)
-
-
-@triton.jit
-def _add_pairs(a, b, more_a, more_b):
-    return a + more_a, b + more_b
 
 
 @triton.jit

@@ -88,7 +88,7 @@ def sums_kernel(
 @triton.jit(do_not_specialize=["number", "samples", "width", "adds", "queries", "weights"])
 def finish_kernel(
     features,
-    parts,  # (number, length) float32, or None: they are added already
+    parts,  # (number, length) float32, or None: added already
     of_sample,  # (B, width) float32: inside the tanh, of score_weight, of score_bias
     query,
     query_weight,

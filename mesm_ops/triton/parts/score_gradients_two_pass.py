@@ -1,9 +1,9 @@
 # mypy: allow-untyped-defs
 """The score's gradients by way of the gradients inside the tanh, (N, k), in memory.
 
-The first kernel writes them, tile by tile of one sample each. The second multiplies them with the
-weight, which gives the gradient of features, and, in other programs of the same launch, with
-features, over shares of the rows, which gives parts of the gradient of the weight.
+The first kernel writes these gradients, tile by tile of one sample each. The second multiplies them
+with the weight, which gives the gradient of features, and, in other programs of the same launch,
+with features, over shares of the rows, which gives parts of the gradient of the weight.
 """
 
 from __future__ import annotations
@@ -41,11 +41,13 @@ def inside_kernel(
 ):
     """Write the gradients inside the tanh, and each chunk's sums."""
     program = tl.program_id(0)
-    if program >= tl.load(schedule + 4 * most + samples):
-        return
+    # All at once: each of these loads takes its time.
+    chunks = tl.load(schedule + 4 * most + samples)
     first = tl.load(schedule + 4 * program)
     number = tl.load(schedule + 4 * program + 1)
     sample = tl.load(schedule + 4 * program + 2)
+    if program >= chunks:
+        return
     dtype = features.dtype.element_ty
     lane = tl.arange(0, TILE)
     real = lane < number
@@ -91,7 +93,7 @@ def products_kernel(
     map_weight,
     grad_x,  # (T * 128, C), or None: nothing is added to what comes through the scores
     position_of,  # (N,)
-    factor,  # (N,) float32, or None: grad_x is added as it is
+    factor,  # (N,) float32, or None: grad_x is added unscaled
     grad_features,  # (N, C)
     parts,  # (splits, k * C) float32, of map_weight
     schedule,

@@ -1,8 +1,8 @@
 # mypy: allow-untyped-defs
 """The selection's gradient: from kept rows, in the order of the convolutions, to candidate rows.
 
-A program takes a frame. It first notes at each candidate row the position of its kept row, by way
-of memory that it alone uses in between.
+A program takes a frame. First the program notes at each candidate row the position of its kept row,
+by way of memory that no other program touches.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ def grad_attention(
 ) -> None:
     """Write the gradient of the logits through the softmax of each frame.
 
-    With a the attention of a candidate and m = <gradient of x, x> of a kept row, otherwise 0, it is
-    m - a * (the frame's sum of m): for features scaled by candidates * a that is the softmax's
-    gradient; for features as they are, that of the scores by which they were selected, handed
-    straight through the selection.
+    With a the attention of a candidate and m = <gradient of x, x> of a kept row, otherwise 0, a
+    logit's gradient is m - a * (the frame's sum of m). For features scaled by candidates * a that
+    is the softmax's gradient; for unscaled features, the gradient of the scores by which rows were
+    selected, handed straight through the selection.
 
     Args:
         grad_x: (T * 128, C) in features' dtype, in the order of positions.
@@ -49,8 +49,8 @@ def grad_attention(
         attention: (N,) float32.
         grad_logits: (N,) float32, written; not in padding, as the two that follow.
         position_of: (N,) int32, written: the position of each candidate row, -1 if not kept.
-        factor: (N,) float32, written: by what kept features were scaled, otherwise 0; None: they
-            were not scaled.
+        factor: (N,) float32, written: by what kept features were scaled, 0 in other rows; None:
+            features were not scaled.
         moments: (parts, T * 128) float32, of which m is the sum over parts; None: computed here.
     """
     frames, channels = offsets.shape[0] - 1, features.shape[1]
@@ -63,7 +63,7 @@ def grad_attention(
                 factor,
                 moments,
                 grad_x.shape[0],
-                1 if moments is None else len(moments),
+                0 if moments is None else len(moments),
             ),
             *(channels, 8192 // block_c, block_c, _BLOCK),
             num_warps=8,

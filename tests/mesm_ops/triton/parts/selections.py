@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from mesm_ops.triton.parts.prepare import prepare
-from mesm_ops.triton.parts.schedule import Schedule, schedule_of
+from mesm_ops.triton.parts.schedule import TILE, Schedule, schedule_of
 from mesm_ops.triton.parts.score_gradients import score_gradients
 from mesm_ops.triton.parts.selection_gradients import grad_attention
-from tests.mesm_ops.cases import make_case
+from tests.mesm_ops.cases import assert_close, make_case
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 NAMES = (
@@ -61,7 +61,7 @@ class Selection:
         if how == "weighted":
             scale = self.offsets.diff()[self.frame] * attention
         elif how == "straight_through":
-            # One, with the slope of log a: handed through the selection as if it were not there.
+            # One, with the slope of log a: handed straight through the selection.
             frames = range(self.offsets.shape[0] - 1)
             logs = [logits[:0], *(logits[self.frame == f].log_softmax(0) for f in frames)]
             scale = 1 + torch.cat(logs) - torch.cat(logs).detach()
@@ -74,7 +74,7 @@ class Selection:
     def run(
         self, how: str, moments: Tensor | None = None, plan: Schedule | None = None
     ) -> dict[str, Tensor]:
-        """Return the kernels' gradients; those of features and logits with padding."""
+        """Return the kernels' gradients, of features and logits with padding."""
         features, offsets, lengths = (
             None if t is None else t.to(DEVICE) for t in (self.features, self.offsets, self.lengths)
         )
@@ -162,3 +162,33 @@ def draw_selection(
         *(x.features, x.offsets, given, sample, frame, kept, place, rows, kept_offsets),
         *(grad_x, drawn),
     )
+
+
+def plan_of(case: Selection, one_pass: bool, tiles: int) -> Schedule:
+    """Return a plan of so many tiles for a chunk."""
+    number, samples = len(case.features), len(case.parameters[0])
+    chunk = tiles * TILE
+    return Schedule(one_pass, chunk, min(number, -(-number // chunk) + samples), samples)
+
+
+def check_gradients(case: Selection, how: str, plan: Schedule | None) -> None:
+    """Compare what the kernels return with float64 autograd of the equations."""
+    dtype = case.features.dtype
+    found, wanted = case.run(how, plan=plan), case.gradients(how, torch.float64)
+    for name in ("logits", "features"):
+        padding = found[name][case.real :]
+        if name == "features":
+            assert not padding.any(), "padding rows must be zero"
+        found[name] = found[name][: case.real]
+    if dtype == torch.float32:
+        # Zero: what every logit takes alike does not change the softmax.
+        assert found.pop("score_bias").abs() <= 1e-6 * wanted["logits"].abs().sum()
+        del wanted["score_bias"]
+        for name, gradient in wanted.items():
+            assert_close(found[name], gradient, f"grad of {name}")
+        return
+    theirs = case.gradients(how, dtype)
+    for name, gradient in wanted.items():
+        error, allowed = ((g.double() - gradient).norm() for g in (found[name], theirs[name]))
+        # Twice what torch's own ops err, and a rounding of what is as good as zero.
+        assert error <= 2 * allowed + 1e-6 * len(case.frame), f"grad of {name}"
