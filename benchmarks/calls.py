@@ -1,14 +1,9 @@
-"""Every op of a block's forward and backward pass, called with real arguments on any device.
-
-`python -m benchmarks.gpu_calls --device cuda` runs each of them once on small maps, and a
-whole block after them: something for compute-sanitizer to watch.
-"""
+"""Every op of a block's forward and backward pass, called with real arguments on any device."""
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,13 +11,7 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._pytree import tree_map_only
 
-from benchmarks.cost_model import Sizes
-from benchmarks.inputs import BlockCase, block_case
-from benchmarks.shapes import HEADLINE_P, QUERY_DIM, Shape
-
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-SMALL = (Shape(16, 32, 8, 6), Shape(24, 40, 7, 5))  # multiples of nothing in the second
-GROUPED = Shape(64, 64, 5, 6)  # one kernel takes it, groups of frames at a time
+from benchmarks.inputs import BlockCase
 
 
 @dataclass(frozen=True)
@@ -38,53 +27,46 @@ class Call:
         return getattr(torch.ops.mesm_ops, self.op)(*self.args)
 
     def pretend(self) -> Any:
-        """Return zeros of the shapes that the op would return; nothing is computed."""
-        with FakeTensorMode() as mode:
-            args = tree_map_only(Tensor, mode.from_tensor, self.args)
+        """Return zeros of the shapes that the op would return on a GPU; nothing is computed."""
+        with FakeTensorMode():
+            args = tree_map_only(Tensor, _on_no_gpu, self.args)
             made = getattr(torch.ops.mesm_ops, self.op)(*args)
         return tree_map_only(Tensor, lambda t: torch.zeros(t.shape, dtype=t.dtype), made)
 
 
-def block_case_on(
-    device: str, shape: Shape, p: float, dtype: torch.dtype, frames: int
-) -> BlockCase:
-    """A block, its rival and their inputs as `benchmarks.inputs` draws them, on a device."""
-    case = block_case(shape, p, dtype, frames)
-    return replace(
-        case,
-        block=case.block.to(device),
-        rival=case.rival.to(device),
-        maps=case.maps.to(device),
-        query=case.query.to(device),
-        lengths=case.lengths.to(device),
-    )
+def _on_no_gpu(tensor: Tensor) -> Tensor:
+    """A fake CUDA tensor of the same layout; call inside a fake mode, where no GPU need be."""
+    return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="cuda:0")
 
 
 @torch.no_grad()
 def calls(
-    case: BlockCase, dtype: torch.dtype, run: Callable[[Call], Any] = Call.run
+    case: BlockCase,
+    dtype: torch.dtype,
+    run: Callable[[Call], Any] = Call.run,
+    trim: bool = False,
 ) -> Iterator[Call]:
     """Every op of a training step, each given what the ones before it returned.
 
-    Sizes come from shapes alone, as on a GPU: kept rows first, then padding. What an op returns
-    comes from `run`, whatever else is done with the call.
+    Without `trim` sizes come from shapes alone, as on a GPU: kept rows first, then padding. What an
+    op returns comes from `run`, whatever else is done with the call.
     """
     from mesm_ops import SparseFeatureMaps
 
     block, p = case.block, case.block.p
     x = SparseFeatureMaps.from_dense(case.maps.to(dtype))
     attention = [t.detach().to(dtype) for t in block.attention.parameter_tuple()]
-    asked = (case.query.to(dtype), case.lengths, *attention)
+    scoring = (case.query.to(dtype), case.lengths, *attention)
     maps = (x.features, x.offsets)
 
     def call(name: str, *args: Any) -> Call:
         return Call(name, name.split(" ")[0], args)
 
-    yield (made := call("cross_modal_score", *maps, *asked))
+    yield (made := call("cross_modal_score", *maps, *scoring))
     logits = run(made)
-    yield call("cross_modal_score_backward", torch.randn_like(logits), *maps, *asked[:-1])
+    yield call("cross_modal_score_backward", torch.randn_like(logits), *maps, *scoring[:-1])
 
-    yield (made := call("top_p_select", x.features, x.sites, x.offsets, logits, p, True, False))
+    yield (made := call("top_p_select", x.features, x.sites, x.offsets, logits, p, True, trim))
     features, sites, offsets, rows, weights = run(made)
     grad = torch.randn_like(features)
     yield call("top_p_select_backward", grad, *maps, offsets, rows, weights, True)
@@ -107,7 +89,7 @@ def calls(
         features, mean, var = run(made)
         name = f"sparse_batch_norm_backward {number}"
         yield call(name, grad, out, offsets, *parameters, mean, var, *settings)
-    yield (made := call("sparse_max_pool2d", features, *place, False))
+    yield (made := call("sparse_max_pool2d", features, *place, trim))
     pooled, _, _, argmax = run(made)
     grad = torch.randn_like(pooled)
     yield call("sparse_max_pool2d_backward", grad, argmax, features.shape[0])
@@ -136,64 +118,17 @@ def block_calls(
         weights.append((convolution.weight.detach(), norm.weight.detach(), norm.bias.detach()))
         running.append((norm.running_mean, norm.running_var))
     stages = (*weights[0], *running[0], *weights[1], *running[1])
-    asked = (case.query.to(dtype), case.lengths, *attention)
+    scoring = (case.query.to(dtype), case.lengths, *attention)
     eps = (block.norm1.eps, block.norm2.eps)
 
     def forward(training: bool) -> Call:
         kind = "training" if training else "inference"
         settings = (block.p, True, training, *eps, False, training)
-        return Call(f"{name} {kind}", name, (*place, *asked, *stages, *settings))
+        return Call(f"{name} {kind}", name, (*place, *scoring, *stages, *settings))
 
     yield forward(training=False)
     yield (made := forward(training=True))
     out, _, out_offsets, *statistics, rows, kept, attended, y1, y2, argmax, book = run(made)
     saved = (*statistics, rows, kept, attended, y1, y2, out_offsets, argmax)
-    backward = (*place, *asked, *weights[0], *weights[1], *saved, True, True, *eps, book)
+    backward = (*place, *scoring, *weights[0], *weights[1], *saved, True, True, *eps, book)
     yield Call(f"{name}_backward", f"{name}_backward", (torch.randn_like(out), *backward))
-
-
-@torch.no_grad()
-def sizes(case: BlockCase, shape: Shape, dtype: torch.dtype) -> Sizes:
-    """What a case keeps, counted on its own sites; waits for the device."""
-    with torch.autocast(case.maps.device.type, dtype, enabled=dtype != torch.float32):
-        kept = case.block.attend(case.maps, case.query, case.lengths).mask()
-    return sizes_of(kept, shape, case.lengths.shape[0], dtype.itemsize)
-
-
-def sizes_of(kept: Tensor, shape: Shape, samples: int, itemsize: int) -> Sizes:
-    """The cost model's sizes for maps that are kept where a mask (F, H, W) says."""
-    active = kept.double()[:, None]
-    window = active.new_ones(1, 1, 3, 3)
-    pairs = int((active * torch.nn.functional.conv2d(active, window, padding=1)).sum())
-    return Sizes(
-        shape=shape,
-        frames=kept.shape[0],
-        samples=samples,
-        query_dim=QUERY_DIM,
-        kept=int(kept.sum()),
-        pairs=pairs,
-        pooled=int(torch.nn.functional.max_pool2d(active, 2).sum()),
-        itemsize=itemsize,
-    )
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--frames", type=int, default=3)
-    arguments = parser.parse_args()
-    for shape in (*SMALL, GROUPED):
-        for name, dtype in DTYPES.items():
-            case = block_case_on(arguments.device, shape, HEADLINE_P, dtype, arguments.frames)
-            for call in (*calls(case, dtype), *block_calls(case, dtype)):
-                try:
-                    call.run()
-                except RuntimeError as error:
-                    raise SystemExit(f"{call.name}, {shape}, {name}: {error}") from error
-            print(f"{shape}, {name}: every op ran", flush=True)
-    if arguments.device == "cuda":
-        torch.cuda.synchronize()
-
-
-if __name__ == "__main__":
-    main()

@@ -1,9 +1,9 @@
-"""Where a GPU measurement was taken, and with what."""
+"""Where a measurement was taken, with what, and of which sources."""
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
-import re
 import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,33 +11,55 @@ from typing import Any
 
 import torch
 
-from benchmarks.cost_model import MACHINES, Machine
-from benchmarks.report import cpu_model, machine
+from mesm.environment import describe
 
-RESULTS = Path(__file__).parent / "results"
+ROOT = Path(__file__).resolve().parents[1]
+# What a time depends on: folders, and the files in them.
+MEASURED = ("benchmarks", "csrc", "mesm/models", "mesm_ops")
+SOURCES = {".cpp", ".cu", ".cuh", ".h", ".json", ".py"}
+
+
+def environment(device: str = "cpu") -> dict[str, Any]:
+    """Device, threads, versions, how the kernels were built, and the commit.
+
+    Args:
+        device: "cpu" or "cuda"; for "cuda" with driver, libraries and torch's settings.
+    """
+    facts = describe()
+    found: dict[str, Any] = {
+        "device": device,
+        "name": device_name(device),
+        "cpu": facts["cpu"],
+        "cores": facts["cores"],
+        "threads": facts["threads"],
+        "torch_cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "python": facts["versions"]["python"],
+        "torch": facts["versions"]["torch"],
+        "git_commit": facts["commit"] or "unknown",
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "mesm_ops": facts["kernels"] or "reference only",
+    }
+    return found | (_gpu() if device == "cuda" else {})
 
 
 def device_name(device: str) -> str:
     """The GPU's own name, or the processor's."""
-    return torch.cuda.get_device_name() if device == "cuda" else cpu_model()
+    return torch.cuda.get_device_name() if device == "cuda" else str(describe()["cpu"])
 
 
-def machine_of(device: str) -> Machine | None:
-    """The cost model's figures for this GPU, if it has them."""
-    name = device_name(device) if device == "cuda" else ""
-    return next((m for m in MACHINES if m.name.split()[0] in name or m.name in name), None)
+def sources_digest() -> str:
+    """Twelve hexadecimal digits that change with any source that is measured or measures."""
+    digest = hashlib.sha256()
+    for folder in MEASURED:
+        for path in sorted((ROOT / folder).rglob("*")):
+            if path.suffix in SOURCES and "results" not in path.parts:
+                digest.update(str(path.relative_to(ROOT)).encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:12]
 
 
-def default_results(device: str) -> Path:
-    """`results/<gpu>-<date>.json`."""
-    name = re.sub(r"[^a-z0-9]+", "-", device_name(device).lower()).strip("-")
-    return RESULTS / f"{name}-{datetime.now(UTC):%Y-%m-%d}.json"
-
-
-def environment(device: str) -> dict[str, Any]:
-    """Device, driver, versions, torch's settings and the commit."""
-    facts = machine(torch.get_num_threads()) | {"device": device, "name": device_name(device)}
-    facts |= {
+def _gpu() -> dict[str, Any]:
+    properties = torch.cuda.get_device_properties(0)
+    return {
         "triton": _version("triton"),
         "cuda": torch.version.cuda,
         "cudnn": torch.backends.cudnn.version(),
@@ -46,15 +68,10 @@ def environment(device: str) -> dict[str, Any]:
             "matmul": torch.backends.cuda.matmul.allow_tf32,
             "cudnn": torch.backends.cudnn.allow_tf32,
         },
+        "capability": f"{properties.major}.{properties.minor}",
+        "multiprocessors": properties.multi_processor_count,
+        "memory_gib": round(properties.total_memory / 2**30, 1),
     }
-    if device == "cuda":
-        properties = torch.cuda.get_device_properties(0)
-        facts |= {
-            "capability": f"{properties.major}.{properties.minor}",
-            "multiprocessors": properties.multi_processor_count,
-            "memory_gib": round(properties.total_memory / 2**30, 1),
-        }
-    return facts
 
 
 def _version(package: str) -> str | None:

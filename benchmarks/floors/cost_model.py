@@ -5,7 +5,7 @@ which the contract wants zero), weights once. Caches are taken as perfect inside
 before it. FLOPs: 2 per multiply–accumulate over exact pairs, as the ops' own FLOP formulas count.
 Launches: the fewest that the design has, memory fills not counted.
 
-    python -m benchmarks.cost_model          # the table of docs/gpu.md
+    python -m benchmarks.floors.cost_model          # the table of docs/gpu.md
 """
 
 from __future__ import annotations
@@ -13,10 +13,12 @@ from __future__ import annotations
 import argparse
 from dataclasses import dataclass, replace
 
-from benchmarks.shapes import FACE_BLOCKS, HEADLINE_P, Shape
+import torch
 
-PATTERN_COLUMNS = 528  # counts of a chunk of at most CHUNK rows: mesm_ops/triton/neighbours.py
-CHUNK = 512
+from benchmarks.floors.sizes import Sizes, block_sizes
+from benchmarks.inputs import block_case
+from benchmarks.shapes import FACE_BLOCKS, HEADLINE_P
+
 INT = 4  # bytes of a site, an offset, a row number; logits and statistics are float32 alike
 
 
@@ -32,42 +34,12 @@ class Machine:
 
 
 MACHINES = (
+    Machine("H100", 3.35e12, {"bfloat16": 990e12, "float16": 990e12, "tf32": 495e12}),
     Machine("H200", 4.8e12, {"bfloat16": 990e12, "float16": 990e12, "tf32": 495e12}),
     Machine("A100 80GB", 2.0e12, {"bfloat16": 312e12, "float16": 312e12, "tf32": 156e12}),
     # bfloat16 with float32 sums, as everywhere here.
     Machine("RTX 4090", 1.008e12, {"bfloat16": 165e12, "float16": 165e12, "tf32": 82.6e12}),
 )
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """A block's shape and how much of its maps is kept."""
-
-    shape: Shape
-    frames: int
-    samples: int
-    query_dim: int
-    kept: int  # rows that the selection keeps
-    pairs: int  # active input–output pairs of a 3x3 kernel on them
-    pooled: int  # active sites after the pool
-    itemsize: int = 2
-
-    @property
-    def rows(self) -> int:
-        """Rows before the selection, all sites of all frames; padded tensors keep as many."""
-        return self.frames * self.shape.sites
-
-    @property
-    def pooled_rows(self) -> int:
-        """Rows of the pool's output, padding included."""
-        return self.frames * (self.shape.height // 2) * (self.shape.width // 2)
-
-    def at(self, frames: int) -> Sizes:
-        """The same densities with another number of frames."""
-        scale = frames / self.frames
-        names = ("samples", "kept", "pairs", "pooled")
-        scaled = {name: round(getattr(self, name) * scale) for name in names}
-        return replace(self, frames=frames, **scaled)
 
 
 @dataclass(frozen=True)
@@ -85,7 +57,7 @@ class Cost:
 
 
 def op_costs(s: Sizes) -> dict[str, Cost]:
-    """Cost of every op that `benchmarks.gpu_calls.calls` yields, by its name."""
+    """Cost of every op that `benchmarks.calls.calls` yields, by its name."""
     cin, cout = s.shape.in_channels, s.shape.out_channels
     costs = _attention_costs(s)
     for number, before in ((1, cin), (2, cout)):
@@ -162,27 +134,13 @@ def _norm_costs(s: Sizes, number: int, channels: int) -> dict[str, Cost]:
     }
 
 
-def rulebook_cost(s: Sizes) -> Cost:
-    """Cost of what Triton's convolutions over a set of sites share, made once for a training step.
-
-    The table of neighbours, rows in the order of their patterns and the table in that order, pairs
-    of each offset, room for the pool's windows; with the counts that the order follows from, which
-    one launch leaves for the next. CUDA's selection writes the first table itself: a launch less.
-    """
-    counts = s.frames * -(-s.shape.sites // CHUNK) * PATTERN_COLUMNS * INT
-    table, ranks = s.kept * 9 * INT, s.kept * INT
-    find = s.kept * INT + 2 * s.rows * INT + s.rows * 9 * INT + ranks + counts  # sites; map of rows
-    place = table + ranks + counts + s.rows * (1 + 9 + 1) * INT + s.pairs * INT
-    return Cost(find + 2 * counts + place, launches=3)
-
-
 def block_costs(s: Sizes) -> dict[str, Cost]:
     """Cost of a block in inference and in a training step, with all that can be fused fused.
 
     Inference: maps in, pooled maps out, nothing between in memory. Training: batch statistics
     force each convolution's result into memory, which the backward pass reads again; gradients of
-    both results pass through memory once, and each norm's sums are taken before they are used. The
-    rulebook is no part of these floors; its cost stands beside them.
+    both results pass through memory once, and each norm's sums are taken before they are used.
+    Lists of neighbours are no part of these floors.
     """
     ops = op_costs(s)
     cin, cout, e = s.shape.in_channels, s.shape.out_channels, s.itemsize
@@ -199,7 +157,6 @@ def block_costs(s: Sizes) -> dict[str, Cost]:
     return {
         "block inference": Cost(maps + weights + out, forward, 3),
         "block training step": Cost(forward_bytes + backward_bytes, forward + backward, 16),
-        "rulebook of a training step": rulebook_cost(s),
     }
 
 
@@ -220,17 +177,11 @@ def dense_costs(s: Sizes) -> dict[str, Cost]:
 
 def face_sizes(p: float, itemsize: int, frames: int, drawn: int = 32) -> list[Sizes]:
     """Sizes of the three face blocks at p, from frames as the benchmark draws them."""
-    import torch
-
-    from benchmarks.gpu_calls import sizes_of
-    from benchmarks.inputs import block_case
-
     found = []
     for shape in FACE_BLOCKS:
         case = block_case(shape, p, torch.float32, drawn)
-        with torch.no_grad():
-            kept = case.block.attend(case.maps, case.query, case.lengths).mask()
-        found.append(sizes_of(kept, shape, case.lengths.shape[0], itemsize).at(frames))
+        sizes = block_sizes(case, shape, torch.float32)
+        found.append(replace(sizes, itemsize=itemsize).at(frames))
     return found
 
 

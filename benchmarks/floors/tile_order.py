@@ -3,7 +3,7 @@
 A tile leaves out a tap at which none of its rows has a neighbour. Counted on the benchmark's masks,
 half of the sites in smooth clusters; nothing is timed.
 
-    python -m benchmarks.tile_order          # the table of docs/gpu.md
+    python -m benchmarks.floors.tile_order          # the table of docs/gpu.md
 """
 
 from __future__ import annotations

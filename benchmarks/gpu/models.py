@@ -1,85 +1,80 @@
-"""MESM against FE2E from end to end on a GPU, per p; both whole, in one batch of clips."""
+"""Rows of MESM against FE2E, both whole, on one batch of clips."""
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
+import tempfile
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 
-from benchmarks.gate import error_line
-from benchmarks.gpu_rivals import Rivals, dense_rivals
-from benchmarks.measure import Run, count_flops
-from benchmarks.models import (
-    EMOTIONS,
-    SMALL_TEXT,
-    check_model,
-    densities,
-    draw_batch,
-    model_run,
-)
-
-if TYPE_CHECKING:
-    from benchmarks.gpu import Plan, Row
-
-_rivals: dict[tuple[str, str, bool], tuple[Rivals, int]] = {}
+from benchmarks.environment import ROOT
+from benchmarks.gpu.rivals import DenseModel
+from benchmarks.gpu.row import Facts, Setting, of_dense, timed
+from benchmarks.measure import count_flops, peak_memory
+from benchmarks.models import check_model, densities, draw_batch, make_model, model_run
+from benchmarks.shapes import DTYPES, Clips
 
 
-def model_rows(plan: Plan, dtype: str, p_values: list[float]) -> Iterator[Row]:
-    """Inference and training step at each p, FE2E's made once."""
-    from benchmarks.gpu import DTYPES
-    from mesm.models import FE2E, MESM
+@dataclass(frozen=True)
+class ModelRow:
+    """MESM at one p on a batch of so many clips; called, it measures."""
 
-    shared: dict[str, Any] = {"emotions": EMOTIONS, "albert": SMALL_TEXT}
-    if plan.channels:
-        shared["channels"] = plan.channels
-    torch.manual_seed(4)
-    sparse = MESM(**shared).to(plan.device)
-    dense = FE2E(**shared).to(plan.device)
-    batch = draw_batch(plan.clips).to(plan.device)
-    for train in (False, True):
-        for p in p_values:
-            sparse.set_p(p)
-            sparse.train(train)
-            row = _facts(plan, dtype, train, p)
-            try:
-                key = (plan.device, dtype, train)
-                if key not in _rivals:
-                    _rivals[key] = _make_rivals(plan, dense.train(train), batch, DTYPES[dtype])
-                rivals, dense_flops = _rivals[key]
-                row |= densities(sparse, batch, DTYPES[dtype])
-                row["gate_error"] = check_model(sparse, batch, train)
-                ours = model_run(sparse, batch, DTYPES[dtype], train)
-                row |= {"flops": _flops(sparse, batch), "dense_flops": dense_flops}
-                row |= _timed(plan, ours, rivals)
-            except Exception as error:  # one row less, not the rest of them
-                row["error"] = error_line(error)
-            yield row
+    clips: Clips
+    train: bool
+    p: float
+    dtype: str = "bfloat16"
+    graph: bool = True
 
+    @property
+    def what(self) -> str:
+        """The group of rows that it belongs to."""
+        kind = "MESM training step" if self.train else "MESM inference"
+        return kind if self.graph else f"eager {kind}"
 
-def _facts(plan: Plan, dtype: str, train: bool, p: float) -> Row:
-    what = "MESM training step" if train else "MESM inference"
-    return {
-        "group": f"{what} against FE2E, {dtype}, {plan.clips} clips of 9 faces and 11 chunks",
-        "what": what,
-        "shape": "small text",
-        "frames": plan.clips * 20,
-        "p": p,
-        "dtype": dtype,
-        "rival": "FE2E",
-    }
+    @property
+    def name(self) -> str:
+        """Unique among the rows."""
+        return f"{self.what} {self.clips.count} clips p={self.p:g} {self.dtype}"
 
+    @property
+    def rival(self) -> DenseModel:
+        """What it is compared with."""
+        return DenseModel(self.clips, self.dtype, self.train)
 
-def _make_rivals(
-    plan: Plan, dense: torch.nn.Module, batch: Any, dtype: torch.dtype
-) -> tuple[Rivals, int]:
-    train = dense.training
-
-    def make(module: Any) -> Run:
-        return model_run(module, batch, dtype, train)
-
-    flops = _flops(dense, batch)
-    return dense_rivals(make, dense, plan.device, plan.deadline, plan.compiled), flops
+    def __call__(self, setting: Setting) -> Iterator[Facts]:
+        """Check, then time."""
+        device, dtype, train = setting.device, DTYPES[self.dtype], self.train
+        batch = draw_batch(self.clips).to(device)
+        sparse = make_model("MESM", setting.channels, p=self.p).to(device).train(train)
+        dense = make_model("FE2E", setting.channels).to(device).train(train)
+        facts: Facts = {
+            "group": f"{self.what} against FE2E, {self.dtype}, {self.clips}",
+            "what": self.what,
+            "shape": f"{self.clips.count} clips",
+            "frames": self.clips.frames,
+            "p": self.p,
+            "dtype": self.dtype,
+            **densities(sparse, batch, dtype),
+            "flops": _flops(sparse, batch),
+            "dense_flops": _flops(dense, batch),
+        }
+        facts["gate_error"] = check_model(sparse, batch, dtype, train)
+        ours = model_run(sparse, batch, dtype, train)
+        rivals, notes = self.rival.of(dense, batch).sides(self.rival.name, setting.compiled)
+        if train:
+            ours()
+            rivals["eager"]()
+            facts["peak_mib"] = peak_memory(ours, device)
+            facts["dense_peak_mib"] = peak_memory(rivals["eager"], device)
+            facts |= of_dense(facts)
+        facts |= {"notes": notes} | timed(setting, ours, rivals, self.graph)
+        yield facts | {"rival": facts["rival"].replace("dense", "FE2E")}
 
 
 def _flops(model: torch.nn.Module, batch: Any) -> int:
@@ -87,8 +82,40 @@ def _flops(model: torch.nn.Module, batch: Any) -> int:
     return count_flops(model_run(model, batch, torch.float32, model.training))
 
 
-def _timed(plan: Plan, ours: Run, rivals: Rivals) -> Row:
-    from benchmarks.gpu import timed
+@dataclass(frozen=True)
+class FirstStep:
+    """MESM's first training step in a fresh process, without caches of kernels and with them."""
 
-    row = timed(plan, ours, rivals)
-    return row | {"rival": row["rival"].replace("dense", "FE2E")}
+    clips: Clips
+
+    name = "first training step of MESM"
+    rival = None
+
+    def __call__(self, setting: Setting) -> Iterator[Facts]:
+        """Run `benchmarks.gpu.first_step` twice, the second time with the first one's caches."""
+        with tempfile.TemporaryDirectory() as folder:
+            places = ("TRITON_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR", "XDG_CACHE_HOME")
+            caches = {place: f"{folder}/{place.lower()}" for place in places}
+            command = [sys.executable, "-m", "benchmarks.gpu.first_step"]
+            command += ["--device", setting.device, "--clips", str(self.clips.count)]
+            if setting.channels:
+                command += ["--channels", *map(str, setting.channels)]
+            for empty in (True, False):
+                done = subprocess.run(
+                    command,
+                    cwd=ROOT,
+                    env=os.environ | caches,
+                    stdout=subprocess.PIPE,
+                    text=True,
+                    check=True,
+                )
+                found = json.loads(done.stdout.splitlines()[-1])
+                yield {
+                    "group": "first training step of MESM in a fresh process",
+                    "what": f"first step, {'empty' if empty else 'filled'} caches",
+                    "shape": f"{self.clips.count} clips",
+                    "p": None,
+                    "dtype": "bfloat16",
+                    **found,
+                    ("cold_s" if empty else "warm_s"): found["first_step_s"],
+                }

@@ -1,30 +1,30 @@
-"""The GPU benchmark as a picture like the paper's Figure 5, and each kernel beside its floor."""
+"""The GPU benchmark as a picture like the paper's Figure 5."""
 
 from __future__ import annotations
 
-from typing import Any
-
 from matplotlib.figure import Figure
 
-from benchmarks.shapes import HEADLINE_P
+from benchmarks.gpu.row import Facts
 from mesm.plots.style import EXTRA_COLOUR, FE2E_COLOUR, INK, MESM_COLOUR, new_figure, tidy
 
-Row = dict[str, Any]
 WHATS = ("block inference", "block training step", "MESM inference", "MESM training step")
 COLOURS = {"bfloat16": MESM_COLOUR, "float32": EXTRA_COLOUR}
 
 
-def draw(rows: list[Row], name: str) -> Figure:
+def draw(rows: list[Facts], name: str) -> Figure:
     """GFLOP and milliseconds against p, sparse as lines and the best dense run dashed.
 
     A column for each kind of step; the three blocks are added up.
     """
+    compared = [row for row in rows if "ratio" in row and row["p"] is not None]
     figure = new_figure(11.0, 5.4)
     panels = figure.subplots(2, len(WHATS), sharex=True, squeeze=False)
     for column, what in enumerate(WHATS):
         flops, latency = panels[0][column], panels[1][column]
         for dtype, colour in COLOURS.items():
-            points = _sums([row for row in rows if (row["what"], row["dtype"]) == (what, dtype)])
+            points = _sums(
+                [row for row in compared if (row["what"], row["dtype"]) == (what, dtype)]
+            )
             p = sorted(points)
             if not p:
                 continue
@@ -49,38 +49,17 @@ def draw(rows: list[Row], name: str) -> Figure:
     return figure
 
 
-def _sums(rows: list[Row]) -> dict[float, dict[str, float]]:
-    """Per p, the sums over shapes, where every shape was measured."""
-    shapes = {row["shape"] for row in rows}
-    found: dict[float, dict[str, float]] = {}
-    names = ("flops", "dense_flops", "ms", "rival_ms")
-    for p in {row["p"] for row in rows}:
-        here = [row for row in rows if row["p"] == p and "ratio" in row]
-        if {row["shape"] for row in here} == shapes:
-            found[p] = {name: sum(row[name] for row in here) for name in names}
-    return found
-
-
-def floor_table(rows: list[Row]) -> list[str]:
-    """Each op and block at the headline p: its floor, the share of it reached, dense's time."""
-    heads = ("op", "shape", "dtype", "floor µs", "took µs", "of floor", "dense µs", "ratio")
-    lines = [heads]
+def _sums(rows: list[Facts]) -> dict[float, dict[str, float]]:
+    """Per p, the sums over the shapes that were measured at the most p, where all of these were."""
+    at: dict[str, set[float]] = {}
     for row in rows:
-        if "bytes" not in row or "ms" not in row or row["p"] != HEADLINE_P:
-            continue
-        took, floor = row["ms"] * 1e3, row.get("floor_us")
-        lines.append(
-            (
-                *(row["what"], row["shape"], row["dtype"]),
-                "?" if floor is None else f"{floor:.1f}",
-                f"{took:.1f}",
-                "?" if floor is None else f"{floor / took:.0%}",
-                f"{row['rival_ms'] * 1e3:.1f}" if "rival_ms" in row else "",
-                f"{row['ratio']:.2f}" if "ratio" in row else "",
-            )
-        )
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return [
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in lines
-    ]
+        at.setdefault(row["shape"], set()).add(row["p"])
+    most = max(map(len, at.values()), default=0)
+    shapes = {shape for shape, found in at.items() if len(found) == most}
+    names = ("flops", "dense_flops", "ms", "rival_ms")
+    sums: dict[float, dict[str, float]] = {}
+    for p in {row["p"] for row in rows}:
+        here = [row for row in rows if row["p"] == p and row["shape"] in shapes]
+        if {row["shape"] for row in here} == shapes:
+            sums[p] = {name: sum(row[name] for row in here) for name in names}
+    return sums

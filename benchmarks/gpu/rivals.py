@@ -1,154 +1,194 @@
-"""Dense PyTorch as a rival on a GPU: channels-last, eager and compiled with max-autotune."""
+"""Dense PyTorch as a rival on a GPU: channels-last, eager and compiled.
+
+All that is to be compiled is compiled before anything is timed, side by side, into a cache on disk
+from which the timing process then loads it. Compilers tune by time; in this they take turns.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor
 
-from benchmarks.gate import autocast, error_line
-from benchmarks.gpu_calls import Call
-from benchmarks.gpu_timing import Deadline, replayable
+from benchmarks.inputs import BlockCase, block_case
 from benchmarks.measure import Run
+from benchmarks.models import draw_batch, make_model, model_run
+from benchmarks.shapes import DTYPES, HEADLINE_P, Clips, Shape
+from benchmarks.steps import dense_run
 
 # As "max-autotune", which then also replays a graph; here every side is replayed by us.
-COMPILE_MODE = "max-autotune-no-cudagraphs"
-COMPILE_SECONDS = 40.0  # what is left of the time when no further compilation begins
+BLOCK_COMPILATION = {"mode": "max-autotune-no-cudagraphs", "dynamic": False}
+# max-autotune tries 18 kernels for each convolution, 10 s each, and on an H100 took cuDNN's for all
+# of the blocks'. The models have 20 convolutions, so theirs are cuDNN's from the beginning.
+MODEL_COMPILATION = {"dynamic": False}
 
 
-@dataclass
-class Rivals:
-    """The dense runs of one shape, dtype and kind of step."""
+@dataclass(frozen=True)
+class Dense:
+    """A dense module with what makes a run of it, or of its compiled form."""
 
-    runs: dict[str, Run] = field(default_factory=dict)
-    notes: dict[str, str] = field(default_factory=dict)  # how each is run, or why it is not
+    module: Any
+    run: Callable[[Any], Run]  # given the module or its compiled form
+    compilation: dict[str, Any] = field(default_factory=dict)  # of torch.compile
+
+    def compiled(self) -> Run:
+        """The run of the compiled module; compiles when it runs first."""
+        return self.run(torch.compile(self.module, **self.compilation))
+
+    def sides(self, name: str, compiled: frozenset[str]) -> tuple[dict[str, Run], dict[str, str]]:
+        """Runs by name, eager first, and why one is missing.
+
+        Args:
+            name: of the rival.
+            compiled: names of the rivals that lie compiled in the cache.
+        """
+        runs, notes = {"eager": self.run(self.module)}, {}
+        if name not in compiled:
+            return runs, {"compiled": "not compiled beforehand"}
+        start = time.perf_counter()
+        run = self.compiled()
+        run()
+        notes["compiled"] = f"loaded in {time.perf_counter() - start:.0f} s"
+        return runs | {"compiled": run}, notes
 
 
-def dense_rivals(
-    make: Callable[[Callable[..., Any]], Run],
-    module: torch.nn.Module,
+class Rival(Protocol):
+    """What can be built anew in any process, and compiled there."""
+
+    @property
+    def name(self) -> str:
+        """Unique among the rivals."""
+
+    def build(self, frames: int, channels: tuple[int, ...] | None, device: str) -> Dense:
+        """The dense module with its inputs."""
+
+
+@dataclass(frozen=True)
+class DenseBlock:
+    """The dense block of one shape."""
+
+    shape: Shape
+    dtype: str
+    train: bool
+
+    @property
+    def name(self) -> str:
+        """As the rows call it."""
+        return f"dense block {_kind(self.train)} {self.shape} {self.dtype}"
+
+    def build(self, frames: int, channels: tuple[int, ...] | None, device: str) -> Dense:
+        """As `Rival.build`."""
+        return self.of(block_case(self.shape, HEADLINE_P, DTYPES[self.dtype], frames, device))
+
+    def of(self, case: BlockCase) -> Dense:
+        """The dense side of a case that is there already."""
+        return Dense(
+            case.rival,
+            lambda module: dense_run(case, DTYPES[self.dtype], self.train, module),
+            BLOCK_COMPILATION,
+        )
+
+
+@dataclass(frozen=True)
+class DenseModel:
+    """FE2E on a batch of clips."""
+
+    clips: Clips
+    dtype: str
+    train: bool
+
+    @property
+    def name(self) -> str:
+        """As the rows call it."""
+        return f"FE2E {_kind(self.train)} {self.clips.count} clips {self.dtype}"
+
+    def build(self, frames: int, channels: tuple[int, ...] | None, device: str) -> Dense:
+        """As `Rival.build`."""
+        model = make_model("FE2E", channels).to(device).train(self.train)
+        return self.of(model, draw_batch(self.clips).to(device))
+
+    def of(self, model: Any, batch: Any) -> Dense:
+        """The dense side on a batch that is there already."""
+        return Dense(
+            model,
+            lambda module: model_run(module, batch, DTYPES[self.dtype], self.train),
+            MODEL_COMPILATION,
+        )
+
+
+def _kind(train: bool) -> str:
+    return "training step" if train else "inference"
+
+
+def compile_rival(
+    rival: Rival,
+    frames: int,
+    channels: tuple[int, ...] | None,
     device: str,
-    deadline: Deadline,
-    compiled: bool,
-) -> Rivals:
-    """Return a module's run in eager mode and compiled, each as a graph.
+    threads: int,
+    lock: Path,
+) -> Iterator[dict[str, Any]]:
+    """Compile one rival into the cache; for a process of its own.
 
     Args:
-        make: turns a callable module into a run.
-        module: the dense one.
+        rival: which.
+        frames: of a block.
+        channels: widths of a model; None: the paper's.
         device: "cuda" or "cpu".
-        deadline: compiles only while there is time.
-        compiled: whether to compile at all.
+        threads: how many kernels are compiled at a time.
+        lock: the file that is held while a kernel is timed.
     """
-    # cuDNN may try its algorithms, as its users would let it.
+    from torch._inductor import config
+
+    config.compile_threads = threads
+    tune_in_turns(lock)
     torch.backends.cudnn.benchmark = True
-    found = Rivals()
-    found.runs["eager"], found.notes["eager"] = replayable(make(module), device)
-    name = "max-autotune"
-    if not compiled or deadline.left() < COMPILE_SECONDS:
-        found.notes[name] = "not compiled: " + ("no time left" if compiled else "not asked for")
-        return found
     start = time.perf_counter()
+    rival.build(frames, channels, device).compiled()()
+    if device == "cuda":
+        torch.cuda.synchronize()
+    yield {"compiled": rival.name, "seconds": time.perf_counter() - start}
+
+
+def tune_in_turns(lock: Path) -> None:
+    """From now on let inductor time a kernel only while this process holds the lock."""
+    from torch._inductor.runtime import benchmarking
+
+    kind = type(benchmarking.benchmarker)
+    for name in ("benchmark_gpu", "benchmark_gpu_with_cuda_graph"):
+        if time_kernel := getattr(kind, name, None):
+            setattr(kind, name, _holding(lock, time_kernel))
+
+
+def _holding(lock: Path, call: Callable[..., Any]) -> Callable[..., Any]:
+    def held(*args: Any, **kwargs: Any) -> Any:
+        with hold(lock):
+            return call(*args, **kwargs)
+
+    return held
+
+
+_held: set[Path] = set()
+
+
+@contextlib.contextmanager
+def hold(lock: Path) -> Iterator[None]:
+    """Hold a lock file against other processes; within it, again at no cost."""
+    if lock in _held:
+        yield
+        return
+    descriptor = os.open(lock, os.O_CREAT | os.O_RDWR)
     try:
-        torch._dynamo.reset()
-        run, how = replayable(make(torch.compile(module, mode=COMPILE_MODE)), device)
-    except Exception as error:  # whatever the compiler meets is no reason to stop measuring
-        found.notes[name] = f"not compiled: {error_line(error)}"
-        return found
-    found.runs[name] = run
-    found.notes[name] = f"{how}; compiled in {time.perf_counter() - start:.0f} s"
-    return found
-
-
-def inference_run(forward: Callable[[Tensor], Any], maps: Tensor, dtype: torch.dtype) -> Run:
-    """One forward pass without gradients."""
-    device = maps.device.type
-
-    @torch.no_grad()
-    def run() -> Any:
-        with autocast(dtype, device):
-            return forward(maps)
-
-    return run
-
-
-def training_run(
-    module: torch.nn.Module,
-    forward: Callable[[Tensor], Tensor],
-    maps: Tensor,
-    dtype: torch.dtype,
-) -> Run:
-    """Forward and backward pass, the maps' gradient included, as inside a network."""
-    device = maps.device.type
-    with torch.no_grad(), autocast(dtype, device):
-        upstream = torch.randn_like(forward(maps))
-    leaf = maps.detach().requires_grad_()
-
-    def run() -> None:
-        module.zero_grad(set_to_none=True)
-        leaf.grad = None
-        with autocast(dtype, device):
-            out = forward(leaf)
-        out.backward(upstream)
-
-    return run
-
-
-def dense_call(call: Call, frames: int) -> Run | None:
-    """Dense PyTorch's counterpart of an op, on whole maps; None where there is none."""
-    op = call.op
-    if op.startswith("subm_conv2d"):
-        return _convolution(call, frames)
-    if op.startswith("sparse_batch_norm"):
-        return _norm(call, frames)
-    if op == "sparse_max_pool2d":
-        _, _, _, height, width, _ = call.args
-        maps = _whole(call.args[0], frames, height, width)
-        return lambda: F.max_pool2d(maps, 2)
-    return None
-
-
-def _whole(rows: Tensor, frames: int, height: int, width: int) -> Tensor:
-    """Channels-last maps of as many values as the padded rows."""
-    return torch.randn_like(rows).view(frames, height, width, -1).permute(0, 3, 1, 2)
-
-
-def _convolution(call: Call, frames: int) -> Run:
-    backward = call.op.endswith("_backward")
-    grad, features, height, width, weight = (
-        (call.args[0], call.args[1], call.args[4], call.args[5], call.args[6])
-        if backward
-        else (None, call.args[0], call.args[3], call.args[4], call.args[5])
-    )
-    maps = _whole(features, frames, height, width)
-    kernel = weight.contiguous(memory_format=torch.channels_last)
-    if not backward:
-        return lambda: F.conv2d(maps, kernel, padding=1)
-    upstream = _whole(grad, frames, height, width)
-    needs = [bool(flag) for flag in call.args[7:]]
-    fixed = (None, [1, 1], [1, 1], [1, 1], False, [0, 0], 1, needs)
-    return lambda: torch.ops.aten.convolution_backward(upstream, maps, kernel, *fixed)
-
-
-def _norm(call: Call, frames: int) -> Run:
-    """Batch norm with its ReLU; backwards, the gradient through both."""
-    backward = call.op.endswith("_backward")
-    features, weight, bias = (call.args[i] for i in ((1, 3, 4) if backward else (0, 2, 3)))
-    side = features.shape[0] // frames  # as many positions; how they lie does not matter
-    maps = _whole(features, frames, side, 1)
-
-    def forward(x: Tensor) -> Tensor:
-        return F.relu(F.batch_norm(x, None, None, weight, bias, training=True))
-
-    if not backward:
-        return lambda: forward(maps)
-    leaf = maps.detach().requires_grad_()
-    with torch.enable_grad():
-        out = forward(leaf)
-    upstream = torch.randn_like(out)
-    return lambda: torch.autograd.grad(out, leaf, upstream, retain_graph=True)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        _held.add(lock)
+        yield
+    finally:
+        _held.discard(lock)
+        os.close(descriptor)

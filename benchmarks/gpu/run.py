@@ -1,144 +1,42 @@
-"""`make gpu`: everything that needs a GPU, in one command of less than ten minutes.
+"""`make gpu`: everything that needs a GPU, in one command of at most nine minutes.
 
-Builds the kernels in place with the python it runs in, runs all tests marked `gpu`, watches small
-shapes with compute-sanitizer where that is installed, then measures. Every step's output goes to
-build/gpu/STEP.log as well. Needs no network.
+Builds the kernels in place with the python it runs in, runs all tests marked `gpu` while
+compute-sanitizer watches every op on small maps, compiles the dense rivals, then measures: the most
+wanted first, each row in a process of its own. Needs no network. In the folder of results it leaves
+bench.json, written anew after every row, bench.txt, a page of all, bench.png and a log of each
+step. Called again it goes on where it stopped, as long as the sources are the same.
 
-    python -m benchmarks.gpu_run
-    python -m benchmarks.gpu_run --rehearse     # without a GPU, all but the device
+    python -m benchmarks.gpu.run
+    python -m benchmarks.gpu.run --skip-build --skip-tests --only "block inference" --seconds 120
+    python -m benchmarks.gpu.run --rehearse     # without a GPU, all but the device
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import shutil
-import subprocess
 import sys
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-SECONDS = 570.0
-# The most that each step may take; the benchmark gets what is left.
-LIMITS = {"build": 150.0, "tests": 200.0, "sanitizer": 60.0}
+import torch
 
+from benchmarks.environment import ROOT, environment, sources_digest
+from benchmarks.gpu import plan, report
+from benchmarks.gpu.checks import Checks, Deadline
+from benchmarks.gpu.compilation import Compilation
+from benchmarks.gpu.processes import Processes, Stopped
+from benchmarks.gpu.results import Results
+from benchmarks.gpu.rivals import Rival, hold
+from benchmarks.gpu.row import Facts, Row, Setting, machine_of
+from mesm_ops import backends, explain
 
-@dataclass
-class Run:
-    """How the steps are run."""
-
-    rehearse: bool
-    logs: Path
-    end: float  # time.monotonic() by which all must be done
-
-    @property
-    def device(self) -> str:
-        """Where tensors lie."""
-        return "cpu" if self.rehearse else "cuda"
-
-    def left(self) -> float:
-        """Seconds until all must be done."""
-        return self.end - time.monotonic()
-
-    def call(self, step: str, command: list[str], **environment: str) -> str | None:
-        """Run a command, its output to the screen and to a log; return what went wrong."""
-        limit = self.left()
-        if not self.rehearse:  # a small machine may compile for longer
-            limit = min(limit, LIMITS.get(step, limit))
-        if limit <= 0:
-            return "no time left"
-        log = self.logs / f"{step}.log"
-        print(f"\n== {step}: {' '.join(command)}", flush=True)
-        kept = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
-        kept |= {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **environment}
-        with (
-            log.open("a") as file,
-            subprocess.Popen(
-                command, cwd=ROOT, env=kept, stdout=file, stderr=subprocess.STDOUT
-            ) as process,
-        ):
-            try:
-                code = process.wait(limit)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                return f"not done after {limit:.0f} s; {log}"
-        print("\n".join(log.read_text().splitlines()[-25:]), flush=True)
-        return f"exit code {code}; {log}" if code else None
-
-
-def find_device(run: Run) -> str | None:
-    """Say what GPU there is."""
-    try:
-        import torch
-    except ImportError as error:
-        return f"{sys.executable} has no torch ({error}): name a python with make gpu GPU_PYTHON="
-    print(f"python {sys.version.split()[0]}, torch {torch.__version__}, CUDA {torch.version.cuda}")
-    if torch.cuda.is_available():
-        major, minor = torch.cuda.get_device_capability()
-        print(f"{torch.cuda.get_device_name()}, compute capability {major}.{minor}")
-        return None if major >= 8 else f"the GPU is too old: {major}.{minor}, 8.0 is needed"
-    if run.rehearse:
-        print("no GPU: rehearsing on the CPU")
-        return None
-    return "torch finds no CUDA device; `python -m benchmarks.gpu_run --rehearse` needs none"
-
-
-def build(run: Run) -> str | None:
-    """Compile csrc, for this GPU's architecture alone; a rehearsal into a folder of its own."""
-    command = [sys.executable, "setup.py", "build_ext"]
-    if run.rehearse:
-        wanted = "1" if shutil.which("nvcc") else "0"
-        command += ["--build-lib", str(run.logs / "lib")]
-        return run.call("build", command, MESM_OPS_CUDA=wanted)
-    import torch
-
-    major, minor = torch.cuda.get_device_capability()
-    archs = os.environ.get("MESM_OPS_CUDA_ARCHS", f"{major}{minor}")
-    return run.call("build", [*command, "--inplace"], MESM_OPS_CUDA="1", MESM_OPS_CUDA_ARCHS=archs)
-
-
-def tests(run: Run) -> str | None:
-    """Run every test marked gpu; in a rehearsal they are collected, and skip."""
-    command = [sys.executable, "-m", "pytest", "-m", "gpu", "-q", "-p", "no:cacheprovider"]
-    return run.call("tests", [*command, "tests/mesm_ops", "tests/csrc/cuda"])
-
-
-def sanitizer(run: Run) -> str | None:
-    """Watch every op on small maps: wrong addresses, then races."""
-    program = [sys.executable, "-m", "benchmarks.gpu_calls", "--device", run.device]
-    tool = shutil.which("compute-sanitizer")
-    if run.rehearse:
-        return run.call("sanitizer", program)
-    if tool is None:
-        print("compute-sanitizer is not installed: every op runs on small maps unwatched")
-        return run.call("sanitizer", program)
-    for kind in ("memcheck", "racecheck"):
-        watched = [tool, "--tool", kind, "--error-exitcode", "9", *program]
-        if problem := run.call("sanitizer", watched, PYTORCH_NO_CUDA_MEMORY_CACHING="1"):
-            return f"{kind}: {problem}"
-    return None
-
-
-def benchmark(run: Run) -> str | None:
-    """Measure with the time that is left."""
-    command = [sys.executable, "-m", "benchmarks.gpu", "--device", run.device]
-    if run.rehearse:
-        results = str(run.logs / "rehearsal.json")
-        command += ["--smoke", "--no-compile", "--results", results]
-    seconds = max(30.0, run.left() - 30)  # a row may outlast the deadline
-    return run.call("benchmark", [*command, "--seconds", f"{seconds:.0f}"])
-
-
-STEPS: dict[str, Callable[[Run], str | None]] = {
-    "device": find_device,
-    "build": build,
-    "tests": tests,
-    "sanitizer": sanitizer,
-    "benchmark": benchmark,
-}
+SECONDS = 540.0
+COMPILING = 150.0  # seconds that the rivals may take once the tests are over
+LEAST = 8.0  # seconds that must be left for another row to begin
+CACHES = {"TORCHINDUCTOR_CACHE_DIR": "inductor", "TRITON_CACHE_DIR": "triton"}
 
 
 def main() -> int:
@@ -146,27 +44,159 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--rehearse", action="store_true", help="all but what needs the device")
-    parser.add_argument("--only", choices=list(STEPS), action="append", help="these steps alone")
-    parser.add_argument("--logs", type=Path, default=ROOT / "build" / "gpu")
-    parser.add_argument("--seconds", type=float, default=SECONDS)
+    parser.add_argument("--skip-build", action="store_true", help="the kernels are built")
+    parser.add_argument("--skip-tests", action="store_true", help="neither tests nor sanitizer")
+    parser.add_argument("--no-compile", action="store_true", help="rivals in eager mode alone")
+    parser.add_argument("--no-measure", action="store_true", help="build and test alone")
+    parser.add_argument("--only", metavar="PATTERN", help="rows whose name has this expression")
+    parser.add_argument("--list", action="store_true", help="print the names of all rows")
+    parser.add_argument("--retry", action="store_true", help="measure failed rows again")
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="after which it ends")
+    parser.add_argument(
+        "--out", type=Path, default=ROOT / "build" / "gpu", metavar="DIR", help="of the results"
+    )
     arguments = parser.parse_args()
-    shutil.rmtree(arguments.logs, ignore_errors=True)
-    arguments.logs.mkdir(parents=True)
-    run = Run(arguments.rehearse, arguments.logs, time.monotonic() + arguments.seconds)
-    problems: dict[str, str] = {}
-    for name, step in STEPS.items():
-        if arguments.only and name not in arguments.only:
-            continue
-        start = time.monotonic()
-        problem = step(run)
-        print(f"== {name}: {problem or 'done'} ({time.monotonic() - start:.0f} s)", flush=True)
-        if problem:
-            problems[name] = problem
-            if name in ("device", "build"):  # nothing after it can run
-                break
-    for name, problem in problems.items():
+    device = "cpu" if arguments.rehearse else "cuda"
+    folder = arguments.out.resolve()
+    setting = plan.setting_of(device, folder, small=arguments.rehearse)
+    try:
+        rows = plan.chosen(plan.rows(setting), arguments.only)
+    except ValueError as error:
+        parser.error(str(error))
+    if arguments.list:
+        print("\n".join(row.name for row in rows))
+        return 0
+    folder.mkdir(parents=True, exist_ok=True)
+    prepare(folder, arguments.rehearse)
+    checks = Checks(folder, arguments.rehearse, Deadline(arguments.seconds))
+    usable = checks.run("device") and (arguments.skip_build or checks.run("build"))
+    failed = 0
+    if usable:
+        failed = check_and_measure(arguments, checks, setting, rows)
+    for name, problem in checks.problems.items():
         print(f"error: {name}: {problem}", file=sys.stderr)
-    return 1 if problems else 0
+    return 1 if checks.problems or failed else 0
+
+
+def prepare(folder: Path, rehearse: bool) -> None:
+    """Give processes to come their caches, and a way to count GPUs that leaves them forkable."""
+    if rehearse:
+        os.environ["OMP_NUM_THREADS"] = "1"  # small tensors are not worth more
+    for variable, name in CACHES.items():
+        os.environ.setdefault(variable, str(folder / "cache" / name))
+    os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
+    os.environ.pop("TRITON_INTERPRET", None)
+
+
+def check_and_measure(
+    arguments: argparse.Namespace, checks: Checks, setting: Setting, rows: list[Row]
+) -> int:
+    """Test while the rivals are compiled, then measure; returns how many rows failed."""
+    folder, deadline = setting.folder, checks.deadline
+    if arguments.no_measure:
+        if not arguments.skip_tests:
+            checks.run("tests", "sanitizer")
+        return 0
+    facts = environment(setting.device)
+    facts["backends"] = {op: explain(op) for op in backends.ops()}
+    setting = replace(setting, machine=machine_of(facts["name"]))
+    results = Results(folder / "bench.json", facts, sources_digest(), again=arguments.retry)
+    waiting = [row for row in rows if not results.has(row.name)]
+    processes = usable_processes(setting)
+    lock = folder / "timing.lock"
+    with hold(lock):  # while tests run, no compiler times its kernels
+        compilation = Compilation(processes, setting, rivals_of(waiting, arguments), lock)
+        if not arguments.skip_tests:
+            checks.run("tests", "sanitizer")
+    compiled, problems = compilation.finish(min(COMPILING, deadline.left()))
+    for name, problem in problems.items():
+        print(f"   {name}: {problem}", flush=True)
+    setting = replace(setting, compiled=compiled)
+    missing = [*measure(processes, results, setting, waiting, deadline)]
+    results.write(finished=not missing, problems=checks.problems | problems)
+    text = report.page(results.content, missing)
+    (folder / "bench.txt").write_text("\n".join(text) + "\n")
+    print("\n".join(["", *text, "", report.summary(results.rows)]))
+    print(f"Written to {results.path}, bench.txt and {picture(results)} beside it")
+    return sum("error" in row for row in results.rows)
+
+
+def usable_processes(setting: Setting) -> Processes:
+    """Forked processes where the device works in them, else fresh ones."""
+    processes = Processes()
+    try:
+        for _ in processes.stream(partial(touch, setting.device), 60, setting.folder / "rows.log"):
+            pass
+    except (RuntimeError, Stopped) as error:
+        print(f"   forked processes cannot use the device ({error}): fresh ones", flush=True)
+        return Processes("spawn")
+    return processes
+
+
+def touch(device: str) -> Iterator[Facts]:
+    """Compute something on the device."""
+    yield {"sum": float(torch.ones(8, device=device).sum())}
+
+
+def rivals_of(rows: list[Row], arguments: argparse.Namespace) -> list[Rival]:
+    """What the rows are compared with, each once; in a rehearsal the first alone."""
+    found = {row.rival.name: row.rival for row in rows if row.rival is not None}
+    if arguments.no_compile:
+        return []
+    # Models take longest to compile, so they begin; else as wanted.
+    ordered = sorted(found.values(), key=lambda rival: not rival.name.startswith("FE2E"))
+    return list(found.values())[:1] if arguments.rehearse else ordered
+
+
+def measure(
+    processes: Processes,
+    results: Results,
+    setting: Setting,
+    rows: list[Row],
+    deadline: Deadline,
+) -> Iterator[str]:
+    """Measure row by row; yields the names of those that there was no time for."""
+    for number, row in enumerate(rows, start=1):
+        left = deadline.left()
+        if left < LEAST:
+            yield from (each.name for each in rows[number - 1 :])
+            return
+        limit = min(left, row.limit)
+        try:
+            for facts in processes.stream(
+                partial(row.measure, setting), limit, setting.folder / "rows.log"
+            ):
+                say(number, rows, left, results.add(row.name, facts, dict(row.goals)))
+        except Stopped as error:
+            if limit < row.limit:  # the run's end, not the row's fault
+                results.forget(row.name)
+                yield row.name
+                continue
+            say(number, rows, left, results.add(row.name, failure(row, error), {}))
+        except RuntimeError as error:
+            say(number, rows, left, results.add(row.name, failure(row, error), {}))
+
+
+def say(number: int, rows: list[Row], left: float, row: Facts) -> None:
+    """Print a row as soon as it is measured: output is often read from its end."""
+    print(f"[{number}/{len(rows)}, {left:.0f} s left] {report.line(row)}", flush=True)
+
+
+def failure(row: Row, error: Exception) -> Facts:
+    """What is kept of a row that failed."""
+    return {"group": "failed", "what": row.name, "error": str(error)}
+
+
+def picture(results: Results) -> str:
+    """Draw the results beside them; returns the file's name, or why there is none."""
+    try:  # a GPU machine may lack matplotlib
+        from benchmarks.gpu.plot import draw
+        from mesm.plots.style import save_png
+    except ImportError as error:
+        return f"no picture ({error})"
+    path = results.path.with_suffix(".png")
+    save_png(draw(results.rows, results.content["machine"]["name"]), path)
+    return path.name
 
 
 if __name__ == "__main__":

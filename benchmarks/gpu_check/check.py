@@ -26,11 +26,12 @@ os.environ.pop("TRITON_INTERPRET", None)
 
 import torch
 
-from benchmarks import gpu_check_cuda, gpu_check_triton
-from benchmarks.gpu_calls import DTYPES, SMALL, Call, block_calls, block_case_on, calls
-from benchmarks.gpu_check_triton import Launch
-from benchmarks.gpu_report import Compiled, table
-from benchmarks.shapes import FACE_BLOCKS, HEADLINE_P, Shape
+from benchmarks.calls import Call, block_calls, calls
+from benchmarks.gpu_check import cuda, triton
+from benchmarks.gpu_check.report import Compiled, table
+from benchmarks.gpu_check.triton import Launch
+from benchmarks.inputs import block_case
+from benchmarks.shapes import DTYPES, FACE_BLOCKS, HEADLINE_P, SMALL, Shape
 
 FRAMES = 512  # launchers choose by size; tensors are zeros that are never touched
 WORKERS = 2
@@ -51,14 +52,14 @@ def record_all(archs: list[str], full: bool) -> tuple[list[Launch], list[str]]:
     found: dict[str, Launch] = {}
     errors: dict[str, None] = {}
     for shape, dtypes in chosen.items():
-        case = block_case_on("cpu", shape, HEADLINE_P, torch.float32, FRAMES)
+        case = block_case(shape, HEADLINE_P, torch.float32, FRAMES)
         for dtype in (DTYPES[name] for name in dtypes):
             every = (calls(case, dtype, Call.pretend), block_calls(case, dtype, Call.pretend))
-            for call in map(gpu_check_triton.with_rulebook, itertools.chain(*every)):
-                launch = gpu_check_triton.launcher(call.op)
+            for call in itertools.chain(*every):
+                launch = triton.launcher(call.op)
                 for arch in archs if launch else ():
                     try:
-                        noted = gpu_check_triton.record(call, launch, arch)
+                        noted = triton.record(call, launch, arch)
                     except Exception as error:
                         errors[f"{call.op} does not launch: {type(error).__name__}: {error}"] = None
                         continue
@@ -69,7 +70,7 @@ def record_all(archs: list[str], full: bool) -> tuple[list[Launch], list[str]]:
 
 def compile_recorded(number: int) -> list[Compiled]:
     """Compile a launch by its place in the list that the forked worker inherited."""
-    return [gpu_check_triton.compile_launch(_launches[number])]
+    return [triton.compile_launch(_launches[number])]
 
 
 def run(jobs: list[Job], workers: int) -> list[Compiled]:
@@ -94,11 +95,11 @@ def triton_jobs(
     wanted: re.Pattern[str], archs: list[str], full: bool
 ) -> tuple[list[Job], list[str]]:
     """Return what is to be compiled of Triton's kernels, and what is wrong already."""
-    if not gpu_check_triton.modules():
+    if not triton.modules():
         return [], []
     launches, problems = record_all(archs, full)
     if archs and not wanted.pattern:
-        lost = gpu_check_triton.unlaunched(launches)
+        lost = triton.unlaunched(launches)
         problems += [f"{name}: no launcher launched it, so it was not checked" for name in lost]
     jobs: list[Job] = []
     for launch in launches:
@@ -111,12 +112,12 @@ def triton_jobs(
 
 def cuda_jobs(wanted: re.Pattern[str], archs: list[str]) -> tuple[list[Job], list[str]]:
     """Return what is to be compiled of the CUDA sources, and what is wrong already."""
-    sources = [source for source in gpu_check_cuda.sources() if wanted.search(source.stem)]
-    if sources and archs and gpu_check_cuda.find_nvcc() is None:
+    sources = [source for source in cuda.sources() if wanted.search(source.stem)]
+    if sources and archs and cuda.find_nvcc() is None:
         names = ", ".join(source.name for source in sources)
         return [], [f"nvcc is not found (PATH, CUDA_HOME): {names} not checked"]
     jobs: list[Job] = [
-        (f"{source.name} {arch}", gpu_check_cuda.compile_source, (source, arch))
+        (f"{source.name} {arch}", cuda.compile_source, (source, arch))
         for arch in archs
         for source in sorted(sources, key=lambda path: -path.stat().st_size)
     ]
@@ -127,9 +128,9 @@ def check(arguments: argparse.Namespace) -> int:
     """Compile and print; return the number of failures."""
     torch.set_num_threads(1)  # workers are forked, and must not wait for threads left behind
     wanted = re.compile(arguments.kernel)
-    asked = set(arguments.arch or (*gpu_check_cuda.ARCHS, *gpu_check_triton.ARCHS))
-    for_cuda = [arch for arch in gpu_check_cuda.ARCHS if asked & {arch, arch.rstrip("a")}]
-    for_triton = [arch for arch in gpu_check_triton.ARCHS if asked & {arch, arch + "a"}]
+    asked = set(arguments.arch or (*cuda.ARCHS, *triton.ARCHS))
+    for_cuda = [arch for arch in cuda.ARCHS if asked & {arch, arch.rstrip("a")}]
+    for_triton = [arch for arch in triton.ARCHS if asked & {arch, arch + "a"}]
     jobs, problems = cuda_jobs(wanted, for_cuda if arguments.only != "triton" else [])
     if arguments.only != "cuda":
         more, wrong = triton_jobs(wanted, for_triton, arguments.full)
@@ -164,7 +165,3 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=WORKERS)
     parser.add_argument("--table", type=Path, help="write the table to a file as well")
     sys.exit(1 if check(parser.parse_args()) else 0)
-
-
-if __name__ == "__main__":
-    main()

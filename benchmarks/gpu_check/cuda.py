@@ -18,10 +18,10 @@ import tempfile
 from pathlib import Path
 from types import ModuleType
 
-from benchmarks.gpu_report import Compiled, read_ptxas, tensor_instructions
+from benchmarks.gpu_check.report import Compiled, read_ptxas, tensor_instructions
 
 ARCHS = ("sm_80", "sm_90a", "sm_100", "sm_120")
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 _ENTRY = re.compile(r"Compiling entry function '(\S+)' for")
 _HINT = re.compile(r"//\s*gpu-check:\s*(\w+)((?:\s+(?:threads|shared)=\d+)+)")
 _MULTIPLIES = re.compile(r"\b(?:mma\.sync|mma_sync|wgmma|tcgen05|nvcuda::wmma)\b")

@@ -6,7 +6,8 @@ import re
 from collections import Counter
 from dataclasses import dataclass, field
 
-from benchmarks.gpu_occupancy import Occupancy, occupancy
+from benchmarks.gpu_check.occupancy import Occupancy, occupancy
+from benchmarks.report import aligned
 
 # Matrix instructions in machine code: mma.sync on sm_80 and sm_120, wgmma on sm_90, tcgen05 later.
 _TENSOR = re.compile(r"\b((?:HMMA|IMMA|DMMA|QMMA|OMMA|HGMMA|IGMMA|QGMMA|UTC[A-Z]*MMA)\b)")
@@ -73,12 +74,7 @@ def tensor_instructions(sass: str) -> Counter[str]:
 def table(rows: list[Compiled]) -> list[str]:
     """One line per kernel and architecture; failures end with why."""
     ordered = sorted(rows, key=lambda r: (r.kernel, r.variant, int(re.sub(r"\D", "", r.arch))))
-    lines = [COLUMNS, *(_cells(row) for row in ordered)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(COLUMNS))]
-    texts = [
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in lines
-    ]
+    texts = aligned([COLUMNS, *(_cells(row) for row in ordered)])
     for number, row in enumerate(ordered, start=1):
         if failure := row.failure():
             texts[number] += f"  FAILS: {failure}"

@@ -20,7 +20,7 @@ import re
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -29,8 +29,9 @@ from unittest import mock
 import torch
 from torch.overrides import TorchFunctionMode
 
-from benchmarks.gpu_calls import Call
-from benchmarks.gpu_report import Compiled, read_ptxas, tensor_instructions
+from benchmarks.calls import Call
+from benchmarks.gpu_check.report import Compiled, read_ptxas, tensor_instructions
+from mesm_ops import backends
 
 ARCHS = ("sm_80", "sm_90", "sm_100")
 PACKAGE = "mesm_ops.triton"
@@ -124,16 +125,14 @@ class _Zeros(TorchFunctionMode):
 def modules() -> list[Any]:
     """Import and return every module of `mesm_ops.triton`."""
     package = importlib.import_module(PACKAGE)
-    names = sorted(found.name for found in pkgutil.iter_modules(package.__path__))
-    return [importlib.import_module(f"{PACKAGE}.{name}") for name in names]
+    names = sorted(found.name for found in pkgutil.walk_packages(package.__path__, f"{PACKAGE}."))
+    return [importlib.import_module(name) for name in names]
 
 
 def launcher(op: str) -> Callable[..., Any] | None:
-    """Return the launcher of an op, where `mesm_ops.backends` looks for it."""
-    stem = op.removesuffix("_backward")
-    if importlib.util.find_spec(f"{PACKAGE}.{stem}") is None:
-        return None
-    return getattr(importlib.import_module(f"{PACKAGE}.{stem}"), op, None)
+    """Return what launches an op's Triton kernels, given the op's arguments as in its schema."""
+    kernel = backends._kernels[op].get("triton")
+    return None if kernel is None else kernel.run
 
 
 def kernels() -> dict[str, Any]:
@@ -197,21 +196,6 @@ def playing(arch: str, note: Callable[..., None]) -> Iterator[None]:
             yield
         finally:
             driver._active = before
-
-
-def with_rulebook(call: Call) -> Call:
-    """The call as on a GPU, whose forward pass keeps a rulebook for it; a CPU's keeps none."""
-    op = "sparse_cross_modal_block_backward"
-    run = launcher(op)
-    if call.op != op or run is None:
-        return call
-    from mesm_ops.triton.rulebook import flat_size
-
-    places = list(inspect.signature(run).parameters)
-    arguments = list(call.args)
-    rows = arguments[places.index("rows")].shape[0]
-    arguments[places.index("book")] = torch.zeros(flat_size(rows), dtype=torch.int32)
-    return replace(call, args=tuple(arguments))
 
 
 def record(call: Call, run: Callable[..., Any], arch: str) -> list[Launch]:

@@ -2,7 +2,7 @@
 
 Resumable: what is finished is not done again. About two hours on two cores.
 
-    python -m benchmarks.miniature_results OUT --clips 400 --seed 7
+    python -m benchmarks.studies.miniature_results OUT --clips 400 --seed 7
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from mesm.tables.splits import splits_tables
 from mesm.tables.sweeps import sweep_tables
 from mesm.tables.table import Table
 
-RESULTS = Path(__file__).parent.parent / "docs" / "results"
+RESULTS = Path(__file__).parents[2] / "docs" / "results"
 SEEDS = (0, 1, 2)
 # One model, swept; the values with a model of their own; budgets, as shares of the dense FLOPs.
 SWEPT = tuple(place / 10 for place in range(1, 11))

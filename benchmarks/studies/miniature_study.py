@@ -3,7 +3,7 @@
 Every seed draws its own corpus, split and initial weights, and trains FE2E and MESM on all three
 modalities and FE2E on each one alone. Resumable: what is finished is not done again.
 
-    python -m benchmarks.miniature_study OUT --clips 800 --seeds 3 4 5
+    python -m benchmarks.studies.miniature_study OUT --clips 800 --seeds 3 4 5
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from mesm.run_folder import write_beside
 from mesm.sweep import sweep
 from mesm.training import train
 
-RESULTS = Path(__file__).parent / "results" / "miniature.json"
+RESULTS = Path(__file__).parents[1] / "results" / "miniature.json"
 P = 0.5
 # name of the run: (config, overrides)
 RUNS = {

@@ -9,7 +9,7 @@ The same network is trained with `selection="weighted"` and `selection="hard"`: 
 and optimizer are the same per seed. The dense network has PyTorch's dense block in its place and
 no query.
 
-    python -m benchmarks.routing    # two to three minutes on 2 cores
+    python -m benchmarks.studies.routing    # two to three minutes on 2 cores
 
 prints a table and writes benchmarks/results/routing.json and docs/assets/routing.png.
 """
@@ -28,10 +28,11 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from benchmarks.dense import DenseBlock
-from benchmarks.report import machine, write_json
+from benchmarks.environment import environment
+from benchmarks.report import write_json
 from mesm_ops import SparseCrossModalBlock
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PATCH = 8
 PATCHES = 4
 NOISE = 0.5
@@ -238,7 +239,7 @@ def main() -> None:
     outcomes = study(list(range(arguments.seeds)), arguments.p, settings)
     print("\n".join(table(outcomes)))
     content: dict[str, Any] = {
-        "machine": machine(torch.get_num_threads()),
+        "machine": environment(),
         "settings": asdict(settings),
         "best_without_query": MAJORITY,
         "outcomes": [asdict(outcome) for outcome in outcomes],
