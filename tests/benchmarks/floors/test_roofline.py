@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from benchmarks import roofline
+from benchmarks.floors import roofline
 from benchmarks.shapes import Shape
 
 

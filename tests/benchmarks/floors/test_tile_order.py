@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from benchmarks.tile_order import CORNERS_FIRST, count_key, gray_key, neighbours_of, taps_of
+from benchmarks.floors.tile_order import CORNERS_FIRST, count_key, gray_key, neighbours_of, taps_of
 from tests import oracle
 
 

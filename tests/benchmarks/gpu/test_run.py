@@ -8,11 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from benchmarks.environment import ROOT
+from benchmarks.gpu.plan import rows, setting_of
 
 
-def run(*arguments: str, logs: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "benchmarks.gpu_run", "--logs", str(logs), *arguments]
+def run(*arguments: str, out: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "benchmarks.gpu.run", "--out", str(out), *arguments]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     return subprocess.run(
         command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
@@ -20,25 +21,51 @@ def run(*arguments: str, logs: Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_without_a_gpu_it_says_so_and_fails(tmp_path: Path) -> None:
-    done = run(logs=tmp_path / "logs")
+    done = run(out=tmp_path)
     assert done.returncode == 1
     assert "torch finds no CUDA device" in done.stderr
     assert "== build" not in done.stdout  # nothing else was tried
 
 
-def test_rehearsal_runs_every_step_but_the_build(tmp_path: Path) -> None:
-    steps = ("device", "tests", "sanitizer", "benchmark")
-    only = [part for step in steps for part in ("--only", step)]
-    done = run("--rehearse", *only, logs=tmp_path / "logs")
+def test_a_rehearsal_does_all_but_the_build_and_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    done = run("--rehearse", "--skip-build", out=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
-    for step in steps:
+    for step in ("device", "tests", "sanitizer"):
         assert f"== {step}: done" in done.stdout
-    assert "every op ran" in (tmp_path / "logs" / "sanitizer.log").read_text()
-    results = json.loads((tmp_path / "logs" / "rehearsal.json").read_text())
+    assert "calls ran" in (tmp_path / "sanitizer.log").read_text()
+    assert (tmp_path / "bench.png").is_file()
+    assert "Goals" in (tmp_path / "bench.txt").read_text()
+    path = tmp_path / "bench.json"
+    results = json.loads(path.read_text())
     assert results["finished"]
+    assert results["problems"] == {}
+    found = results["rows"]
+    wanted = {row.name for row in rows(setting_of("cpu", tmp_path, small=True))}
+    assert {row["row"] for row in found} == wanted
+    assert not [row for row in found if "error" in row]
+    # The first rival was compiled beforehand, and each of its rows loaded it.
+    loaded = [row for row in found if "compiled" in row.get("rivals_ms", {})]
+    assert {row["what"] for row in loaded} == {"block inference"}
+    assert all(row["notes"]["compiled"].startswith("loaded in") for row in loaded)
+
+    left = found.pop(0)["row"]
+    path.write_text(json.dumps(results))
+    done = run("--rehearse", "--skip-build", "--skip-tests", "--no-compile", out=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "[1/1, " in done.stdout
+    assert left in {row["row"] for row in json.loads(path.read_text())["rows"]}
 
 
-def test_a_failing_step_is_named(tmp_path: Path) -> None:
-    done = run("--rehearse", "--only", "benchmark", "--seconds", "0", logs=tmp_path / "logs")
-    assert done.returncode == 1
-    assert "error: benchmark: no time left" in done.stderr
+def test_rows_are_listed_and_a_pattern_that_fits_none_is_refused(tmp_path: Path) -> None:
+    listed = run("--list", "--only", "MESM inference 64 clips p=0.5", out=tmp_path)
+    assert listed.stdout.splitlines()[0] == "MESM inference 64 clips p=0.5 bfloat16"
+    refused = run("--only", "nosuch", out=tmp_path)
+    assert refused.returncode == 2
+    assert "fits the name of no row" in refused.stderr
+
+
+def test_without_time_every_row_is_missing(tmp_path: Path) -> None:
+    given = ("--rehearse", "--skip-build", "--skip-tests", "--no-compile", "--only", "ceilings")
+    done = run(*given, "--seconds", "1", out=tmp_path)
+    assert "ceilings: no time was left" in done.stdout
+    assert not json.loads((tmp_path / "bench.json").read_text())["finished"]

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from benchmarks.miniature_results import COMPARED, RETRAINED, SEEDS, SWEPT
+from benchmarks.studies.miniature_results import COMPARED, RETRAINED, SEEDS, SWEPT
 from mesm.experiment.grid import load_experiment
 from mesm.experiment.plan import expand
 from mesm.tables.runs import INCIDENTAL, flatten

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.miniature_study import RUNS, spread, summarise
+from benchmarks.studies.miniature_study import RUNS, spread, summarise
 
 
 def seed_figures(

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import routing
-from benchmarks.routing import Outcome, Settings, make_images, study, table, train
+from benchmarks.studies import routing
+from benchmarks.studies.routing import Outcome, Settings, make_images, study, table, train
 
 SHORT = Settings(epochs=8)
 # The softmax does not see a constant added to all scores, so this one has no slope to follow.

@@ -84,7 +84,7 @@ def test_tiles_in_order_have_fewer_taps() -> None:
 
 def check_by_torch(frames: int, height: int, width: int, padding: int) -> None:
     """At sizes where dictionaries are slow: the same definitions in a few torch calls."""
-    from benchmarks.tile_order import CORNERS_FIRST, gray_key, neighbours_of
+    from benchmarks.floors.tile_order import CORNERS_FIRST, gray_key, neighbours_of
 
     mask = torch.rand(frames, height, width) < 0.6
     mask[1] = False
