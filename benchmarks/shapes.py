@@ -48,6 +48,7 @@ SMALL = (Shape(16, 32, 8, 6), Shape(24, 40, 7, 5))
 P_VALUES = tuple(tenths / 10 for tenths in range(1, 11))
 HEADLINE_P = 0.5
 LOW_P = (0.1, 0.05)  # what a sharpened attention keeps
+OTHER_P = tuple(p for p in P_VALUES if p not in (HEADLINE_P, *LOW_P, 1.0))
 HALF = 0.5  # the density at which a convolution alone is measured
 
 FACE, CHUNK = (3, 48, 48), (1, 128, 32)  # what MESM is given of a frame

@@ -24,7 +24,7 @@ from benchmarks.models import draw_batch, make_model, model_run
 from benchmarks.shapes import DTYPES, HEADLINE_P, Clips, Shape
 from benchmarks.steps import block_run, dense_run
 
-STEPS = 5  # that a profile is averaged over
+STEPS = 3  # that a profile is averaged over
 MOST_KERNELS = 40  # of a profile that are kept, the longest
 SECTIONS = ("SpeedOfLight", "LaunchStats", "Occupancy", "ComputeWorkloadAnalysis")
 

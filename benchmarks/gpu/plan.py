@@ -37,7 +37,8 @@ def setting_of(device: str, folder: Path, small: bool) -> Setting:
         audio=(Shape(8, 16, 8, 4),),
         frames=4,
         batches=(Clips(2, faces=2, chunks=2, tokens=5),),
-        p_values=(),
+        low_p=LOW_P[:1],
+        other_p=(),
         channels=(8, 8, 16, 16),
         seconds=0.001,
     )
@@ -68,7 +69,6 @@ def chosen(rows: list[Row], expression: str | None) -> list[Row]:
 
 def _rows(setting: Setting) -> Iterator[Row]:
     face, audio, batches = setting.face, setting.audio, setting.batches
-    other_p = [p for p in setting.p_values if p not in (HEADLINE_P, *LOW_P, 1.0)]
     yield _row(Ceilings())
     for train in (False, True):
         goal = TRAINING_GOAL if train else INFERENCE_GOAL
@@ -79,7 +79,7 @@ def _rows(setting: Setting) -> Iterator[Row]:
         yield _row(BlockRow(shape, True, HEADLINE_P, graph=False), EAGER_GOALS)
     yield from _models(batches)
     yield _row(FirstStep(batches[0]), FIRST_STEP_GOALS, MODEL_SECONDS)
-    for p in LOW_P:
+    for p in setting.low_p:
         for train in (False, True):
             for shape in face:
                 yield _row(BlockRow(shape, train, p), {"ratio": LOW_P_GOALS[train]})
@@ -88,7 +88,7 @@ def _rows(setting: Setting) -> Iterator[Row]:
             yield _row(BlockRow(shape, train, 1.0), {"ratio": FULL_P_GOAL})
     for row in convolutions.rows(face):
         yield _row(row)
-    for p in other_p:
+    for p in setting.other_p:
         for train in (False, True):
             for shape in face:
                 yield _row(BlockRow(shape, train, p))
@@ -106,7 +106,7 @@ def _rows(setting: Setting) -> Iterator[Row]:
     for shape in face:
         yield _row(OpsRow(shape))
     yield _row(ModelKernels(batches[-1]), limit=MODEL_SECONDS)
-    for p in (*LOW_P, *other_p, 1.0):
+    for p in (*setting.low_p, *setting.other_p, 1.0):
         for train in (False, True):
             yield _row(ModelRow(batches[-1], train, p), limit=MODEL_SECONDS)
     for train in (False, True):

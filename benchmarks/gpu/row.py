@@ -16,7 +16,8 @@ from benchmarks.shapes import (
     FACE_BLOCKS,
     FRAMES,
     LONG_BATCHES,
-    P_VALUES,
+    LOW_P,
+    OTHER_P,
     Clips,
     Shape,
 )
@@ -32,7 +33,7 @@ class Setting:
         folder: of results, logs and caches.
         seconds: of timing, for each side of a row.
         compiled: names of the rivals whose compilation lies in the cache.
-            p_values: at which block and model are measured, the headline's and LOW_P's besides.
+        low_p, other_p: at which block and model are measured besides the headline's and 1.
         channels: widths of the models; None: the paper's.
         machine: the cost model's figures for the GPU, if it has them.
     """
@@ -43,7 +44,8 @@ class Setting:
     audio: tuple[Shape, ...] = AUDIO_BLOCKS
     frames: int = FRAMES["cuda"]
     batches: tuple[Clips, ...] = LONG_BATCHES
-    p_values: tuple[float, ...] = P_VALUES
+    low_p: tuple[float, ...] = LOW_P
+    other_p: tuple[float, ...] = OTHER_P
     channels: tuple[int, ...] | None = None
     seconds: float = 0.25
     compiled: frozenset[str] = frozenset()

@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
@@ -139,13 +140,16 @@ def touch(device: str) -> Iterator[Facts]:
 
 
 def rivals_of(rows: list[Row], arguments: argparse.Namespace) -> list[Rival]:
-    """What the rows are compared with, each once; in a rehearsal the first alone."""
-    found = {row.rival.name: row.rival for row in rows if row.rival is not None}
+    """What the rows are compared with, each once; in a rehearsal one that a single row needs."""
     if arguments.no_compile:
         return []
+    every = [row.rival for row in rows if row.rival is not None]
+    found = {rival.name: rival for rival in every}
+    if arguments.rehearse:
+        needed = Counter(rival.name for rival in every)
+        return [rival for name, rival in found.items() if needed[name] == 1][:1]
     # Models take longest to compile, so they begin; else as wanted.
-    ordered = sorted(found.values(), key=lambda rival: not rival.name.startswith("FE2E"))
-    return list(found.values())[:1] if arguments.rehearse else ordered
+    return sorted(found.values(), key=lambda rival: not rival.name.startswith("FE2E"))
 
 
 def measure(
