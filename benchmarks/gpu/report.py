@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from benchmarks.gpu.row import Facts
 from benchmarks.report import aligned, table
@@ -82,13 +81,34 @@ def page(content: Facts, missing: list[str]) -> list[str]:
         "Ops beside their floors": floor_table(good),
         "Time per kernel": [*_kernels(good)],
         "Counters of the convolutions": [*_counters(good)],
-        "Not measured": [line(row) for row in rows if "error" in row]
-        + [f"{name}: no time was left" for name in missing],
+        "Not measured": _absent(rows, missing),
     }
+    return lines + _titled(sections)
+
+
+def ending(content: Facts, missing: list[str]) -> list[str]:
+    """What to print last: goals, what was not measured, and counts."""
+    rows = content["rows"]
+    goals = _goals([row for row in rows if "error" not in row])
+    sections = {"Goals": goals, "Not measured": _absent(rows, missing)}
+    verdicts = [text.rsplit(None, 1)[-1] for text in goals]
+    met, missed = verdicts.count("met"), verdicts.count("MISSED")
+    errors = sum("error" in row for row in rows)
+    counts = f"{len(rows)} rows, {errors} of them errors; {met} goals met, {missed} missed"
+    return [*_titled(sections), "", counts]
+
+
+def _titled(sections: dict[str, list[str]]) -> list[str]:
+    lines: list[str] = []
     for title, text in sections.items():
         if text:
             lines += ["", title, "=" * len(title), *text]
     return lines
+
+
+def _absent(rows: list[Facts], missing: list[str]) -> list[str]:
+    failed = [line(row) for row in rows if "error" in row]
+    return [*failed, *(f"{name}: no time was left" for name in missing)]
 
 
 def _goals(rows: list[Facts]) -> list[str]:
@@ -157,11 +177,3 @@ def _counters(rows: list[Facts]) -> Iterator[str]:
         for launch in row.get("counters", ()):
             yield f"{row['shape']}: {launch['kernel'][:100]}"
             yield "  " + ", ".join(f"{name} {value}" for name, value in launch["counters"].items())
-
-
-def summary(rows: list[dict[str, Any]]) -> str:
-    """How many goals are met."""
-    verdicts = [text.rsplit(None, 1)[-1] for text in _goals([r for r in rows if "error" not in r])]
-    met, missed = verdicts.count("met"), verdicts.count("MISSED")
-    errors = sum("error" in row for row in rows)
-    return f"{len(rows)} rows, {errors} of them errors; {met} goals met, {missed} missed"

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-import torch._dynamo.config
 
 from benchmarks.inputs import BlockCase, block_case
 from benchmarks.measure import Run
@@ -42,8 +41,8 @@ class Dense:
 
     def compiled(self) -> Run:
         """The run of the compiled module; compiles when it runs first."""
-        torch._dynamo.config.recompile_limit = RECOMPILATIONS
         run = self.run(torch.compile(self.module, **self.compilation))
+        torch._dynamo.config.recompile_limit = RECOMPILATIONS
 
         def plain() -> object:
             # torch's fused encoder layer does not compile under autocast.

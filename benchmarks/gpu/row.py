@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from benchmarks.floors.cost_model import MACHINES, Machine
 from benchmarks.gpu.rivals import Rival
 from benchmarks.measure import WARM_RUNS, Run, compare, in_turns, replayable, rounds_within
@@ -69,6 +71,13 @@ class Row:
     rival: Rival | None = None
     limit: float = 60.0
     goals: Mapping[str, float] = field(default_factory=dict)
+
+
+def measure(row: Row, setting: Setting) -> Iterator[Facts]:
+    """What a row finds; for a process of its own."""
+    # cuDNN may try its algorithms, as its users would let it.
+    torch.backends.cudnn.benchmark = True
+    yield from row.measure(setting)
 
 
 def of_dense(facts: Facts) -> Facts:

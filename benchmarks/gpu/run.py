@@ -32,11 +32,13 @@ from benchmarks.gpu.processes import Processes, Stopped
 from benchmarks.gpu.results import Results
 from benchmarks.gpu.rivals import Rival, hold
 from benchmarks.gpu.row import Facts, Row, Setting, machine_of
+from benchmarks.gpu.row import measure as measure_row
 from mesm_ops import backends, explain
 
 SECONDS = 540.0
 COMPILING = 150.0  # seconds that the rivals may take once the tests are over
 LEAST = 8.0  # seconds that must be left for another row to begin
+CACHE = ROOT / "build" / "gpu" / "cache"
 CACHES = {"TORCHINDUCTOR_CACHE_DIR": "inductor", "TRITON_CACHE_DIR": "triton"}
 
 
@@ -68,7 +70,7 @@ def main() -> int:
         print("\n".join(row.name for row in rows))
         return 0
     folder.mkdir(parents=True, exist_ok=True)
-    prepare(folder, arguments.rehearse)
+    prepare(arguments.rehearse)
     checks = Checks(folder, arguments.rehearse, Deadline(arguments.seconds))
     usable = checks.run("device") and (arguments.skip_build or checks.run("build"))
     failed = 0
@@ -79,12 +81,13 @@ def main() -> int:
     return 1 if checks.problems or failed else 0
 
 
-def prepare(folder: Path, rehearse: bool) -> None:
+def prepare(rehearse: bool) -> None:
     """Give processes to come their caches, and a way to count GPUs that leaves them forkable."""
     if rehearse:
         os.environ["OMP_NUM_THREADS"] = "1"  # small tensors are not worth more
     for variable, name in CACHES.items():
-        os.environ.setdefault(variable, str(folder / "cache" / name))
+        os.environ.setdefault(variable, str(CACHE / name))
+    CACHE.mkdir(parents=True, exist_ok=True)
     os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
     os.environ.pop("TRITON_INTERPRET", None)
 
@@ -104,7 +107,7 @@ def check_and_measure(
     results = Results(folder / "bench.json", facts, sources_digest(), again=arguments.retry)
     waiting = [row for row in rows if not results.has(row.name)]
     processes = usable_processes(setting)
-    lock = folder / "timing.lock"
+    lock = CACHE / "timing.lock"
     with hold(lock):  # while tests run, no compiler times its kernels
         compilation = Compilation(processes, setting, rivals_of(waiting, arguments), lock)
         if not arguments.skip_tests:
@@ -117,7 +120,7 @@ def check_and_measure(
     results.write(finished=not missing, problems=checks.problems | problems)
     text = report.page(results.content, missing)
     (folder / "bench.txt").write_text("\n".join(text) + "\n")
-    print("\n".join(["", *text, "", report.summary(results.rows)]))
+    print("\n".join(["", *report.ending(results.content, missing)]))
     print(f"Written to {results.path}, bench.txt and {picture(results)} beside it")
     return sum("error" in row for row in results.rows)
 
@@ -167,9 +170,8 @@ def measure(
             return
         limit = min(left, row.limit)
         try:
-            for facts in processes.stream(
-                partial(row.measure, setting), limit, setting.folder / "rows.log"
-            ):
+            work = partial(measure_row, row, setting)
+            for facts in processes.stream(work, limit, setting.folder / "rows.log"):
                 say(number, rows, left, results.add(row.name, facts, dict(row.goals)))
         except Stopped as error:
             if limit < row.limit:  # the run's end, not the row's fault
