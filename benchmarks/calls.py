@@ -48,8 +48,8 @@ def calls(
 ) -> Iterator[Call]:
     """Every op of a training step, each given what the ones before it returned.
 
-    Without `trim` sizes come from shapes alone, as on a GPU: kept rows first, then padding. What an
-    op returns comes from `run`, whatever else is done with the call.
+    Without `trim` sizes come from shapes alone, as on a GPU: kept rows first, then padding.
+    `run` gives an op's results, whatever else is done with the call.
     """
     from mesm_ops import SparseFeatureMaps
 

@@ -27,7 +27,7 @@ from benchmarks.environment import environment
 from benchmarks.gate import error_line
 from benchmarks.measure import Clock, Run, compare, in_turns, replayable
 from benchmarks.report import table, write_json
-from benchmarks.rivals import spconv_missing
+from benchmarks.rivals import SPCONV, spconv_missing
 from benchmarks.shapes import FRAMES
 from mesm.memory import keep_freed_pages
 
@@ -90,9 +90,15 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
         item.add_marker(pytest.mark.benchmark(timer=PLAYBACK))
-    if config.getoption("--full"):
-        return
-    later = [item for item in items if item.get_closest_marker("full")]
+
+    def left_out(item: pytest.Item) -> bool:
+        given = getattr(item, "callspec", None)
+        rival = given.params.get("rival") if given else None
+        other_device = rival == SPCONV and config.getoption("--device") != "cpu"
+        full = item.get_closest_marker("full") is not None
+        return other_device or (full and not config.getoption("--full"))
+
+    later = [item for item in items if left_out(item)]
     config.hook.pytest_deselected(items=later)
     items[:] = [item for item in items if item not in later]
 

@@ -14,7 +14,7 @@ import torch
 from mesm.environment import describe
 
 ROOT = Path(__file__).resolve().parents[1]
-# What a time depends on: folders, and the files in them.
+# A time depends on these folders, and on these files in them.
 MEASURED = ("benchmarks", "csrc", "mesm/models", "mesm_ops")
 SOURCES = {".cpp", ".cu", ".cuh", ".h", ".json", ".py"}
 

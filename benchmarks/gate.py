@@ -30,8 +30,8 @@ class RedGate(AssertionError):
     """The sparse result is wrong, so its speed means nothing."""
 
 
-def error_line(error: Exception) -> str:
-    """What went wrong and the first line of its message; some errors have none."""
+def error_line(error: BaseException) -> str:
+    """An error's kind and the first line of its message; some errors have none."""
     kind = "red gate" if isinstance(error, RedGate) else type(error).__name__
     said = str(error).splitlines()
     return f"{kind}: {said[0]}" if said else kind

@@ -1,4 +1,4 @@
-"""What every op of a block must at least cost: bytes, FLOPs and launches, and the time they take.
+"""The least cost of every op of a block: bytes, FLOPs, launches, and the time these take.
 
 Bytes: every active row that an op reads once, every row that it writes once (padding rows too,
 which the contract wants zero), weights once. Caches are taken as perfect inside an op and empty

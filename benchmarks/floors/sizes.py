@@ -1,4 +1,4 @@
-"""How much a block keeps: what its costs follow from."""
+"""How much a block keeps, from which its costs follow."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def sizes_of(kept: Tensor, shape: Shape, samples: int, itemsize: int) -> Sizes:
 
 
 def block_sizes(case: BlockCase, shape: Shape, dtype: torch.dtype) -> Sizes:
-    """What a case's block keeps, told by the block itself under autocast to `dtype`."""
+    """Sizes of a case's block: the sites that the block itself keeps, under autocast to `dtype`."""
     with autocast(dtype, case.maps.device.type):
         kept = kept_by(case.block, case.maps, case.query, case.lengths)
     return sizes_of(kept, shape, case.lengths.shape[0], dtype.itemsize)

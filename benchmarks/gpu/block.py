@@ -40,7 +40,7 @@ class BlockRow:
 
     @property
     def rival(self) -> DenseBlock:
-        """What it is compared with."""
+        """The dense block that it is compared with."""
         return DenseBlock(self.shape, self.dtype, self.train)
 
     def __call__(self, setting: Setting) -> Iterator[Facts]:

@@ -1,4 +1,4 @@
-"""What `make gpu` does before it measures: device, build, tests, sanitizer."""
+"""The steps of `make gpu` before it measures: device, build, tests, sanitizer."""
 
 from __future__ import annotations
 
@@ -133,7 +133,9 @@ class Checks:
             return "no time left"
         log = self.folder / f"{step}.log"
         print(f"== {step}: {' '.join(command)}", flush=True)
-        kept = {name: text for name, text in os.environ.items() if name != "TRITON_INTERPRET"}
+        # Neither interpret kernels, nor take these tests for those of a worker of other tests.
+        dropped = ("TRITON_INTERPRET", "PYTEST_")
+        kept = {name: text for name, text in os.environ.items() if not name.startswith(dropped)}
         kept |= {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **environment}
         with (
             log.open("a") as file,

@@ -44,7 +44,7 @@ class ModelRow:
 
     @property
     def rival(self) -> DenseModel:
-        """What it is compared with."""
+        """The dense model that it is compared with."""
         return DenseModel(self.clips, self.dtype, self.train)
 
     def __call__(self, setting: Setting) -> Iterator[Facts]:

@@ -22,7 +22,7 @@ CEILING_SIZE = {"cuda": 8192, "cpu": 64}  # of square matrices
 
 @dataclass(frozen=True)
 class Ceilings:
-    """What the device reaches here: a copy, and products of square matrices."""
+    """Rates that the device reaches: a copy, and products of square matrices."""
 
     name = "ceilings"
     rival = None

@@ -21,7 +21,7 @@ from typing import Any
 from benchmarks.gate import error_line
 
 Work = Callable[[], Iterable[dict[str, Any]]]
-# What the server imports: nothing here may ask for a GPU.
+# The server imports these modules: none may ask for a GPU.
 PRELOADED = ["torch", "torch._dynamo", "mesm.models", "benchmarks.gpu.plan"]
 SECONDS_TO_END = 5.0  # for a process that has said all it has to say
 
@@ -70,7 +70,7 @@ class Processes:
                     raise RuntimeError(content)
                 yield content
             raise Stopped(f"not done after {seconds:.0f} s")
-        except EOFError:
+        except (EOFError, OSError):  # the other end is closed, between messages or within one
             process.join(SECONDS_TO_END)
             raise RuntimeError(_death(process.exitcode)) from None
         finally:

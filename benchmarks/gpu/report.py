@@ -87,7 +87,7 @@ def page(content: Facts, missing: list[str]) -> list[str]:
 
 
 def ending(content: Facts, missing: list[str]) -> list[str]:
-    """What to print last: goals, what was not measured, and counts."""
+    """The lines to print last: goals, rows that were not measured, and counts."""
     rows = content["rows"]
     goals = _goals([row for row in rows if "error" not in row])
     sections = {"Goals": goals, "Not measured": _absent(rows, missing)}

@@ -11,7 +11,7 @@ import fcntl
 import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,14 +20,14 @@ import torch
 from benchmarks.inputs import BlockCase, block_case
 from benchmarks.measure import Run
 from benchmarks.models import draw_batch, make_model, model_run
-from benchmarks.shapes import DTYPES, HEADLINE_P, Clips, Shape
+from benchmarks.shapes import DTYPES, FACE_BLOCKS, HEADLINE_P, Clips, Shape
 from benchmarks.steps import dense_run
 
 # As "max-autotune", which then also replays a graph; here every side is replayed by us.
-BLOCK_COMPILATION = {"mode": "max-autotune-no-cudagraphs", "dynamic": False}
-# max-autotune tries 18 kernels for each convolution, 10 s each, and on an H100 took cuDNN's for all
-# of the blocks'. The models have 20 convolutions, so theirs are cuDNN's from the beginning.
-MODEL_COMPILATION = {"dynamic": False}
+THOROUGH = "max-autotune-no-cudagraphs"
+# THOROUGH times 18 kernels for each convolution, 10 s in all, and on an H100 took cuDNN's for those
+# of the face blocks. Elsewhere they are cuDNN's from the beginning.
+DEFAULT = "default"
 RECOMPILATIONS = 64  # FE2E runs one layer on maps of many sizes
 
 
@@ -37,11 +37,11 @@ class Dense:
 
     module: Any
     run: Callable[[Any], Run]  # given the module or its compiled form
-    compilation: dict[str, Any] = field(default_factory=dict)  # of torch.compile
+    mode: str = DEFAULT  # of torch.compile
 
     def compiled(self) -> Run:
         """The run of the compiled module; compiles when it runs first."""
-        run = self.run(torch.compile(self.module, **self.compilation))
+        run = self.run(torch.compile(self.module, mode=self.mode, dynamic=False))
         torch._dynamo.config.recompile_limit = RECOMPILATIONS
 
         def plain() -> object:
@@ -68,12 +68,12 @@ class Dense:
         start = time.perf_counter()
         run = self.compiled()
         run()
-        notes["compiled"] = f"loaded in {time.perf_counter() - start:.0f} s"
+        notes["compiled"] = f"mode {self.mode}, loaded in {time.perf_counter() - start:.0f} s"
         return runs | {"compiled": run}, notes
 
 
 class Rival(Protocol):
-    """What can be built anew in any process, and compiled there."""
+    """A rival that any process can build anew, and compile."""
 
     @property
     def name(self) -> str:
@@ -102,10 +102,11 @@ class DenseBlock:
 
     def of(self, case: BlockCase) -> Dense:
         """The dense side of a case that is there already."""
+        thorough = self.shape in FACE_BLOCKS and self.dtype == "bfloat16"
         return Dense(
             case.rival,
             lambda module: dense_run(case, DTYPES[self.dtype], self.train, module),
-            BLOCK_COMPILATION,
+            THOROUGH if thorough else DEFAULT,
         )
 
 
@@ -132,7 +133,6 @@ class DenseModel:
         return Dense(
             model,
             lambda module: model_run(module, batch, DTYPES[self.dtype], self.train),
-            MODEL_COMPILATION,
         )
 
 

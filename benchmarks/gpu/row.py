@@ -1,4 +1,4 @@
-"""What a row of the GPU benchmark is, and the setting in which it is measured."""
+"""Rows of the GPU benchmark, and the setting in which they are measured."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class Row:
 
 
 def measure(row: Row, setting: Setting) -> Iterator[Facts]:
-    """What a row finds; for a process of its own."""
+    """Measure a row, in the process made for it."""
     # cuDNN may try its algorithms, as its users would let it.
     torch.backends.cudnn.benchmark = True
     yield from row.measure(setting)

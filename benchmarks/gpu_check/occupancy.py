@@ -14,7 +14,7 @@ SHARED_RESERVED = 1024  # of each block, for the system
 
 @dataclass(frozen=True)
 class Limits:
-    """What a multiprocessor holds (CUDA C++ programming guide, compute capabilities)."""
+    """Limits of a multiprocessor (CUDA C++ programming guide, compute capabilities)."""
 
     threads: int
     blocks: int

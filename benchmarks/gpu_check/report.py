@@ -1,4 +1,4 @@
-"""What `make gpu-check` says of a compiled kernel, and when that is a failure."""
+"""The facts `make gpu-check` prints for a compiled kernel, and when they are a failure."""
 
 from __future__ import annotations
 

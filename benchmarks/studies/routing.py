@@ -45,7 +45,7 @@ Mode = Literal["weighted", "hard", "dense"]
 
 @dataclass(frozen=True)
 class Settings:
-    """What all modes share."""
+    """Settings that all modes share."""
 
     train_images: int = 2048
     test_images: int = 1024

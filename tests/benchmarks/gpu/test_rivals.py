@@ -10,7 +10,7 @@ import torch
 
 from benchmarks.gpu import rivals
 from benchmarks.gpu.rivals import Dense, DenseBlock, DenseModel, hold, tune_in_turns
-from benchmarks.shapes import Clips
+from benchmarks.shapes import FACE_BLOCKS, Clips, Shape
 from tests.benchmarks.gpu.settings import SHAPE
 
 
@@ -34,7 +34,8 @@ def test_what_was_compiled_is_a_side(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "compile", pretend)
     runs, notes = dense(torch.nn.Linear(2, 2)).sides("a rival", frozenset({"a rival"}))
     assert list(runs) == ["eager", "compiled"]
-    assert notes["compiled"].startswith("loaded in")
+    assert given == [{"mode": "default", "dynamic": False}]
+    assert notes["compiled"].startswith("mode default, loaded in")
     assert torch.equal(runs["compiled"](), runs["eager"]())  # type: ignore[arg-type]
 
 
@@ -47,6 +48,18 @@ def test_rivals_are_built_from_their_names_parts_alone(train: bool) -> None:
         out = made.run(made.module)()
         assert (out is None) == train
     assert block.name != DenseBlock(SHAPE, "bfloat16", not train).name
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype", "mode"),
+    [
+        (FACE_BLOCKS[2], "bfloat16", rivals.THOROUGH),
+        (FACE_BLOCKS[2], "float32", rivals.DEFAULT),
+        (SHAPE, "bfloat16", rivals.DEFAULT),
+    ],
+)
+def test_only_the_most_wanted_blocks_are_tuned(shape: Shape, dtype: str, mode: str) -> None:
+    assert DenseBlock(shape, dtype, False).build(1, None, "cpu").mode == mode
 
 
 def test_a_process_may_hold_its_lock_twice(tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ def test_a_rehearsal_does_all_but_the_build_and_goes_on_where_it_stopped(tmp_pat
     # One rival was compiled beforehand, and its row loaded it.
     (loaded,) = (row for row in found if "compiled" in row.get("rivals_ms", {}))
     assert (loaded["what"], loaded["dtype"]) == ("block inference", "float32")
-    assert loaded["notes"]["compiled"].startswith("loaded in")
+    assert loaded["notes"]["compiled"].startswith("mode default, loaded in")
 
     left = found.pop(0)["row"]
     path.write_text(json.dumps(results))

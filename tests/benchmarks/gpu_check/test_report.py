@@ -1,4 +1,4 @@
-"""What must not be shipped fails, with why."""
+"""A kernel that must not be shipped fails, with why."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a launcher launches is compiled, and nothing is run."""
+"""Kernels that a launcher launches are compiled, and none is run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the study makes of the figures of its seeds."""
+"""The study's summary of the figures of its seeds."""
 
 import copy
 from typing import Any
