@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 # `make gpu` makes no environment: it takes the python whose torch has CUDA.
 GPU_PYTHON ?= $(PYTHON)
+GPU_ARGS ?=
 DEMO ?= demo
 STAMP := $(VENV)/.installed
 SOURCES := $(shell find csrc -type f -not -name '*.pyc' 2>/dev/null)
@@ -58,13 +59,13 @@ build-matrix: setup  ## Compile against every torch and Triton that is allowed (
 	$(BIN)/python tests/build_matrix.py
 
 gpu:  ## With a GPU: build, GPU tests, sanitizer, benchmark, by the machine's own python; no network
-	$(GPU_PYTHON) -m benchmarks.gpu_run
+	$(GPU_PYTHON) -m benchmarks.gpu.run $(GPU_ARGS)
 
 study: setup  ## The three-seed study on the miniature corpus (about 75 minutes on 2 cores)
-	$(BIN)/python -m benchmarks.miniature_study runs/study
+	$(BIN)/python -m benchmarks.studies.miniature_study runs/study
 
 results: setup  ## Every table and figure of docs/results on a miniature corpus (about 2 hours on 2 cores)
-	$(BIN)/python -m benchmarks.miniature_results runs/results
+	$(BIN)/python -m benchmarks.studies.miniature_results runs/results
 
 clean:  ## Remove what was built; keeps .venv
 	rm -rf build site *.egg-info demo mesm_ops/*.so mesm_ops/op_schemas.h .pytest_cache .mypy_cache .ruff_cache

@@ -1,1 +1,1 @@
-"""What the sparse block costs beside the dense one, and what its attention learns."""
+"""Time and memory of the sparse block beside the dense one, and studies of what is learned."""

@@ -1,11 +1,13 @@
 """`pytest benchmarks --benchmark-only`: the sparse block and models against dense PyTorch.
 
     pytest benchmarks --benchmark-only                      # at most 5 minutes on 2 cores
+    pytest benchmarks --benchmark-only --device cpu         # where there is a GPU, too
     pytest benchmarks --benchmark-only --full               # every row, more rounds, half an hour
     pytest benchmarks/test_rivals.py --benchmark-only --full          # other rivals than dense
     pytest benchmarks --benchmark-only --results benchmarks/results/cpu-NAME.json
 
-Take numbers for keeps on a machine that does nothing else.
+Where there is a GPU it is what is measured: 512 frames instead of 32, both sides replayed from CUDA
+graphs. Take numbers for keeps on a machine that does nothing else.
 """
 
 from __future__ import annotations
@@ -21,10 +23,12 @@ import torch
 # pytest's importlib mode leaves sys.path alone, and this package is not installed.
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks.gate import RedGate
-from benchmarks.measure import Clock, in_turns
-from benchmarks.report import machine, table, write_json
-from benchmarks.rivals import spconv_missing
+from benchmarks.environment import environment
+from benchmarks.gate import error_line
+from benchmarks.measure import Clock, Run, compare, in_turns, replayable
+from benchmarks.report import table, write_json
+from benchmarks.rivals import SPCONV, spconv_missing
+from benchmarks.shapes import FRAMES
 from mesm.memory import keep_freed_pages
 
 Rows = list[dict[str, Any]]
@@ -33,8 +37,33 @@ PAGES = pytest.StashKey[bool]()
 CLOCK = pytest.StashKey[Clock]()
 
 
+class Playback:
+    """A timer that reads out seconds measured before.
+
+    pytest-benchmark's own loop knows one side; ours times all sides in turns, and is recorded so.
+    """
+
+    def __init__(self) -> None:
+        self._readings: list[float] = []
+
+    def load(self, seconds: list[float]) -> None:
+        """Let each of the next pairs of readings be one of these apart."""
+        self._readings = [reading for each in seconds for reading in (0.0, each)]
+
+    def __call__(self) -> float:
+        """The next reading."""
+        return self._readings.pop(0)
+
+    __name__ = "times in turns"
+
+
+PLAYBACK = Playback()
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("sparse against dense")
+    default = "cuda" if torch.cuda.is_available() else "cpu"
+    group.addoption("--device", choices=tuple(FRAMES), default=default, help="what is measured")
     group.addoption("--full", action="store_true", help="every row, with more rounds")
     group.addoption("--results", type=Path, metavar="FILE", help="write the rows as JSON")
     group.addoption("--threads", type=int, help="torch's threads; default: as torch chooses")
@@ -52,12 +81,24 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[PAGES] = keep_freed_pages()
     if config.getoption("--threads"):
         torch.set_num_threads(config.getoption("--threads"))
+    if config.getoption("--device") == "cuda":
+        if not torch.cuda.is_available():
+            raise pytest.UsageError("--device cuda: torch finds no CUDA device")
+        torch.backends.cudnn.benchmark = True  # cuDNN may try its algorithms, as its users let it
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if config.getoption("--full"):
-        return
-    later = [item for item in items if item.get_closest_marker("full")]
+    for item in items:
+        item.add_marker(pytest.mark.benchmark(timer=PLAYBACK))
+
+    def left_out(item: pytest.Item) -> bool:
+        given = getattr(item, "callspec", None)
+        rival = given.params.get("rival") if given else None
+        other_device = rival == SPCONV and config.getoption("--device") != "cpu"
+        full = item.get_closest_marker("full") is not None
+        return other_device or (full and not config.getoption("--full"))
+
+    later = [item for item in items if left_out(item)]
     config.hook.pytest_deselected(items=later)
     items[:] = [item for item in items if item not in later]
 
@@ -69,7 +110,19 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 
 @pytest.fixture
-def measure(request: pytest.FixtureRequest, benchmark: Any) -> Callable[..., None]:
+def device(request: pytest.FixtureRequest) -> str:
+    """Where tensors lie: "cpu" or "cuda"."""
+    return str(request.config.getoption("--device"))
+
+
+@pytest.fixture
+def frames(device: str) -> int:
+    """How many maps a row has if its shape does not say so."""
+    return FRAMES[device]
+
+
+@pytest.fixture
+def measure(request: pytest.FixtureRequest, benchmark: Any, device: str) -> Callable[..., None]:
     """`measure(facts, gate, ours, rival)`: check, then time in turns, then keep the row.
 
     `gate()` returns the error it found and raises `RedGate` where that is too much; then
@@ -80,20 +133,29 @@ def measure(request: pytest.FixtureRequest, benchmark: Any) -> Callable[..., Non
     def run(
         facts: dict[str, Any],
         gate: Callable[[], float],
-        ours: Callable[[], object],
-        rival: Callable[[], object],
+        ours: Run,
+        rival: Run,
         weight: float = 1.0,
     ) -> None:
         row = {"rival": "dense", **facts, "threads": torch.get_num_threads()}
         config.stash[ROWS].append(row)
         try:
+            if benchmark.disabled:
+                raise RuntimeError("benchmarks were disabled, so there is nothing to compare")
             row["gate_error"] = gate()
-            row |= in_turns(benchmark, ours, rival, config.stash[CLOCK], weight)
+            seconds = timed(ours, rival, weight)
+            row |= compare(seconds["ours"], seconds["rival"])
         except Exception as error:
-            red = isinstance(error, RedGate)
-            row["error"] = f"{'red gate' if red else type(error).__name__}: {error}"
+            row["error"] = error_line(error)
             raise
+        PLAYBACK.load(seconds["ours"])
+        benchmark.pedantic(lambda: None, rounds=len(seconds["ours"]))
         benchmark.extra_info.update(row)
+
+    def timed(ours: Run, rival: Run, weight: float) -> dict[str, list[float]]:
+        runs = {"rival": replayable(rival, device)[0], "ours": replayable(ours, device)[0]}
+        clock = config.stash[CLOCK]
+        return in_turns(runs, device, lambda seconds: clock.rounds(seconds, weight))
 
     return run
 
@@ -102,10 +164,11 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     rows = config.stash[ROWS]
     if not rows:
         return
-    facts = machine(torch.get_num_threads()) | {"freed_pages_kept": config.stash[PAGES]}
+    facts = environment(config.getoption("--device"))
+    facts["freed_pages_kept"] = config.stash[PAGES]
     write = terminalreporter.write_line
     terminalreporter.section("sparse against dense")
-    write(f"{facts['cpu']}, {facts['threads']} threads, torch {facts['torch']}")
+    write(f"{facts['name']}, {facts['threads']} threads, torch {facts['torch']}")
     write("ratio = rival's time / ours, medians of rounds in turns; below 1 the rival is faster.")
     write("Pairs a/b are ours/rival. 1 FLOP is one multiply or one add.")
     for line in table(rows):

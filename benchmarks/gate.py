@@ -16,6 +16,7 @@ from torch import Tensor
 
 from benchmarks.dense import attention_logits, masked_block, masked_conv2d, nucleus
 from benchmarks.inputs import BlockCase
+from benchmarks.kept import KeptSites
 
 VALUE_TOLERANCE = 1e-4
 # Where rounding turns a ReLU or the winner of a pool, a gradient moves by all of its size.
@@ -29,8 +30,8 @@ class RedGate(AssertionError):
     """The sparse result is wrong, so its speed means nothing."""
 
 
-def error_line(error: Exception) -> str:
-    """What went wrong and the first line of its message; some errors have none."""
+def error_line(error: BaseException) -> str:
+    """An error's kind and the first line of its message; some errors have none."""
     kind = "red gate" if isinstance(error, RedGate) else type(error).__name__
     said = str(error).splitlines()
     return f"{kind}: {said[0]}" if said else kind
@@ -50,9 +51,8 @@ def check_block(case: BlockCase, dtype: torch.dtype, train: bool) -> float:
         RedGate: they do not agree.
     """
     case.block.train(train)
-    kept = _selected(case, dtype)
+    ours, kept = _run_sparse(case, dtype, train)
     _check_sites(case, kept, dtype)
-    ours = _run_sparse(case, dtype, train)
     with full_float32():
         truth = _run_dense(case, kept, torch.float32, train)
     rounds = dtype != torch.float32 or case.maps.is_cuda
@@ -86,6 +86,46 @@ def check_conv2d(ours: Tensor, maps: Tensor, mask: Tensor, weight: Tensor) -> fl
     return error
 
 
+def check_conv2d_gradients(
+    ours: dict[str, Tensor], upstream: Tensor, maps: Tensor, mask: Tensor, weight: Tensor
+) -> float:
+    """Compare gradients of a submanifold convolution with those of the masked dense one.
+
+    Args:
+        ours: "input" (F, Cin, H, W), zero where the mask is, and "weight" (Cout, Cin, 3, 3).
+        upstream: (F, Cout, H, W), the result's gradient.
+        maps: (F, Cin, H, W).
+        mask: (F, H, W) bool, the active sites.
+        weight: (Cout, Cin, 3, 3).
+
+    Raises:
+        RedGate: they do not agree.
+    """
+    with full_float32():
+        truth = _conv2d_gradients(upstream.float(), maps.float(), mask, weight.float())
+    low = None
+    if maps.dtype != torch.float32 or maps.is_cuda:
+        low = _conv2d_gradients(upstream, maps, mask, weight)
+    worst = 0.0
+    for name, value in ours.items():
+        error, allowed = relative_error(value, truth[name]), GRADIENT_TOLERANCE
+        if low is not None:
+            allowed += 2 * relative_error(low[name], truth[name])
+        if error > allowed:
+            raise RedGate(f"the {name}'s gradient is off by {error:.1e}, allowed {allowed:.1e}")
+        worst = max(worst, error)
+    return worst
+
+
+def _conv2d_gradients(
+    upstream: Tensor, maps: Tensor, mask: Tensor, weight: Tensor
+) -> dict[str, Tensor]:
+    leaves = [t.detach().requires_grad_() for t in (maps, weight)]
+    with torch.enable_grad():
+        out = masked_conv2d(leaves[0], mask, leaves[1])
+    return dict(zip(("input", "weight"), torch.autograd.grad(out, leaves, upstream), strict=True))
+
+
 def autocast(dtype: torch.dtype, device: str = "cpu") -> torch.autocast:
     """Autocast to `dtype`; switched off for float32."""
     return torch.autocast(device, torch.bfloat16, enabled=dtype == torch.bfloat16)
@@ -103,13 +143,6 @@ def full_float32() -> Iterator[None]:
 
 
 @torch.no_grad()
-def _selected(case: BlockCase, dtype: torch.dtype) -> Tensor:
-    with autocast(dtype, case.maps.device.type):
-        mask: Tensor = case.block.attend(case.maps, case.query, case.lengths).mask()
-    return mask
-
-
-@torch.no_grad()
 def _check_sites(case: BlockCase, kept: Tensor, dtype: torch.dtype) -> None:
     with full_float32():
         maps = case.maps.float()
@@ -122,13 +155,19 @@ def _check_sites(case: BlockCase, kept: Tensor, dtype: torch.dtype) -> None:
         raise RedGate(f"{wrong} sites are kept or dropped wrongly")
 
 
-def _run_sparse(case: BlockCase, dtype: torch.dtype, train: bool) -> dict[str, Tensor]:
+def _run_sparse(
+    case: BlockCase, dtype: torch.dtype, train: bool
+) -> tuple[dict[str, Tensor], Tensor]:
+    """Values and gradients, and which sites that very run kept."""
+    sites = KeptSites()
+
     def forward(maps: Tensor) -> Tensor:
-        with autocast(dtype, maps.device.type):
+        with sites, autocast(dtype, maps.device.type):
             out: Tensor = case.block(maps, case.query, case.lengths).to_dense()
         return out
 
-    return _values_and_gradients(case, forward, case.maps, train)
+    found = _values_and_gradients(case, forward, case.maps, train)
+    return found, sites.only()
 
 
 def _run_dense(case: BlockCase, kept: Tensor, dtype: torch.dtype, train: bool) -> dict[str, Tensor]:

@@ -62,15 +62,25 @@ class ConvolutionCase:
 
 
 def convolution_case(
-    shape: Shape, density: float, dtype: torch.dtype, frames: int = FRAMES
+    shape: Shape,
+    density: float,
+    dtype: torch.dtype,
+    frames: int | None = None,
+    device: str = "cpu",
 ) -> ConvolutionCase:
-    """A convolution of a shape, at `density` of the sites in smooth clusters."""
+    """A convolution of a shape, at `density` of the sites in smooth clusters.
+
+    Values are drawn on the CPU, so that every device is given the same; frames are by default
+    as many as `FRAMES` says.
+    """
+    frames = FRAMES[device] if frames is None else frames
     generator = torch.Generator().manual_seed(3)
     maps = smooth_maps(frames, shape, generator).to(dtype)
     mask = smooth_mask(frames, shape, density, generator)
     fan_in = 9 * shape.in_channels
     weight = torch.randn(shape.out_channels, shape.in_channels, 3, 3, generator=generator)
-    return ConvolutionCase(maps, mask, (weight / fan_in**0.5).to(dtype))
+    weight = (weight / fan_in**0.5).to(dtype)
+    return ConvolutionCase(maps.to(device), mask.to(device), weight.to(device))
 
 
 @dataclass
@@ -84,10 +94,17 @@ class BlockCase:
     lengths: Tensor  # (B,)
 
 
-def block_case(shape: Shape, p: float, dtype: torch.dtype, frames: int = FRAMES) -> BlockCase:
-    """A `SparseCrossModalBlock` at p and a `DenseBlock`, with equal convolutions and norms."""
+def block_case(
+    shape: Shape, p: float, dtype: torch.dtype, frames: int | None = None, device: str = "cpu"
+) -> BlockCase:
+    """A `SparseCrossModalBlock` at p and a `DenseBlock`, with equal convolutions and norms.
+
+    Values are drawn on the CPU, so that every device is given the same; frames are by default
+    as many as `FRAMES` says.
+    """
     from mesm_ops import SparseCrossModalBlock
 
+    frames = FRAMES[device] if frames is None else frames
     generator = torch.Generator().manual_seed(1)
     torch.manual_seed(1)
     block = SparseCrossModalBlock(
@@ -109,7 +126,13 @@ def block_case(shape: Shape, p: float, dtype: torch.dtype, frames: int = FRAMES)
     maps = smooth_maps(frames, shape, generator)
     query = torch.randn(samples, QUERY_DIM, generator=generator)
     flatten_attention(block.attention, maps, query, lengths)
-    return BlockCase(block, rival, maps.to(dtype), query, lengths)
+    return BlockCase(
+        block.to(device),
+        rival.to(device),
+        maps.to(dtype).to(device),
+        query.to(device),
+        lengths.to(device),
+    )
 
 
 @torch.no_grad()

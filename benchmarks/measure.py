@@ -1,4 +1,8 @@
-"""Times two rivals in turns, counts FLOPs and watches memory."""
+"""Times rivals in turns, counts FLOPs and watches memory, on a CPU or a GPU.
+
+On a GPU a run is timed by CUDA events, as a rule around replays of a CUDA graph: that takes Python
+and launches out of the measurement, for every side alike. On a CPU the clock is read.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +15,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 Run = Callable[[], object]
+Rounds = Callable[[float], int]  # how many, for the seconds that one takes
 
+WARM_RUNS = 3
 MIN_ROUNDS = 5
 LATE_ROUNDS = 3  # once the budget is used up
 MAX_ROUNDS = 200
@@ -37,43 +44,97 @@ class Clock:
         left = max(0.0, self._end - time.perf_counter())
         seconds = min(self._row_seconds * weight, left)
         fewest = MIN_ROUNDS if left > 0 else LATE_ROUNDS
-        return max(fewest, min(MAX_ROUNDS, int(seconds / round_seconds)))
+        return rounds_within(seconds, fewest)(round_seconds)
 
 
-def in_turns(benchmark: Any, ours: Run, rival: Run, clock: Clock, weight: float = 1.0) -> dict:
-    """Time `ours` as the benchmark's own measurement and `rival` before each of its rounds.
+def rounds_within(seconds: float, fewest: int = 2 * MIN_ROUNDS) -> Rounds:
+    """As many rounds as fit into some seconds, from `fewest` to `MAX_ROUNDS`."""
+    return lambda each: max(fewest, min(MAX_ROUNDS, int(seconds / max(each, 1e-9))))
 
-    Args:
-        benchmark: pytest-benchmark's fixture.
-        ours: one run of the sparse side.
-        rival: one run of the other side.
-        clock: gives the number of rounds.
-        weight: how much more than an ordinary row this one may take.
 
-    Returns:
-        Medians in ms, the ratio rival/ours with its quartiles over rounds, and each side's
-        spread (interquartile range over median).
+def replayable(run: Run, device: str) -> tuple[Run, str]:
+    """Capture a run in a CUDA graph; return what replays it, and "graph".
+
+    On a CPU the run itself, and "call"; likewise where it cannot be captured, with the reason.
     """
-    rival_seconds: list[float] = []
+    if device != "cuda":
+        run()
+        return run, "call"
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):  # libraries allocate and kernels are tuned outside the graph
+        for _ in range(WARM_RUNS):
+            run()
+    torch.cuda.current_stream().wait_stream(stream)
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    try:
+        with torch.cuda.graph(graph):
+            run()
+        graph.replay()
+        torch.cuda.synchronize()
+    except RuntimeError as error:
+        torch.cuda.synchronize()
+        reason = str(error).splitlines()[0]
+        return run, f"call, no graph: {reason}"
+    return graph.replay, "graph"
 
-    def timed(run: Run) -> float:
+
+def in_turns(runs: dict[str, Run], device: str, rounds: Rounds) -> dict[str, list[float]]:
+    """Seconds of each run in each round; every round times all of them, one after the other.
+
+    Two rounds before these warm up, and tell `rounds` how long one takes.
+    """
+    clock = _events if device == "cuda" else _wall
+    first = clock(runs, 2)
+    return clock(runs, rounds(sum(times[-1] for times in first.values())))
+
+
+def _wall(runs: dict[str, Run], rounds: int) -> dict[str, list[float]]:
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(rounds):
+        for name, run in runs.items():
+            start = time.perf_counter()
+            run()
+            times[name].append(time.perf_counter() - start)
+    return times
+
+
+def _events(runs: dict[str, Run], rounds: int) -> dict[str, list[float]]:
+    marks: dict[str, list[tuple[Any, Any]]] = {name: [] for name in runs}
+    torch.cuda.synchronize()
+    for _ in range(rounds):
+        for name, run in runs.items():
+            start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+            start.record()
+            run()
+            end.record()
+            marks[name].append((start, end))
+    torch.cuda.synchronize()
+    return {
+        name: [start.elapsed_time(end) / 1e3 for start, end in pairs]
+        for name, pairs in marks.items()
+    }
+
+
+def median_ms(run: Run, device: str, seconds: float) -> float:
+    """The median of one run's times, in milliseconds."""
+    return statistics.median(in_turns({"": run}, device, rounds_within(seconds))[""]) * 1e3
+
+
+def host_us(run: Run, device: str, rounds: int = 20) -> float:
+    """Microseconds until a call returns while the device has nothing else to do, the median."""
+    times = []
+    for _ in range(rounds):
+        if device == "cuda":
+            torch.cuda.synchronize()
         start = time.perf_counter()
         run()
-        return time.perf_counter() - start
-
-    def setup() -> None:
-        rival_seconds.append(timed(rival))
-
-    timed(rival), timed(ours)
-    rounds = clock.rounds(timed(rival) + timed(ours), weight)
-    benchmark.pedantic(ours, setup=setup, rounds=rounds, warmup_rounds=1)
-    if benchmark.stats is None:
-        raise RuntimeError("benchmarks were disabled, so there is nothing to compare")
-    ours_seconds = list(benchmark.stats.stats.data)
-    return compare(ours_seconds, rival_seconds[-len(ours_seconds) :])
+        times.append(time.perf_counter() - start)
+    return statistics.median(times) * 1e6
 
 
-def compare(ours: list[float], rival: list[float]) -> dict:
+def compare(ours: list[float], rival: list[float]) -> dict[str, Any]:
     """Medians in ms, their ratio and the spreads of two equally long lists of seconds."""
     ours_ms, rival_ms = statistics.median(ours) * 1e3, statistics.median(rival) * 1e3
     low, _, high = statistics.quantiles([r / o for o, r in zip(ours, rival, strict=True)], n=4)
@@ -100,14 +161,22 @@ def count_flops(run: Run) -> int:
     return int(counter.get_total_flops())
 
 
-def peak_memory(run: Run) -> float | None:
-    """MiB of resident memory that one run adds at its peak; None where Linux does not tell.
+def peak_memory(run: Run, device: str = "cpu") -> float | None:
+    """MiB that one run adds at its peak: on a CPU resident, on a GPU allocated by torch.
 
-    Resident memory also holds what oneDNN allocates behind torch's allocator.
+    Resident memory also holds what oneDNN allocates behind torch's allocator. None where Linux
+    does not tell.
     """
+    gc.collect()
+    if device == "cuda":
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
+        allocated = torch.cuda.memory_allocated()
+        run()
+        torch.cuda.synchronize()
+        return (torch.cuda.max_memory_allocated() - allocated) / 2**20
     if sys.platform != "linux":
         return None
-    gc.collect()
     ctypes.CDLL(None).malloc_trim(0)
     before = _status_mib("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM to what is resident now

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
 import json
-import os
-import platform
-import subprocess
-from datetime import UTC, datetime
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-
-import torch
 
 COLUMNS = (
     ("shape", 18),
@@ -25,7 +19,7 @@ COLUMNS = (
     ("ratio", 6),
     ("quartiles", 10),
     ("spread", 9),
-    ("GFLOP/s", 9),
+    ("GFLOP/s", 13),
     ("MiB", 9),
 )
 
@@ -42,7 +36,7 @@ def table(rows: list[dict[str, Any]]) -> list[str]:
 def _line(row: dict[str, Any]) -> str:
     cells = dict.fromkeys((name for name, _ in COLUMNS), "")
     cells |= {"shape": row["shape"], "rival": row["rival"]}
-    cells["p"] = "" if row.get("p") is None else f"{row['p']:.1f}"
+    cells["p"] = "" if row.get("p") is None else f"{row['p']:g}"
     if "error" in row:
         return _join(cells) + f"  no ratio, {row['error']}"
     low, high = row["ratio_quartiles"]
@@ -52,8 +46,8 @@ def _line(row: dict[str, Any]) -> str:
         "active": f"{row['density']:.3f}",
         "GFLOP": f"{row['flops'] / 1e9:.2f}",
         "of dense": f"{row['flops'] / row['dense_flops']:.3f}",
-        "ms": f"{row['ms']:.2f}",
-        "rival ms": f"{row['rival_ms']:.2f}",
+        "ms": milliseconds(row["ms"]),
+        "rival ms": milliseconds(row["rival_ms"]),
         "ratio": f"{row['ratio']:.2f}",
         "quartiles": f"{low:.2f}–{high:.2f}",
         "spread": f"{row['spread']:.0%}/{row['rival_spread']:.0%}",
@@ -68,52 +62,18 @@ def _join(cells: dict[str, str]) -> str:
     return " ".join(cells[name].rjust(width) for name, width in COLUMNS)
 
 
-def machine(threads: int) -> dict[str, Any]:
-    """Where and with what a measurement was taken."""
-    facts: dict[str, Any] = {
-        "device": "cpu",
-        "cpu": cpu_model(),
-        "cores": os.cpu_count(),
-        "threads": threads,
-        "torch_cpu_capability": torch.backends.cpu.get_cpu_capability(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "git_commit": _git_commit(),
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
-    try:
-        extension = importlib.import_module("mesm_ops._C")
-    except ImportError:
-        facts["mesm_ops"] = "reference only"
-    else:
-        facts["mesm_ops"] = {
-            **extension.build_info(),
-            "cpu_capability": extension.cpu_capability(),
-        }
-    return facts
+def milliseconds(value: float) -> str:
+    """Four digits at least, which a GPU's times need."""
+    return f"{value:.2f}" if value >= 10 else f"{value:.3f}"
 
 
-def cpu_model() -> str:
-    """The processor's own name where Linux tells it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
-
-
-def _git_commit() -> str:
-    def git(*arguments: str) -> str:
-        command = ["git", "-C", str(Path(__file__).parent), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-
-    try:
-        commit = git("rev-parse", "HEAD")
-        changed = git("status", "--porcelain", "--untracked-files=no")
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return commit + (" with local changes" if changed else "")
+def aligned(lines: Sequence[Sequence[str]]) -> list[str]:
+    """Cells as text, every column as wide as its widest cell."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    ]
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""What else one could install for the same maps on a CPU; float32, forward only.
+"""Other packages that one could install for the same maps; float32, forward only.
 
 - "dense": PyTorch's layers on whole maps, channels-last.
 - "dense, compiled": the same through `torch.compile`, frozen, which is inductor at its best for

@@ -12,20 +12,18 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-import torch
 
 from benchmarks.measure import count_flops, peak_memory
 from benchmarks.models import (
-    EMOTIONS,
     SMALL_TEXT,
     check_model,
     densities,
     draw_batch,
+    make_model,
     model_run,
 )
-from benchmarks.shapes import CHUNKS_PER_CLIP, CLIPS, FACES_PER_CLIP, HEADLINE_P
+from benchmarks.shapes import DTYPES, HEADLINE_P, PAPER_BATCH
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 CASES = [
     pytest.param("small text", HEADLINE_P, "float32", id="small text"),
     pytest.param("small text", HEADLINE_P, "bfloat16", id="bfloat16", marks=pytest.mark.full),
@@ -39,21 +37,20 @@ CASES = [
 
 @pytest.mark.parametrize("train", [False, True], ids=["inference", "training"])
 @pytest.mark.parametrize(("text", "p", "dtype"), CASES)
-def test_models(measure: Callable[..., None], text: str, p: float, dtype: str, train: bool) -> None:
-    from mesm.models import FE2E, MESM
-
-    torch.manual_seed(4)
+def test_models(
+    measure: Callable[..., None], device: str, text: str, p: float, dtype: str, train: bool
+) -> None:
     albert = SMALL_TEXT if text == "small text" else None
-    sparse = MESM(emotions=EMOTIONS, p=p, albert=albert).train(train)
-    dense = FE2E(emotions=EMOTIONS, albert=albert).train(train)
-    batch = draw_batch()
+    sparse = make_model("MESM", albert=albert, p=p).to(device).train(train)
+    dense = make_model("FE2E", albert=albert).to(device).train(train)
+    batch = draw_batch().to(device)
     ours, rival = (model_run(model, batch, DTYPES[dtype], train) for model in (sparse, dense))
     what = "MESM training step" if train else "MESM inference"
     facts: dict[str, Any] = {
-        "group": f"{what} against FE2E, {dtype}, 8 clips of 9 faces and 11 chunks",
+        "group": f"{what} against FE2E, {dtype}, {PAPER_BATCH}",
         "what": what,
         "shape": text,
-        "frames": CLIPS * (FACES_PER_CLIP + CHUNKS_PER_CLIP),
+        "frames": PAPER_BATCH.frames,
         "p": p,
         "dtype": dtype,
         **densities(sparse, batch, DTYPES[dtype]),
@@ -61,5 +58,12 @@ def test_models(measure: Callable[..., None], text: str, p: float, dtype: str, t
         "dense_flops": count_flops(rival),
     }
     if train:
-        facts |= {"peak_mib": peak_memory(ours), "dense_peak_mib": peak_memory(rival)}
-    measure(facts, lambda: check_model(sparse, batch, train), ours, rival, weight=6.0)
+        facts |= {
+            "peak_mib": peak_memory(ours, device),
+            "dense_peak_mib": peak_memory(rival, device),
+        }
+
+    def gate() -> float:
+        return check_model(sparse, batch, DTYPES[dtype], train)
+
+    measure(facts, gate, ours, rival, weight=6.0)

@@ -16,19 +16,22 @@ from benchmarks import rivals
 from benchmarks.dense import masked_block
 from benchmarks.gate import VALUE_TOLERANCE, RedGate, check_block, check_conv2d, relative_error
 from benchmarks.inputs import BlockCase, block_case, convolution_case
+from benchmarks.kept import kept_by
 from benchmarks.measure import count_flops
 from benchmarks.rivals import DENSE, SPCONV, Rival
-from benchmarks.shapes import FACE_BLOCKS, FRAMES, HALF, HEADLINE_P, Shape
+from benchmarks.shapes import FACE_BLOCKS, HALF, HEADLINE_P, Shape
 
 pytestmark = pytest.mark.full  # compiling takes as long as measuring
 
 
 @pytest.mark.parametrize("rival", rivals.installed())
 @pytest.mark.parametrize("shape", FACE_BLOCKS, ids=Shape.id)
-def test_subm_conv2d(measure: Callable[..., None], shape: Shape, rival: str) -> None:
+def test_subm_conv2d(
+    measure: Callable[..., None], device: str, frames: int, shape: Shape, rival: str
+) -> None:
     from mesm_ops import SparseFeatureMaps, subm_conv2d
 
-    case = convolution_case(shape, HALF, torch.float32)
+    case = convolution_case(shape, HALF, torch.float32, frames, device)
     x = SparseFeatureMaps.from_dense(case.maps, case.mask)
     other = rivals.convolution(rival, case)
     everywhere = torch.ones_like(case.mask)
@@ -42,7 +45,7 @@ def test_subm_conv2d(measure: Callable[..., None], shape: Shape, rival: str) -> 
         theirs = check_conv2d(other.value(), case.maps, at, case.weight)
         return max(theirs, check_conv2d(ours().to_dense(), case.maps, case.mask, case.weight))
 
-    facts = _facts("subm_conv2d forward", shape, rival, None) | {
+    facts = _facts("subm_conv2d forward", frames, shape, rival, None) | {
         "density": float(case.mask.float().mean()),
         "flops": count_flops(ours),
         "dense_flops": rivals.convolution(DENSE, case).flops,
@@ -54,11 +57,12 @@ def test_subm_conv2d(measure: Callable[..., None], shape: Shape, rival: str) -> 
 
 @pytest.mark.parametrize("rival", rivals.installed())
 @pytest.mark.parametrize("shape", FACE_BLOCKS, ids=Shape.id)
-def test_block(measure: Callable[..., None], shape: Shape, rival: str) -> None:
-    case = block_case(shape, HEADLINE_P, torch.float32)
+def test_block(
+    measure: Callable[..., None], device: str, frames: int, shape: Shape, rival: str
+) -> None:
+    case = block_case(shape, HEADLINE_P, torch.float32, frames, device)
     case.block.eval()
-    with torch.no_grad():
-        kept = case.block.attend(case.maps, case.query, case.lengths).mask()
+    kept = kept_by(case.block, case.maps, case.query, case.lengths)
     other = rivals.block(rival, case)
 
     @torch.no_grad()
@@ -71,7 +75,7 @@ def test_block(measure: Callable[..., None], shape: Shape, rival: str) -> None:
             check_block(case, torch.float32, train=False), _check_rival(rival, other, case, kept)
         )
 
-    facts = _facts("block inference", shape, rival, HEADLINE_P) | {
+    facts = _facts("block inference", frames, shape, rival, HEADLINE_P) | {
         "density": float(kept.float().mean()),
         "flops": count_flops(ours),
         "dense_flops": rivals.block(DENSE, case).flops,
@@ -81,13 +85,13 @@ def test_block(measure: Callable[..., None], shape: Shape, rival: str) -> None:
         measure(facts, gate, ours, other.run)
 
 
-def _facts(what: str, shape: Shape, rival: str, p: float | None) -> dict[str, object]:
+def _facts(what: str, frames: int, shape: Shape, rival: str, p: float | None) -> dict[str, object]:
     return {
-        "group": f"{what} against rivals, float32, {FRAMES} frames",
+        "group": f"{what} against rivals, float32, {frames} frames",
         "what": what,
         "rival": rival,
         "shape": str(shape),
-        "frames": FRAMES,
+        "frames": frames,
         "p": p,
         "dtype": "float32",
     }

@@ -1,4 +1,4 @@
-"""`subm_conv2d` alone, half of the sites active in smooth clusters, against dense oneDNN."""
+"""`subm_conv2d` alone, half of the sites active in smooth clusters, against dense PyTorch."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ from benchmarks.inputs import convolution_case
 from benchmarks.measure import count_flops
 from benchmarks.shapes import (
     AUDIO_BLOCKS,
+    DTYPES,
     FACE_BLOCKS,
-    FRAMES,
     HALF,
-    SECOND_CONVOLUTIONS,
     Shape,
 )
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 SHAPES = [
     FACE_BLOCKS[0],
-    SECOND_CONVOLUTIONS[0],
+    FACE_BLOCKS[0].second(),
     *FACE_BLOCKS[1:],
     *(
         pytest.param(shape, marks=pytest.mark.full)
-        for shape in (*SECOND_CONVOLUTIONS[1:], *AUDIO_BLOCKS)
+        for shape in (*map(Shape.second, FACE_BLOCKS[1:]), *AUDIO_BLOCKS)
     ),
 ]
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("shape", SHAPES, ids=Shape.id)
-def test_forward(measure: Callable[..., None], shape: Shape, dtype: str) -> None:
+def test_forward(
+    measure: Callable[..., None], device: str, frames: int, shape: Shape, dtype: str
+) -> None:
     from mesm_ops import SparseFeatureMaps, subm_conv2d
 
-    case = convolution_case(shape, HALF, DTYPES[dtype])
+    case = convolution_case(shape, HALF, DTYPES[dtype], frames, device)
     dense_weight = case.weight.contiguous(memory_format=torch.channels_last)
     x = SparseFeatureMaps.from_dense(case.maps, case.mask)
 
@@ -50,10 +50,10 @@ def test_forward(measure: Callable[..., None], shape: Shape, dtype: str) -> None
         return F.conv2d(case.maps, dense_weight, padding=1)
 
     facts = {
-        "group": f"subm_conv2d forward, {dtype}, {FRAMES} frames",
+        "group": f"subm_conv2d forward, {dtype}, {frames} frames",
         "what": "subm_conv2d forward",
         "shape": str(shape),
-        "frames": FRAMES,
+        "frames": frames,
         "p": None,
         "dtype": dtype,
         "density": float(case.mask.float().mean()),

@@ -9,7 +9,14 @@ import pytest
 import torch
 
 from benchmarks.dense import masked_block, nucleus, pooled_mask
-from benchmarks.gate import RedGate, check_block, check_conv2d, error_line, relative_error
+from benchmarks.gate import (
+    RedGate,
+    check_block,
+    check_conv2d,
+    check_conv2d_gradients,
+    error_line,
+    relative_error,
+)
 from benchmarks.inputs import BlockCase, block_case, smooth_maps, smooth_mask
 from benchmarks.shapes import Shape
 from mesm_ops import SparseFeatureMaps, subm_conv2d
@@ -48,7 +55,16 @@ def test_red_for_wrong_values(case: BlockCase, factor: float) -> None:
 
 
 def test_red_for_wrong_sites(case: BlockCase) -> None:
-    _spoil(case, "attend", lambda x: SparseFeatureMaps.from_dense(x.to_dense()))
+    right = case.block.forward
+
+    def keep_more(*inputs: Any) -> Any:
+        case.block.p = 0.9
+        try:
+            return right(*inputs)
+        finally:
+            case.block.p = 0.5
+
+    object.__setattr__(case.block, "forward", keep_more)
     with pytest.raises(RedGate, match="kept or dropped wrongly"):
         check_block(case, torch.float32, train=False)
 
@@ -70,6 +86,22 @@ def test_convolution_gate() -> None:
     assert check_conv2d(out, maps, mask, weight) < 1e-5
     with pytest.raises(RedGate):
         check_conv2d(out.roll(1, dims=3), maps, mask, weight)
+
+
+def test_gradient_gate_of_a_convolution() -> None:
+    generator = torch.Generator().manual_seed(0)
+    maps = smooth_maps(2, SHAPE, generator).requires_grad_()
+    mask = smooth_mask(2, SHAPE, 0.5, generator)
+    weight = torch.randn(16, 8, 3, 3, generator=generator).requires_grad_()
+    out = subm_conv2d(SparseFeatureMaps.from_dense(maps, mask), weight).to_dense()
+    upstream = torch.randn(out.shape, generator=generator)
+    grads = torch.autograd.grad(out, [maps, weight], upstream)
+    found = dict(zip(("input", "weight"), grads, strict=True))
+    inputs = (upstream, maps, mask, weight)
+    assert check_conv2d_gradients(found, *inputs) < 1e-5
+    for name in found:
+        with pytest.raises(RedGate, match=f"the {name}'s gradient is off"):
+            check_conv2d_gradients(found | {name: 1.1 * found[name]}, *inputs)
 
 
 def test_relative_error_of_nan_is_infinite() -> None:

@@ -1,8 +1,6 @@
 from __future__ import annotations
 
-import json
 import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -15,19 +13,13 @@ from benchmarks.measure import (
     Clock,
     compare,
     count_flops,
+    host_us,
+    in_turns,
+    median_ms,
     peak_memory,
+    replayable,
+    rounds_within,
 )
-from benchmarks.report import machine, table, write_json
-
-ROW = {
-    "group": "block inference",
-    "rival": "dense",
-    "shape": "64→128 @ 24x24",
-    "p": 0.5,
-    "density": 0.497,
-    "flops": 2_000_000_000,
-    "dense_flops": 8_000_000_000,
-}
 
 
 def test_compare_by_hand() -> None:
@@ -62,27 +54,31 @@ def test_peak_memory_sees_what_a_run_touches_and_frees() -> None:
         assert peak is None
 
 
-def test_table_shows_ratios_below_one_and_rows_without_a_ratio() -> None:
-    timed = {**ROW, **compare([0.02] * 3, [0.01] * 3)}
-    lines = table([timed, {**ROW, "error": "red gate: value is off"}])
-    assert "0.50" in lines[-2].split()
-    assert "0.250" in lines[-2].split()
-    assert "100/800" in lines[-2].split()
-    assert lines[-1].endswith("no ratio, red gate: value is off")
+def test_rounds_fill_the_seconds() -> None:
+    assert rounds_within(1.0)(0.01) == 100
+    assert rounds_within(1.0)(10.0) == 2 * MIN_ROUNDS
+    assert rounds_within(1.0)(0.0) == MAX_ROUNDS
+    assert rounds_within(0.0, fewest=3)(1.0) == 3
 
 
-def test_table_names_the_rival_and_gives_its_own_rate() -> None:
-    other = {"rival": "another", "rival_flops": 1_000_000_000}
-    line = table([{**ROW, **other, **compare([0.02] * 3, [0.04] * 3)}])[-1]
-    assert "another" in line
-    assert "100/25" in line.split()
-    assert "2.00" in line.split()
+def test_rounds_time_every_side_in_turn() -> None:
+    order: list[str] = []
+    runs = {name: lambda name=name: order.append(name) for name in ("a", "b")}
+    given: list[float] = []
+
+    def rounds(seconds: float) -> int:
+        given.append(seconds)
+        return 4
+
+    times = in_turns(runs, "cpu", rounds)
+    assert len(times["a"]) == len(times["b"]) == 4
+    assert order == ["a", "b"] * (2 + 4)  # two to warm up
+    assert given[0] > 0
 
 
-def test_results_name_the_machine(tmp_path: Path) -> None:
-    write_json(tmp_path / "new" / "r.json", {"machine": machine(2), "rows": [ROW]})
-    kept = json.loads((tmp_path / "new" / "r.json").read_text())
-    assert kept["rows"] == [ROW]
-    assert kept["machine"]["threads"] == 2
-    assert {"device", "cpu", "torch", "mesm_ops", "git_commit", "date"} <= kept["machine"].keys()
-    assert [file.name for file in (tmp_path / "new").iterdir()] == ["r.json"]
+def test_on_a_cpu_a_run_is_its_own_replay() -> None:
+    ran: list[int] = []
+    run, how = replayable(lambda: ran.append(1), "cpu")
+    assert (ran, how) == ([1], "call")
+    assert median_ms(run, "cpu", 0.0) > 0
+    assert host_us(run, "cpu") > 0

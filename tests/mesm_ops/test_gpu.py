@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,10 +13,11 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves, tree_map_only
 
+from benchmarks.calls import Call, block_calls, calls
 from benchmarks.gate import full_float32
-from benchmarks.gpu_calls import Call, block_calls, block_case_on, calls
+from benchmarks.inputs import block_case
 from benchmarks.models import EMOTIONS, SMALL_TEXT, draw_batch, model_run
-from benchmarks.shapes import Shape
+from benchmarks.shapes import PAPER_BATCH, Shape
 from mesm_ops import SparseCrossModalBlock, SparseFeatureMaps, backends, use_backend
 from tests.mesm_ops.cases import make_case
 
@@ -55,10 +57,8 @@ def gpu_calls(op: str, shape: Shape, dtype: torch.dtype) -> list[Call]:
         if op == "sparse_cross_modal_block":
             # Rounded scores keep other sites: in low precision all of a mask's are kept.
             p, mask = (P, None) if dtype == torch.float32 else (1.0, drawn_mask(shape))
-            return list(
-                block_calls(block_case_on("cuda", shape, p, dtype, FRAMES), dtype, mask=mask)
-            )
-        every = calls(block_case_on("cuda", shape, P, dtype, FRAMES), dtype)
+            return list(block_calls(block_case(shape, p, dtype, FRAMES, "cuda"), dtype, mask=mask))
+        every = calls(block_case(shape, P, dtype, FRAMES, "cuda"), dtype)
         return [call for call in every if call.op.removesuffix("_backward") == op]
 
 
@@ -242,7 +242,7 @@ def whole_step(
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 def test_a_training_step_replays_as_it_runs(asynchronous: None, dtype: torch.dtype) -> None:
-    case = block_case_on("cuda", SHAPES[0], P, torch.float32, FRAMES)
+    case = block_case(SHAPES[0], P, torch.float32, FRAMES, "cuda")
     block = case.block.train()
     maps, other = case.maps.clone(), case.maps.flip(0).clone()
 
@@ -296,7 +296,7 @@ def test_a_training_step_of_mesm_waits_for_nothing(asynchronous: None, dtype: to
     from mesm.models import MESM
 
     model = MESM(emotions=EMOTIONS, albert=SMALL_TEXT, channels=(8, 16, 16, 32)).cuda().train()
-    batch = draw_batch(2).to("cuda")
+    batch = draw_batch(replace(PAPER_BATCH, count=2)).to("cuda")
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
     forward_and_backward = model_run(model, batch, dtype, train=True)
 
@@ -312,7 +312,7 @@ def test_a_training_step_of_mesm_waits_for_nothing(asynchronous: None, dtype: to
 
 @pytest.mark.parametrize("mode", ["reduce-overhead", "max-autotune"])
 def test_compiles_without_a_break(asynchronous: None, mode: str) -> None:
-    case = block_case_on("cuda", SHAPES[0], P, torch.float32, FRAMES)
+    case = block_case(SHAPES[0], P, torch.float32, FRAMES, "cuda")
     eager = case.block.train()
     compiled_block = copy.deepcopy(eager)
     torch._dynamo.reset()

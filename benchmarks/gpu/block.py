@@ -1,0 +1,92 @@
+"""Rows of the block: replayed from graphs, and called from Python."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from benchmarks.floors.cost_model import block_costs, dense_costs
+from benchmarks.floors.sizes import block_sizes
+from benchmarks.gate import check_block
+from benchmarks.gpu.kernels import launches
+from benchmarks.gpu.rivals import DenseBlock
+from benchmarks.gpu.row import Facts, Setting, of_dense, timed
+from benchmarks.inputs import BlockCase, block_case
+from benchmarks.measure import Run, host_us, peak_memory
+from benchmarks.shapes import DTYPES, Shape
+from benchmarks.steps import block_run
+
+
+@dataclass(frozen=True)
+class BlockRow:
+    """One block at one p; called, it measures."""
+
+    shape: Shape
+    train: bool
+    p: float
+    dtype: str = "bfloat16"
+    graph: bool = True
+
+    @property
+    def what(self) -> str:
+        """The group of rows that it belongs to."""
+        kind = "block training step" if self.train else "block inference"
+        return kind if self.graph else f"eager {kind}"
+
+    @property
+    def name(self) -> str:
+        """Unique among the rows."""
+        return f"{self.what} {self.shape} p={self.p:g} {self.dtype}"
+
+    @property
+    def rival(self) -> DenseBlock:
+        """The dense block that it is compared with."""
+        return DenseBlock(self.shape, self.dtype, self.train)
+
+    def __call__(self, setting: Setting) -> Iterator[Facts]:
+        """Check, then time."""
+        dtype = DTYPES[self.dtype]
+        case = block_case(self.shape, self.p, dtype, setting.frames, setting.device)
+        facts = self._facts(setting, case)
+        facts["gate_error"] = check_block(case, dtype, self.train)
+        ours = block_run(case, dtype, self.train)
+        rivals, notes = self.rival.of(case).sides(self.rival.name, setting.compiled)
+        if self.train:
+            device = setting.device
+            for run in (ours, *rivals.values()):
+                run()  # gradients are there from now on
+            facts["peak_mib"] = peak_memory(ours, device)
+            peaks = {name: peak_memory(run, device) for name, run in rivals.items()}
+            facts |= {"dense_peak_mib": peaks["eager"], "rivals_peak_mib": peaks}
+            facts |= of_dense(facts)
+        facts |= {"notes": notes} | timed(setting, ours, rivals, self.graph)
+        if not self.graph:
+            facts |= self._host(ours, rivals["eager"], setting.device)
+        yield facts
+
+    def _host(self, ours: Run, dense: Run, device: str) -> Facts:
+        sides = {"": ours, "rival_": dense}
+        facts: Facts = {f"{side}host_us": host_us(run, device) for side, run in sides.items()}
+        # Last: once a profiler was there, launches may take longer.
+        return facts | {f"{side}launches": launches(run, device) for side, run in sides.items()}
+
+    def _facts(self, setting: Setting, case: BlockCase) -> Facts:
+        counted = block_sizes(case, self.shape, DTYPES[self.dtype])
+        kind = "block training step" if self.train else "block inference"
+        cost, dense = block_costs(counted)[kind], dense_costs(counted)[kind]
+        facts: Facts = {
+            "group": f"{self.what}, {self.dtype}, {setting.frames} frames",
+            "what": self.what,
+            "shape": str(self.shape),
+            "frames": setting.frames,
+            "p": self.p,
+            "dtype": self.dtype,
+            "density": counted.kept / counted.rows,
+            "flops": cost.flops,
+            "dense_flops": dense.flops,
+            "bytes": cost.bytes,
+        }
+        if setting.machine:
+            facts["floor_us"] = cost.floor_us(setting.machine, self.dtype)
+            facts["dense_floor_us"] = dense.floor_us(setting.machine, self.dtype)
+        return facts

@@ -1,0 +1,172 @@
+"""Which kernels a step launches, how often and for how long; torch's profiler and ncu."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.autograd import DeviceType
+from torch.profiler import ProfilerActivity, profile
+
+from benchmarks.environment import ROOT
+from benchmarks.gpu.row import Facts, Setting
+from benchmarks.inputs import block_case
+from benchmarks.measure import WARM_RUNS, Run
+from benchmarks.models import draw_batch, make_model, model_run
+from benchmarks.shapes import DTYPES, HEADLINE_P, Clips, Shape
+from benchmarks.steps import block_run, dense_run
+
+STEPS = 3  # that a profile is averaged over
+MOST_KERNELS = 40  # of a profile that are kept, the longest
+SECTIONS = ("SpeedOfLight", "LaunchStats", "Occupancy", "ComputeWorkloadAnalysis")
+
+
+def kernels(run: Run, device: str) -> list[dict[str, Any]]:
+    """Every kernel, copy and fill of one step: name, µs and number, the longest first.
+
+    On a CPU, torch's ops with their own time.
+    """
+    for _ in range(WARM_RUNS):
+        run()
+    activity = ProfilerActivity.CUDA if device == "cuda" else ProfilerActivity.CPU
+    if device == "cuda":
+        torch.cuda.synchronize()
+    with profile(activities=[activity], acc_events=True) as profiler:
+        for _ in range(STEPS):
+            run()
+        if device == "cuda":
+            torch.cuda.synchronize()
+    found: dict[str, dict[str, Any]] = {}
+    for event in profiler.events() or ():
+        if device == "cuda" and event.device_type != DeviceType.CUDA:
+            continue
+        took = event.time_range.elapsed_us() if device == "cuda" else event.self_cpu_time_total
+        kernel = found.setdefault(event.name, {"name": event.name, "us": 0.0, "count": 0.0})
+        kernel["us"] += took / STEPS
+        kernel["count"] += 1 / STEPS
+    return sorted(found.values(), key=lambda kernel: -kernel["us"])
+
+
+def launches(run: Run, device: str) -> int:
+    """How many kernels, copies and fills one step launches."""
+    return round(sum(kernel["count"] for kernel in kernels(run, device)))
+
+
+def _facts(what: str, shape: str, p: float | None, of: list[dict[str, Any]]) -> Facts:
+    return {
+        "group": "time per kernel",
+        "what": what,
+        "shape": shape,
+        "p": p,
+        "dtype": "bfloat16",
+        "total_us": sum(kernel["us"] for kernel in of),
+        "launches": round(sum(kernel["count"] for kernel in of)),
+        "kernels": of[:MOST_KERNELS],
+    }
+
+
+@dataclass(frozen=True)
+class BlockKernels:
+    """Kernels of a block and of the dense one, half of the sites kept."""
+
+    shape: Shape
+    train: bool
+    rival = None
+
+    @property
+    def name(self) -> str:
+        """Unique among the rows."""
+        return f"kernels of {'training step' if self.train else 'inference'} {self.shape}"
+
+    def __call__(self, setting: Setting) -> Iterator[Facts]:
+        """Ours, then dense."""
+        dtype = DTYPES["bfloat16"]
+        case = block_case(self.shape, HEADLINE_P, dtype, setting.frames, setting.device)
+        kind = "training step" if self.train else "inference"
+        for side, make in (("ours", block_run), ("dense", dense_run)):
+            found = kernels(make(case, dtype, self.train), setting.device)
+            yield _facts(f"{side}, block {kind}", str(self.shape), HEADLINE_P, found)
+
+
+@dataclass(frozen=True)
+class ModelKernels:
+    """Kernels of MESM's and of FE2E's training step."""
+
+    clips: Clips
+    rival = None
+
+    @property
+    def name(self) -> str:
+        """Unique among the rows."""
+        return f"kernels of MESM training step {self.clips.count} clips"
+
+    def __call__(self, setting: Setting) -> Iterator[Facts]:
+        """MESM, then FE2E."""
+        batch = draw_batch(self.clips).to(setting.device)
+        for side in ("MESM", "FE2E"):
+            model = make_model(side, setting.channels).to(setting.device).train()
+            found = kernels(model_run(model, batch, torch.bfloat16, True), setting.device)
+            yield _facts(f"{side} training step", f"{self.clips.count} clips", None, found)
+
+
+@dataclass(frozen=True)
+class Counters:
+    """Hardware counters of a shape's convolutions, where Nsight Compute is installed."""
+
+    shape: Shape
+    rival = None
+
+    @property
+    def name(self) -> str:
+        """Unique among the rows."""
+        return f"ncu on convolutions {self.shape}"
+
+    def __call__(self, setting: Setting) -> Iterator[Facts]:
+        """One row with every counter of every kernel."""
+        program = [sys.executable, "-m", "benchmarks.gpu.watch", "--device", setting.device]
+        program += ["--shape", self.shape.id(), "--frames", str(setting.frames)]
+        program += ["--dtype", "bfloat16", "--call", "subm_conv2d", "--profiled"]
+        tool = shutil.which("ncu")
+        facts: Facts = {
+            "group": "counters of convolutions",
+            "what": "ncu",
+            "shape": str(self.shape),
+            "p": HEADLINE_P,
+            "dtype": "bfloat16",
+        }
+        if tool is None or setting.device != "cuda":
+            subprocess.run(program, cwd=ROOT, env=os.environ, check=True)
+            yield facts | {"counters": [], "notes": {"ncu": "not installed, or no GPU"}}
+            return
+        # Clocks stay as they are: the card is not ours to set.
+        watched = [tool, "--csv", "--clock-control", "none", "--profile-from-start", "off"]
+        for section in SECTIONS:
+            watched += ["--section", section]
+        done = subprocess.run(
+            [*watched, *program], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True
+        )
+        yield facts | {"counters": read_counters(done.stdout)}
+
+
+def read_counters(text: str) -> list[dict[str, Any]]:
+    """From what `ncu --csv` prints, for each launch its kernel and its counters by name."""
+    lines = text.splitlines()
+    start = next((n for n, line in enumerate(lines) if line.startswith('"ID"')), None)
+    if start is None:
+        raise ValueError(f"ncu printed no table: {text[-300:]!r}")
+    found: dict[str, dict[str, Any]] = {}
+    for row in csv.DictReader(io.StringIO("\n".join(lines[start:]))):
+        if not row.get("Metric Name"):
+            continue  # advice, not a counter
+        launch = found.setdefault(row["ID"], {"kernel": row["Kernel Name"], "counters": {}})
+        unit = f" {row['Metric Unit']}" if row["Metric Unit"] else ""
+        launch["counters"][row["Metric Name"]] = f"{row['Metric Value']}{unit}"
+    return list(found.values())

@@ -1,0 +1,121 @@
+"""Rows of MESM against FE2E, both whole, on one batch of clips."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from benchmarks.environment import ROOT
+from benchmarks.gpu.rivals import DenseModel
+from benchmarks.gpu.row import Facts, Setting, of_dense, timed
+from benchmarks.measure import count_flops, peak_memory
+from benchmarks.models import check_model, densities, draw_batch, make_model, model_run
+from benchmarks.shapes import DTYPES, Clips
+
+
+@dataclass(frozen=True)
+class ModelRow:
+    """MESM at one p on a batch of so many clips; called, it measures."""
+
+    clips: Clips
+    train: bool
+    p: float
+    dtype: str = "bfloat16"
+    graph: bool = True
+
+    @property
+    def what(self) -> str:
+        """The group of rows that it belongs to."""
+        kind = "MESM training step" if self.train else "MESM inference"
+        return kind if self.graph else f"eager {kind}"
+
+    @property
+    def name(self) -> str:
+        """Unique among the rows."""
+        return f"{self.what} {self.clips.count} clips p={self.p:g} {self.dtype}"
+
+    @property
+    def rival(self) -> DenseModel:
+        """The dense model that it is compared with."""
+        return DenseModel(self.clips, self.dtype, self.train)
+
+    def __call__(self, setting: Setting) -> Iterator[Facts]:
+        """Check, then time."""
+        device, dtype, train = setting.device, DTYPES[self.dtype], self.train
+        batch = draw_batch(self.clips).to(device)
+        sparse = make_model("MESM", setting.channels, p=self.p).to(device).train(train)
+        dense = make_model("FE2E", setting.channels).to(device).train(train)
+        facts: Facts = {
+            "group": f"{self.what} against FE2E, {self.dtype}, {self.clips}",
+            "what": self.what,
+            "shape": f"{self.clips.count} clips",
+            "frames": self.clips.frames,
+            "p": self.p,
+            "dtype": self.dtype,
+            **densities(sparse, batch, dtype),
+            "flops": _flops(sparse, batch),
+            "dense_flops": _flops(dense, batch),
+        }
+        facts["gate_error"] = check_model(sparse, batch, dtype, train)
+        ours = model_run(sparse, batch, dtype, train)
+        rivals, notes = self.rival.of(dense, batch).sides(self.rival.name, setting.compiled)
+        if train:
+            ours()
+            rivals["eager"]()
+            facts["peak_mib"] = peak_memory(ours, device)
+            facts["dense_peak_mib"] = peak_memory(rivals["eager"], device)
+            facts |= of_dense(facts)
+        facts |= {"notes": notes} | timed(setting, ours, rivals, self.graph)
+        yield facts | {"rival": facts["rival"].replace("dense", "FE2E")}
+
+
+def _flops(model: torch.nn.Module, batch: Any) -> int:
+    # In float32: torch's fused encoder layer does not run under a counter and autocast together.
+    return count_flops(model_run(model, batch, torch.float32, model.training))
+
+
+@dataclass(frozen=True)
+class FirstStep:
+    """MESM's first training step in a fresh process, without caches of kernels and with them."""
+
+    clips: Clips
+
+    name = "first training step of MESM"
+    rival = None
+
+    def __call__(self, setting: Setting) -> Iterator[Facts]:
+        """Run `benchmarks.gpu.first_step` twice, the second time with the first one's caches."""
+        with tempfile.TemporaryDirectory() as folder:
+            places = ("TRITON_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR", "XDG_CACHE_HOME")
+            caches = {place: f"{folder}/{place.lower()}" for place in places}
+            command = [sys.executable, "-m", "benchmarks.gpu.first_step"]
+            command += ["--device", setting.device, "--clips", str(self.clips.count)]
+            if setting.channels:
+                command += ["--channels", *map(str, setting.channels)]
+            for empty in (True, False):
+                done = subprocess.run(
+                    command,
+                    cwd=ROOT,
+                    env=os.environ | caches,
+                    stdout=subprocess.PIPE,
+                    text=True,
+                    check=True,
+                )
+                found = json.loads(done.stdout.splitlines()[-1])
+                yield {
+                    "group": "first training step of MESM in a fresh process",
+                    "what": f"first step, {'empty' if empty else 'filled'} caches",
+                    "shape": f"{self.clips.count} clips",
+                    "p": None,
+                    "dtype": "bfloat16",
+                    **found,
+                    ("cold_s" if empty else "warm_s"): found["first_step_s"],
+                }

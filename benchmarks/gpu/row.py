@@ -1,0 +1,121 @@
+"""Rows of the GPU benchmark, and the setting in which they are measured."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.floors.cost_model import MACHINES, Machine
+from benchmarks.gpu.rivals import Rival
+from benchmarks.measure import WARM_RUNS, Run, compare, in_turns, replayable, rounds_within
+from benchmarks.shapes import (
+    AUDIO_BLOCKS,
+    FACE_BLOCKS,
+    FRAMES,
+    LONG_BATCHES,
+    LOW_P,
+    OTHER_P,
+    Clips,
+    Shape,
+)
+
+Facts = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """On what, on how much and for how long rows are measured.
+
+    Attributes:
+        folder: of results, logs and caches.
+        seconds: of timing, for each side of a row.
+        compiled: names of the rivals whose compilation lies in the cache.
+        low_p, other_p: at which block and model are measured besides the headline's and 1.
+        channels: widths of the models; None: the paper's.
+        machine: the cost model's figures for the GPU, if it has them.
+    """
+
+    folder: Path
+    device: str = "cuda"
+    face: tuple[Shape, ...] = FACE_BLOCKS
+    audio: tuple[Shape, ...] = AUDIO_BLOCKS
+    frames: int = FRAMES["cuda"]
+    batches: tuple[Clips, ...] = LONG_BATCHES
+    low_p: tuple[float, ...] = LOW_P
+    other_p: tuple[float, ...] = OTHER_P
+    channels: tuple[int, ...] | None = None
+    seconds: float = 0.25
+    compiled: frozenset[str] = frozenset()
+    machine: Machine | None = None
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measurement, made in a process of its own.
+
+    Attributes:
+        name: unique, and looked into by --only.
+        measure: yields facts as they are found; each becomes a row of the results.
+        rival: what has to be compiled before.
+        limit: seconds after which its process is stopped.
+        goals: what is wanted of the facts: of "ratio" at least so much, of others at most.
+    """
+
+    name: str
+    measure: Callable[[Setting], Iterator[Facts]]
+    rival: Rival | None = None
+    limit: float = 60.0
+    goals: Mapping[str, float] = field(default_factory=dict)
+
+
+def measure(row: Row, setting: Setting) -> Iterator[Facts]:
+    """Measure a row, in the process made for it."""
+    # cuDNN may try its algorithms, as its users would let it.
+    torch.backends.cudnn.benchmark = True
+    yield from row.measure(setting)
+
+
+def of_dense(facts: Facts) -> Facts:
+    """The peak memory of a step as a share of dense's, where both are known."""
+    if not facts["peak_mib"] or not facts["dense_peak_mib"]:
+        return {}
+    return {"peak_of_dense": facts["peak_mib"] / facts["dense_peak_mib"]}
+
+
+def machine_of(name: str) -> Machine | None:
+    """The cost model's figures for a GPU of this name, if it has them."""
+    return next((m for m in MACHINES if m.name in name or m.name.split()[0] in name), None)
+
+
+def timed(setting: Setting, ours: Run, rivals: Mapping[str, Run], graph: bool = True) -> Facts:
+    """Times of ours and of the better rival, in turns, with every rival's beside them.
+
+    Args:
+        setting: where and for how long.
+        ours: the sparse side.
+        rivals: by name, at least one.
+        graph: replay CUDA graphs; else call from Python as a program would.
+    """
+    runs, how = {}, {}
+    for name, run in {"ours": ours, **rivals}.items():
+        if graph:
+            runs[name], how[name] = replayable(run, setting.device)
+            continue
+        for _ in range(WARM_RUNS):
+            run()
+        runs[name], how[name] = run, "call"
+    seconds = in_turns(runs, setting.device, rounds_within(setting.seconds * len(runs)))
+    mine = seconds.pop("ours")
+    medians = {name: statistics.median(times) * 1e3 for name, times in seconds.items()}
+    best = min(medians, key=lambda name: medians[name])
+    return {
+        **compare(mine, seconds[best]),
+        "rival": f"dense {best}",
+        "rivals_ms": medians,
+        "how": how,
+    }

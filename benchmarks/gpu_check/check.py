@@ -1,0 +1,169 @@
+"""`make gpu-check`: compile every GPU kernel for every architecture, on a machine without a GPU.
+
+Prints registers, spills, shared memory, tensor-core instructions and theoretical occupancy of each
+kernel, and fails where one does not compile, spills, multiplies matrices without tensor cores or
+does not fit on a multiprocessor.
+
+    python -m benchmarks.gpu_check
+    python -m benchmarks.gpu_check --kernel subm_conv2d --arch sm_90
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import itertools
+import multiprocessing
+import os
+import re
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+
+# Before triton is imported: @triton.jit asks once whether kernels are to be interpreted.
+os.environ.pop("TRITON_INTERPRET", None)
+
+import torch
+
+from benchmarks.calls import Call, block_calls, calls
+from benchmarks.gpu_check import cuda, triton
+from benchmarks.gpu_check.report import Compiled, table
+from benchmarks.gpu_check.triton import Launch
+from benchmarks.inputs import block_case
+from benchmarks.shapes import DTYPES, FACE_BLOCKS, HEADLINE_P, SMALL, Shape
+
+FRAMES = 512  # launchers choose by size; tensors are zeros that are never touched
+WORKERS = 2
+# Every dtype once; the widest channels in the dtype that matters.
+QUICK: dict[Shape, tuple[str, ...]] = {
+    FACE_BLOCKS[0]: tuple(DTYPES),
+    FACE_BLOCKS[-1]: ("bfloat16",),
+}
+
+Job = tuple[str, Callable[..., object], tuple[object, ...]]
+# Workers are forked and find the launches here: kernels cannot be pickled.
+_launches: list[Launch] = []
+
+
+def record_all(archs: list[str], full: bool) -> tuple[list[Launch], list[str]]:
+    """Return what the launchers launch on the benchmark's shapes, and what went wrong."""
+    chosen = dict.fromkeys((*FACE_BLOCKS, SMALL[1]), tuple(DTYPES)) if full else QUICK
+    found: dict[str, Launch] = {}
+    errors: dict[str, None] = {}
+    for shape, dtypes in chosen.items():
+        case = block_case(shape, HEADLINE_P, torch.float32, FRAMES)
+        for dtype in (DTYPES[name] for name in dtypes):
+            every = (calls(case, dtype, Call.pretend), block_calls(case, dtype, Call.pretend))
+            for call in itertools.chain(*every):
+                launch = triton.launcher(call.op)
+                for arch in archs if launch is not None else ():
+                    try:
+                        run = functools.partial(launch, call.arguments)
+                        noted = triton.record(call.op, run, arch)
+                    except Exception as error:
+                        errors[f"{call.op} does not launch: {type(error).__name__}: {error}"] = None
+                        continue
+                    for one in noted:
+                        found.setdefault(one.key(), one).ops.add(call.op)
+    return list(found.values()), list(errors)
+
+
+def compile_recorded(number: int) -> list[Compiled]:
+    """Compile a launch by its place in the list that the forked worker inherited."""
+    return [triton.compile_launch(_launches[number])]
+
+
+def run(jobs: list[Job], workers: int) -> list[Compiled]:
+    """Run the jobs side by side, saying what is done."""
+    rows: list[Compiled] = []
+    start = time.perf_counter()
+    context = multiprocessing.get_context("fork")
+    with ProcessPoolExecutor(max(1, workers), mp_context=context) as pool:
+        waiting = {pool.submit(work, *arguments): name for name, work, arguments in jobs}
+        for number, future in enumerate(as_completed(waiting), start=1):
+            made = future.result()
+            rows += made
+            failed = sum(row.failure() is not None for row in made)
+            took = time.perf_counter() - start
+            note = f", {failed} FAIL" if failed else ""
+            name = waiting[future]
+            print(f"[{number}/{len(jobs)}, {took:.0f} s] {name}{note}", file=sys.stderr, flush=True)
+    return rows
+
+
+def triton_jobs(
+    wanted: re.Pattern[str], archs: list[str], full: bool
+) -> tuple[list[Job], list[str]]:
+    """Return what is to be compiled of Triton's kernels, and what is wrong already."""
+    if not triton.modules():
+        return [], []
+    launches, problems = record_all(archs, full)
+    if archs and not wanted.pattern:
+        lost = triton.unlaunched(launches)
+        problems += [f"{name}: no launcher launched it, so it was not checked" for name in lost]
+    jobs: list[Job] = []
+    for launch in launches:
+        if wanted.search(launch.name):
+            _launches.append(launch)
+            label = f"{launch.name} {launch.arch} {launch.variant()}"
+            jobs.append((label, compile_recorded, (len(_launches) - 1,)))
+    return jobs, problems
+
+
+def cuda_jobs(wanted: re.Pattern[str], archs: list[str]) -> tuple[list[Job], list[str]]:
+    """Return what is to be compiled of the CUDA sources, and what is wrong already."""
+    sources = [source for source in cuda.sources() if wanted.search(source.stem)]
+    if sources and archs and cuda.find_nvcc() is None:
+        names = ", ".join(source.name for source in sources)
+        return [], [f"nvcc is not found (PATH, CUDA_HOME): {names} not checked"]
+    jobs: list[Job] = [
+        (f"{source.name} {arch}", cuda.compile_source, (source, arch))
+        for arch in archs
+        for source in sorted(sources, key=lambda path: -path.stat().st_size)
+    ]
+    return jobs, []
+
+
+def check(arguments: argparse.Namespace) -> int:
+    """Compile and print; return the number of failures."""
+    torch.set_num_threads(1)  # workers are forked, and must not wait for threads left behind
+    wanted = re.compile(arguments.kernel)
+    asked = set(arguments.arch or (*cuda.ARCHS, *triton.ARCHS))
+    for_cuda = [arch for arch in cuda.ARCHS if asked & {arch, arch.rstrip("a")}]
+    for_triton = [arch for arch in triton.ARCHS if asked & {arch, arch + "a"}]
+    jobs, problems = cuda_jobs(wanted, for_cuda if arguments.only != "triton" else [])
+    if arguments.only != "cuda":
+        more, wrong = triton_jobs(wanted, for_triton, arguments.full)
+        jobs, problems = jobs + more, problems + wrong
+    if not jobs and not problems:
+        problems.append(f"nothing to check: no kernel is called like {wanted.pattern!r}")
+    rows = run(jobs, arguments.workers)
+    lines = table(rows)
+    if arguments.table:
+        arguments.table.write_text("\n".join(lines) + "\n")
+    print("\n".join(lines))
+    failures = [row for row in rows if row.failure()]
+    print(
+        f"\n{len(rows)} compiled kernels ({', '.join(sorted({row.arch for row in rows}))}), "
+        f"{len(failures)} fail, {len(problems)} other problems."
+    )
+    for row in failures:
+        print(f"FAILS: {row.kernel} [{row.variant}] for {row.arch}: {row.failure()}")
+    for problem in problems:
+        print(f"PROBLEM: {problem}")
+    return len(failures) + len(problems)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--kernel", default="", help="only what is called like this expression")
+    parser.add_argument("--arch", action="append", help="as sm_90; may be given several times")
+    parser.add_argument("--only", choices=("cuda", "triton"), help="only one kind of kernel")
+    parser.add_argument("--full", action="store_true", help="every shape in every dtype")
+    parser.add_argument("--workers", type=int, default=WORKERS)
+    parser.add_argument("--table", type=Path, help="write the table to a file as well")
+    sys.exit(1 if check(parser.parse_args()) else 0)

@@ -1,0 +1,71 @@
+"""`make gpu` on a machine without a GPU: it says so, and rehearses all but the device."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from benchmarks.environment import ROOT
+from benchmarks.gpu.plan import rows, setting_of
+
+
+def run(*arguments: str, out: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "benchmarks.gpu.run", "--out", str(out), *arguments]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    return subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+
+
+def test_without_a_gpu_it_says_so_and_fails(tmp_path: Path) -> None:
+    done = run(out=tmp_path)
+    assert done.returncode == 1
+    assert "torch finds no CUDA device" in done.stderr
+    assert "== build" not in done.stdout  # nothing else was tried
+
+
+def test_a_rehearsal_does_all_but_the_build_and_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    done = run("--rehearse", "--skip-build", out=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for step in ("device", "tests", "sanitizer"):
+        assert f"== {step}: done" in done.stdout
+    assert "calls ran" in (tmp_path / "sanitizer.log").read_text()
+    assert (tmp_path / "bench.png").is_file()
+    assert "Goals" in (tmp_path / "bench.txt").read_text()
+    path = tmp_path / "bench.json"
+    results = json.loads(path.read_text())
+    assert results["finished"]
+    assert results["problems"] == {}
+    found = results["rows"]
+    wanted = {row.name for row in rows(setting_of("cpu", tmp_path, small=True))}
+    assert {row["row"] for row in found} == wanted
+    assert not [row for row in found if "error" in row]
+    # One rival was compiled beforehand, and its row loaded it.
+    (loaded,) = (row for row in found if "compiled" in row.get("rivals_ms", {}))
+    assert (loaded["what"], loaded["dtype"]) == ("block inference", "float32")
+    assert loaded["notes"]["compiled"].startswith("mode default, loaded in")
+
+    left = found.pop(0)["row"]
+    path.write_text(json.dumps(results))
+    done = run("--rehearse", "--skip-build", "--skip-tests", "--no-compile", out=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "[1/1, " in done.stdout
+    assert left in {row["row"] for row in json.loads(path.read_text())["rows"]}
+
+
+def test_rows_are_listed_and_a_pattern_that_fits_none_is_refused(tmp_path: Path) -> None:
+    listed = run("--list", "--only", "MESM inference 64 clips p=0.5", out=tmp_path)
+    assert listed.stdout.splitlines()[0] == "MESM inference 64 clips p=0.5 bfloat16"
+    refused = run("--only", "nosuch", out=tmp_path)
+    assert refused.returncode == 2
+    assert "fits the name of no row" in refused.stderr
+
+
+def test_without_time_every_row_is_missing(tmp_path: Path) -> None:
+    given = ("--rehearse", "--skip-build", "--skip-tests", "--no-compile", "--only", "ceilings")
+    done = run(*given, "--seconds", "1", out=tmp_path)
+    assert "ceilings: no time was left" in done.stdout
+    assert not json.loads((tmp_path / "bench.json").read_text())["finished"]
