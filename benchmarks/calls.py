@@ -14,6 +14,7 @@ from torch.utils._pytree import tree_map_only
 from benchmarks.inputs import BlockCase
 from mesm_ops import reference
 from mesm_ops.ops.contract import Contract
+from mesm_ops.reference import Selection
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,7 @@ def calls(
     attention = [t.detach().to(dtype) for t in block.attention.parameter_tuple()]
     scoring = (case.query.to(dtype), case.lengths, *attention)
     maps = (x.features, x.offsets)
+    weighted = int(Selection.WEIGHTED)
 
     def call(name: str, *args: Any) -> Call:
         return Call(name, name.split(" ")[0], args)
@@ -73,10 +75,10 @@ def calls(
     logits = run(made)
     yield call("cross_modal_score_backward", torch.randn_like(logits), *maps, *scoring[:-1])
 
-    yield (made := call("top_p_select", x.features, x.sites, x.offsets, logits, p, True, trim))
+    yield (made := call("top_p_select", x.features, x.sites, x.offsets, logits, p, weighted, trim))
     features, sites, offsets, rows, weights = run(made)
     grad = torch.randn_like(features)
-    yield call("top_p_select_backward", grad, *maps, offsets, rows, weights, True)
+    yield call("top_p_select_backward", grad, *maps, offsets, rows, weights, weighted)
 
     place = (sites, offsets, x.height, x.width)
     stages = ((block.conv1, block.norm1), (block.conv2, block.norm2))
@@ -108,6 +110,7 @@ def block_calls(
     dtype: torch.dtype,
     run: Callable[[Call], Any] = Call.run,
     mask: Tensor | None = None,
+    selection: Selection = Selection.WEIGHTED,
 ) -> Iterator[Call]:
     """The block as one op: in inference, in training, and its backward pass.
 
@@ -130,12 +133,13 @@ def block_calls(
 
     def forward(training: bool) -> Call:
         kind = "training" if training else "inference"
-        settings = (block.p, True, training, *eps, False, training)
+        settings = (block.p, int(selection), training, *eps, False, training)
         return Call(f"{name} {kind}", name, (*place, *scoring, *stages, *settings))
 
     yield forward(training=False)
     yield (made := forward(training=True))
     out, _, out_offsets, *statistics, rows, kept, attended, y1, y2, argmax, book = run(made)
     saved = (*statistics, rows, kept, attended, y1, y2, out_offsets, argmax)
-    backward = (*place, *scoring, *weights[0], *weights[1], *saved, True, True, *eps, book)
+    settings = (int(selection), True, *eps, book)
+    backward = (*place, *scoring, *weights[0], *weights[1], *saved, *settings)
     yield Call(f"{name}_backward", f"{name}_backward", (torch.randn_like(out), *backward))

@@ -33,6 +33,8 @@ from benchmarks.gpu_check.report import Compiled, table
 from benchmarks.gpu_check.triton import Launch
 from benchmarks.inputs import block_case
 from benchmarks.shapes import DTYPES, FACE_BLOCKS, HEADLINE_P, SMALL, Shape
+from mesm_ops.reference import Selection
+from mesm_ops.triton.parts.reductions import Running, move_running
 
 FRAMES = 512  # launchers choose by size; tensors are zeros that are never touched
 WORKERS = 2
@@ -55,8 +57,11 @@ def record_all(archs: list[str], full: bool) -> tuple[list[Launch], list[str]]:
     for shape, dtypes in chosen.items():
         case = block_case(shape, HEADLINE_P, torch.float32, FRAMES)
         for dtype in (DTYPES[name] for name in dtypes):
-            every = (calls(case, dtype, Call.pretend), block_calls(case, dtype, Call.pretend))
-            for call in itertools.chain(*every):
+            blocks = (
+                block_calls(case, dtype, Call.pretend, selection=selection)
+                for selection in Selection
+            )
+            for call in itertools.chain(calls(case, dtype, Call.pretend), *blocks):
                 launch = triton.launcher(call.op)
                 for arch in archs if launch is not None else ():
                     try:
@@ -67,7 +72,16 @@ def record_all(archs: list[str], full: bool) -> tuple[list[Launch], list[str]]:
                         continue
                     for one in noted:
                         found.setdefault(one.key(), one).ops.add(call.op)
+    for arch in archs:
+        for one in triton.record("move_running", _move_running, arch):
+            found.setdefault(one.key(), one)
     return list(found.values()), list(errors)
+
+
+def _move_running() -> None:
+    """Launch the kernel that no op launches: the block's function does after its op."""
+    running = Running(*(torch.zeros(FACE_BLOCKS[0].out_channels) for _ in range(4)), 0.1)
+    move_running(torch.zeros(1, dtype=torch.int32), running, running)
 
 
 def compile_recorded(number: int) -> list[Compiled]:

@@ -18,7 +18,6 @@ from .persistent import WARPS, end_of, mask_of, persistent_grid, share, zero_row
 
 __all__ = [
     "Norm",
-    "fold_norms",
     "norm_all_rows",
     "norm_at",
     "norm_of",
@@ -27,7 +26,6 @@ __all__ = [
     "normed",
 ]
 
-_FOLD_CHANNELS = 128
 # Steps of a tile, and programs that a multiprocessor's registers have room for.
 _ROWS_STEPS, _ROWS_RESIDENT = 4, 8
 _STATISTICS_STEPS, _STATISTICS_RESIDENT = 4, 6
@@ -47,7 +45,7 @@ class Norm(NamedTuple):
 
 
 def norm_of(weight: Tensor, bias: Tensor, eps: float) -> Norm:
-    """Return a norm with room for what `combine` or `fold_norms` fill."""
+    """Return a norm with room for what `combine` or `prepare` fills."""
     mean, var, scale, shift = (torch.empty_like(weight, dtype=torch.float32) for _ in range(4))
     return Norm(weight, bias, mean, var, scale, shift, eps)
 
@@ -74,76 +72,6 @@ def normed(x, factor, added, middle, FOLDED: tl.constexpr):
         return x * factor + added
     else:
         return (x - middle) * factor + added
-
-
-@triton.jit
-def _fold(
-    weight, bias, mean, var, mean_out, var_out, scale_out, shift_out, eps, c, CHANNELS: tl.constexpr
-):
-    inside = c < CHANNELS
-    middle = tl.load(mean + c, mask=inside, other=0.0).to(tl.float32)
-    spread = tl.load(var + c, mask=inside, other=1.0).to(tl.float32)
-    factor = tl.load(weight + c, mask=inside, other=0.0).to(tl.float32)
-    factor = factor / tl.sqrt_rn(spread + eps)
-    added = tl.load(bias + c, mask=inside, other=0.0).to(tl.float32)
-    tl.store(mean_out + c, middle, mask=inside)
-    tl.store(var_out + c, spread, mask=inside)
-    tl.store(scale_out + c, factor, mask=inside)
-    tl.store(shift_out + c, added - middle * factor, mask=inside)
-
-
-@triton.jit
-def _fold_norms(
-    weight1,
-    bias1,
-    mean1,
-    var1,
-    mean_out1,
-    var_out1,
-    scale_out1,
-    shift_out1,
-    eps1,
-    weight2,
-    bias2,
-    mean2,
-    var2,
-    mean_out2,
-    var_out2,
-    scale_out2,
-    shift_out2,
-    eps2,
-    CHANNELS1: tl.constexpr,
-    CHANNELS2: tl.constexpr,
-    BLOCK_C: tl.constexpr,
-):
-    block = tl.program_id(0)
-    blocks1: tl.constexpr = (CHANNELS1 + BLOCK_C - 1) // BLOCK_C
-    if block < blocks1:
-        c = block * BLOCK_C + tl.arange(0, BLOCK_C)
-        _fold(
-            *(weight1, bias1, mean1, var1, mean_out1, var_out1, scale_out1, shift_out1),
-            *(eps1, c, CHANNELS1),
-        )
-    else:
-        c = (block - blocks1) * BLOCK_C + tl.arange(0, BLOCK_C)
-        _fold(
-            *(weight2, bias2, mean2, var2, mean_out2, var_out2, scale_out2, shift_out2),
-            *(eps2, c, CHANNELS2),
-        )
-
-
-def fold_norms(
-    first: Norm, running1: tuple[Tensor, Tensor], second: Norm, running2: tuple[Tensor, Tensor]
-) -> None:
-    """Fill two norms from running means and variances, (C,) each, in one launch."""
-    channels = [norm.weight.shape[0] for norm in (first, second)]
-    _fold_norms[(sum(triton.cdiv(c, _FOLD_CHANNELS) for c in channels),)](
-        *(first.weight, first.bias, *running1, *first[2:]),
-        *(second.weight, second.bias, *running2, *second[2:]),
-        CHANNELS1=channels[0],
-        CHANNELS2=channels[1],
-        BLOCK_C=_FOLD_CHANNELS,
-    )
 
 
 @triton.jit(do_not_specialize=["rows"], do_not_specialize_on_alignment=["number"])

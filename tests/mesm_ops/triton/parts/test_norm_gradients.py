@@ -7,8 +7,9 @@ from torch import Tensor
 from mesm_ops.triton.parts import persistent
 from mesm_ops.triton.parts.layout import TILE, tiles_of
 from mesm_ops.triton.parts.norm_gradients import norm_gradient
-from mesm_ops.triton.parts.norms import Norm, fold_norms, norm_of
+from mesm_ops.triton.parts.norms import Norm, norm_of
 from mesm_ops.triton.parts.reductions import total
+from tests.mesm_ops.triton.parts.folding import fold
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
@@ -39,7 +40,7 @@ def run(
     """Return the gradients of rows, weight and bias, by the sums that a convolution leaves."""
     y, grad, weight, bias, mean, var = given
     norm = norm_of(weight, bias, EPS)
-    fold_norms(norm, (mean, var), norm, (mean, var))
+    fold(norm, mean, var)
     sums = torch.empty(2, y.shape[1], device=DEVICE)
     of_weight, of_bias = torch.empty_like(weight), torch.empty_like(bias)
     partial = sums_of_tiles(grad[:count], y[:count], norm)

@@ -14,8 +14,9 @@ from mesm_ops.triton.parts.norm_pool import (
     norm_pool_parts,
     norm_pool_sums,
 )
-from mesm_ops.triton.parts.norms import Norm, fold_norms, norm_of
+from mesm_ops.triton.parts.norms import Norm, norm_of
 from mesm_ops.triton.parts.reductions import total
+from tests.mesm_ops.triton.parts.folding import fold
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
@@ -87,7 +88,7 @@ def norm(channels: int, exact: bool = False) -> Norm:
     weight, bias, mean = (torch.randn(channels, device=DEVICE) for _ in range(3))
     var = torch.rand(channels, device=DEVICE) + 0.5
     made = norm_of(weight, bias, EPS)
-    fold_norms(made, (mean, var), made, (mean, var))
+    fold(made, mean, var)
     return made
 
 
@@ -192,7 +193,7 @@ def drawn(
     if training:
         mean = y[: rows.count].double().mean(0).float()
         var = y[: rows.count].double().var(0, correction=0).float()
-        fold_norms(used, (mean, var), used, (mean, var))
+        fold(used, mean, var)
     out = torch.empty(len(rows.windows), channels, device=DEVICE).to(dtype)
     argmax = torch.full_like(out, 77, dtype=torch.uint8)
     norm_pool(y, rows.windows, rows.out_number, used, out, argmax)

@@ -5,8 +5,9 @@ import torch
 from torch import Tensor
 
 from mesm_ops.triton.parts import persistent
-from mesm_ops.triton.parts.norms import Norm, fold_norms, norm_of, norm_rows, norm_statistics
+from mesm_ops.triton.parts.norms import Norm, norm_of, norm_rows, norm_statistics
 from mesm_ops.triton.parts.reductions import combine
+from tests.mesm_ops.triton.parts.folding import fold
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
@@ -23,23 +24,8 @@ def folded(channels: int) -> tuple[Norm, Tensor, Tensor]:
     weight, bias, mean = (torch.randn(channels, device=DEVICE) for _ in range(3))
     var = torch.rand(channels, device=DEVICE) + 0.5
     norm = norm_of(weight, bias, EPS)
-    fold_norms(norm, (mean, var), norm_of(weight, bias, EPS), (mean, var))
+    fold(norm, mean, var)
     return norm, mean, var
-
-
-def test_folds_two_norms_at_once() -> None:
-    norms, running = [], []
-    for channels, dtype in ((130, torch.float32), (7, torch.bfloat16)):
-        weight, bias, mean = (torch.randn(channels, device=DEVICE).to(dtype) for _ in range(3))
-        running.append((mean, torch.rand(channels, device=DEVICE).to(dtype) + 0.5))
-        norms.append(norm_of(weight, bias, EPS))
-    fold_norms(norms[0], running[0], norms[1], running[1])
-    for norm, (mean, var) in zip(norms, running, strict=True):
-        assert torch.equal(norm.mean, mean.float())
-        assert torch.equal(norm.var, var.float())
-        x = torch.randn(len(mean), device=DEVICE)
-        wanted = (x - mean) / (norm.var + EPS).sqrt() * norm.weight + norm.bias
-        torch.testing.assert_close(x * norm.scale + norm.shift, wanted, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize(
