@@ -51,11 +51,11 @@ struct Maps {
   MESM_BLOCK int32_t area() const { return height * width; }              // at most kMostSites
   MESM_BLOCK int32_t pooled() const { return height / 2 * (width / 2); }  // windows of the pool
 
-  // More of them than sites there are only where offsets are senseless.
-  MESM_BLOCK RowRange candidates(int64_t frame) const {
-    RowRange rows = rows_of_frame(offsets, frame, this->rows);
-    if (rows.end - rows.begin > area()) rows.end = rows.begin + area();
-    return rows;
+  // A frame's candidates, by its offsets. More than there are sites only where these are senseless.
+  MESM_BLOCK RowRange candidates(int32_t begin, int32_t end) const {
+    RowRange range = rows_between(begin, end, rows);
+    if (range.end - range.begin > area()) range.end = range.begin + area();
+    return range;
   }
 
   MESM_BLOCK uint16_t site_of(int64_t row) const {
@@ -212,24 +212,18 @@ MESM_BLOCK void rank_rows(const Rank& op, int64_t frame, const RankMemory& memor
   });
 }
 
-// One block's part of the launch: a frame, and a share of the padding. selects: the nucleus is
-// kept; else every row. held: the map is of at most kHeldSites.
+// selects: the nucleus is kept; else every row. held: the map is of at most kHeldSites.
 template <bool selects, bool held>
-MESM_BLOCK void rank_frame(const Rank& op, int64_t frame, void* shared) {
+MESM_BLOCK void rank_candidates(const Rank& op, int64_t frame, void* shared) {
   const Maps& maps = op.maps;
-  if constexpr (selects) {
-    const int64_t active = row_at(maps.offsets, maps.frames, maps.rows);
-    fill(op.attention, share_of(active, maps.rows, frame, maps.frames > 0 ? maps.frames : 1), 0.0f);
-  }
-  if (frame >= maps.frames) return;
   const RankMemory memory = RankMemory::at(shared, maps.area());
-  const RowRange range = maps.candidates(frame);
+  memory.clear(maps.area());
+  Exchange exchange{memory.exchange};
+  const RowRange range = maps.candidates(maps.offsets[frame], maps.offsets[frame + 1]);
   const int64_t first = range.begin;
   const int32_t count = static_cast<int32_t>(range.end - first);
   RankedRow* to = op.to.rows + first;
   RankedRow* rows = held ? memory.rows : to;
-  Exchange exchange{memory.exchange};
-  memory.clear(maps.area());
   const auto keep = [&](int32_t i, uint16_t site, int32_t number) {
     rows[number] = {0, 0, static_cast<uint16_t>(i), site};
     if (site != kNowhere) memory.active[site] = 1;
@@ -240,22 +234,22 @@ MESM_BLOCK void rank_frame(const Rank& op, int64_t frame, void* shared) {
       float logit;
       uint16_t site;
     };
-    float* weights = held ? memory.weights : op.attention + first;
-    const auto load = [&](int64_t i) {
-      return Candidate{op.logits[first + i], maps.site_of(first + i)};
-    };
+    const float* logits = op.logits + first;
+    float* attention = op.attention + first;
+    float* weights = held ? memory.weights : attention;
     if constexpr (held) {
-      load_each<8>(count, load, [&](int64_t i, const Candidate& candidate) {
-        weights[i] = candidate.logit;
-        memory.sites[i] = candidate.site;
-      });
+      load_each<8>(
+          count, [&](int64_t i) { return Candidate{logits[i], maps.site_of(first + i)}; },
+          [&](int64_t i, const Candidate& candidate) {
+            weights[i] = candidate.logit;
+            memory.sites[i] = candidate.site;
+          });
     }
-    const float* scores = held ? weights : op.logits + first;
-    number =
-        nucleus(scores, count, op.p, weights, exchange, *memory.cut, [&](int32_t i, int32_t place) {
-          keep(i, held ? memory.sites[i] : maps.site_of(first + i), place);
-        });
-    if constexpr (held) for_each(count, [&](int64_t i) { op.attention[first + i] = weights[i]; });
+    number = nucleus(held ? weights : logits, count, op.p, weights, exchange, *memory.cut,
+                     [&](int32_t i, int32_t place) {
+                       keep(i, held ? memory.sites[i] : maps.site_of(first + i), place);
+                     });
+    if constexpr (held) for_each(count, [&](int64_t i) { attention[i] = weights[i]; });
   } else {
     sync();
     load_each<4>(
@@ -264,6 +258,18 @@ MESM_BLOCK void rank_frame(const Rank& op, int64_t frame, void* shared) {
   }
   sync();
   rank_rows(op, frame, memory, rows, number, exchange, to);
+}
+
+// One block's part of the launch: a frame, and a share of the padding. The latter last: how much
+// there is has to be loaded.
+template <bool selects, bool held>
+MESM_BLOCK void rank_frame(const Rank& op, int64_t frame, void* shared) {
+  const Maps& maps = op.maps;
+  if (frame < maps.frames) rank_candidates<selects, held>(op, frame, shared);
+  if constexpr (selects) {
+    const int64_t active = row_at(maps.offsets, maps.frames, maps.rows);
+    fill(op.attention, share_of(active, maps.rows, frame, maps.frames > 0 ? maps.frames : 1), 0.0f);
+  }
 }
 
 }  // namespace mesm_ops

@@ -5,20 +5,27 @@
 
 namespace mesm_ops {
 
-// offsets are the caller's: kept inside the rows, whatever they are.
-MESM_BLOCK int64_t row_at(const int32_t* offsets, int64_t frame, int64_t rows) {
-  const int64_t row = offsets[frame];
-  return row < 0 ? 0 : (row > rows ? rows : row);
-}
-
 struct RowRange {
   int64_t begin, end;
 };
 
-MESM_BLOCK RowRange rows_of_frame(const int32_t* offsets, int64_t frame, int64_t rows) {
-  const int64_t begin = row_at(offsets, frame, rows);
-  const int64_t end = row_at(offsets, frame + 1, rows);
+// Offsets are the caller's: kept inside the rows, whatever they are.
+MESM_BLOCK int64_t row_inside(int64_t row, int64_t rows) {
+  return row < 0 ? 0 : (row > rows ? rows : row);
+}
+
+MESM_BLOCK int64_t row_at(const int32_t* offsets, int64_t frame, int64_t rows) {
+  return row_inside(offsets[frame], rows);
+}
+
+MESM_BLOCK RowRange rows_between(int64_t begin, int64_t end, int64_t rows) {
+  begin = row_inside(begin, rows);
+  end = row_inside(end, rows);
   return {begin, end < begin ? begin : end};
+}
+
+MESM_BLOCK RowRange rows_of_frame(const int32_t* offsets, int64_t frame, int64_t rows) {
+  return rows_between(offsets[frame], offsets[frame + 1], rows);
 }
 
 // offsets[frame + 1] = counts[0] + ... + counts[frame], at most `most`; offsets[0] = 0.

@@ -48,17 +48,19 @@ MESM_BLOCK void select_candidates(const TopPSelect& op, int64_t frame, RowRange 
   if (thread() == 0) op.numbers[frame] = number;
 }
 
-// One block's part of the launch: a frame, and a share of the padding.
+// One block's part of the launch: a frame, and a share of the padding. The latter last: how much
+// there is has to be loaded.
 MESM_BLOCK void select_frame(const TopPSelect& op, int64_t frame, TopPSelectShared& shared) {
+  if (frame < op.frames) {
+    const RowRange rows = rows_of_frame(op.offsets, frame, op.rows);
+    if (rows.end - rows.begin <= kHeld) {
+      select_candidates<true>(op, frame, rows, shared);
+    } else {
+      select_candidates<false>(op, frame, rows, shared);
+    }
+  }
   const int64_t active = row_at(op.offsets, op.frames, op.rows);
   fill(op.attention, share_of(active, op.rows, frame, op.frames > 0 ? op.frames : 1), 0.0f);
-  if (frame >= op.frames) return;
-  const RowRange rows = rows_of_frame(op.offsets, frame, op.rows);
-  if (rows.end - rows.begin <= kHeld) {
-    select_candidates<true>(op, frame, rows, shared);
-  } else {
-    select_candidates<false>(op, frame, rows, shared);
-  }
 }
 
 template <class P>
@@ -77,15 +79,8 @@ struct TopPGather {
   int32_t* out_rows;
 };
 
-// One block's part of the launch: a frame, and a share of the padding.
 template <class P>
-MESM_BLOCK void gather_frame(const TopPGather<P>& op, int64_t frame) {
-  const int64_t number_kept = row_at(op.out_offsets, op.frames, op.rows);
-  const RowRange padding = share_of(number_kept, op.rows, frame, op.frames > 0 ? op.frames : 1);
-  zero_rows(op.out, padding, op.packs);
-  fill(op.out_sites, padding, 0);
-  fill(op.out_rows, padding, -1);
-  if (frame >= op.frames) return;
+MESM_BLOCK void gather_kept(const TopPGather<P>& op, int64_t frame) {
   const RowRange rows = rows_of_frame(op.offsets, frame, op.rows);
   const RowRange out = rows_of_frame(op.out_offsets, frame, op.rows);
   const int32_t* kept = op.kept + rows.begin;
@@ -104,6 +99,17 @@ MESM_BLOCK void gather_frame(const TopPGather<P>& op, int64_t frame) {
       op.features, op.packs, number, op.out,
       [&](int32_t i) { return Moved{kept[i], static_cast<int32_t>(out.begin + i)}; }, op.weighted,
       [&](int32_t row) { return candidates * op.attention[row]; });
+}
+
+// One block's part of the launch: a frame, and a share of the padding.
+template <class P>
+MESM_BLOCK void gather_frame(const TopPGather<P>& op, int64_t frame) {
+  if (frame < op.frames) gather_kept(op, frame);
+  const int64_t number = row_at(op.out_offsets, op.frames, op.rows);
+  const RowRange padding = share_of(number, op.rows, frame, op.frames > 0 ? op.frames : 1);
+  zero_rows(op.out, padding, op.packs);
+  fill(op.out_sites, padding, 0);
+  fill(op.out_rows, padding, -1);
 }
 
 template <class P>
