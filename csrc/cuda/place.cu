@@ -92,7 +92,7 @@ void check_maps(const char* op, int64_t height, int64_t width) {
                   width);
 }
 
-// What both ops have: the maps, and what the launches leave for each other in `scratch`.
+// Common to both ops: checked maps, scratch memory, and the launches.
 struct Launches {
   const char* op;
   Maps maps;
@@ -232,9 +232,9 @@ void select_and_place(const Tensor& features, const Tensor& sites, const Tensor&
   });
 }
 
-// The same for K = offsets[F] rows that are kept already; if `positions`, place_or_order is place.
-// Else it is order (T * 128), the row at each position, beyond K the padding rows and then -1; and
-// lists names rows, not positions.
+// Writes the same for K = offsets[F] rows that are kept already: lists, masks, and place (N) as
+// place_or_order if `positions`. Else place_or_order is order (T * 128), the row at each position,
+// beyond K the padding rows and then -1; and lists has row numbers instead of positions.
 void place(const Tensor& sites, const Tensor& offsets, int64_t height, int64_t width,
            bool positions, Tensor place_or_order, Tensor lists, Tensor masks, Tensor scratch) {
   constexpr const char* kOp = "place";
@@ -271,7 +271,7 @@ void place(const Tensor& sites, const Tensor& offsets, int64_t height, int64_t w
          launches.shared_of_place(), stream, op);
 }
 
-// How many int32 of scratch memory both want, at a multiple of 8 bytes.
+// How many int32 of scratch memory both ops need, beginning at a multiple of 8 bytes.
 int64_t place_scratch(const Tensor& sites, int64_t frames, int64_t height, int64_t width) {
   check_maps("place_scratch", height, width);
   const int64_t span_frames = span_frames_of(height * width);

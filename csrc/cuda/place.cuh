@@ -1,10 +1,10 @@
-// The second and third step of placing rows. A row's position is its place among all kept rows,
-// ordered by key (see rank.cuh), rows of one key as they come, inside spans of frames: so the rows
-// of tiles that run at the same time stay in the GPU's cache.
+// The second and the third step of placing rows. A row's position is its place among all kept rows
+// when those of each span of frames are sorted by key (see rank.cuh), rows of one key as they come.
+// Spans, not all rows, are sorted, so that the rows of neighbouring tiles stay in the GPU's cache.
 //
-// The second step sums up over frames what the first counted: where the kept rows of each frame
-// begin, and how many rows of each key a span has before each frame. The third knows from that the
-// position of every row of a frame, and writes what goes by position.
+// The second step sums up the counts of the first over frames: where the kept rows of each frame
+// begin, and how many rows of each key a span has before each frame. From these sums the third step
+// knows the position of every row of a frame, and writes all that is sorted by position.
 #pragma once
 
 #include "rank.cuh"
@@ -12,13 +12,13 @@
 namespace mesm_ops {
 
 constexpr int kTileRows = 128;
-constexpr int kSpanSites = 131072;  // of a span: its rows of 128 channels take up to 32 MB
+constexpr int kSpanSites = 131072;  // at half density, rows of 128 two-byte channels take 16 MB
 
 constexpr int32_t span_frames_of(int64_t area) {
   return area > kSpanSites ? 1 : static_cast<int32_t>(kSpanSites / (area > 0 ? area : 1));
 }
 
-// What the steps leave for each other, in words of int32 that begin at a multiple of 8 bytes.
+// The steps' scratch memory: words of int32 that begin at a multiple of 8 bytes.
 struct Scratch {
   Ranked ranked;
   int32_t* totals;  // (spans, kPatterns)
@@ -35,18 +35,18 @@ struct Scratch {
 };
 
 struct SumUp {
-  Ranked ranked;    // the counts of a frame become those of its span's frames before
+  Ranked ranked;    // the counts of a frame become the sums over the span's frames before
   int32_t* totals;  // (spans, kPatterns)
   int64_t frames, spans;
   int32_t span_frames;
-  int32_t* masks;  // (tiles,), zero after
+  int32_t* masks;  // (tiles,): set to zero
   int64_t tiles;
-  // Of a selection, else null:
+  // Null if all rows are kept:
   int32_t* kept_offsets;  // (frames + 1,)
   int32_t* out_offsets;   // (frames + 1,)
   int64_t rows, out_rows;
 
-  // Each block but the last two takes as many keys of one span as a warp has lanes.
+  // A block takes as many keys of one span as a warp has lanes; two more blocks take the offsets.
   static constexpr int kBlocksOfSpan = kPatterns / kLanes;
   static constexpr int kBlocksBeside = 2;
 };
@@ -56,9 +56,9 @@ struct SumUpShared {
   int32_t sums[kMaxWarps][kLanes];
 };
 
-// One lane takes one key, one warp a run of frames at a time.
+// A lane takes one key, a warp a run of frames at a time.
 MESM_BLOCK void sum_up_keys(const SumUp& op, int64_t span, int32_t key, SumUpShared& shared) {
-  constexpr int kFrames = 16;  // of a warp at a time
+  constexpr int kFrames = 16;  // of a run
   const int64_t end_of_span = (span + 1) * op.span_frames;
   const int64_t end = end_of_span < op.frames ? end_of_span : op.frames;
   int32_t before = 0;
@@ -109,21 +109,21 @@ MESM_BLOCK void sum_up_frames(const SumUp& op, int64_t block, SumUpShared& share
 
 struct Place {
   Maps maps;
-  Ranked ranked;                // as the steps before left it
+  Ranked ranked;                // after the second step
   const int32_t* totals;        // (spans, kPatterns): rows of each key
   const int32_t* kept_offsets;  // (frames + 1,)
   int32_t span_frames;
-  int64_t tiles;   // of kTileRows, as many as there may be
-  int32_t* lists;  // (tiles, kTaps, kTileRows): where the neighbour of the row at a position is
-  int32_t* masks;  // (tiles,), zero: becomes the taps at which a row of the tile has a neighbour
-  // Either where each row is, and `lists` has positions; or null, and `lists` has rows.
+  int64_t tiles;   // of kTileRows, if all candidates were kept
+  int32_t* lists;  // (tiles, kTaps, kTileRows): the neighbours of the row at each position, or -1
+  int32_t* masks;  // (tiles,), zero: gets the taps at which a row of the tile has a neighbour
+  // One of these two is null. With `place`, `lists` has positions; with `order`, row numbers.
   int32_t* place;  // (rows,): the position of each kept row
   int32_t* order;  // (tiles * kTileRows,): the kept row at each position
 
   MESM_BLOCK int64_t kept() const { return row_at(kept_offsets, maps.frames, maps.rows); }
 };
 
-// With what a selection has beside positions.
+// Place for the rows that a selection keeps, with all that is sorted by their positions.
 template <class P>
 struct PlaceSelected {
   Place place;
@@ -136,20 +136,20 @@ struct PlaceSelected {
   const int32_t* out_offsets;  // (frames + 1,)
   int64_t out_rows;
   Pack<int32_t, 4>* windows;  // (out_rows,): the positions of each active window's rows
-  int32_t* window_of;  // (tiles * kTileRows,): four times the row of the window, plus where in it
-  int32_t* out_sites;  // (out_rows,)
+  int32_t* window_of;         // (tiles * kTileRows,): 4 * the row's window + its site there, or -1
+  int32_t* out_sites;         // (out_rows,)
 };
 
-// In shared memory; `sorted` only of maps of at most kHeldSites.
+// Shared memory of the third step; `sorted` only for maps of at most kHeldSites.
 struct PlaceMemory {
   static constexpr int kFirsts = kPatterns + 4;
   char* exchange;
-  uint32_t* first;   // [kPatterns + 1]: where each key's rows begin in the span, and where they end
-  uint32_t* base;    // [kPatterns]: where the frame's begin
-  uint32_t* local;   // [kPatterns]: how many rows of lower keys the frame has
-  int32_t* at;       // [area]: what `lists` has of the row at the site, -1 if there is none
-  uint32_t* sorted;  // [area]: site of the frame's rows as their positions ascend, above it the key
-  uint16_t* window_at;  // [pooled]: which of the frame's active windows it is, if it is
+  uint32_t* first;   // [kPatterns + 1]: the first position of each key in the span, then the end
+  uint32_t* base;    // [kPatterns]: the first position of each key in the frame
+  uint32_t* local;   // [kPatterns]: the frame's rows of lower keys
+  int32_t* at;       // [area]: the entry in `lists` for the row at each site, -1 if there is none
+  uint32_t* sorted;  // [area]: site (low 16 bits) and key of the frame's rows, by position
+  uint16_t* window_at;  // [pooled]: the number of each active window among the frame's
 
   static constexpr int64_t bytes(int64_t area, int64_t pooled) {
     const int64_t sorted = area <= kHeldSites ? area : 0;
@@ -170,8 +170,8 @@ struct PlaceMemory {
   MESM_BLOCK uint32_t position(const RankedRow& row) const { return base[row.key] + row.rank; }
 };
 
-// Where a frame is in its span, and what rows it has: these are loaded at once, but looked at only
-// after other loads have begun, by `settle`.
+// A frame's place in its span, and its rows. Offsets are loaded first and clipped later, by
+// `settle`: other loads begin in between.
 struct PlacedFrame {
   int32_t first, last;  // its candidates
   int32_t begin, end;   // its kept rows
@@ -201,14 +201,15 @@ struct PlacedFrame {
     if (number > end - begin) number = end - begin;
   }
 
-  // Which of all candidates a kept row is; frames that share rows may have left each other's.
+  // The candidate that a kept row is, clipped: frames with overlapping offsets overwrite each
+  // other.
   MESM_BLOCK int32_t candidate(const Place& op, const RankedRow& row) const {
     const int64_t at = int64_t{first} + row.candidate;
     return static_cast<int32_t>(at < op.maps.rows ? at : op.maps.rows - 1);
   }
 };
 
-// What of `memory` goes by key, and the rest of nobody: complete for all threads.
+// Fills the arrays of `memory` by key and clears the others; all complete for all threads.
 MESM_BLOCK void begin_keys(const Place& op, int64_t frame, const PlacedFrame& placed,
                            const PlaceMemory& memory, Exchange& exchange) {
   const int32_t* totals = op.totals + int64_t{placed.span} * kPatterns;
@@ -236,7 +237,7 @@ MESM_BLOCK void begin_keys(const Place& op, int64_t frame, const PlacedFrame& pl
   const int64_t first_of_span = int64_t{placed.span} * op.span_frames;
   const uint64_t begin = row_at(op.kept_offsets, first_of_span, op.maps.rows);
   sync();
-  // Both sums at once, of the span's rows in the upper half.
+  // Two sums in one word: rows of the span in the upper half, of the frame in the lower.
   const int own = (kPatterns + threads() - 1) / threads();
   const int from = own * thread() < kPatterns ? own * thread() : kPatterns;
   const int to = from + own < kPatterns ? from + own : kPatterns;
@@ -259,7 +260,8 @@ MESM_BLOCK void begin_keys(const Place& op, int64_t frame, const PlacedFrame& pl
   sync();
 }
 
-// memory.at and memory.sorted: complete after the next `sync`. then(i, row) for each kept row.
+// Writes the frame's positions; memory.at and memory.sorted are complete after the next `sync`.
+// Calls then(i, row) for each kept row.
 template <class Then>
 MESM_BLOCK void place_rows(const Place& op, const PlacedFrame& placed, const PlaceMemory& memory,
                            const Then& then) {
@@ -268,7 +270,7 @@ MESM_BLOCK void place_rows(const Place& op, const PlacedFrame& placed, const Pla
       placed.number, [&](int64_t i) { return op.ranked.rows[placed.first + i]; },
       [&](int64_t i, const RankedRow& row) {
         const uint32_t position = memory.position(row);
-        if (position >= static_cast<uint64_t>(op.maps.rows)) return;  // of senseless offsets
+        if (position >= static_cast<uint64_t>(op.maps.rows)) return;  // offsets are senseless
         int32_t here = static_cast<int32_t>(position);
         if (op.place != nullptr) {
           op.place[placed.begin + i] = here;
@@ -284,9 +286,9 @@ MESM_BLOCK void place_rows(const Place& op, const PlacedFrame& placed, const Pla
       });
 }
 
-// Writes to `lists` what memory.at, complete, has of each row's neighbours. In the order of the
-// positions where that is known: then neighbouring lanes often write to neighbouring words.
-// then(position, y, x) for each row that has a site; outside(position) for the others.
+// Writes the frame's rows of `lists`; memory.at must be complete. Rows come in the order of their
+// positions where that is known: then neighbouring lanes often write to neighbouring words. Calls
+// then(position, y, x) for each row, and outside(position) for a row that is not in the map.
 template <class Then, class Outside>
 MESM_BLOCK void list_neighbours(const Place& op, const PlacedFrame& placed,
                                 const PlaceMemory& memory, const Then& then,
@@ -326,8 +328,8 @@ MESM_BLOCK void list_neighbours(const Place& op, const PlacedFrame& placed,
   });
 }
 
-// The frame's share of its span's tiles, a warp a tile: the taps of all keys that it has rows of. A
-// tile may have rows of two spans.
+// Writes the masks of the frame's share of its span's tiles, a warp a tile: the taps of all keys
+// that the tile has rows of. The first and the last tile may have rows of other spans too.
 MESM_BLOCK void mask_tiles(const Place& op, const PlacedFrame& placed, const PlaceMemory& memory) {
   const int64_t begin = memory.first[0] / kTileRows;
   const int64_t end = (int64_t{memory.first[kPatterns]} + kTileRows - 1) / kTileRows;
@@ -346,7 +348,7 @@ MESM_BLOCK void mask_tiles(const Place& op, const PlacedFrame& placed, const Pla
   }
 }
 
-// One block's share of what is padding whatever comes out.
+// One block's share of the padding in `order` and of the last tile.
 MESM_BLOCK void pad_tiles(const Place& op, int64_t block, int64_t blocks) {
   const int64_t kept = op.kept();
   if (op.order != nullptr) {
@@ -381,8 +383,8 @@ MESM_BLOCK void place_frame(const Place& op, int64_t frame, void* shared) {
   pad_tiles(op, frame, op.maps.frames > 0 ? op.maps.frames : 1);
 }
 
-// The positions of the rows of each active window of the frame, which `out` has room for.
-// memory.at: complete; memory.window_at: complete after the next `sync`.
+// Writes the frame's active windows to the rows `out`. memory.at must be complete; memory.window_at
+// is complete after the next `sync`.
 template <class P>
 MESM_BLOCK void list_windows(const PlaceSelected<P>& op, RowRange out, const PlaceMemory& memory,
                              Exchange& exchange) {

@@ -1,8 +1,8 @@
-// The first step of placing a frame's rows: which of its candidates are kept, at which taps of the
-// 3x3 kernel each of them has a neighbour, and its rank among the rows that have the same.
+// The first step of placing a frame's rows: which candidates are kept, at which taps of the 3x3
+// kernel each kept row has a neighbour, and its rank among the frame's rows with the same taps.
 //
-// Rows are to be ordered by their pattern, the set of those taps, so that a tile of rows can leave
-// out the taps at which none has a neighbour; place.cuh has the steps after this one.
+// Rows are to be ordered by the set of these taps, their pattern: then a tile of rows can leave out
+// the taps at which none has a neighbour. place.cuh has the steps after this one.
 #pragma once
 
 #include "nucleus.cuh"
@@ -12,8 +12,8 @@ namespace mesm_ops {
 
 constexpr int kTaps = 9;
 constexpr int kPatterns = 1 << kTaps;
-constexpr int kMostSites = 16384;  // of a map: numbers of sites, candidates and ranks have 16 bits
-constexpr int kHeldSites = 4096;   // of a map whose candidates shared memory holds
+constexpr int kMostSites = 16384;      // of a map; sites, candidates and ranks have 16 bits
+constexpr int kHeldSites = 4096;       // of a map whose candidates fit into shared memory
 constexpr uint32_t kNowhere = 0xffff;  // the site of a candidate that is outside the map
 
 // The bit of a pattern's code that stands for a tap: corners first, then sides, the middle last.
@@ -22,8 +22,8 @@ MESM_BLOCK int bit_of(int tap) {
   return static_cast<int>(kBits >> (4 * tap) & 15);
 }
 
-// Rows ascend by key: the place of their pattern's code in a Gray code, the last place first.
-// Patterns side by side differ in one tap, and the fullest come first.
+// The key by which rows ascend: the place of their pattern's code in a Gray code, from its end.
+// Keys side by side differ in one tap, and the fullest patterns come first.
 MESM_BLOCK uint32_t key_of_code(uint32_t code) {
   code ^= code >> 1;
   code ^= code >> 2;
@@ -51,7 +51,7 @@ struct Maps {
   MESM_BLOCK int32_t area() const { return height * width; }              // at most kMostSites
   MESM_BLOCK int32_t pooled() const { return height / 2 * (width / 2); }  // windows of the pool
 
-  // A frame's candidates, by its offsets. More than there are sites only where these are senseless.
+  // A frame's candidates, given its offsets; senseless offsets may say more than there are sites.
   MESM_BLOCK RowRange candidates(int32_t begin, int32_t end) const {
     RowRange range = rows_between(begin, end, rows);
     if (range.end - range.begin > area()) range.end = range.begin + area();
@@ -71,12 +71,12 @@ struct alignas(8) RankedRow {
   uint16_t candidate, site;
 };
 
-// What the steps leave for those after them.
+// Results of the steps for the steps after.
 struct Ranked {
-  RankedRow* rows;   // (rows,): the kept of a frame stand from its first candidate on
+  RankedRow* rows;   // (rows,): a frame's kept rows begin where its candidates do
   int32_t* counts;   // (frames, kPatterns): kept rows of each key
   int32_t* kept;     // (frames,): kept rows
-  int32_t* windows;  // (frames,): windows of the pool that hold one
+  int32_t* windows;  // (frames,): windows of the pool with a kept row
 };
 
 struct Rank {
@@ -87,15 +87,15 @@ struct Rank {
   Ranked to;
 };
 
-// In shared memory; the last three only of maps of at most kHeldSites.
+// Shared memory of the step; the last three arrays only for maps of at most kHeldSites.
 struct RankMemory {
   char* exchange;
   CutShared* cut;
-  uint16_t* counts;  // [warps][kPatterns]: each warp's rows of each key, then those before them
+  uint16_t* counts;  // [warps][kPatterns]: a warp's rows of each key, later the rows before these
   uint8_t* active;   // [area]: whether a kept row is at the site
   RankedRow* rows;   // [area]
   float* weights;    // [area]
-  uint16_t* sites;   // [area], of candidates
+  uint16_t* sites;   // [area]: of the candidates
 
   using Zeros = Pack<uint32_t, 4>;
 
@@ -125,7 +125,7 @@ struct RankMemory {
   }
 };
 
-// active: complete for all threads.
+// The key of the row at a site. active: complete for all threads.
 MESM_BLOCK uint32_t key_at(const Maps& maps, const uint8_t* active, uint32_t site) {
   if (site == kNowhere) return key_of_code(0);
   const int32_t width = maps.width;
@@ -143,7 +143,7 @@ MESM_BLOCK uint32_t key_at(const Maps& maps, const uint8_t* active, uint32_t sit
   return key_of_code(code);
 }
 
-// How many windows of the pool hold a kept row, of this thread's share.
+// How many of this thread's windows of the pool have a kept row.
 MESM_BLOCK uint32_t active_windows(const Maps& maps, const uint8_t* active) {
   uint32_t mine = 0;
   for_each(maps.pooled(), [&](int64_t window) {
@@ -156,9 +156,9 @@ MESM_BLOCK uint32_t active_windows(const Maps& maps, const uint8_t* active) {
   return mine;
 }
 
-// Gives rows[0, number), of which candidate and site are there for all threads, key and rank, and
-// writes them where the frame's begin. A warp has a run of them, and counts its rows of each key as
-// it goes; then each key's counts are summed up over the warps.
+// Adds key and rank to rows[0, number), whose candidates and sites are complete for all threads,
+// and writes the rows to `to`. A warp takes a run of rows and counts its rows of each key on the
+// way; then the counts of each key are summed up over the warps.
 MESM_BLOCK void rank_rows(const Rank& op, int64_t frame, const RankMemory& memory, RankedRow* rows,
                           int32_t number, Exchange& exchange, RankedRow* to) {
   const int32_t steps = steps_of_run(number);
@@ -170,7 +170,7 @@ MESM_BLOCK void rank_rows(const Rank& op, int64_t frame, const RankMemory& memor
     const int32_t i = run + step * kLanes + lane();
     const bool there = i < number;
     RankedRow row{};
-    uint32_t key = kPatterns;  // of no row
+    uint32_t key = kPatterns;  // for a lane without a row
     if (there) {
       row = rows[i];
       key = key_at(op.maps, memory.active, row.site);
@@ -212,7 +212,7 @@ MESM_BLOCK void rank_rows(const Rank& op, int64_t frame, const RankMemory& memor
   });
 }
 
-// selects: the nucleus is kept; else every row. held: the map is of at most kHeldSites.
+// selects: keep the nucleus, else every row. held: the map has at most kHeldSites.
 template <bool selects, bool held>
 MESM_BLOCK void rank_candidates(const Rank& op, int64_t frame, void* shared) {
   const Maps& maps = op.maps;
@@ -260,8 +260,8 @@ MESM_BLOCK void rank_candidates(const Rank& op, int64_t frame, void* shared) {
   rank_rows(op, frame, memory, rows, number, exchange, to);
 }
 
-// One block's part of the launch: a frame, and a share of the padding. The latter last: how much
-// there is has to be loaded.
+// One block's part of the launch: a frame, and a share of the padding. The padding comes last, as
+// its extent has to be loaded first.
 template <bool selects, bool held>
 MESM_BLOCK void rank_frame(const Rank& op, int64_t frame, void* shared) {
   const Maps& maps = op.maps;
