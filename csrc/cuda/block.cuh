@@ -1,9 +1,9 @@
-// What a block of threads does, written so that it also compiles as host code: there one thread
-// does the work of all, phase by phase, and tests compare it with an oracle where there is no GPU.
+// The operations of a block of threads, which also compile as host code: tests run blocks on the
+// host, in one thread or in several, and compare with an oracle where there is no GPU.
 //
-// A phase is one `for_each`; between phases that read what others wrote stands `sync`. Shared
-// memory is a pointer that the kernel (or the test) passes in. On the host a warp has one lane, and
-// a block one thread unless the test sets `host_block` in several.
+// A phase is one `for_each`; `sync` stands between a phase that writes and one in which other
+// threads read. Shared memory is a pointer that the kernel (or the test) passes in. On the host a
+// warp has MESM_HOST_LANES lanes, and a block one thread unless the test sets `host_block`.
 #pragma once
 
 #include <cstdint>
@@ -40,10 +40,10 @@ constexpr int kLanes = MESM_HOST_LANES;
 struct HostBlock {
   int thread = 0;
   int threads = 1;
-  void (*wait)(void* barrier) = nullptr;  // until all who share the barrier have come
+  void (*wait)(void* barrier) = nullptr;  // until all threads of the barrier have come
   void* block_barrier = nullptr;
   void* warp_barrier = nullptr;
-  uint64_t* words = nullptr;  // of this warp, one for each lane
+  uint64_t* words = nullptr;  // one for each lane of this warp
 };
 inline thread_local HostBlock host_block;
 #endif
@@ -64,19 +64,19 @@ MESM_BLOCK int threads() {
 #endif
 }
 
-// A block is of whole warps.
+// Blocks have whole warps.
 MESM_BLOCK int lane() { return thread() % kLanes; }
 MESM_BLOCK int warp() { return thread() / kLanes; }
 MESM_BLOCK int warps() { return threads() / kLanes; }
 
-// f(i) for i in [0, count), spread over the block's threads, of which each has few.
+// Calls f(i) for i in [0, count), spread over the block's threads; each thread has few.
 template <class F>
 MESM_BLOCK void for_each(int64_t count, const F& f) {
   MESM_ROLLED
   for (int64_t i = thread(); i < count; i += threads()) f(i);
 }
 
-// store(i, load(i)) for i in [0, count), so many loads of a thread under way at a time.
+// Calls store(i, load(i)) for i in [0, count); a thread has kAtATime loads under way.
 template <int kAtATime, class Load, class Store>
 MESM_BLOCK void load_each(int64_t count, const Load& load, const Store& store) {
   MESM_ROLLED
@@ -103,7 +103,7 @@ MESM_BLOCK void sync() {
 #endif
 }
 
-// The same among the lanes of a warp.
+// `sync` for the lanes of a warp.
 MESM_BLOCK void warp_sync() {
 #ifdef __CUDACC__
   __syncwarp();
@@ -112,7 +112,7 @@ MESM_BLOCK void warp_sync() {
 #endif
 }
 
-// Between two looks at what another block is to write.
+// Waits a little, between two reads of a word that another block is to write.
 MESM_BLOCK void pause() {
 #ifdef __CUDACC__
   __nanosleep(20);
@@ -142,7 +142,7 @@ MESM_BLOCK float float_of(uint32_t bits) {
 }
 
 #ifndef __CUDACC__
-// The values of all lanes of this one's warp.
+// The values that all lanes of this thread's warp pass in.
 template <class T>
 struct HostLanes {
   T of[kLanes];
@@ -158,7 +158,7 @@ struct HostLanes {
 };
 #endif
 
-// All lanes of a warp must come to what is named warp_. Results are the same in all of them.
+// All lanes of a warp must call a function named warp_*. Results are the same in all lanes.
 MESM_BLOCK uint32_t warp_sum(uint32_t value) {
 #ifdef __CUDACC__
   return __reduce_add_sync(~0u, value);
@@ -204,7 +204,7 @@ MESM_BLOCK uint64_t warp_sum(uint64_t value) {
   return low + (middle << 27) + (high << 54);
 }
 
-// Over groups of `width` neighbouring lanes, a power of two: the same in all of a group.
+// Sums over groups of `width` neighbouring lanes, a power of two.
 template <class T>
 MESM_BLOCK T warp_group_sum(T value, int width) {
   for (int step = width / 2; step > 0; step /= 2) {
@@ -219,7 +219,7 @@ MESM_BLOCK T warp_group_sum(T value, int width) {
 
 MESM_BLOCK double warp_sum(double value) { return warp_group_sum(value, kLanes); }
 
-// Of the lanes before this one; not the same in all.
+// The sum over the lanes before this one: another result in each lane.
 template <class T>
 MESM_BLOCK T warp_sum_before(T value) {
 #ifdef __CUDACC__
@@ -238,7 +238,7 @@ MESM_BLOCK T warp_sum_before(T value) {
 #endif
 }
 
-// Which lanes say yes, a bit each.
+// A bit for each lane that says yes.
 MESM_BLOCK uint32_t warp_vote(bool yes) {
 #ifdef __CUDACC__
   return __ballot_sync(~0u, yes);
@@ -250,7 +250,7 @@ MESM_BLOCK uint32_t warp_vote(bool yes) {
 #endif
 }
 
-// Which lanes have this one's value, a bit each.
+// A bit for each lane with the same value as this one: another result in each lane.
 MESM_BLOCK uint32_t warp_match(uint32_t value) {
 #ifdef __CUDACC__
   return __match_any_sync(~0u, value);
@@ -270,7 +270,7 @@ MESM_BLOCK uint32_t ones(uint32_t bits) {
 #endif
 }
 
-// Of a number > 0.
+// The bits that a number > 0 has.
 MESM_BLOCK int bit_width(uint32_t bits) {
 #ifdef __CUDACC__
   return 32 - __clz(bits);
@@ -279,7 +279,7 @@ MESM_BLOCK int bit_width(uint32_t bits) {
 #endif
 }
 
-// Adds to a word at the same time as other threads may; returns what it was.
+// Adds to a word atomically; returns the value before.
 MESM_BLOCK uint32_t add_to(uint32_t& word, uint32_t value) {
 #ifdef __CUDACC__
   return atomicAdd(&word, value);
@@ -288,7 +288,7 @@ MESM_BLOCK uint32_t add_to(uint32_t& word, uint32_t value) {
 #endif
 }
 
-// The same for bits.
+// Sets bits of a word atomically.
 MESM_BLOCK void or_into(int32_t& word, uint32_t bits) {
 #ifdef __CUDACC__
   atomicOr(&word, static_cast<int32_t>(bits));
@@ -297,13 +297,13 @@ MESM_BLOCK void or_into(int32_t& word, uint32_t bits) {
 #endif
 }
 
-// Where warps leave words for each other, in shared memory. Its halves are used in turns, so that
-// one `sync` an exchange is enough: who writes to a half has seen all leave it.
+// Shared memory in which warps leave words for each other. The halves are used in turns: then one
+// `sync` for each exchange is enough, as all threads have left a half when one writes to it again.
 struct Exchange {
   static constexpr int kWord = 16;
   static constexpr int kBytes = 2 * kMaxWarps * kWord;
 
-  void* shared;  // kBytes, aligned to 16; no thread may still be using it
+  void* shared;  // kBytes, aligned to 16, in use by no thread
   int turn = 0;
 
   // Posts each warp's word and returns all warps' words.
@@ -318,8 +318,8 @@ struct Exchange {
   }
 };
 
-// Over the threads of a block, the same in all of them; in an order that depends on their number
-// alone.
+// Results over a block are the same in all threads; the order of operations depends on the number
+// of threads alone.
 MESM_BLOCK uint32_t block_max(uint32_t mine, Exchange& exchange) {
   const uint32_t* words = exchange.post(warp_max(mine));
   mine = 0;
@@ -337,7 +337,7 @@ MESM_BLOCK T block_sum(T mine, Exchange& exchange) {
   return warp_sum(mine);
 }
 
-// The sum over the threads before this one, and over all.
+// The sum over the threads before this one, and over all threads.
 template <class T>
 struct Sums {
   T before, all;
@@ -356,17 +356,17 @@ MESM_BLOCK Sums<T> block_sums(T mine, Exchange& exchange) {
   return {in_warp + warp_sum(sums.before), warp_sum(sums.all)};
 }
 
-// Every warp has a run of whole warp's widths: their number.
+// Every warp takes a run of elements, as long as so many times its lanes.
 MESM_BLOCK int32_t steps_of_run(int32_t count) {
   return (count + kLanes * warps() - 1) / (kLanes * warps());
 }
 
-// How many of all, and of those before this warp's run.
+// How many elements are counted in all, and before this warp's run.
 struct Count {
   int32_t number, before;
 };
 
-// Counts the i in [0, count) of which `is` is true.
+// Counts the i in [0, count) for which is(i) is true.
 template <class Is>
 MESM_BLOCK Count count_where(int32_t count, const Is& is, Exchange& exchange) {
   const int32_t steps = steps_of_run(count);
@@ -387,7 +387,7 @@ MESM_BLOCK Count count_where(int32_t count, const Is& is, Exchange& exchange) {
   return {static_cast<int32_t>(warp_sum(all)), static_cast<int32_t>(warp_sum(before))};
 }
 
-// Calls emit(i, number) for each of them, numbered in ascending order.
+// Calls emit(i, number) for each counted i, numbered in ascending order.
 template <class Is, class Emit>
 MESM_BLOCK void emit_where(int32_t count, const Is& is, Count counted, const Emit& emit) {
   const int32_t steps = steps_of_run(count);

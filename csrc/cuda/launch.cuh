@@ -1,4 +1,4 @@
-// What every CUDA op needs on its way from torch to a launch.
+// Shared by all CUDA ops, between torch and a launch.
 #pragma once
 
 #include <cuda_bf16.h>
@@ -39,7 +39,7 @@ inline unsigned blocks_for(int64_t count) {
   return static_cast<unsigned>(std::clamp<int64_t>(count, 1, 65535));
 }
 
-// Warps of a block that selects among so many candidates: few, which seldom wait for each other.
+// Warps of a block that selects among so many candidates: few warps, which seldom wait.
 inline int warps_for(int64_t candidates, int most) {
   int warps = 1;
   for (int64_t enough = 64; warps < most && candidates > enough; enough *= 4) warps *= 2;
@@ -62,7 +62,7 @@ inline Tensor empty(const Tensor& like, std::initializer_list<int64_t> sizes, Sc
       like, torch::headeronly::IntHeaderOnlyArrayRef(sizes.begin(), sizes.size()), dtype);
 }
 
-// Zero by the time what is launched next on the stream runs.
+// Zeros a tensor before the next launch on the stream runs.
 inline void clear(const Tensor& t, cudaStream_t stream) {
   if (t.numel() > 0) cudaMemsetAsync(t.mutable_data_ptr(), 0, t.numel() * t.element_size(), stream);
 }
@@ -77,7 +77,7 @@ void with_type(const char* op, ScalarType dtype, const F& f) {
                   torch::headeronly::toString(dtype));
 }
 
-// Calls f with a pack of the element type: of 16 bytes if rows and addresses are multiples of it.
+// Calls f with a pack of the element type: 16 bytes if rows and addresses are multiples of 16.
 template <class F>
 void with_pack(const char* op, ScalarType dtype, int64_t channels,
                std::initializer_list<const void*> addresses, const F& f) {

@@ -1,8 +1,8 @@
 // Sums over all blocks before this one, in the same launch: decoupled look-back (Merrill and
 // Garland, 2016).
 //
-// Each part posts its own sum at once, and the sum up to and with it as soon as it is known. A
-// block takes its part from a counter when it begins: the parts before are then those of blocks
+// Each part posts its own sum at once, and the sum of all parts up to its own as soon as that is
+// known. A block takes its part from a counter when it begins: the parts before belong to blocks
 // that have begun, so waiting for them ends.
 #pragma once
 
@@ -24,7 +24,7 @@ using SharedWord = std::atomic_ref<uint64_t>;
 constexpr auto kRelaxed = std::memory_order_relaxed;
 #endif
 
-// A word holds all there is to know of a part, so no order between words is needed.
+// One word says all about a part, so no order between words is needed.
 struct LookBack {
   static constexpr uint64_t kOwn = uint64_t{1} << 62;        // the part's own sum
   static constexpr uint64_t kInclusive = uint64_t{2} << 62;  // with all before it
@@ -34,7 +34,7 @@ struct LookBack {
 
   MESM_BLOCK int64_t take_part() const {
 #ifdef __CUDA_ARCH__
-    // Said to be in global memory: else there is code for shared memory too, which spills.
+    // Declared to be global memory: else nvcc adds code for shared memory too, which spills.
     uint64_t part;
     asm volatile("atom.global.relaxed.gpu.add.u64 %0, [%1], 1;"
                  : "=l"(part)

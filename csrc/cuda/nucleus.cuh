@@ -1,10 +1,10 @@
 // The nucleus of one frame, by one block: attention = softmax(scores); kept is the shortest head,
 // in descending order of attention and then ascending order of sites, whose mass reaches p.
 //
-// The bits of a number >= 0 ascend with it. So the cut is searched among 32-bit integers: their
-// range is parted into bins, whose masses tell in which of them it lies, until few weights are
-// left, which are compared each with each. Masses are integers, 2^-62 each: their sums are exact in
-// any order, finer than the reference's sums in double, and the same in every run.
+// The bits of a number >= 0 ascend with the number, so the cut is searched among 32-bit integers:
+// their range is parted into bins, whose masses tell in which bin the cut lies, until few weights
+// are left, which are compared each with each. Masses are integers in units of 2^-62: their sums
+// are exact in any order, finer than the reference's sums in double, and the same in every run.
 #pragma once
 
 #include <type_traits>
@@ -13,7 +13,7 @@
 
 namespace mesm_ops {
 
-// Kept: what is more than `least`, and the first `ties` of those equal to it.
+// Kept are the weights above `least`, and the first `ties` weights equal to `least`.
 struct Cut {
   uint32_t least;
   uint32_t ties;
@@ -33,8 +33,8 @@ MESM_BLOCK float value_of_key(uint32_t key) {
   return float_of(key >> 31 ? key & 0x7fffffffu : ~key);
 }
 
-// e^x for x <= 0, within 2^-34 of it, which is 0.002 ulp of float; e^-150 for all below.
-// x = n ln2 + r, a minimax polynomial in r, n added to the exponent. As on the CPU.
+// e^x for x <= 0 to a relative 2^-34, which is 0.002 ulp of float; e^-150 for all below.
+// x = n ln2 + r: a minimax polynomial in r, n added to the exponent, as on the CPU.
 MESM_BLOCK double exp_below(double x) {
   constexpr double kRound = 6755399441055744.0;  // 1.5 * 2^52: adding it leaves the nearest integer
   x = x > -150.0 ? x : -150.0;
@@ -54,7 +54,7 @@ MESM_BLOCK double exp_below(double x) {
   return p;
 }
 
-// f(i, e^(scores[i] - largest)), spread as by `for_each`; a thread's chains of operations overlap.
+// Calls f(i, e^(scores[i] - largest)), spread as by `for_each`; a thread has two under way.
 template <class F>
 MESM_BLOCK void for_each_exp(const float* scores, int32_t count, double largest, const F& f) {
   constexpr int kAtATime = 2;
@@ -74,8 +74,8 @@ MESM_BLOCK void for_each_exp(const float* scores, int32_t count, double largest,
   }
 }
 
-// weights = softmax(scores), in double and rounded once; false if it is NaN, as all weights are
-// then. weights may be scores. They are complete after the next `sync`.
+// weights = softmax(scores), in double and rounded once; false if all weights are NaN. weights may
+// be scores, and is complete after the next `sync`.
 MESM_BLOCK bool softmax(const float* scores, int32_t count, float* weights, Exchange& exchange) {
   uint32_t most = 0;
   for_each(count, [&](int64_t i) {
@@ -96,12 +96,12 @@ MESM_BLOCK bool softmax(const float* scores, int32_t count, float* weights, Exch
   return true;
 }
 
-// Of the weight, in units of 2^-62.
+// A weight in units of 2^-62.
 MESM_BLOCK uint64_t mass_of(uint32_t weight_bits) {
   return static_cast<uint64_t>(static_cast<int64_t>(float_of(weight_bits) * 0x1p62f));
 }
 
-// What a mass must reach to be >= p; no mass does for p >= 1.
+// The least mass that is >= p; none for p >= 1.
 MESM_BLOCK uint64_t mass_to_reach(double p) {
   if (p >= 1) return ~uint64_t{0};
   const double scaled = p * 0x1p62;
@@ -109,27 +109,28 @@ MESM_BLOCK uint64_t mass_to_reach(double p) {
   return below + (static_cast<double>(below) < scaled);
 }
 
+// How many equal masses reach what is missing.
 MESM_BLOCK uint32_t ties_to_reach(uint64_t missing, uint64_t each) {
   return each >= missing ? 1 : static_cast<uint32_t>((missing + each - 1) / each);
 }
 
-// What `find_cut` works with, in shared memory.
+// Shared memory of `find_cut`.
 struct alignas(16) CutShared {
   static constexpr int kBinBits = 8;
   static constexpr int kBins = 1 << kBinBits;
   static constexpr int kFew = 64;           // weights that are compared each with each
-  static constexpr int kNoCarry = 1 << 16;  // of as many masses, no word below overflows
+  static constexpr int kNoCarry = 1 << 16;  // weights of which no word below overflows
 
   struct Few {
     uint64_t mass;
     uint32_t weight;
   };
   Few few[kFew];
-  // A mass is words of 32, 16 and 15 bits, as the atomic additions of shared memory want them.
+  // The mass of a bin in three words, of 31, 16 and 15 bits: atomics on shared memory have 32.
   uint32_t high[kBins], middle[kBins], low[kBins];
-  uint32_t number;  // of the few
+  uint32_t number;  // weights in the range, of which `few` has the first
 
-  // Of every bin, where its words are: those that a warp's lanes read at once in all banks.
+  // The index of a bin's words: a warp's lanes, each with a run of bins, read from all banks.
   static MESM_BLOCK int place(int bin) {
     constexpr int kOfLane = kBins / kLanes;
     return bin % kOfLane * kLanes + bin / kOfLane;
@@ -163,7 +164,7 @@ struct alignas(16) CutShared {
   }
 };
 
-// From `low` to `high` lie the weights among which the cut is; `above`: the mass of those above.
+// The cut is one of the weights from `low` to `high`; `above` is the mass of all higher weights.
 struct CutRange {
   uint32_t low, high;
   uint64_t above;
@@ -171,7 +172,7 @@ struct CutRange {
   MESM_BLOCK bool holds(uint32_t weight) const { return weight >= low && weight <= high; }
 };
 
-// The part of the range that one bin of `shared`, cleared before, stands for.
+// The bin of the range in which the cut lies. shared: cleared, and complete for all threads.
 MESM_BLOCK CutRange narrowed(CutRange range, const float* weights, int32_t count, uint64_t wanted,
                              CutShared& shared) {
   const int bits = bit_width(range.high - range.low);
@@ -212,7 +213,7 @@ MESM_BLOCK CutRange narrowed(CutRange range, const float* weights, int32_t count
   return range;
 }
 
-// The cut, if the weights of the range are few.
+// The cut, given all weights of the range.
 MESM_BLOCK Cut cut_among(const CutShared::Few* few, uint32_t number, uint64_t above,
                          uint64_t wanted) {
   Cut cut{0, 0};
@@ -232,8 +233,8 @@ MESM_BLOCK Cut cut_among(const CutShared::Few* few, uint32_t number, uint64_t ab
   return {warp_max(cut.least), warp_max(cut.ties)};
 }
 
-// weights: not NaN, written by `for_each`, which reads them first; complete for all threads after.
-// shared: cleared, and that complete.
+// weights: not NaN; each thread has written those that `for_each` gives it, and all are complete
+// when the function returns. shared: cleared, and complete for all threads.
 MESM_BLOCK Cut find_cut(const float* weights, int32_t count, double p, Exchange& exchange,
                         CutShared& shared) {
   struct Extent {
@@ -282,7 +283,7 @@ MESM_BLOCK Cut find_cut(const float* weights, int32_t count, double p, Exchange&
   return {range.low, ties_to_reach(wanted - range.above, each)};
 }
 
-// How many are kept, and how many weights before this warp's run are more than the cut's, or equal.
+// How many weights are kept in all, and how many before this warp's run are above `least` or equal.
 struct KeptCount {
   int32_t number;
   uint32_t more, ties;
@@ -348,8 +349,8 @@ MESM_BLOCK void emit_kept(const float* weights, int32_t count, const Cut& cut, K
   }
 }
 
-// weights = softmax(scores), complete for all threads, and where the nucleus ends in them. scores:
-// complete for all threads; weights may be scores.
+// weights = softmax(scores), complete for all threads, and the cut that ends the nucleus. A thread
+// must have written the scores that `for_each` gives it; weights may be scores.
 MESM_BLOCK Cut softmax_cut(const float* scores, int32_t count, double p, float* weights,
                            Exchange& exchange, CutShared& shared) {
   shared.clear();
@@ -359,9 +360,9 @@ MESM_BLOCK Cut softmax_cut(const float* scores, int32_t count, double p, float* 
   return {0, ~0u};  // all
 }
 
-// The whole of it: weights = softmax(scores), emit(i, number) for every kept i in ascending order,
-// by any thread; returns how many are kept, in all threads. After the next `sync`, what emit wrote
-// is complete and `exchange` free.
+// As softmax_cut; then calls emit(i, number) for every kept i, numbered in ascending order, in any
+// thread. Returns how many are kept. After the next `sync` all writes of `emit` are complete, and
+// `exchange` and `shared` are free.
 template <class Emit>
 MESM_BLOCK int32_t nucleus(const float* scores, int32_t count, double p, float* weights,
                            Exchange& exchange, CutShared& shared, const Emit& emit) {

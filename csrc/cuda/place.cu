@@ -21,12 +21,13 @@ __global__ void __launch_bounds__(kRankThreads) rank(const __grid_constant__ Ran
   rank_frame<selects, held>(op, blockIdx.x, shared);
 }
 
+// gpu-check: sum_up_counts threads=1024 shared=0
 __global__ void __launch_bounds__(kSumThreads) sum_up_counts(const __grid_constant__ SumUp op) {
   __shared__ SumUpShared shared;
   sum_up_frames(op, blockIdx.x, shared);
 }
 
-// gpu-check: place_selected threads=256 shared=7440
+// gpu-check: place_selected threads=256 shared=12080
 template <class P>
 __global__ void __launch_bounds__(kThreads, 4)
     place_selected(const __grid_constant__ PlaceSelected<P> op) {
@@ -34,7 +35,7 @@ __global__ void __launch_bounds__(kThreads, 4)
   place_selected_frame(op, blockIdx.x, shared);
 }
 
-// gpu-check: place_given threads=256 shared=7440
+// gpu-check: place_given threads=256 shared=12080
 __global__ void __launch_bounds__(kThreads, 4) place_given(const __grid_constant__ Place op) {
   extern __shared__ uint4 shared[];  // aligned to 16 bytes
   place_frame(op, blockIdx.x, shared);
@@ -91,7 +92,7 @@ void check_maps(const char* op, int64_t height, int64_t width) {
                   width);
 }
 
-// What both ops have: the maps, and what the launches leave for each other in `scratch`.
+// Common to both ops: checked maps, scratch memory, and the launches.
 struct Launches {
   const char* op;
   Maps maps;
@@ -137,13 +138,16 @@ struct Launches {
   }
 
   void launch_sum_up(const SumUp& sum_up_op, cudaStream_t stream) const {
-    const int64_t number = spans * SumUp::kBlocksOfSpan + 1;
+    const int64_t number = spans * SumUp::kBlocksOfSpan + SumUp::kBlocksBeside;
     STD_TORCH_CHECK(number <= INT32_MAX, op, ": too many frames, ", maps.frames);
     launch("sum_up_counts", sum_up_counts, static_cast<unsigned>(number), kSumThreads, 0, stream,
            sum_up_op);
   }
 
-  int64_t shared_of_place() const { return PlaceMemory::bytes(int64_t{maps.height} * maps.width); }
+  int64_t shared_of_place() const {
+    return PlaceMemory::bytes(int64_t{maps.height} * maps.width,
+                              int64_t{maps.height / 2} * (maps.width / 2));
+  }
 };
 
 // Writes, for N candidates of C channels in F frames, of which K rows are kept, in T = ceil(N /
@@ -228,9 +232,9 @@ void select_and_place(const Tensor& features, const Tensor& sites, const Tensor&
   });
 }
 
-// The same for K = offsets[F] rows that are kept already; if `positions`, place_or_order is place.
-// Else it is order (T * 128), the row at each position, beyond K the padding rows and then -1; and
-// lists names rows, not positions.
+// Writes the same for K = offsets[F] rows that are kept already: lists, masks, and place (N) as
+// place_or_order if `positions`. Else place_or_order is order (T * 128), the row at each position,
+// beyond K the padding rows and then -1; and lists has row numbers instead of positions.
 void place(const Tensor& sites, const Tensor& offsets, int64_t height, int64_t width,
            bool positions, Tensor place_or_order, Tensor lists, Tensor masks, Tensor scratch) {
   constexpr const char* kOp = "place";
@@ -267,7 +271,7 @@ void place(const Tensor& sites, const Tensor& offsets, int64_t height, int64_t w
          launches.shared_of_place(), stream, op);
 }
 
-// How many int32 of scratch memory both want, at a multiple of 8 bytes.
+// How many int32 of scratch memory both ops need, beginning at a multiple of 8 bytes.
 int64_t place_scratch(const Tensor& sites, int64_t frames, int64_t height, int64_t width) {
   check_maps("place_scratch", height, width);
   const int64_t span_frames = span_frames_of(height * width);

@@ -1,10 +1,10 @@
-// The second and third step of placing rows. A row's position is its place among all kept rows,
-// ordered by key (see rank.cuh), rows of one key as they come, inside spans of frames: so the rows
-// of tiles that run at the same time stay in the GPU's cache.
+// The second and the third step of placing rows. A row's position is its place among all kept rows
+// when those of each span of frames are sorted by key (see rank.cuh), rows of one key as they come.
+// Spans, not all rows, are sorted, so that the rows of neighbouring tiles stay in the GPU's cache.
 //
-// The second step sums up over frames what the first counted: where the kept rows of each frame
-// begin, and how many rows of each key a span has before each frame. The third knows from that the
-// position of every row of a frame, and writes what goes by position.
+// The second step sums up the counts of the first over frames: where the kept rows of each frame
+// begin, and how many rows of each key a span has before each frame. From these sums the third step
+// knows the position of every row of a frame, and writes all that is sorted by position.
 #pragma once
 
 #include "rank.cuh"
@@ -12,13 +12,13 @@
 namespace mesm_ops {
 
 constexpr int kTileRows = 128;
-constexpr int kSpanSites = 131072;  // of a span: its rows of 128 channels take up to 32 MB
+constexpr int kSpanSites = 131072;  // at half density, rows of 128 two-byte channels take 16 MB
 
 constexpr int32_t span_frames_of(int64_t area) {
   return area > kSpanSites ? 1 : static_cast<int32_t>(kSpanSites / (area > 0 ? area : 1));
 }
 
-// What the steps leave for each other, in words of int32 that begin at a multiple of 8 bytes.
+// The steps' scratch memory: words of int32 that begin at a multiple of 8 bytes.
 struct Scratch {
   Ranked ranked;
   int32_t* totals;  // (spans, kPatterns)
@@ -35,19 +35,20 @@ struct Scratch {
 };
 
 struct SumUp {
-  Ranked ranked;    // the counts of a frame become those of its span's frames before
+  Ranked ranked;    // the counts of a frame become the sums over the span's frames before
   int32_t* totals;  // (spans, kPatterns)
   int64_t frames, spans;
   int32_t span_frames;
-  int32_t* masks;  // (tiles,), zero after
+  int32_t* masks;  // (tiles,): set to zero
   int64_t tiles;
-  // Of a selection, else null:
+  // Null if all rows are kept:
   int32_t* kept_offsets;  // (frames + 1,)
   int32_t* out_offsets;   // (frames + 1,)
   int64_t rows, out_rows;
 
-  // Each block but the last takes as many keys of one span as a warp has lanes.
+  // A block takes as many keys of one span as a warp has lanes; two more blocks take the offsets.
   static constexpr int kBlocksOfSpan = kPatterns / kLanes;
+  static constexpr int kBlocksBeside = 2;
 };
 
 struct SumUpShared {
@@ -55,9 +56,9 @@ struct SumUpShared {
   int32_t sums[kMaxWarps][kLanes];
 };
 
-// One lane takes one key, one warp a run of frames at a time.
+// A lane takes one key, a warp a run of frames at a time.
 MESM_BLOCK void sum_up_keys(const SumUp& op, int64_t span, int32_t key, SumUpShared& shared) {
-  constexpr int kFrames = 16;  // of a warp at a time
+  constexpr int kFrames = 16;  // of a run
   const int64_t end_of_span = (span + 1) * op.span_frames;
   const int64_t end = end_of_span < op.frames ? end_of_span : op.frames;
   int32_t before = 0;
@@ -74,7 +75,6 @@ MESM_BLOCK void sum_up_keys(const SumUp& op, int64_t span, int32_t key, SumUpSha
     shared.sums[warp()][lane()] = sum;
     sync();
     int32_t in_warp = before;
-    MESM_ROLLED
     for (int i = 0; i < warps(); ++i) {
       const int32_t one = shared.sums[i][lane()];
       in_warp += i < warp() ? one : 0;
@@ -90,37 +90,40 @@ MESM_BLOCK void sum_up_keys(const SumUp& op, int64_t span, int32_t key, SumUpSha
   if (warp() == 0) op.totals[span * kPatterns + key] = before;
 }
 
-// One block's part of the launch, of spans * kBlocksOfSpan + 1.
+// One block's part of the launch.
 MESM_BLOCK void sum_up_frames(const SumUp& op, int64_t block, SumUpShared& shared) {
-  const int64_t blocks = op.spans * SumUp::kBlocksOfSpan + 1;
-  fill(op.masks, share_of(0, op.tiles, block, blocks), 0);
-  if (block + 1 < blocks) {
+  const int64_t for_keys = op.spans * SumUp::kBlocksOfSpan;
+  if (block < for_keys) {
     const int32_t key = static_cast<int32_t>(block % SumUp::kBlocksOfSpan) * kLanes + lane();
     sum_up_keys(op, block / SumUp::kBlocksOfSpan, key, shared);
   } else if (op.kept_offsets != nullptr) {
     Exchange exchange{shared.exchange};
-    sum_up(op.ranked.kept, op.frames, op.rows, op.kept_offsets, exchange);
-    sum_up(op.ranked.windows, op.frames, op.out_rows, op.out_offsets, exchange);
+    if (block == for_keys) {
+      sum_up(op.ranked.kept, op.frames, op.rows, op.kept_offsets, exchange);
+    } else {
+      sum_up(op.ranked.windows, op.frames, op.out_rows, op.out_offsets, exchange);
+    }
   }
+  fill(op.masks, share_of(0, op.tiles, block, for_keys + SumUp::kBlocksBeside), 0);
 }
 
 struct Place {
   Maps maps;
-  Ranked ranked;                // as the steps before left it
+  Ranked ranked;                // after the second step
   const int32_t* totals;        // (spans, kPatterns): rows of each key
   const int32_t* kept_offsets;  // (frames + 1,)
   int32_t span_frames;
-  int64_t tiles;   // of kTileRows, as many as there may be
-  int32_t* lists;  // (tiles, kTaps, kTileRows): where the neighbour of the row at a position is
-  int32_t* masks;  // (tiles,), zero: becomes the taps at which a row of the tile has a neighbour
-  // Either where each row is, and `lists` has positions; or null, and `lists` has rows.
+  int64_t tiles;   // of kTileRows, if all candidates were kept
+  int32_t* lists;  // (tiles, kTaps, kTileRows): the neighbours of the row at each position, or -1
+  int32_t* masks;  // (tiles,), zero: gets the taps at which a row of the tile has a neighbour
+  // One of these two is null. With `place`, `lists` has positions; with `order`, row numbers.
   int32_t* place;  // (rows,): the position of each kept row
   int32_t* order;  // (tiles * kTileRows,): the kept row at each position
 
   MESM_BLOCK int64_t kept() const { return row_at(kept_offsets, maps.frames, maps.rows); }
 };
 
-// With what a selection has beside positions.
+// Place for the rows that a selection keeps, with all that is sorted by their positions.
 template <class P>
 struct PlaceSelected {
   Place place;
@@ -133,45 +136,54 @@ struct PlaceSelected {
   const int32_t* out_offsets;  // (frames + 1,)
   int64_t out_rows;
   Pack<int32_t, 4>* windows;  // (out_rows,): the positions of each active window's rows
-  int32_t* window_of;  // (tiles * kTileRows,): four times the row of the window, plus where in it
-  int32_t* out_sites;  // (out_rows,)
+  int32_t* window_of;         // (tiles * kTileRows,): 4 * the row's window + its site there, or -1
+  int32_t* out_sites;         // (out_rows,)
 };
 
-// In shared memory.
+// Shared memory of the third step; `sorted` only for maps of at most kHeldSites.
 struct PlaceMemory {
   static constexpr int kFirsts = kPatterns + 4;
   char* exchange;
-  uint32_t* first;  // [kPatterns + 1]: where each key's rows begin in the span, and where they end
-  uint32_t* base;   // [kPatterns]: where the frame's begin
-  int32_t* at;      // [area]: what `lists` has of the row at the site, -1 if there is none
+  uint32_t* first;   // [kPatterns + 1]: the first position of each key in the span, then the end
+  uint32_t* base;    // [kPatterns]: the first position of each key in the frame
+  uint32_t* local;   // [kPatterns]: the frame's rows of lower keys
+  int32_t* at;       // [area]: the entry in `lists` for the row at each site, -1 if there is none
+  uint32_t* sorted;  // [area]: site (low 16 bits) and key of the frame's rows, by position
+  uint16_t* window_at;  // [pooled]: the number of each active window among the frame's
 
-  static constexpr int64_t bytes(int64_t area) {
-    return Exchange::kBytes + (kFirsts + kPatterns + area) * 4;
+  static constexpr int64_t bytes(int64_t area, int64_t pooled) {
+    const int64_t sorted = area <= kHeldSites ? area : 0;
+    return Exchange::kBytes + (kFirsts + 2 * kPatterns + area + sorted) * 4 + pooled * 2;
   }
-  static MESM_BLOCK PlaceMemory at_begin(void* shared) {
+  static MESM_BLOCK PlaceMemory of(void* shared, int32_t area) {
     PlaceMemory memory;
     memory.exchange = static_cast<char*>(shared);
     memory.first = reinterpret_cast<uint32_t*>(memory.exchange + Exchange::kBytes);
     memory.base = memory.first + kFirsts;
-    memory.at = reinterpret_cast<int32_t*>(memory.base + kPatterns);
+    memory.local = memory.base + kPatterns;
+    memory.at = reinterpret_cast<int32_t*>(memory.local + kPatterns);
+    memory.sorted = reinterpret_cast<uint32_t*>(memory.at + area);
+    memory.window_at = reinterpret_cast<uint16_t*>(memory.sorted + (area <= kHeldSites ? area : 0));
     return memory;
   }
 
   MESM_BLOCK uint32_t position(const RankedRow& row) const { return base[row.key] + row.rank; }
 };
 
-// A frame's kept rows, and where it is in its span.
+// A frame's place in its span, and its rows. Offsets are loaded first and clipped later, by
+// `settle`: other loads begin in between.
 struct PlacedFrame {
-  int32_t first, begin;  // its first candidate and its first kept row
-  int32_t number;        // of kept rows
+  int32_t first, last;  // its candidates
+  int32_t begin, end;   // its kept rows
+  int32_t number;       // of kept rows
   int32_t span, in_span, frames_in_span;
 
-  MESM_BLOCK PlacedFrame(const Place& op, int64_t frame) {
-    first = static_cast<int32_t>(op.maps.candidates(frame).begin);
-    const RowRange kept = rows_of_frame(op.kept_offsets, frame, op.maps.rows);
-    begin = static_cast<int32_t>(kept.begin);
-    number = static_cast<int32_t>(kept.end) - begin;
-    if (number > op.ranked.kept[frame]) number = op.ranked.kept[frame];
+  MESM_BLOCK PlacedFrame(const Place& op, int64_t frame)
+      : first(op.maps.offsets[frame]),
+        last(op.maps.offsets[frame + 1]),
+        begin(op.kept_offsets[frame]),
+        end(op.kept_offsets[frame + 1]),
+        number(op.ranked.kept[frame]) {
     span = static_cast<uint32_t>(frame) / static_cast<uint32_t>(op.span_frames);
     const int64_t before = int64_t{span} * op.span_frames;
     in_span = static_cast<int32_t>(frame - before);
@@ -179,59 +191,86 @@ struct PlacedFrame {
     frames_in_span = after < op.span_frames ? static_cast<int32_t>(after) : op.span_frames;
   }
 
-  // Which of all candidates a kept row is; frames that share rows may have left each other's.
+  MESM_BLOCK void settle(const Place& op) {
+    const RowRange candidates = op.maps.candidates(first, last);
+    const RowRange kept = rows_between(begin, end, op.maps.rows);
+    first = static_cast<int32_t>(candidates.begin);
+    last = static_cast<int32_t>(candidates.end);
+    begin = static_cast<int32_t>(kept.begin);
+    end = static_cast<int32_t>(kept.end);
+    if (number > end - begin) number = end - begin;
+  }
+
+  // The candidate that a kept row is, clipped: frames with overlapping offsets overwrite each
+  // other.
   MESM_BLOCK int32_t candidate(const Place& op, const RankedRow& row) const {
     const int64_t at = int64_t{first} + row.candidate;
     return static_cast<int32_t>(at < op.maps.rows ? at : op.maps.rows - 1);
   }
 };
 
-// memory.first and memory.base, and memory.at of nobody: complete for all threads.
+// Fills the arrays of `memory` by key and clears the others; all complete for all threads.
 MESM_BLOCK void begin_keys(const Place& op, int64_t frame, const PlacedFrame& placed,
                            const PlaceMemory& memory, Exchange& exchange) {
+  const int32_t* totals = op.totals + int64_t{placed.span} * kPatterns;
+  const int32_t* before_frame = op.ranked.counts + frame * kPatterns;
+  const bool last = placed.in_span + 1 == placed.frames_in_span;
+  const int32_t* before_next = last ? totals : before_frame + kPatterns;
   struct Counts {
-    int32_t total, before;
+    uint32_t total, before, own;
   };
   load_each<4>(
       kPatterns,
       [&](int64_t key) {
-        return Counts{op.totals[int64_t{placed.span} * kPatterns + key],
-                      op.ranked.counts[frame * kPatterns + key]};
+        const uint32_t before = static_cast<uint32_t>(before_frame[key]);
+        return Counts{static_cast<uint32_t>(totals[key]), before,
+                      static_cast<uint32_t>(before_next[key]) - before};
       },
       [&](int64_t key, const Counts& counts) {
-        memory.first[key] = static_cast<uint32_t>(counts.total);
-        memory.base[key] = static_cast<uint32_t>(counts.before);
+        memory.first[key] = counts.total;
+        memory.base[key] = counts.before;
+        memory.local[key] = counts.own;
       });
-  for_each(op.maps.area(), [&](int64_t site) { memory.at[site] = -1; });
+  const int32_t area = op.maps.area();
+  for_each(area, [&](int64_t site) { memory.at[site] = -1; });
+  if (area <= kHeldSites) for_each(area, [&](int64_t i) { memory.sorted[i] = kNowhere; });
   const int64_t first_of_span = int64_t{placed.span} * op.span_frames;
-  const uint32_t begin =
-      static_cast<uint32_t>(row_at(op.kept_offsets, first_of_span, op.maps.rows));
+  const uint64_t begin = row_at(op.kept_offsets, first_of_span, op.maps.rows);
   sync();
+  // Two sums in one word: rows of the span in the upper half, of the frame in the lower.
   const int own = (kPatterns + threads() - 1) / threads();
   const int from = own * thread() < kPatterns ? own * thread() : kPatterns;
   const int to = from + own < kPatterns ? from + own : kPatterns;
-  uint32_t mine = 0;
-  for (int key = from; key < to; ++key) mine += memory.first[key];
-  uint32_t before = begin + block_sums(mine, exchange).before;
+  const auto counts = [&](int key) {
+    return uint64_t{memory.first[key]} << 32 | memory.local[key];
+  };
+  uint64_t mine = 0;
+  MESM_ROLLED
+  for (int key = from; key < to; ++key) mine += counts(key);
+  uint64_t before = (begin << 32) + block_sums(mine, exchange).before;
+  MESM_ROLLED
   for (int key = from; key < to; ++key) {
-    const uint32_t total = memory.first[key];
-    memory.first[key] = before;
-    memory.base[key] += before;
-    before += total;
+    const uint64_t both = counts(key);
+    memory.first[key] = static_cast<uint32_t>(before >> 32);
+    memory.base[key] += static_cast<uint32_t>(before >> 32);
+    memory.local[key] = static_cast<uint32_t>(before);
+    before += both;
   }
-  if (from < to && to == kPatterns) memory.first[kPatterns] = before;
+  if (from < to && to == kPatterns) memory.first[kPatterns] = static_cast<uint32_t>(before >> 32);
   sync();
 }
 
-// memory.at: complete after the next `sync`. then(i, row) for each of the frame's kept rows.
+// Writes the frame's positions; memory.at and memory.sorted are complete after the next `sync`.
+// Calls then(i, row) for each kept row.
 template <class Then>
 MESM_BLOCK void place_rows(const Place& op, const PlacedFrame& placed, const PlaceMemory& memory,
                            const Then& then) {
+  const bool sorts = op.maps.area() <= kHeldSites;
   load_each<2>(
       placed.number, [&](int64_t i) { return op.ranked.rows[placed.first + i]; },
       [&](int64_t i, const RankedRow& row) {
         const uint32_t position = memory.position(row);
-        if (position >= static_cast<uint64_t>(op.maps.rows)) return;  // of senseless offsets
+        if (position >= static_cast<uint64_t>(op.maps.rows)) return;  // offsets are senseless
         int32_t here = static_cast<int32_t>(position);
         if (op.place != nullptr) {
           op.place[placed.begin + i] = here;
@@ -239,31 +278,58 @@ MESM_BLOCK void place_rows(const Place& op, const PlacedFrame& placed, const Pla
           op.order[position] = here = static_cast<int32_t>(placed.begin + i);
         }
         if (row.site != kNowhere) memory.at[row.site] = here;
+        const uint32_t place = memory.local[row.key] + row.rank;
+        if (sorts && place < static_cast<uint32_t>(placed.number)) {
+          memory.sorted[place] = row.site | uint32_t{row.key} << 16;
+        }
         then(i, row);
       });
 }
 
-// memory.at: complete.
+// Writes the frame's rows of `lists`; memory.at must be complete. Rows come in the order of their
+// positions where that is known: then neighbouring lanes often write to neighbouring words. Calls
+// then(position, y, x) for each row, and outside(position) for a row that is not in the map.
+template <class Then, class Outside>
 MESM_BLOCK void list_neighbours(const Place& op, const PlacedFrame& placed,
-                                const PlaceMemory& memory) {
-  load_each<2>(
-      placed.number, [&](int64_t i) { return op.ranked.rows[placed.first + i]; },
-      [&](int64_t, const RankedRow& row) {
-        const uint32_t position = memory.position(row);
-        if (position >= static_cast<uint64_t>(op.maps.rows)) return;
-        int32_t* list =
-            op.lists + int64_t{position / kTileRows} * kTaps * kTileRows + position % kTileRows;
-        const uint32_t pattern = pattern_of_key(row.key);
-        MESM_UNROLL
-        for (int tap = 0; tap < kTaps; ++tap) {
-          const int32_t site = row.site + (tap / 3 - 1) * op.maps.width + tap % 3 - 1;
-          list[tap * kTileRows] = pattern >> tap & 1 ? memory.at[site] : -1;
-        }
-      });
+                                const PlaceMemory& memory, const Then& then,
+                                const Outside& outside) {
+  const int32_t height = op.maps.height, width = op.maps.width;
+  const bool sorts = op.maps.area() <= kHeldSites;
+  for_each(placed.number, [&](int64_t i) {
+    uint32_t site, position;
+    if (sorts) {
+      const uint32_t key = memory.sorted[i] >> 16;
+      site = memory.sorted[i] & 0xffff;
+      position = memory.base[key] + static_cast<uint32_t>(i) - memory.local[key];
+    } else {
+      const RankedRow row = op.ranked.rows[placed.first + i];
+      site = row.site;
+      position = memory.position(row);
+    }
+    if (position >= static_cast<uint64_t>(op.maps.rows)) return;
+    const bool somewhere = site != kNowhere;
+    const int32_t y = somewhere ? static_cast<int32_t>(site) / width : 0;
+    const int32_t x = static_cast<int32_t>(site) - y * width;
+    int32_t* list =
+        op.lists + int64_t{position / kTileRows} * kTaps * kTileRows + position % kTileRows;
+    MESM_UNROLL
+    for (int tap = 0; tap < kTaps; ++tap) {
+      const int dy = tap / 3 - 1, dx = tap % 3 - 1;
+      const bool inside = somewhere && (dy >= 0 || y > 0) && (dy <= 0 || y + 1 < height) &&
+                          (dx >= 0 || x > 0) && (dx <= 0 || x + 1 < width);
+      const int32_t there = static_cast<int32_t>(site) + dy * width + dx;
+      list[tap * kTileRows] = inside ? memory.at[there] : -1;
+    }
+    if (somewhere) {
+      then(position, y, x);
+    } else {
+      outside(position);
+    }
+  });
 }
 
-// The frame's share of its span's tiles, a warp a tile: the taps of all keys that it has rows of. A
-// tile may have rows of two spans.
+// Writes the masks of the frame's share of its span's tiles, a warp a tile: the taps of all keys
+// that the tile has rows of. The first and the last tile may have rows of other spans too.
 MESM_BLOCK void mask_tiles(const Place& op, const PlacedFrame& placed, const PlaceMemory& memory) {
   const int64_t begin = memory.first[0] / kTileRows;
   const int64_t end = (int64_t{memory.first[kPatterns]} + kTileRows - 1) / kTileRows;
@@ -282,7 +348,7 @@ MESM_BLOCK void mask_tiles(const Place& op, const PlacedFrame& placed, const Pla
   }
 }
 
-// One block's share of what is padding whatever comes out.
+// One block's share of the padding in `order` and of the last tile.
 MESM_BLOCK void pad_tiles(const Place& op, int64_t block, int64_t blocks) {
   const int64_t kept = op.kept();
   if (op.order != nullptr) {
@@ -303,21 +369,24 @@ MESM_BLOCK void pad_tiles(const Place& op, int64_t block, int64_t blocks) {
 
 // One block's part of the launch: a frame, and a share of the padding.
 MESM_BLOCK void place_frame(const Place& op, int64_t frame, void* shared) {
+  if (frame < op.maps.frames) {
+    const PlaceMemory memory = PlaceMemory::of(shared, op.maps.area());
+    Exchange exchange{memory.exchange};
+    PlacedFrame placed(op, frame);
+    begin_keys(op, frame, placed, memory, exchange);
+    placed.settle(op);
+    place_rows(op, placed, memory, [](int64_t, const RankedRow&) {});
+    mask_tiles(op, placed, memory);
+    sync();
+    list_neighbours(op, placed, memory, [](uint32_t, int32_t, int32_t) {}, [](uint32_t) {});
+  }
   pad_tiles(op, frame, op.maps.frames > 0 ? op.maps.frames : 1);
-  if (frame >= op.maps.frames) return;
-  const PlaceMemory memory = PlaceMemory::at_begin(shared);
-  Exchange exchange{memory.exchange};
-  const PlacedFrame placed(op, frame);
-  begin_keys(op, frame, placed, memory, exchange);
-  place_rows(op, placed, memory, [](int64_t, const RankedRow&) {});
-  mask_tiles(op, placed, memory);
-  sync();
-  list_neighbours(op, placed, memory);
 }
 
-// The positions of the rows of each active window of the frame; memory.at: complete.
+// Writes the frame's active windows to the rows `out`. memory.at must be complete; memory.window_at
+// is complete after the next `sync`.
 template <class P>
-MESM_BLOCK void list_windows(const PlaceSelected<P>& op, int64_t frame, const PlaceMemory& memory,
+MESM_BLOCK void list_windows(const PlaceSelected<P>& op, RowRange out, const PlaceMemory& memory,
                              Exchange& exchange) {
   const Maps& maps = op.place.maps;
   const int32_t width = maps.width, across = width / 2;
@@ -330,61 +399,67 @@ MESM_BLOCK void list_windows(const PlaceSelected<P>& op, int64_t frame, const Pl
     const Pack<int32_t, 4> rows = rows_of(window);
     return (rows.of[0] & rows.of[1] & rows.of[2] & rows.of[3]) >= 0;  // -1: nobody
   };
-  const RowRange out = rows_of_frame(op.out_offsets, frame, op.out_rows);
   const Count active = count_where(maps.pooled(), is_active, exchange);
   emit_where(maps.pooled(), is_active, active, [&](int32_t window, int32_t number) {
+    memory.window_at[window] = static_cast<uint16_t>(number);
     const int64_t row = out.begin + number;
     if (row >= out.end) return;
-    const Pack<int32_t, 4> rows = rows_of(window);
-    op.windows[row] = rows;
+    op.windows[row] = rows_of(window);
     op.out_sites[row] = window;
-    MESM_UNROLL
-    for (int k = 0; k < 4; ++k) {
-      if (rows.of[k] >= 0) op.window_of[rows.of[k]] = static_cast<int32_t>(4 * row + k);
-    }
   });
-  // An odd last row and column are in no window.
-  const auto outside = [&](int32_t site) {
-    if (memory.at[site] >= 0) op.window_of[memory.at[site]] = -1;
-  };
-  const int32_t even = maps.height / 2 * 2;
-  if (even < maps.height) for_each(width, [&](int64_t x) { outside(even * width + x); });
-  if (width % 2 != 0) for_each(even, [&](int64_t y) { outside(y * width + width - 1); });
 }
 
-// One block's part of the launch: a frame, and a share of the padding.
 template <class P>
-MESM_BLOCK void place_selected_frame(const PlaceSelected<P>& op, int64_t frame, void* shared) {
+MESM_BLOCK void place_selected_rows(const PlaceSelected<P>& op, int64_t frame, void* shared) {
   const Place& place = op.place;
   const Maps& maps = place.maps;
-  const int64_t blocks = maps.frames > 0 ? maps.frames : 1;
-  pad_tiles(place, frame, blocks);
-  fill(op.rows, share_of(place.kept(), maps.rows, frame, blocks), -1);
-  const int64_t active = row_at(op.out_offsets, maps.frames, op.out_rows);
-  fill(op.out_sites, share_of(active, op.out_rows, frame, blocks), 0);
-  if (frame >= maps.frames) return;
-
-  const PlaceMemory memory = PlaceMemory::at_begin(shared);
+  const PlaceMemory memory = PlaceMemory::of(shared, maps.area());
   Exchange exchange{memory.exchange};
-  const PlacedFrame placed(place, frame);
+  PlacedFrame placed(place, frame);
   begin_keys(place, frame, placed, memory, exchange);
+  placed.settle(place);
   place_rows(place, placed, memory, [&](int64_t i, const RankedRow& row) {
     op.rows[placed.begin + i] = placed.candidate(place, row);
   });
   mask_tiles(place, placed, memory);
   sync();
-  list_neighbours(place, placed, memory);
-  list_windows(op, frame, memory, exchange);
-  const RowRange candidates = maps.candidates(frame);
-  const float number = static_cast<float>(candidates.end - candidates.begin);
+  const RowRange out = rows_of_frame(op.out_offsets, frame, op.out_rows);
+  list_windows(op, out, memory, exchange);
+  sync();
+  const int32_t high = maps.height / 2, across = maps.width / 2;
+  list_neighbours(
+      place, placed, memory,
+      [&](uint32_t position, int32_t y, int32_t x) {
+        int64_t row = out.end;  // an odd last row or column is in no window
+        if (y < 2 * high && x < 2 * across) {
+          row = out.begin + memory.window_at[y / 2 * across + x / 2];
+        }
+        op.window_of[position] =
+            row < out.end ? static_cast<int32_t>(4 * row) + y % 2 * 2 + x % 2 : -1;
+      },
+      [&](uint32_t position) { op.window_of[position] = -1; });
+  const float candidates = static_cast<float>(placed.last - placed.first);
   gather_rows(
       op.features, op.packs, placed.number, op.x,
       [&](int32_t i) {
         const RankedRow row = place.ranked.rows[placed.first + i];
-        const int32_t to = row.site == kNowhere ? -1 : memory.at[row.site];
-        return Moved{to < 0 ? -1 : placed.candidate(place, row), to};
+        const uint32_t to = memory.position(row);
+        const bool there = to < static_cast<uint64_t>(maps.rows);
+        return Moved{there ? placed.candidate(place, row) : -1, static_cast<int32_t>(to)};
       },
-      op.weighted, [&](int32_t from) { return number * op.attention[from]; });
+      op.weighted, [&](int32_t from) { return candidates * op.attention[from]; });
+}
+
+// One block's part of the launch: a frame, and a share of the padding.
+template <class P>
+MESM_BLOCK void place_selected_frame(const PlaceSelected<P>& op, int64_t frame, void* shared) {
+  const Maps& maps = op.place.maps;
+  if (frame < maps.frames) place_selected_rows(op, frame, shared);
+  const int64_t blocks = maps.frames > 0 ? maps.frames : 1;
+  pad_tiles(op.place, frame, blocks);
+  fill(op.rows, share_of(op.place.kept(), maps.rows, frame, blocks), -1);
+  const int64_t active = row_at(op.out_offsets, maps.frames, op.out_rows);
+  fill(op.out_sites, share_of(active, op.out_rows, frame, blocks), 0);
 }
 
 }  // namespace mesm_ops

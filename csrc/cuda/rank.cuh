@@ -1,8 +1,8 @@
-// The first step of placing a frame's rows: which of its candidates are kept, at which taps of the
-// 3x3 kernel each of them has a neighbour, and its rank among the rows that have the same.
+// The first step of placing a frame's rows: which candidates are kept, at which taps of the 3x3
+// kernel each kept row has a neighbour, and its rank among the frame's rows with the same taps.
 //
-// Rows are to be ordered by their pattern, the set of those taps, so that a tile of rows can leave
-// out the taps at which none has a neighbour; place.cuh has the steps after this one.
+// Rows are to be ordered by the set of these taps, their pattern: then a tile of rows can leave out
+// the taps at which none has a neighbour. place.cuh has the steps after this one.
 #pragma once
 
 #include "nucleus.cuh"
@@ -12,8 +12,8 @@ namespace mesm_ops {
 
 constexpr int kTaps = 9;
 constexpr int kPatterns = 1 << kTaps;
-constexpr int kMostSites = 16384;  // of a map: numbers of sites, candidates and ranks have 16 bits
-constexpr int kHeldSites = 4096;   // of a map whose candidates shared memory holds
+constexpr int kMostSites = 16384;      // of a map; sites, candidates and ranks have 16 bits
+constexpr int kHeldSites = 4096;       // of a map whose candidates fit into shared memory
 constexpr uint32_t kNowhere = 0xffff;  // the site of a candidate that is outside the map
 
 // The bit of a pattern's code that stands for a tap: corners first, then sides, the middle last.
@@ -22,8 +22,8 @@ MESM_BLOCK int bit_of(int tap) {
   return static_cast<int>(kBits >> (4 * tap) & 15);
 }
 
-// Rows ascend by key: the place of their pattern's code in a Gray code, the last place first.
-// Patterns side by side differ in one tap, and the fullest come first.
+// The key by which rows ascend: the place of their pattern's code in a Gray code, from its end.
+// Keys side by side differ in one tap, and the fullest patterns come first.
 MESM_BLOCK uint32_t key_of_code(uint32_t code) {
   code ^= code >> 1;
   code ^= code >> 2;
@@ -51,11 +51,11 @@ struct Maps {
   MESM_BLOCK int32_t area() const { return height * width; }              // at most kMostSites
   MESM_BLOCK int32_t pooled() const { return height / 2 * (width / 2); }  // windows of the pool
 
-  // More of them than sites there are only where offsets are senseless.
-  MESM_BLOCK RowRange candidates(int64_t frame) const {
-    RowRange rows = rows_of_frame(offsets, frame, this->rows);
-    if (rows.end - rows.begin > area()) rows.end = rows.begin + area();
-    return rows;
+  // A frame's candidates, given its offsets; senseless offsets may say more than there are sites.
+  MESM_BLOCK RowRange candidates(int32_t begin, int32_t end) const {
+    RowRange range = rows_between(begin, end, rows);
+    if (range.end - range.begin > area()) range.end = range.begin + area();
+    return range;
   }
 
   MESM_BLOCK uint16_t site_of(int64_t row) const {
@@ -71,12 +71,12 @@ struct alignas(8) RankedRow {
   uint16_t candidate, site;
 };
 
-// What the steps leave for those after them.
+// Results of the steps for the steps after.
 struct Ranked {
-  RankedRow* rows;   // (rows,): the kept of a frame stand from its first candidate on
+  RankedRow* rows;   // (rows,): a frame's kept rows begin where its candidates do
   int32_t* counts;   // (frames, kPatterns): kept rows of each key
   int32_t* kept;     // (frames,): kept rows
-  int32_t* windows;  // (frames,): windows of the pool that hold one
+  int32_t* windows;  // (frames,): windows of the pool with a kept row
 };
 
 struct Rank {
@@ -87,15 +87,15 @@ struct Rank {
   Ranked to;
 };
 
-// In shared memory; the last three only of maps of at most kHeldSites.
+// Shared memory of the step; the last three arrays only for maps of at most kHeldSites.
 struct RankMemory {
   char* exchange;
   CutShared* cut;
-  uint16_t* counts;  // [warps][kPatterns]: each warp's rows of each key, then those before them
+  uint16_t* counts;  // [warps][kPatterns]: a warp's rows of each key, later the rows before these
   uint8_t* active;   // [area]: whether a kept row is at the site
   RankedRow* rows;   // [area]
   float* weights;    // [area]
-  uint16_t* sites;   // [area], of candidates
+  uint16_t* sites;   // [area]: of the candidates
 
   using Zeros = Pack<uint32_t, 4>;
 
@@ -125,7 +125,7 @@ struct RankMemory {
   }
 };
 
-// active: complete for all threads.
+// The key of the row at a site. active: complete for all threads.
 MESM_BLOCK uint32_t key_at(const Maps& maps, const uint8_t* active, uint32_t site) {
   if (site == kNowhere) return key_of_code(0);
   const int32_t width = maps.width;
@@ -143,7 +143,7 @@ MESM_BLOCK uint32_t key_at(const Maps& maps, const uint8_t* active, uint32_t sit
   return key_of_code(code);
 }
 
-// How many windows of the pool hold a kept row, of this thread's share.
+// How many of this thread's windows of the pool have a kept row.
 MESM_BLOCK uint32_t active_windows(const Maps& maps, const uint8_t* active) {
   uint32_t mine = 0;
   for_each(maps.pooled(), [&](int64_t window) {
@@ -156,9 +156,9 @@ MESM_BLOCK uint32_t active_windows(const Maps& maps, const uint8_t* active) {
   return mine;
 }
 
-// Gives rows[0, number), of which candidate and site are there for all threads, key and rank, and
-// writes them where the frame's begin. A warp has a run of them, and counts its rows of each key as
-// it goes; then each key's counts are summed up over the warps.
+// Adds key and rank to rows[0, number), whose candidates and sites are complete for all threads,
+// and writes the rows to `to`. A warp takes a run of rows and counts its rows of each key on the
+// way; then the counts of each key are summed up over the warps.
 MESM_BLOCK void rank_rows(const Rank& op, int64_t frame, const RankMemory& memory, RankedRow* rows,
                           int32_t number, Exchange& exchange, RankedRow* to) {
   const int32_t steps = steps_of_run(number);
@@ -170,7 +170,7 @@ MESM_BLOCK void rank_rows(const Rank& op, int64_t frame, const RankMemory& memor
     const int32_t i = run + step * kLanes + lane();
     const bool there = i < number;
     RankedRow row{};
-    uint32_t key = kPatterns;  // of no row
+    uint32_t key = kPatterns;  // for a lane without a row
     if (there) {
       row = rows[i];
       key = key_at(op.maps, memory.active, row.site);
@@ -212,24 +212,18 @@ MESM_BLOCK void rank_rows(const Rank& op, int64_t frame, const RankMemory& memor
   });
 }
 
-// One block's part of the launch: a frame, and a share of the padding. selects: the nucleus is
-// kept; else every row. held: the map is of at most kHeldSites.
+// selects: keep the nucleus, else every row. held: the map has at most kHeldSites.
 template <bool selects, bool held>
-MESM_BLOCK void rank_frame(const Rank& op, int64_t frame, void* shared) {
+MESM_BLOCK void rank_candidates(const Rank& op, int64_t frame, void* shared) {
   const Maps& maps = op.maps;
-  if constexpr (selects) {
-    const int64_t active = row_at(maps.offsets, maps.frames, maps.rows);
-    fill(op.attention, share_of(active, maps.rows, frame, maps.frames > 0 ? maps.frames : 1), 0.0f);
-  }
-  if (frame >= maps.frames) return;
   const RankMemory memory = RankMemory::at(shared, maps.area());
-  const RowRange range = maps.candidates(frame);
+  memory.clear(maps.area());
+  Exchange exchange{memory.exchange};
+  const RowRange range = maps.candidates(maps.offsets[frame], maps.offsets[frame + 1]);
   const int64_t first = range.begin;
   const int32_t count = static_cast<int32_t>(range.end - first);
   RankedRow* to = op.to.rows + first;
   RankedRow* rows = held ? memory.rows : to;
-  Exchange exchange{memory.exchange};
-  memory.clear(maps.area());
   const auto keep = [&](int32_t i, uint16_t site, int32_t number) {
     rows[number] = {0, 0, static_cast<uint16_t>(i), site};
     if (site != kNowhere) memory.active[site] = 1;
@@ -240,22 +234,22 @@ MESM_BLOCK void rank_frame(const Rank& op, int64_t frame, void* shared) {
       float logit;
       uint16_t site;
     };
-    float* weights = held ? memory.weights : op.attention + first;
-    const auto load = [&](int64_t i) {
-      return Candidate{op.logits[first + i], maps.site_of(first + i)};
-    };
+    const float* logits = op.logits + first;
+    float* attention = op.attention + first;
+    float* weights = held ? memory.weights : attention;
     if constexpr (held) {
-      load_each<8>(count, load, [&](int64_t i, const Candidate& candidate) {
-        weights[i] = candidate.logit;
-        memory.sites[i] = candidate.site;
-      });
+      load_each<8>(
+          count, [&](int64_t i) { return Candidate{logits[i], maps.site_of(first + i)}; },
+          [&](int64_t i, const Candidate& candidate) {
+            weights[i] = candidate.logit;
+            memory.sites[i] = candidate.site;
+          });
     }
-    const float* scores = held ? weights : op.logits + first;
-    number =
-        nucleus(scores, count, op.p, weights, exchange, *memory.cut, [&](int32_t i, int32_t place) {
-          keep(i, held ? memory.sites[i] : maps.site_of(first + i), place);
-        });
-    if constexpr (held) for_each(count, [&](int64_t i) { op.attention[first + i] = weights[i]; });
+    number = nucleus(held ? weights : logits, count, op.p, weights, exchange, *memory.cut,
+                     [&](int32_t i, int32_t place) {
+                       keep(i, held ? memory.sites[i] : maps.site_of(first + i), place);
+                     });
+    if constexpr (held) for_each(count, [&](int64_t i) { attention[i] = weights[i]; });
   } else {
     sync();
     load_each<4>(
@@ -264,6 +258,18 @@ MESM_BLOCK void rank_frame(const Rank& op, int64_t frame, void* shared) {
   }
   sync();
   rank_rows(op, frame, memory, rows, number, exchange, to);
+}
+
+// One block's part of the launch: a frame, and a share of the padding. The padding comes last, as
+// its extent has to be loaded first.
+template <bool selects, bool held>
+MESM_BLOCK void rank_frame(const Rank& op, int64_t frame, void* shared) {
+  const Maps& maps = op.maps;
+  if (frame < maps.frames) rank_candidates<selects, held>(op, frame, shared);
+  if constexpr (selects) {
+    const int64_t active = row_at(maps.offsets, maps.frames, maps.rows);
+    fill(op.attention, share_of(active, maps.rows, frame, maps.frames > 0 ? maps.frames : 1), 0.0f);
+  }
 }
 
 }  // namespace mesm_ops

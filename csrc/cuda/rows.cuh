@@ -5,24 +5,30 @@
 
 namespace mesm_ops {
 
-// offsets are the caller's: kept inside the rows, whatever they are.
-MESM_BLOCK int64_t row_at(const int32_t* offsets, int64_t frame, int64_t rows) {
-  const int64_t row = offsets[frame];
-  return row < 0 ? 0 : (row > rows ? rows : row);
-}
-
 struct RowRange {
   int64_t begin, end;
 };
 
-MESM_BLOCK RowRange rows_of_frame(const int32_t* offsets, int64_t frame, int64_t rows) {
-  const int64_t begin = row_at(offsets, frame, rows);
-  const int64_t end = row_at(offsets, frame + 1, rows);
+// Offsets come from the caller: whatever they are, rows are kept inside the tensor.
+MESM_BLOCK int64_t row_inside(int64_t row, int64_t rows) {
+  return row < 0 ? 0 : (row > rows ? rows : row);
+}
+
+MESM_BLOCK int64_t row_at(const int32_t* offsets, int64_t frame, int64_t rows) {
+  return row_inside(offsets[frame], rows);
+}
+
+MESM_BLOCK RowRange rows_between(int64_t begin, int64_t end, int64_t rows) {
+  begin = row_inside(begin, rows);
+  end = row_inside(end, rows);
   return {begin, end < begin ? begin : end};
 }
 
-// offsets[frame + 1] = counts[0] + ... + counts[frame], at most `most`; offsets[0] = 0.
-// By one block.
+MESM_BLOCK RowRange rows_of_frame(const int32_t* offsets, int64_t frame, int64_t rows) {
+  return rows_between(offsets[frame], offsets[frame + 1], rows);
+}
+
+// offsets[frame + 1] = counts[0] + ... + counts[frame], but at most `most`, by one block.
 MESM_BLOCK void sum_up(const int32_t* counts, int64_t frames, int64_t most, int32_t* offsets,
                        Exchange& exchange) {
   if (thread() == 0) offsets[0] = 0;
@@ -39,9 +45,9 @@ MESM_BLOCK void sum_up(const int32_t* counts, int64_t frames, int64_t most, int3
   }
 }
 
-// The share of [begin, end), fewer than 2^32, that falls to one of `parts`; larger ones come first.
+// One part's share of [begin, end), which is shorter than 2^32.
 MESM_BLOCK RowRange share_of(int64_t begin, int64_t end, int64_t part, int64_t parts) {
-  const uint32_t number = static_cast<uint32_t>(end - begin);  // its division is the faster one
+  const uint32_t number = static_cast<uint32_t>(end - begin);  // 32-bit divisions are faster
   const uint32_t each = number / static_cast<uint32_t>(parts);
   const uint32_t rest = number - each * static_cast<uint32_t>(parts);
   const int64_t first = begin + part * each + (part < rest ? part : rest);
@@ -68,7 +74,7 @@ MESM_BLOCK P scaled(P pack, float scale) {
   return pack;
 }
 
-// How the threads of a block share out rows: `width` neighbouring lanes to a row.
+// How the threads of a block share out rows: `width` neighbouring lanes take one row.
 struct RowGroups {
   int width, column, group, groups;
 
@@ -80,13 +86,13 @@ struct RowGroups {
   }
 };
 
-// A row that is copied; from -1: none.
+// A row to copy; none if `from` is -1.
 struct Moved {
   int32_t from, to;
 };
 
-// Copies which(0), ..., which(number - 1), times scale_of(from) if weighted, rounded once. Several
-// rows are under way at a time.
+// Copies which(0), ..., which(number - 1), times scale_of(from) if weighted, rounded once. A group
+// of lanes has several rows under way.
 template <class P, class Which, class ScaleOf>
 MESM_BLOCK void gather_rows(const P* from, int32_t packs, int32_t number, P* to, const Which& which,
                             bool weighted, const ScaleOf& scale_of) {

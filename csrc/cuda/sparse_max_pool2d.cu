@@ -1,7 +1,7 @@
 // sparse_max_pool2d on CUDA: one launch forward, one block per frame; backward a memset and one.
 //
 // Outputs are sized from shapes alone and nothing is copied to the host, so that a CUDA graph can
-// capture the op. No atomics but look-back's.
+// capture the op. Look-back alone uses atomics.
 #include <tuple>
 
 #include "launch.cuh"
@@ -107,7 +107,7 @@ Tensor sparse_max_pool2d_backward(const Tensor& grad_in, const Tensor& argmax_in
         rows,
         static_cast<int32_t>(channels / P::kSize),
         static_cast<typename P::Element*>(out.mutable_data_ptr())};
-    constexpr int64_t kPacks = 4 * kThreads;  // of a block, as far as there may be so many blocks
+    constexpr int64_t kPacks = 4 * kThreads;  // of a block, unless there would be too many blocks
     const int64_t blocks = (grad_out.size(0) * op.packs + kPacks - 1) / kPacks;
     scatter<<<blocks_for(blocks), kThreads, 0, stream>>>(op);
   });

@@ -1,6 +1,6 @@
 // sparse_max_pool2d of one frame, by one block: 2x2 windows, stride 2, over active sites only.
 //
-// A table of the frame's windows takes its rows; the windows that hold one are the output in order.
+// The frame's rows go into a table of its windows; the windows with a row are the output in order.
 #pragma once
 
 #include "look_back.cuh"
@@ -59,8 +59,8 @@ MESM_BLOCK void fill_windows(const int32_t* sites, RowRange rows, int32_t height
   });
 }
 
-// The maximum of one pack over a window's rows, and where it comes from: of equals the first, and
-// the first NaN before all.
+// The maximum of one pack over a window's rows, and the row that has the maximum: the first of
+// equals, and the first NaN before all.
 template <class P>
 MESM_BLOCK void reduce_window(const SparseMaxPool2d<P>& op, const Window& window, int32_t column,
                               P& best, typename SparseMaxPool2d<P>::Rows& from) {
@@ -92,9 +92,9 @@ MESM_BLOCK void pad_pooled(const SparseMaxPool2d<P>& op, RowRange rows) {
   fill(op.argmax, {rows.begin * op.packs, rows.end * op.packs}, none);
 }
 
-// One block's part of the launch: a frame, and a share of what is padding whatever comes out. The
-// rest of the padding, from its end on: of each frame what it could have needed and did not, which
-// is bounded by its rows or by its windows, as the number of rows is.
+// One block's part of the launch: a frame, and a share of the rows that are padding in any case.
+// The other padding rows, from the last on, are those that each frame could have needed and did
+// not: bounded by the frame's rows or by its windows, as the number of output rows is.
 template <class P>
 MESM_BLOCK void pool_frame(const SparseMaxPool2d<P>& op, SparseMaxPool2dShared& shared) {
   if (thread() == 0) shared.frame = op.look_back.take_part();
@@ -161,8 +161,8 @@ struct SparseMaxPool2dBackward {
   typename P::Element* grad_in;  // (rows, packs), zero at first
 };
 
-// One block's rows of so many blocks'. Windows do not overlap: no two outputs of a channel name the
-// same row.
+// One block's share of the rows. Windows do not overlap: no two outputs of a channel name the same
+// row.
 template <class P>
 MESM_BLOCK void scatter_gradient(const SparseMaxPool2dBackward<P>& op, int64_t block,
                                  int64_t blocks) {

@@ -1,5 +1,5 @@
-// top_p_select: which candidates a frame keeps; then, by offsets that come from the frames' numbers
-// of them, what it puts out. Each by one block a frame.
+// top_p_select, one block a frame: first which candidates the frame keeps; then, with offsets from
+// the sums over frames, the output.
 #pragma once
 
 #include "nucleus.cuh"
@@ -7,7 +7,7 @@
 
 namespace mesm_ops {
 
-// A frame of up to as many candidates is held in shared memory; of more, where its attention goes.
+// Candidates of a frame whose weights fit into shared memory; those of more lie in the attention.
 constexpr int kHeld = 4096;
 
 struct TopPSelect {
@@ -16,8 +16,8 @@ struct TopPSelect {
   double p;
   int64_t frames, rows;
   float* attention;
-  int32_t* kept;     // (rows,): the rows that a frame keeps, from its first on
-  int32_t* numbers;  // (frames,): how many they are
+  int32_t* kept;     // (rows,): the rows that a frame keeps; they begin where its rows do
+  int32_t* numbers;  // (frames,): how many rows a frame keeps
 };
 
 struct TopPSelectShared {
@@ -48,17 +48,19 @@ MESM_BLOCK void select_candidates(const TopPSelect& op, int64_t frame, RowRange 
   if (thread() == 0) op.numbers[frame] = number;
 }
 
-// One block's part of the launch: a frame, and a share of the padding.
+// One block's part of the launch: a frame, and a share of the padding. The padding comes last, as
+// its extent has to be loaded first.
 MESM_BLOCK void select_frame(const TopPSelect& op, int64_t frame, TopPSelectShared& shared) {
+  if (frame < op.frames) {
+    const RowRange rows = rows_of_frame(op.offsets, frame, op.rows);
+    if (rows.end - rows.begin <= kHeld) {
+      select_candidates<true>(op, frame, rows, shared);
+    } else {
+      select_candidates<false>(op, frame, rows, shared);
+    }
+  }
   const int64_t active = row_at(op.offsets, op.frames, op.rows);
   fill(op.attention, share_of(active, op.rows, frame, op.frames > 0 ? op.frames : 1), 0.0f);
-  if (frame >= op.frames) return;
-  const RowRange rows = rows_of_frame(op.offsets, frame, op.rows);
-  if (rows.end - rows.begin <= kHeld) {
-    select_candidates<true>(op, frame, rows, shared);
-  } else {
-    select_candidates<false>(op, frame, rows, shared);
-  }
 }
 
 template <class P>
@@ -77,15 +79,8 @@ struct TopPGather {
   int32_t* out_rows;
 };
 
-// One block's part of the launch: a frame, and a share of the padding.
 template <class P>
-MESM_BLOCK void gather_frame(const TopPGather<P>& op, int64_t frame) {
-  const int64_t number_kept = row_at(op.out_offsets, op.frames, op.rows);
-  const RowRange padding = share_of(number_kept, op.rows, frame, op.frames > 0 ? op.frames : 1);
-  zero_rows(op.out, padding, op.packs);
-  fill(op.out_sites, padding, 0);
-  fill(op.out_rows, padding, -1);
-  if (frame >= op.frames) return;
+MESM_BLOCK void gather_kept(const TopPGather<P>& op, int64_t frame) {
   const RowRange rows = rows_of_frame(op.offsets, frame, op.rows);
   const RowRange out = rows_of_frame(op.out_offsets, frame, op.rows);
   const int32_t* kept = op.kept + rows.begin;
@@ -106,6 +101,17 @@ MESM_BLOCK void gather_frame(const TopPGather<P>& op, int64_t frame) {
       [&](int32_t row) { return candidates * op.attention[row]; });
 }
 
+// One block's part of the launch: a frame, and a share of the padding.
+template <class P>
+MESM_BLOCK void gather_frame(const TopPGather<P>& op, int64_t frame) {
+  if (frame < op.frames) gather_kept(op, frame);
+  const int64_t number = row_at(op.out_offsets, op.frames, op.rows);
+  const RowRange padding = share_of(number, op.rows, frame, op.frames > 0 ? op.frames : 1);
+  zero_rows(op.out, padding, op.packs);
+  fill(op.out_sites, padding, 0);
+  fill(op.out_rows, padding, -1);
+}
+
 template <class P>
 struct TopPSelectBackward {
   const P* grad_out;  // (out_rows, packs)
@@ -123,7 +129,7 @@ struct TopPSelectBackward {
 
 struct TopPSelectBackwardShared {
   alignas(16) char exchange[Exchange::kBytes];
-  int32_t place[kHeld];  // of a candidate among the output's rows, -1 if it was not kept
+  int32_t place[kHeld];  // a candidate's row in the output, -1 if the candidate was not kept
 };
 
 // The gradient of one candidate's features by a group of lanes; returns this lane's part of

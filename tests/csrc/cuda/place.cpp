@@ -39,14 +39,15 @@ void run_rank(const Rank& op, How how) {
 }
 
 void run_sum_up(const SumUp& op, How how) {
-  const int64_t blocks = op.spans * SumUp::kBlocksOfSpan + 1;
+  const int64_t blocks = op.spans * SumUp::kBlocksOfSpan + SumUp::kBlocksBeside;
   run_with_shared(blocks, how, sizeof(SumUpShared), [&](int64_t block, void* shared) {
     sum_up_frames(op, block, *static_cast<SumUpShared*>(shared));
   });
 }
 
 int64_t bytes_of_place(const Maps& maps) {
-  return PlaceMemory::bytes(int64_t{maps.height} * maps.width);
+  return PlaceMemory::bytes(int64_t{maps.height} * maps.width,
+                            int64_t{maps.height / 2} * (maps.width / 2));
 }
 
 template <class P>

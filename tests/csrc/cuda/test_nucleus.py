@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+import math
 from collections.abc import Callable
 from fractions import Fraction
+from itertools import accumulate
 
 import pytest
 import torch
@@ -111,10 +113,20 @@ def test_so_many_in_one_bin_that_it_is_parted_again(
             assert kept == [i for i, keep in enumerate(wanted) if keep]
 
 
-def test_more_masses_than_a_word_holds_the_sum_of(library: ctypes.CDLL) -> None:
-    """All near 2^-18, with low bits that carry."""
-    for count in (2**16, 2**16 + 1, 200_000):
-        check(library, torch.rand(count) * 0.5, 0.7, threads=1)
+# All weights but the first lie in one bin, and the middle bits of their masses carry; at -25 the
+# weights are so small that the low bits do.
+@pytest.mark.parametrize(("rest", "dropped"), [(-2.0, 5), (-25.0, 30)])
+def test_more_masses_than_a_word_holds_the_sum_of(
+    library: ctypes.CDLL, rest: float, dropped: int
+) -> None:
+    scores = torch.cat([torch.zeros(1), rest + torch.rand(300_000) * 1e-3])
+    weights = run(library, scores, 1.0, threads=1)[0].tolist()
+    # Without a carry the mass would not reach. Sums in double are not exact enough to say so.
+    p = math.fsum(weights) - dropped * min(weights)
+    assert p < 1
+    kept = run(library, scores, p, threads=1)[1]
+    masses = accumulate(int(math.ldexp(weight, 80)) for weight in sorted(weights, reverse=True))
+    assert len(kept) == 1 + sum(mass < int(math.ldexp(p, 80)) for mass in masses)
 
 
 @pytest.mark.parametrize("bad", [torch.nan, -torch.nan, torch.inf])

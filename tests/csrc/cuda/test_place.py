@@ -37,7 +37,7 @@ class Maps:
     width: int
 
     def sizes(self) -> tuple[int, int, int, int]:
-        """Rows, frames, tiles, and rows of windows."""
+        """Return the numbers of rows, frames, tiles, and rows of windows."""
         rows, frames = len(self.sites), len(self.offsets) - 1
         windows = frames * (self.height // 2) * (self.width // 2)
         return rows, frames, -(-rows // placing.TILE_ROWS), min(rows, windows)
@@ -80,7 +80,7 @@ def draw(case: Case) -> Maps:
     features = torch.cat(
         [torch.randn(rows, case.channels), padding[:, None].expand(-1, case.channels)]
     )
-    # Of a coarse grid, so that there are equals.
+    # On a coarse grid, so that there are equals.
     logits = torch.cat([(torch.randn(rows) * 4).round() / 2, padding])
     return Maps(
         features,
@@ -97,7 +97,7 @@ def address(t: Tensor) -> ctypes.c_void_p:
 
 
 def whole(*shape: int) -> Tensor:
-    """What no kernel writes."""
+    """Return a tensor of a value that no kernel writes."""
     return torch.full(shape, -77, dtype=torch.int32)
 
 

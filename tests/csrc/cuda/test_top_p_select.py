@@ -40,7 +40,7 @@ def draw_maps(counts: list[int], channels: int, padding: int) -> Maps:
     offsets = torch.tensor([0, *counts]).cumsum(0, dtype=torch.int32)
     features = torch.cat([torch.randn(rows, channels), torch.full((padding, channels), torch.nan)])
     sites = torch.cat([torch.arange(c) * 2 for c in counts] + [torch.full((padding,), 10**9)])
-    # Of a coarse grid, so that there are equals.
+    # On a coarse grid, so that there are equals.
     logits = torch.cat([(torch.randn(rows) * 4).round() / 2, torch.full((padding,), torch.nan)])
     return Maps(features, sites.int(), offsets, logits)
 

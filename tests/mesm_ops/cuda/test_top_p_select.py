@@ -31,7 +31,7 @@ def draw(counts: list[int], channels: int, padding: int, dtype: torch.dtype) -> 
     offsets = torch.tensor([0, *counts]).cumsum(0, dtype=torch.int32)
     features = torch.cat([torch.randn(rows, channels), torch.full((padding, channels), torch.nan)])
     sites = torch.cat([torch.arange(c) * 2 for c in counts] + [torch.full((padding,), 10**9)])
-    # Of a coarse grid, so that there are equals.
+    # On a coarse grid, so that there are equals.
     logits = torch.cat([(torch.randn(rows) * 4).round() / 2, torch.full((padding,), torch.nan)])
     return features.to(dtype), sites.int(), offsets, logits
 
@@ -43,7 +43,7 @@ def run(maps: tuple[Tensor, ...], p: float, weighted: bool) -> tuple[Tensor, ...
 
 
 def expect(maps: tuple[Tensor, ...], attention: Tensor, p: float, weighted: bool) -> list[Tensor]:
-    """What follows from the attention: every value to the bit."""
+    """Return all results that follow from the attention, each to the bit."""
     features, sites, offsets, _ = maps
     rows, scale = [], torch.ones_like(attention)
     out_offsets = [0]

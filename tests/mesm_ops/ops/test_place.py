@@ -1,4 +1,4 @@
-"""The schemas of the placing kernels: what a call writes to."""
+"""The schemas of the placing kernels: the tensors that a call writes to."""
 
 from __future__ import annotations
 
