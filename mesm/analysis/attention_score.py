@@ -19,12 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from mesm.attention import BlockAttention, surviving_pixels, trace_attention
-from mesm.block_p import BlockP
-from mesm.corpora.prepared import Clip
-from mesm.hit_rates import Tally
-from mesm.inputs.spectrograms import CHUNK_COLUMNS, MEL_BINS
-from mesm.planted import (
+from mesm.analysis.attention_trace import BlockAttention, surviving_pixels, trace_attention
+from mesm.analysis.hit_rates import Tally
+from mesm.analysis.planted import (
     FACE_SIZE,
     PlantedClip,
     coverage,
@@ -32,8 +29,11 @@ from mesm.planted import (
     read_ground_truth,
     sound_regions,
 )
-from mesm.run_folder import RunFolder
-from mesm.sparse_run import SparseRun
+from mesm.analysis.sparse_run import SparseRun
+from mesm.config.p import BlockP
+from mesm.corpora.prepared import Clip
+from mesm.inputs.spectrograms import CHUNK_COLUMNS, MEL_BINS
+from mesm.runs.folder import RunFolder
 
 FINAL = "final"
 HINTS = {"face": "face", "audio": "sound"}

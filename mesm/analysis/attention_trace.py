@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mesm.batch import Batch
+from mesm.data.batch import Batch
 from mesm.models import MESM
 from mesm_ops import SparseCrossModalBlock, SparseFeatureMaps
 

@@ -21,14 +21,14 @@ import torch
 import torch.nn.functional as F
 from tqdm import tqdm
 
-from mesm.batch import Batch
-from mesm.block_p import BLOCKS, p_text
-from mesm.environment import describe
-from mesm.measurement import FlopTally, dense_flops_per_frame
-from mesm.metrics import Thresholds, score
-from mesm.run_folder import RunFolder
-from mesm.sparse_run import SparseRun
-from mesm.sweep import add_latency, latency_setting, load_baseline, measure
+from mesm.analysis.costs import FlopTally, dense_flops_per_frame
+from mesm.analysis.sparse_run import SparseRun
+from mesm.analysis.sweep import add_latency, latency_setting, load_baseline, measure
+from mesm.config.p import BLOCKS, p_text
+from mesm.data.batch import Batch
+from mesm.evaluation.metrics import Thresholds, score
+from mesm.runs.environment import describe
+from mesm.runs.folder import RunFolder
 
 # Keeps one site of a frame, unless others are just as attended.
 LEAST_P = 1e-6

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from mesm.batch import CHUNK_SHAPE, FACE_SHAPE, Batch
+from mesm.data.batch import CHUNK_SHAPE, FACE_SHAPE, Batch
 from mesm.models import MESM
 from mesm.models.convolutions import DenseExtractor
 from mesm.models.late_fusion import LateFusionModel

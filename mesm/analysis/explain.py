@@ -12,13 +12,10 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from mesm.attention import BlockAttention, trace_attention
-from mesm.attention_score import score_attention
-from mesm.block_p import BlockP, p_text
-from mesm.corpora.prepared import Clip
-from mesm.explain_grids import Grids
-from mesm.inputs.spectrograms import CHUNK_COLUMNS, MEL_BINS
-from mesm.planted import (
+from mesm.analysis.attention_score import score_attention
+from mesm.analysis.attention_trace import BlockAttention, trace_attention
+from mesm.analysis.explain_grids import Grids
+from mesm.analysis.planted import (
     FACE_SIZE,
     SECONDS_PER_COLUMN,
     PlantedClip,
@@ -28,11 +25,14 @@ from mesm.planted import (
     read_ground_truth,
     sound_regions,
 )
+from mesm.analysis.sparse_run import SparseRun
+from mesm.config.p import BlockP, p_text
+from mesm.corpora.prepared import Clip
+from mesm.inputs.spectrograms import CHUNK_COLUMNS, MEL_BINS
 from mesm.plots.attention import draw_faces, draw_spectrogram
 from mesm.plots.panels import Row
 from mesm.plots.style import save_png
-from mesm.run_folder import RunFolder
-from mesm.sparse_run import SparseRun
+from mesm.runs.folder import RunFolder
 
 MOST_FACES = 8
 

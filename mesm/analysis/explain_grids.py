@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from mesm.analysis.planted import SECONDS_PER_COLUMN
 from mesm.inputs.spectrograms import CHUNK_COLUMNS
-from mesm.planted import SECONDS_PER_COLUMN
 from mesm.plots.attention_grid import draw_grid, loudest
 from mesm.plots.panels import Row
 from mesm.plots.style import save_png

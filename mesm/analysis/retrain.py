@@ -10,19 +10,19 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from mesm.checkpoints import read_progress
-from mesm.config import ExperimentConfig, MESMSettings, load_config, parse_config
-from mesm.environment import describe
+from mesm.analysis.costs import Stopwatch
+from mesm.analysis.sparse_run import SparseRun
+from mesm.analysis.sweep import RETRAINED, check_p_values, measure, sweep
+from mesm.config.experiment import ExperimentConfig, MESMSettings, load_config, parse_config
 from mesm.experiment.jobs import Job, Resources
 from mesm.experiment.run import run_unfinished
-from mesm.locking import locked
-from mesm.measurement import Stopwatch
 from mesm.plots.p_curve import draw_p_curve
 from mesm.plots.style import save_png
-from mesm.run_folder import RunFolder
-from mesm.sparse_run import SparseRun
-from mesm.sweep import RETRAINED, check_p_values, measure, sweep
-from mesm.training import check_run
+from mesm.runs.checkpoints import read_progress
+from mesm.runs.environment import describe
+from mesm.runs.files import locked
+from mesm.runs.folder import RunFolder
+from mesm.training.loop import check_run
 
 
 @dataclass(frozen=True)

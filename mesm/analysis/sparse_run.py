@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from mesm.batch import Batch
-from mesm.block_p import BlockP
+from mesm.config.p import BlockP
 from mesm.corpora.prepared import Clip
-from mesm.data import ClipDataset
-from mesm.evaluation import LoadedRun, load_run
+from mesm.data.batch import Batch
+from mesm.data.clips import ClipDataset
+from mesm.evaluation.evaluate import LoadedRun, load_run
 from mesm.models import MESM
 
 
@@ -40,7 +40,7 @@ class SparseRun:
 
     Args:
         path: folder of the run.
-        loaded: what `mesm.evaluation.load_run` gave.
+        loaded: what `mesm.evaluation.evaluate.load_run` gave.
         model: its model.
         p: share of the attention mass it keeps now, for all blocks or per block.
     """

@@ -12,16 +12,16 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from mesm.block_p import p_text, uniform_p
-from mesm.environment import describe
-from mesm.evaluation import LoadedRun, load_run
-from mesm.measurement import FlopTally, SiteTally, Stopwatch
-from mesm.metrics import score
+from mesm.analysis.costs import FlopTally, SiteTally, Stopwatch
+from mesm.analysis.sparse_run import SparseRun
+from mesm.config.p import p_text, uniform_p
+from mesm.evaluation.evaluate import LoadedRun, load_run
+from mesm.evaluation.metrics import score
 from mesm.models import FE2E, MESM
 from mesm.plots.p_curve import draw_p_curve
 from mesm.plots.style import save_png
-from mesm.run_folder import RunFolder
-from mesm.sparse_run import SparseRun
+from mesm.runs.environment import describe
+from mesm.runs.folder import RunFolder
 
 MOST_VALUES = 200
 RETRAINED = "retrain.json"
@@ -86,8 +86,8 @@ def sweep(
         repeats: timed passes per p; the median counts.
 
     Returns:
-        What is also written to RUN/sweep.json; RUN/sweep.png shows it, beside what `mesm.retrain`
-        measured if it did.
+        What is also written to RUN/sweep.json; RUN/sweep.png shows it, beside what
+        `mesm.analysis.retrain` measured if it did.
 
     Raises:
         ValueError: bad p, not a MESM run, a baseline that is not FE2E or of another corpus.
@@ -150,7 +150,7 @@ def sweep(
 
 
 def _retrained(run: Path, split: str) -> dict[str, Any] | None:
-    """What `mesm.retrain` measured on this split; None: nothing."""
+    """What `mesm.analysis.retrain` measured on this split; None: nothing."""
     file = run / RETRAINED
     if not file.is_file():
         return None

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from mesm.cli_shared import Split, refusals_in_one_line
-from mesm.cli_tables import tables
-from mesm.memory import keep_freed_pages
+from mesm.cli.shared import Split, refusals_in_one_line
+from mesm.cli.tables import tables
+from mesm.runs.memory import keep_freed_pages
 
 # Threads that spin at barriers stand still for seconds where another program wants their core.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -127,8 +126,8 @@ def train(
     ] = None,
 ) -> None:
     """Train one of the six systems; the same command resumes a run that was stopped."""
-    from mesm.config import load_config
-    from mesm.training import train as start
+    from mesm.config.experiment import load_config
+    from mesm.training.loop import train as start
 
     with refusals_in_one_line():
         loaded = load_config(config, overrides or [])
@@ -201,16 +200,16 @@ def evaluate(
     ] = False,
 ) -> None:
     """Score a run: accuracy (or weighted accuracy) and F1 per emotion; thresholds are named."""
-    from mesm.bootstrap import Bootstrap
+    from mesm.evaluation.bootstrap import Bootstrap
 
     with refusals_in_one_line():
         bootstrap = Bootstrap(draws=draws, cluster=cluster)
         if against is None:
-            from mesm.evaluation import evaluate_run
+            from mesm.evaluation.evaluate import evaluate_run
 
             evaluate_run(run, split, threshold=threshold, f1=f1, bootstrap=bootstrap, fresh=fresh)
         else:
-            from mesm.comparison import compare_runs
+            from mesm.evaluation.against import compare_runs
 
             compare_runs(
                 run, against, split, threshold=threshold, f1=f1, bootstrap=bootstrap, fresh=fresh
@@ -247,9 +246,9 @@ def sweep(
     ] = None,
 ) -> None:
     """Measure quality, FLOPs, latency and active sites per p (the paper's Figure 5)."""
-    from mesm.budget import budget_lines, find_budget, parse_budgets
-    from mesm.sweep import parse_p_values
-    from mesm.sweep import sweep as run_sweep
+    from mesm.analysis.budget import budget_lines, find_budget, parse_budgets
+    from mesm.analysis.sweep import parse_p_values
+    from mesm.analysis.sweep import sweep as run_sweep
 
     with refusals_in_one_line():
         if (runs or jobs is not None) and not retrain:
@@ -264,7 +263,7 @@ def sweep(
             return
         values = parse_p_values("0.1:1.0:0.1" if p is None else p)
         if retrain:
-            from mesm.retrain import retrain as run_retrain
+            from mesm.analysis.retrain import retrain as run_retrain
 
             run_retrain(run, values, baseline, split, runs=runs or [], jobs=jobs)
             return
@@ -284,7 +283,7 @@ def explain(
     p: Annotated[float | None, typer.Option(help="Another share than the run's own.")] = None,
 ) -> None:
     """Draw what the attention keeps, on faces and spectrograms (the paper's Figures 3, 4 and 6)."""
-    from mesm.explain import explain as run_explain
+    from mesm.analysis.explain import explain as run_explain
 
     with refusals_in_one_line():
         run_explain(run, clip, p=p, ground_truth=ground_truth)
@@ -296,7 +295,7 @@ def report(
     runs: Annotated[list[Path], typer.Argument(help="Folders of trained runs.")],
 ) -> None:
     """Put what runs hold into one HTML page: tables, learning curves, p-curve, pictures."""
-    from mesm.report import write_report
+    from mesm.report.page import write_report
 
     with refusals_in_one_line():
         typer.echo(write_report(out, runs))
@@ -311,7 +310,3 @@ def demo(
 
     with refusals_in_one_line():
         run_demo(out)
-
-
-if __name__ == "__main__":
-    sys.exit(app())

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mesm.cli_shared import Split, refusals_in_one_line
+from mesm.cli.shared import Split, refusals_in_one_line
 
 if TYPE_CHECKING:
     from mesm.tables.table import Table

@@ -6,8 +6,8 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
-from mesm.modalities import parse_modalities
-from mesm.settings import Positive, Settings, Share
+from mesm.config.modalities import parse_modalities
+from mesm.config.settings import Positive, Settings, Share
 
 
 class TwoPhaseSettings(Settings):

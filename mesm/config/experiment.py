@@ -17,18 +17,18 @@ from pydantic import (
     model_validator,
 )
 
-from mesm.baseline_settings import (
+from mesm.config.baselines import (
     EmoEmbsSettings,
     LFLSTMSettings,
     LFTransformerSettings,
     MulTSettings,
     TwoPhaseSettings,
 )
-from mesm.block_p import BlockP, read_p
-from mesm.modalities import parse_modalities
-from mesm.settings import Positive, Settings, Share
+from mesm.config.modalities import parse_modalities
+from mesm.config.p import BlockP, read_p
+from mesm.config.settings import Positive, Settings, Share
 
-SHIPPED = Path(__file__).parent / "configs"
+SHIPPED = Path(__file__).parent / "shipped"
 
 ThresholdPolicy = Literal["tuned", "tuned_wacc", "0.5"]
 F1Variant = Literal["binary", "weighted"]

@@ -26,7 +26,7 @@ from mesm.corpora.splits import random_split, read_split_lists, speaker_split
 from mesm.corpora.utterances import EMOTIONS, CorpusName, RawCorpus, SkippedClip
 from mesm.corpora.workers import make_parts
 from mesm.inputs.face_detector import FaceDetector
-from mesm.locking import locked
+from mesm.runs.files import locked
 
 WORK = ".work"
 READERS: dict[CorpusName, Callable[[Path], RawCorpus]] = {

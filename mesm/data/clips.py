@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from mesm.augment import augment_faces, augment_spectrogram
-from mesm.batch import CHUNK_SHAPE, FACE_SHAPE, Batch
 from mesm.corpora.prepared import Clip, PreparedCorpus
+from mesm.data.augment import augment_faces, augment_spectrogram
+from mesm.data.batch import CHUNK_SHAPE, FACE_SHAPE, Batch
 from mesm.inputs.spectrograms import CHUNK_COLUMNS, chunk
 from mesm.inputs.subwords import Subwords
 
@@ -74,7 +74,7 @@ class ClipDataset(SplitDataset):
     Args:
         clips: the split's clips.
         mean, std: of the training split's spectrograms.
-        augment: whether samples are changed at random; see `mesm.augment`.
+        augment: whether samples are changed at random; see `mesm.data.augment`.
         seed: with the epoch and the clip's number, fixes how a sample is changed.
     """
 

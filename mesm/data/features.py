@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mesm.data import SplitDataset
-from mesm.features.batch import FeatureBatch
+from mesm.data.clips import SplitDataset
+from mesm.data.feature_batch import FeatureBatch
 from mesm.features.store import ClipFeatures
 
 Rows = NDArray[np.float32]

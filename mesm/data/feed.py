@@ -11,11 +11,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from mesm.baseline_settings import TwoPhaseSettings
-from mesm.config import ExperimentConfig, FE2ESettings
+from mesm.config.baselines import TwoPhaseSettings
+from mesm.config.experiment import ExperimentConfig, FE2ESettings
 from mesm.corpora.prepared import PreparedCorpus, sha256
-from mesm.data import ClipDataset, Collate, SplitDataset, split_dataset
-from mesm.features.dataset import FeatureDataset, Limits, collate_features
+from mesm.data.clips import ClipDataset, Collate, SplitDataset, split_dataset
+from mesm.data.features import FeatureDataset, Limits, collate_features
+from mesm.data.text_choice import choose_subwords, saved_subwords
 from mesm.features.manifest import FILE
 from mesm.features.store import FeatureStore
 from mesm.inputs.subwords import Subwords, UnigramSubwords
@@ -23,8 +24,7 @@ from mesm.models import EmoEmbs
 from mesm.models.build import baseline_arguments, model_arguments
 from mesm.models.late_fusion import LateFusionModel
 from mesm.models.vgg11 import load_vgg11
-from mesm.run_folder import RunFolder
-from mesm.text_choice import choose_subwords, saved_subwords
+from mesm.runs.folder import RunFolder
 
 
 class Feed(ABC):
@@ -168,7 +168,7 @@ class TwoPhaseFeed(Feed):
 
     @property
     def collate(self) -> Callable[[list[Any]], Any]:
-        """Samples to a `mesm.features.batch.FeatureBatch`."""
+        """Samples to a `mesm.data.feature_batch.FeatureBatch`."""
         return collate_features
 
     @property

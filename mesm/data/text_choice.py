@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from mesm.config import TextSettings
+from mesm.config.experiment import TextSettings
 from mesm.inputs.subwords import PretrainedSubwords, Subwords, UnigramSubwords
-from mesm.run_folder import RunFolder
+from mesm.runs.folder import RunFolder
 
 
 def choose_subwords(settings: TextSettings, folder: RunFolder, texts: Iterable[str]) -> Subwords:

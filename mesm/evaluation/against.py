@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 
-from mesm.bootstrap import Bootstrap, paired_differences
-from mesm.config import F1Variant, ThresholdPolicy
-from mesm.evaluation import ScoredRun
-from mesm.score_table import format_differences
+from mesm.config.experiment import F1Variant, ThresholdPolicy
+from mesm.evaluation.bootstrap import Bootstrap, paired_differences
+from mesm.evaluation.evaluate import ScoredRun
+from mesm.evaluation.score_table import format_differences
 
 
 def compare_runs(
@@ -37,8 +37,8 @@ def compare_runs(
         fresh: predict anew, whatever is kept.
 
     Returns:
-        What `mesm.bootstrap.paired_differences` gives, with split, clips, headline, F1 variant,
-        threshold policy, and both runs' models, thresholds and weights.
+        What `mesm.evaluation.bootstrap.paired_differences` gives, with split, clips, headline, F1
+        variant, threshold policy, and both runs' models, thresholds and weights.
 
     Raises:
         ValueError: a folder is no run; or the runs were not scored alike: other corpora, splits,

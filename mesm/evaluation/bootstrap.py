@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mesm.metrics import Confusion
+from mesm.evaluation.metrics import Confusion
 
 Cluster = Literal["clip", "dialog"]
 # Drawn at once: bounds the memory to a few hundred MB at CMU-MOSEI's size.

@@ -11,9 +11,7 @@ from typing import Any, get_args
 import torch
 from torch import Tensor
 
-from mesm.bootstrap import Bootstrap, intervals
-from mesm.checkpoints import load_weights
-from mesm.config import (
+from mesm.config.experiment import (
     EvaluationSettings,
     ExperimentConfig,
     F1Variant,
@@ -21,14 +19,16 @@ from mesm.config import (
     load_config,
 )
 from mesm.corpora.prepared import PreparedCorpus
-from mesm.data import EpochBatches, SplitDataset, make_loader
-from mesm.feed import Feed, open_feed
-from mesm.metrics import Thresholds, score
+from mesm.data.clips import EpochBatches, SplitDataset, make_loader
+from mesm.data.feed import Feed, open_feed
+from mesm.evaluation.bootstrap import Bootstrap, intervals
+from mesm.evaluation.metrics import Thresholds, score
+from mesm.evaluation.predict import predict
+from mesm.evaluation.predictions import Predictions, origin_of
+from mesm.evaluation.score_table import format_table
 from mesm.models.build import System, build_model
-from mesm.prediction import predict
-from mesm.prediction_file import Predictions, origin_of
-from mesm.run_folder import RunFolder
-from mesm.score_table import format_table
+from mesm.runs.checkpoints import load_weights
+from mesm.runs.folder import RunFolder
 
 # CMU-MOSEI has many more negatives than positives, so the paper weighs its accuracy.
 ACCURACY_OF = {"iemocap": "accuracy", "mosei": "weighted_accuracy"}
@@ -101,7 +101,7 @@ class LoadedRun:
         return Thresholds.choose(policy, len(self.emotions), lambda: self.predict("valid"))
 
     def score(self, split: str) -> dict[str, Any]:
-        """The scores of a split; see `mesm.metrics.score`. Writes nothing."""
+        """The scores of a split; see `mesm.evaluation.metrics.score`. Writes nothing."""
         thresholds = self.thresholds()
         logits, labels = self.predict(split)
         return {
@@ -280,8 +280,9 @@ def evaluate_run(
         fresh: predict anew, whatever is kept.
 
     Returns:
-        The entry: what `mesm.metrics.score` gives, "intervals" (`mesm.bootstrap.intervals`), and
-        "weights", the file that was scored and its SHA-256.
+        The entry: what `mesm.evaluation.metrics.score` gives, "intervals"
+        (`mesm.evaluation.bootstrap.intervals`), and "weights", the file that was scored and its
+        SHA-256.
 
     Raises:
         ValueError: see `load_run`; or a threshold or F1 that there is not.

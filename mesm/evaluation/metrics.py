@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mesm.config import F1Variant, ThresholdPolicy
+from mesm.config.experiment import F1Variant, ThresholdPolicy
 
 # Which column of the scores is the F1 that a table shows.
 F1_KEYS: dict[F1Variant, str] = {"binary": "f1", "weighted": "f1_weighted"}

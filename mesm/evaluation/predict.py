@@ -10,7 +10,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from mesm.data import EpochBatches, SplitDataset, make_loader
+from mesm.data.clips import EpochBatches, SplitDataset, make_loader
 
 
 @torch.no_grad()

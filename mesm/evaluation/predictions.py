@@ -19,11 +19,11 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from mesm.baseline_settings import TwoPhaseSettings
-from mesm.config import ExperimentConfig
+from mesm.config.baselines import TwoPhaseSettings
+from mesm.config.experiment import ExperimentConfig
 from mesm.corpora.prepared import MANIFEST, sha256
 from mesm.features.manifest import FILE, FOLDER
-from mesm.run_folder import RunFolder, write_beside
+from mesm.runs.folder import RunFolder, write_beside
 
 _KEY = b"mesm"
 

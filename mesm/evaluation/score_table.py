@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mesm.metrics import SHORT_NAMES, f1_key
+from mesm.evaluation.metrics import SHORT_NAMES, f1_key
 
 
 def format_table(scores: Mapping[str, Any], accuracy_name: str) -> str:
     """A table in percent, one line per emotion and the average; names threshold and F1 variant.
 
     Args:
-        scores: what `mesm.metrics.score` gave; with "intervals" from `mesm.bootstrap.intervals`
-            they stand behind the values.
+        scores: what `mesm.evaluation.metrics.score` gave; with "intervals" from
+            `mesm.evaluation.bootstrap.intervals` they stand behind the values.
         accuracy_name: "accuracy" (IEMOCAP) or "weighted_accuracy" (CMU-MOSEI).
     """
     columns = (accuracy_name, f1_key(scores))
@@ -41,7 +41,7 @@ def format_differences(differences: Mapping[str, Any], accuracy_name: str) -> st
     """A table in percentage points: first minus second, with intervals.
 
     Args:
-        differences: what `mesm.comparison.compare_runs` gave.
+        differences: what `mesm.evaluation.against.compare_runs` gave.
         accuracy_name: as in `format_table`.
     """
     columns = (accuracy_name, f1_key(differences))

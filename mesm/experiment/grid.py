@@ -8,9 +8,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from mesm.config import read_yaml
+from mesm.config import experiment as config
+from mesm.config.experiment import read_yaml
 
-SHIPPED = Path(__file__).parents[1] / "configs" / "experiments"
+SHIPPED = config.SHIPPED / "experiments"
 
 Seeds = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
 Values = Annotated[list[Any], Field(min_length=1)]

@@ -34,13 +34,13 @@ from mesm.features.manifest import (
 )
 from mesm.features.onsets import ONSET_COLUMNS, ROW
 from mesm.features.openface import DEFAULT_STEP, VIDEO_COLUMNS
+from mesm.features.parquet import WORD_DIM, RowsWriter, text_table, words_table, write_table
 from mesm.features.phonet import PHONET_COLUMNS
 from mesm.features.sources import ClipSources, Inputs, find_inputs, find_sources, listing
 from mesm.features.statistics import ColumnStatistics
-from mesm.features.tables import WORD_DIM, RowsWriter, text_table, words_table, write_table
-from mesm.features.words import split_words
-from mesm.locking import locked
-from mesm.run_folder import write_beside
+from mesm.inputs.words import split_words
+from mesm.runs.files import locked
+from mesm.runs.folder import write_beside
 
 WORK = ".work"
 NO_PHONET = (

@@ -23,7 +23,7 @@ from mesm.features.manifest import (
     prepared_hash,
     read_features_manifest,
 )
-from mesm.features.tables import UNKNOWN, read_words
+from mesm.features.parquet import UNKNOWN, read_words
 
 # Clips stay in memory until they take this much; those of IEMOCAP and CMU-MOSEI fit.
 CACHE_BYTES = 512 << 20

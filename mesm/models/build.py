@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mesm.baseline_settings import TwoPhaseSettings
-from mesm.config import FE2ESettings, MESMSettings
+from mesm.config.baselines import TwoPhaseSettings
+from mesm.config.experiment import FE2ESettings, MESMSettings
 from mesm.models import FE2E, LFLSTM, MESM, EmoEmbs, LFTransformer, MulT
 from mesm.models.text import read_albert_config
 

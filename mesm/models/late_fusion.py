@@ -8,8 +8,8 @@ from typing import Any, Literal, NamedTuple, overload
 import torch
 from torch import Tensor, nn
 
-from mesm.batch import CHUNK_SHAPE, FACE_SHAPE, Batch
-from mesm.modalities import parse_modalities
+from mesm.config.modalities import parse_modalities
+from mesm.data.batch import CHUNK_SHAPE, FACE_SHAPE, Batch
 from mesm.models.fusion import WeightedSum
 from mesm.models.sequence import SequenceEncoder
 from mesm.models.text import ALBERT_BASE, TextEncoder

@@ -8,9 +8,9 @@ from typing import Any, Literal, cast
 from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, nn
 
-from mesm.batch import Batch
-from mesm.block_p import per_block, read_p
-from mesm.modalities import parse_modalities
+from mesm.config.modalities import parse_modalities
+from mesm.config.p import per_block, read_p
+from mesm.data.batch import Batch
 from mesm.models.late_fusion import PAPER_CHANNELS, LateFusionModel, check_channels
 from mesm.models.query import QueryEncoder, query_sources
 from mesm.models.sparse_extractor import SparseExtractor

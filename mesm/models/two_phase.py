@@ -7,8 +7,8 @@ from typing import Literal, overload
 import torch
 from torch import Tensor, nn
 
-from mesm.features.batch import STREAMS, FeatureBatch
-from mesm.modalities import parse_modalities
+from mesm.config.modalities import parse_modalities
+from mesm.data.feature_batch import STREAMS, FeatureBatch
 from mesm.models.fusion import WeightedSum
 from mesm.models.late_fusion import TrainingOutputs
 

@@ -11,14 +11,14 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from mesm.block_p import p_text, uniform_p
-from mesm.config import ExperimentConfig, load_config
+from mesm.config.experiment import ExperimentConfig, load_config
+from mesm.config.p import p_text, uniform_p
 from mesm.corpora.prepared import Manifest, PreparedCorpus
-from mesm.environment import describe
 from mesm.plots.learning_curves import draw_learning_curves
 from mesm.plots.style import png_bytes
-from mesm.report_tables import corpus_table, results_table, score_tables, sweep_tables
-from mesm.run_folder import RunFolder, write_beside
+from mesm.report.tables import corpus_table, results_table, score_tables, sweep_tables
+from mesm.runs.environment import describe
+from mesm.runs.folder import RunFolder, write_beside
 from mesm.tables.costs import flops_per_clip, sweep_points
 from mesm.tables.names import CORPUS_NAMES, run_name
 from mesm.tables.runs import read_json
@@ -118,7 +118,7 @@ def write_report(
     context = _context(facts, manifest, synthetic)
     context["title"] = title or f"Emotion recognition on {context['corpus']['name']}"
     environment = Environment(
-        loader=PackageLoader("mesm", "templates"),
+        loader=PackageLoader("mesm.report", ""),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

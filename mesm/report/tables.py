@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mesm.config import ExperimentConfig
+from mesm.config.experiment import ExperimentConfig
+from mesm.corpora.paper_figures import PAPER_TABLES
 from mesm.corpora.prepared import Manifest
-from mesm.metrics import SHORT_NAMES, f1_key
-from mesm.paper_figures import PAPER_TABLES
+from mesm.evaluation.metrics import SHORT_NAMES, f1_key
 from mesm.tables.costs import sweep_points
 from mesm.tables.names import describe_value, run_name
 from mesm.tables.notes import (

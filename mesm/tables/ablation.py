@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from mesm.metrics import SHORT_NAMES, f1_key
-from mesm.modalities import ALL, parse_modalities
-from mesm.paper_figures import ABLATION
+from mesm.config.modalities import ALL, parse_modalities
+from mesm.corpora.paper_figures import ABLATION
+from mesm.evaluation.metrics import SHORT_NAMES, f1_key
 from mesm.tables.names import CORPUS_NAMES, MODALITIES, run_name, system_order
 from mesm.tables.notes import (
     PAPER_MARK,

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mesm.metrics import SHORT_NAMES, f1_key
+from mesm.evaluation.metrics import SHORT_NAMES, f1_key
 from mesm.tables.costs import flops_per_clip
 from mesm.tables.names import CORPUS_NAMES, describe_value
 from mesm.tables.notes import (

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mesm.experiment.run import PLAN
-from mesm.run_folder import RunFolder
+from mesm.runs.folder import RunFolder
 from mesm.tables.runs import read_json
 
 

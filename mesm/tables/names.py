@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mesm.config import ExperimentConfig
-from mesm.modalities import ALL, parse_modalities
+from mesm.config.experiment import ExperimentConfig
+from mesm.config.modalities import ALL, parse_modalities
 from mesm.tables.costs import uniform
 from mesm.tables.table import DASH
 

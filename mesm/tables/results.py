@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mesm.environment import describe
-from mesm.metrics import SHORT_NAMES, f1_key
-from mesm.paper_figures import PAPER_TABLES, PaperRow
+from mesm.corpora.paper_figures import PAPER_TABLES, PaperRow
+from mesm.evaluation.metrics import SHORT_NAMES, f1_key
+from mesm.runs.environment import describe
 from mesm.tables.costs import flops_per_clip
 from mesm.tables.names import CORPUS_NAMES, END_TO_END, system_order
 from mesm.tables.notes import (

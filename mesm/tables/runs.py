@@ -12,9 +12,9 @@ from typing import Any
 
 import yaml
 
-from mesm.config import parse_config
+from mesm.config.experiment import parse_config
 from mesm.corpora.prepared import Manifest, PreparedCorpus
-from mesm.run_folder import RunFolder
+from mesm.runs.folder import RunFolder
 from mesm.tables.names import describe_value, run_name, system_order
 
 SEED = "training.seed"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from mesm.corpora.paper_figures import PAPER_SPLITS, PaperSplit
 from mesm.corpora.prepared import Manifest, PreparedCorpus
-from mesm.environment import describe
-from mesm.paper_figures import PAPER_SPLITS, PaperSplit
+from mesm.runs.environment import describe
 from mesm.tables.names import CORPUS_NAMES
 from mesm.tables.notes import PAPER_MARK, corpus_note, no_paper_note, paper_note
 from mesm.tables.table import DASH, Cell, Table, percent, row

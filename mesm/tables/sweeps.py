@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from mesm.corpora.prepared import Manifest, read_manifest
-from mesm.environment import describe
-from mesm.metrics import SHORT_NAMES, f1_key
-from mesm.run_folder import RunFolder
+from mesm.evaluation.metrics import SHORT_NAMES, f1_key
+from mesm.runs.environment import describe
+from mesm.runs.folder import RunFolder
 from mesm.tables.costs import sweep_points, uniform
 from mesm.tables.names import CORPUS_NAMES, SYSTEMS, describe_value, run_name
 from mesm.tables.notes import corpus_note, flops_note, latency_method, seeds_note

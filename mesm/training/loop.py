@@ -19,7 +19,21 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from mesm.checkpoints import (
+from mesm.config.experiment import (
+    ExperimentConfig,
+    MESMSettings,
+    differing_keys,
+    dump_config,
+    load_config,
+)
+from mesm.corpora.prepared import PreparedCorpus
+from mesm.data.clips import EpochBatches, make_loader
+from mesm.data.feed import open_feed
+from mesm.evaluation.metrics import Thresholds, score
+from mesm.evaluation.predict import predict
+from mesm.models import MESM
+from mesm.models.build import System, build_model
+from mesm.runs.checkpoints import (
     Progress,
     load_last,
     load_weights,
@@ -27,18 +41,10 @@ from mesm.checkpoints import (
     save_best,
     save_last,
 )
-from mesm.config import ExperimentConfig, MESMSettings, differing_keys, dump_config, load_config
-from mesm.corpora.prepared import PreparedCorpus
-from mesm.data import EpochBatches, make_loader
-from mesm.feed import open_feed
-from mesm.losses import TrainingLoss, positive_weights
-from mesm.metrics import Thresholds, score
-from mesm.models import MESM
-from mesm.models.build import System, build_model
-from mesm.optimisation import make_optimizer, set_learning_rate
-from mesm.p_schedule import p_of_epoch
-from mesm.prediction import predict
-from mesm.run_folder import RunFolder, write_beside
+from mesm.runs.folder import RunFolder, write_beside
+from mesm.training.losses import TrainingLoss, positive_weights
+from mesm.training.optimizer import make_optimizer, set_learning_rate
+from mesm.training.p_schedule import p_of_epoch
 
 logger = logging.getLogger(__name__)
 

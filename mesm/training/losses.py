@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from mesm.config import TrainingSettings
+from mesm.config.experiment import TrainingSettings
 from mesm.models.late_fusion import TrainingOutputs
 
 # Between these shares of the training the weight of the concentration rises from 0 to its own: the

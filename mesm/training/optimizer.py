@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from mesm.config import TrainingSettings
+from mesm.config.experiment import TrainingSettings
 from mesm.models.text import TextEncoder
 from mesm_ops import CrossModalAttention
 

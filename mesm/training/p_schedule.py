@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-from mesm.block_p import BlockP, change_p
-from mesm.config import TrainingSettings
+from mesm.config.experiment import TrainingSettings
+from mesm.config.p import BlockP, change_p
 
 
 def p_of_epoch(p: BlockP, settings: TrainingSettings, epoch: int | None) -> BlockP:

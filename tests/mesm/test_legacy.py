@@ -11,20 +11,20 @@ from typing import Any
 import pytest
 import torch
 
-from mesm.attention_score import score_attention
-from mesm.bootstrap import Bootstrap
-from mesm.checkpoints import read_progress
-from mesm.config import load_config
+from mesm.analysis.attention_score import score_attention
+from mesm.analysis.explain import explain
+from mesm.analysis.sweep import sweep
+from mesm.config.experiment import load_config
 from mesm.corpora.prepared import PreparedCorpus
-from mesm.evaluation import evaluate_run, load_run
-from mesm.explain import explain
+from mesm.evaluation.bootstrap import Bootstrap
+from mesm.evaluation.evaluate import evaluate_run, load_run
+from mesm.evaluation.predictions import Predictions
 from mesm.features.store import FeatureStore
-from mesm.prediction_file import Predictions
-from mesm.run_folder import RunFolder
-from mesm.sweep import sweep
+from mesm.runs.checkpoints import read_progress
+from mesm.runs.folder import RunFolder
 from mesm.tables.results import results_tables
 from mesm.tables.sweeps import sweep_tables
-from mesm.training import train
+from mesm.training.loop import train
 
 DATA = Path(__file__).parents[1] / "data" / "legacy"
 RUNS = sorted(path.name for path in (DATA / "runs").iterdir())

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mesm.attention import BlockAttention
-from mesm.attention_score import ModalityTallies, score_attention, score_clip
+from mesm.analysis.attention_score import ModalityTallies, score_attention, score_clip
+from mesm.analysis.attention_trace import BlockAttention
+from mesm.analysis.planted import read_ground_truth
 from mesm.corpora.prepared import PreparedCorpus
-from mesm.planted import read_ground_truth
 
 
 def uniform(frames: int, height: int, width: int, kept: np.ndarray) -> BlockAttention:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from mesm.attention import BlockAttention, surviving_pixels, trace_attention
-from mesm.sparse_run import SparseRun
+from mesm.analysis.attention_trace import BlockAttention, surviving_pixels, trace_attention
+from mesm.analysis.sparse_run import SparseRun
 
 
 @pytest.fixture(scope="module")

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import torch
 
-from mesm.budget import LEAST_P, Search, Trial, budget_lines, find_budget, parse_budgets
-from mesm.evaluation import load_run
-from mesm.measurement import FlopTally
+from mesm.analysis.budget import LEAST_P, Search, Trial, budget_lines, find_budget, parse_budgets
+from mesm.analysis.costs import FlopTally
+from mesm.analysis.sparse_run import SparseRun
+from mesm.evaluation.evaluate import load_run
 from mesm.models import FE2E
-from mesm.sparse_run import SparseRun
 
 SHARES = [0.75, 0.9]
 

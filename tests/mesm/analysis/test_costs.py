@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from mesm.batch import Batch
-from mesm.measurement import FlopTally, SiteTally, Stopwatch, dense_flops_per_frame
+from mesm.analysis.costs import FlopTally, SiteTally, Stopwatch, dense_flops_per_frame
+from mesm.data.batch import Batch
 from mesm.models import MESM
 
 ALBERT = {

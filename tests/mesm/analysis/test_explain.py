@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mesm.explain import explain
+from mesm.analysis.explain import explain
 
 PNG = b"\x89PNG"
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mesm.explain_grids import Grids
+from mesm.analysis.explain_grids import Grids
 from mesm.plots.panels import Row
 
 

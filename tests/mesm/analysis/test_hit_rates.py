@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mesm.hit_rates import Tally
+from mesm.analysis.hit_rates import Tally
 
 
 def planted_corner(size: int = 8, side: int = 4) -> np.ndarray:

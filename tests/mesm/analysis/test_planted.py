@@ -7,7 +7,7 @@ import librosa
 import numpy as np
 import pytest
 
-from mesm.planted import (
+from mesm.analysis.planted import (
     coverage,
     face_regions,
     hertz_to_bin,

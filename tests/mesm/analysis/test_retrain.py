@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mesm import retrain as module
-from mesm.config import load_config
-from mesm.evaluation import load_run
-from mesm.retrain import retrain
-from mesm.sweep import sweep
-from mesm.training import train
+from mesm.analysis import retrain as module
+from mesm.analysis.retrain import retrain
+from mesm.analysis.sweep import sweep
+from mesm.config.experiment import load_config
+from mesm.evaluation.evaluate import load_run
+from mesm.training.loop import train
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +87,7 @@ def test_a_plain_sweep_keeps_the_second_curve(retrained: dict, run: Path, monkey
         drawn.append(others)
         return original(swept, others)
 
-    monkeypatch.setattr("mesm.sweep.draw_p_curve", draw)
+    monkeypatch.setattr("mesm.analysis.sweep.draw_p_curve", draw)
     sweep(run, [0.5], repeats=1)
     sweep(run, [0.5], split="valid", repeats=1)
     assert drawn[0]["conventions"]["points"] == "one training per p"

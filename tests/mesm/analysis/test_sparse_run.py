@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from mesm.sparse_run import SparseRun
+from mesm.analysis.sparse_run import SparseRun
 from tests.mesm.conftest import SIZES
 
 

@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from mesm.config import load_config
-from mesm.evaluation import evaluate_run, load_run
-from mesm.explain import explain
+from mesm.analysis.explain import explain
+from mesm.analysis.sweep import parse_p_values, sweep
+from mesm.config.experiment import load_config
+from mesm.evaluation.evaluate import evaluate_run, load_run
 from mesm.models import MESM
-from mesm.report import write_report
-from mesm.report_tables import sweep_tables
-from mesm.sweep import parse_p_values, sweep
-from mesm.training import train
+from mesm.report.page import write_report
+from mesm.report.tables import sweep_tables
+from mesm.training.loop import train
 
 SMALL = [
     *("model.channels=[4,8,8,8]", "model.hidden=16", "model.dim=8", "model.heads=2"),

@@ -3,7 +3,7 @@
 import pytest
 import typer
 
-from mesm.cli_shared import refusals_in_one_line
+from mesm.cli.shared import refusals_in_one_line
 
 
 @pytest.mark.parametrize("error", [ValueError("wanted a, got b"), OSError("wanted a, got b")])

@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from mesm.baseline_settings import (
+from mesm.config.baselines import (
     EmoEmbsSettings,
     LFLSTMSettings,
     LFTransformerSettings,

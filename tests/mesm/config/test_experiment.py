@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from mesm.config import (
+from mesm.config.experiment import (
     differing_keys,
     dump_config,
     load_config,

@@ -1,6 +1,6 @@
 import pytest
 
-from mesm.modalities import parse_modalities
+from mesm.config.modalities import parse_modalities
 
 
 @pytest.mark.parametrize(("given", "wanted"), [("tav", "tav"), ("vat", "tav"), ("va", "av")])

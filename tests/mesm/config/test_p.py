@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from mesm.block_p import change_p, p_text, per_block, read_p, uniform_p
+from mesm.config.p import change_p, p_text, per_block, read_p, uniform_p
 
 FORMS: list[tuple[Any, tuple[float, ...], tuple[float, ...], str, float | None]] = [
     (0.5, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), "0.5", 0.5),

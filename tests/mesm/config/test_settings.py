@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from mesm.settings import Positive, Settings, Share
+from mesm.config.settings import Positive, Settings, Share
 
 
 class Example(Settings):

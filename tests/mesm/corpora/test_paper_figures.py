@@ -2,9 +2,8 @@
 
 import pytest
 
-from mesm.corpora.utterances import EMOTIONS
-from mesm.modalities import parse_modalities
-from mesm.paper_figures import (
+from mesm.config.modalities import parse_modalities
+from mesm.corpora.paper_figures import (
     ABLATION,
     IEMOCAP,
     IEMOCAP_SPLITS,
@@ -14,6 +13,7 @@ from mesm.paper_figures import (
     PAPER_TABLES,
     PaperRow,
 )
+from mesm.corpora.utterances import EMOTIONS
 
 ROWS = [*IEMOCAP, *MOSEI]
 

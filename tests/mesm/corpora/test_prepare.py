@@ -11,7 +11,7 @@ from mesm.corpora import prepare as module
 from mesm.corpora.prepare import PrepareOptions, is_generated, prepare
 from mesm.corpora.prepared import PreparedCorpus
 from mesm.corpora.splits import SPLITS
-from mesm.locking import locked
+from mesm.runs.files import locked
 
 # The miniature corpus has faces of 100 pixels and more.
 FAST = {"min_face_size": 80, "workers": 1}

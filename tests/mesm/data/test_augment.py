@@ -1,6 +1,6 @@
 import numpy as np
 
-from mesm.augment import SHIFT, augment_faces, augment_spectrogram
+from mesm.data.augment import SHIFT, augment_faces, augment_spectrogram
 
 
 def test_faces_keep_shape_dtype_and_content():

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from mesm.corpora.prepared import PreparedCorpus
-from mesm.data import (
+from mesm.data.clips import (
     ClipDataset,
     Collate,
     EpochBatches,
@@ -67,7 +67,7 @@ def test_clips_are_decoded_once_while_they_fit(corpus, monkeypatch):
         for index in range(3):
             dataset[index]
     assert clips.asked == [0, 1, 2]
-    monkeypatch.setattr("mesm.data.CACHE_BYTES", 1)
+    monkeypatch.setattr("mesm.data.clips.CACHE_BYTES", 1)
     clips = Counting()
     dataset = ClipDataset(clips, 0.0, 1.0)
     for _ in range(2):

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from mesm.features.batch import FeatureBatch
+from mesm.data.feature_batch import FeatureBatch
 
 
 def parts(**changes):

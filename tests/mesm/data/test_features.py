@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from mesm.features.dataset import FeatureDataset, Limits, collate_features, spread_rows
+from mesm.data.features import FeatureDataset, Limits, collate_features, spread_rows
 from mesm.features.store import ClipFeatures
 
 

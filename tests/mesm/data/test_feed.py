@@ -1,12 +1,12 @@
 import pytest
 import torch
 
-from mesm.batch import Batch
-from mesm.config import load_config
+from mesm.config.experiment import load_config
 from mesm.corpora.prepared import PreparedCorpus
-from mesm.features.batch import FeatureBatch
-from mesm.feed import EndToEndFeed, TwoPhaseFeed, open_feed
-from mesm.run_folder import RunFolder
+from mesm.data.batch import Batch
+from mesm.data.feature_batch import FeatureBatch
+from mesm.data.feed import EndToEndFeed, TwoPhaseFeed, open_feed
+from mesm.runs.folder import RunFolder
 
 
 def feed_of(name, corpus, folder, *overrides):

@@ -2,10 +2,10 @@ from pathlib import Path
 
 import pytest
 
-from mesm.config import TextSettings
+from mesm.config.experiment import TextSettings
+from mesm.data.text_choice import choose_subwords, saved_subwords
 from mesm.inputs.subwords import UnigramSubwords
-from mesm.run_folder import RunFolder
-from mesm.text_choice import choose_subwords, saved_subwords
+from mesm.runs.folder import RunFolder
 
 TEXTS = ["the cat sat on the mat", "a dog and a cat ran", "mats and hats and bats"] * 5
 SETTINGS = TextSettings(vocabulary=40)

@@ -4,9 +4,9 @@ import shutil
 import pytest
 import yaml
 
-from mesm.bootstrap import Bootstrap
-from mesm.comparison import compare_runs
-from mesm.evaluation import evaluate_run
+from mesm.evaluation.against import compare_runs
+from mesm.evaluation.bootstrap import Bootstrap
+from mesm.evaluation.evaluate import evaluate_run
 
 
 def other_corpus(run, corpus, folder, change):
@@ -97,7 +97,7 @@ def test_refuses_what_is_not_alike_before_predicting(
     def refuse(*arguments):
         raise AssertionError("predicted")
 
-    monkeypatch.setattr("mesm.evaluation.LoadedRun.predict", refuse)
+    monkeypatch.setattr("mesm.evaluation.evaluate.LoadedRun.predict", refuse)
     with pytest.raises(ValueError, match=message):
         compare_runs(tiny_mesm, copy)
 

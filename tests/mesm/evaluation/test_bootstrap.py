@@ -8,7 +8,7 @@ import torch
 from scipy import stats
 from sklearn import metrics as oracle
 
-from mesm.bootstrap import Bootstrap, intervals, paired_differences
+from mesm.evaluation.bootstrap import Bootstrap, intervals, paired_differences
 
 METRICS = ("accuracy", "weighted_accuracy", "f1", "f1_weighted")
 
@@ -62,7 +62,7 @@ def test_blocks_change_nothing(monkeypatch):
     decisions, labels = drawn(1, 50, emotions=3)
     arguments = (decisions, labels, names(50), ["a", "b", "c"], Bootstrap(draws=100))
     whole = intervals(*arguments)
-    monkeypatch.setattr("mesm.bootstrap.BLOCK_ELEMENTS", 7 * 50)  # 7 draws at once, 2 at last
+    monkeypatch.setattr("mesm.evaluation.bootstrap.BLOCK_ELEMENTS", 7 * 50)
     assert intervals(*arguments) == whole
 
 

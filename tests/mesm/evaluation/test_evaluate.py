@@ -6,15 +6,15 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from mesm.bootstrap import Bootstrap, intervals
-from mesm.config import load_config
-from mesm.evaluation import LoadedRun, evaluate_run, load_run
-from mesm.explain import explain
-from mesm.measurement import FlopTally
-from mesm.metrics import Thresholds, score
+from mesm.analysis.costs import FlopTally
+from mesm.analysis.explain import explain
+from mesm.analysis.sweep import sweep
+from mesm.config.experiment import load_config
+from mesm.evaluation.bootstrap import Bootstrap, intervals
+from mesm.evaluation.evaluate import LoadedRun, evaluate_run, load_run
+from mesm.evaluation.metrics import Thresholds, score
 from mesm.models import FE2E, MESM, MulT
-from mesm.sweep import sweep
-from mesm.training import train
+from mesm.training.loop import train
 from tests.mesm.made_up_features import write_features
 
 
@@ -121,7 +121,7 @@ def test_scores_again_without_the_model(run, predicted, monkeypatch):
         raise AssertionError("loaded")
 
     with monkeypatch.context() as patched:
-        patched.setattr("mesm.evaluation.load_run", refuse)
+        patched.setattr("mesm.evaluation.evaluate.load_run", refuse)
         assert evaluate_run(run) == first
     assert evaluate_run(run, fresh=True) == first
     assert sorted(predicted) == ["test", "test", "valid", "valid"]

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics as oracle
 
-from mesm.metrics import (
+from mesm.evaluation.metrics import (
     GRID,
     Confusion,
     Thresholds,

@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mesm.batch import Batch
 from mesm.corpora.prepared import Clip
-from mesm.data import ClipDataset, Collate
-from mesm.prediction import predict
+from mesm.data.batch import Batch
+from mesm.data.clips import ClipDataset, Collate
+from mesm.evaluation.predict import predict
 
 EMOTIONS = 3
 

@@ -5,10 +5,10 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from mesm.config import ExperimentConfig, load_config
+from mesm.config.experiment import ExperimentConfig, load_config
 from mesm.corpora.prepared import sha256
-from mesm.prediction_file import Predictions, origin_of
-from mesm.run_folder import RunFolder
+from mesm.evaluation.predictions import Predictions, origin_of
+from mesm.runs.folder import RunFolder
 
 
 @pytest.fixture

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from mesm.bootstrap import Bootstrap, intervals, paired_differences
-from mesm.metrics import Thresholds, score
-from mesm.score_table import format_differences, format_table
+from mesm.evaluation.bootstrap import Bootstrap, intervals, paired_differences
+from mesm.evaluation.metrics import Thresholds, score
+from mesm.evaluation.score_table import format_differences, format_table
 
 EMOTIONS = ["angry", "sad"]
 LOGITS = torch.tensor([[1.0, -1.0], [-1.0, 1.0], [1.0, 1.0]])

@@ -51,7 +51,7 @@ def test_shipped_files_are_packaged():
 
     project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())
     patterns = project["tool"]["setuptools"]["package-data"]["mesm"]
-    root = SHIPPED.parents[1]
+    root = SHIPPED.parents[2]
     packaged = {file for pattern in patterns for file in root.glob(pattern)}
     assert set(SHIPPED.iterdir()) <= packaged
 

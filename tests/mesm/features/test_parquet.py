@@ -2,7 +2,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from mesm.features.tables import (
+from mesm.features.parquet import (
     CLIPS_PER_GROUP,
     ROWS_SCHEMA,
     RowsWriter,
@@ -48,7 +48,7 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path, monkeypatch):
         path.write_bytes(b"half")
         raise OSError("disk full")
 
-    monkeypatch.setattr("mesm.features.tables.pq.write_table", fail)
+    monkeypatch.setattr("mesm.features.parquet.pq.write_table", fail)
     with pytest.raises(OSError, match="disk full"):
         write_table(text_table([], {}), tmp_path / "t.parquet")
     assert not (tmp_path / "t.parquet").exists()

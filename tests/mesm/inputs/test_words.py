@@ -1,6 +1,6 @@
 import pytest
 
-from mesm.features.words import split_words
+from mesm.inputs.words import split_words
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from mesm import Batch
-from mesm.config import TrainingSettings
-from mesm.losses import TrainingLoss
+from mesm.config.experiment import TrainingSettings
 from mesm.models import FE2E, MESM, LFTransformer, MulT
+from mesm.training.losses import TrainingLoss
 
 
 def on_meta(batch: Batch) -> Batch:

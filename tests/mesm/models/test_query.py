@@ -4,8 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from mesm.attention import trace_attention
-from mesm.measurement import FlopTally, Stopwatch
+from mesm.analysis.attention_trace import trace_attention
+from mesm.analysis.costs import FlopTally, Stopwatch
 from mesm.models import FE2E, MESM
 from mesm.models.query import pool_grid, query_sources
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from mesm.features.batch import FeatureBatch
+from mesm.data.feature_batch import FeatureBatch
 from mesm.models import LFLSTM, EmoEmbs, LFTransformer, MulT
 
 ALL = [LFLSTM, LFTransformer, EmoEmbs, MulT]

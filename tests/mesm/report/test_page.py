@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from mesm.explain import explain
-from mesm.report import write_report
-from mesm.sweep import sweep
+from mesm.analysis.explain import explain
+from mesm.analysis.sweep import sweep
+from mesm.report.page import write_report
 
 VOID = {"meta", "img", "br"}
 

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from mesm.config import ExperimentConfig, parse_config
+from mesm.config.experiment import ExperimentConfig, parse_config
 from mesm.corpora.prepared import Averages, FaceCounts, Manifest, SplitCounts
 from mesm.corpora.utterances import SkippedClip
-from mesm.report_tables import corpus_table, results_table, score_tables, sweep_tables
+from mesm.report.tables import corpus_table, results_table, score_tables, sweep_tables
 from mesm.tables.table import Table
 
 

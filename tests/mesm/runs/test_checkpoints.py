@@ -5,7 +5,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from mesm.checkpoints import (
+from mesm.runs.checkpoints import (
     Progress,
     load_last,
     load_weights,
@@ -13,7 +13,7 @@ from mesm.checkpoints import (
     save_best,
     save_last,
 )
-from mesm.run_folder import RunFolder
+from mesm.runs.folder import RunFolder
 
 
 def network(width: int = 3) -> nn.Sequential:

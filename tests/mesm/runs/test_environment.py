@@ -6,7 +6,7 @@ import os
 import pytest
 import torch
 
-from mesm.environment import describe, git_commit
+from mesm.runs.environment import describe, git_commit
 
 
 def test_description_is_json_and_names_what_matters() -> None:

@@ -5,12 +5,12 @@ import sys
 
 import pytest
 
-from mesm.locking import locked
+from mesm.runs.files import locked
 
 HOLDER = """
 import sys, time
 from pathlib import Path
-from mesm.locking import locked
+from mesm.runs.files import locked
 with locked(Path(sys.argv[1]), "busy in"):
     print("held", flush=True)
     time.sleep(60)

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from mesm.run_folder import RunFolder, write_beside
+from mesm.runs.folder import RunFolder, write_beside
 
 
 class KilledError(BaseException):

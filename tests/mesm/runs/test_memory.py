@@ -8,7 +8,7 @@ import sys
 
 PROGRAM = """
 import ctypes, resource
-from mesm.memory import keep_freed_pages
+from mesm.runs.memory import keep_freed_pages
 
 libc = ctypes.CDLL(None)
 libc.malloc.restype = ctypes.c_void_p

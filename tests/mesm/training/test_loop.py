@@ -11,13 +11,13 @@ from safetensors.torch import load_file, save_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from transformers import AlbertConfig, AlbertModel
 
-from mesm import training
-from mesm.checkpoints import read_progress
-from mesm.config import ExperimentConfig, load_config
+from mesm.config.experiment import ExperimentConfig, load_config
 from mesm.models import MESM
-from mesm.run_folder import RunFolder
-from mesm.training import train
-from tests.mesm.runs import digests, snapshot, spawn
+from mesm.runs.checkpoints import read_progress
+from mesm.runs.folder import RunFolder
+from mesm.training import loop as training
+from mesm.training.loop import train
+from tests.mesm.trainings import digests, snapshot, spawn
 
 SMALL = [
     "model.channels=[4,6,8,10]",
@@ -299,8 +299,8 @@ import os, sys
 from pathlib import Path
 import torch
 torch.set_num_threads(1)
-from mesm import training
-from mesm.config import load_config
+from mesm.training import loop as training
+from mesm.config.experiment import load_config
 kept = []
 original = training._Training._epochs
 def epochs(self, progress):

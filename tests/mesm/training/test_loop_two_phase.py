@@ -10,16 +10,16 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from mesm.checkpoints import read_progress
-from mesm.config import ExperimentConfig, load_config
+from mesm.config.experiment import ExperimentConfig, load_config
 from mesm.corpora.prepared import PreparedCorpus, sha256
-from mesm.evaluation import evaluate_run
+from mesm.evaluation.evaluate import evaluate_run
 from mesm.features.store import FeatureStore
-from mesm.report import write_report
-from mesm.run_folder import RunFolder
-from mesm.training import train
+from mesm.report.page import write_report
+from mesm.runs.checkpoints import read_progress
+from mesm.runs.folder import RunFolder
+from mesm.training.loop import train
 from tests.mesm.made_up_features import FEATURE_SET, write_features
-from tests.mesm.runs import digests, snapshot, spawn
+from tests.mesm.trainings import digests, snapshot, spawn
 
 BASELINES = ["lf_lstm", "lf_transformer", "emo_embs", "mult"]
 SMALL = {
@@ -60,7 +60,7 @@ def test_learns_and_resumes_bit_for_bit(model, tiny_features, tmp_path):
 
     for _ in range(2):
         with pytest.MonkeyPatch.context() as patched:
-            from mesm import training
+            from mesm.training import loop as training
 
             save = training.save_last
 

@@ -2,9 +2,9 @@ import pytest
 import torch
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from mesm.config import TrainingSettings
-from mesm.losses import TrainingLoss, positive_weights
+from mesm.config.experiment import TrainingSettings
 from mesm.models.late_fusion import TrainingOutputs
+from mesm.training.losses import TrainingLoss, positive_weights
 
 
 def test_negatives_per_positive():

@@ -2,9 +2,9 @@ import pytest
 import torch
 from torch import nn
 
-from mesm.config import TrainingSettings
+from mesm.config.experiment import TrainingSettings
 from mesm.models.text import TextEncoder
-from mesm.optimisation import make_optimizer, plateaus, set_learning_rate
+from mesm.training.optimizer import make_optimizer, plateaus, set_learning_rate
 from mesm_ops import SparseCrossModalBlock
 
 

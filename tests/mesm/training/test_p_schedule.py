@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from mesm.config import TrainingSettings
-from mesm.p_schedule import p_of_epoch
+from mesm.config.experiment import TrainingSettings
+from mesm.training.p_schedule import p_of_epoch
 
 
 def values(p: Any, epochs: int = 6, **settings: Any) -> list[Any]:

@@ -1,0 +1,1 @@
+"""What a trained MESM computes, costs and looks at."""
