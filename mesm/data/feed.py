@@ -8,8 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import torch
-from torch import nn
+from numpy.typing import NDArray
 
 from mesm.config.baselines import TwoPhaseSettings
 from mesm.config.experiment import ExperimentConfig, FE2ESettings
@@ -20,10 +19,6 @@ from mesm.data.text_choice import choose_subwords, saved_subwords
 from mesm.features.manifest import FILE
 from mesm.features.store import FeatureStore
 from mesm.inputs.subwords import Subwords, UnigramSubwords
-from mesm.models import EmoEmbs
-from mesm.models.build import baseline_arguments, model_arguments
-from mesm.models.late_fusion import LateFusionModel
-from mesm.models.vgg11 import load_vgg11
 from mesm.runs.folder import RunFolder
 
 
@@ -66,13 +61,13 @@ class Feed(ABC):
     def reopen(self) -> None:
         """Take what a trained run has kept; ValueError if it is not there."""
 
-    @abstractmethod
-    def model_arguments(self) -> dict[str, Any]:
-        """The plain keyword arguments of the model."""
+    def sizes(self) -> dict[str, int]:
+        """What a model's sizes follow from: "emotions", and more as the system reads it."""
+        return {"emotions": len(self.corpus.manifest.emotions)}
 
-    @abstractmethod
-    def fill(self, model: nn.Module) -> None:
-        """Give a new model what it starts from besides chance."""
+    def emotion_vectors(self) -> NDArray[np.float32] | None:
+        """Word vectors (E, 300) of the emotions' names; None: the system reads no word vectors."""
+        return None
 
     @abstractmethod
     def write(self) -> None:
@@ -120,18 +115,9 @@ class EndToEndFeed(Feed):
         """Take the run's subwords."""
         self.tokenizer = saved_subwords(self.settings.text, self.folder)
 
-    def model_arguments(self) -> dict[str, Any]:
-        """The plain keyword arguments of the model."""
-        emotions = len(self.corpus.manifest.emotions)
-        return model_arguments(self.settings, emotions, self.tokenizer.vocab_size)
-
-    def fill(self, model: nn.Module) -> None:
-        """Load the pretrained weights that the settings name."""
-        assert isinstance(model, LateFusionModel)
-        if self.settings.text.path is not None and model.text is not None:
-            model.text.load(self.settings.text.path)
-        if self.settings.vgg11 is not None:
-            load_vgg11(model, self.settings.vgg11)
+    def sizes(self) -> dict[str, int]:
+        """Emotions, and "vocabulary": how many subwords there are."""
+        return super().sizes() | {"vocabulary": self.tokenizer.vocab_size}
 
     def write(self) -> None:
         """Keep subwords that were learnt."""
@@ -203,17 +189,13 @@ class TwoPhaseFeed(Feed):
                 "again, or train another run"
             )
 
-    def model_arguments(self) -> dict[str, Any]:
-        """The plain keyword arguments of the model."""
-        emotions = len(self.corpus.manifest.emotions)
-        return baseline_arguments(
-            self.settings, emotions, {str(name): dim for name, dim in self.store.dims.items()}
-        )
+    def sizes(self) -> dict[str, int]:
+        """Emotions, and features per row of "text", "audio" and "video"."""
+        return super().sizes() | {str(name): dim for name, dim in self.store.dims.items()}
 
-    def fill(self, model: nn.Module) -> None:
-        """Give EmoEmbs the vectors of the emotions' names."""
-        if isinstance(model, EmoEmbs):
-            model.set_emotion_vectors(torch.from_numpy(self.store.emotion_vectors()))
+    def emotion_vectors(self) -> NDArray[np.float32]:
+        """Word vectors (E, 300) of the emotions' names, in the corpus's order."""
+        return self.store.emotion_vectors()
 
     def write(self) -> None:
         """Keep what tells these features from others."""

@@ -32,7 +32,7 @@ from mesm.data.feed import open_feed
 from mesm.evaluation.metrics import Thresholds, score
 from mesm.evaluation.predict import predict
 from mesm.models import MESM
-from mesm.models.build import System, build_model
+from mesm.models.build import System, arguments_of, build_model, initialise
 from mesm.runs.checkpoints import (
     Progress,
     load_last,
@@ -151,7 +151,7 @@ class _Training:
                 print(f"{self.folder.path}: finished already ({progress.finished})")
             return self.folder.path
         self.feed.start(self.train_set)
-        arguments = self.feed.model_arguments()
+        arguments = arguments_of(self.config.model, self.feed.sizes())
         model = self._model(arguments, resumed=progress.epoch > 0)
         self.raw_model = model
         self.raw_optimizer = make_optimizer(model, self.settings)
@@ -192,7 +192,7 @@ class _Training:
             # Refused here, while nothing of the run has been changed.
             load_weights(build_model(name, arguments), self.folder.best)
         if not resumed:
-            self.feed.fill(model)
+            initialise(model, self.config.model, self.feed.emotion_vectors())
         return model
 
     def _write_first_files(self, arguments: dict[str, Any]) -> None:

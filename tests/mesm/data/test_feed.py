@@ -29,7 +29,7 @@ def test_each_system_reads_its_own_batches(name, kind, batch, tiny_features, tmp
     single = feed.single("test_003")
     assert feed.collate([single[0]]).clip_ids == ["test_003"]
     assert torch.equal(single.labels(), feed.dataset("test").labels()[3:4])
-    assert feed.model_arguments()["emotions"] == 6
+    assert feed.sizes()["emotions"] == 6
     with pytest.raises(ValueError, match="no clip 'nobody'"):
         feed.single("nobody")
 
@@ -41,11 +41,14 @@ def test_systems_see_the_same_labels(tiny_features, tmp_path):
         assert torch.equal(one, two)
 
 
-def test_a_baselines_model_has_the_features_widths(tiny_features, tmp_path):
-    arguments = feed_of("mult", tiny_features, tmp_path, "model.layers=2").model_arguments()
-    assert (arguments["text_dim"], arguments["audio_dim"], arguments["video_dim"]) == (300, 34, 35)
-    assert arguments["layers"] == 2
-    assert not {"name", "max_words", "max_audio", "max_video"} & set(arguments)
+def test_sizes_are_those_of_what_is_read(tiny_features, tmp_path):
+    feed = feed_of("mult", tiny_features, tmp_path)
+    assert feed.sizes() == {"emotions": 6, "text": 300, "audio": 34, "video": 35}
+    assert feed.emotion_vectors().shape == (6, 300)
+    media = feed_of("fe2e", tiny_features, tmp_path, "model.text.vocabulary=60")
+    media.start(media.dataset("train"))
+    assert media.sizes() == {"emotions": 6, "vocabulary": media.tokenizer.vocab_size}
+    assert media.emotion_vectors() is None
 
 
 def test_limits_come_from_the_settings(tiny_features, tmp_path):
