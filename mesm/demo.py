@@ -70,7 +70,7 @@ def run_demo(
     from mesm.corpora.prepare import PrepareOptions, prepare
     from mesm.evaluation.evaluate import evaluate_run
     from mesm.report.page import write_report
-    from mesm.runs.folder import write_beside
+    from mesm.runs.files import write_beside
     from mesm.training.loop import train
 
     settings = {"clips": clips, "seed": seed, "overrides": list(overrides)}

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal
@@ -17,16 +17,16 @@ from pydantic import BaseModel, ConfigDict, Field
 from tqdm import tqdm
 
 from mesm.corpora.assembly import Figures, assemble, collect
-from mesm.corpora.extraction import Dialog
+from mesm.corpora.extraction import Dialog, extractor
 from mesm.corpora.iemocap import FOLDER, read_iemocap
 from mesm.corpora.miniature import ground_truth
 from mesm.corpora.mosei import read_mosei
+from mesm.corpora.parts import make_all
 from mesm.corpora.prepared import FORMAT, MANIFEST, Manifest, read_manifest, sha256
 from mesm.corpora.splits import random_split, read_split_lists, speaker_split
 from mesm.corpora.utterances import EMOTIONS, CorpusName, RawCorpus, SkippedClip
-from mesm.corpora.workers import make_parts
 from mesm.inputs.face_detector import FaceDetector
-from mesm.runs.files import locked
+from mesm.runs.files import locked, write_beside
 
 WORK = ".work"
 READERS: dict[CorpusName, Callable[[Path], RawCorpus]] = {
@@ -198,29 +198,14 @@ def _extract_all(
     options: PrepareOptions,
 ) -> list[Path]:
     """Make the missing part files; give all of them in the dialogs' order."""
-    folder = work / "parts"
-    folder.mkdir(parents=True, exist_ok=True)
-    _write_whole(work / "options.json", json.dumps(fingerprint))
-    parts = {dialog.name: folder / dialog.part_name() for dialog in dialogs}
-    for path in folder.iterdir():
-        if path not in parts.values():
-            path.unlink()
-    todo = [dialog for dialog in dialogs if not parts[dialog.name].is_file()]
-    total = sum(len(dialog.utterances) for dialog in dialogs)
-    done = total - sum(len(dialog.utterances) for dialog in todo)
+    work.mkdir(exist_ok=True)
+    write_beside(work / "options.json", json.dumps(fingerprint))
     for note in found.notes:
         tqdm.write(note, file=sys.stderr)
     for clip in found.skipped:
         tqdm.write(clip.line(), file=sys.stderr)
-    # The longest first, so that no process is left alone with one at the end.
-    todo.sort(key=lambda dialog: (-len(dialog.utterances), dialog.name))
-    workers = min(options.workers or os.cpu_count() or 1, max(1, len(todo)))
-    with tqdm(total=total, initial=done, desc="clips", unit="clip") as bar:
-        for dialog, skipped in make_parts(todo, parts, options.min_face_size, workers):
-            for clip in skipped:
-                tqdm.write(clip.line(), file=sys.stderr)
-            bar.update(len(dialog.utterances))
-    return [parts[dialog.name] for dialog in dialogs]
+    opened = partial(extractor, options.min_face_size)
+    return make_all(dialogs, work / "parts", opened, options.workers, "clips")
 
 
 def _finish(
@@ -253,7 +238,7 @@ def _finish(
     fresh.rename(out / "data")
     skipped = sorted([*found.skipped, *left_out], key=lambda s: (s.clip_id, s.file))
     manifest = _manifest(found, figures, skipped, lists, fingerprint, hashes)
-    _write_whole(out / MANIFEST, manifest.model_dump_json(indent=1) + "\n", beside=out / WORK)
+    write_beside(out / MANIFEST, manifest.model_dump_json(indent=1) + "\n")
     return manifest
 
 
@@ -300,10 +285,3 @@ def is_generated(root: Path) -> bool:
 
 def _reasons(skipped: Sequence[SkippedClip]) -> dict[str, int]:
     return dict(sorted(Counter(clip.reason for clip in skipped).items()))
-
-
-def _write_whole(path: Path, text: str, beside: Path | None = None) -> None:
-    """Write a file such that it appears whole or not at all."""
-    temporary = (beside or path.parent) / (path.name + ".tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)

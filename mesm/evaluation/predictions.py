@@ -23,7 +23,8 @@ from mesm.config.baselines import TwoPhaseSettings
 from mesm.config.experiment import ExperimentConfig
 from mesm.corpora.prepared import MANIFEST, sha256
 from mesm.features.manifest import FILE, FOLDER
-from mesm.runs.folder import RunFolder, write_beside
+from mesm.runs.files import write_beside
+from mesm.runs.folder import RunFolder
 
 _KEY = b"mesm"
 

@@ -18,7 +18,8 @@ import torch
 from mesm.config.experiment import ExperimentConfig
 from mesm.experiment.display import Display
 from mesm.runs.checkpoints import read_progress
-from mesm.runs.folder import RunFolder, write_beside
+from mesm.runs.files import write_beside
+from mesm.runs.folder import RunFolder
 
 POLL_SECONDS = 0.1
 # What torchrun and accelerate tell their processes would make a child wait for others.

@@ -19,7 +19,8 @@ def main() -> int:
     try:
         work(order)
     except Exception as error:
-        from mesm.runs.folder import RunFolder, write_beside
+        from mesm.runs.files import write_beside
+        from mesm.runs.folder import RunFolder
 
         traceback.print_exc()
         folder = RunFolder(Path(order["run"]))

@@ -18,7 +18,8 @@ from mesm.plots.learning_curves import draw_learning_curves
 from mesm.plots.style import png_bytes
 from mesm.report.tables import corpus_table, results_table, score_tables, sweep_tables
 from mesm.runs.environment import describe
-from mesm.runs.folder import RunFolder, write_beside
+from mesm.runs.files import write_beside
+from mesm.runs.folder import RunFolder
 from mesm.tables.costs import flops_per_clip, sweep_points
 from mesm.tables.names import CORPUS_NAMES, run_name
 from mesm.tables.runs import read_json

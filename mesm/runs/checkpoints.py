@@ -12,7 +12,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from mesm.runs.folder import RunFolder, write_beside
+from mesm.runs.files import write_beside
+from mesm.runs.folder import RunFolder
 
 MODEL, OPTIMIZER, STATE = "model.safetensors", "optimizer.safetensors", "state.json"
 

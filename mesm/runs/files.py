@@ -1,4 +1,4 @@
-"""One process at a time in a folder."""
+"""Files that no kill leaves half written, and folders with one process at a time."""
 
 from __future__ import annotations
 
@@ -7,6 +7,13 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+
+def write_beside(file: Path, content: str | bytes) -> None:
+    """Write beside the place, then rename: readers see the old file or the new one."""
+    beside = file.with_name(f".{file.name}.partial")
+    beside.write_bytes(content.encode() if isinstance(content, str) else content)
+    beside.replace(file)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Where the files of a run lie, and how they are written so that no kill leaves half a file."""
+"""Where the files of a run lie, and how its checkpoint is replaced."""
 
 from __future__ import annotations
 
@@ -9,12 +9,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-
-def write_beside(file: Path, content: str | bytes) -> None:
-    """Write beside the place, then rename: readers see the old file or the new one."""
-    beside = file.with_name(f".{file.name}.partial")
-    beside.write_bytes(content.encode() if isinstance(content, str) else content)
-    beside.replace(file)
+from mesm.runs.files import write_beside
 
 
 @dataclass(frozen=True)

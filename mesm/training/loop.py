@@ -41,7 +41,8 @@ from mesm.runs.checkpoints import (
     save_best,
     save_last,
 )
-from mesm.runs.folder import RunFolder, write_beside
+from mesm.runs.files import write_beside
+from mesm.runs.folder import RunFolder
 from mesm.training.losses import TrainingLoss, positive_weights
 from mesm.training.optimizer import make_optimizer, set_learning_rate
 from mesm.training.p_schedule import p_of_epoch

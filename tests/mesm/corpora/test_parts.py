@@ -2,12 +2,14 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
+from functools import partial
 
 import psutil
 import pytest
 
+from mesm.corpora.parts import make_parts
 from mesm.corpora.prepare import PrepareOptions, prepare
-from mesm.corpora.workers import make_parts
 
 TWO_WORKERS = """
 import sys
@@ -66,4 +68,4 @@ def test_a_worker_that_dies_is_reported(tmp_path):
     todo = [_Deadly("a"), _Deadly("b")]
     parts = {dialog.name: tmp_path / dialog.name for dialog in todo}
     with pytest.raises(RuntimeError, match=r"a worker process died.*run again"):
-        list(make_parts(todo, parts, 80, 2))
+        list(make_parts(todo, parts, partial(nullcontext, None), 2))

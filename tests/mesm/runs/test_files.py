@@ -1,11 +1,12 @@
-"""A folder is one process's at a time."""
+"""A file is the old one or the new one; a folder is one process's at a time."""
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from mesm.runs.files import locked
+from mesm.runs.files import locked, write_beside
 
 HOLDER = """
 import sys, time
@@ -37,3 +38,16 @@ def test_a_killed_process_leaves_no_lock(tmp_path):
         holder.wait()
     with locked(tmp_path, "sweeping"):
         pass
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
+    file = tmp_path / "file"
+    write_beside(file, "old")
+
+    def fail(self, target):
+        raise OSError("no space left")
+
+    monkeypatch.setattr(Path, "replace", fail)
+    with pytest.raises(OSError, match="no space"):
+        write_beside(file, "new")
+    assert file.read_text() == "old"

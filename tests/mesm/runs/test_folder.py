@@ -1,9 +1,7 @@
 import shutil
 from pathlib import Path
 
-import pytest
-
-from mesm.runs.folder import RunFolder, write_beside
+from mesm.runs.folder import RunFolder
 
 
 class KilledError(BaseException):
@@ -67,16 +65,3 @@ def test_mend_drops_partial_files(tmp_path):
     folder.mend()
     assert {entry.name for entry in tmp_path.iterdir()} == {"metrics.jsonl", "predictions"}
     assert [entry.name for entry in predictions.parent.iterdir()] == ["test.parquet"]
-
-
-def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
-    file = tmp_path / "file"
-    write_beside(file, "old")
-
-    def fail(self, target):
-        raise OSError("no space left")
-
-    monkeypatch.setattr(Path, "replace", fail)
-    with pytest.raises(OSError, match="no space"):
-        write_beside(file, "new")
-    assert file.read_text() == "old"
