@@ -8,7 +8,8 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from mesm.config.experiment import ExperimentConfig, load_config
+from mesm.config.experiment import ExperimentConfig
+from mesm.config.files import load_config
 
 CLIPS = 200
 SEED = 0

@@ -36,7 +36,6 @@ from mesm.inputs.spectrograms import CHUNK_COLUMNS, MEL_BINS
 from mesm.runs.folder import RunFolder
 
 FINAL = "final"
-HINTS = {"face": "face", "audio": "sound"}
 
 
 class ModalityTallies:

@@ -13,7 +13,9 @@ from tqdm import tqdm
 from mesm.analysis.costs import Stopwatch
 from mesm.analysis.sparse_run import SparseRun
 from mesm.analysis.sweep import RETRAINED, check_p_values, measure, sweep
-from mesm.config.experiment import ExperimentConfig, MESMSettings, load_config, parse_config
+from mesm.config.end_to_end import MESMSettings
+from mesm.config.experiment import ExperimentConfig
+from mesm.config.files import load_config, parse_config
 from mesm.experiment.jobs import Job, Resources
 from mesm.experiment.run import run_unfinished
 from mesm.plots.p_curve import draw_p_curve

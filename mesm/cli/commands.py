@@ -126,7 +126,7 @@ def train(
     ] = None,
 ) -> None:
     """Train one of the six systems; the same command resumes a run that was stopped."""
-    from mesm.config.experiment import load_config
+    from mesm.config.files import load_config
     from mesm.training.loop import train as start
 
     with refusals_in_one_line():

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, field_validator
 
 from mesm.config.modalities import parse_modalities
-from mesm.config.settings import Positive, Settings, Share
+from mesm.config.settings import Positive, Share, SystemSettings
 
 
-class TwoPhaseSettings(Settings):
+class TwoPhaseSettings(SystemSettings):
     """What the baselines share; the widths of the streams are those of the corpus's features."""
+
+    reads_features: ClassVar[bool] = True
 
     modalities: str = Field(default="tav", description="tav, ta, tv, va, t, a or v.")
     max_words: Positive = Field(default=50, description="Words at most, from the first.")
@@ -59,6 +61,8 @@ class EmoEmbsSettings(TwoPhaseSettings):
 
 class MulTSettings(TwoPhaseSettings):
     """The multimodal Transformer."""
+
+    has_branches: ClassVar[bool] = False
 
     name: Literal["mult"]
     dim: Positive = 40

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+from mesm.config.modalities import ATTENDED
+
 # What is written in a config: 0.5; [0.7, 0.5, 0.5]; {"face": [0.7, 0.5, 0.5], "audio": 0.5}.
 BlockP = float | list[float] | dict[str, float | list[float]]
 
 BLOCKS = 3
-MODALITIES = ("face", "audio")
+MODALITIES = tuple(modality.media for modality in ATTENDED)
 
 
 def read_p(value: object, modalities: Sequence[str] = ()) -> BlockP:

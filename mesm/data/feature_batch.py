@@ -9,8 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mesm.config.modalities import Modality
+
 # Name in the batch by letter.
-STREAMS = {"t": "text", "a": "audio", "v": "video"}
+STREAMS = {modality.letter: modality.stream for modality in Modality}
 
 
 @dataclass

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mesm.config.baselines import TwoPhaseSettings
-from mesm.config.experiment import ExperimentConfig, FE2ESettings
+from mesm.config.end_to_end import FE2ESettings
+from mesm.config.experiment import ExperimentConfig
 from mesm.corpora.prepared import PreparedCorpus, sha256
 from mesm.data.clips import ClipDataset, Collate, SplitDataset, split_dataset
 from mesm.data.features import FeatureDataset, Limits, collate_features

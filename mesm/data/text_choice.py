@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from mesm.config.experiment import TextSettings
+from mesm.config.end_to_end import TextSettings
 from mesm.inputs.subwords import PretrainedSubwords, Subwords, UnigramSubwords
 from mesm.runs.folder import RunFolder
 

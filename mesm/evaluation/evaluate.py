@@ -11,13 +11,8 @@ from typing import Any, get_args
 import torch
 from torch import Tensor
 
-from mesm.config.experiment import (
-    EvaluationSettings,
-    ExperimentConfig,
-    F1Variant,
-    ThresholdPolicy,
-    load_config,
-)
+from mesm.config.experiment import EvaluationSettings, ExperimentConfig, F1Variant, ThresholdPolicy
+from mesm.config.files import load_config
 from mesm.corpora.prepared import PreparedCorpus
 from mesm.data.clips import EpochBatches, SplitDataset, make_loader
 from mesm.data.feed import Feed, open_feed

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from mesm.config.baselines import TwoPhaseSettings
-from mesm.config.experiment import ExperimentConfig, dump_config, load_config
+from mesm.config.experiment import ExperimentConfig
+from mesm.config.files import dump_config, load_config
 from mesm.corpora.prepared import PreparedCorpus
 from mesm.experiment.grid import Experiment, Grid
 from mesm.features.store import FeatureStore

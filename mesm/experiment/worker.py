@@ -41,7 +41,7 @@ def work(order: dict[str, Any]) -> None:
     import torch
 
     torch.set_num_threads(order["threads"])
-    from mesm.config.experiment import parse_config
+    from mesm.config.files import parse_config
     from mesm.evaluation.evaluate import evaluate_run
     from mesm.experiment.jobs import Job
     from mesm.runs.folder import RunFolder

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from mesm.config.baselines import TwoPhaseSettings
-from mesm.config.experiment import FE2ESettings, MESMSettings, TextSettings
+from mesm.config.end_to_end import FE2ESettings, MESMSettings, TextSettings
 from mesm.models import FE2E, LFLSTM, MESM, EmoEmbs, LFTransformer, MulT
 from mesm.models.late_fusion import LateFusionModel
 from mesm.models.text import read_albert_config

@@ -8,7 +8,7 @@ from typing import Any, Literal, cast
 from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, nn
 
-from mesm.config.modalities import parse_modalities
+from mesm.config.modalities import attended, parse_modalities
 from mesm.config.p import per_block, read_p
 from mesm.data.batch import Batch
 from mesm.models.late_fusion import PAPER_CHANNELS, LateFusionModel, check_channels
@@ -52,7 +52,7 @@ class MESM(LateFusionModel, PyTorchModelHubMixin):
     ) -> None:
         modalities = parse_modalities(shared.get("modalities", "tav"))
         sources = query_sources(query, modalities)
-        self._p = read_p(p, _extracted(modalities))
+        self._p = read_p(p, attended(modalities))
         if selection not in ("weighted", "hard"):
             raise ValueError(f"selection must be 'weighted' or 'hard', got {selection!r}")
         channels = shared.get("channels", PAPER_CHANNELS)
@@ -108,7 +108,7 @@ class MESM(LateFusionModel, PyTorchModelHubMixin):
         Raises:
             ValueError: p is not in (0, 1], or has none for a block.
         """
-        self._p = read_p(p, _extracted(self.modalities))
+        self._p = read_p(p, attended(self.modalities))
         for name, extractor in self.sparse_extractors.items():
             extractor.set_p(per_block(self._p, name))
 
@@ -148,8 +148,3 @@ class MESM(LateFusionModel, PyTorchModelHubMixin):
             name: extractor.kept_sites(staged[name], query, lengths[name])
             for name, extractor in self.sparse_extractors.items()
         }
-
-
-def _extracted(modalities: str) -> list[str]:
-    """Which of "face" and "audio" are among the modalities."""
-    return [name for name, letter in (("face", "v"), ("audio", "a")) if letter in modalities]

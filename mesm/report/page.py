@@ -11,7 +11,8 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from mesm.config.experiment import ExperimentConfig, load_config
+from mesm.config.experiment import ExperimentConfig
+from mesm.config.files import load_config
 from mesm.config.p import p_text, uniform_p
 from mesm.corpora.prepared import Manifest, PreparedCorpus
 from mesm.plots.learning_curves import draw_learning_curves

@@ -12,7 +12,8 @@ from typing import Any
 
 import yaml
 
-from mesm.config.experiment import parse_config
+from mesm.config.files import parse_config
+from mesm.config.modalities import ALL
 from mesm.corpora.prepared import Manifest, PreparedCorpus
 from mesm.runs.folder import RunFolder
 from mesm.tables.names import describe_value, run_name, system_order
@@ -220,7 +221,7 @@ def group_by_seed(runs: Iterable[EvaluatedRun]) -> list[Group]:
 
 def _order(group: Group) -> tuple[int, bool, str]:
     # All modalities first, then by name; names of one system differ in p above all.
-    return system_order(group.system), group.model.get("modalities", "tav") != "tav", group.name
+    return system_order(group.system), group.model.get("modalities", ALL) != ALL, group.name
 
 
 def tell_apart(

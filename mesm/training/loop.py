@@ -19,13 +19,9 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from mesm.config.experiment import (
-    ExperimentConfig,
-    MESMSettings,
-    differing_keys,
-    dump_config,
-    load_config,
-)
+from mesm.config.end_to_end import MESMSettings
+from mesm.config.experiment import ExperimentConfig
+from mesm.config.files import differing_keys, dump_config, load_config
 from mesm.corpora.prepared import PreparedCorpus
 from mesm.data.clips import EpochBatches, make_loader
 from mesm.data.feed import open_feed

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from mesm.config.experiment import load_config
+from mesm.config.files import load_config
 from mesm.corpora.prepared import FORMAT, MEL_BINS, SCHEMA
 from mesm.evaluation.evaluate import evaluate_run
 from mesm.training.loop import train

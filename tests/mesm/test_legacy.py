@@ -14,7 +14,7 @@ import torch
 from mesm.analysis.attention_score import score_attention
 from mesm.analysis.explain import explain
 from mesm.analysis.sweep import sweep
-from mesm.config.experiment import load_config
+from mesm.config.files import load_config
 from mesm.corpora.prepared import PreparedCorpus
 from mesm.evaluation.bootstrap import Bootstrap
 from mesm.evaluation.evaluate import evaluate_run, load_run

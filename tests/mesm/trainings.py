@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 import torch
 torch.set_num_threads(1)
-from mesm.config.experiment import load_config
+from mesm.config.files import load_config
 from mesm.training.loop import train
 train(load_config(sys.argv[1], sys.argv[3:]), Path(sys.argv[2]))
 """

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
+from mesm.config.modalities import Modality
+
 Layout = Literal["iemocap", "mosei"]
-Modality = Literal["text", "face", "sound"]
 
 LAYOUTS: Final[tuple[Layout, ...]] = ("iemocap", "mosei")
-MODALITIES: Final[tuple[Modality, ...]] = ("text", "face", "sound")
+# In the order in which their hints are drawn.
+MODALITIES: Final = tuple(m.cue for m in (Modality.TEXT, Modality.VIDEO, Modality.AUDIO))
 
 EMOTIONS: Final[dict[str, tuple[str, ...]]] = {
     "iemocap": ("angry", "excited", "frustrated", "happy", "neutral", "sad"),

@@ -11,7 +11,7 @@ from typing import Final, Literal
 
 import numpy as np
 
-from mesm.corpora.miniature.emotions import EMOTIONS, MODALITIES, NEUTRAL, Layout, Modality
+from mesm.corpora.miniature.emotions import EMOTIONS, MODALITIES, NEUTRAL, Layout
 from mesm.corpora.miniature.sentences import sentence
 
 Hint = Literal["true", "missing", "misleading"]
@@ -55,13 +55,13 @@ class ClipPlan:
     start: float
     end: float
     emotions: tuple[str, ...]
-    hints: dict[Modality, Hint]
-    shown: dict[Modality, tuple[str, ...]]
+    hints: dict[str, Hint]
+    shown: dict[str, tuple[str, ...]]
     text: str
     labelled: bool = True
     fault: str | None = None
 
-    def signalled(self, modality: Modality) -> str | None:
+    def signalled(self, modality: str) -> str | None:
         """What a modality tells: an emotion, two joined by "+", or None for a missing hint."""
         return None if self.hints[modality] == "missing" else "+".join(self.shown[modality])
 
@@ -155,7 +155,7 @@ class Planner:
         hints = self._hints(emotions)
         own = emotions or (NEUTRAL,)
         others = [e for e in EMOTIONS[self.layout] if e not in own]
-        shown: dict[Modality, tuple[str, ...]] = {}
+        shown: dict[str, tuple[str, ...]] = {}
         for modality, hint in hints.items():
             if hint == "true":
                 shown[modality] = own
@@ -181,10 +181,10 @@ class Planner:
             return (*first, rest[self.rng.integers(len(rest))])
         return first
 
-    def _hints(self, emotions: tuple[str, ...]) -> dict[Modality, Hint]:
+    def _hints(self, emotions: tuple[str, ...]) -> dict[str, Hint]:
         neutral = emotions in ((), (NEUTRAL,))
         while True:
-            hints: dict[Modality, Hint] = {}
+            hints: dict[str, Hint] = {}
             for modality in MODALITIES:
                 x = float(self.rng.random())
                 if neutral:

@@ -10,7 +10,7 @@ import yaml
 from mesm.analysis import retrain as module
 from mesm.analysis.retrain import retrain
 from mesm.analysis.sweep import sweep
-from mesm.config.experiment import load_config
+from mesm.config.files import load_config
 from mesm.evaluation.evaluate import load_run
 from mesm.training.loop import train
 

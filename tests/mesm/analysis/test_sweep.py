@@ -9,7 +9,7 @@ import torch
 
 from mesm.analysis.explain import explain
 from mesm.analysis.sweep import parse_p_values, sweep
-from mesm.config.experiment import load_config
+from mesm.config.files import load_config
 from mesm.evaluation.evaluate import evaluate_run, load_run
 from mesm.models import MESM
 from mesm.report.page import write_report

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from mesm.config.experiment import load_config
+from mesm.config.files import load_config
 from mesm.corpora.prepared import PreparedCorpus
 from mesm.data.batch import Batch
 from mesm.data.feature_batch import FeatureBatch

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from mesm.config.experiment import TextSettings
+from mesm.config.end_to_end import TextSettings
 from mesm.data.text_choice import choose_subwords, saved_subwords
 from mesm.inputs.subwords import UnigramSubwords
 from mesm.runs.folder import RunFolder

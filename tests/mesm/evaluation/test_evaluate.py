@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from mesm.analysis.costs import FlopTally
 from mesm.analysis.explain import explain
 from mesm.analysis.sweep import sweep
-from mesm.config.experiment import load_config
+from mesm.config.files import load_config
 from mesm.evaluation.bootstrap import Bootstrap, intervals
 from mesm.evaluation.evaluate import LoadedRun, evaluate_run, load_run
 from mesm.evaluation.metrics import Thresholds, score

@@ -5,7 +5,8 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from mesm.config.experiment import ExperimentConfig, load_config
+from mesm.config.experiment import ExperimentConfig
+from mesm.config.files import load_config
 from mesm.corpora.prepared import sha256
 from mesm.evaluation.predictions import Predictions, origin_of
 from mesm.runs.folder import RunFolder

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from mesm.config.experiment import load_config
+from mesm.config.files import load_config
 from mesm.experiment import jobs as module
 from mesm.experiment.display import Display
 from mesm.experiment.jobs import Job, Resources, run_jobs

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mesm.config.experiment import load_config
+from mesm.config.files import load_config
 from mesm.experiment.worker import work
 from mesm.runs.checkpoints import read_progress
 from mesm.runs.folder import RunFolder

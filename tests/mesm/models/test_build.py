@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from mesm.config.experiment import load_config
+from mesm.config.files import load_config
 from mesm.models.build import MODELS, arguments_of, build_model, initialise
 
 WORDS = {"emotions": 6, "text": 300, "audio": 34, "video": 35}

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from mesm.config.experiment import ExperimentConfig, parse_config
+from mesm.config.experiment import ExperimentConfig
+from mesm.config.files import parse_config
 from mesm.corpora.prepared import Averages, FaceCounts, Manifest, SplitCounts
 from mesm.corpora.utterances import SkippedClip
 from mesm.report.tables import corpus_table, results_table, score_tables, sweep_tables

@@ -11,7 +11,8 @@ from safetensors.torch import load_file, save_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from transformers import AlbertConfig, AlbertModel
 
-from mesm.config.experiment import ExperimentConfig, load_config
+from mesm.config.experiment import ExperimentConfig
+from mesm.config.files import load_config
 from mesm.models import MESM
 from mesm.runs.checkpoints import read_progress
 from mesm.runs.folder import RunFolder
@@ -300,7 +301,7 @@ from pathlib import Path
 import torch
 torch.set_num_threads(1)
 from mesm.training import loop as training
-from mesm.config.experiment import load_config
+from mesm.config.files import load_config
 kept = []
 original = training._Training._epochs
 def epochs(self, progress):

@@ -10,7 +10,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from mesm.config.experiment import ExperimentConfig, load_config
+from mesm.config.experiment import ExperimentConfig
+from mesm.config.files import load_config
 from mesm.corpora.prepared import PreparedCorpus, sha256
 from mesm.evaluation.evaluate import evaluate_run
 from mesm.features.store import FeatureStore
