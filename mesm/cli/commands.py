@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from mesm.cli.shared import Split, refusals_in_one_line
 from mesm.cli.tables import tables
+from mesm.corpora.registry import CORPORA
 from mesm.runs.memory import keep_freed_pages
 
 # Threads that spin at barriers stand still for seconds where another program wants their core.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+if TYPE_CHECKING:
+    CorpusName = str
+else:
+    CorpusName = Literal[tuple(CORPORA)]
 
 app = typer.Typer(
     name="mesm",
@@ -50,7 +56,7 @@ def miniature(
 
 @app.command()
 def prepare(
-    corpus: Annotated[Literal["iemocap", "mosei"], typer.Argument(help="Layout of RAW.")],
+    corpus: Annotated[CorpusName, typer.Argument(help="Layout of RAW.")],
     raw: Annotated[Path, typer.Argument(help="The raw corpus on disk.")],
     out: Annotated[Path, typer.Argument(help="Folder for the prepared corpus (Parquet).")],
     split: Annotated[

@@ -7,7 +7,7 @@ import json
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from itertools import groupby
 from pathlib import Path
@@ -18,21 +18,16 @@ from tqdm import tqdm
 
 from mesm.corpora.assembly import Figures, assemble, collect
 from mesm.corpora.extraction import Dialog, extractor
-from mesm.corpora.iemocap import FOLDER, read_iemocap
 from mesm.corpora.miniature import ground_truth
-from mesm.corpora.mosei import read_mosei
 from mesm.corpora.parts import make_all
 from mesm.corpora.prepared import FORMAT, MANIFEST, Manifest, read_manifest, sha256
+from mesm.corpora.registry import find_corpus
 from mesm.corpora.splits import random_split, read_split_lists, speaker_split
-from mesm.corpora.utterances import EMOTIONS, CorpusName, RawCorpus, SkippedClip
+from mesm.corpora.utterances import RawCorpus, SkippedClip
 from mesm.inputs.face_detector import FaceDetector
 from mesm.runs.files import locked, write_beside
 
 WORK = ".work"
-READERS: dict[CorpusName, Callable[[Path], RawCorpus]] = {
-    "iemocap": read_iemocap,
-    "mosei": read_mosei,
-}
 
 
 class PrepareOptions(BaseModel):
@@ -55,9 +50,7 @@ class PrepareOptions(BaseModel):
     workers: int | None = Field(default=None, ge=1)
 
 
-def prepare(
-    corpus: CorpusName, raw: Path, out: Path, options: PrepareOptions | None = None
-) -> Manifest:
+def prepare(corpus: str, raw: Path, out: Path, options: PrepareOptions | None = None) -> Manifest:
     """Prepare a raw corpus.
 
     A run that was stopped, at any moment and in any way, is taken up where it was; the files are
@@ -79,8 +72,7 @@ def prepare(
         FileNotFoundError: the face detector's weights are missing; says how to install them.
     """
     options = options or PrepareOptions()
-    if corpus not in READERS:
-        raise ValueError(f"corpus must be one of {', '.join(READERS)}, got {corpus!r}")
+    reader = find_corpus(corpus).reader
     if not raw.is_dir():
         raise ValueError(f"{raw} is not a folder")
     if raw.resolve() == out.resolve():
@@ -92,7 +84,7 @@ def prepare(
     if finished is not None and not (out / WORK).exists():
         print(f"{out} is already prepared: nothing to do")
         return finished
-    found = READERS[corpus](raw)
+    found = reader(raw)
     utterances = found.utterances
     if lists is not None:
         utterances = [u for u in utterances if u.clip_id in lists]
@@ -137,7 +129,7 @@ def summary(manifest: Manifest) -> str:
 
 
 def _fingerprint(
-    corpus: CorpusName, options: PrepareOptions, lists: dict[str, str] | None
+    corpus: str, options: PrepareOptions, lists: dict[str, str] | None
 ) -> dict[str, Any]:
     """Give the options that change the result; `lists` by their content, not their place."""
     fingerprint: dict[str, Any] = {
@@ -231,7 +223,7 @@ def _finish(
     shutil.rmtree(fresh, ignore_errors=True)
     shutil.rmtree(out / "data", ignore_errors=True)
     fresh.mkdir()
-    emotions = EMOTIONS[found.name]
+    emotions = find_corpus(found.name).emotions
     with tqdm(total=len(speakers), desc="writing", unit="clip") as bar:
         files, figures = assemble(parts, splits, emotions, fresh, bar.update)
     hashes = {f"data/{file.name}": sha256(file) for file in files}
@@ -259,7 +251,7 @@ def _manifest(
     return Manifest(
         format=FORMAT,
         corpus=found.name,
-        emotions=list(EMOTIONS[found.name]),
+        emotions=list(find_corpus(found.name).emotions),
         counts=figures.counts(),
         averages=figures.averages(),
         spectrogram_mean=mean,
@@ -273,13 +265,13 @@ def _manifest(
         notes=found.notes,
         options=fingerprint,
         files=files,
-        synthetic=is_generated(found.root),
+        synthetic=is_generated(found),
     )
 
 
-def is_generated(root: Path) -> bool:
-    """Only a generated corpus comes with the truth about itself, in the folder or beside it."""
-    places = (root, root.parent) if root.name == FOLDER else (root,)
+def is_generated(corpus: RawCorpus) -> bool:
+    """Only a generated corpus comes with the truth about itself, in its folder or beside it."""
+    places = (corpus.root, corpus.home or corpus.root)
     return any((place / ground_truth.FILE_NAME).is_file() for place in places)
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from mesm.config.experiment import EvaluationSettings, ExperimentConfig, F1Variant, ThresholdPolicy
 from mesm.config.files import load_config
 from mesm.corpora.prepared import PreparedCorpus
+from mesm.corpora.registry import find_corpus
 from mesm.data.clips import EpochBatches, SplitDataset, make_loader
 from mesm.data.feed import Feed, open_feed
 from mesm.evaluation.bootstrap import Bootstrap, intervals
@@ -24,9 +25,6 @@ from mesm.evaluation.score_table import format_table
 from mesm.models.build import System, build_model
 from mesm.runs.checkpoints import load_weights
 from mesm.runs.folder import RunFolder
-
-# CMU-MOSEI has many more negatives than positives, so the paper weighs its accuracy.
-ACCURACY_OF = {"iemocap": "accuracy", "mosei": "weighted_accuracy"}
 
 
 @dataclass
@@ -57,7 +55,7 @@ class LoadedRun:
     @property
     def accuracy_name(self) -> str:
         """Which accuracy the paper reports for this corpus."""
-        return ACCURACY_OF[self.corpus.manifest.corpus]
+        return find_corpus(self.corpus.manifest.corpus).accuracy
 
     @property
     def collate(self) -> Callable[[list[Any]], Any]:
@@ -188,7 +186,7 @@ class ScoredRun:
         feed.check()  # predictions that are kept would not ask
         self.facts = feed.facts()
         self.emotions = list(self.corpus.manifest.emotions)
-        self.accuracy_name = ACCURACY_OF[self.corpus.manifest.corpus]
+        self.accuracy_name = find_corpus(self.corpus.manifest.corpus).accuracy
         self.origin = origin_of(self.folder, self.config)
         self._fresh = fresh
         self._loaded: LoadedRun | None = None

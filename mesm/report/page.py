@@ -15,6 +15,7 @@ from mesm.config.experiment import ExperimentConfig
 from mesm.config.files import load_config
 from mesm.config.p import p_text, uniform_p
 from mesm.corpora.prepared import Manifest, PreparedCorpus
+from mesm.corpora.registry import find_corpus
 from mesm.plots.learning_curves import draw_learning_curves
 from mesm.plots.style import png_bytes
 from mesm.report.tables import corpus_table, results_table, score_tables, sweep_tables
@@ -22,7 +23,7 @@ from mesm.runs.environment import describe
 from mesm.runs.files import write_beside
 from mesm.runs.folder import RunFolder
 from mesm.tables.costs import flops_per_clip, sweep_points
-from mesm.tables.names import CORPUS_NAMES, run_name
+from mesm.tables.names import run_name
 from mesm.tables.runs import read_json
 from mesm.tables.table import percent
 
@@ -133,7 +134,7 @@ def write_report(
 
 
 def _context(facts: Sequence[RunFacts], manifest: Manifest, synthetic: bool) -> dict[str, Any]:
-    name = CORPUS_NAMES[manifest.corpus]
+    name = find_corpus(manifest.corpus).title
     corpus = corpus_table(manifest)
     corpus["name"] = f"a miniature corpus in {name}'s layout" if synthetic else name
     scored = [

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mesm.config.experiment import ExperimentConfig
-from mesm.corpora.paper_figures import PAPER_TABLES
 from mesm.corpora.prepared import Manifest
+from mesm.corpora.registry import find_corpus
 from mesm.evaluation.metrics import SHORT_NAMES, f1_key
 from mesm.tables.costs import sweep_points
 from mesm.tables.names import describe_value, run_name
@@ -16,10 +16,9 @@ from mesm.tables.notes import (
     flops_note,
     latency_method,
     metric_notes,
-    no_paper_note,
-    paper_note,
+    whose_note,
 )
-from mesm.tables.results import PAPER_NUMBER, Line, scores_table
+from mesm.tables.results import Line, scores_table
 from mesm.tables.splits import faces_note, splits_table
 from mesm.tables.table import DASH, Row, Table, percent, row
 
@@ -49,26 +48,28 @@ def results_table(
 
     Args:
         scored: per run its config, its scores, and its FLOPs per clip where they were measured.
-        corpus: "iemocap" or "mosei".
+        corpus: its name.
         synthetic: whether the corpus is a miniature one.
     """
     lines = [
         Line(config.model.name, run_name(config), [scores], [flops])
         for config, scores, flops in scored
     ]
-    whose = no_paper_note(True) if synthetic else paper_note(PAPER_NUMBER[corpus])
+    figures = find_corpus(corpus).paper
+    beside = figures is not None and not synthetic
+    whose = whose_note(figures.results_table if figures else None, beside, True)
     features = sorted({scores["features"] for _, scores, _ in scored if "features" in scores})
     return scores_table(
         lines,
         name="results",
         title="Results",
-        paper=() if synthetic else PAPER_TABLES[corpus],
+        paper=figures.results if figures and beside else (),
         seeds=False,
         notes=[
             *metric_notes(scores for _, scores, _ in scored),
-            flops_note(paper=not synthetic),
+            flops_note(beside),
             *(features_note(text) or "" for text in features),
-            whose,
+            *([whose] if whose else []),
         ],
     )
 

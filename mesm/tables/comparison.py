@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mesm.corpora.registry import find_corpus
 from mesm.evaluation.metrics import SHORT_NAMES, f1_key
 from mesm.tables.costs import flops_per_clip
-from mesm.tables.names import CORPUS_NAMES, describe_value
+from mesm.tables.names import describe_value
 from mesm.tables.notes import (
     corpus_note,
     features_note,
@@ -78,12 +79,13 @@ def comparison_tables(
             *difference_notes(conditions, place),
         ]
         suffix = f"_{place + 1}" if len(conditions) > 1 else ""
+        title = find_corpus(manifest.corpus).title
         stem = "_".join(key.rpartition(".")[2] for key in by)
         tables.append(
             Table(
                 name=f"runs_by_{stem}_{manifest.corpus}_{split}{suffix}",
-                title=f"{'A miniature ' * bool(known_synthetic)}{CORPUS_NAMES[manifest.corpus]}: "
-                f"runs by {' and '.join(by)}",
+                title=f"{'A miniature ' * bool(known_synthetic)}{title}: runs by "
+                f"{' and '.join(by)}",
                 groups=(("", len(by) + 1), ("average", 2), ("", 1)),
                 head=(*by, "seeds", *(SHORT_NAMES[metric] for metric in metrics), "GFLOPs"),
                 rows=tuple(rows),

@@ -10,7 +10,6 @@ from mesm.config.modalities import ALL, parse_modalities
 from mesm.tables.costs import uniform
 from mesm.tables.table import DASH
 
-CORPUS_NAMES = {"iemocap": "IEMOCAP", "mosei": "CMU-MOSEI"}
 # In the order of the paper's tables.
 SYSTEMS = {
     "lf_lstm": "LF-LSTM",

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from mesm.corpora.prepared import Manifest, read_manifest
+from mesm.corpora.registry import find_corpus
 from mesm.evaluation.metrics import SHORT_NAMES, f1_key
 from mesm.runs.environment import describe
 from mesm.runs.folder import RunFolder
 from mesm.tables.costs import sweep_points, uniform
-from mesm.tables.names import CORPUS_NAMES, SYSTEMS, describe_value, run_name
+from mesm.tables.names import SYSTEMS, describe_value, run_name
 from mesm.tables.notes import corpus_note, flops_note, latency_method, seeds_note
 from mesm.tables.runs import (
     INCIDENTAL,
@@ -72,7 +73,7 @@ def sweep_tables(places: Sequence[Path], *, synthetic: bool | None = None) -> li
     for place, curves in enumerate(conditions.values()):
         corpus, split, clips, accuracy, f1, policy, _ = curves[0].facts
         suffix = f"_{place + 1}" if len(conditions) > 1 else ""
-        manifest = curves[0].manifest
+        manifest, title = curves[0].manifest, find_corpus(corpus).title
         names = tell_apart(
             {str(place): curve.name for place, curve in enumerate(curves)},
             {str(place): curve.settings for place, curve in enumerate(curves)},
@@ -83,7 +84,7 @@ def sweep_tables(places: Sequence[Path], *, synthetic: bool | None = None) -> li
         notes = [
             corpus_note(manifest, known)
             if manifest
-            else f"Corpus: one in {CORPUS_NAMES[corpus]}'s layout, which is not there any more.",
+            else f"Corpus: one in {title}'s layout, which is not there any more.",
             f"Percent on the {split} split, {clips} clips.",
             f"Threshold per emotion: {policy}{', anew at every p' if 'tuned' in policy else ''}.",
             seeds_note(len(curve.files) for curve in curves),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final, Literal
 
 from mesm.config.modalities import Modality
+from mesm.corpora.registry import CORPORA
 
 Layout = Literal["iemocap", "mosei"]
 
@@ -12,10 +13,7 @@ LAYOUTS: Final[tuple[Layout, ...]] = ("iemocap", "mosei")
 # In the order in which their hints are drawn.
 MODALITIES: Final = tuple(m.cue for m in (Modality.TEXT, Modality.VIDEO, Modality.AUDIO))
 
-EMOTIONS: Final[dict[str, tuple[str, ...]]] = {
-    "iemocap": ("angry", "excited", "frustrated", "happy", "neutral", "sad"),
-    "mosei": ("angry", "disgusted", "fear", "happy", "sad", "surprised"),
-}
+EMOTIONS: Final = {layout: CORPORA[layout].emotions for layout in LAYOUTS}
 
 # What a modality shows when it has nothing to say.
 NEUTRAL: Final = "neutral"
