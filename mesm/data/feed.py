@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from mesm.config.baselines import TwoPhaseSettings
 from mesm.config.end_to_end import FE2ESettings
-from mesm.config.experiment import ExperimentConfig
 from mesm.corpora.prepared import PreparedCorpus, sha256
 from mesm.data.clips import ClipDataset, Collate, SplitDataset, split_dataset
 from mesm.data.features import FeatureDataset, Limits, collate_features
@@ -205,14 +204,3 @@ class TwoPhaseFeed(Feed):
     def facts(self) -> dict[str, Any]:
         """Which features were read."""
         return {"features": self.store.feature_set}
-
-
-def open_feed(config: ExperimentConfig, corpus: PreparedCorpus, folder: RunFolder) -> Feed:
-    """How the system of a config reads a corpus.
-
-    Raises:
-        ValueError: the corpus lacks what the system reads.
-    """
-    if isinstance(config.model, TwoPhaseSettings):
-        return TwoPhaseFeed(config.model, corpus, folder)
-    return EndToEndFeed(config.model, corpus, folder)

@@ -16,13 +16,14 @@ from mesm.config.files import load_config
 from mesm.corpora.prepared import PreparedCorpus
 from mesm.corpora.registry import find_corpus
 from mesm.data.clips import EpochBatches, SplitDataset, make_loader
-from mesm.data.feed import Feed, open_feed
+from mesm.data.feed import Feed
 from mesm.evaluation.bootstrap import Bootstrap, intervals
 from mesm.evaluation.metrics import Thresholds, score
 from mesm.evaluation.predict import predict
 from mesm.evaluation.predictions import Predictions, origin_of
 from mesm.evaluation.score_table import format_table
-from mesm.models.build import System, build_model
+from mesm.models.build import Model, build_model
+from mesm.models.registry import open_feed
 from mesm.runs.checkpoints import load_weights
 from mesm.runs.folder import RunFolder
 
@@ -43,7 +44,7 @@ class LoadedRun:
     path: Path
     config: ExperimentConfig
     corpus: PreparedCorpus
-    model: System
+    model: Model
     feed: Feed
     device: torch.device
 

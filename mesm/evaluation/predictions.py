@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from mesm.config.baselines import TwoPhaseSettings
+from mesm.config.end_to_end import FE2ESettings
 from mesm.config.experiment import ExperimentConfig
 from mesm.corpora.prepared import MANIFEST, sha256
 from mesm.features.manifest import FILE, FOLDER
@@ -103,7 +103,7 @@ def origin_of(folder: RunFolder, config: ExperimentConfig) -> dict[str, str]:
         "settings": _hash(json.dumps(settings, sort_keys=True)),
         "corpus": sha256(config.corpus / MANIFEST),
     }
-    if isinstance(config.model, TwoPhaseSettings):
+    if not isinstance(config.model, FE2ESettings):
         return origin | {"features": sha256(config.corpus / FOLDER / FILE)}
     text = config.model.text.path
     files = [folder.tokenizer] if text is None else sorted(text.glob("*"))

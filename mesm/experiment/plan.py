@@ -13,7 +13,6 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from mesm.config.baselines import TwoPhaseSettings
 from mesm.config.experiment import ExperimentConfig
 from mesm.config.files import dump_config, load_config
 from mesm.corpora.prepared import PreparedCorpus
@@ -130,7 +129,7 @@ def check_cells(cells: Iterable[Cell], out: Path, splits: Sequence[str]) -> None
             corpora[corpus] = _refused_corpus(corpus, splits)
         refused = corpora[corpus]
         model = cell.config.model
-        if refused is None and isinstance(model, TwoPhaseSettings):
+        if refused is None and model.reads_features:
             if corpus not in features:
                 features[corpus] = _refused_features(corpus)
             refused = features[corpus]

@@ -12,25 +12,18 @@ from torch import nn
 
 from mesm.config.baselines import TwoPhaseSettings
 from mesm.config.end_to_end import FE2ESettings, MESMSettings, TextSettings
-from mesm.models import FE2E, LFLSTM, MESM, EmoEmbs, LFTransformer, MulT
+from mesm.config.experiment import AnySystem
+from mesm.models.emo_embs import EmoEmbs
 from mesm.models.late_fusion import LateFusionModel
+from mesm.models.registry import SYSTEMS
 from mesm.models.text import read_albert_config
+from mesm.models.two_phase import TwoPhaseModel
 from mesm.models.vgg11 import load_vgg11
 
-System = FE2E | MESM | LFLSTM | LFTransformer | EmoEmbs | MulT
-MODELS: dict[str, type[System]] = {
-    "fe2e": FE2E,
-    "mesm": MESM,
-    "lf_lstm": LFLSTM,
-    "lf_transformer": LFTransformer,
-    "emo_embs": EmoEmbs,
-    "mult": MulT,
-}
+Model = LateFusionModel | TwoPhaseModel
 
 
-def arguments_of(
-    settings: FE2ESettings | TwoPhaseSettings, sizes: Mapping[str, int]
-) -> dict[str, Any]:
+def arguments_of(settings: AnySystem, sizes: Mapping[str, int]) -> dict[str, Any]:
     """The plain keyword arguments of the model that the settings describe.
 
     Args:
@@ -78,22 +71,24 @@ def _albert(text: TextSettings, vocabulary: int) -> dict[str, Any]:
     return albert
 
 
-def build_model(name: str, arguments: dict[str, Any]) -> System:
+def build_model(name: str, arguments: dict[str, Any]) -> Model:
     """The model, randomly initialised.
 
     Args:
-        name: one of `MODELS`.
+        name: one of `mesm.models.registry.SYSTEMS`.
         arguments: what `arguments_of` gave.
 
     Raises:
         ValueError: an argument is out of its range.
     """
-    return MODELS[name](**arguments)
+    model = SYSTEMS[name].model(**arguments)
+    assert isinstance(model, LateFusionModel | TwoPhaseModel)
+    return model
 
 
 def initialise(
     model: nn.Module,
-    settings: FE2ESettings | TwoPhaseSettings,
+    settings: AnySystem,
     emotion_vectors: NDArray[np.float32] | None,
 ) -> None:
     """Give a new model what it starts from besides chance.

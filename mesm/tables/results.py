@@ -13,7 +13,7 @@ from mesm.corpora.registry import find_corpus
 from mesm.evaluation.metrics import SHORT_NAMES, f1_key
 from mesm.runs.environment import describe
 from mesm.tables.costs import flops_per_clip
-from mesm.tables.names import END_TO_END, system_order
+from mesm.tables.names import reads_features, system_order
 from mesm.tables.notes import (
     PAPER_MARK,
     as_paper,
@@ -129,13 +129,13 @@ def by_condition(runs: Sequence[EvaluatedRun]) -> list[Condition]:
         kinds: dict[str, object] = {}
         for run in condition.runs:
             features = run.scores.get("features")
-            if features and run.system not in END_TO_END:
+            if features and reads_features(run.system):
                 kinds.setdefault(json.dumps(features, sort_keys=True), features)
         for key, features in sorted(kinds.items()) or [("", None)]:
             own = [
                 run
                 for run in condition.runs
-                if run.system in END_TO_END
+                if not reads_features(run.system)
                 or not run.scores.get("features")
                 or json.dumps(run.scores["features"], sort_keys=True) == key
             ]

@@ -12,10 +12,11 @@ from typing import Any
 from mesm.corpora.prepared import Manifest, read_manifest
 from mesm.corpora.registry import find_corpus
 from mesm.evaluation.metrics import SHORT_NAMES, f1_key
+from mesm.models.registry import SYSTEMS
 from mesm.runs.environment import describe
 from mesm.runs.folder import RunFolder
 from mesm.tables.costs import sweep_points, uniform
-from mesm.tables.names import SYSTEMS, describe_value, run_name
+from mesm.tables.names import describe_value, run_name
 from mesm.tables.notes import corpus_note, flops_note, latency_method, seeds_note
 from mesm.tables.runs import (
     INCIDENTAL,
@@ -174,7 +175,7 @@ def _rows(curve: Curve, accuracy: str, f1: str) -> list[Row]:
         if content.get(BASELINE)
     ]
     if bases:
-        name = Cell(f"{SYSTEMS['fe2e']}, beside {curve.name}", bases[0].figures.get("run"))
+        name = Cell(f"{SYSTEMS['fe2e'].title}, beside {curve.name}", bases[0].figures.get("run"))
         rows.append(_row("fe2e", name, Cell(""), bases, accuracy, f1))
     points: dict[str, list[_Point]] = {}
     for _, path, content in curve.files:

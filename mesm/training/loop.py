@@ -24,11 +24,11 @@ from mesm.config.experiment import ExperimentConfig
 from mesm.config.files import differing_keys, dump_config, load_config
 from mesm.corpora.prepared import PreparedCorpus
 from mesm.data.clips import EpochBatches, make_loader
-from mesm.data.feed import open_feed
 from mesm.evaluation.metrics import Thresholds, score
 from mesm.evaluation.predict import predict
 from mesm.models import MESM
-from mesm.models.build import System, arguments_of, build_model, initialise
+from mesm.models.build import Model, arguments_of, build_model, initialise
+from mesm.models.registry import open_feed
 from mesm.runs.checkpoints import (
     Progress,
     load_last,
@@ -181,7 +181,7 @@ class _Training:
             )
         return progress
 
-    def _model(self, arguments: dict[str, Any], resumed: bool) -> System:
+    def _model(self, arguments: dict[str, Any], resumed: bool) -> Model:
         name = self.config.model.name
         seed_everything(self.settings.seed)
         model = build_model(name, arguments)

@@ -5,7 +5,8 @@ from mesm.config.files import load_config
 from mesm.corpora.prepared import PreparedCorpus
 from mesm.data.batch import Batch
 from mesm.data.feature_batch import FeatureBatch
-from mesm.data.feed import EndToEndFeed, TwoPhaseFeed, open_feed
+from mesm.data.feed import EndToEndFeed, TwoPhaseFeed
+from mesm.models.registry import open_feed
 from mesm.runs.folder import RunFolder
 
 

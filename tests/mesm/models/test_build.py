@@ -9,19 +9,20 @@ import pytest
 import torch
 
 from mesm.config.files import load_config
-from mesm.models.build import MODELS, arguments_of, build_model, initialise
+from mesm.models.build import arguments_of, build_model, initialise
+from mesm.models.registry import SYSTEMS
 
 WORDS = {"emotions": 6, "text": 300, "audio": 34, "video": 35}
 SUBWORDS = {"emotions": 6, "vocabulary": 70}
 SIZES = {"fe2e": SUBWORDS, "mesm": SUBWORDS}
 
 
-@pytest.mark.parametrize("name", list(MODELS))
+@pytest.mark.parametrize("name", list(SYSTEMS))
 def test_every_system_is_built_from_its_shipped_settings(name):
     settings = load_config(f"miniature_{name}").model
     arguments = arguments_of(settings, SIZES.get(name, WORDS))
     assert json.loads(json.dumps(arguments)) == arguments
-    assert isinstance(build_model(name, arguments), MODELS[name])
+    assert isinstance(build_model(name, arguments), SYSTEMS[name].model)
 
 
 def test_a_baselines_model_has_the_features_widths():
