@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from mesm.data.batch import Batch
 from mesm.models import MESM
-from mesm_ops import SparseCrossModalBlock, SparseFeatureMaps
+from mesm.models.sparse_extractor import BlockStep
+from mesm_ops import SparseFeatureMaps
 
 
 @dataclass(frozen=True)
@@ -41,41 +41,22 @@ def trace_attention(model: MESM, batch: Batch) -> dict[str, list[BlockAttention]
     Returns:
         Per modality ("face", "audio") that the model looks at, its blocks in order.
     """
-    traced: dict[str, list[BlockAttention]] = {}
     with torch.inference_mode():
-        query, staged = model.ask(batch)
-        lengths = {"face": batch.face_lengths, "audio": batch.spectrogram_lengths}
-        for name, extractor in model.sparse_extractors.items():
-            traced[name] = []
-            maps: Tensor | SparseFeatureMaps = staged[name]
-            for block in extractor.blocks:
-                assert isinstance(block, SparseCrossModalBlock)
-                attended, selected = _attend(block, maps, query, lengths[name])
-                traced[name].append(attended)
-                maps = block.convolve(selected)
-    return traced
+        return {name: [_grids(step) for step in steps] for name, steps in model.walk(batch).items()}
 
 
-def _attend(
-    block: SparseCrossModalBlock,
-    maps: Tensor | SparseFeatureMaps,
-    query: Tensor,
-    lengths: Tensor,
-) -> tuple[BlockAttention, SparseFeatureMaps]:
-    given = SparseFeatureMaps.from_dense(maps) if isinstance(maps, Tensor) else maps
-    logits = block.attention.logits(given, query, lengths)
+def _grids(step: BlockStep) -> BlockAttention:
+    given = step.given
     candidates = given.mask()
     scores = SparseFeatureMaps(
-        logits.float().unsqueeze(1), given.sites, given.offsets, given.height, given.width
+        step.logits.float().unsqueeze(1), given.sites, given.offsets, given.height, given.width
     ).to_dense()[:, 0]
     masked = scores.masked_fill(~candidates, float("-inf")).flatten(1)
     # A frame without a candidate would be a softmax of nothing: NaN.
     attention = masked.softmax(dim=1).nan_to_num(0.0).view_as(scores)
-    selected = block.attend(maps, query, lengths)
-    grids = BlockAttention(
-        candidates.cpu().numpy(), attention.cpu().numpy(), selected.mask().cpu().numpy()
+    return BlockAttention(
+        candidates.cpu().numpy(), attention.cpu().numpy(), step.kept.mask().cpu().numpy()
     )
-    return grids, selected
 
 
 def surviving_pixels(

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import statistics
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import torch
@@ -20,7 +19,6 @@ from mesm.data.batch import CHUNK_SHAPE, FACE_SHAPE, Batch
 from mesm.models import MESM
 from mesm.models.convolutions import DenseExtractor
 from mesm.models.late_fusion import LateFusionModel
-from mesm_ops import SparseCrossModalBlock, SparseFeatureMaps
 
 ATTENTION_OP = "cross_modal_score"
 
@@ -34,21 +32,57 @@ class FlopTally:
     def count(self, model: nn.Module, batch: Batch) -> Tensor:
         """Run the model on a batch, add what its per-frame networks computed, return the logits.
 
+        Blocks are not fused, which tells their attention's FLOPs from the others.
+
         Raises:
             ValueError: the model has no per-frame networks: its features are made beforehand.
         """
-        extracting = _end_to_end(model).counted_modules
-        names = {id(module): name for name, module in model.named_modules()}
-        with _halves(model), torch.inference_mode(), FlopCounterMode(display=False) as counter:
-            logits = model(batch)
-        counts = counter.get_flop_counts()
-        for modality, modules in extracting.items():
-            ops = self.per_modality.setdefault(modality, Counter())
-            for module in modules:
-                where = f"{type(model).__name__}.{names[id(module)]}"
-                for op, flops in counts.get(where, {}).items():
-                    ops[_short(op)] += int(flops)
-        return logits
+        end_to_end = _end_to_end(model)
+        for name in end_to_end.counted_modules:
+            self.per_modality.setdefault(name, Counter())
+        with torch.inference_mode():
+            text = end_to_end.encode_text(batch)
+            if isinstance(end_to_end, MESM):
+                features = self._extract_sparse(end_to_end, batch, text)
+            else:
+                features = self._extract(end_to_end, batch)
+            logits = end_to_end.branch_logits(batch, text, lambda view: features[view.name])
+            fused: Tensor = end_to_end.fuse(logits)
+        return fused
+
+    def _extract(self, model: LateFusionModel, batch: Batch) -> dict[str, Tensor]:
+        features = {}
+        for view in model.views(batch):
+            features[view.name] = view.frames
+            if len(view.frames):
+                with self._counting(view.name):
+                    features[view.name] = view.branch.extractor(view.frames, None, view.lengths)
+        return features
+
+    def _extract_sparse(self, model: MESM, batch: Batch, text: Tensor | None) -> dict[str, Tensor]:
+        extractors, views = model.sparse_extractors, model.views(batch)
+        first_maps, features = {}, {}
+        for view in views:
+            with self._counting(view.name):
+                first_maps[view.name] = extractors[view.name].first_stage_maps(view.frames)
+        with self._counting("query") if model.query_encoder else nullcontext():
+            query = model.project_query(batch, text, first_maps)
+        for view in views:
+            features[view.name] = view.frames
+            if len(view.frames):
+                extractor = extractors[view.name]
+                with self._counting(view.name):
+                    *_, last = extractor.walk(first_maps[view.name], query, view.lengths)
+                    features[view.name] = extractor.finish(last)
+        return features
+
+    @contextmanager
+    def _counting(self, name: str) -> Iterator[None]:
+        """Add what is computed meanwhile to a modality."""
+        with FlopCounterMode(display=False) as counter:
+            yield
+        for op, flops in counter.get_flop_counts().get("Global", {}).items():
+            self.per_modality[name][_short(op)] += int(flops)
 
     def per_clip(self, clips: int) -> dict[str, Any]:
         """Total, attention, and by modality and op, each divided by the number of clips."""
@@ -86,23 +120,6 @@ def dense_flops_per_frame(model: LateFusionModel) -> dict[str, int]:
             extractor(frame, None, frame)
         found[modality] = int(counter.get_total_flops())
     return found
-
-
-@contextlib.contextmanager
-def _halves(model: nn.Module) -> Iterator[None]:
-    """Run every block as its two halves, which tells its attention's FLOPs from the others."""
-    blocks = [module for module in model.modules() if isinstance(module, SparseCrossModalBlock)]
-    try:
-        for block in blocks:
-            block.forward = partial(_in_halves, block)  # type: ignore[method-assign]
-        yield
-    finally:
-        for block in blocks:
-            del block.forward
-
-
-def _in_halves(block: SparseCrossModalBlock, *inputs: Any) -> SparseFeatureMaps:
-    return block.convolve(block.attend(*inputs))
 
 
 def _short(op: object) -> str:

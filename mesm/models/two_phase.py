@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, overload
 
 import torch
@@ -74,13 +75,17 @@ class TwoPhaseLateFusion(TwoPhaseModel):
         raise NotImplementedError
 
     @overload
-    def forward(self, batch: FeatureBatch, inside: Literal[False] = False) -> Tensor: ...
+    def forward(self, batch: FeatureBatch) -> Tensor: ...
 
     @overload
-    def forward(self, batch: FeatureBatch, inside: Literal[True]) -> TrainingOutputs: ...
+    def forward(
+        self, batch: FeatureBatch, *, branches: Literal[True], entropy: Sequence[str] = ()
+    ) -> TrainingOutputs: ...
 
-    def forward(self, batch: FeatureBatch, inside: bool = False) -> Tensor | TrainingOutputs:
-        """Logits (B, E); with `inside` also each stream's own."""
-        branches = torch.stack([self.branch(batch, modality) for modality in self.modalities])
-        logits = self.fuse(branches)
-        return TrainingOutputs(logits, branches, {}) if inside else logits
+    def forward(
+        self, batch: FeatureBatch, *, branches: bool = False, entropy: Sequence[str] = ()
+    ) -> Tensor | TrainingOutputs:
+        """Logits (B, E); with `branches` also each stream's own."""
+        own = torch.stack([self.branch(batch, modality) for modality in self.modalities])
+        logits = self.fuse(own)
+        return TrainingOutputs(logits, own, {}) if branches else logits

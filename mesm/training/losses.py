@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -45,16 +47,17 @@ class TrainingLoss(nn.Module):
         self.cross_entropy = nn.BCEWithLogitsLoss(pos_weight=positive_weight)
         self.settings = settings
 
-    @property
-    def looks_inside(self) -> bool:
-        """Whether it needs more of the model than its logits."""
-        return self.settings.branch_loss > 0 or self.settings.concentration > 0
+    def options(self) -> dict[str, Any]:
+        """What the model must be asked for besides its logits, as keyword arguments of its call."""
+        if self.settings.branch_loss == 0 and self.settings.concentration == 0:
+            return {}
+        return {"branches": True, "entropy": ("face", "audio")}
 
     def forward(self, outputs: Tensor | TrainingOutputs, labels: Tensor, done: float) -> Tensor:
         """The loss, a scalar.
 
         Args:
-            outputs: logits (B, E), or more if the loss `looks_inside`.
+            outputs: logits (B, E), or what the model gave for `options`.
             labels: (B, E) of 0 and 1.
             done: share of the training's steps that are done.
         """

@@ -42,7 +42,7 @@ def test_a_training_step_asks_for_no_value(kind: type, options: Any, small, make
         model = kind(**small, **options).train()
         loss = TrainingLoss(torch.ones(6), settings)
     optimiser = torch.optim.AdamW(model.parameters())
-    value = loss(model(batch, inside=True), batch.labels, 0.5)
+    value = loss(model(batch, branches=True, entropy=("face", "audio")), batch.labels, 0.5)
     value.backward()
     optimiser.step()
     for name, parameter in model.named_parameters():

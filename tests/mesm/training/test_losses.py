@@ -25,7 +25,7 @@ def outputs() -> TrainingOutputs:
 def test_without_options_it_is_the_papers():
     weight, labels = torch.tensor([1.0, 2.0, 3.0]), torch.randint(2, (4, 3)).float()
     loss, out = TrainingLoss(weight, TrainingSettings()), outputs()
-    assert not loss.looks_inside
+    assert loss.options() == {}
     expected = binary_cross_entropy_with_logits(out.logits, labels, pos_weight=weight)
     torch.testing.assert_close(loss(out.logits, labels, 0.5), expected)
     torch.testing.assert_close(loss(out, labels, 0.5), expected)
@@ -36,7 +36,7 @@ def test_each_term_has_its_weight(done, share):
     settings = TrainingSettings(branch_loss=0.5, concentration=4.0, concentration_target=0.9)
     weight, labels, out = torch.ones(3), torch.randint(2, (4, 3)).float(), outputs()
     loss = TrainingLoss(weight, settings)
-    assert loss.looks_inside
+    assert loss.options() == {"branches": True, "entropy": ("face", "audio")}
     expected = binary_cross_entropy_with_logits(out.logits, labels)
     expected += 0.5 * sum(binary_cross_entropy_with_logits(b, labels) for b in out.branches)
     # Over the target are 0.1 of two frames' mean in one extractor and 0.05 in the other.
