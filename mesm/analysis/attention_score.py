@@ -29,13 +29,14 @@ from mesm.analysis.planted import (
     read_ground_truth,
     sound_regions,
 )
-from mesm.analysis.sparse_run import SparseRun
 from mesm.config.p import BlockP
 from mesm.corpora.prepared import Clip
+from mesm.data.clips import ClipDataset
+from mesm.evaluation.run import Run
 from mesm.inputs.spectrograms import CHUNK_COLUMNS, MEL_BINS
-from mesm.runs.folder import RunFolder
 
 FINAL = "final"
+BATCH_SIZE = 8
 
 
 class ModalityTallies:
@@ -143,7 +144,7 @@ def _cell_sizes(blocks: Sequence[BlockAttention], height: int) -> set[int]:
 
 
 def score_attention(
-    run: Path | SparseRun, ground_truth: Path, split: str = "test", p: BlockP | None = None
+    run: Path | Run, ground_truth: Path, split: str = "test", p: BlockP | None = None
 ) -> dict[str, Any]:
     """Score a MESM run's attention over a split of a miniature corpus.
 
@@ -159,12 +160,20 @@ def score_attention(
     Raises:
         ValueError: not a MESM run, not a ground truth, or one of another corpus.
     """
-    sparse = run if isinstance(run, SparseRun) else SparseRun.load(run, p)
+    opened = run if isinstance(run, Run) else Run.open_sparse(run, p)
     planted = read_ground_truth(ground_truth)
-    tallies = {name: ModalityTallies() for name in sparse.model.feature_extractors}
+    tallies = {name: ModalityTallies() for name in opened.sparse.feature_extractors}
     unknown = scored = 0
-    for clips, batch in tqdm(sparse.batches(split), desc="scoring attention", unit="batch"):
-        traced = trace_attention(sparse.model, batch)
+    dataset = opened.dataset(split)
+    assert isinstance(dataset, ClipDataset)
+    steps = -(-len(dataset) // BATCH_SIZE)
+    batches = tqdm(
+        opened.batches(dataset, BATCH_SIZE), desc="scoring attention", unit="batch", total=steps
+    )
+    for number, batch in enumerate(batches):
+        traced = trace_attention(opened.sparse, batch)
+        first = number * BATCH_SIZE
+        clips = [dataset.clip(first + place) for place in range(len(batch))]
         ends = {
             "face": batch.face_lengths.cumsum(0).tolist(),
             "audio": batch.spectrogram_lengths.cumsum(0).tolist(),
@@ -190,12 +199,12 @@ def score_attention(
     scores = {
         "definition": " ".join((__doc__ or "").split()),
         "split": split,
-        "p": sparse.p,
+        "p": opened.p,
         "clips": scored,
         "clips_without_ground_truth": unknown,
         **{name: tally.summary() for name, tally in tallies.items()},
     }
-    folder = sparse.path / "explain"
+    folder = opened.path / "explain"
     folder.mkdir(exist_ok=True)
-    RunFolder(sparse.path).write_json(folder / "action_units.json", scores)
+    opened.folder.write_json(folder / "action_units.json", scores)
     return scores

@@ -22,11 +22,11 @@ import torch.nn.functional as F
 from tqdm import tqdm
 
 from mesm.analysis.costs import FlopTally, dense_flops_per_frame
-from mesm.analysis.sparse_run import SparseRun
 from mesm.analysis.sweep import add_latency, latency_setting, load_baseline, measure
 from mesm.config.p import BLOCKS, p_text
 from mesm.data.batch import Batch
 from mesm.evaluation.metrics import Thresholds, score
+from mesm.evaluation.run import Run
 from mesm.runs.environment import describe
 from mesm.runs.folder import RunFolder
 
@@ -85,13 +85,13 @@ class Search:
     """The search on one trained model; nothing is measured twice.
 
     Args:
-        sparse: a MESM run; its model is left at the p that was tried last.
+        run: a MESM's; its model is left at the p that was tried last.
         batches: the validation split.
     """
 
-    def __init__(self, sparse: SparseRun, batches: Sequence[Batch]) -> None:
-        self.model, self.loaded, self.batches = sparse.model, sparse.loaded, batches
-        self.dense = dense_flops(sparse, batches)
+    def __init__(self, run: Run, batches: Sequence[Batch]) -> None:
+        self.model, self.run, self.batches = run.sparse, run, batches
+        self.dense = dense_flops(run, batches)
         self.trials: dict[Blocks, Trial] = {}
 
     def reach(self) -> tuple[Trial, Trial]:
@@ -106,8 +106,8 @@ class Search:
         tally = FlopTally()
         logits = torch.cat([tally.count(self.model, batch).float().cpu() for batch in self.batches])
         labels = torch.cat([batch.labels.cpu() for batch in self.batches])
-        asked = self.loaded.config.evaluation
-        emotions = self.loaded.emotions
+        asked = self.run.config.evaluation
+        emotions = self.run.emotions
         thresholds = Thresholds.choose(asked.threshold, len(emotions), lambda: (logits, labels))
         scores = score(logits, labels, thresholds, emotions, asked.f1)
         trial = Trial(
@@ -212,7 +212,7 @@ def _blocks(t: float, offsets: Blocks) -> Blocks:
     return tuple(round(min(max(t + w, LEAST_P), 1.0), 6) for w in offsets)
 
 
-def dense_flops(sparse: SparseRun, batches: Sequence[Batch]) -> float:
+def dense_flops(run: Run, batches: Sequence[Batch]) -> float:
     """FLOPs of FE2E's extractors of the run's widths over all frames of the batches.
 
     Raises:
@@ -222,11 +222,11 @@ def dense_flops(sparse: SparseRun, batches: Sequence[Batch]) -> float:
         "face": sum(len(batch.faces) for batch in batches),
         "audio": sum(len(batch.spectrograms) for batch in batches),
     }
-    per_frame = dense_flops_per_frame(sparse.model)
+    per_frame = dense_flops_per_frame(run.sparse)
     total = sum(flops * frames[name] for name, flops in per_frame.items())
     if total == 0:
         raise ValueError(
-            f"{sparse.path}: no faces or sound are looked at, so there are no FLOPs to budget"
+            f"{run.path}: no faces or sound are looked at, so there are no FLOPs to budget"
         )
     return float(total)
 
@@ -267,23 +267,23 @@ def find_budget(
             f"budget: wanted at least 1 clip per batch and 1 timed pass, got {batch_size} and "
             f"{repeats}"
         )
-    sparse = SparseRun.load(run)
-    dense = None if baseline is None else load_baseline(baseline, sparse.loaded)
-    search = Search(sparse, list(sparse.loaded.batches("valid", batch_size)))
+    opened = Run.open_sparse(run)
+    dense = None if baseline is None else load_baseline(baseline, opened)
+    search = Search(opened, list(opened.batches("valid", batch_size)))
     found: list[tuple[float, str, Trial]] = []
     total = len(shares) * (1 + 2 * BLOCKS * len(STEPS))
     with tqdm(total=total, desc="budget", unit="trial") as bar:
         for share in shares:
             uniform, best = search.best(share, bar)
             found += [(share, "uniform", uniform), (share, "per block", best)]
-    scored = list(sparse.loaded.batches(split, batch_size))
+    scored = list(opened.batches(split, batch_size))
     clips = sum(len(batch) for batch in scored)
-    dense_per_clip = dense_flops(sparse, scored) / clips
+    dense_per_clip = dense_flops(opened, scored) / clips
     points: list[dict[str, Any]] = []
     for share, kind, trial in tqdm(found, desc=f"budget: {split}", unit="point"):
         p = list(trial.p)
-        sparse.model.set_p(p)
-        point = measure(sparse.loaded, split, batch_size)
+        opened.sparse.set_p(p)
+        point = measure(opened, split, batch_size)
         points.append(
             {
                 "budget": share,
@@ -297,16 +297,16 @@ def find_budget(
     base = None
     if dense is not None and baseline is not None:
         base = {"run": baseline.name} | measure(dense, split, batch_size)
-    add_latency(sparse, points, dense, base, split, batch_size, repeats)
+    add_latency(opened, points, dense, base, split, batch_size, repeats)
     least, most = search.reach()
     result = {
         "run": run.name,
-        "corpus": sparse.loaded.corpus.manifest.corpus,
+        "corpus": opened.manifest.corpus,
         "split": split,
         "clips": clips,
-        "trained_p": sparse.p,
-        "seed": sparse.loaded.config.training.seed,
-        "metric": sparse.loaded.accuracy_name,
+        "trained_p": opened.p,
+        "seed": opened.seed,
+        "metric": opened.accuracy_name,
         "conventions": {
             "flops": "forward pass of the per-frame networks, attention and query included; 2 per "
             "multiply-accumulate",
@@ -318,7 +318,7 @@ def find_budget(
         "dense_flops_per_clip": dense_per_clip,
         "reachable": {"least": least.share, "most": most.share, "split": "valid"},
         "tolerance": TOLERANCE,
-        "latency_setting": latency_setting(sparse, min(batch_size, clips), repeats),
+        "latency_setting": latency_setting(opened, min(batch_size, clips), repeats),
         "points": points,
         "trials": [asdict(trial) | {"p": list(trial.p)} for trial in search.trials.values()],
         "baseline": base,

@@ -25,14 +25,13 @@ from mesm.analysis.planted import (
     read_ground_truth,
     sound_regions,
 )
-from mesm.analysis.sparse_run import SparseRun
 from mesm.config.p import BlockP, p_text
 from mesm.corpora.prepared import Clip
+from mesm.evaluation.run import Run
 from mesm.inputs.spectrograms import CHUNK_COLUMNS, MEL_BINS
 from mesm.plots.attention import draw_faces, draw_spectrogram
 from mesm.plots.panels import Row
 from mesm.plots.style import save_png
-from mesm.runs.folder import RunFolder
 
 MOST_FACES = 8
 
@@ -69,23 +68,23 @@ def explain(
     Raises:
         ValueError: not a MESM run, no such clip, p not in (0, 1], or not a ground truth.
     """
-    sparse = SparseRun.load(run, p)
+    opened = Run.open_sparse(run, p)
     planted = {} if ground_truth is None else read_ground_truth(ground_truth)
-    corpus = sparse.loaded.corpus
+    corpus = opened.corpus
     if clip_id is None:
-        chosen = _one_per_emotion(sparse, split)
+        chosen = _one_per_emotion(opened, split)
     else:
         clip = corpus.clip(clip_id)
-        chosen = {_emotions(sparse, clip): clip}
+        chosen = {_emotions(opened, clip): clip}
     pictures: list[Path] = []
     grids = Grids()
     for emotion, clip in tqdm(chosen.items(), desc="explain", unit="clip"):
-        pictures += _explain_clip(sparse, clip, planted.get(clip.clip_id), emotion, grids)
+        pictures += _explain_clip(opened, clip, planted.get(clip.clip_id), emotion, grids)
     if clip_id is None:
-        pictures = grids.draw(run / "explain", sparse.p) + pictures
+        pictures = grids.draw(run / "explain", opened.p) + pictures
     scores = None
     if clip_id is None and ground_truth is not None:
-        scores = score_attention(sparse, ground_truth, split)
+        scores = score_attention(opened, ground_truth, split)
     return {
         "pictures": pictures,
         "clips": [clip.clip_id for clip in chosen.values()],
@@ -93,11 +92,11 @@ def explain(
     }
 
 
-def _one_per_emotion(sparse: SparseRun, split: str) -> dict[str, Clip]:
+def _one_per_emotion(run: Run, split: str) -> dict[str, Clip]:
     """Per emotion the split's first clip that carries it and has not been taken."""
-    emotions = sparse.loaded.corpus.manifest.emotions
+    emotions = run.emotions
     chosen: dict[str, Clip] = {}
-    clips = sparse.loaded.corpus.split(split)
+    clips = run.corpus.split(split)
     for place in range(len(clips)):
         if len(chosen) == len(emotions):
             break
@@ -109,21 +108,21 @@ def _one_per_emotion(sparse: SparseRun, split: str) -> dict[str, Clip]:
     return {emotion: chosen[emotion] for emotion in emotions if emotion in chosen}
 
 
-def _emotions(sparse: SparseRun, clip: Clip) -> str:
-    names = sparse.loaded.corpus.manifest.emotions
+def _emotions(run: Run, clip: Clip) -> str:
+    names = run.emotions
     present = [name for name, label in zip(names, clip.labels, strict=True) if label]
     return ", ".join(present) or "no emotion"
 
 
 def _explain_clip(
-    sparse: SparseRun, clip: Clip, planted: PlantedClip | None, emotion: str, grids: Grids
+    run: Run, clip: Clip, planted: PlantedClip | None, emotion: str, grids: Grids
 ) -> list[Path]:
     """Draw one clip, and add its middle face and its sound to the grids under `emotion`."""
-    traced = trace_attention(sparse.model, sparse.loaded.batch_of(clip.clip_id))
-    folder = sparse.path / "explain" / clip.clip_id
+    traced = trace_attention(run.sparse, run.batch_of(clip.clip_id))
+    folder = run.path / "explain" / clip.clip_id
     folder.mkdir(parents=True, exist_ok=True)
-    emotions = _emotions(sparse, clip)
-    title = f"{clip.clip_id} · {emotions} · p = {p_text(sparse.p)}"
+    emotions = _emotions(run, clip)
+    title = f"{clip.clip_id} · {emotions} · p = {p_text(run.p)}"
     if planted:
         hints = ", ".join(f"{modality} {kind}" for modality, kind in planted.hints.items())
         title += f" · hints: {hints}"
@@ -143,7 +142,7 @@ def _explain_clip(
         grids.add_face(rows[len(rows) // 2], emotion + _hint(planted, "face"))
     if audio and clip.spectrogram.shape[1]:
         cues = sound_regions(planted, clip.spectrogram.shape[1]) if planted else no_regions()
-        padding = sparse.loaded.corpus.manifest.spectrogram_mean
+        padding = run.manifest.spectrogram_mean
         row, columns = (
             _spectrogram_row(clip, audio, cues, title, padding),
             clip.spectrogram.shape[1],
@@ -155,13 +154,13 @@ def _explain_clip(
         "clip_id": clip.clip_id,
         "text": clip.text,
         "emotions": emotions.split(", ") if clip.labels.any() else [],
-        "p": sparse.p,
+        "p": run.p,
         "sites": "y * width + x; attention is the softmax over the frame's candidates",
         "face_times": [round(float(time), 4) for time in clip.face_times],
         "face": _kept_sites(faces or [], FACE_SIZE),
         "audio": _kept_sites(audio or [], MEL_BINS),
     }
-    RunFolder(sparse.path).write_json(folder / "kept_sites.json", facts)
+    run.folder.write_json(folder / "kept_sites.json", facts)
     return pictures
 
 

@@ -11,11 +11,11 @@ import torch
 from tqdm import tqdm
 
 from mesm.analysis.costs import Stopwatch
-from mesm.analysis.sparse_run import SparseRun
 from mesm.analysis.sweep import RETRAINED, check_p_values, measure, sweep
 from mesm.config.end_to_end import MESMSettings
 from mesm.config.experiment import ExperimentConfig
 from mesm.config.files import load_config, parse_config
+from mesm.evaluation.run import Run
 from mesm.experiment.jobs import Job, Resources
 from mesm.experiment.run import run_unfinished
 from mesm.plots.p_curve import draw_p_curve
@@ -90,7 +90,7 @@ def retrain(
                 f"{run}: {len(failures)} of {len(plan.jobs)} trainings failed; {name}: {message}"
             )
     swept = sweep(run, values, baseline, split, batch_size=batch_size, repeats=repeats)
-    models = {p: SparseRun.load(plan.folder(p), p) for p in values}
+    models = {p: Run.open_sparse(plan.folder(p), p) for p in values}
     points = _measure_all(models, split, batch_size, repeats)
     for point in points:
         progress = read_progress(RunFolder(plan.folder(point["p"])))
@@ -110,7 +110,7 @@ def retrain(
 
 def _plan(run: Path, values: Sequence[float], split: str, runs: Sequence[Path]) -> _Trainings:
     """Which models there are and which must be trained; refuses before anything is written."""
-    config = SparseRun.load(run).loaded.config
+    config = Run.open_sparse(run).config
     if _finished(run) is None:
         raise ValueError(f"{run}: not finished; the same mesm train goes on with it")
     wanted = {p: _at(config, p) for p in values}
@@ -167,17 +167,17 @@ def _run_folders(paths: Sequence[Path]) -> list[Path]:
 
 
 def _measure_all(
-    models: dict[float, SparseRun], split: str, batch_size: int, repeats: int
+    models: dict[float, Run], split: str, batch_size: int, repeats: int
 ) -> list[dict[str, Any]]:
     points = []
     for p, model in tqdm(models.items(), desc="one model per p", unit="point"):
-        points.append({"p": p} | measure(model.loaded, split, batch_size))
+        points.append({"p": p} | measure(model, split, batch_size))
     # In turns, so that a busy moment of the machine falls on all alike.
     watches = {p: Stopwatch() for p in models}
-    batches = {p: next(model.loaded.batches(split, batch_size)) for p, model in models.items()}
+    batches = {p: next(model.batches(split, batch_size)) for p, model in models.items()}
     for _ in tqdm(range(repeats), desc="latency", unit="round"):
         for p, model in models.items():
-            watches[p].time(model.model, batches[p])
+            watches[p].time(model.sparse, batches[p])
     for point in points:
         point["latency_ms_per_clip"] = watches[point["p"]].medians()
     return points

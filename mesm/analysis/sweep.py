@@ -13,10 +13,9 @@ import torch
 from tqdm import tqdm
 
 from mesm.analysis.costs import FlopTally, SiteTally, Stopwatch
-from mesm.analysis.sparse_run import SparseRun
 from mesm.config.p import p_text, uniform_p
-from mesm.evaluation.evaluate import LoadedRun, load_run
-from mesm.evaluation.metrics import score
+from mesm.evaluation.metrics import Thresholds, score
+from mesm.evaluation.run import Run
 from mesm.models import FE2E, MESM
 from mesm.plots.p_curve import draw_p_curve
 from mesm.plots.style import save_png
@@ -98,11 +97,11 @@ def sweep(
             f"sweep: wanted at least 1 clip per batch and 1 timed pass, got {batch_size} and "
             f"{repeats}"
         )
-    sparse = SparseRun.load(run)
-    dense = None if baseline is None else load_baseline(baseline, sparse.loaded)
+    opened = Run.open_sparse(run)
+    dense = None if baseline is None else load_baseline(baseline, opened)
     dense_name = None if baseline is None else baseline.name
     points = []
-    own = sparse.p if uniform_p(sparse.p) is None else None
+    own = opened.p if uniform_p(opened.p) is None else None
     own_point = None
     total = len(values) + (dense is not None) + (own is not None)
     with tqdm(total=total, desc="sweep", unit="point") as bar:
@@ -113,31 +112,31 @@ def sweep(
             bar.update()
         for p in values:
             bar.set_postfix_str(f"p={p:g}")
-            sparse.model.set_p(p)
-            points.append({"p": p} | measure(sparse.loaded, split, batch_size))
+            opened.sparse.set_p(p)
+            points.append({"p": p} | measure(opened, split, batch_size))
             bar.update()
         if own is not None:
             bar.set_postfix_str(f"p={p_text(own)}")
-            sparse.model.set_p(own)
-            own_point = {"p": own} | measure(sparse.loaded, split, batch_size)
+            opened.sparse.set_p(own)
+            own_point = {"p": own} | measure(opened, split, batch_size)
             bar.update()
     timed = [*points, own_point] if own_point is not None else points
-    add_latency(sparse, timed, dense, base, split, batch_size, repeats)
+    add_latency(opened, timed, dense, base, split, batch_size, repeats)
     result = {
         "run": run.name,
-        "corpus": sparse.loaded.corpus.manifest.corpus,
+        "corpus": opened.manifest.corpus,
         "split": split,
         "clips": points[0]["clips"],
-        "trained_p": sparse.p,
-        "seed": sparse.loaded.config.training.seed,
-        "metric": sparse.loaded.accuracy_name,
+        "trained_p": opened.p,
+        "seed": opened.seed,
+        "metric": opened.accuracy_name,
         "conventions": {
             "flops": "forward pass of the per-frame networks, attention included; 2 per "
             "multiply-accumulate",
             "latency": "median of the repeats; eval, inference mode; milliseconds per clip",
             "active_sites": "kept sites over all sites of the block's maps, mean over frames",
         },
-        "latency_setting": latency_setting(sparse, min(batch_size, points[0]["clips"]), repeats),
+        "latency_setting": latency_setting(opened, min(batch_size, points[0]["clips"]), repeats),
         "points": points,
         "own_point": own_point,
         "baseline": base,
@@ -158,51 +157,48 @@ def _retrained(run: Path, split: str) -> dict[str, Any] | None:
     return found if found["split"] == split else None
 
 
-def load_baseline(path: Path, beside: LoadedRun) -> LoadedRun:
+def load_baseline(path: Path, beside: Run) -> Run:
     """An FE2E run on the corpus of another run.
 
     Raises:
         ValueError: not an FE2E run, or of another corpus.
     """
-    loaded = load_run(path)
-    if not isinstance(loaded.model, FE2E):
-        name = type(loaded.model).__name__
+    opened = Run.open(path)
+    if not isinstance(opened.model, FE2E):
+        name = type(opened.model).__name__
         raise ValueError(f"{path}: wanted an FE2E run as the baseline, got a {name} run")
-    one, two = loaded.corpus.manifest, beside.corpus.manifest
+    one, two = opened.manifest, beside.manifest
     if (one.corpus, one.emotions) != (two.corpus, two.emotions):
         raise ValueError(
             f"{path}: the baseline was trained on {one.corpus} ({', '.join(one.emotions)}), the "
             f"MESM run on {two.corpus} ({', '.join(two.emotions)})"
         )
-    return loaded
+    return opened
 
 
-def measure(loaded: LoadedRun, split: str, batch_size: int) -> dict[str, Any]:
-    """Scores, FLOPs and, for a MESM, active sites; all over the whole split."""
-    model = loaded.model
+def measure(run: Run, split: str, batch_size: int) -> dict[str, Any]:
+    """Scores, FLOPs and, for a MESM, active sites; all over the whole split, as the model is."""
+    model, settings = run.model, run.config.evaluation
     flops, sites = FlopTally(), SiteTally()
     logits, labels = [], []
-    for batch in loaded.batches(split, batch_size):
+    for batch in run.batches(split, batch_size):
         logits.append(flops.count(model, batch).float().cpu())
         labels.append(batch.labels.cpu())
         if isinstance(model, MESM):
             sites.count(model, batch)
-    scores = score(
-        torch.cat(logits),
-        torch.cat(labels),
-        loaded.thresholds(),
-        loaded.emotions,
-        loaded.config.evaluation.f1,
+    thresholds = Thresholds.choose(
+        settings.threshold, len(run.emotions), lambda: run.predict("valid")
     )
+    scores = score(torch.cat(logits), torch.cat(labels), thresholds, run.emotions, settings.f1)
     measured = scores | {"flops_per_clip": flops.per_clip(scores["clips"])}
     if isinstance(model, MESM):
         measured["active_sites"] = sites.mean()
     return measured
 
 
-def latency_setting(sparse: SparseRun, batch_size: int, repeats: int) -> dict[str, Any]:
+def latency_setting(run: Run, batch_size: int, repeats: int) -> dict[str, Any]:
     """How `add_latency` measures: threads, dtype, device, clips per batch, passes."""
-    parameter = next(sparse.model.parameters())
+    parameter = next(run.model.parameters())
     return {
         "threads": torch.get_num_threads(),
         "dtype": str(parameter.dtype).removeprefix("torch."),
@@ -213,9 +209,9 @@ def latency_setting(sparse: SparseRun, batch_size: int, repeats: int) -> dict[st
 
 
 def add_latency(
-    sparse: SparseRun,
+    run: Run,
     points: Sequence[dict[str, Any]],
-    dense: LoadedRun | None,
+    dense: Run | None,
     base: dict[str, Any] | None,
     split: str,
     batch_size: int,
@@ -227,15 +223,15 @@ def add_latency(
     """
     watches = [Stopwatch() for _ in points]
     dense_watch = Stopwatch()
-    batch = next(sparse.loaded.batches(split, batch_size))
+    batch = next(run.batches(split, batch_size))
     dense_batch = next(dense.batches(split, batch_size)) if dense else batch
     for _ in tqdm(range(repeats), desc="latency", unit="round"):
         if dense is not None:
             dense_watch.time(dense.model, dense_batch)
         for point, watch in zip(points, watches, strict=True):
-            sparse.model.set_p(point["p"])
-            watch.time(sparse.model, batch)
-    sparse.model.set_p(sparse.p)
+            run.sparse.set_p(point["p"])
+            watch.time(run.sparse, batch)
+    run.sparse.set_p(run.p)
     for point, watch in zip(points, watches, strict=True):
         point["latency_ms_per_clip"] = watch.medians()
     if base is not None:

@@ -9,7 +9,7 @@ import torch
 
 from mesm.config.experiment import F1Variant, ThresholdPolicy
 from mesm.evaluation.bootstrap import Bootstrap, paired_differences
-from mesm.evaluation.evaluate import ScoredRun
+from mesm.evaluation.run import Run
 from mesm.evaluation.score_table import format_differences
 
 
@@ -45,7 +45,7 @@ def compare_runs(
             clips, labels, threshold policies or F1 variants.
     """
     ours, theirs = (
-        ScoredRun(folder, threshold=threshold, f1=f1, fresh=fresh) for folder in (run, against)
+        Run.open(folder, threshold=threshold, f1=f1, fresh=fresh) for folder in (run, against)
     )
     _check_alike(ours, theirs, split)
     first, second = ours.predictions(split), theirs.predictions(split)
@@ -66,7 +66,7 @@ def compare_runs(
         "clips": len(labels),
         "headline": ours.accuracy_name,
         "threshold": {"policy": thresholds[0].policy},
-        "f1_variant": ours.settings.f1,
+        "f1_variant": ours.scoring.f1,
         "runs": [
             {
                 "run": str(scored.folder.path),
@@ -83,11 +83,11 @@ def compare_runs(
     return differences
 
 
-def _check_alike(first: ScoredRun, second: ScoredRun, split: str) -> None:
+def _check_alike(first: Run, second: Run, split: str) -> None:
     """Refuse before anything is predicted."""
     runs = f"{first.folder.path} and {second.folder.path}"
     for name, flag in (("threshold", "--threshold"), ("f1", "--f1")):
-        ours, theirs = getattr(first.settings, name), getattr(second.settings, name)
+        ours, theirs = getattr(first.scoring, name), getattr(second.scoring, name)
         if ours != theirs:
             raise ValueError(
                 f"{runs} are scored by different settings, evaluation.{name} {ours} and {theirs}: "

@@ -3,75 +3,28 @@
 from __future__ import annotations
 
 import base64
-import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from mesm.config.experiment import ExperimentConfig
-from mesm.config.files import load_config
 from mesm.config.p import p_text, uniform_p
-from mesm.corpora.prepared import Manifest, PreparedCorpus
+from mesm.corpora.prepared import Manifest
 from mesm.corpora.registry import find_corpus
+from mesm.evaluation.run import Run
 from mesm.plots.learning_curves import draw_learning_curves
 from mesm.plots.style import png_bytes
 from mesm.report.tables import corpus_table, results_table, score_tables, sweep_tables
 from mesm.runs.environment import describe
 from mesm.runs.files import write_beside
-from mesm.runs.folder import RunFolder
 from mesm.tables.costs import flops_per_clip, sweep_points
 from mesm.tables.names import run_name
-from mesm.tables.runs import read_json
 from mesm.tables.table import percent
 
 # Clips that are drawn are unfolded up to here; the rest is one click away.
 OPEN_PICTURES = 3
-
-
-@dataclass(frozen=True)
-class RunFacts:
-    """What a run's folder says about it; a part that was never made is None."""
-
-    path: Path
-    config: ExperimentConfig
-    name: str
-    scores: dict[str, Any] | None
-    history: list[dict[str, Any]]
-    sweep: dict[str, Any] | None
-    attention: dict[str, Any] | None
-
-    @property
-    def model(self) -> dict[str, Any]:
-        """The settings of its model as JSON values."""
-        return self.config.model.model_dump(mode="json")
-
-    @classmethod
-    def read(cls, path: Path, split: str) -> RunFacts:
-        """Read a run.
-
-        Raises:
-            ValueError: the folder is no run.
-        """
-        folder = RunFolder(path)
-        if not folder.config.is_file():
-            raise ValueError(f"{path}: no run, config.yaml is missing; `mesm train` makes runs")
-        config = load_config(folder.config)
-        evaluation = read_json(folder.evaluation) or {}
-        history = []
-        if folder.metrics.is_file():
-            history = [json.loads(line) for line in folder.metrics.read_text().splitlines()]
-        return cls(
-            path=path,
-            config=config,
-            name=run_name(config),
-            scores=evaluation.get(split),
-            history=history,
-            sweep=read_json(path / "sweep.json"),
-            attention=read_json(path / "explain" / "action_units.json"),
-        )
 
 
 def write_report(
@@ -101,24 +54,20 @@ def write_report(
     """
     if not runs:
         raise ValueError("report: wanted at least one run, got none")
-    facts = [RunFacts.read(run, split) for run in runs]
-    for fact in facts:
-        if fact.scores is None:
-            raise ValueError(
-                f"{fact.path}: not evaluated on the {split} split; run `mesm evaluate {fact.path} "
-                f"--split {split}`"
-            )
-    corpora = {fact.config.corpus.resolve() for fact in facts}
+    opened = [Run(path, split) for path in runs]
+    corpora = {run.config.corpus.resolve() for run in opened}
+    for run in opened:
+        run.check_scored()
     if len(corpora) > 1:
         raise ValueError(
             f"report: wanted runs on one corpus, got {', '.join(sorted(map(str, corpora)))}"
         )
-    manifest = PreparedCorpus.open(facts[0].config.corpus).manifest
+    manifest = opened[0].manifest
     if synthetic is None:
         synthetic = manifest.synthetic
     if synthetic is None:
-        synthetic = any(fact.attention for fact in facts)
-    context = _context(facts, manifest, synthetic)
+        synthetic = any(run.attention for run in opened)
+    context = _context(opened, manifest, synthetic)
     context["title"] = title or f"Emotion recognition on {context['corpus']['name']}"
     environment = Environment(
         loader=PackageLoader("mesm.report", ""),
@@ -133,51 +82,48 @@ def write_report(
     return out_html
 
 
-def _context(facts: Sequence[RunFacts], manifest: Manifest, synthetic: bool) -> dict[str, Any]:
+def _context(runs: Sequence[Run], manifest: Manifest, synthetic: bool) -> dict[str, Any]:
     name = find_corpus(manifest.corpus).title
     corpus = corpus_table(manifest)
     corpus["name"] = f"a miniature corpus in {name}'s layout" if synthetic else name
-    scored = [
-        (fact.config, fact.scores, flops_per_clip(fact, facts)) for fact in facts if fact.scores
-    ]
+    scored = [(run.config, run.scores, flops_per_clip(run, runs)) for run in runs]
     return {
         "synthetic": synthetic,
-        "lead": f"{', '.join(fact.name for fact in facts)}, trained and tested on "
+        "lead": f"{', '.join(run_name(run.config) for run in runs)}, trained and tested on "
         f"{corpus['name']}.",
-        "facts": _headlines(facts),
+        "facts": _headlines(runs),
         "corpus": corpus,
         "results": results_table(scored, manifest.corpus, synthetic),
-        "learning": _learning(facts),
-        "curves": [_curve(fact) for fact in facts if fact.sweep],
-        "explained": [shown for fact in facts if (shown := _explained(fact))["pictures"]],
-        "environment": _environment(facts),
+        "learning": _learning(runs),
+        "curves": [_curve(run) for run in runs if run.sweep],
+        "explained": [shown for run in runs if (shown := _explained(run))["pictures"]],
+        "environment": _environment(runs),
         "settings": [
-            {"name": fact.name, "yaml": RunFolder(fact.path).config.read_text(encoding="utf-8")}
-            for fact in facts
+            {"name": run_name(run.config), "yaml": run.folder.config.read_text(encoding="utf-8")}
+            for run in runs
         ],
     }
 
 
-def _headlines(facts: Sequence[RunFacts]) -> list[dict[str, str]]:
+def _headlines(runs: Sequence[Run]) -> list[dict[str, str]]:
     """The few figures that sum the page up."""
     shown = []
-    for fact in facts:
-        assert fact.scores is not None
+    for run in runs:
         shown.append(
             {
-                "value": f"{percent(fact.scores['average']['f1'])} %",
-                "label": f"average F1 of {fact.name}",
+                "value": f"{percent(run.scores['average']['f1'])} %",
+                "label": f"average F1 of {run_name(run.config)}",
             }
         )
-    for fact in facts:
-        sweep = fact.sweep
+    for run in runs:
+        sweep = run.sweep
         if sweep and sweep["baseline"]:
             point = _nearest_point(sweep)
             share = point["flops_per_clip"]["total"] / sweep["baseline"]["flops_per_clip"]["total"]
             label = f"of FE2E's feature-extraction FLOPs at p = {p_text(point['p'])}"
             shown.append({"value": f"{percent(share, 0)} %", "label": label})
-        if fact.attention and "face" in fact.attention:
-            final = fact.attention["face"].get("all", {}).get("final", {})
+        if run.attention and "face" in run.attention:
+            final = run.attention["face"].get("all", {}).get("final", {})
             if "sites" in final:
                 label = "as often as chance do kept face pixels lie on planted action units"
                 shown.append({"value": f"{final['sites']['ratio']:.1f} ×", "label": label})
@@ -192,46 +138,47 @@ def _nearest_point(sweep: Mapping[str, Any]) -> dict[str, Any]:
     return min(sweep["points"], key=lambda point: abs(point["p"] - trained))
 
 
-def _learning(facts: Sequence[RunFacts]) -> str | None:
+def _learning(runs: Sequence[Run]) -> str | None:
+    names = Counter(run_name(run.config) for run in runs)
     curves = {
-        fact.name if [f.name for f in facts].count(fact.name) == 1 else fact.path.name: {
-            "loss": [(row["epoch"], row["train_loss"]) for row in fact.history],
-            "f1": [(row["epoch"], row["valid_f1"]) for row in fact.history],
+        run_name(run.config) if names[run_name(run.config)] == 1 else run.path.name: {
+            "loss": [(row["epoch"], row["train_loss"]) for row in run.history],
+            "f1": [(row["epoch"], row["valid_f1"]) for row in run.history],
         }
-        for fact in facts
-        if fact.history
+        for run in runs
+        if run.history
     }
     return _encode(png_bytes(draw_learning_curves(curves))) if curves else None
 
 
-def _curve(fact: RunFacts) -> dict[str, Any]:
-    assert fact.sweep is not None
-    picture = fact.path / "sweep.png"
-    trained = fact.sweep["trained_p"]
+def _curve(run: Run) -> dict[str, Any]:
+    assert run.sweep is not None
+    picture = run.path / "sweep.png"
+    trained = run.sweep["trained_p"]
     line = "" if uniform_p(trained) is None else " (dotted line)"
     caption = (
         f"One model, trained at p = {p_text(trained)}{line} and run at every p, "
-        f"on the {fact.sweep['split']} split, {fact.sweep['clips']} clips"
+        f"on the {run.sweep['split']} split, {run.sweep['clips']} clips"
     )
-    caption += "; FE2E is dashed." if fact.sweep["baseline"] else "."
+    caption += "; FE2E is dashed." if run.sweep["baseline"] else "."
     return {
-        "name": fact.name,
+        "name": run_name(run.config),
         "png": _encode(picture.read_bytes()),
         "caption": caption,
-        "tables": sweep_tables(fact.sweep),
+        "tables": sweep_tables(run.sweep),
     }
 
 
-def _explained(fact: RunFacts) -> dict[str, Any]:
+def _explained(run: Run) -> dict[str, Any]:
     """The overview first, then every clip's faces and spectrogram, and the scores."""
-    folder = fact.path / "explain"
+    folder = run.path / "explain"
     pictures = []
     if (folder / "faces.png").is_file():
         caption = (
             "One face per emotion: the input, in red the sites that each block keeps and "
             "convolves, and the pixels that all of them kept. "
         )
-        if fact.attention:
+        if run.attention:
             caption += "Outlined: the planted action units."
         encoded = _encode((folder / "faces.png").read_bytes())
         pictures.append({"png": encoded, "caption": caption, "kind": "faces"})
@@ -246,22 +193,22 @@ def _explained(fact: RunFacts) -> dict[str, Any]:
                 caption = f"{clip.name}: {what}."
                 pictures.append({"png": encoded, "caption": caption, "kind": what.split()[0]})
     scores = None
-    if fact.attention:
+    if run.attention:
         scores = {
-            "definition": fact.attention["definition"],
-            "tables": score_tables(fact.attention),
+            "definition": run.attention["definition"],
+            "tables": score_tables(run.attention),
         }
     return {
-        "name": fact.name,
+        "name": run_name(run.config),
         "pictures": pictures[:OPEN_PICTURES],
         "more": pictures[OPEN_PICTURES:],
         "scores": scores,
     }
 
 
-def _environment(facts: Sequence[RunFacts]) -> list[tuple[str, str]]:
+def _environment(runs: Sequence[Run]) -> list[tuple[str, str]]:
     """Where the sweep was measured, else where the page was written."""
-    found = next((fact.sweep["environment"] for fact in facts if fact.sweep), None) or describe()
+    found = next((run.sweep["environment"] for run in runs if run.sweep), None) or describe()
     lines = [
         ("processor", f"{found['cpu']}, {found['cores']} cores; threads: {found['threads']}"),
         ("GPU", found["gpu"] or "none"),
@@ -273,11 +220,14 @@ def _environment(facts: Sequence[RunFacts]) -> list[tuple[str, str]]:
     else:
         lines.append(("kernels", "none compiled; the reference implementation ran"))
     lines.append(("commit", found["commit"] or "not from a git checkout"))
-    for fact in facts:
-        settings = fact.config.training
-        seconds = sum(row.get("seconds", 0) for row in fact.history)
+    for run in runs:
+        settings = run.config.training
+        seconds = sum(row.get("seconds", 0) for row in run.history)
         lines.append(
-            (fact.name, f"seed {settings.seed}, {len(fact.history)} epochs, {seconds:.0f} s")
+            (
+                run_name(run.config),
+                f"seed {settings.seed}, {len(run.history)} epochs, {seconds:.0f} s",
+            )
         )
     return lines
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 
 def write_beside(file: Path, content: str | bytes) -> None:
@@ -14,6 +16,20 @@ def write_beside(file: Path, content: str | bytes) -> None:
     beside = file.with_name(f".{file.name}.partial")
     beside.write_bytes(content.encode() if isinstance(content, str) else content)
     beside.replace(file)
+
+
+def read_json(file: Path) -> Any:
+    """A JSON file; None if it is not there.
+
+    Raises:
+        ValueError: it is not JSON.
+    """
+    if not file.is_file():
+        return None
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{file}: not JSON ({error}); delete it and make it again") from error
 
 
 @contextmanager

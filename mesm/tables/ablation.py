@@ -78,10 +78,10 @@ def _rows(
     keyed: list[tuple[tuple[int, int, str], Row]] = []
     seen = set()
     for group in groups:
-        modalities = parse_modalities(group.model.get("modalities") or ALL)
-        whole = run_name({**group.model, "modalities": ALL})
+        modalities = parse_modalities(group.model_settings.get("modalities") or ALL)
+        whole = run_name({**group.model_settings, "modalities": ALL})
         # What tells groups of one name apart stands in brackets behind it.
-        whole += group.name.removeprefix(run_name(group.model))
+        whole += group.name.removeprefix(run_name(group.model_settings))
         figures = paper.get((group.system, modalities))
         seen.add((group.system, modalities))
         cells: list[object] = [whole, modalities.upper(), len(group.runs)]

@@ -9,6 +9,7 @@ from typing import Any
 
 from mesm.corpora.registry import find_corpus
 from mesm.evaluation.metrics import SHORT_NAMES, f1_key
+from mesm.evaluation.run import Run
 from mesm.tables.costs import flops_per_clip
 from mesm.tables.names import describe_value
 from mesm.tables.notes import (
@@ -19,7 +20,7 @@ from mesm.tables.notes import (
     seeds_note,
 )
 from mesm.tables.results import by_condition, difference_notes, provenance
-from mesm.tables.runs import INCIDENTAL, EvaluatedRun, Group, flatten, read_runs
+from mesm.tables.runs import INCIDENTAL, Group, flatten, read_runs
 from mesm.tables.table import Cell, Table, row, spread
 
 
@@ -96,14 +97,14 @@ def comparison_tables(
     return tables
 
 
-def _setting(run: EvaluatedRun, key: str) -> Any:
+def _setting(run: Run, key: str) -> Any:
     value: Any = run.settings
     for part in key.split("."):
         value = value.get(part) if isinstance(value, Mapping) else None
     return value
 
 
-def _groups(runs: Sequence[EvaluatedRun], by: Sequence[str]) -> list[Group]:
+def _groups(runs: Sequence[Run], by: Sequence[str]) -> list[Group]:
     """Groups in the order of the settings' values; numbers by size."""
     groups: dict[str, Group] = {}
     for run in runs:

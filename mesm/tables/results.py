@@ -11,6 +11,7 @@ from typing import Any
 from mesm.corpora.paper_figures import PaperRow
 from mesm.corpora.registry import find_corpus
 from mesm.evaluation.metrics import SHORT_NAMES, f1_key
+from mesm.evaluation.run import Run
 from mesm.runs.environment import describe
 from mesm.tables.costs import flops_per_clip
 from mesm.tables.names import reads_features, system_order
@@ -25,7 +26,7 @@ from mesm.tables.notes import (
     seeds_note,
     whose_note,
 )
-from mesm.tables.runs import EvaluatedRun, Group, corpus_identity, group_by_seed, read_runs
+from mesm.tables.runs import Group, corpus_identity, group_by_seed, read_runs
 from mesm.tables.table import DASH, PAPER, Cell, Row, Table, printed, row, spread
 
 
@@ -106,10 +107,10 @@ class Condition:
 
     facts: Mapping[str, str]
     features: object
-    runs: list[EvaluatedRun] = field(default_factory=list)
+    runs: list[Run] = field(default_factory=list)
 
 
-def by_condition(runs: Sequence[EvaluatedRun]) -> list[Condition]:
+def by_condition(runs: Sequence[Run]) -> list[Condition]:
     """Runs apart by corpus and its split, threshold policy, F1 and features.
 
     Systems without hand-crafted features stand beside every set of features.

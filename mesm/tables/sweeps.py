@@ -12,8 +12,10 @@ from typing import Any
 from mesm.corpora.prepared import Manifest, read_manifest
 from mesm.corpora.registry import find_corpus
 from mesm.evaluation.metrics import SHORT_NAMES, f1_key
+from mesm.evaluation.run import Run
 from mesm.models.registry import SYSTEMS
 from mesm.runs.environment import describe
+from mesm.runs.files import read_json
 from mesm.runs.folder import RunFolder
 from mesm.tables.costs import sweep_points, uniform
 from mesm.tables.names import describe_value, run_name
@@ -22,8 +24,6 @@ from mesm.tables.runs import (
     INCIDENTAL,
     corpus_identity,
     flatten,
-    read_json,
-    read_settings,
     tell_apart,
 )
 from mesm.tables.table import Cell, Row, Table, row, spread
@@ -151,7 +151,7 @@ def _curves(places: Sequence[Path]) -> list[Curve]:
         shared: dict[str, Any] = {}
         manifest = None
         if RunFolder(path.parent).config.is_file():
-            settings = read_settings(path.parent)
+            settings = Run(path.parent).settings
             corpus = Path(settings["corpus"])
             manifest = read_manifest(corpus)
             facts.append(corpus_identity(manifest) if manifest else str(corpus))

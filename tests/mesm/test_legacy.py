@@ -17,8 +17,9 @@ from mesm.analysis.sweep import sweep
 from mesm.config.files import load_config
 from mesm.corpora.prepared import PreparedCorpus
 from mesm.evaluation.bootstrap import Bootstrap
-from mesm.evaluation.evaluate import evaluate_run, load_run
+from mesm.evaluation.evaluate import evaluate_run
 from mesm.evaluation.predictions import Predictions
+from mesm.evaluation.run import Run
 from mesm.features.store import FeatureStore
 from mesm.runs.checkpoints import read_progress
 from mesm.runs.folder import RunFolder
@@ -79,7 +80,7 @@ def test_a_corpus_is_whole_and_its_features_are_its_own(
 @pytest.mark.parametrize("name", RUNS)
 def test_a_run_predicts_what_it_predicted(legacy: Path, name: str) -> None:
     kept = Predictions.read(RunFolder(Path("runs") / name).predictions("test"))
-    logits, labels = load_run(Path("runs") / name).predict("test")
+    logits, labels = Run.open(Path("runs") / name).predict("test")
     torch.testing.assert_close(logits, kept.logits, **LOGITS)
     assert torch.equal(labels, kept.labels)
 

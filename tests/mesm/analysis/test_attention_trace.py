@@ -7,28 +7,28 @@ import pytest
 import torch
 
 from mesm.analysis.attention_trace import BlockAttention, surviving_pixels, trace_attention
-from mesm.analysis.sparse_run import SparseRun
+from mesm.evaluation.run import Run
 
 
 @pytest.fixture(scope="module")
-def sparse(tiny_mesm: Path) -> SparseRun:
-    return SparseRun.load(tiny_mesm)
+def opened(tiny_mesm: Path) -> Run:
+    return Run.open_sparse(tiny_mesm)
 
 
-def test_kept_is_what_the_model_keeps(sparse: SparseRun) -> None:
-    _, batch = next(iter(sparse.batches("test")))
-    traced = trace_attention(sparse.model, batch)
+def test_kept_is_what_the_model_keeps(opened: Run) -> None:
+    batch = next(opened.batches("test"))
+    traced = trace_attention(opened.sparse, batch)
     with torch.inference_mode():
-        kept = sparse.model.kept_sites(batch)
+        kept = opened.sparse.kept_sites(batch)
     assert set(traced) == {"face", "audio"}
     for modality, blocks in traced.items():
         for block, maps in zip(blocks, kept[modality], strict=True):
             np.testing.assert_array_equal(block.kept, maps.mask().numpy())
 
 
-def test_attention_is_a_softmax_over_candidates_and_kept_is_its_nucleus(sparse: SparseRun) -> None:
-    _, batch = next(iter(sparse.batches("test")))
-    for blocks in trace_attention(sparse.model, batch).values():
+def test_attention_is_a_softmax_over_candidates_and_kept_is_its_nucleus(opened: Run) -> None:
+    batch = next(opened.batches("test"))
+    for blocks in trace_attention(opened.sparse, batch).values():
         assert blocks[0].candidates.all()
         for block in blocks:
             np.testing.assert_allclose(block.attention.sum((1, 2)), 1, atol=1e-5)
@@ -39,14 +39,6 @@ def test_attention_is_a_softmax_over_candidates_and_kept_is_its_nucleus(sparse: 
                 assert attention[kept].sum() - attention[kept].min() < 0.5 + 1e-5
                 if not kept.all():
                     assert attention[kept].min() >= attention[~kept].max() - 1e-6
-
-
-def test_p_can_be_chosen_and_is_checked(tiny_mesm: Path, tiny_fe2e: Path) -> None:
-    assert SparseRun.load(tiny_mesm, 0.2).model.face.extractor.blocks[0].p == 0.2
-    with pytest.raises(ValueError, match=r"p must be in \(0, 1\]"):
-        SparseRun.load(tiny_mesm, 0.0)
-    with pytest.raises(ValueError, match="wanted a MESM run, got FE2E"):
-        SparseRun.load(tiny_fe2e)
 
 
 def test_surviving_pixels_were_kept_by_all() -> None:

@@ -10,8 +10,8 @@ import torch
 
 from mesm.analysis.budget import LEAST_P, Search, Trial, budget_lines, find_budget, parse_budgets
 from mesm.analysis.costs import FlopTally
-from mesm.analysis.sparse_run import SparseRun
-from mesm.evaluation.evaluate import load_run
+from mesm.evaluation.metrics import Thresholds, score
+from mesm.evaluation.run import Run
 from mesm.models import FE2E
 
 SHARES = [0.75, 0.9]
@@ -44,15 +44,15 @@ def found(run: Path, tiny_fe2e: Path) -> dict[str, Any]:
 
 def independent_share(run: Path, p: list[float], split: str) -> float:
     """MESM's FLOPs at p over those of an FE2E that runs on the same clips."""
-    loaded = load_run(run, "cpu")
+    opened = Run.open_sparse(run, device="cpu")
     arguments = json.loads((run / "config.json").read_text())
     for key in ("attention_dims", "p", "selection", "query", "query_shuffle", "local_start"):
         del arguments[key]
     dense_model = FE2E(**arguments).eval()
-    loaded.model.set_p(p)
+    opened.sparse.set_p(p)
     sparse, dense = FlopTally(), FlopTally()
-    for batch in loaded.batches(split, 3):  # other batches than the search's
-        sparse.count(loaded.model, batch)
+    for batch in opened.batches(split, 3):  # other batches than the search's
+        sparse.count(opened.sparse, batch)
         dense.count(dense_model, batch)
     return sparse.per_clip(1)["total"] / dense.per_clip(1)["total"]
 
@@ -86,12 +86,12 @@ def test_per_block_is_at_least_as_good_on_validation(found: dict[str, Any]) -> N
 
 def test_scores_are_those_of_a_run_with_that_p(found: dict[str, Any], run: Path) -> None:
     point = found["points"][1]
-    loaded = load_run(run, "cpu")
-    loaded.model.set_p(point["p"])
-    scores = loaded.score("test")
+    opened = Run.open_sparse(run, point["p"], device="cpu")
+    thresholds = Thresholds.tuned(*opened.predict("valid"))
+    scores = score(*opened.predict("test"), thresholds, opened.emotions)
     for key in ("clips", "emotions", "average", "threshold"):
         assert point[key] == scores[key]
-    assert load_run(run).score("valid")["average"]["f1"] >= 0  # the run itself is as it was
+    assert Run.open_sparse(run).p == 0.5  # the run itself is as it was
     assert found["baseline"]["run"] == "fe2e"
     for point in [*found["points"], found["baseline"]]:
         assert point["latency_ms_per_clip"]["model"] > 0
@@ -185,9 +185,9 @@ def test_lines_name_shares_and_overrides(found: dict[str, Any]) -> None:
 
 
 def test_a_model_without_frames_has_nothing_to_budget(run: Path, monkeypatch) -> None:
-    sparse = SparseRun.load(run)
-    monkeypatch.setattr(type(sparse.model), "feature_extractors", property(lambda model: {}))
-    batches = list(sparse.loaded.batches("valid"))
+    opened = Run.open_sparse(run)
+    monkeypatch.setattr(type(opened.sparse), "feature_extractors", property(lambda model: {}))
+    batches = list(opened.batches("valid"))
     assert all(isinstance(batch.faces, torch.Tensor) for batch in batches)
     with pytest.raises(ValueError, match="no faces or sound are looked at"):
-        Search(sparse, batches)
+        Search(opened, batches)

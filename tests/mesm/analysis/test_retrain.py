@@ -11,7 +11,9 @@ from mesm.analysis import retrain as module
 from mesm.analysis.retrain import retrain
 from mesm.analysis.sweep import sweep
 from mesm.config.files import load_config
-from mesm.evaluation.evaluate import load_run
+from mesm.evaluation.bootstrap import Bootstrap
+from mesm.evaluation.evaluate import score_run
+from mesm.evaluation.run import Run
 from mesm.training.loop import train
 
 
@@ -56,7 +58,7 @@ def test_takes_what_there_is_and_trains_the_rest(retrained: dict, run: Path) -> 
 def test_each_point_is_its_own_model(retrained: dict, run: Path, others: Path) -> None:
     folders = [others / "same", run, run / "retrain" / "p-0.7"]
     for point, folder in zip(retrained["points"], folders, strict=True):
-        scores = load_run(folder).score("test")
+        scores = score_run(Run.open(folder), "test", Bootstrap(draws=10))
         assert point["average"] == scores["average"]
         assert point["clips"] == 7
         assert point["epochs"] == 2

@@ -10,7 +10,8 @@ import torch
 from mesm.analysis.explain import explain
 from mesm.analysis.sweep import parse_p_values, sweep
 from mesm.config.files import load_config
-from mesm.evaluation.evaluate import evaluate_run, load_run
+from mesm.evaluation.evaluate import evaluate_run
+from mesm.evaluation.run import Run
 from mesm.models import MESM
 from mesm.report.page import write_report
 from mesm.report.tables import sweep_tables
@@ -118,7 +119,7 @@ def test_environment_and_seed_are_recorded(swept: dict) -> None:
 
 def test_flops_are_those_of_the_dense_layers(swept: dict, tiny_fe2e: Path) -> None:
     """Counted by hand: 2 per multiply–accumulate of every convolution, per clip."""
-    model = load_run(tiny_fe2e, "cpu").model
+    model = Run.open(tiny_fe2e, device="cpu").model
     assert not isinstance(model, MESM)
     a, b, c, d = model.channels
     pairs = [(a, b, 1), (b, c, 4), (c, d, 16)]

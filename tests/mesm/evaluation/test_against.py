@@ -97,7 +97,7 @@ def test_refuses_what_is_not_alike_before_predicting(
     def refuse(*arguments):
         raise AssertionError("predicted")
 
-    monkeypatch.setattr("mesm.evaluation.evaluate.LoadedRun.predict", refuse)
+    monkeypatch.setattr("mesm.evaluation.run.Run.predict", refuse)
     with pytest.raises(ValueError, match=message):
         compare_runs(tiny_mesm, copy)
 

@@ -11,9 +11,10 @@ from mesm.analysis.explain import explain
 from mesm.analysis.sweep import sweep
 from mesm.config.files import load_config
 from mesm.evaluation.bootstrap import Bootstrap, intervals
-from mesm.evaluation.evaluate import LoadedRun, evaluate_run, load_run
+from mesm.evaluation.evaluate import evaluate_run, score_run
 from mesm.evaluation.metrics import Thresholds, score
-from mesm.models import FE2E, MESM, MulT
+from mesm.evaluation.run import Run
+from mesm.models import MulT
 from mesm.training.loop import train
 from tests.mesm.made_up_features import write_features
 
@@ -24,32 +25,8 @@ def run(tiny_mesm, tmp_path):
     return shutil.copytree(tiny_mesm, tmp_path / "run")
 
 
-def test_loads_the_best_weights(tiny_mesm, tiny_fe2e):
-    loaded = load_run(tiny_mesm)
-    assert isinstance(loaded.model, MESM)
-    assert not loaded.model.training
-    kept = load_file(tiny_mesm / "model.safetensors")
-    for name, value in loaded.model.state_dict().items():
-        assert torch.equal(value, kept[name])
-    assert isinstance(load_run(tiny_fe2e).model, FE2E)
-    assert loaded.accuracy_name == "accuracy"
-
-
-def test_batches_and_single_clips_agree(tiny_mesm):
-    loaded = load_run(tiny_mesm, device="cpu")
-    logits, labels = loaded.predict("test")
-    assert logits.shape == labels.shape == (7, 6)
-    with torch.no_grad():
-        by_two = torch.cat([loaded.model(batch) for batch in loaded.batches("test", 2)])
-        alone = loaded.model(loaded.batch_of("test_003"))
-    torch.testing.assert_close(by_two, logits, rtol=0, atol=1e-5)
-    torch.testing.assert_close(alone[0], logits[3], rtol=0, atol=1e-5)
-    with pytest.raises(ValueError, match="no clip 'nobody'"):
-        loaded.batch_of("nobody")
-
-
 def test_writes_and_prints_the_scores(run, capsys):
-    loaded = load_run(run)
+    loaded = Run.open(run)
     thresholds = Thresholds.tuned(*loaded.predict("valid"))
     wanted = score(*loaded.predict("test"), thresholds, loaded.emotions)
     found = evaluate_run(run)
@@ -74,20 +51,7 @@ def test_writes_and_prints_the_scores(run, capsys):
 def test_thresholds_follow_the_settings(run):
     config = (run / "config.yaml").read_text()
     (run / "config.yaml").write_text(config.replace("threshold: tuned", "threshold: '0.5'"))
-    assert load_run(run).score("test")["threshold"]["policy"] == "0.5"
-
-
-@pytest.mark.parametrize("name", ["config.yaml", "config.json", "model.safetensors"])
-def test_refuses_a_folder_that_is_no_run(run, name):
-    (run / name).unlink()
-    with pytest.raises(ValueError, match=f"no trained run, {name} is missing"):
-        load_run(run)
-
-
-def test_refuses_a_run_without_its_subwords(run):
-    (run / "tokenizer.json").unlink()
-    with pytest.raises(ValueError, match="no tokenizer at"):
-        load_run(run)
+    assert score_run(Run.open(run), "test", Bootstrap(draws=10))["threshold"]["policy"] == "0.5"
 
 
 def test_refuses_another_models_weights(run):
@@ -102,13 +66,13 @@ def test_refuses_another_models_weights(run):
 def predicted(monkeypatch):
     """The splits a model was asked for, in order."""
     asked = []
-    real = LoadedRun.predict
+    real = Run.predict
 
     def noting(self, split):
         asked.append(split)
         return real(self, split)
 
-    monkeypatch.setattr(LoadedRun, "predict", noting)
+    monkeypatch.setattr(Run, "predict", noting)
     return asked
 
 
@@ -121,7 +85,7 @@ def test_scores_again_without_the_model(run, predicted, monkeypatch):
         raise AssertionError("loaded")
 
     with monkeypatch.context() as patched:
-        patched.setattr("mesm.evaluation.evaluate.load_run", refuse)
+        patched.setattr("mesm.evaluation.run.build_model", refuse)
         assert evaluate_run(run) == first
     assert evaluate_run(run, fresh=True) == first
     assert sorted(predicted) == ["test", "test", "valid", "valid"]
@@ -158,7 +122,7 @@ def test_stale_predictions_are_made_anew(run, predicted, stale):
 
 def test_weights_that_change_meanwhile_are_refused(run, monkeypatch):
     shutil.rmtree(run / "predictions")
-    real = LoadedRun.predict
+    real = Run.predict
 
     def training_goes_on(self, split):
         found = real(self, split)
@@ -166,7 +130,7 @@ def test_weights_that_change_meanwhile_are_refused(run, monkeypatch):
         save_file(weights, run / "model.safetensors", metadata={"epoch": "3"})
         return found
 
-    monkeypatch.setattr(LoadedRun, "predict", training_goes_on)
+    monkeypatch.setattr(Run, "predict", training_goes_on)
     with pytest.raises(ValueError, match="changed while it was scored"):
         evaluate_run(run)
     assert not (run / "predictions").exists()
@@ -191,7 +155,7 @@ def test_other_settings_stand_apart(run, capsys):
 def test_f1_variant_follows_the_settings(run):
     config = (run / "config.yaml").read_text()
     (run / "config.yaml").write_text(config.replace("f1: binary", "f1: weighted"))
-    assert load_run(run).score("test")["f1_variant"] == "weighted"
+    assert score_run(Run.open(run), "test", Bootstrap(draws=10))["f1_variant"] == "weighted"
     assert evaluate_run(run)["f1_variant"] == "weighted"
 
 
@@ -223,7 +187,7 @@ def tiny_mult(tiny_features, tmp_path_factory):
 
 def test_a_baselines_scores_name_its_features(tiny_mult, tmp_path, capsys):
     run = shutil.copytree(tiny_mult, tmp_path / "run")
-    loaded = load_run(run, device="cpu")
+    loaded = Run.open(run, device="cpu")
     assert isinstance(loaded.model, MulT)
     found = evaluate_run(run)
     assert "features: made-up features" in capsys.readouterr().out
@@ -253,6 +217,6 @@ def test_sweep_and_explain_refuse_a_baseline(tiny_mult, tiny_mesm):
         explain(tiny_mult)
     with pytest.raises(ValueError, match="wanted an FE2E run as the baseline, got a MulT run"):
         sweep(tiny_mesm, [0.5], baseline=tiny_mult)
-    loaded = load_run(tiny_mult)
+    loaded = Run.open(tiny_mult)
     with pytest.raises(ValueError, match=r"wanted FE2E or MESM, .* got MulT"):
         FlopTally().count(loaded.model, loaded.batch_of("test_003"))

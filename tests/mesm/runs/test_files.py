@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mesm.runs.files import locked, write_beside
+from mesm.runs.files import locked, read_json, write_beside
 
 HOLDER = """
 import sys, time
@@ -51,3 +51,12 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="no space"):
         write_beside(file, "new")
     assert file.read_text() == "old"
+
+
+def test_json_that_is_not_there_is_none_and_damaged_json_is_named(tmp_path):
+    assert read_json(tmp_path / "none.json") is None
+    (tmp_path / "one.json").write_text('{"a": 1}')
+    assert read_json(tmp_path / "one.json") == {"a": 1}
+    (tmp_path / "one.json").write_text("{")
+    with pytest.raises(ValueError, match=r"one\.json: not JSON .*; delete it and make it again"):
+        read_json(tmp_path / "one.json")
