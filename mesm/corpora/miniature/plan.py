@@ -198,19 +198,8 @@ class Planner:
                 return hints
 
 
-def plan_corpus(clips: int, seed: int, layout: Layout) -> list[DialogPlan]:
-    """Plan a corpus of so many clips, four to eight a recording.
-
-    Args:
-        clips: how many, at least 1.
-        seed: the same seed gives the same corpus.
-        layout: of which corpus.
-    """
-    return fill(Planner(layout, seed), clips)
-
-
 def fill(planner: Planner, clips: int) -> list[DialogPlan]:
-    """Plan recordings until there are so many clips."""
+    """Plan recordings of four to eight clips until there are so many, at least 1."""
     dialogs: list[DialogPlan] = []
     while clips > 0:
         # No recording is left with fewer than four, unless there are fewer in all.
