@@ -1,1 +1,1 @@
-"""What a trained MESM computes, costs and looks at."""
+"""Measuring a trained MESM: FLOPs, latency, quality per p, and the sites its attention keeps."""

@@ -85,8 +85,8 @@ def sweep(
         repeats: timed passes per p; the median counts.
 
     Returns:
-        What is also written to RUN/sweep.json; RUN/sweep.png shows it, beside what
-        `mesm.analysis.retrain` measured if it did.
+        The content of RUN/sweep.json; RUN/sweep.png shows it, beside the measurements of
+        `mesm.analysis.retrain` if there are any.
 
     Raises:
         ValueError: bad p, not a MESM run, a baseline that is not FE2E or of another corpus.
@@ -149,7 +149,7 @@ def sweep(
 
 
 def _retrained(run: Path, split: str) -> dict[str, Any] | None:
-    """What `mesm.analysis.retrain` measured on this split; None: nothing."""
+    """The measurements of `mesm.analysis.retrain` on this split; None: there are none."""
     file = run / RETRAINED
     if not file.is_file():
         return None

@@ -23,7 +23,7 @@ class Modality(Enum):
         self.letter, self.media, self.stream, self.cue = letter, media, stream, cue
 
 
-# What MESM's attention looks at: everything but the text.
+# MESM's attention looks at these: everything but the text.
 ATTENDED = (Modality.VIDEO, Modality.AUDIO)
 ALL = "".join(modality.letter for modality in Modality)
 

@@ -1,4 +1,4 @@
-"""What every group of settings shares: unknown keys are refused, nothing changes afterwards."""
+"""Common to all groups of settings: unknown keys are refused, nothing changes afterwards."""
 
 from __future__ import annotations
 

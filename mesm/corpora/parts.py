@@ -28,7 +28,7 @@ Part = tuple[pa.Table, list[SkippedClip]]
 
 
 class Dialog(Protocol):
-    """What one part file is made of; it is sent to other processes."""
+    """The clips of one part file; sent to other processes."""
 
     @property
     def name(self) -> str:
@@ -137,7 +137,7 @@ def read_part(path: Path) -> Part:
     return table, [SkippedClip.model_validate(note) for note in notes]
 
 
-# What a worker process was started with; it is closed with the process.
+# Opened when a worker process starts, and closed with it.
 _worker = ExitStack()
 _worker_extract: Callable[[Any], Part] | None = None
 

@@ -14,7 +14,7 @@ from mesm.corpora.utterances import RawCorpus
 
 @dataclass(frozen=True)
 class Corpus:
-    """What is particular to a corpus; everything else is the same for all.
+    """The particulars of a corpus; everything else is the same for all.
 
     Attributes:
         name: in commands, manifests and names of files.
@@ -22,7 +22,7 @@ class Corpus:
         emotions: names of the labels, in their order.
         reader: reads labels and transcripts of a raw corpus; ValueError if the folder is none.
         accuracy: which one tables show.
-        paper: what the paper prints of it; None: nothing.
+        paper: its figures in the paper; None: it is not in there.
     """
 
     name: str

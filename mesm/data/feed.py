@@ -62,7 +62,7 @@ class Feed(ABC):
         """Take what a trained run has kept; ValueError if it is not there."""
 
     def sizes(self) -> dict[str, int]:
-        """What a model's sizes follow from: "emotions", and more as the system reads it."""
+        """A model's sizes follow from these: "emotions", and more as the system reads."""
         return {"emotions": len(self.corpus.manifest.emotions)}
 
     def emotion_vectors(self) -> NDArray[np.float32] | None:

@@ -37,8 +37,8 @@ def compare_runs(
         fresh: predict anew, whatever is kept.
 
     Returns:
-        What `mesm.evaluation.bootstrap.paired_differences` gives, with split, clips, headline, F1
-        variant, threshold policy, and both runs' models, thresholds and weights.
+        The result of `mesm.evaluation.bootstrap.paired_differences`, with split, clips, headline,
+        F1 variant, threshold policy, and both runs' models, thresholds and weights.
 
     Raises:
         ValueError: a folder is no run; or the runs were not scored alike: other corpora, splits,

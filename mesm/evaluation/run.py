@@ -116,7 +116,7 @@ class Run:
         run.sparse.set_p(run.p)
         return run
 
-    # What the folder says.
+    # Read from its folder.
 
     @cached_property
     def settings(self) -> dict[str, Any]:
@@ -150,7 +150,7 @@ class Run:
 
     @property
     def seed(self) -> int:
-        """Of its training."""
+        """The seed of its training."""
         return int(self.settings.get("training", {}).get("seed", 0))
 
     @cached_property
@@ -169,7 +169,7 @@ class Run:
 
     @property
     def manifest(self) -> Manifest:
-        """Of its corpus."""
+        """The manifest of its corpus."""
         return self.corpus.manifest
 
     @property
@@ -184,7 +184,7 @@ class Run:
 
     @cached_property
     def evaluation(self) -> Mapping[str, Any]:
-        """What evaluation.json holds: scores by split; empty where nothing was scored."""
+        """The content of evaluation.json: scores by split; empty where nothing was scored."""
         return read_json(self.folder.evaluation) or {}
 
     @property
@@ -202,14 +202,14 @@ class Run:
 
     @property
     def scores(self) -> Mapping[str, Any]:
-        """What `mesm evaluate` wrote of the split; ValueError if it wrote nothing."""
+        """The scores that `mesm evaluate` wrote of the split; ValueError if there are none."""
         self.check_scored()
         found: Mapping[str, Any] = self.evaluation[self.split]
         return found
 
     @cached_property
     def sweep(self) -> Mapping[str, Any] | None:
-        """What sweep.json holds, or None."""
+        """The content of sweep.json, or None."""
         return read_json(self.path / "sweep.json")
 
     @cached_property
@@ -261,7 +261,7 @@ class Run:
 
     @property
     def p(self) -> BlockP:
-        """What a MESM was opened at: its own p, or one that was chosen."""
+        """The p that a MESM was opened at: its own, or one that was chosen."""
         assert self.config.model.name == "mesm"
         return self.config.model.p if self._chosen_p is None else self._chosen_p
 
@@ -291,7 +291,7 @@ class Run:
         model, size = self.model, self.config.training.batch_size
         return predict(model, self.dataset(split), self.collate, size, self.device, progress=split)
 
-    # What it has predicted.
+    # Its predictions.
 
     @property
     def scoring(self) -> EvaluationSettings:
@@ -305,7 +305,7 @@ class Run:
         return origin_of(self.folder, self.config)
 
     def predictions(self, split: str) -> Predictions:
-        """Of a split: those kept in the run if nothing they come from has changed, or new ones."""
+        """A split's predictions: kept ones if nothing they come from has changed, or new ones."""
         if self._chosen_p is not None:
             raise ValueError(f"{self.path}: predictions are kept at the run's own p alone")
         if split not in self._predictions:

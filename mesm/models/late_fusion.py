@@ -244,7 +244,7 @@ class LateFusionModel(nn.Module):
         return torch.stack(logits)
 
     def _query(self, batch: Batch, text: Tensor | None) -> tuple[Tensor | None, dict[str, Tensor]]:
-        """What the extractors are asked by (B, D), and first-stage maps if it is made of these."""
+        """The query of the attention (B, D), and first-stage maps if it is made of these."""
         return text, {}
 
     def _extract_with_entropy(

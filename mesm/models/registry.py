@@ -25,7 +25,7 @@ from mesm.runs.folder import RunFolder
 
 @dataclass(frozen=True)
 class System:
-    """What is particular to a system.
+    """The particulars of a system.
 
     Attributes:
         name: in configs and runs.

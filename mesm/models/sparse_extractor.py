@@ -115,8 +115,8 @@ class SparseExtractor(nn.Module):
     def walk(self, maps: Tensor, query: Tensor, lengths: Tensor) -> Iterator[BlockStep]:
         """Run the blocks one by one, each as attention, then convolutions.
 
-        What a block convolves is computed when the next block is asked for; after the last one,
-        `finish` makes the extractor's output.
+        A block's convolutions run when the next block is asked for; after the last one, `finish`
+        makes the extractor's output.
 
         Args:
             maps: what `first_stage_maps` made of the frames.

@@ -122,7 +122,7 @@ def whose_note(number: int | None, beside: bool, synthetic: bool | None) -> str:
 
 
 def as_paper(number: int | None) -> str:
-    """What stands behind a title, such as "(as the paper's Table 3)"; empty: the paper has none."""
+    """The end of a title, such as "(as the paper's Table 3)"; empty: there is no such table."""
     return "" if number is None else f" (as the paper's Table {number})"
 
 

@@ -34,7 +34,7 @@ SPARSE = [name for name in RUNS if "_mesm" in name]
 # at most and attention by 1e-6, to which the files round it; both keep the same sites.
 LOGITS = {"atol": 1e-5, "rtol": 0.0}
 ATTENTION = {"abs": 2e-6}
-# Of figures that are sums of such: scores, hit rates, FLOPs per kept site.
+# Scores, hit rates and FLOPs are sums over these.
 FIGURES = {"rel": 1e-5, "abs": 1e-6}
 
 

@@ -12,7 +12,7 @@ for layout in iemocap mosei; do
     $mesm prepare $layout raw/$layout corpora/$layout --splits "$here/splits" --min-face-size 60 \
         --workers 1
     $mesm features corpora/$layout --raw raw/$layout --workers 1 --video-step 0.2
-    # Of the test clips only: nothing else is scored.
+    # The test clips alone are scored.
     grep -F -f "$here/splits/${layout}_test.txt" raw/$layout/ground_truth.jsonl \
         > corpora/$layout/ground_truth.jsonl
 done
