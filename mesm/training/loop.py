@@ -260,7 +260,7 @@ class _Training:
         for batch in loader:
             factor = set_learning_rate(self.raw_optimizer, settings, step, total, losses)
             batch = batch.to(accelerator.device)
-            outputs = self.model(batch, **loss.options())
+            outputs = self.model(batch, **loss.options(step / total))
             value: Tensor = loss(outputs, batch.labels, step / total)
             accelerator.backward(value)
             if settings.gradient_clip is not None:
