@@ -203,7 +203,9 @@ class _Training:
         first = progress.epoch * steps
         total = self.settings.epochs * steps
         positive_weight = positive_weights(self.train_set.labels()).to(self.accelerator.device)
-        loss = TrainingLoss(positive_weight, self.settings)
+        model = self.config.model
+        hard = isinstance(model, MESMSettings) and model.selection == "hard"
+        loss = TrainingLoss(positive_weight, self.settings, hard)
         writer = None
         if self.main:
             writer = SummaryWriter(str(self.folder.tensorboard), purge_step=first)

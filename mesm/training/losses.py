@@ -40,10 +40,14 @@ class TrainingLoss(nn.Module):
     Args:
         positive_weight: (E,), from `positive_weights`.
         settings: the weights of the terms.
+        hard_attention: whether the entropy is all that the attention learns from.
     """
 
-    def __init__(self, positive_weight: Tensor, settings: TrainingSettings) -> None:
+    def __init__(
+        self, positive_weight: Tensor, settings: TrainingSettings, hard_attention: bool = False
+    ) -> None:
         super().__init__()
+        self.hard_attention = hard_attention
         self.cross_entropy = nn.BCEWithLogitsLoss(pos_weight=positive_weight)
         self.settings = settings
 
@@ -51,12 +55,14 @@ class TrainingLoss(nn.Module):
         """Keyword arguments of the model's call, for what this loss needs besides logits.
 
         The first block's attention is asked for only while its entropy weighs anything: without,
-        the block is fused.
+        the block is fused. A hard attention is asked for throughout: its gradient of 0 lets Adam
+        count its steps and decay its weights from the start.
 
         Args:
             done: share of the training's steps that are done.
         """
-        if self._concentration(done) > 0:
+        weight = self.settings.concentration if self.hard_attention else self._concentration(done)
+        if weight > 0:
             return {"branches": True, "entropy": tuple(self.settings.concentrated)}
         return {"branches": True} if self.settings.branch_loss > 0 else {}
 

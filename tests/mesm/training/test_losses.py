@@ -61,3 +61,14 @@ def test_the_attention_is_asked_for_only_while_its_entropy_weighs_anything(branc
     assert [loss.options(done) for done in (0.34, 0.9)] == [asked, asked]
     settings = TrainingSettings(branch_loss=branch_loss)
     assert TrainingLoss(torch.ones(3), settings).options(0.9) == fused
+
+
+def test_a_hard_attention_is_asked_for_from_the_start():
+    """Else Adam would begin later with what learns from nothing but its entropy."""
+    settings = TrainingSettings(branch_loss=1.0, concentration=4.0, concentrated=["face"])
+    loss = TrainingLoss(torch.ones(3), settings, hard_attention=True)
+    asked = {"branches": True, "entropy": ("face",)}
+    assert [loss.options(done) for done in (0.0, 0.9)] == [asked, asked]
+    settings = TrainingSettings(branch_loss=1.0)
+    loss = TrainingLoss(torch.ones(3), settings, hard_attention=True)
+    assert loss.options(0.0) == {"branches": True}
