@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mesm.batch import Batch
+    from mesm.data.batch import Batch
 
 __all__ = ["Batch"]
 
@@ -13,7 +13,7 @@ __all__ = ["Batch"]
 def __getattr__(name: str) -> Any:
     # Late, so that the command line answers without waiting for torch.
     if name == "Batch":
-        from mesm.batch import Batch
+        from mesm.data.batch import Batch
 
         return Batch
     raise AttributeError(f"module 'mesm' has no attribute {name!r}")

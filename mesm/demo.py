@@ -8,7 +8,8 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from mesm.config import ExperimentConfig, load_config
+from mesm.config.experiment import ExperimentConfig
+from mesm.config.files import load_config
 
 CLIPS = 200
 SEED = 0
@@ -64,14 +65,14 @@ def run_demo(
     Raises:
         ValueError: `out` holds something else, or a demo with other settings.
     """
+    from mesm.analysis.explain import explain
+    from mesm.analysis.sweep import sweep
     from mesm.corpora.miniature import generate
     from mesm.corpora.prepare import PrepareOptions, prepare
-    from mesm.evaluation import evaluate_run
-    from mesm.explain import explain
-    from mesm.report import write_report
-    from mesm.run_folder import write_beside
-    from mesm.sweep import sweep
-    from mesm.training import train
+    from mesm.evaluation.evaluate import evaluate_run
+    from mesm.report.page import write_report
+    from mesm.runs.files import write_beside
+    from mesm.training.loop import train
 
     settings = {"clips": clips, "seed": seed, "overrides": list(overrides)}
     _check_folder(out, settings)

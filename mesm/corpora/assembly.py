@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mesm.corpora.extraction import read_part
+from mesm.corpora.parts import read_part
 from mesm.corpora.prepared import SCHEMA, Averages, FaceCounts, SplitCounts
 from mesm.corpora.splits import SPLITS
 from mesm.corpora.utterances import SkippedClip
@@ -182,7 +182,7 @@ def assemble(
     writers = {name: _SplitWriter(folder, name, sizes[name]) for name in SPLITS}
     figures = Figures(emotions)
     for part in parts:
-        table, _ = read_part(part)
+        table = read_part(part)[0].cast(SCHEMA)
         for i in range(table.num_rows):
             row = table.slice(i, 1)
             scalars = {name: row[name][0] for name in row.column_names}

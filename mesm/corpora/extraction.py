@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -14,10 +16,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from PIL import Image
 
+from mesm.corpora.parts import Part
 from mesm.corpora.prepared import FORMAT, MEL_BINS, SCHEMA
 from mesm.corpora.utterances import SkippedClip, Utterance
 from mesm.inputs.face_detector import FaceDetector
@@ -26,7 +28,6 @@ from mesm.inputs.spectrograms import log_mel, read_waveform
 from mesm.inputs.video import VideoError, frames_at
 
 FRAMES_PER_BATCH = 16
-SKIPPED_KEY = b"mesm.skipped"
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,9 @@ class Dialog:
     root: Path
     utterances: tuple[Utterance, ...]
     min_face_size: int
+
+    def __len__(self) -> int:
+        return len(self.utterances)
 
     def part_name(self) -> str:
         """Name the dialog's part file; the name changes with all that its content depends on."""
@@ -74,7 +78,22 @@ class _Slot:
     left: int
 
 
-def extract(dialog: Dialog, detector: FaceDetector) -> tuple[pa.Table, list[SkippedClip]]:
+@contextmanager
+def extractor(min_face_size: int) -> Iterator[Callable[[Dialog], Part]]:
+    """Give `extract` with a face detector, on one thread: results then depend on no worker count.
+
+    Args:
+        min_face_size: side in pixels of the smallest face looked for.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield partial(extract, detector=FaceDetector(min_face_size))
+    finally:
+        torch.set_num_threads(threads)
+
+
+def extract(dialog: Dialog, detector: FaceDetector) -> Part:
     """Read a dialog's sound and video once, and make a row of every clip that is sound.
 
     Args:
@@ -114,21 +133,6 @@ def extract(dialog: Dialog, detector: FaceDetector) -> tuple[pa.Table, list[Skip
     skipped = [draft.failure for draft in drafts if draft.failure is not None]
     rows = [_row(draft) for draft in drafts if draft.failure is None]
     return pa.Table.from_pylist(rows, schema=SCHEMA), skipped
-
-
-def write_part(path: Path, table: pa.Table, skipped: Sequence[SkippedClip]) -> None:
-    """Write a dialog's part file; it appears whole or not at all."""
-    notes = json.dumps([clip.model_dump() for clip in skipped])
-    beside = path.with_name(path.name + ".tmp")
-    pq.write_table(table.replace_schema_metadata({SKIPPED_KEY: notes}), beside, compression="none")
-    beside.replace(path)
-
-
-def read_part(path: Path) -> tuple[pa.Table, list[SkippedClip]]:
-    """Read a dialog's part file."""
-    table = pq.read_table(path, use_threads=False, partitioning=None)
-    notes = json.loads(table.schema.metadata[SKIPPED_KEY])
-    return table.cast(SCHEMA), [SkippedClip.model_validate(note) for note in notes]
 
 
 def _read_faces(

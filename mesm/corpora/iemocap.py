@@ -13,6 +13,7 @@ LAYOUT = (
     f"wanted {FOLDER} or its parent, with Session1 to Session5, each holding dialog/avi/DivX, "
     "dialog/wav, dialog/transcriptions and dialog/EmoEvaluation"
 )
+EMOTIONS = ("angry", "excited", "frustrated", "happy", "neutral", "sad")
 # The six labels kept, in the order of the emotions.
 LABELS = ("ang", "exc", "fru", "hap", "neu", "sad")
 OTHER_LABELS = frozenset({"xxx", "sur", "oth", "fea", "dis"})
@@ -57,7 +58,7 @@ def read_iemocap(raw: Path) -> RawCorpus:
         ValueError: `raw` is not IEMOCAP.
     """
     root = find_root(raw)
-    corpus = RawCorpus("iemocap", root)
+    corpus = RawCorpus("iemocap", root, home=root.parent if root.name == FOLDER else None)
     sessions = _sessions(root)
     missing = {f"Session{i}" for i in range(1, 6)} - {session.name for session in sessions}
     if missing:

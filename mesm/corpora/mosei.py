@@ -14,6 +14,7 @@ AUDIO, VIDEOS, TRANSCRIPTS, LABELS = (
     "Transcript/Combined",
     "Labels",
 )
+EMOTIONS = ("angry", "disgusted", "fear", "happy", "sad", "surprised")
 # In the order of the emotions.
 ANSWERS = (
     "Answer.anger",

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal
@@ -17,22 +17,17 @@ from pydantic import BaseModel, ConfigDict, Field
 from tqdm import tqdm
 
 from mesm.corpora.assembly import Figures, assemble, collect
-from mesm.corpora.extraction import Dialog
-from mesm.corpora.iemocap import FOLDER, read_iemocap
+from mesm.corpora.extraction import Dialog, extractor
 from mesm.corpora.miniature import ground_truth
-from mesm.corpora.mosei import read_mosei
+from mesm.corpora.parts import make_all
 from mesm.corpora.prepared import FORMAT, MANIFEST, Manifest, read_manifest, sha256
+from mesm.corpora.registry import find_corpus
 from mesm.corpora.splits import random_split, read_split_lists, speaker_split
-from mesm.corpora.utterances import EMOTIONS, CorpusName, RawCorpus, SkippedClip
-from mesm.corpora.workers import make_parts
+from mesm.corpora.utterances import RawCorpus, SkippedClip
 from mesm.inputs.face_detector import FaceDetector
-from mesm.locking import locked
+from mesm.runs.files import locked, write_beside
 
 WORK = ".work"
-READERS: dict[CorpusName, Callable[[Path], RawCorpus]] = {
-    "iemocap": read_iemocap,
-    "mosei": read_mosei,
-}
 
 
 class PrepareOptions(BaseModel):
@@ -55,9 +50,7 @@ class PrepareOptions(BaseModel):
     workers: int | None = Field(default=None, ge=1)
 
 
-def prepare(
-    corpus: CorpusName, raw: Path, out: Path, options: PrepareOptions | None = None
-) -> Manifest:
+def prepare(corpus: str, raw: Path, out: Path, options: PrepareOptions | None = None) -> Manifest:
     """Prepare a raw corpus.
 
     A run that was stopped, at any moment and in any way, is taken up where it was; the files are
@@ -79,8 +72,7 @@ def prepare(
         FileNotFoundError: the face detector's weights are missing; says how to install them.
     """
     options = options or PrepareOptions()
-    if corpus not in READERS:
-        raise ValueError(f"corpus must be one of {', '.join(READERS)}, got {corpus!r}")
+    reader = find_corpus(corpus).reader
     if not raw.is_dir():
         raise ValueError(f"{raw} is not a folder")
     if raw.resolve() == out.resolve():
@@ -92,7 +84,7 @@ def prepare(
     if finished is not None and not (out / WORK).exists():
         print(f"{out} is already prepared: nothing to do")
         return finished
-    found = READERS[corpus](raw)
+    found = reader(raw)
     utterances = found.utterances
     if lists is not None:
         utterances = [u for u in utterances if u.clip_id in lists]
@@ -137,7 +129,7 @@ def summary(manifest: Manifest) -> str:
 
 
 def _fingerprint(
-    corpus: CorpusName, options: PrepareOptions, lists: dict[str, str] | None
+    corpus: str, options: PrepareOptions, lists: dict[str, str] | None
 ) -> dict[str, Any]:
     """Give the options that change the result; `lists` by their content, not their place."""
     fingerprint: dict[str, Any] = {
@@ -198,29 +190,14 @@ def _extract_all(
     options: PrepareOptions,
 ) -> list[Path]:
     """Make the missing part files; give all of them in the dialogs' order."""
-    folder = work / "parts"
-    folder.mkdir(parents=True, exist_ok=True)
-    _write_whole(work / "options.json", json.dumps(fingerprint))
-    parts = {dialog.name: folder / dialog.part_name() for dialog in dialogs}
-    for path in folder.iterdir():
-        if path not in parts.values():
-            path.unlink()
-    todo = [dialog for dialog in dialogs if not parts[dialog.name].is_file()]
-    total = sum(len(dialog.utterances) for dialog in dialogs)
-    done = total - sum(len(dialog.utterances) for dialog in todo)
+    work.mkdir(exist_ok=True)
+    write_beside(work / "options.json", json.dumps(fingerprint))
     for note in found.notes:
         tqdm.write(note, file=sys.stderr)
     for clip in found.skipped:
         tqdm.write(clip.line(), file=sys.stderr)
-    # The longest first, so that no process is left alone with one at the end.
-    todo.sort(key=lambda dialog: (-len(dialog.utterances), dialog.name))
-    workers = min(options.workers or os.cpu_count() or 1, max(1, len(todo)))
-    with tqdm(total=total, initial=done, desc="clips", unit="clip") as bar:
-        for dialog, skipped in make_parts(todo, parts, options.min_face_size, workers):
-            for clip in skipped:
-                tqdm.write(clip.line(), file=sys.stderr)
-            bar.update(len(dialog.utterances))
-    return [parts[dialog.name] for dialog in dialogs]
+    opened = partial(extractor, options.min_face_size)
+    return make_all(dialogs, work / "parts", opened, options.workers, "clips")
 
 
 def _finish(
@@ -246,14 +223,14 @@ def _finish(
     shutil.rmtree(fresh, ignore_errors=True)
     shutil.rmtree(out / "data", ignore_errors=True)
     fresh.mkdir()
-    emotions = EMOTIONS[found.name]
+    emotions = find_corpus(found.name).emotions
     with tqdm(total=len(speakers), desc="writing", unit="clip") as bar:
         files, figures = assemble(parts, splits, emotions, fresh, bar.update)
     hashes = {f"data/{file.name}": sha256(file) for file in files}
     fresh.rename(out / "data")
     skipped = sorted([*found.skipped, *left_out], key=lambda s: (s.clip_id, s.file))
     manifest = _manifest(found, figures, skipped, lists, fingerprint, hashes)
-    _write_whole(out / MANIFEST, manifest.model_dump_json(indent=1) + "\n", beside=out / WORK)
+    write_beside(out / MANIFEST, manifest.model_dump_json(indent=1) + "\n")
     return manifest
 
 
@@ -274,7 +251,7 @@ def _manifest(
     return Manifest(
         format=FORMAT,
         corpus=found.name,
-        emotions=list(EMOTIONS[found.name]),
+        emotions=list(find_corpus(found.name).emotions),
         counts=figures.counts(),
         averages=figures.averages(),
         spectrogram_mean=mean,
@@ -288,22 +265,15 @@ def _manifest(
         notes=found.notes,
         options=fingerprint,
         files=files,
-        synthetic=is_generated(found.root),
+        synthetic=is_generated(found),
     )
 
 
-def is_generated(root: Path) -> bool:
-    """Only a generated corpus comes with the truth about itself, in the folder or beside it."""
-    places = (root, root.parent) if root.name == FOLDER else (root,)
+def is_generated(corpus: RawCorpus) -> bool:
+    """Only a generated corpus comes with the truth about itself, in its folder or beside it."""
+    places = (corpus.root, corpus.home or corpus.root)
     return any((place / ground_truth.FILE_NAME).is_file() for place in places)
 
 
 def _reasons(skipped: Sequence[SkippedClip]) -> dict[str, int]:
     return dict(sorted(Counter(clip.reason for clip in skipped).items()))
-
-
-def _write_whole(path: Path, text: str, beside: Path | None = None) -> None:
-    """Write a file such that it appears whole or not at all."""
-    temporary = (beside or path.parent) / (path.name + ".tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)

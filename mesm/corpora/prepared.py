@@ -15,10 +15,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
+from mesm.corpora.registry import find_corpus
 from mesm.corpora.splits import SPLITS
-from mesm.corpora.utterances import CorpusName, SkippedClip
+from mesm.corpora.utterances import SkippedClip
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -100,7 +101,7 @@ class Manifest(_Model):
     """
 
     format: int
-    corpus: CorpusName
+    corpus: str
     emotions: list[str]
     counts: dict[str, SplitCounts]
     averages: dict[str, Averages]
@@ -116,6 +117,11 @@ class Manifest(_Model):
     options: dict[str, Any]
     files: dict[str, str]
     synthetic: bool | None = None
+
+    @field_validator("corpus")
+    @classmethod
+    def _is_known(cls, value: str) -> str:
+        return find_corpus(value).name
 
 
 @dataclass(frozen=True)

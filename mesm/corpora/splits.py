@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from mesm.corpora.utterances import CorpusName, read_lines
+from mesm.corpora.utterances import read_lines
 
 SPLITS = ("train", "valid", "test")
 # In tenths: 70/10/20.
@@ -64,7 +64,7 @@ def speaker_split(speakers: Mapping[str, str], seed: int) -> dict[str, str]:
     return {clip: placed[speaker] for clip, speaker in speakers.items()}
 
 
-def read_split_lists(folder: Path, corpus: CorpusName) -> dict[str, str]:
+def read_split_lists(folder: Path, corpus: str) -> dict[str, str]:
     """Read published id lists: <corpus>_train.txt, _valid.txt and _test.txt, one clip a line.
 
     Returns:

@@ -10,13 +10,6 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-CorpusName = Literal["iemocap", "mosei"]
-
-EMOTIONS: dict[CorpusName, tuple[str, ...]] = {
-    "iemocap": ("angry", "excited", "frustrated", "happy", "neutral", "sad"),
-    "mosei": ("angry", "disgusted", "fear", "happy", "sad", "surprised"),
-}
-
 # What a user can do about a clip that was left out, by reason.
 MENDS = {
     "empty transcript": "write there what is said",
@@ -49,7 +42,7 @@ class Utterance:
         start: seconds in the dialog.
         end: seconds in the dialog, after the start.
         text: what is said; not empty.
-        labels: one 0 or 1 per emotion, in the order of `EMOTIONS`.
+        labels: one 0 or 1 per emotion, in the corpus's order.
         video: the dialog's video; may be missing.
         audio: the dialog's sound; may be missing.
         half: the half of the frame the speaker is in; None: all of it.
@@ -93,14 +86,16 @@ class RawCorpus:
     Attributes:
         name: which corpus.
         root: its folder; `skipped` names files relative to it.
+        home: the folder that `root` came in, if it came in one; its makers may have put more there.
         utterances: by dialog, then start, then name.
         skipped: clips the labels or transcripts speak of that cannot be read.
         other_labels: how many clips carry each label outside the corpus's emotions.
         notes: anything else a user should know.
     """
 
-    name: CorpusName
+    name: str
     root: Path
+    home: Path | None = None
     utterances: list[Utterance] = field(default_factory=list)
     skipped: list[SkippedClip] = field(default_factory=list)
     other_labels: Counter[str] = field(default_factory=Counter)

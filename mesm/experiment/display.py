@@ -10,7 +10,7 @@ from typing import Any, TextIO
 
 from tqdm import tqdm
 
-from mesm.run_folder import RunFolder
+from mesm.runs.folder import RunFolder
 
 LINE_SECONDS = 30.0
 BAR = "{desc} {bar:20} {n_fmt}/{total_fmt} epochs {postfix}"

@@ -8,9 +8,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from mesm.config import read_yaml
+from mesm.config.files import SHIPPED as CONFIGS
+from mesm.config.files import read_yaml
 
-SHIPPED = Path(__file__).parents[1] / "configs" / "experiments"
+SHIPPED = CONFIGS / "experiments"
 
 Seeds = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
 Values = Annotated[list[Any], Field(min_length=1)]
@@ -56,11 +57,6 @@ class Experiment(_Settings):
         return {str(k): [v] if isinstance(v, dict) else v for k, v in value.items()}
 
 
-def shipped_experiments() -> list[str]:
-    """Names of the experiment files that come with the package."""
-    return sorted(file.stem for file in SHIPPED.glob("*.yaml"))
-
-
 def load_experiment(path: str | Path) -> Experiment:
     """Read an experiment file.
 
@@ -71,7 +67,13 @@ def load_experiment(path: str | Path) -> Experiment:
         ValueError: the file is none, a key does not exist (near ones are named), or a value does
             not fit.
     """
-    file, values = read_yaml(path, SHIPPED, "experiment")
+    shipped = sorted(file.stem for file in SHIPPED.glob("*.yaml"))
+    file = Path(path)
+    if not file.is_file() and str(path) in shipped:
+        file = SHIPPED / f"{path}.yaml"
+    if not file.is_file():
+        raise ValueError(f"{path}: no such experiment file; shipped are {', '.join(shipped)}")
+    values = read_yaml(file)
     try:
         return Experiment.model_validate(values)
     except ValidationError as error:

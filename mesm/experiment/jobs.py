@@ -15,10 +15,11 @@ from pathlib import Path
 
 import torch
 
-from mesm.checkpoints import read_progress
-from mesm.config import ExperimentConfig
+from mesm.config.experiment import ExperimentConfig
 from mesm.experiment.display import Display
-from mesm.run_folder import RunFolder, write_beside
+from mesm.runs.checkpoints import read_progress
+from mesm.runs.files import write_beside
+from mesm.runs.folder import RunFolder
 
 POLL_SECONDS = 0.1
 # What torchrun and accelerate tell their processes would make a child wait for others.

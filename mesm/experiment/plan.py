@@ -13,14 +13,14 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from mesm.baseline_settings import TwoPhaseSettings
-from mesm.checkpoints import read_progress
-from mesm.config import ExperimentConfig, dump_config, load_config
+from mesm.config.experiment import ExperimentConfig
+from mesm.config.files import dump_config, load_config
 from mesm.corpora.prepared import PreparedCorpus
 from mesm.experiment.grid import Experiment, Grid
 from mesm.features.store import FeatureStore
-from mesm.run_folder import RunFolder
-from mesm.training import check_run
+from mesm.runs.checkpoints import read_progress
+from mesm.runs.folder import RunFolder
+from mesm.training.loop import check_run
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ def check_cells(cells: Iterable[Cell], out: Path, splits: Sequence[str]) -> None
             corpora[corpus] = _refused_corpus(corpus, splits)
         refused = corpora[corpus]
         model = cell.config.model
-        if refused is None and isinstance(model, TwoPhaseSettings):
+        if refused is None and model.reads_features:
             if corpus not in features:
                 features[corpus] = _refused_features(corpus)
             refused = features[corpus]

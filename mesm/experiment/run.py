@@ -10,8 +10,8 @@ from mesm.experiment.display import Display
 from mesm.experiment.grid import load_experiment
 from mesm.experiment.jobs import Job, Resources, run_jobs
 from mesm.experiment.plan import Cell, check_cells, choose, describe_plan, expand
-from mesm.locking import locked
-from mesm.run_folder import RunFolder
+from mesm.runs.files import locked
+from mesm.runs.folder import RunFolder
 
 PLAN = "experiment.json"
 

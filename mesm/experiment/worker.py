@@ -19,7 +19,8 @@ def main() -> int:
     try:
         work(order)
     except Exception as error:
-        from mesm.run_folder import RunFolder, write_beside
+        from mesm.runs.files import write_beside
+        from mesm.runs.folder import RunFolder
 
         traceback.print_exc()
         folder = RunFolder(Path(order["run"]))
@@ -40,12 +41,12 @@ def work(order: dict[str, Any]) -> None:
     import torch
 
     torch.set_num_threads(order["threads"])
-    from mesm.config import parse_config
-    from mesm.evaluation import evaluate_run
+    from mesm.config.files import parse_config
+    from mesm.evaluation.evaluate import evaluate_run
     from mesm.experiment.jobs import Job
-    from mesm.memory import keep_freed_pages
-    from mesm.run_folder import RunFolder
-    from mesm.training import train
+    from mesm.runs.folder import RunFolder
+    from mesm.runs.memory import keep_freed_pages
+    from mesm.training.loop import train
 
     keep_freed_pages()
     config = parse_config(order["config"], order["run"])

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-import multiprocessing
-import threading
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from mesm.corpora.parts import Part, read_part
 from mesm.corpora.utterances import SkippedClip
-from mesm.corpora.workers import end_with_parent
 from mesm.features.manifest import FORMAT
 from mesm.features.onsets import ONSET_COLUMNS, onset_features
 from mesm.features.openface import VIDEO_COLUMNS, read_openface
@@ -31,7 +27,6 @@ _PART_SCHEMA = pa.schema(
     + [(name, pa.list_(pa.float32())) for name in ("audio", "video")]
     + [(f"{name}_rows", pa.int32()) for name in ("audio", "video")]
 )
-_SKIPPED_KEY = b"mesm.skipped"
 
 Matrix = npt.NDArray[np.float32]
 
@@ -53,6 +48,9 @@ class DialogSources:
     clips: tuple[ClipSources, ...]
     phonet: bool
     video_step: float
+
+    def __len__(self) -> int:
+        return len(self.clips)
 
     @property
     def audio_dim(self) -> int:
@@ -97,8 +95,15 @@ def extract_features(dialog: DialogSources) -> DialogFeatures:
     return out
 
 
-def write_part(path: Path, features: DialogFeatures) -> None:
-    """Write a dialog's part file; it appears whole or not at all."""
+@contextmanager
+def extractor() -> Iterator[Callable[[DialogSources], Part]]:
+    """Give `extract_part`, which needs nothing to be opened."""
+    yield extract_part
+
+
+def extract_part(dialog: DialogSources) -> Part:
+    """Make a dialog's features and lay them out as `read_features` reads them."""
+    features = extract_features(dialog)
     rows = []
     for clip_id, audio in features.audio.items():
         video = features.video[clip_id]
@@ -111,18 +116,13 @@ def write_part(path: Path, features: DialogFeatures) -> None:
                 "video_rows": len(video),
             }
         )
-    notes = json.dumps([clip.model_dump() for clip in features.skipped])
-    table = pa.Table.from_pylist(rows, schema=_PART_SCHEMA)
-    beside = path.with_name(path.name + ".tmp")
-    pq.write_table(table.replace_schema_metadata({_SKIPPED_KEY: notes}), beside)
-    beside.replace(path)
+    return pa.Table.from_pylist(rows, schema=_PART_SCHEMA), features.skipped
 
 
-def read_part(path: Path) -> DialogFeatures:
+def read_features(path: Path) -> DialogFeatures:
     """Read a dialog's part file."""
-    table = pq.read_table(path, use_threads=False, partitioning=None)
-    notes = json.loads(table.schema.metadata[_SKIPPED_KEY])
-    out = DialogFeatures(skipped=[SkippedClip.model_validate(note) for note in notes])
+    table, skipped = read_part(path)
+    out = DialogFeatures(skipped=skipped)
     for i, clip_id in enumerate(table["clip_id"].to_pylist()):
         for name, matrices in (("audio", out.audio), ("video", out.video)):
             rows = table[f"{name}_rows"][i].as_py()
@@ -130,53 +130,6 @@ def read_part(path: Path) -> DialogFeatures:
             # Without rows the width is not told by the values; the reader of a part knows it.
             matrices[clip_id] = values.reshape(rows, -1) if rows else values.reshape(0, 0)
     return out
-
-
-def make_parts(
-    todo: Sequence[DialogSources], parts: Mapping[str, Path], workers: int
-) -> Iterator[tuple[DialogSources, list[SkippedClip]]]:
-    """Write the part file of every dialog.
-
-    Args:
-        todo: the dialogs, in the order to begin them.
-        parts: dialog to its file.
-        workers: processes; with one, this process does the work.
-
-    Yields:
-        Each dialog as it is done, and what could not be read of it.
-
-    Raises:
-        RuntimeError: a process died.
-    """
-    if workers == 1:
-        for dialog in todo:
-            yield dialog, _make_part(dialog, parts[dialog.name])
-        return
-    # Forking after torch has started its threads may hang.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, _start_worker) as pool:
-        running = {pool.submit(_make_part, one, parts[one.name]): one for one in todo}
-        try:
-            for future in as_completed(running):
-                yield running[future], future.result()
-        except BrokenProcessPool as error:
-            raise RuntimeError(
-                "a worker process died, probably out of memory: run again to go on, with fewer "
-                "--workers"
-            ) from error
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-
-
-def _start_worker() -> None:
-    threading.Thread(target=end_with_parent, daemon=True).start()
-
-
-def _make_part(dialog: DialogSources, part: Path) -> list[SkippedClip]:
-    features = extract_features(dialog)
-    write_part(part, features)
-    return features.skipped
 
 
 def _csvs(clip: ClipSources) -> tuple[CsvSource | None, CsvSource | None]:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from mesm.features.tables import WORD_DIM
+from mesm.features.parquet import WORD_DIM
 
 _GZIP, _ZIP = b"\x1f\x8b", b"PK"
 

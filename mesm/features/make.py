@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import sys
 from collections import Counter
@@ -17,9 +16,10 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 from tqdm import tqdm
 
+from mesm.corpora.parts import make_all
 from mesm.corpora.prepared import PreparedCorpus, sha256
 from mesm.corpora.utterances import SkippedClip
-from mesm.features.extraction import DialogSources, make_parts, read_part
+from mesm.features.extraction import DialogSources, extractor, read_features
 from mesm.features.glove import read_vectors
 from mesm.features.manifest import (
     FILE,
@@ -34,13 +34,12 @@ from mesm.features.manifest import (
 )
 from mesm.features.onsets import ONSET_COLUMNS, ROW
 from mesm.features.openface import DEFAULT_STEP, VIDEO_COLUMNS
+from mesm.features.parquet import WORD_DIM, RowsWriter, text_table, words_table, write_table
 from mesm.features.phonet import PHONET_COLUMNS
 from mesm.features.sources import ClipSources, Inputs, find_inputs, find_sources, listing
 from mesm.features.statistics import ColumnStatistics
-from mesm.features.tables import WORD_DIM, RowsWriter, text_table, words_table, write_table
-from mesm.features.words import split_words
-from mesm.locking import locked
-from mesm.run_folder import write_beside
+from mesm.inputs.words import split_words
+from mesm.runs.files import locked, write_beside
 
 WORK = ".work"
 NO_PHONET = (
@@ -205,23 +204,7 @@ def _make_all(
         DialogSources(name, root, tuple(group), inputs.phonet is not None, options.video_step)
         for name, group in groupby(clips, key=lambda clip: clip.dialog)
     ]
-    folder = work / "parts"
-    folder.mkdir(parents=True, exist_ok=True)
-    parts = {dialog.name: folder / dialog.part_name() for dialog in dialogs}
-    for path in folder.iterdir():
-        if path not in parts.values():
-            path.unlink()
-    todo = [dialog for dialog in dialogs if not parts[dialog.name].is_file()]
-    done = len(clips) - sum(len(dialog.clips) for dialog in todo)
-    # The longest first, so that no process is left alone with one at the end.
-    todo.sort(key=lambda dialog: (-len(dialog.clips), dialog.name))
-    workers = min(options.workers or os.cpu_count() or 1, max(1, len(todo)))
-    with tqdm(total=len(clips), initial=done, desc="audio and video", unit="clip") as bar:
-        for dialog, skipped in make_parts(todo, parts, workers):
-            for clip in skipped:
-                tqdm.write(clip.line(), file=sys.stderr)
-            bar.update(len(dialog.clips))
-    return [parts[dialog.name] for dialog in dialogs]
+    return make_all(dialogs, work / "parts", extractor, options.workers, "audio and video")
 
 
 @dataclass
@@ -277,7 +260,7 @@ def _assemble(
         tqdm(total=len(clips), desc="writing", unit="clip") as bar,
     ):
         for part in parts:
-            features = read_part(part)
+            features = read_features(part)
             out.skipped += features.skipped
             for writer, rows, matrices in (
                 (audio, out.audio, features.audio),

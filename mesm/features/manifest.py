@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from mesm.config.modalities import Modality
 from mesm.corpora.prepared import MANIFEST, PreparedCorpus, sha256
 from mesm.corpora.utterances import SkippedClip
 
 FORMAT = 1
 FOLDER = "features"
 FILE = "features.json"
-Modality = Literal["text", "audio", "video"]
-MODALITIES: tuple[Modality, ...] = ("text", "audio", "video")
+STREAMS = tuple(modality.stream for modality in Modality)
 # Every file beside the manifest; `words` is the table of word vectors.
-FILES = {name: f"{name}.parquet" for name in ("text", "audio", "video", "words")}
+FILES = {name: f"{name}.parquet" for name in (*STREAMS, "words")}
 # A smaller deviation is rounding noise of a constant column.
 LEAST_STD = 1e-8
 
@@ -97,7 +97,7 @@ class FeatureManifest(_Model):
     options: dict[str, Any]
     files: dict[str, str]
 
-    def modality(self, name: Modality) -> ModalityFeatures:
+    def modality(self, name: str) -> ModalityFeatures:
         """Give one modality by name."""
         return {"text": self.text, "audio": self.audio, "video": self.video}[name]
 

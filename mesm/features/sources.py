@@ -11,8 +11,8 @@ from typing import Literal
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from mesm.corpora.prepare import READERS
 from mesm.corpora.prepared import PreparedCorpus
+from mesm.corpora.registry import find_corpus
 from mesm.corpora.splits import SPLITS
 from mesm.corpora.utterances import SkippedClip, Utterance
 from mesm.features.csv_files import find_csv
@@ -129,7 +129,7 @@ def find_sources(
         ValueError: `inputs.raw` is not the corpus that was prepared, no clip has a file of a kind
             that is wanted, or a file lacks a column; names the file.
     """
-    found = READERS[corpus.manifest.corpus](inputs.raw)
+    found = find_corpus(corpus.manifest.corpus).reader(inputs.raw)
     utterances = {utterance.clip_id: utterance for utterance in found.utterances}
     clips = [_locate(row, utterances, corpus, inputs) for row in _prepared_clips(corpus)]
     clips.sort(key=lambda clip: (clip.dialog, clip.start, clip.clip_id))

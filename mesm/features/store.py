@@ -16,14 +16,14 @@ from mesm.corpora.prepared import PreparedCorpus
 from mesm.features.manifest import (
     FILES,
     LEAST_STD,
-    MODALITIES,
+    STREAMS,
     FeatureManifest,
     ModalityFeatures,
     features_folder,
     prepared_hash,
     read_features_manifest,
 )
-from mesm.features.tables import UNKNOWN, read_words
+from mesm.features.parquet import UNKNOWN, read_words
 
 # Clips stay in memory until they take this much; those of IEMOCAP and CMU-MOSEI fit.
 CACHE_BYTES = 512 << 20
@@ -59,9 +59,9 @@ class FeatureStore:
         self.folder = folder
         self.manifest = manifest
         self.feature_set = manifest.feature_set
-        self.dims = {name: manifest.modality(name).dim for name in MODALITIES}
+        self.dims = {name: manifest.modality(name).dim for name in STREAMS}
         self._emotions = emotions
-        self._tables = {name: _ClipTable(folder / FILES[name]) for name in MODALITIES}
+        self._tables = {name: _ClipTable(folder / FILES[name]) for name in STREAMS}
         self._kept: dict[str, tuple[list[str], npt.NDArray[np.int64], _Matrix, _Matrix]] = {}
         self._bytes = 0
 
@@ -113,7 +113,7 @@ class FeatureStore:
         ids = text["ids"].values.to_numpy(zero_copy_only=False).astype(np.int64)
         audio, video = (
             _normalise(self._tables[name].row(clip_id), self.manifest.modality(name))
-            for name in MODALITIES[1:]
+            for name in STREAMS[1:]
         )
         entry = (text["words"].as_py(), ids, audio, video)
         size = ids.nbytes + audio.nbytes + video.nbytes

@@ -1,6 +1,6 @@
 """The models: `model(batch)` gives logits (B, E).
 
-FE2E and MESM read a `mesm.Batch`, the two-phase baselines a `mesm.features.batch.FeatureBatch`.
+FE2E and MESM read a `mesm.Batch`, the two-phase baselines a `mesm.data.feature_batch.FeatureBatch`.
 """
 
 from __future__ import annotations

@@ -5,43 +5,53 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mesm.baseline_settings import TwoPhaseSettings
-from mesm.config import FE2ESettings, MESMSettings
-from mesm.models import FE2E, LFLSTM, MESM, EmoEmbs, LFTransformer, MulT
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from mesm.config.baselines import TwoPhaseSettings
+from mesm.config.end_to_end import FE2ESettings, MESMSettings, TextSettings
+from mesm.config.experiment import AnySystem
+from mesm.models.emo_embs import EmoEmbs
+from mesm.models.late_fusion import LateFusionModel
+from mesm.models.registry import SYSTEMS
 from mesm.models.text import read_albert_config
+from mesm.models.two_phase import TwoPhaseModel
+from mesm.models.vgg11 import load_vgg11
 
-System = FE2E | MESM | LFLSTM | LFTransformer | EmoEmbs | MulT
-MODELS: dict[str, type[System]] = {
-    "fe2e": FE2E,
-    "mesm": MESM,
-    "lf_lstm": LFLSTM,
-    "lf_transformer": LFTransformer,
-    "emo_embs": EmoEmbs,
-    "mult": MulT,
-}
+Model = LateFusionModel | TwoPhaseModel
 
 
-def model_arguments(settings: FE2ESettings, emotions: int, vocabulary: int) -> dict[str, Any]:
+def arguments_of(settings: AnySystem, sizes: Mapping[str, int]) -> dict[str, Any]:
     """The plain keyword arguments of the model that the settings describe.
 
     Args:
         settings: the model's part of the configuration.
-        emotions: E.
-        vocabulary: how many subwords the tokenizer knows.
+        sizes: what `mesm.data.feed.Feed.sizes` gave.
 
     Raises:
         ValueError: the ALBERT folder is none, or knows fewer subwords than the tokenizer.
     """
-    text = settings.text
-    if text.path is not None:
-        albert = read_albert_config(text.path)
-        known = albert.get("vocab_size", 30000)
-        if vocabulary > known:
-            raise ValueError(
-                f"{text.path}: its tokenizer has {vocabulary} subwords, its weights {known}"
-            )
-    else:
-        albert = {
+    if isinstance(settings, TwoPhaseSettings):
+        read = {"name", *TwoPhaseSettings.model_fields} - {"modalities"}
+        widths = {f"{stream}_dim": sizes[stream] for stream in ("text", "audio", "video")}
+        own = settings.model_dump(mode="json", exclude=read)
+        return {"emotions": sizes["emotions"], **widths, **own}
+    shared = {"channels", "modalities", "hidden", "dim", "heads", "layers"}
+    shared |= {"feedforward", "dropout", "norm_first"}
+    if isinstance(settings, MESMSettings):
+        shared |= {"attention_dims", "p", "selection", "query", "query_shuffle"}
+        shared |= {"local_start"}
+    own = settings.model_dump(mode="json", include=shared)
+    albert = _albert(settings.text, sizes["vocabulary"])
+    return {"emotions": sizes["emotions"], "albert": albert, **own}
+
+
+def _albert(text: TextSettings, vocabulary: int) -> dict[str, Any]:
+    """The keyword arguments of the text encoder."""
+    if text.path is None:
+        return {
             "vocab_size": vocabulary,
             "embedding_size": text.embedding,
             "hidden_size": text.hidden,
@@ -52,38 +62,49 @@ def model_arguments(settings: FE2ESettings, emotions: int, vocabulary: int) -> d
             "attention_probs_dropout_prob": text.dropout,
             "max_position_embeddings": max(text.max_length, 64),
         }
-    shared = {"channels", "modalities", "hidden", "dim", "heads", "layers"}
-    shared |= {"feedforward", "dropout", "norm_first"}
-    if isinstance(settings, MESMSettings):
-        shared |= {"attention_dims", "p", "selection", "query", "query_shuffle"}
-        shared |= {"local_start"}
-    arguments = settings.model_dump(mode="json", include=shared)
-    return {"emotions": emotions, "albert": albert, **arguments}
+    albert = read_albert_config(text.path)
+    known = albert.get("vocab_size", 30000)
+    if vocabulary > known:
+        raise ValueError(
+            f"{text.path}: its tokenizer has {vocabulary} subwords, its weights {known}"
+        )
+    return albert
 
 
-def baseline_arguments(
-    settings: TwoPhaseSettings, emotions: int, dims: Mapping[str, int]
-) -> dict[str, Any]:
-    """The plain keyword arguments of the two-phase baseline that the settings describe.
-
-    Args:
-        settings: the model's part of the configuration.
-        emotions: E.
-        dims: features per row of "text", "audio" and "video".
-    """
-    feed = {"name", *TwoPhaseSettings.model_fields} - {"modalities"}
-    widths = {f"{stream}_dim": dims[stream] for stream in ("text", "audio", "video")}
-    return {"emotions": emotions, **widths, **settings.model_dump(mode="json", exclude=feed)}
-
-
-def build_model(name: str, arguments: dict[str, Any]) -> System:
+def build_model(name: str, arguments: dict[str, Any]) -> Model:
     """The model, randomly initialised.
 
     Args:
-        name: one of `MODELS`.
-        arguments: what `model_arguments` or `baseline_arguments` gave.
+        name: one of `mesm.models.registry.SYSTEMS`.
+        arguments: what `arguments_of` gave.
 
     Raises:
         ValueError: an argument is out of its range.
     """
-    return MODELS[name](**arguments)
+    model = SYSTEMS[name].model(**arguments)
+    assert isinstance(model, LateFusionModel | TwoPhaseModel)
+    return model
+
+
+def initialise(
+    model: nn.Module,
+    settings: AnySystem,
+    emotion_vectors: NDArray[np.float32] | None,
+) -> None:
+    """Give a new model what it starts from besides chance.
+
+    Args:
+        model: what `build_model` gave; changed in place.
+        settings: say which pretrained weights FE2E and MESM start from.
+        emotion_vectors: what `mesm.data.feed.Feed.emotion_vectors` gave, for EmoEmbs.
+
+    Raises:
+        ValueError: pretrained weights are not there, or another model's.
+    """
+    if isinstance(model, EmoEmbs) and emotion_vectors is not None:
+        model.set_emotion_vectors(torch.from_numpy(emotion_vectors))
+    if isinstance(model, LateFusionModel) and isinstance(settings, FE2ESettings):
+        if settings.text.path is not None and model.text is not None:
+            model.text.load(settings.text.path)
+        if settings.vgg11 is not None:
+            load_vgg11(model, settings.vgg11)

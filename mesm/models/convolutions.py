@@ -114,8 +114,7 @@ class DenseExtractor(nn.Module):
         frames: Tensor,
         query: Tensor | None,
         lengths: Tensor,
-        entropies: list[Tensor] | None = None,
-        staged: Tensor | None = None,
+        first_maps: Tensor | None = None,
     ) -> Tensor:
         """(F, Cin, H, W) to (F, channels[-1], h, w); nothing but the frames is looked at."""
         return self.blocks(self.stage(frames))

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple, overload
 
 import torch
 from torch import Tensor, nn
 
-from mesm.batch import CHUNK_SHAPE, FACE_SHAPE, Batch
-from mesm.modalities import parse_modalities
+from mesm.config.modalities import parse_modalities
+from mesm.data.batch import CHUNK_SHAPE, FACE_SHAPE, Batch
 from mesm.models.fusion import WeightedSum
 from mesm.models.sequence import SequenceEncoder
 from mesm.models.text import ALBERT_BASE, TextEncoder
@@ -24,7 +24,7 @@ class TrainingOutputs(NamedTuple):
     Attributes:
         logits: (B, E), fused.
         branches: (M, B, E), each modality's own.
-        entropies: (F,) per sparse extractor (face, audio), as
+        entropies: (F,) per sparse extractor (face, audio) that was asked for its, as
             `mesm.models.entropy.normalised_entropy`.
     """
 
@@ -41,6 +41,8 @@ def check_channels(channels: Sequence[int]) -> None:
 
 class FrameBranch(nn.Module):
     """Frames to logits: per-frame convolutions, a projection, the sequence encoder, a classifier.
+
+    The model runs the extractor, and the branch what follows.
 
     Args:
         extractor: (F, Cin, H, W), query and lengths to maps (F, C, h, w).
@@ -69,24 +71,31 @@ class FrameBranch(nn.Module):
         self.classify = nn.Linear(dim, emotions)
         self.dim = dim
 
-    def forward(
-        self,
-        frames: Tensor,
-        query: Tensor | None,
-        lengths: Tensor,
-        longest: int | None = None,
-        entropies: list[Tensor] | None = None,
-        staged: Tensor | None = None,
-    ) -> Tensor:
-        """(ΣS, Cin, H, W), query (B, D) or None, and lengths (B,) to logits (B, E).
-
-        `staged`: what the extractor's first stage made of the frames, where it ran before.
-        """
-        if frames.shape[0] == 0:  # batch norm refuses to train on nothing
-            vectors = frames.new_zeros((0, self.dim))
+    def forward(self, features: Tensor, lengths: Tensor, longest: int | None = None) -> Tensor:
+        """The extractor's maps (ΣS, C, h, w) and lengths (B,) to logits (B, E)."""
+        if features.shape[0] == 0:  # there is nothing to project, in whatever shape it came
+            vectors = features.new_zeros((0, self.dim))
         else:
-            vectors = self.project(self.extractor(frames, query, lengths, entropies, staged))
+            vectors = self.project(features)
         return self.classify(self.sequence(vectors, lengths, longest))
+
+
+class View(NamedTuple):
+    """The frames of one modality in a batch, and what reads them.
+
+    Attributes:
+        name: "face" or "audio".
+        branch: its extractor and what follows.
+        frames: (ΣS, Cin, H, W), the clips' frames one after the other.
+        lengths: (B,) int64, frames per clip.
+        longest: the largest of these; None: not known without waiting for the device.
+    """
+
+    name: str
+    branch: FrameBranch
+    frames: Tensor
+    lengths: Tensor
+    longest: int | None
 
 
 class LateFusionModel(nn.Module):
@@ -167,39 +176,79 @@ class LateFusionModel(nn.Module):
         return {name: [extractor] for name, extractor in self.feature_extractors.items()}
 
     @overload
-    def forward(self, batch: Batch, inside: Literal[False] = False) -> Tensor: ...
+    def forward(self, batch: Batch) -> Tensor: ...
 
     @overload
-    def forward(self, batch: Batch, inside: Literal[True]) -> TrainingOutputs: ...
+    def forward(
+        self, batch: Batch, *, branches: Literal[True], entropy: Sequence[str] = ()
+    ) -> TrainingOutputs: ...
 
-    def forward(self, batch: Batch, inside: bool = False) -> Tensor | TrainingOutputs:
-        """Logits (B, E); with `inside` also what some terms of the training loss look at."""
-        if not inside:
-            return self.fuse(self._branches(batch, None))
-        entropies: dict[str, list[Tensor]] = {"face": [], "audio": []}
-        branches = self._branches(batch, entropies)
-        first = {name: found[0] for name, found in entropies.items() if found}
-        return TrainingOutputs(self.fuse(branches), branches, first)
+    def forward(
+        self, batch: Batch, *, branches: bool = False, entropy: Sequence[str] = ()
+    ) -> Tensor | TrainingOutputs:
+        """Logits (B, E), or what some terms of the training loss look at.
 
-    def _branches(self, batch: Batch, entropies: dict[str, list[Tensor]] | None) -> Tensor:
-        """Each modality's logits, (M, B, E)."""
-        logits, text = [], None
-        if self.text is not None:
-            text = self.text(batch.text_ids, batch.text_mask)
-            logits.append(self.classify_text(text))
-        query, staged = self._ask(batch, text)
+        Args:
+            batch: the clips.
+            branches: give `TrainingOutputs`, with each modality's own logits.
+            entropy: of "face" and "audio", whose first attention's entropy is wanted in these.
+        """
+        text = self.encode_text(batch)
+        query, first_maps = self._query(batch, text)
+        entropies: dict[str, Tensor] = {}
+
+        def extract(view: View) -> Tensor:
+            maps = first_maps.get(view.name)
+            if view.frames.shape[0] == 0:  # batch norm refuses to train on nothing
+                return view.frames
+            if view.name not in entropy:
+                features: Tensor = view.branch.extractor(view.frames, query, view.lengths, maps)
+                return features
+            features, found = self._extract_with_entropy(view, query, maps)
+            if found is not None:
+                entropies[view.name] = found
+            return features
+
+        logits = self.branch_logits(batch, text, extract)
+        fused = self.fuse(logits)
+        return TrainingOutputs(fused, logits, entropies) if branches else fused
+
+    def encode_text(self, batch: Batch) -> Tensor | None:
+        """The texts' vectors (B, D); None: the model reads no text."""
+        return None if self.text is None else self.text(batch.text_ids, batch.text_mask)
+
+    def views(self, batch: Batch) -> list[View]:
+        """The frames of a batch that the model looks at."""
+        views = []
         if self.audio is not None:
             frames, lengths = batch.spectrograms, batch.spectrogram_lengths
-            found = entropies["audio"] if entropies is not None else None
-            maps = staged.get("audio")
-            logits.append(self.audio(frames, query, lengths, batch.most_chunks, found, maps))
+            views.append(View("audio", self.audio, frames, lengths, batch.most_chunks))
         if self.face is not None:
             frames, lengths = batch.faces, batch.face_lengths
-            found = entropies["face"] if entropies is not None else None
-            maps = staged.get("face")
-            logits.append(self.face(frames, query, lengths, batch.most_faces, found, maps))
+            views.append(View("face", self.face, frames, lengths, batch.most_faces))
+        return views
+
+    def branch_logits(
+        self, batch: Batch, text: Tensor | None, extract: Callable[[View], Tensor]
+    ) -> Tensor:
+        """Each modality's logits, (M, B, E).
+
+        Args:
+            batch: the clips.
+            text: what `encode_text` gave.
+            extract: gives the maps of a view's frames.
+        """
+        logits = [] if text is None else [self.classify_text(text)]
+        for view in self.views(batch):
+            logits.append(view.branch(extract(view), view.lengths, view.longest))
         return torch.stack(logits)
 
-    def _ask(self, batch: Batch, text: Tensor | None) -> tuple[Tensor | None, dict[str, Tensor]]:
-        """What the extractors are asked (B, D), and their first stages' maps if it took these."""
+    def _query(self, batch: Batch, text: Tensor | None) -> tuple[Tensor | None, dict[str, Tensor]]:
+        """The query of the attention (B, D), and first-stage maps if it is made of these."""
         return text, {}
+
+    def _extract_with_entropy(
+        self, view: View, query: Tensor | None, first_maps: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """The maps of a view's frames, and the first attention's entropy (F,) if there is one."""
+        return view.branch.extractor(view.frames, query, view.lengths, first_maps), None

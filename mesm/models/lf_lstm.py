@@ -5,7 +5,7 @@ from __future__ import annotations
 from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, nn
 
-from mesm.features.batch import FeatureBatch
+from mesm.data.feature_batch import FeatureBatch
 from mesm.models.recurrent import BidirectionalLSTM
 from mesm.models.two_phase import TwoPhaseLateFusion
 

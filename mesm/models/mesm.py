@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, cast
 
 from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, nn
 
-from mesm.batch import Batch
-from mesm.block_p import per_block, read_p
-from mesm.modalities import parse_modalities
-from mesm.models.late_fusion import PAPER_CHANNELS, LateFusionModel, check_channels
+from mesm.config.modalities import attended, parse_modalities
+from mesm.config.p import per_block, read_p
+from mesm.data.batch import Batch
+from mesm.models.late_fusion import PAPER_CHANNELS, LateFusionModel, View, check_channels
 from mesm.models.query import QueryEncoder, query_sources
-from mesm.models.sparse_extractor import SparseExtractor
+from mesm.models.sparse_extractor import BlockStep, SparseExtractor
 from mesm.models.text import ALBERT_BASE
 from mesm_ops import SparseFeatureMaps
 
@@ -52,7 +52,7 @@ class MESM(LateFusionModel, PyTorchModelHubMixin):
     ) -> None:
         modalities = parse_modalities(shared.get("modalities", "tav"))
         sources = query_sources(query, modalities)
-        self._p = read_p(p, _extracted(modalities))
+        self._p = read_p(p, attended(modalities))
         if selection not in ("weighted", "hard"):
             raise ValueError(f"selection must be 'weighted' or 'hard', got {selection!r}")
         channels = shared.get("channels", PAPER_CHANNELS)
@@ -108,48 +108,66 @@ class MESM(LateFusionModel, PyTorchModelHubMixin):
         Raises:
             ValueError: p is not in (0, 1], or has none for a block.
         """
-        self._p = read_p(p, _extracted(self.modalities))
+        self._p = read_p(p, attended(self.modalities))
         for name, extractor in self.sparse_extractors.items():
             extractor.set_p(per_block(self._p, name))
 
-    def ask(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+    def query_and_maps(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """The query (B, D) and, per modality, the first stage's maps that the blocks are given."""
-        text = None if self.text is None else self.text(batch.text_ids, batch.text_mask)
-        query, staged = self._ask(batch, text)
-        if not staged:
-            staged = self._first_looks(batch)
-        return query, staged
+        query, first_maps = self._query(batch, self.encode_text(batch))
+        return query, first_maps or self._first_stage_maps(batch)
 
-    def _ask(self, batch: Batch, text: Tensor | None) -> tuple[Tensor, dict[str, Tensor]]:
+    def project_query(
+        self, batch: Batch, text: Tensor | None, first_maps: Mapping[str, Tensor]
+    ) -> Tensor:
+        """The query (B, D) out of the text's vectors and the first stages' maps.
+
+        Args:
+            batch: the clips.
+            text: (B, D), or None where the model reads none.
+            first_maps: per modality; may be empty where the text alone is the query.
+        """
         if self.query_encoder is None:
             assert text is not None
-            return text, {}
-        staged = self._first_looks(batch)
+            return text
         lengths = {"audio": batch.spectrogram_lengths, "face": batch.face_lengths}
         longest = {"audio": batch.most_chunks, "face": batch.most_faces}
-        return self.query_encoder(text, staged, lengths, longest), staged
+        query: Tensor = self.query_encoder(text, first_maps, lengths, longest)
+        return query
 
-    def _first_looks(self, batch: Batch) -> dict[str, Tensor]:
-        frames = {"audio": batch.spectrograms, "face": batch.faces}
+    def _query(self, batch: Batch, text: Tensor | None) -> tuple[Tensor, dict[str, Tensor]]:
+        first_maps = {} if self.query_encoder is None else self._first_stage_maps(batch)
+        return self.project_query(batch, text, first_maps), first_maps
+
+    def _first_stage_maps(self, batch: Batch) -> dict[str, Tensor]:
+        extractors = self.sparse_extractors
         return {
-            name: extractor.first_look(frames[name])
+            view.name: extractors[view.name].first_stage_maps(view.frames)
+            for view in self.views(batch)
+        }
+
+    def _extract_with_entropy(
+        self, view: View, query: Tensor | None, first_maps: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
+        assert query is not None
+        extractor = self.sparse_extractors[view.name]
+        return extractor.with_entropy(view.frames, query, view.lengths, first_maps)
+
+    def walk(self, batch: Batch) -> dict[str, Iterator[BlockStep]]:
+        """Per modality ("face", "audio") the steps of its blocks; see `SparseExtractor.walk`.
+
+        Modalities that the model leaves out are left out here.
+        """
+        query, first_maps = self.query_and_maps(batch)
+        lengths = {view.name: view.lengths for view in self.views(batch)}
+        return {
+            name: extractor.walk(first_maps[name], query, lengths[name])
             for name, extractor in self.sparse_extractors.items()
         }
 
     def kept_sites(self, batch: Batch) -> dict[str, list[SparseFeatureMaps]]:
-        """The sites that each block's attention keeps, per modality ("face", "audio").
+        """The sites that each block's attention keeps, per modality as in `walk`.
 
-        Features are those that the block's convolutions read. Modalities that the model leaves
-        out are left out here.
+        Features are those that the block's convolutions read.
         """
-        query, staged = self.ask(batch)
-        lengths = {"audio": batch.spectrogram_lengths, "face": batch.face_lengths}
-        return {
-            name: extractor.kept_sites(staged[name], query, lengths[name])
-            for name, extractor in self.sparse_extractors.items()
-        }
-
-
-def _extracted(modalities: str) -> list[str]:
-    """Which of "face" and "audio" are among the modalities."""
-    return [name for name, letter in (("face", "v"), ("audio", "a")) if letter in modalities]
+        return {name: [step.kept for step in steps] for name, steps in self.walk(batch).items()}

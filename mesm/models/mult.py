@@ -8,7 +8,7 @@ import torch
 from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, nn
 
-from mesm.features.batch import FeatureBatch
+from mesm.data.feature_batch import FeatureBatch
 from mesm.models.cross_modal_encoder import CrossModalEncoder
 from mesm.models.sequence import last_steps, pad_clips
 from mesm.models.two_phase import TwoPhaseModel

@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from mesm.config.modalities import Modality
 from mesm.models.sequence import pad_clips
 
-QUERIES = ("text", "audio", "face", "mean")
-LETTERS = {"text": "t", "audio": "a", "face": "v"}
+LETTERS = {modality.media: modality.letter for modality in Modality}
+QUERIES = (*LETTERS, "mean")
 GRID = 4
 
 

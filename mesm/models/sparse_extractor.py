@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +11,20 @@ from torch import Tensor, nn
 from mesm.models.convolutions import FirstStage, channels_last
 from mesm.models.entropy import normalised_entropy
 from mesm_ops import SparseCrossModalBlock, SparseFeatureMaps, top_p_select
+
+
+class BlockStep(NamedTuple):
+    """One block of an extractor on the way.
+
+    Attributes:
+        given: the maps it was given; their sites are the attention's candidates.
+        logits: (N,), the score of each candidate.
+        kept: the sites its attention keeps, with the features that its convolutions read.
+    """
+
+    given: SparseFeatureMaps
+    logits: Tensor
+    kept: SparseFeatureMaps
 
 
 class SparseExtractor(nn.Module):
@@ -56,34 +70,80 @@ class SparseExtractor(nn.Module):
         frames: Tensor,
         query: Tensor | None,
         lengths: Tensor,
-        entropies: list[Tensor] | None = None,
-        staged: Tensor | None = None,
+        first_maps: Tensor | None = None,
     ) -> Tensor:
-        """(F, Cin, H, W) and a query (B, D) to dense maps (F, channels[-1], h, w).
+        """(F, Cin, H, W) and a query (B, D) to dense maps (F, channels[-1], h, w), blocks fused.
 
-        To `entropies`, if given, that of the first block's attention is appended, (F,). `staged`
-        is what `first_look` made of the frames, where that ran before.
+        `first_maps`: what `first_stage_maps` made of the frames, where that ran before.
         """
         assert query is not None
+        maps = self.stage(frames) if first_maps is None else first_maps
+        return self._fused(maps, self._in_training(query), lengths, self.blocks)
+
+    def with_entropy(
+        self, frames: Tensor, query: Tensor, lengths: Tensor, first_maps: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """As `forward`, with the entropy (F,) of the first block's attention, which is not fused.
+
+        See `mesm.models.entropy.normalised_entropy`.
+        """
+        query = self._in_training(query)
+        maps = self.stage(frames) if first_maps is None else first_maps
+        step = next(self.walk(maps, query, lengths))
+        entropy = normalised_entropy(step.given, step.logits)
+        first = self.blocks[0]
+        assert isinstance(first, SparseCrossModalBlock)
+        return self._fused(first.convolve(step.kept), query, lengths, self.blocks[1:]), entropy
+
+    def _in_training(self, query: Tensor) -> Tensor:
         if self.training and self.query_shuffle > 0:
-            query = shuffle_some(query, self.query_shuffle)
-        maps: Tensor | SparseFeatureMaps = self.stage(frames) if staged is None else staged
-        for number, block in enumerate(self.blocks):
-            assert isinstance(block, SparseCrossModalBlock)
-            if entropies is not None and number == 0:
-                assert isinstance(maps, Tensor)
-                sparse = SparseFeatureMaps.from_dense(maps)
-                logits = block.attention.logits(sparse, query, lengths)
-                entropies.append(normalised_entropy(sparse, logits))
-                selection = block.attention.selection
-                maps = block.convolve(top_p_select(sparse, logits, block.p, selection))
-            else:
-                maps = block(maps, query, lengths)
+            return shuffle_some(query, self.query_shuffle)
+        return query
+
+    @staticmethod
+    def _fused(
+        maps: Tensor | SparseFeatureMaps,
+        query: Tensor,
+        lengths: Tensor,
+        blocks: Iterable[nn.Module],
+    ) -> Tensor:
+        for block in blocks:
+            maps = block(maps, query, lengths)
         assert isinstance(maps, SparseFeatureMaps)
         return maps.to_dense()
 
-    def first_look(self, frames: Tensor) -> Tensor:
-        """The first stage's maps (F, channels[0], H//2, W//2) of frames (F, Cin, H, W)."""
+    def walk(self, maps: Tensor, query: Tensor, lengths: Tensor) -> Iterator[BlockStep]:
+        """Run the blocks one by one, each as attention, then convolutions.
+
+        A block's convolutions run when the next block is asked for; after the last one, `finish`
+        makes the extractor's output.
+
+        Args:
+            maps: what `first_stage_maps` made of the frames.
+            query: (B, D).
+            lengths: (B,), frames per clip.
+
+        Yields:
+            Each block's step, in order.
+        """
+        given = SparseFeatureMaps.from_dense(maps)
+        last = len(self.blocks) - 1
+        for number, block in enumerate(self.blocks):
+            assert isinstance(block, SparseCrossModalBlock)
+            logits = block.attention.logits(given, query, lengths)
+            kept = top_p_select(given, logits, block.p, block.attention.selection)
+            yield BlockStep(given, logits, kept)
+            if number < last:
+                given = block.convolve(kept)
+
+    def finish(self, step: BlockStep) -> Tensor:
+        """The extractor's output (F, channels[-1], h, w), from the last step of `walk`."""
+        block = self.blocks[-1]
+        assert isinstance(block, SparseCrossModalBlock)
+        return block.convolve(step.kept).to_dense()
+
+    def first_stage_maps(self, frames: Tensor) -> Tensor:
+        """Maps (F, channels[0], H//2, W//2) of frames (F, Cin, H, W), before any block."""
         if frames.shape[0] == 0:  # batch norm refuses to train on nothing
             height, width = frames.shape[2] // 2, frames.shape[3] // 2
             return frames.new_zeros((0, self.stage.conv.out_channels, height, width))
@@ -96,22 +156,9 @@ class SparseExtractor(nn.Module):
             assert isinstance(block, SparseCrossModalBlock)
             block.p = share
 
-    def kept_sites(self, staged: Tensor, query: Tensor, lengths: Tensor) -> list[SparseFeatureMaps]:
-        """Per block, the sites its attention keeps, with their features before the convolutions.
-
-        Args:
-            staged: what `first_look` made of the frames.
-            query: (B, D).
-            lengths: (B,), frames per clip.
-        """
-        kept = []
-        maps: Tensor | SparseFeatureMaps = staged
-        for block in self.blocks:
-            assert isinstance(block, SparseCrossModalBlock)
-            selected = block.attend(maps, query, lengths)
-            kept.append(selected)
-            maps = block.convolve(selected)
-        return kept
+    def kept_sites(self, maps: Tensor, query: Tensor, lengths: Tensor) -> list[SparseFeatureMaps]:
+        """Per block, the sites its attention keeps; arguments as of `walk`."""
+        return [step.kept for step in self.walk(maps, query, lengths)]
 
 
 def shuffle_some(query: Tensor, share: float) -> Tensor:

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
-from transformers import AlbertConfig, AlbertModel
+
+# transformers, which takes a second to import, is imported where it is needed.
 
 # AlbertConfig() describes xxlarge; these are ALBERT-base's sizes.
 ALBERT_BASE: dict[str, Any] = {
@@ -32,6 +33,8 @@ def read_albert_config(folder: Path) -> dict[str, Any]:
     found = json.loads(file.read_text())
     if found.get("model_type") != "albert":
         raise ValueError(f"{file}: wanted model_type 'albert', got {found.get('model_type')!r}")
+    from transformers import AlbertConfig
+
     return AlbertConfig(**found).to_diff_dict()
 
 
@@ -43,6 +46,8 @@ class TextEncoder(nn.Module):
     """
 
     def __init__(self, albert: dict[str, Any]) -> None:
+        from transformers import AlbertConfig, AlbertModel
+
         super().__init__()
         config = AlbertConfig(**albert)
         config._attn_implementation = "sdpa"  # takes a mask of booleans
@@ -64,6 +69,8 @@ class TextEncoder(nn.Module):
         Raises:
             ValueError: its sizes are not this encoder's.
         """
+        from transformers import AlbertModel
+
         pretrained = AlbertModel.from_pretrained(
             folder, add_pooling_layer=False, local_files_only=True, use_safetensors=True
         )

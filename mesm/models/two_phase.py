@@ -7,8 +7,8 @@ from typing import Literal, overload
 import torch
 from torch import Tensor, nn
 
-from mesm.features.batch import STREAMS, FeatureBatch
-from mesm.modalities import parse_modalities
+from mesm.config.modalities import parse_modalities
+from mesm.data.feature_batch import STREAMS, FeatureBatch
 from mesm.models.fusion import WeightedSum
 from mesm.models.late_fusion import TrainingOutputs
 
@@ -74,13 +74,13 @@ class TwoPhaseLateFusion(TwoPhaseModel):
         raise NotImplementedError
 
     @overload
-    def forward(self, batch: FeatureBatch, inside: Literal[False] = False) -> Tensor: ...
+    def forward(self, batch: FeatureBatch) -> Tensor: ...
 
     @overload
-    def forward(self, batch: FeatureBatch, inside: Literal[True]) -> TrainingOutputs: ...
+    def forward(self, batch: FeatureBatch, *, branches: Literal[True]) -> TrainingOutputs: ...
 
-    def forward(self, batch: FeatureBatch, inside: bool = False) -> Tensor | TrainingOutputs:
-        """Logits (B, E); with `inside` also each stream's own."""
-        branches = torch.stack([self.branch(batch, modality) for modality in self.modalities])
-        logits = self.fuse(branches)
-        return TrainingOutputs(logits, branches, {}) if inside else logits
+    def forward(self, batch: FeatureBatch, *, branches: bool = False) -> Tensor | TrainingOutputs:
+        """Logits (B, E); with `branches` also each stream's own."""
+        own = torch.stack([self.branch(batch, modality) for modality in self.modalities])
+        logits = self.fuse(own)
+        return TrainingOutputs(logits, own, {}) if branches else logits

@@ -6,7 +6,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from mesm.block_p import uniform_p
+from mesm.config.p import uniform_p
 from mesm.plots.style import FAINT, FE2E_COLOUR, INK, MESM_COLOUR, new_figure, tidy
 
 METRIC_NAMES = {

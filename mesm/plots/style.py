@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from mesm.run_folder import write_beside
+from mesm.runs.files import write_beside
 
 # Okabe and Ito's palette: told apart by colour-blind readers and in grey.
 MESM_COLOUR = "#D55E00"

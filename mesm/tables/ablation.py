@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from mesm.metrics import SHORT_NAMES, f1_key
-from mesm.modalities import ALL, parse_modalities
-from mesm.paper_figures import ABLATION
-from mesm.tables.names import CORPUS_NAMES, MODALITIES, run_name, system_order
+from mesm.config.modalities import ALL, parse_modalities
+from mesm.corpora.registry import find_corpus
+from mesm.evaluation.metrics import SHORT_NAMES, f1_key
+from mesm.tables.names import MODALITIES, run_name, system_order
 from mesm.tables.notes import (
     PAPER_MARK,
     corpus_note,
@@ -21,6 +21,8 @@ from mesm.tables.notes import (
 from mesm.tables.results import by_condition, difference_notes, provenance
 from mesm.tables.runs import Group, group_by_seed, read_runs
 from mesm.tables.table import DASH, Cell, Row, Table, printed, row, spread
+
+TABLE = 5
 
 
 def ablation_tables(
@@ -35,18 +37,19 @@ def ablation_tables(
     for place, condition in enumerate(conditions):
         manifest = condition.runs[0].manifest
         known = manifest.synthetic if synthetic is None else synthetic
-        paper = known is False and manifest.corpus == "iemocap"
+        corpus = find_corpus(manifest.corpus)
+        paper = corpus.paper.ablation if corpus.paper and known is False else {}
         groups = group_by_seed(condition.runs)
         first = condition.runs[0].scores
         metrics = first["headline"], f1_key(first)
-        whose = "" if known is False else no_paper_note(known)
+        whose = "" if known is False or corpus.paper is None else no_paper_note(known)
         notes = [
             corpus_note(manifest, known),
             *metric_notes(run.scores for run in condition.runs),
             seeds_note(len(group.runs) for group in groups),
             features_note(condition.features),
             "T, A and V: text, audio and video.",
-            paper_note(5) if paper else whose,
+            paper_note(TABLE) if paper else whose,
             *difference_notes(conditions, place),
         ]
         suffix = f"_{place + 1}" if len(conditions) > 1 else ""
@@ -55,7 +58,7 @@ def ablation_tables(
             Table(
                 name=f"ablation_{manifest.corpus}_{split}{suffix}",
                 title=f"Modalities on {'a miniature ' * bool(known)}"
-                f"{CORPUS_NAMES[manifest.corpus]} (as the paper's Table 5)",
+                f"{corpus.title} (as the paper's Table {TABLE})",
                 groups=(("", 3), ("average", 2), *([(PAPER_MARK, 2)] if paper else [])),
                 head=("", "modalities", "seeds", *columns, *(columns if paper else ())),
                 rows=tuple(_rows(groups, metrics, paper)),
@@ -66,23 +69,27 @@ def ablation_tables(
     return tables
 
 
-def _rows(groups: Sequence[Group], metrics: Sequence[str], paper: bool) -> list[Row]:
-    """One row per group, and with the paper one for each of its rows that we have no run for."""
+def _rows(
+    groups: Sequence[Group],
+    metrics: Sequence[str],
+    paper: Mapping[tuple[str, str], tuple[float, float]],
+) -> list[Row]:
+    """One row per group, and one for each of the paper's rows that we have no run for."""
     keyed: list[tuple[tuple[int, int, str], Row]] = []
     seen = set()
     for group in groups:
-        modalities = parse_modalities(group.model.get("modalities") or ALL)
-        whole = run_name({**group.model, "modalities": ALL})
+        modalities = parse_modalities(group.model_settings.get("modalities") or ALL)
+        whole = run_name({**group.model_settings, "modalities": ALL})
         # What tells groups of one name apart stands in brackets behind it.
-        whole += group.name.removeprefix(run_name(group.model))
-        figures = ABLATION.get((group.system, modalities))
+        whole += group.name.removeprefix(run_name(group.model_settings))
+        figures = paper.get((group.system, modalities))
         seen.add((group.system, modalities))
         cells: list[object] = [whole, modalities.upper(), len(group.runs)]
         cells += [spread(group.values("average", metric), scale=100) for metric in metrics]
         cells += _printed(figures) if paper else []
         order = system_order(group.system), MODALITIES.index(modalities), whole
         keyed.append((order, row(group.system, *cells)))
-    for (system, modalities), figures in ABLATION.items() if paper else ():
+    for (system, modalities), figures in paper.items():
         if (system, modalities) not in seen:
             name = run_name({"name": system})
             cells = [name, modalities.upper(), 0, Cell(DASH), Cell(DASH), *_printed(figures)]

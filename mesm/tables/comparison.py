@@ -7,9 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mesm.metrics import SHORT_NAMES, f1_key
+from mesm.corpora.registry import find_corpus
+from mesm.evaluation.metrics import SHORT_NAMES, f1_key
+from mesm.evaluation.run import Run
 from mesm.tables.costs import flops_per_clip
-from mesm.tables.names import CORPUS_NAMES, describe_value
+from mesm.tables.names import describe_value
 from mesm.tables.notes import (
     corpus_note,
     features_note,
@@ -18,7 +20,7 @@ from mesm.tables.notes import (
     seeds_note,
 )
 from mesm.tables.results import by_condition, difference_notes, provenance
-from mesm.tables.runs import INCIDENTAL, EvaluatedRun, Group, flatten, read_runs
+from mesm.tables.runs import INCIDENTAL, Group, flatten, read_runs
 from mesm.tables.table import Cell, Table, row, spread
 
 
@@ -78,12 +80,13 @@ def comparison_tables(
             *difference_notes(conditions, place),
         ]
         suffix = f"_{place + 1}" if len(conditions) > 1 else ""
+        title = find_corpus(manifest.corpus).title
         stem = "_".join(key.rpartition(".")[2] for key in by)
         tables.append(
             Table(
                 name=f"runs_by_{stem}_{manifest.corpus}_{split}{suffix}",
-                title=f"{'A miniature ' * bool(known_synthetic)}{CORPUS_NAMES[manifest.corpus]}: "
-                f"runs by {' and '.join(by)}",
+                title=f"{'A miniature ' * bool(known_synthetic)}{title}: runs by "
+                f"{' and '.join(by)}",
                 groups=(("", len(by) + 1), ("average", 2), ("", 1)),
                 head=(*by, "seeds", *(SHORT_NAMES[metric] for metric in metrics), "GFLOPs"),
                 rows=tuple(rows),
@@ -94,14 +97,14 @@ def comparison_tables(
     return tables
 
 
-def _setting(run: EvaluatedRun, key: str) -> Any:
+def _setting(run: Run, key: str) -> Any:
     value: Any = run.settings
     for part in key.split("."):
         value = value.get(part) if isinstance(value, Mapping) else None
     return value
 
 
-def _groups(runs: Sequence[EvaluatedRun], by: Sequence[str]) -> list[Group]:
+def _groups(runs: Sequence[Run], by: Sequence[str]) -> list[Group]:
     """Groups in the order of the settings' values; numbers by size."""
     groups: dict[str, Group] = {}
     for run in runs:

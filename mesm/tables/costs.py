@@ -15,7 +15,7 @@ class Swept(Protocol):
         """Its folder."""
 
     @property
-    def model(self) -> Mapping[str, Any]:
+    def model_settings(self) -> Mapping[str, Any]:
         """The settings of its model as JSON values."""
 
     @property
@@ -49,9 +49,9 @@ def flops_per_clip(run: Swept, others: Iterable[Swept]) -> float | None:
     A MESM's follow from its weights, so its own sweep alone knows them. Every FE2E of the same
     settings computes the same, so any sweep with one as its baseline does.
     """
-    if run.model["name"] == "mesm":
+    if run.model_settings["name"] == "mesm":
         points = sweep_points(run.sweep) if run.sweep else []
-        wanted = uniform(run.model["p"])
+        wanted = uniform(run.model_settings["p"])
         return next(
             (point["flops_per_clip"]["total"] for point in points if uniform(point["p"]) == wanted),
             None,
@@ -60,6 +60,10 @@ def flops_per_clip(run: Swept, others: Iterable[Swept]) -> float | None:
     for swept in known:
         baseline = swept.sweep.get("baseline") if swept.sweep else None
         for other in known:
-            if baseline and other.path.name == baseline["run"] and other.model == run.model:
+            if (
+                baseline
+                and other.path.name == baseline["run"]
+                and other.model_settings == run.model_settings
+            ):
                 return baseline["flops_per_clip"]["total"]
     return None

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mesm.experiment.run import PLAN
-from mesm.run_folder import RunFolder
-from mesm.tables.runs import read_json
+from mesm.runs.files import read_json
+from mesm.runs.folder import RunFolder
 
 
 def group_folders(places: Sequence[Path], group: str | None) -> list[Path]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mesm.run_folder import write_beside
+from mesm.runs.files import write_beside
 from mesm.tables.table import PAPER, Row, Table
 
 # Characters that mean something to TeX, and those its standard fonts have under another name.

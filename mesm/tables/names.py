@@ -5,22 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mesm.config import ExperimentConfig
-from mesm.modalities import ALL, parse_modalities
+from mesm.config.experiment import ExperimentConfig
+from mesm.config.modalities import ALL, parse_modalities
+from mesm.models.registry import SYSTEMS
 from mesm.tables.costs import uniform
 from mesm.tables.table import DASH
 
-CORPUS_NAMES = {"iemocap": "IEMOCAP", "mosei": "CMU-MOSEI"}
-# In the order of the paper's tables.
-SYSTEMS = {
-    "lf_lstm": "LF-LSTM",
-    "lf_transformer": "LF-TRANS",
-    "emo_embs": "EmoEmbs",
-    "mult": "MulT",
-    "fe2e": "FE2E",
-    "mesm": "MESM",
-}
-END_TO_END = ("fe2e", "mesm")
 # In the order of the paper's Table 5.
 MODALITIES = ("tav", "ta", "tv", "av", "t", "a", "v")
 
@@ -48,7 +38,8 @@ def run_name(config: ExperimentConfig | Mapping[str, Any]) -> str:
         facts += [f"{describe_value(query)} as query"] if query != "text" else []
     modalities = parse_modalities(config.get("modalities") or ALL)
     facts += [modalities.upper()] if modalities != ALL else []
-    name = SYSTEMS.get(config["name"], config["name"])
+    system = SYSTEMS.get(config["name"])
+    name = config["name"] if system is None else system.title
     return name + (f" ({', '.join(facts)})" if facts else "")
 
 
@@ -63,3 +54,8 @@ def describe_value(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def reads_features(system: str) -> bool:
+    """Whether a system's figures depend on hand-crafted features; unknown ones' may."""
+    return system not in SYSTEMS or SYSTEMS[system].settings.reads_features

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from mesm.corpora.prepared import Manifest
-from mesm.tables.names import CORPUS_NAMES
+from mesm.corpora.registry import find_corpus
 
 F1_VARIANTS = {
     "binary": "F1: binary, 2·TP / (2·TP + FP + FN) per emotion",
@@ -21,7 +21,7 @@ PAPER_MARK = "the paper"
 
 def corpus_note(manifest: Manifest, synthetic: bool | None) -> str:
     """Which corpus, whether it is real, how it was split and into how many clips."""
-    name = CORPUS_NAMES[manifest.corpus]
+    name = find_corpus(manifest.corpus).title
     kind = {
         None: f"{name}, or a miniature corpus in its layout (not recorded when it was prepared)",
         True: f"a synthetic miniature corpus in {name}'s layout",
@@ -106,6 +106,24 @@ def paper_note(number: int) -> str:
         f"Marked “{PAPER_MARK}”: what the paper prints in its Table {number}, on its own split and "
         "with its own features; part of no mean."
     )
+
+
+def whose_note(number: int | None, beside: bool, synthetic: bool | None) -> str:
+    """Whose the marked figures are, or why there are none; empty where the paper has none.
+
+    Args:
+        number: of the paper's table; None: it has none for this corpus.
+        beside: whether its figures are shown.
+        synthetic: as in `corpus_note`.
+    """
+    if number is None:
+        return ""
+    return paper_note(number) if beside else no_paper_note(synthetic)
+
+
+def as_paper(number: int | None) -> str:
+    """The end of a title, such as "(as the paper's Table 3)"; empty: there is no such table."""
+    return "" if number is None else f" (as the paper's Table {number})"
 
 
 def no_paper_note(synthetic: bool | None) -> str:

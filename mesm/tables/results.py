@@ -8,26 +8,26 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mesm.environment import describe
-from mesm.metrics import SHORT_NAMES, f1_key
-from mesm.paper_figures import PAPER_TABLES, PaperRow
+from mesm.corpora.paper_figures import PaperRow
+from mesm.corpora.registry import find_corpus
+from mesm.evaluation.metrics import SHORT_NAMES, f1_key
+from mesm.evaluation.run import Run
+from mesm.runs.environment import describe
 from mesm.tables.costs import flops_per_clip
-from mesm.tables.names import CORPUS_NAMES, END_TO_END, system_order
+from mesm.tables.names import reads_features, system_order
 from mesm.tables.notes import (
     PAPER_MARK,
+    as_paper,
     corpus_note,
     f1_variant,
     features_note,
     flops_note,
     metric_notes,
-    no_paper_note,
-    paper_note,
     seeds_note,
+    whose_note,
 )
-from mesm.tables.runs import EvaluatedRun, Group, corpus_identity, group_by_seed, read_runs
+from mesm.tables.runs import Group, corpus_identity, group_by_seed, read_runs
 from mesm.tables.table import DASH, PAPER, Cell, Row, Table, printed, row, spread
-
-PAPER_NUMBER = {"iemocap": 3, "mosei": 4}
 
 
 @dataclass(frozen=True)
@@ -107,10 +107,10 @@ class Condition:
 
     facts: Mapping[str, str]
     features: object
-    runs: list[EvaluatedRun] = field(default_factory=list)
+    runs: list[Run] = field(default_factory=list)
 
 
-def by_condition(runs: Sequence[EvaluatedRun]) -> list[Condition]:
+def by_condition(runs: Sequence[Run]) -> list[Condition]:
     """Runs apart by corpus and its split, threshold policy, F1 and features.
 
     Systems without hand-crafted features stand beside every set of features.
@@ -130,13 +130,13 @@ def by_condition(runs: Sequence[EvaluatedRun]) -> list[Condition]:
         kinds: dict[str, object] = {}
         for run in condition.runs:
             features = run.scores.get("features")
-            if features and run.system not in END_TO_END:
+            if features and reads_features(run.system):
                 kinds.setdefault(json.dumps(features, sort_keys=True), features)
         for key, features in sorted(kinds.items()) or [("", None)]:
             own = [
                 run
                 for run in condition.runs
-                if run.system in END_TO_END
+                if not reads_features(run.system)
                 or not run.scores.get("features")
                 or json.dumps(run.scores["features"], sort_keys=True) == key
             ]
@@ -200,7 +200,9 @@ def results_tables(
     for place, condition in enumerate(conditions):
         manifest = condition.runs[0].manifest
         known = manifest.synthetic if synthetic is None else synthetic
-        beside = known is False if paper is None else paper
+        corpus = find_corpus(manifest.corpus)
+        figures = corpus.paper
+        beside = figures is not None and (known is False if paper is None else paper)
         groups = group_by_seed(condition.runs)
         lines = [
             Line(
@@ -211,25 +213,23 @@ def results_tables(
             )
             for group in groups
         ]
-        number = PAPER_NUMBER[manifest.corpus]
+        number = figures.results_table if figures else None
         notes = [
             corpus_note(manifest, known),
             *metric_notes(run.scores for run in condition.runs),
             seeds_note(len(group.runs) for group in groups),
             features_note(condition.features),
             flops_note(beside),
-            paper_note(number) if beside else no_paper_note(known),
+            whose_note(number, beside, known),
             *difference_notes(conditions, place),
         ]
         suffix = f"_{place + 1}" if len(conditions) > 1 else ""
-        corpus = CORPUS_NAMES[manifest.corpus]
         tables.append(
             scores_table(
                 lines,
                 name=f"results_{manifest.corpus}_{split}{suffix}",
-                title=f"Results on {'a miniature ' * bool(known)}{corpus} (as the paper's Table "
-                f"{number})",
-                paper=PAPER_TABLES[manifest.corpus] if beside else (),
+                title=f"Results on {'a miniature ' * bool(known)}{corpus.title}{as_paper(number)}",
+                paper=figures.results if figures and beside else (),
                 notes=[note for note in notes if note],
                 provenance=provenance(groups),
             )

@@ -10,11 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from mesm.config import parse_config
-from mesm.corpora.prepared import Manifest, PreparedCorpus
-from mesm.run_folder import RunFolder
+from mesm.config.modalities import ALL
+from mesm.corpora.prepared import Manifest
+from mesm.evaluation.run import Run
 from mesm.tables.names import describe_value, run_name, system_order
 
 SEED = "training.seed"
@@ -23,46 +21,12 @@ SEED = "training.seed"
 INCIDENTAL = ("corpus", SEED, "training.workers")
 
 
-@dataclass(frozen=True)
-class EvaluatedRun:
-    """A run with its scores on one split.
-
-    Attributes:
-        path: its folder.
-        settings: config.yaml as JSON values, defaults filled in.
-        manifest: of the corpus it was trained on.
-        scores: what `mesm evaluate` wrote for the split.
-        sweep: RUN/sweep.json, or None.
-    """
-
-    path: Path
-    settings: Mapping[str, Any]
-    manifest: Manifest
-    scores: Mapping[str, Any]
-    sweep: Mapping[str, Any] | None = None
-
-    @property
-    def model(self) -> Mapping[str, Any]:
-        """The settings of its model."""
-        return self.settings["model"]
-
-    @property
-    def system(self) -> str:
-        """Its model's name in the settings, e.g. "mesm"."""
-        return str(self.model["name"])
-
-    @property
-    def seed(self) -> int:
-        """Of its training."""
-        return int(self.settings.get("training", {}).get("seed", 0))
-
-
 @dataclass
 class Group:
     """Runs that differ in their seed alone, by ascending seed; `name` is their row's."""
 
     name: str
-    runs: list[EvaluatedRun] = field(default_factory=list)
+    runs: list[Run] = field(default_factory=list)
 
     @property
     def system(self) -> str:
@@ -70,9 +34,9 @@ class Group:
         return self.runs[0].system
 
     @property
-    def model(self) -> Mapping[str, Any]:
+    def model_settings(self) -> Mapping[str, Any]:
         """As of its runs."""
-        return self.runs[0].model
+        return self.runs[0].model_settings
 
     def values(self, *keys: str) -> list[float]:
         """One score of each run; "average", "f1" for instance are its keys."""
@@ -109,44 +73,8 @@ def run_folders(places: Sequence[Path]) -> list[Path]:
     return list(found.values())
 
 
-def read_settings(run: Path) -> dict[str, Any]:
-    """The settings of a run as JSON values, with the defaults of keys it was made without.
-
-    Settings that this version does not know stay as they are.
-
-    Raises:
-        ValueError: its config.yaml is not one.
-    """
-    file = RunFolder(run).config
-    try:
-        values = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise ValueError(f"{file}: not YAML ({error})") from error
-    if not isinstance(values, dict) or not isinstance(values.get("model"), dict):
-        raise ValueError(f"{file}: wanted the settings of a run, with a model section")
-    try:
-        return parse_config(values, str(file)).model_dump(mode="json")
-    except ValueError:
-        # A run of another version of this package still has scores to show.
-        return values
-
-
-def read_json(file: Path) -> Any:
-    """A JSON file; None if it is not there.
-
-    Raises:
-        ValueError: it is not JSON.
-    """
-    if not file.is_file():
-        return None
-    try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{file}: not JSON ({error}); delete it and make it again") from error
-
-
-def read_runs(places: Sequence[Path], split: str = "test") -> list[EvaluatedRun]:
-    """Read every evaluated run at or below the given folders.
+def read_runs(places: Sequence[Path], split: str = "test") -> list[Run]:
+    """Every evaluated run at or below the given folders.
 
     A run below them that was not evaluated yet is reported and left out, so that an experiment
     under way has tables too.
@@ -155,31 +83,22 @@ def read_runs(places: Sequence[Path], split: str = "test") -> list[EvaluatedRun]
         ValueError: there is none, one that was named itself or all of them were not evaluated on
             the split, files are damaged, or a corpus is not where its config says.
     """
-    manifests: dict[Path, Manifest] = {}
-    runs = []
-    found = run_folders(places)
-    scored = {path: (read_json(RunFolder(path).evaluation) or {}).get(split) for path in found}
-    missing = [path for path, scores in scored.items() if scores is None]
-    for path in missing:
-        message = (
-            f"{path}: not evaluated on the {split} split; run `mesm evaluate {path} "
-            f"--split {split}`"
-        )
-        if path in places or len(missing) == len(found):
-            raise ValueError(message)
-        print(f"left out: {message}", file=sys.stderr)
-    for path, scores in scored.items():
-        if scores is None:
-            continue
-        settings = read_settings(path)
-        corpus = Path(settings["corpus"])
-        if corpus not in manifests:
-            try:
-                manifests[corpus] = PreparedCorpus.open(corpus).manifest
-            except ValueError as error:
-                raise ValueError(f"{path}: its corpus cannot be read: {error}") from error
-        sweep = read_json(path / "sweep.json")
-        runs.append(EvaluatedRun(path, settings, manifests[corpus], scores, sweep))
+    found = [Run(path, split) for path in run_folders(places)]
+    missing = [run for run in found if not run.is_scored]
+    for run in missing:
+        try:
+            run.check_scored()
+        except ValueError as error:
+            if run.path in places or len(missing) == len(found):
+                raise
+            print(f"left out: {error}", file=sys.stderr)
+    runs = [run for run in found if run.is_scored]
+    for run in runs:
+        _ = run.settings, run.sweep  # a damaged file is refused here, not in the middle of a table
+        try:
+            _ = run.corpus
+        except ValueError as error:
+            raise ValueError(f"{run.path}: its corpus cannot be read: {error}") from error
     return runs
 
 
@@ -188,7 +107,7 @@ def corpus_identity(manifest: Manifest) -> str:
     return json.dumps([manifest.corpus, sorted(manifest.files.items())])
 
 
-def group_by_seed(runs: Iterable[EvaluatedRun]) -> list[Group]:
+def group_by_seed(runs: Iterable[Run]) -> list[Group]:
     """Put runs together that differ in their seed alone, in the order of the paper's tables.
 
     Groups that would be named alike are told apart by the settings they differ in.
@@ -202,7 +121,7 @@ def group_by_seed(runs: Iterable[EvaluatedRun]) -> list[Group]:
         settings = flatten(run.settings)
         shared = {key: value for key, value in settings.items() if key not in INCIDENTAL}
         key = json.dumps(shared, sort_keys=True)
-        group = groups.setdefault(key, Group(run_name(run.model)))
+        group = groups.setdefault(key, Group(run_name(run.model_settings)))
         flat[key] = shared
         twin = next((other for other in group.runs if other.seed == run.seed), None)
         if twin is not None:
@@ -220,7 +139,11 @@ def group_by_seed(runs: Iterable[EvaluatedRun]) -> list[Group]:
 
 def _order(group: Group) -> tuple[int, bool, str]:
     # All modalities first, then by name; names of one system differ in p above all.
-    return system_order(group.system), group.model.get("modalities", "tav") != "tav", group.name
+    return (
+        system_order(group.system),
+        group.model_settings.get("modalities", ALL) != ALL,
+        group.name,
+    )
 
 
 def tell_apart(

@@ -5,19 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from mesm.corpora.paper_figures import PaperSplit
 from mesm.corpora.prepared import Manifest, PreparedCorpus
-from mesm.environment import describe
-from mesm.paper_figures import PAPER_SPLITS, PaperSplit
-from mesm.tables.names import CORPUS_NAMES
-from mesm.tables.notes import PAPER_MARK, corpus_note, no_paper_note, paper_note
+from mesm.corpora.registry import find_corpus
+from mesm.runs.environment import describe
+from mesm.tables.notes import PAPER_MARK, as_paper, corpus_note, whose_note
 from mesm.tables.table import DASH, Cell, Table, percent, row
 
-PAPER_NUMBER = {"iemocap": 1, "mosei": 2}
 PAPER_HEAD = ("words", "seconds", "train", "valid", "test")
-EXCHANGED = (
-    "The paper prints words and seconds of Table 2 under each other's name, as it seems: eight "
-    "words do not last 23 seconds. They stand here as printed."
-)
 
 
 def splits_table(
@@ -96,25 +91,27 @@ def splits_tables(corpora: Sequence[Path], *, synthetic: bool | None = None) -> 
     for place, folder in enumerate(corpora):
         manifest = PreparedCorpus.open(folder).manifest
         known = manifest.synthetic if synthetic is None else synthetic
-        number = PAPER_NUMBER[manifest.corpus]
-        paper = PAPER_SPLITS[manifest.corpus] if known is False else None
+        corpus = find_corpus(manifest.corpus)
+        figures = corpus.paper
+        number = figures.splits_table if figures else None
+        beside = known is False
         skipped = ", ".join(f"{n} {reason}" for reason, n in manifest.skipped_by_reason.items())
         notes = [
             corpus_note(manifest, known),
             faces_note(manifest),
             f"Left out: {skipped}." if skipped else "",
             "A clip may carry several emotions or none; averages are over all splits.",
-            paper_note(number) if paper else no_paper_note(known),
-            EXCHANGED if paper and manifest.corpus == "mosei" else "",
+            whose_note(number, beside, known),
+            figures.splits_note if figures and beside else "",
         ]
         suffix = f"_{place + 1}" if len(corpora) > 1 else ""
         tables.append(
             splits_table(
                 manifest,
                 name=f"splits_{manifest.corpus}{suffix}",
-                title=f"{'A miniature ' * bool(known)}{CORPUS_NAMES[manifest.corpus]}: clips per "
-                f"emotion and split (as the paper's Table {number})",
-                paper=paper,
+                title=f"{'A miniature ' * bool(known)}{corpus.title}: clips per emotion and split"
+                f"{as_paper(number)}",
+                paper=figures.splits if figures and beside else None,
                 notes=[note for note in notes if note],
                 provenance={
                     "corpus": folder.name,

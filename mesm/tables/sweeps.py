@@ -10,18 +10,20 @@ from pathlib import Path
 from typing import Any
 
 from mesm.corpora.prepared import Manifest, read_manifest
-from mesm.environment import describe
-from mesm.metrics import SHORT_NAMES, f1_key
-from mesm.run_folder import RunFolder
+from mesm.corpora.registry import find_corpus
+from mesm.evaluation.metrics import SHORT_NAMES, f1_key
+from mesm.evaluation.run import Run
+from mesm.models.registry import SYSTEMS
+from mesm.runs.environment import describe
+from mesm.runs.files import read_json
+from mesm.runs.folder import RunFolder
 from mesm.tables.costs import sweep_points, uniform
-from mesm.tables.names import CORPUS_NAMES, SYSTEMS, describe_value, run_name
+from mesm.tables.names import describe_value, run_name
 from mesm.tables.notes import corpus_note, flops_note, latency_method, seeds_note
 from mesm.tables.runs import (
     INCIDENTAL,
     corpus_identity,
     flatten,
-    read_json,
-    read_settings,
     tell_apart,
 )
 from mesm.tables.table import Cell, Row, Table, row, spread
@@ -72,7 +74,7 @@ def sweep_tables(places: Sequence[Path], *, synthetic: bool | None = None) -> li
     for place, curves in enumerate(conditions.values()):
         corpus, split, clips, accuracy, f1, policy, _ = curves[0].facts
         suffix = f"_{place + 1}" if len(conditions) > 1 else ""
-        manifest = curves[0].manifest
+        manifest, title = curves[0].manifest, find_corpus(corpus).title
         names = tell_apart(
             {str(place): curve.name for place, curve in enumerate(curves)},
             {str(place): curve.settings for place, curve in enumerate(curves)},
@@ -83,7 +85,7 @@ def sweep_tables(places: Sequence[Path], *, synthetic: bool | None = None) -> li
         notes = [
             corpus_note(manifest, known)
             if manifest
-            else f"Corpus: one in {CORPUS_NAMES[corpus]}'s layout, which is not there any more.",
+            else f"Corpus: one in {title}'s layout, which is not there any more.",
             f"Percent on the {split} split, {clips} clips.",
             f"Threshold per emotion: {policy}{', anew at every p' if 'tuned' in policy else ''}.",
             seeds_note(len(curve.files) for curve in curves),
@@ -149,7 +151,7 @@ def _curves(places: Sequence[Path]) -> list[Curve]:
         shared: dict[str, Any] = {}
         manifest = None
         if RunFolder(path.parent).config.is_file():
-            settings = read_settings(path.parent)
+            settings = Run(path.parent).settings
             corpus = Path(settings["corpus"])
             manifest = read_manifest(corpus)
             facts.append(corpus_identity(manifest) if manifest else str(corpus))
@@ -173,7 +175,7 @@ def _rows(curve: Curve, accuracy: str, f1: str) -> list[Row]:
         if content.get(BASELINE)
     ]
     if bases:
-        name = Cell(f"{SYSTEMS['fe2e']}, beside {curve.name}", bases[0].figures.get("run"))
+        name = Cell(f"{SYSTEMS['fe2e'].title}, beside {curve.name}", bases[0].figures.get("run"))
         rows.append(_row("fe2e", name, Cell(""), bases, accuracy, f1))
     points: dict[str, list[_Point]] = {}
     for _, path, content in curve.files:

@@ -13,10 +13,10 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from mesm.config import load_config
+from mesm.config.files import load_config
 from mesm.corpora.prepared import FORMAT, MEL_BINS, SCHEMA
-from mesm.evaluation import evaluate_run
-from mesm.training import train
+from mesm.evaluation.evaluate import evaluate_run
+from mesm.training.loop import train
 from tests.mesm.made_up_features import write_features
 
 EMOTIONS = ["angry", "excited", "frustrated", "happy", "neutral", "sad"]

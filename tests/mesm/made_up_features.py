@@ -8,7 +8,7 @@ import numpy as np
 
 from mesm.corpora.prepared import PreparedCorpus, sha256
 from mesm.features.manifest import FILES, FORMAT, Column, FeatureManifest, ModalityFeatures
-from mesm.features.tables import rows_table, text_table, words_table, write_table
+from mesm.features.parquet import rows_table, text_table, words_table, write_table
 
 WIDTHS = {"audio": 34, "video": 35}
 FEATURE_SET = "made-up features"

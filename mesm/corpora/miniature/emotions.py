@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
+from mesm.config.modalities import Modality
+from mesm.corpora.registry import CORPORA
+
 Layout = Literal["iemocap", "mosei"]
-Modality = Literal["text", "face", "sound"]
 
 LAYOUTS: Final[tuple[Layout, ...]] = ("iemocap", "mosei")
-MODALITIES: Final[tuple[Modality, ...]] = ("text", "face", "sound")
+# In the order in which their hints are drawn.
+MODALITIES: Final = tuple(m.cue for m in (Modality.TEXT, Modality.VIDEO, Modality.AUDIO))
 
-EMOTIONS: Final[dict[str, tuple[str, ...]]] = {
-    "iemocap": ("angry", "excited", "frustrated", "happy", "neutral", "sad"),
-    "mosei": ("angry", "disgusted", "fear", "happy", "sad", "surprised"),
-}
+EMOTIONS: Final = {layout: CORPORA[layout].emotions for layout in LAYOUTS}
 
 # What a modality shows when it has nothing to say.
 NEUTRAL: Final = "neutral"

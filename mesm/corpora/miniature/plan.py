@@ -11,7 +11,7 @@ from typing import Final, Literal
 
 import numpy as np
 
-from mesm.corpora.miniature.emotions import EMOTIONS, MODALITIES, NEUTRAL, Layout, Modality
+from mesm.corpora.miniature.emotions import EMOTIONS, MODALITIES, NEUTRAL, Layout
 from mesm.corpora.miniature.sentences import sentence
 
 Hint = Literal["true", "missing", "misleading"]
@@ -55,13 +55,13 @@ class ClipPlan:
     start: float
     end: float
     emotions: tuple[str, ...]
-    hints: dict[Modality, Hint]
-    shown: dict[Modality, tuple[str, ...]]
+    hints: dict[str, Hint]
+    shown: dict[str, tuple[str, ...]]
     text: str
     labelled: bool = True
     fault: str | None = None
 
-    def signalled(self, modality: Modality) -> str | None:
+    def signalled(self, modality: str) -> str | None:
         """What a modality tells: an emotion, two joined by "+", or None for a missing hint."""
         return None if self.hints[modality] == "missing" else "+".join(self.shown[modality])
 
@@ -155,7 +155,7 @@ class Planner:
         hints = self._hints(emotions)
         own = emotions or (NEUTRAL,)
         others = [e for e in EMOTIONS[self.layout] if e not in own]
-        shown: dict[Modality, tuple[str, ...]] = {}
+        shown: dict[str, tuple[str, ...]] = {}
         for modality, hint in hints.items():
             if hint == "true":
                 shown[modality] = own
@@ -181,10 +181,10 @@ class Planner:
             return (*first, rest[self.rng.integers(len(rest))])
         return first
 
-    def _hints(self, emotions: tuple[str, ...]) -> dict[Modality, Hint]:
+    def _hints(self, emotions: tuple[str, ...]) -> dict[str, Hint]:
         neutral = emotions in ((), (NEUTRAL,))
         while True:
-            hints: dict[Modality, Hint] = {}
+            hints: dict[str, Hint] = {}
             for modality in MODALITIES:
                 x = float(self.rng.random())
                 if neutral:
@@ -198,19 +198,8 @@ class Planner:
                 return hints
 
 
-def plan_corpus(clips: int, seed: int, layout: Layout) -> list[DialogPlan]:
-    """Plan a corpus of so many clips, four to eight a recording.
-
-    Args:
-        clips: how many, at least 1.
-        seed: the same seed gives the same corpus.
-        layout: of which corpus.
-    """
-    return fill(Planner(layout, seed), clips)
-
-
 def fill(planner: Planner, clips: int) -> list[DialogPlan]:
-    """Plan recordings until there are so many clips."""
+    """Plan recordings of four to eight clips until there are so many, at least 1."""
     dialogs: list[DialogPlan] = []
     while clips > 0:
         # No recording is left with fewer than four, unless there are fewer in all.

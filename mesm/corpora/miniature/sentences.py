@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 
 from mesm.corpora.miniature.emotions import NEUTRAL
-from mesm.features.words import split_words
+from mesm.inputs.words import split_words
 
 _OPENERS: Final = (
     "Well,", "You know,", "Listen,", "I mean,", "So,", "Look,", "Honestly,", "Actually,", "Okay,",

@@ -4,7 +4,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from mesm.corpora import assembly
-from mesm.corpora.extraction import write_part
+from mesm.corpora.parts import write_part
 from mesm.corpora.prepared import SCHEMA
 from mesm.corpora.utterances import SkippedClip
 

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from mesm.corpora.extraction import Dialog, extract, read_part, write_part
+from mesm.corpora.extraction import Dialog, extract
+from mesm.corpora.parts import read_part, write_part
 from mesm.corpora.prepared import SCHEMA
 from mesm.corpora.utterances import Utterance
 from mesm.inputs.face_detector import Detections

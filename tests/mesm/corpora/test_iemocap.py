@@ -50,6 +50,7 @@ def test_the_release_and_its_parent_are_the_same(tmp_path):
     build(tmp_path)
     inside = read_iemocap(tmp_path / "IEMOCAP_full_release")
     assert inside.utterances == read_iemocap(tmp_path).utterances
+    assert read_iemocap(tmp_path).home == tmp_path
 
 
 def test_the_other_gender_stands_on_the_left_in_the_other_dialogs(tmp_path):

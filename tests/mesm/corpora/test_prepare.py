@@ -11,7 +11,8 @@ from mesm.corpora import prepare as module
 from mesm.corpora.prepare import PrepareOptions, is_generated, prepare
 from mesm.corpora.prepared import PreparedCorpus
 from mesm.corpora.splits import SPLITS
-from mesm.locking import locked
+from mesm.corpora.utterances import RawCorpus
+from mesm.runs.files import locked
 
 # The miniature corpus has faces of 100 pixels and more.
 FAST = {"min_face_size": 80, "workers": 1}
@@ -137,14 +138,18 @@ def test_the_manifest_counts_what_is_there(prepared):
 
 def test_a_generated_corpus_is_known_by_its_ground_truth(prepared, tmp_path):
     assert PreparedCorpus.open(prepared("iemocap")[1]).manifest.synthetic is True
-    for root, expected in (("IEMOCAP_full_release", True), ("CMU_MOSEI", False)):
-        (tmp_path / root).mkdir()
-        (tmp_path / "ground_truth.jsonl").touch()
-        # Beside IEMOCAP's own folder it speaks of it; beside another it may speak of anything.
-        assert is_generated(tmp_path / root) is expected
-        assert is_generated(tmp_path) is True
-        (tmp_path / "ground_truth.jsonl").unlink()
-        assert is_generated(tmp_path / root) is False
+    root = tmp_path / "corpus"
+    root.mkdir()
+    alone, came_in_a_folder = RawCorpus("any", root), RawCorpus("any", root, home=tmp_path)
+    (tmp_path / "ground_truth.jsonl").touch()
+    # In the folder that the corpus came in it speaks of it; beside another it may be of anything.
+    assert is_generated(came_in_a_folder) is True
+    assert is_generated(alone) is False
+    (root / "ground_truth.jsonl").touch()
+    (tmp_path / "ground_truth.jsonl").unlink()
+    assert is_generated(alone) is is_generated(came_in_a_folder) is True
+    (root / "ground_truth.jsonl").unlink()
+    assert is_generated(came_in_a_folder) is False
 
 
 def test_datasets_reads_it(prepared, tmp_path):
@@ -248,7 +253,7 @@ def test_a_run_begun_with_other_options_or_still_going_is_refused(raw, tmp_path)
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from mesm.corpora.prepare import PrepareOptions, is_generated, prepare
+from mesm.corpora.prepare import PrepareOptions, prepare
 
 raw, out, point = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 changes = 0

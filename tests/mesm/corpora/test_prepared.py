@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from mesm.corpora.assembly import assemble
-from mesm.corpora.extraction import write_part
+from mesm.corpora.parts import write_part
 from mesm.corpora.prepared import FORMAT, SCHEMA, Manifest, PreparedCorpus, sha256
 
 CLIPS = 19

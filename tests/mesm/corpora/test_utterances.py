@@ -8,7 +8,6 @@ from pydantic import ValidationError
 
 from mesm.corpora import extraction, iemocap, mosei
 from mesm.corpora.utterances import (
-    EMOTIONS,
     MENDS,
     RawCorpus,
     SkippedClip,
@@ -32,13 +31,6 @@ def utterance(clip_id: str, dialog: str = "d", start: float = 0.0) -> Utterance:
         video=ROOT / "d.avi",
         audio=ROOT / "d.wav",
     )
-
-
-def test_emotions_are_six_per_corpus_in_the_papers_order() -> None:
-    assert EMOTIONS == {
-        "iemocap": ("angry", "excited", "frustrated", "happy", "neutral", "sad"),
-        "mosei": ("angry", "disgusted", "fear", "happy", "sad", "surprised"),
-    }
 
 
 def test_a_whole_frame_and_all_channels_unless_said() -> None:

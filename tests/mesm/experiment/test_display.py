@@ -9,7 +9,7 @@ import pytest
 
 from mesm.experiment import display as module
 from mesm.experiment.display import Curve, Display
-from mesm.run_folder import RunFolder
+from mesm.runs.folder import RunFolder
 
 
 class Terminal(io.StringIO):

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from mesm.config import load_config
+from mesm.config.files import load_config
 from mesm.experiment import jobs as module
 from mesm.experiment.display import Display
 from mesm.experiment.jobs import Job, Resources, run_jobs
-from mesm.run_folder import RunFolder
-from mesm.training import check_run
+from mesm.runs.folder import RunFolder
+from mesm.training.loop import check_run
 
 
 def test_resources_of_a_machine_without_a_gpu(monkeypatch):

@@ -2,14 +2,13 @@
 
 import json
 import shutil
-from pathlib import Path
 
 import pytest
 
-from mesm.config import dump_config, load_config
+from mesm.config.files import dump_config, load_config
 from mesm.experiment.grid import Experiment
 from mesm.experiment.plan import check_cells, choose, describe_plan, expand
-from mesm.run_folder import RunFolder
+from mesm.runs.folder import RunFolder
 
 
 def experiment(**values) -> Experiment:
@@ -76,8 +75,7 @@ def test_a_grid_s_own_seeds_and_overrides():
 
 def test_names_that_meet_are_told_apart(tmp_path):
     other = tmp_path / "miniature_fe2e.yaml"
-    text = (Path(__file__).parents[3] / "mesm/configs/miniature_fe2e.yaml").read_text()
-    other.write_text(text.replace("hidden: 128", "hidden: 64"))
+    other.write_text(dump_config(load_config("miniature_fe2e", ["model.hidden=64"])))
     cells = expand(experiment(grids={"a": {"configs": ["miniature_fe2e", str(other)]}}))
     assert len({cell.name for cell in cells}) == 2
     assert all(cell.name.startswith("miniature_fe2e--seed-0--") for cell in cells)

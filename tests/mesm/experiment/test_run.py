@@ -13,12 +13,12 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from mesm.checkpoints import read_progress
 from mesm.cli import app
 from mesm.experiment import run as module
 from mesm.experiment import run_experiment
-from mesm.locking import locked
-from mesm.run_folder import RunFolder
+from mesm.runs.checkpoints import read_progress
+from mesm.runs.files import locked
+from mesm.runs.folder import RunFolder
 
 CELLS = ["miniature_fe2e--seed-0", "miniature_mesm--seed-0", "miniature_mesm--p-0.3--seed-0"]
 

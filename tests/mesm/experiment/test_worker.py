@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from mesm.checkpoints import read_progress
-from mesm.config import load_config
+from mesm.config.files import load_config
 from mesm.experiment.worker import work
-from mesm.run_folder import RunFolder
+from mesm.runs.checkpoints import read_progress
+from mesm.runs.folder import RunFolder
 
 
 def order(corpus: Path, run: Path, small: list[str]) -> dict:

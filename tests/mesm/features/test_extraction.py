@@ -2,7 +2,13 @@ import numpy as np
 import pytest
 import soundfile
 
-from mesm.features.extraction import DialogSources, extract_features, read_part, write_part
+from mesm.corpora.parts import write_part
+from mesm.features.extraction import (
+    DialogSources,
+    extract_features,
+    extract_part,
+    read_features,
+)
 from mesm.features.onsets import onset_features
 from mesm.features.phonet import CLASSES, statistics
 from mesm.features.sources import ClipSources, CsvSource
@@ -109,13 +115,14 @@ def test_what_cannot_be_read_is_reported(make, faces, tmp_path):
 def test_a_part_comes_back_and_its_name_tells_what_it_is_from(make, faces, tmp_path):
     dialog = make()
     out = extract_features(dialog)
-    write_part(tmp_path / "part.parquet", out)
-    back = read_part(tmp_path / "part.parquet")
+    write_part(tmp_path / "part.parquet", *extract_part(dialog))
+    back = read_features(tmp_path / "part.parquet")
     for name in ("audio", "video"):
         np.testing.assert_array_equal(getattr(back, name)["d_F000"], getattr(out, name)["d_F000"])
-    empty = extract_features(make(channel=2, openface=None))
-    write_part(tmp_path / "part.parquet", empty)
-    back = read_part(tmp_path / "part.parquet")
+    bare = make(channel=2, openface=None)
+    empty = extract_features(bare)
+    write_part(tmp_path / "part.parquet", *extract_part(bare))
+    back = read_features(tmp_path / "part.parquet")
     assert len(back.audio["d_F000"]) == len(back.video["d_F000"]) == 0
     assert back.skipped == empty.skipped
     names = {dialog.part_name(), make(end=3.1).part_name(), make(channel=1).part_name()}

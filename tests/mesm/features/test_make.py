@@ -11,12 +11,12 @@ import pytest
 from typer.testing import CliRunner
 
 from mesm.cli import app
+from mesm.corpora import parts
+from mesm.corpora.parts import make_parts
 from mesm.corpora.prepared import PreparedCorpus, sha256
 from mesm.corpora.splits import SPLITS
-from mesm.features import make as module
-from mesm.features.extraction import make_parts
 from mesm.features.glove import read_vectors
-from mesm.features.make import FeatureOptions, make_features
+from mesm.features.make import NO_PHONET, FeatureOptions, make_features
 from mesm.features.onsets import onset_features
 from mesm.features.openface import read_openface
 from mesm.features.phonet import CLASSES
@@ -112,7 +112,7 @@ def test_what_the_manifest_says(copies):
     store = FeatureStore.open(corpus)
     assert "no Phonet posteriors: the 34 computed audio columns stand alone" in store.feature_set
     assert "synthetic" in store.feature_set
-    assert manifest.notes[0] == module.NO_PHONET
+    assert manifest.notes[0] == NO_PHONET
     for name in ("text", "audio", "video"):
         columns = manifest.modality(name).columns
         assert len({column.name for column in columns}) == len(columns) == store.dims[name]
@@ -142,7 +142,7 @@ def test_phonets_posteriors_make_142(copies):
     store = FeatureStore.open(corpus)
     assert store.dims["audio"] == 142
     assert "142 per 400 ms" in store.feature_set
-    assert module.NO_PHONET not in store.feature_set
+    assert NO_PHONET not in store.feature_set
     assert manifest.audio.columns[34].name == "vocalic_mean"
     clip = clips[0]
     table = np.loadtxt(
@@ -246,7 +246,7 @@ def test_the_number_of_workers_changes_nothing(copies):
 
 def test_missing_and_wrong_inputs_are_refused_before_any_work(copies, tmp_path, monkeypatch):
     raw, corpus = copies()
-    monkeypatch.setattr(module, "make_parts", None)
+    monkeypatch.setattr(parts, "make_parts", None)
     faces, glove, kept = raw / "OpenFace", raw / "glove.txt.gz", tmp_path / "kept"
 
     def refused(message, **options):
@@ -340,11 +340,11 @@ def test_killed_at_any_moment_it_ends_with_the_same_files(copies, tmp_path, monk
     assert finished
     made = []
     monkeypatch.setattr(
-        module,
+        parts,
         "make_parts",
-        lambda todo, parts, workers: (
-            made.extend(parts[dialog.name].name for dialog in todo)
-            or make_parts(todo, parts, workers)
+        lambda todo, files, opened, workers: (
+            made.extend(files[dialog.name].name for dialog in todo)
+            or make_parts(todo, files, opened, workers)
         ),
     )
     # Stopped once more at each of the renames that put the files in their place.

@@ -9,8 +9,8 @@ import pytest
 from mesm.corpora.prepared import PreparedCorpus, sha256
 from mesm.features import store as module
 from mesm.features.manifest import FILES, FORMAT, Column, FeatureManifest, ModalityFeatures
+from mesm.features.parquet import rows_table, text_table, words_table, write_table
 from mesm.features.store import FeatureStore
-from mesm.features.tables import rows_table, text_table, words_table, write_table
 
 AUDIO, VIDEO = 34, 35
 WORDS = ["some", "angry", "excited", "frustrated", "happy", "neutral", "sad"]

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from mesm import Batch
-from mesm.features.batch import STREAMS, FeatureBatch
+from mesm.data.feature_batch import STREAMS, FeatureBatch
 
 SMALL: dict[str, Any] = {
     "emotions": 6,

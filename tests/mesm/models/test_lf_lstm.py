@@ -1,6 +1,6 @@
 import torch
 
-from mesm.features.batch import STREAMS
+from mesm.data.feature_batch import STREAMS
 from mesm.models import LFLSTM
 from tests.oracle.layers import lstm
 

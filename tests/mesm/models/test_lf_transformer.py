@@ -2,7 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from mesm.features.batch import STREAMS
+from mesm.data.feature_batch import STREAMS
 from mesm.models import LFTransformer
 from tests.oracle.layers import attend, positions
 

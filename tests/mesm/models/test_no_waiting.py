@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from mesm import Batch
-from mesm.config import TrainingSettings
-from mesm.losses import TrainingLoss
+from mesm.config.experiment import TrainingSettings
 from mesm.models import FE2E, MESM, LFTransformer, MulT
+from mesm.training.losses import TrainingLoss
 
 
 def on_meta(batch: Batch) -> Batch:
@@ -42,7 +42,7 @@ def test_a_training_step_asks_for_no_value(kind: type, options: Any, small, make
         model = kind(**small, **options).train()
         loss = TrainingLoss(torch.ones(6), settings)
     optimiser = torch.optim.AdamW(model.parameters())
-    value = loss(model(batch, inside=True), batch.labels, 0.5)
+    value = loss(model(batch, branches=True, entropy=("face", "audio")), batch.labels, 0.5)
     value.backward()
     optimiser.step()
     for name, parameter in model.named_parameters():

@@ -4,8 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from mesm.attention import trace_attention
-from mesm.measurement import FlopTally, Stopwatch
+from mesm.analysis.attention_trace import trace_attention
+from mesm.analysis.costs import FlopTally, Stopwatch
 from mesm.models import FE2E, MESM
 from mesm.models.query import pool_grid, query_sources
 
@@ -56,9 +56,9 @@ def test_query_is_that_of_an_independent_computation(query, modalities, small, b
     letters = {"text": "t", "audio": "a", "face": "v"}
     sources = [query] if query != "mean" else [n for n, m in letters.items() if m in modalities]
     with torch.no_grad():
-        found, staged = model.ask(batch)
+        found, first_maps = model.query_and_maps(batch)
         expected = expected_query(model, batch, sources)
-    assert set(staged) == set(model.feature_extractors)
+    assert set(first_maps) == set(model.feature_extractors)
     # Float32 sums of up to 64 products, each of an average of up to 64 sites.
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
@@ -67,24 +67,22 @@ def test_the_text_asks_as_it_always_did(small, batch):
     model = MESM(**small).eval()
     assert not any("query_encoder" in name for name in model.state_dict())
     with torch.no_grad():
-        query, staged = model.ask(batch)
+        query, first_maps = model.query_and_maps(batch)
         assert torch.equal(query, model.text(batch.text_ids, batch.text_mask))
-        assert torch.equal(staged["face"], model.face.extractor.stage(batch.faces))
+        assert torch.equal(first_maps["face"], model.face.extractor.stage(batch.faces))
 
 
 @pytest.mark.parametrize(("query", "modalities"), CASES[:8])
 def test_logits_are_those_of_the_extractors_asked_by_the_query(query, modalities, small, batch):
     model = MESM(query=query, modalities=modalities, **small).eval()
     with torch.no_grad():
-        asked, _ = model.ask(batch)
+        asked, _ = model.query_and_maps(batch)
         logits = []
         if model.text is not None:
             logits.append(model.classify_text(model.text(batch.text_ids, batch.text_mask)))
-        if model.audio is not None:
-            lengths = batch.spectrogram_lengths
-            logits.append(model.audio(batch.spectrograms, asked, lengths))
-        if model.face is not None:
-            logits.append(model.face(batch.faces, asked, batch.face_lengths))
+        for view in model.views(batch):
+            features = view.branch.extractor(view.frames, asked, view.lengths)
+            logits.append(view.branch(features, view.lengths))
         assert torch.equal(model(batch), model.fuse(torch.stack(logits)))
 
 

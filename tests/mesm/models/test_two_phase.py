@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from mesm.features.batch import FeatureBatch
+from mesm.data.feature_batch import FeatureBatch
 from mesm.models import LFLSTM, EmoEmbs, LFTransformer, MulT
 
 ALL = [LFLSTM, LFTransformer, EmoEmbs, MulT]
@@ -64,7 +64,7 @@ def test_late_fusion_is_a_weighted_sum_of_each_streams_own_logits(kind, widths, 
     model = build(kind, widths).eval()
     with torch.no_grad():
         model.fuse.weight.copy_(torch.tensor([0.5, -1.0, 2.0]))
-        found, logits = model(batch, inside=True), model(batch)
+        found, logits = model(batch, branches=True), model(batch)
     own = found.branches
     torch.testing.assert_close(found.logits, 0.5 * own[0] - own[1] + 2 * own[2])
     torch.testing.assert_close(found.logits, logits, rtol=0, atol=0)

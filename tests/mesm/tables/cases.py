@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mesm.corpora.utterances import EMOTIONS
+from mesm.corpora.registry import CORPORA
 from mesm.tables.table import Table
 
 Make = Callable[..., Path]
@@ -16,7 +16,7 @@ def texts(table: Table) -> list[list[str]]:
 
 def manifest(corpus: str = "iemocap", **facts: Any) -> dict[str, Any]:
     """A manifest whose Parquet file's hash is its split seed, so seeds are different corpora."""
-    emotions = list(EMOTIONS[corpus])  # type: ignore[index]
+    emotions = list(CORPORA[corpus].emotions)
     sizes = {"train": 14, "valid": 2, "test": 4}
     values = {
         "format": 1,
@@ -47,7 +47,7 @@ def scores(
     corpus: str = "iemocap", f1: float = 0.5, accuracy: float = 0.75, **facts: Any
 ) -> dict[str, Any]:
     """Of all emotions alike, but the last one's F1 is 0.1 more."""
-    emotions = EMOTIONS[corpus]  # type: ignore[index]
+    emotions = CORPORA[corpus].emotions
     one = {"accuracy": accuracy, "weighted_accuracy": accuracy / 2, "f1": f1, "f1_weighted": 0.9}
     return {
         "split": "test",

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from mesm.config import parse_config
+from mesm.config.files import parse_config
 from mesm.tables.names import describe_value, run_name, system_order
 
 

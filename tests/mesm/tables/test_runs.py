@@ -5,12 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from mesm.evaluation.run import Run
 from mesm.tables.runs import (
     corpus_identity,
     group_by_seed,
-    read_json,
     read_runs,
-    read_settings,
     run_folders,
     tell_apart,
 )
@@ -60,13 +59,12 @@ def test_damaged_files_are_named(make_corpus: Make, make_run: Make) -> None:
     (run / "sweep.json").write_text("{")
     with pytest.raises(ValueError, match=r"sweep.json: not JSON"):
         read_runs([run])
-    assert read_json(run / "none.json") is None
     (run / "config.yaml").write_text("[1, 2")
     with pytest.raises(ValueError, match=r"config.yaml: not YAML"):
-        read_settings(run)
+        Run(run).settings  # noqa: B018
     (run / "config.yaml").write_text("corpus: x")
     with pytest.raises(ValueError, match="model section"):
-        read_settings(run)
+        Run(run).settings  # noqa: B018
 
 
 def test_a_corpus_that_is_gone_is_named(make_run: Make, tmp_path: Path) -> None:
@@ -77,9 +75,9 @@ def test_a_corpus_that_is_gone_is_named(make_run: Make, tmp_path: Path) -> None:
 
 def test_settings_get_their_defaults_or_stay_if_unknown(make_corpus: Make, make_run: Make) -> None:
     corpus = make_corpus()
-    known = read_settings(make_run("known", corpus, {"name": "mesm"}))
+    known = Run(make_run("known", corpus, {"name": "mesm"})).settings
     assert (known["model"]["p"], known["training"]["batch_size"]) == (0.5, 8)
-    unknown = read_settings(make_run("unknown", corpus, {"name": "of another version", "x": 1}))
+    unknown = Run(make_run("unknown", corpus, {"name": "of another version", "x": 1})).settings
     assert unknown["model"] == {"name": "of another version", "x": 1}
 
 

@@ -5,12 +5,16 @@ from collections import Counter
 import pytest
 
 from mesm.corpora.miniature.emotions import EMOTIONS, MODALITIES
-from mesm.corpora.miniature.plan import plan_corpus
+from mesm.corpora.miniature.plan import Planner, fill
+
+
+def planned(clips, seed, layout):
+    return fill(Planner(layout, seed), clips)
 
 
 @pytest.fixture(scope="module")
 def clips():
-    return [clip for dialog in plan_corpus(3000, 1, "iemocap") for clip in dialog.clips]
+    return [clip for dialog in planned(3000, 1, "iemocap") for clip in dialog.clips]
 
 
 def posterior_vote(clips, modalities):
@@ -65,7 +69,7 @@ def test_hints_are_drawn_independently(clips):
 
 @pytest.mark.parametrize("layout", ["iemocap", "mosei"])
 def test_emotions_are_balanced(layout):
-    plan = plan_corpus(1200, 2, layout)
+    plan = planned(1200, 2, layout)
     counts = Counter(e for dialog in plan for clip in dialog.clips for e in clip.emotions)
     assert set(counts) == set(EMOTIONS[layout])
     assert max(counts.values()) < 1.3 * min(counts.values())
@@ -74,7 +78,7 @@ def test_emotions_are_balanced(layout):
 @pytest.mark.parametrize("count", [*range(1, 30), 200])
 @pytest.mark.parametrize("layout", ["iemocap", "mosei"])
 def test_any_number_of_clips_in_recordings_of_four_to_eight(layout, count):
-    plan = plan_corpus(count, 0, layout)
+    plan = planned(count, 0, layout)
     sizes = [len(dialog.clips) for dialog in plan]
     assert sum(sizes) == count
     assert count < 4 or all(4 <= size <= 8 for size in sizes)
@@ -83,12 +87,12 @@ def test_any_number_of_clips_in_recordings_of_four_to_eight(layout, count):
 
 
 def test_clips_do_not_overlap():
-    for dialog in plan_corpus(100, 0, "iemocap"):
+    for dialog in planned(100, 0, "iemocap"):
         times = [t for clip in dialog.clips for t in (clip.start, clip.end)]
         assert times == sorted(times)
         assert times[-1] < dialog.duration
 
 
 def test_seeds_give_different_corpora():
-    texts = [[c.text for d in plan_corpus(20, s, "iemocap") for c in d.clips] for s in (0, 0, 1)]
+    texts = [[c.text for d in planned(20, s, "iemocap") for c in d.clips] for s in (0, 0, 1)]
     assert texts[0] == texts[1] != texts[2]

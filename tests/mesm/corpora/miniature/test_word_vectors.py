@@ -8,7 +8,7 @@ from mesm.corpora.miniature.emotions import EMOTIONS
 from mesm.corpora.miniature.sentences import emotions_of_words, sentence
 from mesm.corpora.miniature.word_vectors import write_word_vectors
 from mesm.features.glove import read_vectors
-from mesm.features.words import split_words
+from mesm.inputs.words import split_words
 
 
 @pytest.fixture(scope="module")

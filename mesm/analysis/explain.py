@@ -1,0 +1,226 @@
+"""Pictures of what the attention keeps: Figure 3 for faces, Figures 4 and 6 for spectrograms.
+
+Where a picture holds one clip per emotion it is the first one of the split: none is picked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from mesm.analysis.attention_score import score_attention
+from mesm.analysis.attention_trace import BlockAttention, trace_attention
+from mesm.analysis.explain_grids import Grids
+from mesm.analysis.planted import (
+    FACE_SIZE,
+    SECONDS_PER_COLUMN,
+    PlantedClip,
+    Regions,
+    face_regions,
+    no_regions,
+    read_ground_truth,
+    sound_regions,
+)
+from mesm.config.p import BlockP, p_text
+from mesm.corpora.prepared import Clip
+from mesm.evaluation.run import Run
+from mesm.inputs.spectrograms import CHUNK_COLUMNS, MEL_BINS
+from mesm.plots.attention import draw_faces, draw_spectrogram
+from mesm.plots.panels import Row
+from mesm.plots.style import save_png
+
+MOST_FACES = 8
+
+__all__ = ["explain", "score_attention"]
+
+
+def explain(
+    run: Path,
+    clip_id: str | None = None,
+    *,
+    p: BlockP | None = None,
+    ground_truth: Path | None = None,
+    split: str = "test",
+) -> dict[str, Any]:
+    """Draw what a MESM run keeps of one clip, or of one clip per emotion.
+
+    Writes RUN/explain/<clip>/{faces,spectrograms}.png and kept_sites.json. Without a clip id, the
+    first clip of the split (in corpus order, nothing picked) that carries each emotion is drawn,
+    and three grids over the emotions: RUN/explain/faces.png, the middle face of each clip, as
+    Figure 3; spectrograms_loudest.png, the highest 10 % of each spectrogram, as Figure 4; and
+    spectrograms.png, as Figure 6. With the ground truth of a miniature corpus, planted regions are
+    outlined, and without a clip id the whole split is scored into RUN/explain/action_units.json.
+
+    Args:
+        run: folder of a MESM run.
+        clip_id: a clip of the prepared corpus, of any split.
+        p: share of the attention mass that is kept; None: the run's own.
+        ground_truth: ground_truth.jsonl of the miniature corpus.
+        split: where clips are looked for, and what is scored.
+
+    Returns:
+        {"pictures": paths, "clips": ids, "scores": what `score_attention` returned, or None}.
+
+    Raises:
+        ValueError: not a MESM run, no such clip, p not in (0, 1], or not a ground truth.
+    """
+    opened = Run.open_sparse(run, p)
+    planted = {} if ground_truth is None else read_ground_truth(ground_truth)
+    corpus = opened.corpus
+    if clip_id is None:
+        chosen = _one_per_emotion(opened, split)
+    else:
+        clip = corpus.clip(clip_id)
+        chosen = {_emotions(opened, clip): clip}
+    pictures: list[Path] = []
+    grids = Grids()
+    for emotion, clip in tqdm(chosen.items(), desc="explain", unit="clip"):
+        pictures += _explain_clip(opened, clip, planted.get(clip.clip_id), emotion, grids)
+    if clip_id is None:
+        pictures = grids.draw(run / "explain", opened.p) + pictures
+    scores = None
+    if clip_id is None and ground_truth is not None:
+        scores = score_attention(opened, ground_truth, split)
+    return {
+        "pictures": pictures,
+        "clips": [clip.clip_id for clip in chosen.values()],
+        "scores": scores,
+    }
+
+
+def _one_per_emotion(run: Run, split: str) -> dict[str, Clip]:
+    """Per emotion the split's first clip that carries it and has not been taken."""
+    emotions = run.emotions
+    chosen: dict[str, Clip] = {}
+    clips = run.corpus.split(split)
+    for place in range(len(clips)):
+        if len(chosen) == len(emotions):
+            break
+        clip = clips[place]
+        for emotion, label in zip(emotions, clip.labels, strict=True):
+            if label and emotion not in chosen:
+                chosen[emotion] = clip
+                break
+    return {emotion: chosen[emotion] for emotion in emotions if emotion in chosen}
+
+
+def _emotions(run: Run, clip: Clip) -> str:
+    names = run.emotions
+    present = [name for name, label in zip(names, clip.labels, strict=True) if label]
+    return ", ".join(present) or "no emotion"
+
+
+def _explain_clip(
+    run: Run, clip: Clip, planted: PlantedClip | None, emotion: str, grids: Grids
+) -> list[Path]:
+    """Draw one clip, and add its middle face and its sound to the grids under `emotion`."""
+    traced = trace_attention(run.sparse, run.batch_of(clip.clip_id))
+    folder = run.path / "explain" / clip.clip_id
+    folder.mkdir(parents=True, exist_ok=True)
+    emotions = _emotions(run, clip)
+    title = f"{clip.clip_id} · {emotions} · p = {p_text(run.p)}"
+    if planted:
+        hints = ", ".join(f"{modality} {kind}" for modality, kind in planted.hints.items())
+        title += f" · hints: {hints}"
+    title += f"\n“{_shorten(clip.text)}”"
+    pictures: list[Path] = []
+    faces, audio = traced.get("face"), traced.get("audio")
+    if faces and len(clip.faces):
+        regions = (
+            face_regions(planted, clip.face_times, clip.face_boxes)
+            if planted
+            else [no_regions()] * len(clip.faces)
+        )
+        rows = [_face_row(clip, faces, place, regions[place]) for place in range(len(clip.faces))]
+        shown = np.unique(np.linspace(0, len(rows) - 1, MOST_FACES).round().astype(int))
+        figure = draw_faces([rows[place] for place in shown], title)
+        pictures.append(save_png(figure, folder / "faces.png"))
+        grids.add_face(rows[len(rows) // 2], emotion + _hint(planted, "face"))
+    if audio and clip.spectrogram.shape[1]:
+        cues = sound_regions(planted, clip.spectrogram.shape[1]) if planted else no_regions()
+        padding = run.manifest.spectrogram_mean
+        row, columns = (
+            _spectrogram_row(clip, audio, cues, title, padding),
+            clip.spectrogram.shape[1],
+        )
+        figure = draw_spectrogram(row, CHUNK_COLUMNS, SECONDS_PER_COLUMN, columns)
+        pictures.append(save_png(figure, folder / "spectrograms.png"))
+        grids.add_sound(row, emotion + _hint(planted, "sound"), columns)
+    facts = {
+        "clip_id": clip.clip_id,
+        "text": clip.text,
+        "emotions": emotions.split(", ") if clip.labels.any() else [],
+        "p": run.p,
+        "sites": "y * width + x; attention is the softmax over the frame's candidates",
+        "face_times": [round(float(time), 4) for time in clip.face_times],
+        "face": _kept_sites(faces or [], FACE_SIZE),
+        "audio": _kept_sites(audio or [], MEL_BINS),
+    }
+    run.folder.write_json(folder / "kept_sites.json", facts)
+    return pictures
+
+
+def _hint(planted: PlantedClip | None, modality: str) -> str:
+    """Says where a miniature corpus left the emotion's cue out, or planted another's."""
+    if planted is None or planted.hints[modality] == "true":
+        return ""
+    return f"\n({modality}: {planted.hints[modality]})"
+
+
+def _shorten(text: str, most: int = 90) -> str:
+    return text if len(text) <= most else text[: most - 1].rstrip() + "…"
+
+
+def _face_row(clip: Clip, blocks: Sequence[BlockAttention], place: int, regions: Regions) -> Row:
+    seconds = float(clip.face_times[place]) - clip.start
+    found = "" if clip.face_found[place] else "\nno face found"
+    return Row(
+        image=clip.faces[place],
+        attention=[block.attention[place] for block in blocks],
+        kept=[block.kept[place] for block in blocks],
+        regions=regions,
+        label=f"{seconds:.1f} s{found}",
+    )
+
+
+def _spectrogram_row(
+    clip: Clip, blocks: Sequence[BlockAttention], cues: Regions, title: str, padding: float
+) -> Row:
+    """The chunks' maps side by side; the spectrogram filled up to whole chunks, as the model's."""
+    bins, columns = clip.spectrogram.shape
+    chunks = len(blocks[0].kept)
+    image = np.full((bins, chunks * CHUNK_COLUMNS), padding, dtype=np.float32)
+    image[:, :columns] = clip.spectrogram
+    return Row(
+        image=image,
+        attention=[np.concatenate(list(block.attention), axis=1) for block in blocks],
+        kept=[np.concatenate(list(block.kept), axis=1) for block in blocks],
+        regions=cues,
+        label=title,
+    )
+
+
+def _kept_sites(blocks: Sequence[BlockAttention], pixels: int) -> list[dict[str, Any]]:
+    """Per block its grid, and per frame the kept sites with the attention they got."""
+    described = []
+    for number, block in enumerate(blocks, start=1):
+        frames, height, width = block.kept.shape
+        kept = [np.flatnonzero(block.kept[frame]) for frame in range(frames)]
+        described.append(
+            {
+                "block": number,
+                "height": height,
+                "width": width,
+                "cell_pixels": pixels // height,
+                "kept": [sites.tolist() for sites in kept],
+                "attention": [
+                    [round(float(value), 6) for value in block.attention[frame].ravel()[sites]]
+                    for frame, sites in enumerate(kept)
+                ],
+            }
+        )
+    return described

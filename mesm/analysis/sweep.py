@@ -1,0 +1,238 @@
+"""The p-curve: what a trained MESM scores, computes and costs in time at each p (Figure 5)."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from mesm.analysis.costs import FlopTally, SiteTally, Stopwatch
+from mesm.config.p import p_text, uniform_p
+from mesm.evaluation.metrics import Thresholds, score
+from mesm.evaluation.run import Run
+from mesm.models import FE2E, MESM
+from mesm.plots.p_curve import draw_p_curve
+from mesm.plots.style import save_png
+from mesm.runs.environment import describe
+from mesm.runs.folder import RunFolder
+
+MOST_VALUES = 200
+RETRAINED = "retrain.json"
+
+
+def parse_p_values(text: str) -> list[float]:
+    """Read "first:last:step" (both ends included) or values with commas.
+
+    Returns:
+        Ascending values without repeats.
+
+    Raises:
+        ValueError: not such a text, or a value outside (0, 1].
+    """
+    wanted = f"p must be first:last:step or values with commas, each in (0, 1], got {text!r}"
+    try:
+        if ":" in text:
+            first, last, step = (Decimal(part) for part in text.split(":"))
+            if not (step > 0 and first <= last and (last - first) / step < MOST_VALUES):
+                raise ValueError(wanted)
+            # Decimal: 0.1 + 0.1 + 0.1 is 0.3 here.
+            count = int((last - first) / step) + 1
+            values = [float(first + place * step) for place in range(count)]
+        else:
+            values = [float(Decimal(part)) for part in text.split(",")]
+    except (InvalidOperation, ValueError) as error:
+        raise ValueError(wanted) from error
+    return check_p_values(values)
+
+
+def check_p_values(values: Sequence[float]) -> list[float]:
+    """Ascending and without repeats; ValueError if there is none or one outside (0, 1]."""
+    if not values:
+        raise ValueError("p: wanted at least one value, got none")
+    for value in values:
+        if not (math.isfinite(value) and 0 < value <= 1):
+            raise ValueError(f"p must be in (0, 1], got {value}")
+    return sorted(set(values))
+
+
+def sweep(
+    run: Path,
+    p_values: Sequence[float],
+    baseline: Path | None = None,
+    split: str = "test",
+    *,
+    batch_size: int = 8,
+    repeats: int = 5,
+) -> dict[str, Any]:
+    """Measure one trained MESM at several p, beside an FE2E run.
+
+    One training, other p at test time: the weights are those of the run. Where the run tunes its
+    thresholds, they are tuned anew on the validation split at every p. A run whose p differs from
+    block to block gets a point of its own ("own_point").
+
+    Args:
+        run: folder of a MESM run.
+        p_values: each in (0, 1].
+        baseline: folder of an FE2E run on the same corpus, or None.
+        split: which split is scored.
+        batch_size: clips per batch, also in the latency.
+        repeats: timed passes per p; the median counts.
+
+    Returns:
+        The content of RUN/sweep.json; RUN/sweep.png shows it, beside the measurements of
+        `mesm.analysis.retrain` if there are any.
+
+    Raises:
+        ValueError: bad p, not a MESM run, a baseline that is not FE2E or of another corpus.
+    """
+    values = check_p_values(p_values)
+    if batch_size < 1 or repeats < 1:
+        raise ValueError(
+            f"sweep: wanted at least 1 clip per batch and 1 timed pass, got {batch_size} and "
+            f"{repeats}"
+        )
+    opened = Run.open_sparse(run)
+    dense = None if baseline is None else load_baseline(baseline, opened)
+    dense_name = None if baseline is None else baseline.name
+    points = []
+    own = opened.p if uniform_p(opened.p) is None else None
+    own_point = None
+    total = len(values) + (dense is not None) + (own is not None)
+    with tqdm(total=total, desc="sweep", unit="point") as bar:
+        base = None
+        if dense is not None:
+            bar.set_postfix_str("FE2E")
+            base = {"run": dense_name} | measure(dense, split, batch_size)
+            bar.update()
+        for p in values:
+            bar.set_postfix_str(f"p={p:g}")
+            opened.sparse.set_p(p)
+            points.append({"p": p} | measure(opened, split, batch_size))
+            bar.update()
+        if own is not None:
+            bar.set_postfix_str(f"p={p_text(own)}")
+            opened.sparse.set_p(own)
+            own_point = {"p": own} | measure(opened, split, batch_size)
+            bar.update()
+    timed = [*points, own_point] if own_point is not None else points
+    add_latency(opened, timed, dense, base, split, batch_size, repeats)
+    result = {
+        "run": run.name,
+        "corpus": opened.manifest.corpus,
+        "split": split,
+        "clips": points[0]["clips"],
+        "trained_p": opened.p,
+        "seed": opened.seed,
+        "metric": opened.accuracy_name,
+        "conventions": {
+            "flops": "forward pass of the per-frame networks, attention included; 2 per "
+            "multiply-accumulate",
+            "latency": "median of the repeats; eval, inference mode; milliseconds per clip",
+            "active_sites": "kept sites over all sites of the block's maps, mean over frames",
+        },
+        "latency_setting": latency_setting(opened, min(batch_size, points[0]["clips"]), repeats),
+        "points": points,
+        "own_point": own_point,
+        "baseline": base,
+        "environment": describe(),
+    }
+    folder = RunFolder(run)
+    save_png(draw_p_curve(result, _retrained(run, split)), run / "sweep.png")
+    folder.write_json(run / "sweep.json", result)
+    return result
+
+
+def _retrained(run: Path, split: str) -> dict[str, Any] | None:
+    """The measurements of `mesm.analysis.retrain` on this split; None: there are none."""
+    file = run / RETRAINED
+    if not file.is_file():
+        return None
+    found = json.loads(file.read_text(encoding="utf-8"))
+    return found if found["split"] == split else None
+
+
+def load_baseline(path: Path, beside: Run) -> Run:
+    """An FE2E run on the corpus of another run.
+
+    Raises:
+        ValueError: not an FE2E run, or of another corpus.
+    """
+    opened = Run.open(path)
+    if not isinstance(opened.model, FE2E):
+        name = type(opened.model).__name__
+        raise ValueError(f"{path}: wanted an FE2E run as the baseline, got a {name} run")
+    one, two = opened.manifest, beside.manifest
+    if (one.corpus, one.emotions) != (two.corpus, two.emotions):
+        raise ValueError(
+            f"{path}: the baseline was trained on {one.corpus} ({', '.join(one.emotions)}), the "
+            f"MESM run on {two.corpus} ({', '.join(two.emotions)})"
+        )
+    return opened
+
+
+def measure(run: Run, split: str, batch_size: int) -> dict[str, Any]:
+    """Scores, FLOPs and, for a MESM, active sites; all over the whole split, as the model is."""
+    model, settings = run.model, run.config.evaluation
+    flops, sites = FlopTally(), SiteTally()
+    logits, labels = [], []
+    for batch in run.batches(split, batch_size):
+        logits.append(flops.count(model, batch).float().cpu())
+        labels.append(batch.labels.cpu())
+        if isinstance(model, MESM):
+            sites.count(model, batch)
+    thresholds = Thresholds.choose(
+        settings.threshold, len(run.emotions), lambda: run.predict("valid")
+    )
+    scores = score(torch.cat(logits), torch.cat(labels), thresholds, run.emotions, settings.f1)
+    measured = scores | {"flops_per_clip": flops.per_clip(scores["clips"])}
+    if isinstance(model, MESM):
+        measured["active_sites"] = sites.mean()
+    return measured
+
+
+def latency_setting(run: Run, batch_size: int, repeats: int) -> dict[str, Any]:
+    """How `add_latency` measures: threads, dtype, device, clips per batch, passes."""
+    parameter = next(run.model.parameters())
+    return {
+        "threads": torch.get_num_threads(),
+        "dtype": str(parameter.dtype).removeprefix("torch."),
+        "device": parameter.device.type,
+        "batch_size": batch_size,
+        "repeats": repeats,
+    }
+
+
+def add_latency(
+    run: Run,
+    points: Sequence[dict[str, Any]],
+    dense: Run | None,
+    base: dict[str, Any] | None,
+    split: str,
+    batch_size: int,
+    repeats: int,
+) -> None:
+    """Time all points in turns, so that a busy moment of the machine falls on all alike.
+
+    Each point, and `base` if there is a dense run, gets its "latency_ms_per_clip".
+    """
+    watches = [Stopwatch() for _ in points]
+    dense_watch = Stopwatch()
+    batch = next(run.batches(split, batch_size))
+    dense_batch = next(dense.batches(split, batch_size)) if dense else batch
+    for _ in tqdm(range(repeats), desc="latency", unit="round"):
+        if dense is not None:
+            dense_watch.time(dense.model, dense_batch)
+        for point, watch in zip(points, watches, strict=True):
+            run.sparse.set_p(point["p"])
+            watch.time(run.sparse, batch)
+    run.sparse.set_p(run.p)
+    for point, watch in zip(points, watches, strict=True):
+        point["latency_ms_per_clip"] = watch.medians()
+    if base is not None:
+        base["latency_ms_per_clip"] = dense_watch.medians()

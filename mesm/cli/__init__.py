@@ -1,0 +1,5 @@
+"""The `mesm` command."""
+
+from mesm.cli.commands import app
+
+__all__ = ["app"]

@@ -1,0 +1,318 @@
+"""The `mesm` command: one subcommand per step, each a thin call into its module."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from mesm.cli.shared import Split, refusals_in_one_line
+from mesm.cli.tables import tables
+from mesm.corpora.registry import CORPORA
+from mesm.runs.memory import keep_freed_pages
+
+# Threads that spin at barriers stand still for seconds where another program wants their core.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+if TYPE_CHECKING:
+    CorpusName = str
+else:
+    CorpusName = Literal[tuple(CORPORA)]
+
+app = typer.Typer(
+    name="mesm",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.callback()
+def _settings() -> None:
+    """Multimodal end-to-end sparse model for emotion recognition: raw clips in, tables out."""
+    keep_freed_pages()
+
+
+@app.command()
+def miniature(
+    out: Annotated[Path, typer.Argument(help="Folder to create; it must not hold anything.")],
+    clips: Annotated[int, typer.Option(help="Number of utterances.")] = 240,
+    seed: Annotated[int, typer.Option(help="Same seed, same corpus.")] = 0,
+    layout: Annotated[
+        Literal["iemocap", "mosei"], typer.Option(help="Whose on-disk layout to write.")
+    ] = "iemocap",
+    faults: Annotated[
+        bool, typer.Option("--faults", help="Add the defects of real corpora.")
+    ] = False,
+) -> None:
+    """Generate a small synthetic corpus in the raw layout of IEMOCAP or CMU-MOSEI."""
+    from mesm.corpora.miniature import generate
+
+    with refusals_in_one_line():
+        generate(out, clips=clips, seed=seed, layout=layout, faults=faults)
+
+
+@app.command()
+def prepare(
+    corpus: Annotated[CorpusName, typer.Argument(help="Layout of RAW.")],
+    raw: Annotated[Path, typer.Argument(help="The raw corpus on disk.")],
+    out: Annotated[Path, typer.Argument(help="Folder for the prepared corpus (Parquet).")],
+    split: Annotated[
+        Literal["random", "speaker"],
+        typer.Option(help="70/10/20 at random, or with no speaker in two splits."),
+    ] = "random",
+    splits: Annotated[
+        Path | None,
+        typer.Option(help="Folder with published id lists, e.g. iemocap_train.txt; beats --split."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the split.")] = 0,
+    workers: Annotated[int | None, typer.Option(help="Processes; default: all cores.")] = None,
+    min_face_size: Annotated[
+        int, typer.Option(help="Smallest face searched for, in pixels; larger is faster.")
+    ] = 20,
+) -> None:
+    """Turn a raw corpus into faces, spectrograms and text, in Parquet; resumes where it stopped."""
+    from mesm.corpora.prepare import PrepareOptions
+    from mesm.corpora.prepare import prepare as run
+
+    with refusals_in_one_line():
+        options = PrepareOptions(
+            split=split, splits=splits, seed=seed, workers=workers, min_face_size=min_face_size
+        )
+        run(corpus, raw, out, options)
+
+
+@app.command()
+def features(
+    corpus: Annotated[Path, typer.Argument(help="A prepared corpus.")],
+    raw: Annotated[Path, typer.Option(help="The raw corpus it was prepared from.")],
+    openface: Annotated[
+        Path | None, typer.Option(help="Folder of OpenFace's CSV files; default: RAW/OpenFace.")
+    ] = None,
+    glove: Annotated[
+        Path | None,
+        typer.Option(help="GloVe's vectors, text or gzip; default: RAW/glove.txt or .txt.gz."),
+    ] = None,
+    phonet: Annotated[
+        Path | None, typer.Option(help="Folder of Phonet's CSV files; default: none are used.")
+    ] = None,
+    video_step: Annotated[
+        float, typer.Option(min=0, max=1, help="Seconds between rows of the video; 0: all frames.")
+    ] = 0.1,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes; default: all cores.")
+    ] = None,
+) -> None:
+    """Make the hand-crafted features of the two-phase baselines; resumes where it stopped."""
+    from mesm.corpora.prepared import PreparedCorpus
+    from mesm.features.make import FeatureOptions, make_features
+
+    with refusals_in_one_line():
+        options = FeatureOptions(
+            raw=raw,
+            openface=openface,
+            glove=glove,
+            phonet=phonet,
+            video_step=video_step,
+            workers=workers,
+        )
+        make_features(PreparedCorpus.open(corpus), options)
+
+
+@app.command()
+def train(
+    config: Annotated[str, typer.Argument(help="A YAML file, or the name of a shipped config.")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="Changes, e.g. training.epochs=3 model.p=0.7.")
+    ] = None,
+    run: Annotated[
+        Path | None, typer.Option(help="Folder of the run; resumed if it exists.")
+    ] = None,
+) -> None:
+    """Train one of the six systems; the same command resumes a run that was stopped."""
+    from mesm.config.files import load_config
+    from mesm.training.loop import train as start
+
+    with refusals_in_one_line():
+        loaded = load_config(config, overrides or [])
+        start(loaded, run or Path("runs") / Path(config).stem)
+
+
+@app.command()
+def experiment(
+    config: Annotated[str, typer.Argument(help="A YAML file, or the name of a shipped grid.")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="Changes to all cells, e.g. corpus=prepared/mini.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the experiment; resumed if it exists.")
+    ] = None,
+    jobs: Annotated[
+        int | None, typer.Option(help="Trainings at a time; default: one per GPU, else per core.")
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option(help="Of each; default: 1, or with GPUs a share of the cores.")
+    ] = None,
+    only: Annotated[
+        str | None, typer.Option(help="Cells or groups to run, e.g. results or '*--seed-0'.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the cells and how far they are; start none.")
+    ] = False,
+) -> None:
+    """Train and score a whole grid: systems x seeds x p; the same command goes on where it was."""
+    from mesm.experiment import run_experiment
+
+    with refusals_in_one_line():
+        failures = run_experiment(
+            config,
+            out or Path("experiments") / Path(config).stem,
+            overrides or [],
+            jobs=jobs,
+            threads=threads,
+            only=only,
+            dry_run=dry_run,
+        )
+    for name, message in failures.items():
+        typer.secho(f"mesm: {name} failed: {message}", fg=typer.colors.RED, err=True)
+    if failures:
+        raise typer.Exit(1)
+
+
+@app.command()
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="Folder of a trained run.")],
+    split: Annotated[Split, typer.Option(help="Split to score.")] = "test",
+    threshold: Annotated[
+        Literal["tuned", "tuned_wacc", "0.5"] | None,
+        typer.Option(help="Instead of the run's own: tuned on validation F1 or WAcc, or 0.5."),
+    ] = None,
+    f1: Annotated[
+        Literal["binary", "weighted"] | None,
+        typer.Option(help="Instead of the run's own: which F1 is shown."),
+    ] = None,
+    against: Annotated[
+        Path | None, typer.Option(help="Another run: print by how much RUN scores above it.")
+    ] = None,
+    cluster: Annotated[
+        Literal["clip", "dialog"],
+        typer.Option(help="What the bootstrap draws; utterances of a dialog are not independent."),
+    ] = "clip",
+    draws: Annotated[int, typer.Option(help="Resamples of the bootstrap.")] = 1000,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Predict anew, whatever predictions are kept.")
+    ] = False,
+) -> None:
+    """Score a run: accuracy (or weighted accuracy) and F1 per emotion; thresholds are named."""
+    from mesm.evaluation.bootstrap import Bootstrap
+
+    with refusals_in_one_line():
+        bootstrap = Bootstrap(draws=draws, cluster=cluster)
+        if against is None:
+            from mesm.evaluation.evaluate import evaluate_run
+
+            evaluate_run(run, split, threshold=threshold, f1=f1, bootstrap=bootstrap, fresh=fresh)
+        else:
+            from mesm.evaluation.against import compare_runs
+
+            compare_runs(
+                run, against, split, threshold=threshold, f1=f1, bootstrap=bootstrap, fresh=fresh
+            )
+
+
+app.add_typer(tables, name="table")
+
+
+@app.command()
+def sweep(
+    run: Annotated[Path, typer.Argument(help="Folder of a trained MESM run.")],
+    p: Annotated[
+        str | None,
+        typer.Option(help="first:last:step, or values with commas; default: 0.1:1.0:0.1."),
+    ] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option(
+            help="Share of the dense FLOPs, or several with commas: finds p per block instead."
+        ),
+    ] = None,
+    baseline: Annotated[Path | None, typer.Option(help="An FE2E run to stand beside.")] = None,
+    split: Annotated[Split, typer.Option(help="Split to score.")] = "test",
+    retrain: Annotated[
+        bool, typer.Option("--retrain", help="Also train one model per p; goes on if stopped.")
+    ] = False,
+    runs: Annotated[
+        list[Path] | None,
+        typer.Option(help="With --retrain: folders of finished runs to use; may be repeated."),
+    ] = None,
+    jobs: Annotated[
+        int | None, typer.Option(help="With --retrain: trainings at a time; as in experiment.")
+    ] = None,
+) -> None:
+    """Measure quality, FLOPs, latency and active sites per p (the paper's Figure 5)."""
+    from mesm.analysis.budget import budget_lines, find_budget, parse_budgets
+    from mesm.analysis.sweep import parse_p_values
+    from mesm.analysis.sweep import sweep as run_sweep
+
+    with refusals_in_one_line():
+        if (runs or jobs is not None) and not retrain:
+            raise ValueError("--runs and --jobs are for --retrain only")
+        if budget is not None:
+            if p is not None:
+                raise ValueError("sweep: --budget finds p itself; leave --p out")
+            if retrain:
+                raise ValueError("sweep: --budget and --retrain are two questions; ask one")
+            result = find_budget(run, parse_budgets(budget), baseline=baseline, split=split)
+            typer.echo("\n".join(budget_lines(result)))
+            return
+        values = parse_p_values("0.1:1.0:0.1" if p is None else p)
+        if retrain:
+            from mesm.analysis.retrain import retrain as run_retrain
+
+            run_retrain(run, values, baseline, split, runs=runs or [], jobs=jobs)
+            return
+        run_sweep(run, values, baseline=baseline, split=split)
+
+
+@app.command()
+def explain(
+    run: Annotated[Path, typer.Argument(help="Folder of a trained MESM run.")],
+    clip: Annotated[
+        str | None, typer.Argument(help="Clip id; default: one test clip per emotion.")
+    ] = None,
+    ground_truth: Annotated[
+        Path | None,
+        typer.Option(help="ground_truth.jsonl of a miniature corpus, to score the attention."),
+    ] = None,
+    p: Annotated[float | None, typer.Option(help="Another share than the run's own.")] = None,
+) -> None:
+    """Draw what the attention keeps, on faces and spectrograms (the paper's Figures 3, 4 and 6)."""
+    from mesm.analysis.explain import explain as run_explain
+
+    with refusals_in_one_line():
+        run_explain(run, clip, p=p, ground_truth=ground_truth)
+
+
+@app.command()
+def report(
+    out: Annotated[Path, typer.Argument(help="The HTML file to write.")],
+    runs: Annotated[list[Path], typer.Argument(help="Folders of trained runs.")],
+) -> None:
+    """Put what runs hold into one HTML page: tables, learning curves, p-curve, pictures."""
+    from mesm.report.page import write_report
+
+    with refusals_in_one_line():
+        typer.echo(write_report(out, runs))
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Argument(help="Folder for everything the demo makes.")],
+) -> None:
+    """Run the whole experiment on a miniature corpus; ends with the path of report.html."""
+    from mesm.demo import run_demo
+
+    with refusals_in_one_line():
+        run_demo(out)

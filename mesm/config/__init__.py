@@ -1,0 +1,1 @@
+"""Settings of an experiment: YAML files, and the vocabularies they use."""

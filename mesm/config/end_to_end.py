@@ -1,0 +1,98 @@
+"""Settings of the systems that are trained end to end: FE2E and MESM."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, PlainValidator, field_validator, model_validator
+
+from mesm.config.modalities import Modality, attended, parse_modalities
+from mesm.config.p import BlockP, read_p
+from mesm.config.settings import Positive, Settings, Share, SystemSettings
+
+
+class TextSettings(Settings):
+    """The text encoder: a local ALBERT, or a small one trained from scratch."""
+
+    path: Path | None = Field(
+        default=None,
+        description="Folder of a pretrained ALBERT; none: a small one is trained from scratch, "
+        "with subwords learnt on the training split, and the sizes below hold.",
+    )
+    max_length: Positive = Field(default=50, description="Subwords at most, [CLS] and [SEP] too.")
+    vocabulary: Positive = Field(default=8000, description="Subwords learnt at most.")
+    embedding: Positive = 64
+    hidden: Positive = 128
+    heads: Positive = 4
+    layers: Positive = 2
+    feedforward: Positive = 512
+    dropout: Share = 0.1
+
+
+class FE2ESettings(SystemSettings):
+    """The fully end-to-end model."""
+
+    name: Literal["fe2e"]
+    modalities: str = Field(default="tav", description="tav, ta, tv, va, t, a or v.")
+    channels: list[Positive] = Field(
+        default=[64, 128, 256, 512], min_length=4, max_length=4, description="Convolution widths."
+    )
+    hidden: Positive = Field(default=1024, description="Between the two layers after the pools.")
+    dim: Positive = 64
+    heads: Positive = 4
+    layers: Positive = 4
+    feedforward: Positive = 2048
+    dropout: Share = 0.1
+    norm_first: bool = Field(default=False, description="Pre-norm sequence encoders.")
+    text: TextSettings = TextSettings()
+    vgg11: Path | None = Field(
+        default=None, description="VGG-11 weights with torchvision's names to start from."
+    )
+
+    @field_validator("modalities")
+    @classmethod
+    def _known_modalities(cls, value: str) -> str:
+        return parse_modalities(value)
+
+
+class MESMSettings(FE2ESettings):
+    """The sparse model: FE2E's settings and those of its attention."""
+
+    name: Literal["mesm"]  # type: ignore[assignment]
+    attention_dims: list[Positive] | None = Field(
+        default=None, min_length=3, max_length=3, description="None: each block's input width."
+    )
+    p: Annotated[BlockP, PlainValidator(read_p)] = Field(
+        default=0.5,
+        description="Attention mass that is kept, in (0, 1]: one number, three (one per block), "
+        "or either of these for face and for audio.",
+    )
+    selection: Literal["weighted", "hard"] = "weighted"
+    query: Literal["text", "audio", "face", "mean"] = Field(
+        default="text",
+        description="What asks the attention: the text (as in the paper), the sound, the faces, "
+        "or the mean of what a clip has of them.",
+    )
+    query_shuffle: Annotated[float, Field(ge=0.0, le=1.0)] = Field(
+        default=0.0,
+        description="Share of the training clips whose faces and sound are asked by another "
+        "clip's query, so that what it knows by heart cannot reach them as attention.",
+    )
+
+    local_start: list[Literal["face", "audio"]] = Field(
+        default=[],
+        description="Whose first stage's 3x3 convolutions start as the identity, so that a site's "
+        "features tell what is there and not what is around it.",
+    )
+
+    @model_validator(mode="after")
+    def _fits_the_modalities(self) -> MESMSettings:
+        letters = {modality.media: modality.letter for modality in Modality}
+        letter = letters.get(self.query)
+        if letter is not None and letter not in self.modalities:
+            raise ValueError(
+                f"mesm needs the {self.query} ({letter}) as its query, got {self.modalities!r}"
+            )
+        read_p(self.p, attended(self.modalities))
+        return self

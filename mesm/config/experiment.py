@@ -1,0 +1,142 @@
+"""Everything that decides how a run turns out, as typed settings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from mesm.config.baselines import (
+    EmoEmbsSettings,
+    LFLSTMSettings,
+    LFTransformerSettings,
+    MulTSettings,
+)
+from mesm.config.end_to_end import FE2ESettings, MESMSettings
+from mesm.config.settings import Positive, Settings
+
+ThresholdPolicy = Literal["tuned", "tuned_wacc", "0.5"]
+F1Variant = Literal["binary", "weighted"]
+
+
+# The settings that a config's model section may hold; its name tells which.
+AnySystem = (
+    FE2ESettings
+    | MESMSettings
+    | LFLSTMSettings
+    | LFTransformerSettings
+    | EmoEmbsSettings
+    | MulTSettings
+)
+
+
+class TrainingSettings(Settings):
+    """How the model is trained."""
+
+    seed: Annotated[int, Field(ge=0)] = 0
+    epochs: Positive = 30
+    patience: Positive = Field(
+        default=6, description="Epochs without a better validation F1 before training stops."
+    )
+    keep: Literal["best", "last"] = Field(
+        default="best",
+        description="Which epoch's weights are the run's: of the best validation F1, or the last; "
+        "a few validation clips cannot tell epochs apart.",
+    )
+    batch_size: Positive = Field(default=8, description="Clips per step and process.")
+    learning_rate: float = Field(default=5e-5, gt=0.0)
+    text_learning_rate_factor: float = Field(
+        default=0.1, gt=0.0, description="The text encoder's rate, as a part of learning_rate."
+    )
+    attention_learning_rate_factor: float = Field(
+        default=1.0, gt=0.0, description="MESM's cross-modal attention's rate, likewise."
+    )
+    p_warmup_epochs: Annotated[int, Field(ge=0)] = Field(
+        default=0, description="Epochs over which MESM's p goes from p_start to model.p."
+    )
+    p_start: float = Field(
+        default=1.0, gt=0.0, le=1.0, description="p of the first epoch, where p_warmup_epochs > 0."
+    )
+    p_shape: Literal["linear", "cosine"] = Field(
+        default="linear", description="Cosine: p stays longer near both ends."
+    )
+    branch_loss: Annotated[float, Field(ge=0.0)] = Field(
+        default=0.0,
+        description="Weight of the loss of each modality's own logits, so that a modality that "
+        "learns fast does not starve the others.",
+    )
+    concentration: Annotated[float, Field(ge=0.0)] = Field(
+        default=0.0,
+        description="Weight, rising from a third to two thirds of the training, of what the "
+        "entropy of the first block's attention, as a share of the uniform one's, has over "
+        "concentration_target.",
+    )
+    concentration_target: float = Field(default=0.9, gt=0.0, le=1.0)
+    concentrated: list[Literal["face", "audio"]] = Field(
+        default=["face", "audio"], description="Whose attention is concentrated."
+    )
+    schedule: Literal["constant", "cosine", "plateau"] = Field(
+        default="constant",
+        description="Cosine: down to 0 at the last epoch. Plateau: times plateau_factor whenever "
+        "the validation loss has not fallen for more than plateau_patience epochs.",
+    )
+    plateau_factor: float = Field(default=0.1, gt=0.0, lt=1.0)
+    plateau_patience: Annotated[int, Field(ge=0)] = 5
+    warmup_steps: Annotated[int, Field(ge=0)] = Field(
+        default=0, description="Steps over which the rate rises from 0."
+    )
+    weight_decay: Annotated[float, Field(ge=0.0)] = Field(
+        default=0.0, description="Decoupled from the gradient, as in AdamW; 0: plain Adam."
+    )
+    gradient_clip: float | None = Field(default=1.0, gt=0.0, description="Norm; none: no limit.")
+    mixed_precision: Literal["no", "bf16", "fp16"] = "no"
+    augment: bool = Field(default=False, description="Mirror, shift and brighten at random.")
+    workers: Annotated[int, Field(ge=0)] = Field(default=0, description="Decoding processes.")
+
+
+class EvaluationSettings(Settings):
+    """How logits become decisions, and decisions scores."""
+
+    threshold: ThresholdPolicy = Field(
+        default="tuned",
+        description="tuned: per emotion, the one with the best binary F1 on the validation split; "
+        "tuned_wacc: with the best weighted accuracy.",
+    )
+    f1: F1Variant = Field(
+        default="binary",
+        description="Which F1 tables show: of the emotion, as in the paper, or weighted over its "
+        "presence and absence, as the authors' CMU-MOSEI code has it. Files hold both.",
+    )
+
+    @field_validator("threshold", mode="before")
+    @classmethod
+    def _as_text(cls, value: Any) -> Any:
+        return str(value) if isinstance(value, float) else value
+
+
+class ExperimentConfig(Settings):
+    """Everything that decides how a run turns out, apart from the corpus's content."""
+
+    corpus: Path = Field(description="Folder of a prepared corpus.")
+    model: Annotated[AnySystem, Field(discriminator="name")]
+    training: TrainingSettings = TrainingSettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
+
+    @model_validator(mode="after")
+    def _options_that_the_model_has(self) -> ExperimentConfig:
+        model, training = self.model, self.training
+        if training.augment and model.reads_features:
+            raise ValueError(
+                f"training.augment changes faces and sound; {model.name} reads features"
+            )
+        if model.reads_features and (training.concentration > 0 or training.p_warmup_epochs > 0):
+            raise ValueError(
+                f"training.concentration and p_warmup_epochs are MESM's; {model.name} has no "
+                "sparse attention"
+            )
+        if training.branch_loss > 0 and not model.has_branches:
+            raise ValueError(
+                f"training.branch_loss needs logits per modality; {model.name} has none"
+            )
+        return self

@@ -1,0 +1,159 @@
+"""Settings from YAML files, with overrides such as `training.epochs=3`, and back to YAML."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from mesm.config.experiment import AnySystem, ExperimentConfig
+
+SHIPPED = Path(__file__).parent / "shipped"
+# By the name that a config gives them.
+MODEL_SETTINGS: dict[str, type[BaseModel]] = {
+    get_args(kind.model_fields["name"].annotation)[0]: kind for kind in get_args(AnySystem)
+}
+
+
+def shipped() -> list[str]:
+    """Names of the configs that come with the package: every corpus with every system."""
+
+    def names(kind: str) -> list[str]:
+        return sorted(file.stem for file in (SHIPPED / kind).glob("*.yaml"))
+
+    return [f"{corpus}_{system}" for corpus in names("corpora") for system in names("systems")]
+
+
+def read_yaml(file: Path) -> dict[str, Any]:
+    """Read a YAML file's keys and values; ValueError if it holds something else."""
+    try:
+        values = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ValueError(f"{file}: not YAML ({error})") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"{file}: wanted keys and values, got {type(values).__name__}")
+    return values
+
+
+def load_config(path: str | Path, overrides: Sequence[str] = ()) -> ExperimentConfig:
+    """Read settings.
+
+    Args:
+        path: a YAML file, or the name of a shipped config such as "miniature_mesm".
+        overrides: changes such as "training.epochs=3"; values are YAML.
+
+    Raises:
+        ValueError: the file is none, a key does not exist (near ones are named), or a value is
+            out of its range.
+    """
+    if Path(path).is_file():
+        values = read_yaml(Path(path))
+    elif str(path) in shipped():
+        values = _compose(*str(path).split("_", 1))
+    else:
+        raise ValueError(f"{path}: no such config file; shipped are {', '.join(shipped())}")
+    for override in overrides:
+        _override(values, override)
+    return parse_config(values, str(path))
+
+
+def _compose(corpus: str, system: str) -> dict[str, Any]:
+    """A system's settings, changed by what a corpus changes for all systems, then for this one."""
+    values = read_yaml(SHIPPED / "systems" / f"{system}.yaml")
+    changes = read_yaml(SHIPPED / "corpora" / f"{corpus}.yaml")
+    own = changes.pop("systems", {}).get(system, {})
+    return _merge(_merge(values, changes), own)
+
+
+def _merge(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """The changed values; what is a mapping in both is merged, everything else replaced."""
+    merged = dict(values)
+    for key, change in changes.items():
+        both = isinstance(change, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _merge(merged[key], change) if both else change
+    return merged
+
+
+def parse_config(values: dict[str, Any], source: str) -> ExperimentConfig:
+    """Check settings that were read from `source`; errors as in `load_config`."""
+    try:
+        return ExperimentConfig.model_validate(values)
+    except ValidationError as error:
+        lines = "; ".join(_explain(dict(problem)) for problem in error.errors())
+        raise ValueError(f"{source}: {lines}") from None
+
+
+def dump_config(config: ExperimentConfig) -> str:
+    """The settings as YAML, every key written out."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+
+
+def differing_keys(first: ExperimentConfig, second: ExperimentConfig) -> list[str]:
+    """Each setting that differs, as "training.epochs (3, now 5)"."""
+    one, two = _flatten(first.model_dump(mode="json")), _flatten(second.model_dump(mode="json"))
+    return [
+        f"{key} ({one.get(key)}, now {two.get(key)})"
+        for key in one | two
+        if one.get(key) != two.get(key)
+    ]
+
+
+def _flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        flat |= _flatten(value, f"{name}.") if isinstance(value, dict) else {name: value}
+    return flat
+
+
+def _override(values: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not key or not equals:
+        raise ValueError(f"override must look like training.epochs=3, got {override!r}")
+    *parents, last = key.split(".")
+    for parent in parents:
+        values = values.setdefault(parent, {})
+        if not isinstance(values, dict):
+            raise ValueError(f"override {override!r}: {parent} has no keys below it")
+    try:
+        values[last] = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(f"override {override!r}: the value is not YAML ({error})") from error
+
+
+def _explain(problem: dict[str, Any]) -> str:
+    place, known = _walk(problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(str(problem["loc"][-1]), known, n=3, cutoff=0.5)
+        parent = place.rpartition(".")[0]
+        names = [f"{parent}.{name}" if parent else name for name in near]
+        hint = f"did you mean {' or '.join(names)}?" if near else f"known are {', '.join(known)}"
+        return f"there is no key {place}; {hint}"
+    if problem["type"] == "missing":
+        return f"{place} is missing"
+    message = problem["msg"].removeprefix("Value error, ")
+    told = ", got " in message or isinstance(problem["input"], dict)
+    got = "" if told else f", got {problem['input']!r}"
+    return f"{place}: {message}{got}" if place else message
+
+
+def _walk(location: tuple[int | str, ...]) -> tuple[str, list[str]]:
+    """The dotted name of a place in the settings, and the keys known beside it."""
+    level: Any = ExperimentConfig
+    names: list[str] = []
+    known: list[str] = list(ExperimentConfig.model_fields)
+    for part in location:
+        if level == AnySystem:  # the tag that chose among the models is no key
+            level = MODEL_SETTINGS[str(part)]
+            known = list(level.model_fields)
+            continue
+        names.append(str(part))
+        if isinstance(level, type) and issubclass(level, BaseModel):
+            known = list(level.model_fields)
+            field = level.model_fields.get(str(part))
+            level = field.annotation if field else None
+    return ".".join(names), known

@@ -1,0 +1,168 @@
+"""Part files, one per dialog: made by several processes, and kept, so that stopped work goes on."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import AbstractContextManager, ExitStack
+from multiprocessing.connection import wait
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from tqdm import tqdm
+
+from mesm.corpora.utterances import SkippedClip
+
+_SKIPPED_KEY = b"mesm.skipped"
+
+# Rows of a part file, and the clips that were left out of it.
+Part = tuple[pa.Table, list[SkippedClip]]
+
+
+class Dialog(Protocol):
+    """The clips of one part file; sent to other processes."""
+
+    @property
+    def name(self) -> str:
+        """Unique in the corpus."""
+
+    def __len__(self) -> int:
+        """How many clips it has."""
+
+    def part_name(self) -> str:
+        """Name the part file; the name changes with all that its content depends on."""
+
+
+D = TypeVar("D", bound=Dialog)
+# Opened once in every process; gives what makes a part of a dialog. Sent to other processes.
+Opened = Callable[[], AbstractContextManager[Callable[[D], Part]]]
+
+
+def make_all(
+    dialogs: Sequence[D], folder: Path, opened: Opened[D], workers: int | None, description: str
+) -> list[Path]:
+    """Make the part files that are missing, and delete those of other dialogs or contents.
+
+    Args:
+        dialogs: one part each.
+        folder: of the parts; made if need be.
+        opened: gives what makes them.
+        workers: processes; None: one per core.
+        description: of the progress bar.
+
+    Returns:
+        All part files, in the dialogs' order.
+
+    Raises:
+        RuntimeError: a process died.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    parts = {dialog.name: folder / dialog.part_name() for dialog in dialogs}
+    for path in folder.iterdir():
+        if path not in parts.values():
+            path.unlink()
+    todo = [dialog for dialog in dialogs if not parts[dialog.name].is_file()]
+    total = sum(map(len, dialogs))
+    # The longest first, so that no process is left alone with one at the end.
+    todo.sort(key=lambda dialog: (-len(dialog), dialog.name))
+    workers = min(workers or os.cpu_count() or 1, max(1, len(todo)))
+    done = total - sum(map(len, todo))
+    with tqdm(total=total, initial=done, desc=description, unit="clip") as bar:
+        for dialog, skipped in make_parts(todo, parts, opened, workers):
+            for clip in skipped:
+                tqdm.write(clip.line(), file=sys.stderr)
+            bar.update(len(dialog))
+    return [parts[dialog.name] for dialog in dialogs]
+
+
+def make_parts(
+    todo: Sequence[D], parts: Mapping[str, Path], opened: Opened[D], workers: int
+) -> Iterator[tuple[D, list[SkippedClip]]]:
+    """Write the part file of every dialog.
+
+    Args:
+        todo: the dialogs, in the order to begin them.
+        parts: dialog to its file.
+        opened: gives what makes them.
+        workers: processes; with one, this process does the work.
+
+    Yields:
+        Each dialog as it is done, and its clips left out.
+
+    Raises:
+        RuntimeError: a process died.
+    """
+    if workers == 1:
+        with opened() as extract:
+            for dialog in todo:
+                yield dialog, _make_part(dialog, parts[dialog.name], extract)
+        return
+    # Forking after torch has started its threads may hang.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, context, _start_worker, (opened,)) as pool:
+        running = {pool.submit(_work, dialog, parts[dialog.name]): dialog for dialog in todo}
+        try:
+            for future in as_completed(running):
+                yield running[future], future.result()
+        except BrokenProcessPool as error:
+            raise RuntimeError(
+                "a worker process died: out of memory, or a decoder crashed; run again to go on, "
+                "with fewer --workers if it was memory"
+            ) from error
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def write_part(path: Path, table: pa.Table, skipped: Sequence[SkippedClip]) -> None:
+    """Write a part file; it appears whole or not at all."""
+    notes = json.dumps([clip.model_dump() for clip in skipped])
+    beside = path.with_name(path.name + ".tmp")
+    pq.write_table(table.replace_schema_metadata({_SKIPPED_KEY: notes}), beside, compression="none")
+    beside.replace(path)
+
+
+def read_part(path: Path) -> Part:
+    """Read what `write_part` wrote."""
+    table = pq.read_table(path, use_threads=False, partitioning=None)
+    notes = json.loads(table.schema.metadata[_SKIPPED_KEY])
+    return table, [SkippedClip.model_validate(note) for note in notes]
+
+
+# Opened when a worker process starts, and closed with it.
+_worker = ExitStack()
+_worker_extract: Callable[[Any], Part] | None = None
+
+
+def _start_worker(opened: Opened[Any]) -> None:
+    global _worker_extract
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    _worker_extract = _worker.enter_context(opened())
+
+
+def _end_with_parent() -> None:
+    """End this process when its parent is gone: a killed run must leave nobody writing."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+
+def _work(dialog: Dialog, part: Path) -> list[SkippedClip]:
+    if _worker_extract is None:
+        raise RuntimeError("the worker process was not started by this module")
+    return _make_part(dialog, part, _worker_extract)
+
+
+def _make_part(dialog: D, part: Path, extract: Callable[[D], Part]) -> list[SkippedClip]:
+    table, skipped = extract(dialog)
+    write_part(part, table, skipped)
+    return skipped

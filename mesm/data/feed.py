@@ -1,0 +1,206 @@
+"""How a system reads a corpus: what its samples and batches are, and what its runs must keep."""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mesm.config.baselines import TwoPhaseSettings
+from mesm.config.end_to_end import FE2ESettings
+from mesm.corpora.prepared import PreparedCorpus, sha256
+from mesm.data.clips import ClipDataset, Collate, SplitDataset, split_dataset
+from mesm.data.features import FeatureDataset, Limits, collate_features
+from mesm.data.text_choice import choose_subwords, saved_subwords
+from mesm.features.manifest import FILE
+from mesm.features.store import FeatureStore
+from mesm.inputs.subwords import Subwords, UnigramSubwords
+from mesm.runs.folder import RunFolder
+
+
+class Feed(ABC):
+    """What a system is fed from a prepared corpus.
+
+    A training calls `start` before it collates, builds a model or writes; a trained run is opened
+    with `reopen` instead.
+
+    Args:
+        corpus: the prepared corpus.
+        folder: of the run, which may not be there yet.
+    """
+
+    def __init__(self, corpus: PreparedCorpus, folder: RunFolder) -> None:
+        self.corpus, self.folder = corpus, folder
+
+    @abstractmethod
+    def dataset(self, split: str, *, augment: bool = False, seed: int = 0) -> SplitDataset:
+        """The samples of a split in corpus order; ValueError if it holds none."""
+
+    @abstractmethod
+    def single(self, clip_id: str) -> SplitDataset:
+        """One clip of any split; ValueError if the corpus has no such clip."""
+
+    @property
+    @abstractmethod
+    def collate(self) -> Callable[[list[Any]], Any]:
+        """Samples to a batch."""
+
+    @abstractmethod
+    def check(self) -> None:
+        """Refuse, with a ValueError, a run that was started on other inputs; the corpus aside."""
+
+    @abstractmethod
+    def start(self, train_set: SplitDataset) -> None:
+        """Take what the run has kept, or learn it from the training split."""
+
+    @abstractmethod
+    def reopen(self) -> None:
+        """Take what a trained run has kept; ValueError if it is not there."""
+
+    def sizes(self) -> dict[str, int]:
+        """A model's sizes follow from these: "emotions", and more as the system reads."""
+        return {"emotions": len(self.corpus.manifest.emotions)}
+
+    def emotion_vectors(self) -> NDArray[np.float32] | None:
+        """Word vectors (E, 300) of the emotions' names; None: the system reads no word vectors."""
+        return None
+
+    @abstractmethod
+    def write(self) -> None:
+        """Keep in the run's folder what it takes to read the corpus again in the same way."""
+
+    def facts(self) -> dict[str, Any]:
+        """What a table of results must say about the inputs."""
+        return {}
+
+
+class EndToEndFeed(Feed):
+    """Faces, spectrograms and subwords, for FE2E and MESM."""
+
+    tokenizer: Subwords
+
+    def __init__(self, settings: FE2ESettings, corpus: PreparedCorpus, folder: RunFolder) -> None:
+        super().__init__(corpus, folder)
+        self.settings = settings
+
+    def dataset(self, split: str, *, augment: bool = False, seed: int = 0) -> ClipDataset:
+        """The clips of a split, normalised by the corpus's own statistics."""
+        return split_dataset(self.corpus, split, augment=augment, seed=seed)
+
+    def single(self, clip_id: str) -> ClipDataset:
+        """One clip of any split."""
+        manifest = self.corpus.manifest
+        clip = self.corpus.clip(clip_id)
+        return ClipDataset([clip], manifest.spectrogram_mean, manifest.spectrogram_std)
+
+    @property
+    def collate(self) -> Collate:
+        """Samples to a `mesm.Batch`."""
+        return Collate(self.tokenizer, self.settings.text.max_length)
+
+    def check(self) -> None:
+        """The corpus is all there is."""
+
+    def start(self, train_set: SplitDataset) -> None:
+        """Take the run's subwords, or those of the pretrained text encoder, or learn them."""
+        assert isinstance(train_set, ClipDataset)
+        texts = (train_set.clip(index).text for index in range(len(train_set)))
+        self.tokenizer = choose_subwords(self.settings.text, self.folder, texts)
+
+    def reopen(self) -> None:
+        """Take the run's subwords."""
+        self.tokenizer = saved_subwords(self.settings.text, self.folder)
+
+    def sizes(self) -> dict[str, int]:
+        """Emotions, and "vocabulary": how many subwords there are."""
+        return super().sizes() | {"vocabulary": self.tokenizer.vocab_size}
+
+    def write(self) -> None:
+        """Keep subwords that were learnt."""
+        if isinstance(self.tokenizer, UnigramSubwords) and not self.folder.tokenizer.exists():
+            self.tokenizer.save(self.folder.tokenizer)
+
+
+class TwoPhaseFeed(Feed):
+    """Hand-crafted features, for the baselines.
+
+    Raises:
+        ValueError: the corpus has no features, or those of another preparation.
+    """
+
+    def __init__(
+        self, settings: TwoPhaseSettings, corpus: PreparedCorpus, folder: RunFolder
+    ) -> None:
+        super().__init__(corpus, folder)
+        self.settings = settings
+        self.store = FeatureStore.open(corpus)
+        self.limits = Limits(settings.max_words, settings.max_audio, settings.max_video)
+
+    def dataset(self, split: str, *, augment: bool = False, seed: int = 0) -> FeatureDataset:
+        """The features of a split's clips; they are never augmented."""
+        clips = self.corpus.split(split)
+        if len(clips) == 0:
+            raise ValueError(f"the corpus's {split} split holds no clip")
+        return FeatureDataset(self.store, clips.clip_ids, clips.labels, self.limits)
+
+    def single(self, clip_id: str) -> FeatureDataset:
+        """One clip of any split."""
+        labels = np.asarray(self.corpus.clip(clip_id).labels)[None]
+        return FeatureDataset(self.store, [clip_id], labels, self.limits)
+
+    @property
+    def collate(self) -> Callable[[list[Any]], Any]:
+        """Samples to a `mesm.data.feature_batch.FeatureBatch`."""
+        return collate_features
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """What tells these features from others."""
+        return {"sha256": sha256(self.store.folder / FILE), "features": self.store.feature_set}
+
+    def check(self) -> None:
+        """Refuse a run that was started on other features."""
+        if self.folder.config.is_file():
+            self.reopen()
+
+    def start(self, train_set: SplitDataset) -> None:
+        """There is nothing to learn."""
+
+    def reopen(self) -> None:
+        """See that the features are those of the run."""
+        if not self.folder.features.is_file():
+            raise ValueError(
+                f"{self.folder.path}: this run has no {self.folder.features.name}, which says what "
+                "it was trained on; choose another folder"
+            )
+        try:
+            kept = json.loads(self.folder.features.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ValueError(f"{self.folder.features}: not JSON ({error})") from error
+        if kept != self.identity:
+            raise ValueError(
+                f"{self.folder.path}: was trained on other features than {self.store.folder} "
+                f"holds: {kept.get('features')!r} (sha256 {str(kept.get('sha256'))[:12]}), now "
+                f"{self.store.feature_set!r} (sha256 {self.identity['sha256'][:12]}); make those "
+                "again, or train another run"
+            )
+
+    def sizes(self) -> dict[str, int]:
+        """Emotions, and features per row of "text", "audio" and "video"."""
+        return super().sizes() | {str(name): dim for name, dim in self.store.dims.items()}
+
+    def emotion_vectors(self) -> NDArray[np.float32]:
+        """Word vectors (E, 300) of the emotions' names, in the corpus's order."""
+        return self.store.emotion_vectors()
+
+    def write(self) -> None:
+        """Keep what tells these features from others."""
+        self.folder.write_json(self.folder.features, self.identity)
+
+    def facts(self) -> dict[str, Any]:
+        """Which features were read."""
+        return {"features": self.store.feature_set}

@@ -1,0 +1,1 @@
+"""Trained runs, their predictions and their scores."""

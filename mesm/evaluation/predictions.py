@@ -1,0 +1,117 @@
+"""A split's logits and labels on disk, and the hashes that tell whether they are still the run's.
+
+One Parquet file per split, RUN/predictions/<split>.parquet: clip_id, dialog, and per emotion
+logit_<emotion> and label_<emotion>, one row per clip in corpus order.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from torch import Tensor
+
+from mesm.config.end_to_end import FE2ESettings
+from mesm.config.experiment import ExperimentConfig
+from mesm.corpora.prepared import MANIFEST, sha256
+from mesm.features.manifest import FILE, FOLDER
+from mesm.runs.files import write_beside
+from mesm.runs.folder import RunFolder
+
+_KEY = b"mesm"
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a model says about a split.
+
+    Args:
+        emotions: E names.
+        clip_ids: N names, in corpus order.
+        dialogs: N names, each clip's dialog or video.
+        logits: (N, E) float32, on the CPU.
+        labels: (N, E) float32 of 0 and 1.
+        origin: `origin_of` the run when they were made.
+    """
+
+    emotions: list[str]
+    clip_ids: list[str]
+    dialogs: list[str]
+    logits: Tensor
+    labels: Tensor
+    origin: dict[str, str]
+
+    def write(self, file: Path) -> None:
+        """Write the Parquet file; it appears whole or not at all."""
+        columns: dict[str, Any] = {"clip_id": self.clip_ids, "dialog": self.dialogs}
+        for place, emotion in enumerate(self.emotions):
+            columns[f"logit_{emotion}"] = self.logits[:, place].numpy()
+            columns[f"label_{emotion}"] = self.labels[:, place].numpy().astype(np.int8)
+        facts = {"emotions": self.emotions, "origin": self.origin}
+        table = pa.table(columns).replace_schema_metadata({_KEY: json.dumps(facts)})
+        stream = io.BytesIO()
+        pq.write_table(table, stream)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_beside(file, stream.getvalue())
+
+    @classmethod
+    def read(cls, file: Path) -> Predictions:
+        """Read what `write` wrote.
+
+        Raises:
+            ValueError: the file is damaged or another; names it.
+        """
+        try:
+            table = pq.read_table(file)
+            facts = json.loads(table.schema.metadata[_KEY])
+            emotions = list(facts["emotions"])
+
+            def matrix(kind: str) -> Tensor:
+                columns = [table[f"{kind}_{name}"].to_numpy() for name in emotions]
+                return torch.from_numpy(np.stack(columns, axis=1).astype(np.float32))
+
+            return cls(
+                emotions=emotions,
+                clip_ids=table["clip_id"].to_pylist(),
+                dialogs=table["dialog"].to_pylist(),
+                logits=matrix("logit"),
+                labels=matrix("label"),
+                origin=dict(facts["origin"]),
+            )
+        except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{file} holds no predictions ({error}); delete it") from error
+
+
+def origin_of(folder: RunFolder, config: ExperimentConfig) -> dict[str, str]:
+    """Hashes of all that the predictions of a run come from, by name.
+
+    Predictions with another origin are stale: the weights, the model's settings (MESM's p among
+    them), the subwords, the corpus or its features are not the same.
+    """
+    settings = config.model_dump(mode="json", exclude={"corpus", "training", "evaluation"})
+    origin = {
+        "weights": sha256(folder.best),
+        "arguments": sha256(folder.model_arguments),
+        "settings": _hash(json.dumps(settings, sort_keys=True)),
+        "corpus": sha256(config.corpus / MANIFEST),
+    }
+    if not isinstance(config.model, FE2ESettings):
+        return origin | {"features": sha256(config.corpus / FOLDER / FILE)}
+    text = config.model.text.path
+    files = [folder.tokenizer] if text is None else sorted(text.glob("*"))
+    for file in files:  # the weights of a pretrained text model are in the run's own
+        if file.is_file() and file.suffix in (".json", ".model", ".txt"):
+            origin[f"text/{file.name}"] = sha256(file)
+    return origin
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

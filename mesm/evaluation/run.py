@@ -1,0 +1,346 @@
+"""One run: what its folder says, and its model and predictions once they are asked for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any, get_args
+
+import torch
+import yaml
+from torch import Tensor
+
+from mesm.config.experiment import (
+    EvaluationSettings,
+    ExperimentConfig,
+    F1Variant,
+    ThresholdPolicy,
+)
+from mesm.config.files import load_config, parse_config
+from mesm.config.p import BlockP
+from mesm.corpora.prepared import Manifest, PreparedCorpus
+from mesm.corpora.registry import find_corpus
+from mesm.data.clips import EpochBatches, SplitDataset, make_loader
+from mesm.data.feed import Feed
+from mesm.evaluation.metrics import Thresholds
+from mesm.evaluation.predict import predict
+from mesm.evaluation.predictions import Predictions, origin_of
+from mesm.models import MESM
+from mesm.models.build import Model, build_model
+from mesm.models.registry import open_feed
+from mesm.runs.checkpoints import load_weights
+from mesm.runs.files import read_json
+from mesm.runs.folder import RunFolder
+
+
+class Run:
+    """A run's folder.
+
+    Nothing is read before it is asked for, and then once: a table of a hundred runs loads no
+    weights. `open` and `open_sparse` look at all that a trained run needs, and refuse what is
+    missing before any work starts.
+
+    Args:
+        path: the folder.
+        split: whose scores `scores` are.
+        threshold: other than the run's own, which stays as it is.
+        f1: likewise.
+        fresh: predict anew, whatever is kept.
+        device: where the model goes; None: to the GPU if there is one.
+
+    Raises:
+        ValueError: there is no such threshold or F1. Every attribute raises it, with the file's
+            name, where what it reads is missing or damaged.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        split: str = "test",
+        *,
+        threshold: ThresholdPolicy | None = None,
+        f1: F1Variant | None = None,
+        fresh: bool = False,
+        device: torch.device | str | None = None,
+    ) -> None:
+        for name, value, known in (
+            ("threshold", threshold, get_args(ThresholdPolicy)),
+            ("f1", f1, get_args(F1Variant)),
+        ):
+            if value is not None and value not in known:
+                raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}")
+        self.path = Path(path)
+        self.folder = RunFolder(self.path)
+        self.split = split
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self._threshold, self._f1, self._fresh = threshold, f1, fresh
+        self._chosen_p: BlockP | None = None
+        self._predictions: dict[str, Predictions] = {}
+
+    @classmethod
+    def open(cls, path: Path, **options: Any) -> Run:
+        """A trained run on a corpus that is there; its model is loaded when it is asked for.
+
+        Args:
+            path: the folder.
+            options: as of `Run`.
+
+        Raises:
+            ValueError: the folder is no trained run, or its corpus or the features it was trained
+                on are not where its config says.
+        """
+        run = cls(path, **options)
+        for file in (run.folder.config, run.folder.model_arguments, run.folder.best):
+            if not file.is_file():
+                raise ValueError(f"{run.path}: no trained run, {file.name} is missing")
+        run.feed.check()  # predictions that are kept would not ask
+        return run
+
+    @classmethod
+    def open_sparse(cls, path: Path, p: BlockP | None = None, **options: Any) -> Run:
+        """A trained MESM, loaded, at a p of one's choice.
+
+        Args:
+            path: the folder.
+            p: share of the attention mass that is kept; None: the run's own.
+            options: as of `Run`.
+
+        Raises:
+            ValueError: as of `open`; or not a MESM, or p is not in (0, 1] for each block.
+        """
+        run = cls.open(path, **options)
+        if p is not None:
+            run._chosen_p = p
+        run.sparse.set_p(run.p)
+        return run
+
+    # Read from its folder.
+
+    @cached_property
+    def settings(self) -> dict[str, Any]:
+        """config.yaml as JSON values, with the defaults of keys the run was made without.
+
+        Settings that this version does not know stay as they are.
+        """
+        file = self.folder.config
+        try:
+            values = yaml.safe_load(file.read_text(encoding="utf-8"))
+        except yaml.YAMLError as error:
+            raise ValueError(f"{file}: not YAML ({error})") from error
+        if not isinstance(values, dict) or not isinstance(values.get("model"), dict):
+            raise ValueError(f"{file}: wanted the settings of a run, with a model section")
+        try:
+            return parse_config(values, str(file)).model_dump(mode="json")
+        except ValueError:
+            # A run of another version of this package still has scores to show.
+            return values
+
+    @property
+    def model_settings(self) -> Mapping[str, Any]:
+        """The settings of its model."""
+        section: Mapping[str, Any] = self.settings["model"]
+        return section
+
+    @property
+    def system(self) -> str:
+        """Its model's name in the settings, e.g. "mesm"."""
+        return str(self.model_settings["name"])
+
+    @property
+    def seed(self) -> int:
+        """The seed of its training."""
+        return int(self.settings.get("training", {}).get("seed", 0))
+
+    @cached_property
+    def config(self) -> ExperimentConfig:
+        """Its settings, checked."""
+        if not self.folder.config.is_file():
+            raise ValueError(
+                f"{self.path}: no run, config.yaml is missing; `mesm train` makes runs"
+            )
+        return load_config(self.folder.config)
+
+    @cached_property
+    def corpus(self) -> PreparedCorpus:
+        """The prepared corpus it was trained on."""
+        return PreparedCorpus.open(Path(self.settings["corpus"]))
+
+    @property
+    def manifest(self) -> Manifest:
+        """The manifest of its corpus."""
+        return self.corpus.manifest
+
+    @property
+    def emotions(self) -> list[str]:
+        """E names."""
+        return list(self.manifest.emotions)
+
+    @property
+    def accuracy_name(self) -> str:
+        """Which accuracy tables show for its corpus."""
+        return find_corpus(self.manifest.corpus).accuracy
+
+    @cached_property
+    def evaluation(self) -> Mapping[str, Any]:
+        """The content of evaluation.json: scores by split; empty where nothing was scored."""
+        return read_json(self.folder.evaluation) or {}
+
+    @property
+    def is_scored(self) -> bool:
+        """Whether `mesm evaluate` has scored the split."""
+        return self.split in self.evaluation
+
+    def check_scored(self) -> None:
+        """Raise a ValueError that names the command where the split has no scores."""
+        if not self.is_scored:
+            raise ValueError(
+                f"{self.path}: not evaluated on the {self.split} split; run `mesm evaluate "
+                f"{self.path} --split {self.split}`"
+            )
+
+    @property
+    def scores(self) -> Mapping[str, Any]:
+        """The scores that `mesm evaluate` wrote of the split; ValueError if there are none."""
+        self.check_scored()
+        found: Mapping[str, Any] = self.evaluation[self.split]
+        return found
+
+    @cached_property
+    def sweep(self) -> Mapping[str, Any] | None:
+        """The content of sweep.json, or None."""
+        return read_json(self.path / "sweep.json")
+
+    @cached_property
+    def attention(self) -> Mapping[str, Any] | None:
+        """How the attention scored against planted regions, or None."""
+        return read_json(self.path / "explain" / "action_units.json")
+
+    @cached_property
+    def history(self) -> list[dict[str, Any]]:
+        """A record per epoch."""
+        if not self.folder.metrics.is_file():
+            return []
+        lines = self.folder.metrics.read_text(encoding="utf-8").splitlines()
+        return [json.loads(line) for line in lines]
+
+    # Its model.
+
+    @cached_property
+    def feed(self) -> Feed:
+        """How it reads its corpus; ready to read once the model is loaded."""
+        return open_feed(self.config, self.corpus, self.folder)
+
+    @cached_property
+    def model(self) -> Model:
+        """Its weights, in evaluation mode, on the device."""
+        try:
+            arguments = json.loads(self.folder.model_arguments.read_text())
+        except ValueError as error:
+            raise ValueError(f"{self.folder.model_arguments}: not JSON ({error})") from error
+        model = build_model(self.config.model.name, arguments)
+        load_weights(model, self.folder.best)
+        if arguments["emotions"] != len(self.emotions):
+            raise ValueError(
+                f"{self.config.corpus}: has {len(self.emotions)} emotions, the model of "
+                f"{self.path} tells {arguments['emotions']} apart"
+            )
+        self.feed.reopen()
+        return model.to(self.device).eval()
+
+    @property
+    def sparse(self) -> MESM:
+        """Its model, where that is a MESM; else a ValueError."""
+        if not isinstance(self.model, MESM):
+            raise ValueError(
+                f"{self.path}: wanted a MESM run, got {type(self.model).__name__}, which has no "
+                "sparse attention"
+            )
+        return self.model
+
+    @property
+    def p(self) -> BlockP:
+        """The p that a MESM was opened at: its own, or one that was chosen."""
+        assert self.config.model.name == "mesm"
+        return self.config.model.p if self._chosen_p is None else self._chosen_p
+
+    @property
+    def collate(self) -> Callable[[list[Any]], Any]:
+        """Samples to batches."""
+        assert self.model is not None  # the feed is ready with it
+        return self.feed.collate
+
+    def dataset(self, split: str) -> SplitDataset:
+        """The samples of a split, in corpus order, never augmented."""
+        return self.feed.dataset(split)
+
+    def batches(self, split: str | SplitDataset, batch_size: int | None = None) -> Iterator[Any]:
+        """A split in corpus order, on the model's device; by default in the training's batches."""
+        dataset = self.dataset(split) if isinstance(split, str) else split
+        size = batch_size or self.config.training.batch_size
+        for batch in make_loader(dataset, EpochBatches(len(dataset), size, None), self.collate):
+            yield batch.to(self.device)
+
+    def batch_of(self, clip_id: str) -> Any:
+        """One clip, on the model's device; ValueError if the corpus has no such clip."""
+        return self.collate([self.feed.single(clip_id)[0]]).to(self.device)
+
+    def predict(self, split: str) -> tuple[Tensor, Tensor]:
+        """Logits and labels (N, E) of a split in corpus order, on the CPU, as the model is now."""
+        model, size = self.model, self.config.training.batch_size
+        return predict(model, self.dataset(split), self.collate, size, self.device, progress=split)
+
+    # Its predictions.
+
+    @property
+    def scoring(self) -> EvaluationSettings:
+        """How its logits become scores: by its own settings, or as was asked."""
+        own = self.config.evaluation
+        return EvaluationSettings(threshold=self._threshold or own.threshold, f1=self._f1 or own.f1)
+
+    @cached_property
+    def origin(self) -> dict[str, str]:
+        """Hashes of all that its predictions come from, when they were first asked for."""
+        return origin_of(self.folder, self.config)
+
+    def predictions(self, split: str) -> Predictions:
+        """A split's predictions: kept ones if nothing they come from has changed, or new ones."""
+        if self._chosen_p is not None:
+            raise ValueError(f"{self.path}: predictions are kept at the run's own p alone")
+        if split not in self._predictions:
+            kept = None if self._fresh else self._kept(split)
+            self._predictions[split] = kept or self._predict(split)
+        return self._predictions[split]
+
+    def thresholds(self) -> Thresholds:
+        """Those that `scoring` asks for; tuned ones are found on the validation split."""
+
+        def validation() -> tuple[Tensor, Tensor]:
+            found = self.predictions("valid")
+            return found.logits, found.labels
+
+        return Thresholds.choose(self.scoring.threshold, len(self.emotions), validation)
+
+    def _kept(self, split: str) -> Predictions | None:
+        file = self.folder.predictions(split)
+        if not file.is_file():
+            return None
+        try:
+            found = Predictions.read(file)
+        except ValueError:
+            return None  # it is made anew, so a damaged one does no harm
+        return found if found.origin == self.origin else None
+
+    def _predict(self, split: str) -> Predictions:
+        origin = self.origin
+        logits, labels = self.predict(split)
+        if origin_of(self.folder, self.config) != origin:
+            raise ValueError(
+                f"{self.path}: its weights or its corpus changed while it was scored; wait for its "
+                "training to end and score it again"
+            )
+        clips = self.corpus.split(split)
+        found = Predictions(self.emotions, clips.clip_ids, clips.dialogs, logits, labels, origin)
+        found.write(self.folder.predictions(split))
+        return found

@@ -1,0 +1,88 @@
+"""Scores, and differences of scores, as tables for the terminal; each names what it shows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mesm.evaluation.metrics import SHORT_NAMES, f1_key
+
+
+def format_table(scores: Mapping[str, Any], accuracy_name: str) -> str:
+    """A table in percent, one line per emotion and the average; names threshold and F1 variant.
+
+    Args:
+        scores: what `mesm.evaluation.metrics.score` gave; with "intervals" from
+            `mesm.evaluation.bootstrap.intervals` they stand behind the values.
+        accuracy_name: "accuracy" (IEMOCAP) or "weighted_accuracy" (CMU-MOSEI).
+    """
+    columns = (accuracy_name, f1_key(scores))
+    bounds = scores.get("intervals")
+    thresholds = scores["threshold"]["values"]
+    wide = 16 if bounds else 0
+    heads = "".join(f"{SHORT_NAMES[name]:>8}{_percent_level(bounds):>{wide}}" for name in columns)
+    lines = [f"{'emotion':<12}{heads}{'clips':>8}{'threshold':>11}"]
+    for emotion, values in [*scores["emotions"].items(), ("average", scores["average"])]:
+        last = emotion not in scores["emotions"]
+        ends = (bounds["average"] if last else bounds["emotions"][emotion]) if bounds else {}
+        cells = "".join(
+            f"{100 * values[name]:>8.1f}{_interval(ends, name):>{wide}}" for name in columns
+        )
+        clips = scores["clips"] if last else values["positives"]
+        threshold = "" if last else f"{thresholds[emotion]:>11.2f}"
+        lines.append(f"{emotion:<12}{cells}{clips:>8}{threshold}")
+    lines.append(_variants(scores))
+    if bounds:
+        lines.append(_method(bounds))
+    return "\n".join(lines)
+
+
+def format_differences(differences: Mapping[str, Any], accuracy_name: str) -> str:
+    """A table in percentage points: first minus second, with intervals.
+
+    Args:
+        differences: what `mesm.evaluation.against.compare_runs` gave.
+        accuracy_name: as in `format_table`.
+    """
+    columns = (accuracy_name, f1_key(differences))
+    wide = 18
+    heads = "".join(
+        f"{SHORT_NAMES[name]:>8}{_percent_level(differences):>{wide}}" for name in columns
+    )
+    lines = [f"{'emotion':<12}{heads}"]
+    for emotion, values in [
+        *differences["emotions"].items(),
+        ("average", differences["average"]),
+    ]:
+        cells = "".join(
+            f"{100 * values[name]['difference']:>+8.1f}"
+            f"{_interval(values[name], 'interval', '+'):>{wide}}"
+            for name in columns
+        )
+        lines.append(f"{emotion:<12}{cells}")
+    lines += [_variants(differences), _method(differences)]
+    return "\n".join(lines)
+
+
+def _variants(scores: Mapping[str, Any]) -> str:
+    return f"threshold: {scores['threshold']['policy']}; F1: {scores.get('f1_variant', 'binary')}"
+
+
+def _method(facts: Mapping[str, Any]) -> str:
+    return (
+        f"intervals: {_percent_level(facts)}, {facts['method']} over {facts['units']} "
+        f"{facts['cluster']}s, {facts['draws']} draws; thresholds {facts['thresholds']}"
+    )
+
+
+def _percent_level(facts: Mapping[str, Any] | None) -> str:
+    return f"{100 * facts['level']:g} %" if facts else ""
+
+
+def _interval(ends: Mapping[str, Any], name: str, sign: str = "") -> str:
+    if not ends:
+        return ""
+    if ends[name] is None:
+        return "–"
+    low, high = ends[name]
+    return f"[{100 * low:{sign}.1f}, {100 * high:{sign}.1f}]"

@@ -1,0 +1,236 @@
+"""One self-contained page about one or more runs: tables, curves, pictures; no network needed."""
+
+from __future__ import annotations
+
+import base64
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from mesm.config.p import p_text, uniform_p
+from mesm.corpora.prepared import Manifest
+from mesm.corpora.registry import find_corpus
+from mesm.evaluation.run import Run
+from mesm.plots.learning_curves import draw_learning_curves
+from mesm.plots.style import png_bytes
+from mesm.report.tables import corpus_table, results_table, score_tables, sweep_tables
+from mesm.runs.environment import describe
+from mesm.runs.files import write_beside
+from mesm.tables.costs import flops_per_clip, sweep_points
+from mesm.tables.names import run_name
+from mesm.tables.table import percent
+
+# Clips that are drawn are unfolded up to here; the rest is one click away.
+OPEN_PICTURES = 3
+
+
+def write_report(
+    out_html: Path,
+    runs: Sequence[Path],
+    *,
+    split: str = "test",
+    synthetic: bool | None = None,
+    title: str | None = None,
+) -> Path:
+    """Write one HTML file about runs on one corpus.
+
+    Args:
+        out_html: the file; its folder is made if need be.
+        runs: folders of evaluated runs, at least one.
+        split: whose scores are shown.
+        synthetic: whether the corpus is a miniature one, which the page then says at its top, and
+            leaves the paper's figures out; None: as its manifest has it, and where that says
+            nothing, if an attention was scored against planted regions, which no real corpus has.
+        title: of the page.
+
+    Returns:
+        The file.
+
+    Raises:
+        ValueError: no run, a run that was not evaluated on the split, or runs on several corpora.
+    """
+    if not runs:
+        raise ValueError("report: wanted at least one run, got none")
+    opened = [Run(path, split) for path in runs]
+    corpora = {run.config.corpus.resolve() for run in opened}
+    for run in opened:
+        run.check_scored()
+    if len(corpora) > 1:
+        raise ValueError(
+            f"report: wanted runs on one corpus, got {', '.join(sorted(map(str, corpora)))}"
+        )
+    manifest = opened[0].manifest
+    if synthetic is None:
+        synthetic = manifest.synthetic
+    if synthetic is None:
+        synthetic = any(run.attention for run in opened)
+    context = _context(opened, manifest, synthetic)
+    context["title"] = title or f"Emotion recognition on {context['corpus']['name']}"
+    environment = Environment(
+        loader=PackageLoader("mesm.report", ""),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    page = environment.get_template("report.html").render(context)
+    out_html.parent.mkdir(parents=True, exist_ok=True)
+    write_beside(out_html, page)
+    return out_html
+
+
+def _context(runs: Sequence[Run], manifest: Manifest, synthetic: bool) -> dict[str, Any]:
+    name = find_corpus(manifest.corpus).title
+    corpus = corpus_table(manifest)
+    corpus["name"] = f"a miniature corpus in {name}'s layout" if synthetic else name
+    scored = [(run.config, run.scores, flops_per_clip(run, runs)) for run in runs]
+    return {
+        "synthetic": synthetic,
+        "lead": f"{', '.join(run_name(run.config) for run in runs)}, trained and tested on "
+        f"{corpus['name']}.",
+        "facts": _headlines(runs),
+        "corpus": corpus,
+        "results": results_table(scored, manifest.corpus, synthetic),
+        "learning": _learning(runs),
+        "curves": [_curve(run) for run in runs if run.sweep],
+        "explained": [shown for run in runs if (shown := _explained(run))["pictures"]],
+        "environment": _environment(runs),
+        "settings": [
+            {"name": run_name(run.config), "yaml": run.folder.config.read_text(encoding="utf-8")}
+            for run in runs
+        ],
+    }
+
+
+def _headlines(runs: Sequence[Run]) -> list[dict[str, str]]:
+    """The few figures that sum the page up."""
+    shown = []
+    for run in runs:
+        shown.append(
+            {
+                "value": f"{percent(run.scores['average']['f1'])} %",
+                "label": f"average F1 of {run_name(run.config)}",
+            }
+        )
+    for run in runs:
+        sweep = run.sweep
+        if sweep and sweep["baseline"]:
+            point = _nearest_point(sweep)
+            share = point["flops_per_clip"]["total"] / sweep["baseline"]["flops_per_clip"]["total"]
+            label = f"of FE2E's feature-extraction FLOPs at p = {p_text(point['p'])}"
+            shown.append({"value": f"{percent(share, 0)} %", "label": label})
+        if run.attention and "face" in run.attention:
+            final = run.attention["face"].get("all", {}).get("final", {})
+            if "sites" in final:
+                label = "as often as chance do kept face pixels lie on planted action units"
+                shown.append({"value": f"{final['sites']['ratio']:.1f} ×", "label": label})
+    return shown
+
+
+def _nearest_point(sweep: Mapping[str, Any]) -> dict[str, Any]:
+    """The point at the p of the training, or at the nearest that was measured."""
+    trained = uniform_p(sweep["trained_p"])
+    if trained is None:
+        return sweep_points(sweep)[-1]
+    return min(sweep["points"], key=lambda point: abs(point["p"] - trained))
+
+
+def _learning(runs: Sequence[Run]) -> str | None:
+    names = Counter(run_name(run.config) for run in runs)
+    curves = {
+        run_name(run.config) if names[run_name(run.config)] == 1 else run.path.name: {
+            "loss": [(row["epoch"], row["train_loss"]) for row in run.history],
+            "f1": [(row["epoch"], row["valid_f1"]) for row in run.history],
+        }
+        for run in runs
+        if run.history
+    }
+    return _encode(png_bytes(draw_learning_curves(curves))) if curves else None
+
+
+def _curve(run: Run) -> dict[str, Any]:
+    assert run.sweep is not None
+    picture = run.path / "sweep.png"
+    trained = run.sweep["trained_p"]
+    line = "" if uniform_p(trained) is None else " (dotted line)"
+    caption = (
+        f"One model, trained at p = {p_text(trained)}{line} and run at every p, "
+        f"on the {run.sweep['split']} split, {run.sweep['clips']} clips"
+    )
+    caption += "; FE2E is dashed." if run.sweep["baseline"] else "."
+    return {
+        "name": run_name(run.config),
+        "png": _encode(picture.read_bytes()),
+        "caption": caption,
+        "tables": sweep_tables(run.sweep),
+    }
+
+
+def _explained(run: Run) -> dict[str, Any]:
+    """The overview first, then every clip's faces and spectrogram, and the scores."""
+    folder = run.path / "explain"
+    pictures = []
+    if (folder / "faces.png").is_file():
+        caption = (
+            "One face per emotion: the input, in red the sites that each block keeps and "
+            "convolves, and the pixels that all of them kept. "
+        )
+        if run.attention:
+            caption += "Outlined: the planted action units."
+        encoded = _encode((folder / "faces.png").read_bytes())
+        pictures.append({"png": encoded, "caption": caption, "kind": "faces"})
+    if (folder / "spectrograms.png").is_file():
+        caption = "The same of the sound of one clip per emotion."
+        encoded = _encode((folder / "spectrograms.png").read_bytes())
+        pictures.append({"png": encoded, "caption": caption, "kind": "faces"})
+    for clip in sorted(folder.glob("*/")):
+        for name, what in (("spectrograms.png", "sound"), ("faces.png", "faces over time")):
+            if (clip / name).is_file():
+                encoded = _encode((clip / name).read_bytes())
+                caption = f"{clip.name}: {what}."
+                pictures.append({"png": encoded, "caption": caption, "kind": what.split()[0]})
+    scores = None
+    if run.attention:
+        scores = {
+            "definition": run.attention["definition"],
+            "tables": score_tables(run.attention),
+        }
+    return {
+        "name": run_name(run.config),
+        "pictures": pictures[:OPEN_PICTURES],
+        "more": pictures[OPEN_PICTURES:],
+        "scores": scores,
+    }
+
+
+def _environment(runs: Sequence[Run]) -> list[tuple[str, str]]:
+    """Where the sweep was measured, else where the page was written."""
+    found = next((run.sweep["environment"] for run in runs if run.sweep), None) or describe()
+    lines = [
+        ("processor", f"{found['cpu']}, {found['cores']} cores; threads: {found['threads']}"),
+        ("GPU", found["gpu"] or "none"),
+        ("versions", ", ".join(f"{name} {value}" for name, value in found["versions"].items())),
+    ]
+    kernels = found["kernels"]
+    if kernels:
+        lines.append(("kernels", ", ".join(f"{name} {value}" for name, value in kernels.items())))
+    else:
+        lines.append(("kernels", "none compiled; the reference implementation ran"))
+    lines.append(("commit", found["commit"] or "not from a git checkout"))
+    for run in runs:
+        settings = run.config.training
+        seconds = sum(row.get("seconds", 0) for row in run.history)
+        lines.append(
+            (
+                run_name(run.config),
+                f"seed {settings.seed}, {len(run.history)} epochs, {seconds:.0f} s",
+            )
+        )
+    return lines
+
+
+def _encode(picture: bytes) -> str:
+    return base64.b64encode(picture).decode("ascii")

@@ -1,0 +1,107 @@
+"""Where the files of a run lie, and how its checkpoint is replaced."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from mesm.runs.files import write_beside
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The paths of one run."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The settings, every key written out."""
+        return self.path / "config.yaml"
+
+    @property
+    def model_arguments(self) -> Path:
+        """The arguments the model was made with; `from_pretrained` reads it too."""
+        return self.path / "config.json"
+
+    @property
+    def tokenizer(self) -> Path:
+        """The subwords, where they were learnt for the run."""
+        return self.path / "tokenizer.json"
+
+    @property
+    def features(self) -> Path:
+        """What tells the hand-crafted features from others, of runs that read them."""
+        return self.path / "features.json"
+
+    @property
+    def best(self) -> Path:
+        """The run's weights: the best on the validation split, or the last."""
+        return self.path / "model.safetensors"
+
+    @property
+    def last(self) -> Path:
+        """The checkpoint of the last finished epoch."""
+        return self.path / "last"
+
+    @property
+    def metrics(self) -> Path:
+        """One JSON line per epoch."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def tensorboard(self) -> Path:
+        """TensorBoard's event files."""
+        return self.path / "tensorboard"
+
+    def predictions(self, split: str) -> Path:
+        """Logits and labels of a split."""
+        return self.path / "predictions" / f"{split}.parquet"
+
+    @property
+    def evaluation(self) -> Path:
+        """The scores, per split."""
+        return self.path / "evaluation.json"
+
+    @property
+    def log(self) -> Path:
+        """What the process of an experiment's cell has printed."""
+        return self.path / "log.txt"
+
+    @property
+    def error(self) -> Path:
+        """Why a cell failed: one line, then the traceback; gone when it is tried again."""
+        return self.path / "error.txt"
+
+    def mend(self) -> None:
+        """Finish or drop what a killed process left behind."""
+        new, old = self.path / ".last.new", self.path / ".last.old"
+        # The old one only moves away when the new one is complete.
+        if not self.last.exists() and old.exists():
+            (new if new.exists() else old).replace(self.last)
+        for leftover in (new, old):
+            shutil.rmtree(leftover, ignore_errors=True)
+        partials = (self.path.glob(f"{place}.*.partial") for place in ("", "predictions/"))
+        for partial in (*chain.from_iterable(partials), *self.path.glob("*.tmp")):
+            partial.unlink()
+
+    def replace_last(self, files: dict[str, bytes]) -> None:
+        """Make `last` a folder of exactly these files; at any moment it can be mended."""
+        new, old = self.path / ".last.new", self.path / ".last.old"
+        shutil.rmtree(new, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+        new.mkdir()
+        for name, content in files.items():
+            (new / name).write_bytes(content)
+        if self.last.exists():
+            self.last.replace(old)
+        new.replace(self.last)
+        shutil.rmtree(old, ignore_errors=True)
+
+    def write_json(self, file: Path, value: Any) -> None:
+        """Write JSON, atomically."""
+        write_beside(file, json.dumps(value, indent=2, ensure_ascii=False) + "\n")

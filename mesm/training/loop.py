@@ -1,0 +1,350 @@
+"""Training that can be killed at any moment: the same command goes on where it stopped."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import random
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate.state import AcceleratorState
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
+
+from mesm.config.end_to_end import MESMSettings
+from mesm.config.experiment import ExperimentConfig
+from mesm.config.files import differing_keys, dump_config, load_config
+from mesm.corpora.prepared import PreparedCorpus
+from mesm.data.clips import EpochBatches, make_loader
+from mesm.evaluation.metrics import Thresholds, score
+from mesm.evaluation.predict import predict
+from mesm.models import MESM
+from mesm.models.build import Model, arguments_of, build_model, initialise
+from mesm.models.registry import open_feed
+from mesm.runs.checkpoints import (
+    Progress,
+    load_last,
+    load_weights,
+    read_progress,
+    save_best,
+    save_last,
+)
+from mesm.runs.files import write_beside
+from mesm.runs.folder import RunFolder
+from mesm.training.losses import TrainingLoss, positive_weights
+from mesm.training.optimizer import make_optimizer, set_learning_rate
+from mesm.training.p_schedule import p_of_epoch
+
+logger = logging.getLogger(__name__)
+
+
+def train(config: ExperimentConfig, run: Path) -> Path:
+    """Train a model, or go on with a run that was stopped.
+
+    One process on a CPU or a GPU, or one of many under `torchrun` or `accelerate launch`. A run
+    that was killed and started again ends with the same weights, bit for bit, as one that was
+    not. Validation decides after every epoch which weights are kept and when to stop.
+
+    Args:
+        config: the settings.
+        run: folder of the run; made if need be.
+
+    Returns:
+        The run's folder.
+
+    Raises:
+        ValueError: the corpus folder is none, the run has other settings, another corpus or
+            another model's checkpoint, or a setting does not fit the corpus. Nothing is written.
+        FloatingPointError: the loss is not finite any more.
+    """
+    # Accelerate keeps the settings of the process's first training, and refuses others.
+    AcceleratorState._reset_state()
+    accelerator = Accelerator(
+        cpu=not torch.cuda.is_available(),
+        mixed_precision=config.training.mixed_precision,
+        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
+    )
+    return _Training(config, RunFolder(run), accelerator).run()
+
+
+def check_run(config: ExperimentConfig, folder: RunFolder) -> None:
+    """Refuse a folder that holds something else than a run with these settings.
+
+    Raises:
+        ValueError: names the settings that differ.
+    """
+    path = folder.path
+    if not path.exists() or not any(path.iterdir()):
+        return
+    if not folder.config.is_file():
+        # A first start that was killed leaves only files that will be written again.
+        files = (
+            folder.tokenizer,
+            folder.features,
+            folder.model_arguments,
+            folder.log,
+            folder.error,
+        )
+        ours = (*(file.name for file in files), ".")
+        if not all(entry.name.startswith(ours) for entry in path.iterdir()):
+            raise ValueError(f"{path}: holds files but is no run; choose another folder")
+        return
+    differing = differing_keys(load_config(folder.config), config)
+    if differing:
+        raise ValueError(
+            f"{path}: this run has other settings: {', '.join(differing)}; "
+            "choose another folder, or the settings in its config.yaml"
+        )
+
+
+def seed_everything(*entropy: int) -> None:
+    """Seed torch, numpy and random with what the numbers fix."""
+    seed = int(np.random.SeedSequence(entropy).generate_state(1)[0])
+    torch.manual_seed(seed)
+    np.random.seed(seed)
+    random.seed(seed)
+
+
+class _Training:
+    """One training, from the checks to the last epoch."""
+
+    def __init__(
+        self, config: ExperimentConfig, folder: RunFolder, accelerator: Accelerator
+    ) -> None:
+        self.config, self.folder, self.accelerator = config, folder, accelerator
+        self.settings = config.training
+        self.main = accelerator.is_main_process
+        corpus = PreparedCorpus.open(config.corpus)
+        self.emotions = list(corpus.manifest.emotions)
+        self.feed = open_feed(config, corpus, folder)
+        self.train_set = self.feed.dataset(
+            "train", augment=self.settings.augment, seed=self.settings.seed
+        )
+        self.valid_set = self.feed.dataset("valid")
+        sizes = {split: len(corpus.split(split)) for split in ("train", "valid", "test")}
+        self.corpus_facts = {"emotions": self.emotions, "clips": sizes}
+        check_run(config, folder)
+        self.feed.check()
+
+    def run(self) -> Path:
+        """Everything; returns the run's folder."""
+        # Every process reads before the first one writes.
+        self.accelerator.wait_for_everyone()
+        if self.main and self.folder.path.exists():
+            self.folder.mend()
+        self.accelerator.wait_for_everyone()
+        progress = self._progress()
+        if progress.finished:
+            if self.main:
+                logger.info("%s: finished already (%s)", self.folder.path, progress.finished)
+                print(f"{self.folder.path}: finished already ({progress.finished})")
+            return self.folder.path
+        self.feed.start(self.train_set)
+        arguments = arguments_of(self.config.model, self.feed.sizes())
+        model = self._model(arguments, resumed=progress.epoch > 0)
+        self.raw_model = model
+        self.raw_optimizer = make_optimizer(model, self.settings)
+        self.collate = self.feed.collate
+        self.batches = EpochBatches(
+            len(self.train_set),
+            self.settings.batch_size,
+            self.settings.seed,
+            self.accelerator.process_index,
+            self.accelerator.num_processes,
+        )
+        self.model, self.optimizer = self.accelerator.prepare(model, self.raw_optimizer)
+        if progress.epoch > 0:
+            load_last(self.raw_model, self.raw_optimizer, self.folder)
+            if progress.scaler and self.accelerator.scaler:
+                self.accelerator.scaler.load_state_dict(progress.scaler)
+        self.accelerator.wait_for_everyone()
+        if self.main:
+            self._write_first_files(arguments)
+        self.accelerator.wait_for_everyone()
+        self._epochs(progress)
+        return self.folder.path
+
+    def _progress(self) -> Progress:
+        progress = read_progress(self.folder) or Progress(self.corpus_facts)
+        if progress.corpus != self.corpus_facts:
+            raise ValueError(
+                f"{self.folder.path}: was trained on another corpus than {self.config.corpus}: "
+                f"{progress.corpus}, now {self.corpus_facts}"
+            )
+        return progress
+
+    def _model(self, arguments: dict[str, Any], resumed: bool) -> Model:
+        name = self.config.model.name
+        seed_everything(self.settings.seed)
+        model = build_model(name, arguments)
+        if self.folder.best.exists():
+            # Refused here, while nothing of the run has been changed.
+            load_weights(build_model(name, arguments), self.folder.best)
+        if not resumed:
+            initialise(model, self.config.model, self.feed.emotion_vectors())
+        return model
+
+    def _write_first_files(self, arguments: dict[str, Any]) -> None:
+        self.folder.path.mkdir(parents=True, exist_ok=True)
+        self.feed.write()
+        self.folder.write_json(self.folder.model_arguments, arguments)
+        write_beside(self.folder.config, dump_config(self.config))
+
+    def _epochs(self, progress: Progress) -> None:
+        steps = len(self.batches)
+        first = progress.epoch * steps
+        total = self.settings.epochs * steps
+        positive_weight = positive_weights(self.train_set.labels()).to(self.accelerator.device)
+        model = self.config.model
+        hard = isinstance(model, MESMSettings) and model.selection == "hard"
+        loss = TrainingLoss(positive_weight, self.settings, hard)
+        writer = None
+        if self.main:
+            writer = SummaryWriter(str(self.folder.tensorboard), purge_step=first)
+        bar = tqdm(
+            total=total,
+            initial=first,
+            desc=f"train {self.config.model.name}",
+            unit="step",
+            disable=not self.main,
+            file=sys.stderr,
+        )
+        for epoch in range(progress.epoch + 1, self.settings.epochs + 1):
+            losses = [row["valid_loss"] for row in progress.history]
+            record = self._epoch(epoch, total, loss, losses, bar)
+            self._note(progress, record)
+            if writer is not None:
+                for name in ("train_loss", "valid_loss", "valid_f1", "learning_rate"):
+                    writer.add_scalar(name, record[name], epoch * steps)
+                writer.flush()
+            bar.set_postfix(
+                loss=f"{record['train_loss']:.3f}", valid_f1=f"{100 * record['valid_f1']:.1f}"
+            )
+            if progress.finished:
+                break
+        bar.close()
+        if writer is not None:
+            writer.close()
+        if self.main:
+            best = progress.history[progress.best_epoch - 1]
+            print(
+                f"{self.folder.path}: {progress.finished}; best validation F1 "
+                f"{100 * best['valid_f1']:.1f} (threshold: {best['threshold']}) "
+                f"in epoch {best['epoch']} of {progress.epoch}"
+            )
+
+    def _epoch(
+        self, epoch: int, total: int, loss: TrainingLoss, losses: list[float], bar: tqdm[Any]
+    ) -> dict[str, Any]:
+        accelerator, settings = self.accelerator, self.settings
+        seed_everything(settings.seed, epoch, accelerator.process_index)
+        self.batches.epoch = self.train_set.epoch = epoch
+        loader = make_loader(
+            self.train_set,
+            self.batches,
+            self.collate,
+            workers=settings.workers,
+            pin_memory=accelerator.device.type == "cuda",
+        )
+        began = time.perf_counter()
+        sums = torch.zeros(2, device=accelerator.device)
+        self.model.train()
+        self._set_p(epoch)
+        step = (epoch - 1) * len(self.batches)
+        for batch in loader:
+            factor = set_learning_rate(self.raw_optimizer, settings, step, total, losses)
+            batch = batch.to(accelerator.device)
+            outputs = self.model(batch, **loss.options(step / total))
+            value: Tensor = loss(outputs, batch.labels, step / total)
+            accelerator.backward(value)
+            if settings.gradient_clip is not None:
+                accelerator.clip_grad_norm_(self.model.parameters(), settings.gradient_clip)
+            self.optimizer.step()
+            self.optimizer.zero_grad()
+            sums += torch.stack((value.detach() * len(batch), value.new_tensor(float(len(batch)))))
+            step += 1
+            bar.update()
+        self._set_p(None)
+        sums = accelerator.reduce(sums, "sum")
+        train_loss = float(sums[0] / sums[1])
+        if not math.isfinite(train_loss) and accelerator.scaler is None:
+            raise FloatingPointError(
+                f"epoch {epoch}: the loss is {train_loss}; lower training.learning_rate"
+            )
+        return {
+            "epoch": epoch,
+            "train_loss": train_loss,
+            **self._validate(loss),
+            "learning_rate": settings.learning_rate * factor,
+            "seconds": round(time.perf_counter() - began, 3),
+        }
+
+    def _set_p(self, epoch: int | None) -> None:
+        """MESM's p of an epoch, which may go to that of the settings; None: the latter."""
+        if not isinstance(self.config.model, MESMSettings):
+            return
+        assert isinstance(self.raw_model, MESM)
+        self.raw_model.set_p(p_of_epoch(self.config.model.p, self.settings, epoch))
+
+    def _validate(self, loss: TrainingLoss) -> dict[str, Any]:
+        if self.accelerator.num_processes > 1:
+            # Batch-norm statistics are each process's own; the first one's are what is saved.
+            for buffer in self.raw_model.buffers():
+                torch.distributed.broadcast(buffer, 0)
+        logits, labels = predict(
+            self.model,
+            self.valid_set,
+            self.collate,
+            self.settings.batch_size,
+            self.accelerator.device,
+            self.accelerator,
+        )
+        policy = self.config.evaluation.threshold
+        thresholds = Thresholds.choose(policy, len(self.emotions), lambda: (logits, labels))
+        scores = score(logits, labels, thresholds, self.emotions)
+        device = self.accelerator.device
+        return {
+            "valid_loss": float(loss.cross_entropy(logits.to(device), labels.to(device))),
+            "valid_f1": scores["average"]["f1"],
+            "valid_accuracy": scores["average"]["accuracy"],
+            "valid_f1_per_emotion": {
+                emotion: values["f1"] for emotion, values in scores["emotions"].items()
+            },
+            "threshold": thresholds.policy,
+            "f1_variant": "binary",  # of valid_f1, by which the best epoch is chosen
+        }
+
+    def _note(self, progress: Progress, record: dict[str, Any]) -> None:
+        """Count the epoch, keep the best weights, decide whether to stop, write the checkpoint."""
+        best = progress.history[progress.best_epoch - 1] if progress.best_epoch else None
+        progress.epoch = record["epoch"]
+        progress.history.append(record)
+        better = best is None or _merit(record) > _merit(best)
+        if better:
+            progress.best_epoch = progress.epoch
+        if progress.epoch - progress.best_epoch >= self.settings.patience:
+            progress.finished = f"no better validation F1 for {self.settings.patience} epochs"
+        elif progress.epoch == self.settings.epochs:
+            progress.finished = f"all {self.settings.epochs} epochs done"
+        if self.accelerator.scaler is not None:
+            progress.scaler = self.accelerator.scaler.state_dict()
+        if self.main:
+            if better or self.settings.keep == "last":
+                save_best(self.raw_model, self.folder)
+            lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in progress.history)
+            write_beside(self.folder.metrics, "".join(lines))
+            save_last(self.raw_model, self.raw_optimizer, progress, self.folder)
+        self.accelerator.wait_for_everyone()
+
+
+def _merit(record: dict[str, Any]) -> tuple[float, float]:
+    """Validation F1; of equal ones (small splits have many), the lower loss wins."""
+    return record["valid_f1"], -record["valid_loss"]

@@ -1,0 +1,119 @@
+import json
+import shutil
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from mesm.config.experiment import ExperimentConfig
+from mesm.config.files import load_config
+from mesm.corpora.prepared import sha256
+from mesm.evaluation.predictions import Predictions, origin_of
+from mesm.runs.folder import RunFolder
+
+
+@pytest.fixture
+def predictions():
+    generator = torch.Generator().manual_seed(0)
+    return Predictions(
+        emotions=["angry", "sad"],
+        clip_ids=["a_1", "a_2", "b_1"],
+        dialogs=["a", "a", "b"],
+        logits=torch.randn(3, 2, generator=generator),
+        labels=torch.tensor([[1.0, 0.0], [0.0, 0.0], [1.0, 1.0]]),
+        origin={"weights": "123"},
+    )
+
+
+def test_reads_what_was_written_to_the_bit(predictions, tmp_path):
+    file = tmp_path / "predictions" / "test.parquet"
+    predictions.write(file)
+    found = Predictions.read(file)
+    assert torch.equal(found.logits, predictions.logits)
+    assert torch.equal(found.labels, predictions.labels)
+    assert (found.logits.dtype, found.labels.dtype) == (torch.float32, torch.float32)
+    for name in ("emotions", "clip_ids", "dialogs", "origin"):
+        assert getattr(found, name) == getattr(predictions, name)
+    assert [file.name for file in file.parent.iterdir()] == ["test.parquet"]
+
+
+def test_columns_are_named_by_emotion(predictions, tmp_path):
+    predictions.write(tmp_path / "test.parquet")
+    table = pq.read_table(tmp_path / "test.parquet")
+    assert table.column_names == [
+        *("clip_id", "dialog", "logit_angry", "label_angry", "logit_sad", "label_sad")
+    ]
+    assert table["label_angry"].to_pylist() == [1, 0, 1]
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1", b"no parquet at all"])
+def test_refuses_another_file(content, tmp_path):
+    file = tmp_path / "test.parquet"
+    file.write_bytes(content)
+    with pytest.raises(ValueError, match=r"test\.parquet holds no predictions"):
+        Predictions.read(file)
+
+
+def test_refuses_a_parquet_file_of_something_else(tiny_corpus):
+    file = next((tiny_corpus / "data").glob("*.parquet"))
+    with pytest.raises(ValueError, match="holds no predictions"):
+        Predictions.read(file)
+
+
+def test_origin_changes_with_all_that_logits_come_from(tiny_mesm, tiny_corpus, tmp_path):
+    run = RunFolder(shutil.copytree(tiny_mesm, tmp_path / "run"))
+    config = load_config(run.config)
+    origin = origin_of(run, config)
+    assert origin["weights"] == sha256(run.best)
+    assert set(origin) == {"weights", "arguments", "settings", "corpus", "text/tokenizer.json"}
+
+    def changed(values):
+        other = origin_of(run, values)
+        return {name for name in origin | other if origin.get(name) != other.get(name)}
+
+    assert changed(config) == set()
+    model = config.model.model_copy(update={"p": 0.4})
+    assert changed(config.model_copy(update={"model": model})) == {"settings"}
+    evaluation = config.evaluation.model_copy(update={"threshold": "0.5"})
+    assert changed(config.model_copy(update={"evaluation": evaluation})) == set()
+    corpus = shutil.copytree(tiny_corpus, tmp_path / "corpus")
+    assert changed(config.model_copy(update={"corpus": corpus})) == set()
+    manifest = json.loads((corpus / "manifest.json").read_text())
+    (corpus / "manifest.json").write_text(json.dumps(manifest | {"spectrogram_mean": 0.0}))
+    assert changed(config.model_copy(update={"corpus": corpus})) == {"corpus"}
+    for name, file in (
+        ("weights", run.best),
+        ("arguments", run.model_arguments),
+        ("text/tokenizer.json", run.tokenizer),
+    ):
+        content = file.read_bytes()
+        file.write_bytes(content + b" ")
+        assert changed(config) == {name}
+        file.write_bytes(content)
+
+
+def test_origin_knows_a_pretrained_text_model_s_subwords(tiny_mesm, tmp_path):
+    run = RunFolder(tiny_mesm)
+    albert = tmp_path / "albert"
+    albert.mkdir()
+    (albert / "spiece.model").write_bytes(b"1")
+    config = load_config(run.config)
+    text = config.model.text.model_copy(update={"path": albert})
+    model = config.model.model_copy(update={"text": text})
+    config = config.model_copy(update={"model": model})
+    first = origin_of(run, config)
+    (albert / "spiece.model").write_bytes(b"2")
+    second = origin_of(run, config)
+    assert {name for name in first if first[name] != second[name]} == {"text/spiece.model"}
+
+
+def test_origin_knows_the_features_of_a_baseline(tiny_mesm, tiny_corpus, tmp_path):
+    corpus = shutil.copytree(tiny_corpus, tmp_path / "corpus")
+    features = corpus / "features" / "features.json"
+    features.parent.mkdir()
+    features.write_text("1")
+    config = ExperimentConfig.model_validate({"corpus": corpus, "model": {"name": "lf_lstm"}})
+    first = origin_of(RunFolder(tiny_mesm), config)
+    features.write_text("2")
+    second = origin_of(RunFolder(tiny_mesm), config)
+    assert {name for name in first if first[name] != second[name]} == {"features"}

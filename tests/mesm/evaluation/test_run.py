@@ -1,0 +1,134 @@
+"""A run says what its folder says, and loads nothing before it is asked for."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from mesm.data.clips import ClipDataset
+from mesm.evaluation.run import Run
+from mesm.models import FE2E, MESM
+from tests.mesm.conftest import SIZES
+
+
+@pytest.fixture
+def run(tiny_mesm, tmp_path):
+    """A copy, to write into."""
+    return shutil.copytree(tiny_mesm, tmp_path / "run")
+
+
+def test_loads_the_best_weights(tiny_mesm, tiny_fe2e):
+    loaded = Run.open(tiny_mesm)
+    assert isinstance(loaded.model, MESM)
+    assert not loaded.model.training
+    kept = load_file(tiny_mesm / "model.safetensors")
+    for name, value in loaded.model.state_dict().items():
+        assert torch.equal(value, kept[name])
+    assert isinstance(Run.open(tiny_fe2e).model, FE2E)
+    assert loaded.accuracy_name == "accuracy"
+
+
+def test_batches_and_single_clips_agree(tiny_mesm):
+    loaded = Run.open(tiny_mesm, device="cpu")
+    logits, labels = loaded.predict("test")
+    assert logits.shape == labels.shape == (7, 6)
+    with torch.no_grad():
+        by_two = torch.cat([loaded.model(batch) for batch in loaded.batches("test", 2)])
+        alone = loaded.model(loaded.batch_of("test_003"))
+    torch.testing.assert_close(by_two, logits, rtol=0, atol=1e-5)
+    torch.testing.assert_close(alone[0], logits[3], rtol=0, atol=1e-5)
+    with pytest.raises(ValueError, match="no clip 'nobody'"):
+        loaded.batch_of("nobody")
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "config.json", "model.safetensors"])
+def test_refuses_a_folder_that_is_no_run(run, name):
+    (run / name).unlink()
+    with pytest.raises(ValueError, match=f"no trained run, {name} is missing"):
+        Run.open(run)
+
+
+def test_refuses_a_run_without_its_subwords(run):
+    (run / "tokenizer.json").unlink()
+    with pytest.raises(ValueError, match="no tokenizer at"):
+        Run.open(run).model  # noqa: B018
+
+
+@pytest.mark.parametrize("size", [1, 3, 100])
+def test_batches_are_the_split_in_order(tiny_mesm: Path, size: int) -> None:
+    run = Run.open_sparse(tiny_mesm)
+    dataset = run.dataset("test")
+    assert isinstance(dataset, ClipDataset)
+    wanted = [dataset.clip(place).clip_id for place in range(SIZES["test"])]
+    found = []
+    for batch in run.batches(dataset, size):
+        assert len(batch) <= size
+        labels = torch.stack([dataset[len(found) + i].labels for i in range(len(batch))])
+        assert torch.equal(batch.labels, labels)
+        found += batch.clip_ids
+    assert found == wanted
+    assert [clip for batch in run.batches("test") for clip in batch.clip_ids] == wanted
+
+
+def test_p_is_the_trained_one_unless_chosen(tiny_mesm: Path) -> None:
+    trained = Run.open_sparse(tiny_mesm)
+    assert trained.p == trained.config.model.p
+    chosen = Run.open_sparse(tiny_mesm, 0.3)
+    assert chosen.p == 0.3
+    for run in (trained, chosen):
+        for tower in (run.sparse.face, run.sparse.audio):
+            assert {block.p for block in tower.extractor.blocks} == {run.p}
+    with pytest.raises(ValueError, match="predictions are kept at the run's own p alone"):
+        chosen.predictions("test")
+
+
+def test_p_is_checked_and_only_a_mesm_has_one(tiny_mesm: Path, tiny_fe2e: Path) -> None:
+    with pytest.raises(ValueError, match=r"p must be in \(0, 1\]"):
+        Run.open_sparse(tiny_mesm, 0.0)
+    with pytest.raises(ValueError, match="wanted a MESM run, got FE2E"):
+        Run.open_sparse(tiny_fe2e)
+
+
+def test_a_table_of_runs_loads_no_weights(run, monkeypatch):
+    def refuse(*arguments):
+        raise AssertionError("loaded")
+
+    monkeypatch.setattr("mesm.evaluation.run.build_model", refuse)
+    found = Run(run)
+    assert (found.system, found.seed) == ("mesm", 0)
+    assert found.is_scored
+    assert found.scores["split"] == "test"
+    assert [row["epoch"] for row in found.history] == [1, 2]
+    assert found.sweep is None
+    assert found.manifest.corpus == "iemocap"
+    assert (found.accuracy_name, len(found.emotions)) == ("accuracy", 6)
+    with pytest.raises(ValueError, match=f"mesm evaluate {run} --split valid"):
+        Run(run, "valid").scores  # noqa: B018
+    (run / "evaluation.json").write_text("{")
+    with pytest.raises(ValueError, match=r"evaluation\.json: not JSON"):
+        Run(run).scores  # noqa: B018
+
+
+def test_settings_of_another_version_stay_as_they_are(run):
+    config = (run / "config.yaml").read_text()
+    (run / "config.yaml").write_text(config.replace("seed: 0", "seed: 4\n  magic: true"))
+    assert Run(run).settings["training"]["magic"] is True
+    assert Run(run).seed == 4
+    with pytest.raises(ValueError, match=r"no key training\.magic"):
+        Run.open(run)
+
+
+def test_a_corpus_with_other_emotions_is_refused(run):
+    arguments = json.loads((run / "config.json").read_text())
+    corpus = shutil.copytree(Run(run).corpus.path, run.parent / "corpus")
+    manifest = json.loads((corpus / "manifest.json").read_text())
+    manifest["emotions"] = manifest["emotions"][:-1]
+    (corpus / "manifest.json").write_text(json.dumps(manifest))
+    config = (run / "config.yaml").read_text().replace(str(Run(run).corpus.path), str(corpus))
+    (run / "config.yaml").write_text(config)
+    message = f"has 5 emotions, the model of .* tells {arguments['emotions']} apart"
+    with pytest.raises(ValueError, match=message):
+        Run.open(run).model  # noqa: B018

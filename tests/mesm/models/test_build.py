@@ -1,0 +1,70 @@
+"""From settings to a model that stands ready to be trained."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from mesm.config.files import load_config
+from mesm.models.build import arguments_of, build_model, initialise
+from mesm.models.registry import SYSTEMS
+
+WORDS = {"emotions": 6, "text": 300, "audio": 34, "video": 35}
+SUBWORDS = {"emotions": 6, "vocabulary": 70}
+SIZES = {"fe2e": SUBWORDS, "mesm": SUBWORDS}
+
+
+@pytest.mark.parametrize("name", list(SYSTEMS))
+def test_every_system_is_built_from_its_shipped_settings(name):
+    settings = load_config(f"miniature_{name}").model
+    arguments = arguments_of(settings, SIZES.get(name, WORDS))
+    assert json.loads(json.dumps(arguments)) == arguments
+    assert isinstance(build_model(name, arguments), SYSTEMS[name].model)
+
+
+def test_a_baselines_model_has_the_features_widths():
+    arguments = arguments_of(load_config("iemocap_mult", ["model.layers=2"]).model, WORDS)
+    assert (arguments["text_dim"], arguments["audio_dim"], arguments["video_dim"]) == (300, 34, 35)
+    assert arguments["layers"] == 2
+    assert not {"name", "max_words", "max_audio", "max_video"} & set(arguments)
+
+
+def test_the_text_encoder_knows_the_tokenizers_subwords(tmp_path):
+    settings = load_config("miniature_mesm").model
+    albert = arguments_of(settings, SUBWORDS)["albert"]
+    assert albert["vocab_size"] == 70
+    assert albert["hidden_size"] == settings.text.hidden
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "albert", "vocab_size": 60}))
+    pretrained = load_config("miniature_mesm", [f"model.text.path={tmp_path}"]).model
+    with pytest.raises(ValueError, match="its tokenizer has 70 subwords, its weights 60"):
+        arguments_of(pretrained, SUBWORDS)
+
+
+def test_emo_embs_starts_from_the_vectors_of_the_emotions():
+    settings = load_config("miniature_emo_embs").model
+    model = build_model("emo_embs", arguments_of(settings, WORDS))
+    assert model.emotion_vectors.isnan().all()
+    vectors = np.random.default_rng(0).normal(size=(6, 300)).astype(np.float32)
+    initialise(model, settings, vectors)
+    assert torch.equal(model.emotion_vectors, torch.from_numpy(vectors))
+
+
+def test_other_models_are_left_as_chance_made_them():
+    settings = load_config("miniature_fe2e").model
+    model = build_model("fe2e", arguments_of(settings, SUBWORDS))
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    initialise(model, settings, None)
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+
+
+def test_convolutions_start_from_vgg11(tmp_path):
+    file = tmp_path / "vgg11.pth"
+    kernel = torch.randn(16, 16, 3, 3)
+    torch.save({"features.0.weight": kernel}, file)
+    settings = load_config("miniature_fe2e", [f"model.vgg11={file}"]).model
+    model = build_model("fe2e", arguments_of(settings, SUBWORDS))
+    initialise(model, settings, None)
+    assert torch.equal(model.face.extractor.stage.pair1.conv1.weight, kernel)

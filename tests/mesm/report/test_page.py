@@ -1,0 +1,157 @@
+"""The report of tiny runs is one file that needs nothing else and says what it shows."""
+
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from mesm.analysis.explain import explain
+from mesm.analysis.sweep import sweep
+from mesm.report.page import write_report
+
+VOID = {"meta", "img", "br"}
+
+
+class Outline(HTMLParser):
+    """Collects what is needed to judge the page; fails on tags that do not close."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.links: list[str] = []
+        self.rows: list[list[str]] = []
+        self.in_cell = False
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.links += [value or "" for name, value in attrs if name in ("src", "href")]
+        if tag not in VOID:
+            self.open.append(tag)
+        if tag == "tr":
+            self.rows.append([])
+        self.in_cell = tag in ("td", "th")
+        if self.in_cell:
+            self.rows[-1].append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+        self.in_cell = False
+
+    def handle_data(self, data: str) -> None:
+        if self.in_cell:
+            self.rows[-1][-1] += data
+
+
+@pytest.fixture(scope="module")
+def runs(
+    tiny_mesm: Path, tiny_fe2e: Path, tiny_corpus: Path, tmp_path_factory: pytest.TempPathFactory
+) -> list[Path]:
+    folder = tmp_path_factory.mktemp("reported")
+    for run in (tiny_fe2e, tiny_mesm):
+        shutil.copytree(run, folder / run.name)
+    mesm, fe2e = folder / "mesm", folder / "fe2e"
+    shutil.rmtree(mesm / "explain", ignore_errors=True)
+    sweep(mesm, [0.5, 1.0], baseline=fe2e, repeats=1)
+    explain(mesm, ground_truth=tiny_corpus / "ground_truth.jsonl")
+    return [fe2e, mesm]
+
+
+def read(page: Path) -> tuple[str, Outline]:
+    text = page.read_text(encoding="utf-8")
+    outline = Outline()
+    outline.feed(text)
+    assert outline.open == []
+    return text, outline
+
+
+def test_page_is_self_contained_and_complete(runs: list[Path], tmp_path: Path) -> None:
+    page = write_report(tmp_path / "deep" / "report.html", runs)
+    text, outline = read(page)
+    assert all(link.startswith("data:image/png;base64,") for link in outline.links)
+    # The curves, the two grids, faces and sound of six clips, the learning curves.
+    assert len(outline.links) == 1 + 2 + 1 + 2 * 6
+    assert not re.search(r"https?://", text)
+    assert "prefers-color-scheme: dark" in text
+    assert 'name="viewport"' in text
+    assert not list(page.parent.glob(".*"))
+
+
+def test_tables_hold_the_runs_figures(runs: list[Path], tmp_path: Path) -> None:
+    _, outline = read(write_report(tmp_path / "report.html", runs))
+    named = {row[0]: row for row in outline.rows if row}
+    for run, name in zip(runs, ("FE2E", "MESM (p = 0.5)"), strict=True):
+        scores = json.loads((run / "evaluation.json").read_text())["test"]
+        values = [*scores["emotions"].values(), scores["average"]]
+        cells = [f"{100 * v[key]:.1f}" for v in values for key in ("accuracy", "f1")]
+        rows = [row for row in outline.rows if row and row[0] == name]
+        assert any(row[2:] == cells for row in rows)
+    assert named["all clips"][-3:] == ["12", "6", "7"]
+    assert "p = 1" in named
+
+
+def test_synthetic_corpus_is_said_and_the_paper_left_out(runs: list[Path], tmp_path: Path) -> None:
+    text, _ = read(write_report(tmp_path / "report.html", runs))
+    assert "A synthetic corpus." in text
+    assert "(the paper)" not in text
+
+
+def test_real_corpus_stands_beside_the_paper(runs: list[Path], tmp_path: Path) -> None:
+    text, outline = read(write_report(tmp_path / "report.html", runs, synthetic=False))
+    assert "A synthetic corpus." not in text
+    rows = [row for row in outline.rows if row and row[0].endswith(", the paper")]
+    assert len(rows) == 6
+    assert [row[-2:] for row in rows[-2:]] == [["84.5", "58.8"], ["84.4", "57.4"]]
+
+
+def test_what_comes_from_files_is_escaped(runs: list[Path], tmp_path: Path) -> None:
+    text, _ = read(write_report(tmp_path / "report.html", runs, title="<script>"))
+    assert "<script>" not in text
+    assert "&lt;missing&gt;" in text
+
+
+def test_run_without_sweep_or_pictures(tiny_fe2e: Path, tmp_path: Path) -> None:
+    text, outline = read(write_report(tmp_path / "report.html", [tiny_fe2e]))
+    assert len(outline.links) == 1
+    assert "How much attention mass" not in text
+
+
+def test_refusals_write_nothing(runs: list[Path], tmp_path: Path) -> None:
+    out = tmp_path / "report.html"
+    bare = tmp_path / "bare"
+    shutil.copytree(runs[0], bare)
+    (bare / "evaluation.json").unlink()
+    for wrong, message in (
+        ([], "at least one run"),
+        ([tmp_path], "no run"),
+        ([bare], "mesm evaluate"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            write_report(out, wrong)
+    assert not out.exists()
+
+
+def test_flops_are_those_of_the_run_and_of_no_other_of_its_name(
+    runs: list[Path], tiny_mesm: Path, tiny_fe2e: Path, tmp_path: Path
+) -> None:
+    """Two MESMs of one name keep different sites, two FE2Es may differ in size: then a dash."""
+    others = [tmp_path / "same_fe2e", tmp_path / "wider_fe2e", tmp_path / "another_mesm"]
+    for run, other in zip((tiny_fe2e, tiny_fe2e, tiny_mesm), others, strict=True):
+        shutil.copytree(run, other, ignore=shutil.ignore_patterns("sweep.*", "explain"))
+    config = others[1] / "config.yaml"
+    config.write_text(config.read_text().replace("  hidden: 16\n", "  hidden: 32\n", 1))
+    _, outline = read(write_report(tmp_path / "report.html", [*runs, *others]))
+    swept = json.loads((runs[1] / "sweep.json").read_text())
+    totals = [
+        swept["baseline"]["flops_per_clip"]["total"],
+        swept["points"][0]["flops_per_clip"]["total"],
+    ]
+    rows = [row for row in outline.rows if len(row) == 2 + 2 * 7][-5:]
+    assert [row[:2] for row in rows] == [
+        ["FE2E", f"{totals[0] / 1e9:.2f}"],
+        ["MESM (p = 0.5)", f"{totals[1] / 1e9:.2f}"],
+        ["FE2E", f"{totals[0] / 1e9:.2f}"],
+        ["FE2E", "–"],
+        ["MESM (p = 0.5)", "–"],
+    ]

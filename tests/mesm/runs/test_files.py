@@ -1,0 +1,62 @@
+"""A file is the old one or the new one; a folder is one process's at a time."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mesm.runs.files import locked, read_json, write_beside
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from mesm.runs.files import locked
+with locked(Path(sys.argv[1]), "busy in"):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_the_second_is_refused_until_the_first_is_done(tmp_path):
+    refused = pytest.raises(ValueError, match=r"another process is sweeping .*: wait for it")
+    with locked(tmp_path, "training in"), refused, locked(tmp_path, "sweeping"):
+        pass
+    with locked(tmp_path, "sweeping"):
+        pass
+
+
+def test_a_killed_process_leaves_no_lock(tmp_path):
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    ) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(ValueError, match="another process"), locked(tmp_path, "sweeping"):
+            pass
+        holder.kill()
+        holder.wait()
+    with locked(tmp_path, "sweeping"):
+        pass
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
+    file = tmp_path / "file"
+    write_beside(file, "old")
+
+    def fail(self, target):
+        raise OSError("no space left")
+
+    monkeypatch.setattr(Path, "replace", fail)
+    with pytest.raises(OSError, match="no space"):
+        write_beside(file, "new")
+    assert file.read_text() == "old"
+
+
+def test_json_that_is_not_there_is_none_and_damaged_json_is_named(tmp_path):
+    assert read_json(tmp_path / "none.json") is None
+    (tmp_path / "one.json").write_text('{"a": 1}')
+    assert read_json(tmp_path / "one.json") == {"a": 1}
+    (tmp_path / "one.json").write_text("{")
+    with pytest.raises(ValueError, match=r"one\.json: not JSON .*; delete it and make it again"):
+        read_json(tmp_path / "one.json")

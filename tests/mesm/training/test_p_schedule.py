@@ -1,0 +1,52 @@
+"""p of each epoch, against values worked out by hand."""
+
+import math
+from typing import Any
+
+import pytest
+
+from mesm.config.experiment import TrainingSettings
+from mesm.training.p_schedule import p_of_epoch
+
+
+def values(p: Any, epochs: int = 6, **settings: Any) -> list[Any]:
+    training = TrainingSettings(**settings)
+    return [p_of_epoch(p, training, epoch) for epoch in range(1, epochs + 1)]
+
+
+def test_without_a_warm_up_p_stands() -> None:
+    assert values(0.4) == [0.4] * 6
+    assert values(0.4, p_start=0.9, p_shape="cosine") == [0.4] * 6
+
+
+def test_falls_linearly_from_1_as_ever() -> None:
+    # The formula that trainings have had from the start, to the bit.
+    expected = [0.3 + (1 - 0.3) * max(0.0, 1 - epoch / 4) for epoch in range(6)]
+    assert values(0.3, p_warmup_epochs=4) == expected
+    assert expected[0] == 1.0
+    assert expected[4:] == [0.3, 0.3]
+
+
+def test_rises_where_it_starts_below() -> None:
+    assert values(0.9, p_warmup_epochs=4, p_start=0.1) == pytest.approx(
+        [0.1, 0.3, 0.5, 0.7, 0.9, 0.9]
+    )
+
+
+def test_cosine() -> None:
+    found = values(0.5, p_warmup_epochs=4, p_shape="cosine")
+    expected = [0.75 + 0.25 * math.cos(math.pi * epoch / 4) for epoch in range(4)] + [0.5, 0.5]
+    assert found == pytest.approx(expected)
+    assert found[2] == pytest.approx(0.75)  # half-way in both shapes
+    assert found[1] > values(0.5, p_warmup_epochs=4)[1]
+
+
+def test_each_block_goes_its_own_way() -> None:
+    found = values({"face": [0.2, 0.6, 1.0], "audio": 0.8}, p_warmup_epochs=2, p_start=0.4)
+    assert found[0] == {"face": pytest.approx([0.4, 0.4, 0.4]), "audio": pytest.approx(0.4)}
+    assert found[1] == {"face": pytest.approx([0.3, 0.5, 0.7]), "audio": pytest.approx(0.6)}
+    assert found[2] == {"face": [0.2, 0.6, 1.0], "audio": 0.8}
+
+
+def test_after_the_training_p_is_that_of_the_settings() -> None:
+    assert p_of_epoch([0.7, 0.5, 0.3], TrainingSettings(p_warmup_epochs=9), None) == [0.7, 0.5, 0.3]

@@ -1,0 +1,51 @@
+"""Run folders compared, and trainings in a process of their own that can be killed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+SCRIPT = """
+import sys
+from pathlib import Path
+import torch
+torch.set_num_threads(1)
+from mesm.config.files import load_config
+from mesm.training.loop import train
+train(load_config(sys.argv[1], sys.argv[3:]), Path(sys.argv[2]))
+"""
+
+
+def digests(run: Path) -> dict[str, str]:
+    """Of everything a resumed run must end with; wall-clock times left out."""
+    names = ["model.safetensors", "last/model.safetensors", "last/optimizer.safetensors"]
+    names += ["config.json", "config.yaml"]
+    names += [name for name in ("tokenizer.json", "features.json") if (run / name).exists()]
+    found = {name: hashlib.sha256((run / name).read_bytes()).hexdigest() for name in names}
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    for row in rows:
+        row.pop("seconds")
+    return found | {"metrics": json.dumps(rows)}
+
+
+def snapshot(folder: Path) -> dict[str, bytes]:
+    """Every file's content."""
+    files = (file for file in sorted(folder.rglob("*")) if file.is_file())
+    return {str(file.relative_to(folder)): file.read_bytes() for file in files}
+
+
+def spawn(
+    config: str, run: Path, *overrides: str, prefix: tuple[str, ...] = ("-c", SCRIPT)
+) -> subprocess.Popen[bytes]:
+    """Start a training."""
+    return subprocess.Popen(
+        [sys.executable, *prefix, config, str(run), *overrides],
+        env=os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+        cwd=Path(__file__).parents[2],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
