@@ -144,8 +144,19 @@ def register_triton(op: str, dtypes: tuple[torch.dtype, ...]) -> None:
     """Register the launcher `mesm_ops.triton.<stem>.<op>`, which is imported when first run."""
     stem = op.removesuffix("_backward")
 
+    @functools.cache
+    def launcher() -> Callable[[Any], Any]:
+        found: Callable[[Any], Any] = getattr(
+            importlib.import_module(f"mesm_ops.triton.{stem}"), op
+        )
+        return found
+
     def run(a: Any) -> Any:
-        return getattr(importlib.import_module(f"mesm_ops.triton.{stem}"), op)(a)
+        index = a[0].get_device()  # -1 on a CPU
+        if index < 0 or index == torch.cuda.current_device():
+            return launcher()(a)
+        with torch.cuda.device(index):  # kernels are launched on the current device
+            return launcher()(a)
 
     def supports(a: Any) -> str | None:
         # On a CPU only Triton's interpreter runs, which is for tests: never under "auto".

@@ -1,12 +1,13 @@
-"""Calls an op's C++ kernel directly where nothing needs torch's dispatcher.
+"""Calls an op's kernel directly where nothing needs torch's dispatcher.
 
 torch's dispatcher, an op's Python implementation and the choice of a backend take some hundred
-microseconds of a cold call. Eager calls on plain CPU tensors need none of the three.
+microseconds of a cold call. Eager calls on plain tensors need none of the three on a CPU, and only
+the choice of a backend on a GPU.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, Generic
 
 import torch
@@ -18,7 +19,14 @@ from .. import backends
 from ..eager import is_eager
 from .contract import Arguments, Contract, Results
 
-__all__ = ["Op"]
+__all__ = ["Op", "autocast_to"]
+
+
+def autocast_to(dtype: torch.dtype, value: Any) -> Any:
+    """Return a value as autocast hands it on: float64 and what is no tensor of floats stays."""
+    if isinstance(value, Tensor) and value.is_floating_point() and value.dtype != torch.float64:
+        return value.to(dtype)
+    return value
 
 
 class Op(Generic[Arguments, Results]):
@@ -37,7 +45,7 @@ class Op(Generic[Arguments, Results]):
         overload: OpOverload,
         dtypes: tuple[torch.dtype, ...],
         check: Callable[[Arguments], None] | None,
-        autocast: bool,
+        casts: dict[str, Collection[int]],
     ) -> None:
         self.contract = contract
         self.overload = overload
@@ -48,19 +56,12 @@ class Op(Generic[Arguments, Results]):
         self._tensors = contract.tensors
         self._dtypes = dtypes
         self._check = check
-        self._autocast = autocast
+        self._casts = casts  # by device, which arguments autocast casts
         self._built: bool | None = None
 
     def __call__(self, a: Arguments) -> Results:
         """Run the op."""
-        first = a[0]
-        if (
-            not is_eager()
-            or not first.is_cpu
-            or first.dtype not in self._dtypes
-            or (self._autocast and torch.is_autocast_enabled("cpu"))
-            or not self._is_chosen()
-        ):
+        if not is_eager() or not self._is_direct(a[0]):
             return self._results(self.overload(*a))
         grad_enabled = torch.is_grad_enabled()
         learns = False
@@ -70,16 +71,44 @@ class Op(Generic[Arguments, Results]):
                 learns = learns or (grad_enabled and tensor.requires_grad)
             elif tensor is not None:  # a subclass may override torch functions
                 return self._results(self.overload(*a))
+        if a[0].is_cuda:
+            a = self._as_kernels_want(a)
         if learns:
             run = self.differentiable or self.overload
             return self._results(run(*a))
         return self._results(self.run(a))
 
     def run(self, a: Arguments) -> Any:
-        """Run the C++ kernel on arguments that the kernel is known to take."""
+        """Run the kernel on arguments that the kernel is known to take."""
         if self._check is not None:
             self._check(a)
+        if a[0].is_cuda:
+            return backends.run(self._name, a)
         return self._kernel(a)
+
+    def _is_direct(self, first: Tensor) -> bool:
+        if first.is_cuda:
+            return True
+        return (
+            first.is_cpu
+            and first.dtype in self._dtypes
+            and not (self._casts["cpu"] and torch.is_autocast_enabled("cpu"))
+            and self._is_chosen()
+        )
+
+    def _as_kernels_want(self, a: Arguments) -> Arguments:
+        """Cast to the dtype of autocast, as torch's dispatcher would, and lay out row by row."""
+        casts: Collection[int] = ()
+        if self._casts["cuda"] and torch.is_autocast_enabled("cuda"):
+            casts, dtype = self._casts["cuda"], torch.get_autocast_dtype("cuda")
+        values: list[Any] = []
+        for position, value in enumerate(a):
+            if isinstance(value, Tensor):
+                if position in casts:
+                    value = autocast_to(dtype, value)
+                value = value.contiguous()
+            values.append(value)
+        return self.contract.takes(*values)
 
     def _is_chosen(self) -> bool:
         wanted = backends.requested()

@@ -12,7 +12,7 @@ from torch.utils.flop_counter import register_flop_formula
 
 from .. import backends, extension
 from .contract import Arguments, Contract, Results
-from .direct import Op
+from .direct import Op, autocast_to
 from .schemas import CUDA_ONLY
 
 __all__ = ["define_op", "libraries"]
@@ -97,15 +97,16 @@ def define_op(
         f"mesm_ops::{name}", lambda *flat: _flat(fake(contract.arguments(*flat))), lib=library
     )
     packet = getattr(torch.ops.mesm_ops, name)
+    casts: dict[str, Collection[int]] = {"cpu": (), "cuda": ()}
     if autocast:
         chosen = autocast if isinstance(autocast, tuple) else contract.fields
         of_gpu = chosen[:1] if isinstance(autocast, tuple) else chosen
         for device, names in (("cpu", chosen), ("cuda", of_gpu)):
-            positions = {place for place, field in enumerate(contract.fields) if field in names}
-            kernel = _autocast_kernel(packet.default, device, positions)
+            casts[device] = {at for at, field in enumerate(contract.fields) if field in names}
+            kernel = _autocast_kernel(packet.default, device, casts[device])
             library.impl(name, kernel, f"Autocast{device.upper()}")
     register_flop_formula(packet, get_raw=True)(counted)
-    return Op(contract, packet.default, _CPP_DTYPES, check, bool(autocast))
+    return Op(contract, packet.default, _CPP_DTYPES, check, casts)
 
 
 def _flat(results: Any) -> Any:
@@ -119,13 +120,10 @@ def _autocast_kernel(
         dtype = torch.get_autocast_dtype(device)
         with torch.autocast(device, enabled=False):
             return overload(
-                *(_cast(value, dtype) if i in positions else value for i, value in enumerate(flat))
+                *(
+                    autocast_to(dtype, value) if i in positions else value
+                    for i, value in enumerate(flat)
+                )
             )
 
     return kernel
-
-
-def _cast(value: Any, dtype: torch.dtype) -> Any:
-    if isinstance(value, Tensor) and value.is_floating_point() and value.dtype != torch.float64:
-        return value.to(dtype)
-    return value

@@ -20,6 +20,7 @@ import triton
 from torch import Tensor
 
 from ...extension import triton_interprets
+from .sizes import next_power_of_2
 
 __all__ = ["Choice", "choose", "config_paths", "descriptor", "gpu_name", "possible"]
 
@@ -72,9 +73,9 @@ def possible(
     gradient = kernel == "weight_gradient"
     half = dtype != torch.float32
     wide = 128 if half and cout > 64 else 64
-    deep = min(64, max(16, triton.next_power_of_2(cin))) if half else 16
+    deep = min(64, max(16, next_power_of_2(cin))) if half else 16
     if gradient:
-        across = min(wide, max(16, triton.next_power_of_2(cin)))
+        across = min(wide, max(16, next_power_of_2(cin)))
         choices = [Choice(False, wide, across, 64 if half else 32, 3, 8)]
     elif half and wide == 128 and capability[0] == 9:
         choices = [Choice(False, 0, wide, deep, 4, 4)]

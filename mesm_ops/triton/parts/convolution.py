@@ -16,9 +16,11 @@ import triton.language as tl
 from torch import Tensor
 
 from .choice import Choice, choose, descriptor
+from .launch import launch
 from .products import precision
 from .rulebook import Rulebook
-from .tiles import TILE, programs_of, taps_of, tiles_of
+from .sizes import cdiv, programs_of
+from .tiles import TILE, taps_of, tiles_of
 
 __all__ = ["Epilogue", "Parts", "convolve", "partial_rows"]
 
@@ -144,7 +146,7 @@ def _convolve_kernel(
 
 def partial_rows(rows: int, device: torch.device) -> int:
     """Return how many partial sums `convolve` may make of so many rows."""
-    return max(tiles_of(rows), programs_of(device))
+    return max(tiles_of(rows), programs_of(device, 2))
 
 
 def convolve(
@@ -209,8 +211,10 @@ def convolve(
             before,
             partial,
         )
-    columns = triton.cdiv(cout, choice.block_n)
-    _convolve_kernel[(tiles * columns,)](
+    columns = cdiv(cout, choice.block_n)
+    launch(
+        _convolve_kernel,
+        (tiles * columns,),
         features,
         rules.lists,
         rules.masks,
@@ -258,9 +262,11 @@ def _convolve_hopper(
 
     cin, cout, n, k = features.shape[1], out.shape[1], choice.block_n, choice.block_k
     columns = cout // n
-    programs = programs_of(features.device) // columns * columns
+    programs = programs_of(features.device, 2) // columns * columns
     unread = rules.number  # any tensor, where an epilogue reads none
-    convolve_kernel[(programs,)](
+    launch(
+        convolve_kernel,
+        (programs,),
         features,
         rules.lists,
         rules.masks,

@@ -12,6 +12,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from .launch import launch
 from .norms import Norm, norm_at, normed
 from .persistent import WARPS, end_of, mask_of, persistent_grid, zero_rows
 
@@ -101,7 +102,9 @@ def norm_sums(
     grid, height, width = persistent_grid(x, _SUMS_STEPS, _SUMS_RESIDENT)
     partial = x.new_empty((grid[0], 2, channels), dtype=torch.float32)
     if grid[0]:
-        _norm_sums[grid](
+        launch(
+            _norm_sums,
+            grid,
             *(grad, x, number, weight, bias, mean, var, partial, eps),
             CHANNELS=channels,
             RELU=relu,
@@ -238,7 +241,9 @@ def _launch_gradient(
     rows, channels = x.shape
     grid, height, width = persistent_grid(x, _GRADIENT_STEPS, _GRADIENT_RESIDENT)
     if grid[0]:
-        _norm_gradient[grid](
+        launch(
+            _norm_gradient,
+            grid,
             *(grad, x, number, first, second, mean, var, sums, out, rows, eps),
             CHANNELS=channels,
             FOLDED=folded,

@@ -10,6 +10,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from .launch import launch
 from .norm_gradients import before_norm, subtracted
 from .norms import Norm, norm_at
 from .persistent import WARPS, PersistentGrid, end_of, mask_of, persistent_grid, zero_rows
@@ -153,7 +154,9 @@ def norm_pool(
     rows, channels = out.shape
     grid, height, width = persistent_grid(out, _POOL_STEPS, _POOL_RESIDENT)
     if grid[0]:
-        _norm_pool[grid](
+        launch(
+            _norm_pool,
+            grid,
             *(y, windows, number, norm.scale, norm.shift, out, argmax, rows),
             CHANNELS=channels,
             KEEP=argmax is not None,
@@ -240,7 +243,9 @@ def norm_pool_sums(
     channels = grad_out.shape[1]
     grid, height, width = _sums_grid(grad_out)
     if grid[0]:
-        _norm_pool_sums[grid](
+        launch(
+            _norm_pool_sums,
+            grid,
             *(grad_out, argmax, y, windows, number, norm.scale, norm.shift, norm.mean, partial),
             CHANNELS=channels,
             ROWS=height,
@@ -328,7 +333,9 @@ def norm_pool_gradient(
     rows, channels = y.shape
     grid, height, width = persistent_grid(y, _GRADIENT_STEPS, _GRADIENT_RESIDENT)
     if grid[0]:
-        _norm_pool_gradient[grid](
+        launch(
+            _norm_pool_gradient,
+            grid,
             *(grad_out, argmax, y, window_of, number),
             *(norm.scale, norm.shift, norm.mean, norm.var, sums, out, rows, norm.eps),
             CHANNELS=channels,

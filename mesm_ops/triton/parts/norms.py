@@ -14,6 +14,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from .launch import launch
 from .persistent import WARPS, end_of, mask_of, persistent_grid, share, zero_rows
 
 __all__ = [
@@ -137,7 +138,9 @@ def norm_rows(x: Tensor, number: Tensor, norm: Norm, out: Tensor) -> None:
     rows, channels = x.shape
     grid, height, width = persistent_grid(x, _ROWS_STEPS, _ROWS_RESIDENT)
     if grid[0]:
-        _norm_rows[grid](
+        launch(
+            _norm_rows,
+            grid,
             *(x, number, norm.scale, norm.shift, None, None, out, None, None, rows, 0.0),
             CHANNELS=channels,
             FOLDED=True,
@@ -178,7 +181,9 @@ def norm_all_rows(
     """
     rows, channels = x.shape
     grid, height, width = persistent_grid(x, _ROWS_STEPS, _ROWS_RESIDENT)
-    _norm_rows[(max(grid[0], 1), grid[1])](
+    launch(
+        _norm_rows,
+        (max(grid[0], 1), grid[1]),
         *(x, number, weight, bias, mean, var, out, *(copies or (None, None)), rows, eps),
         CHANNELS=channels,
         FOLDED=False,
@@ -238,7 +243,9 @@ def norm_statistics(x: Tensor, number: Tensor) -> tuple[Tensor, int]:
     grid, height, width = persistent_grid(x, steps, _STATISTICS_RESIDENT)
     partial = x.new_empty((grid[0], 2, channels), dtype=torch.float32)
     if grid[0]:
-        _norm_statistics[grid](
+        launch(
+            _norm_statistics,
+            grid,
             *(x, number, partial),
             CHANNELS=channels,
             STEPS=steps,

@@ -17,6 +17,7 @@ import triton.language as tl
 from torch import Tensor
 
 from .layout import TILE
+from .sizes import cdiv, next_power_of_2
 
 __all__ = [
     "WARPS",
@@ -56,10 +57,10 @@ def persistent_grid(x: Tensor, steps: int, resident: int) -> PersistentGrid:
 @lru_cache
 def _cut(rows: int, channels: int, itemsize: int, steps: int, most: int) -> PersistentGrid:
     vector = 16 // itemsize
-    width = min(_MOST_CHANNELS, max(triton.next_power_of_2(channels), vector))
+    width = min(_MOST_CHANNELS, max(next_power_of_2(channels), vector))
     height = 32 * WARPS * vector // width * steps
-    blocks = triton.cdiv(channels, width)
-    programs = min(triton.cdiv(rows, height), max(most // blocks, 1))
+    blocks = cdiv(channels, width)
+    programs = min(cdiv(rows, height), max(most // blocks, 1))
     return PersistentGrid((programs, blocks), height, width)
 
 

@@ -16,8 +16,10 @@ import triton.language as tl
 from torch import Tensor
 
 from ...extension import triton_interprets
-from .._tuning import precision
+from .launch import launch
+from .products import precision
 from .schedule import Schedule
+from .sizes import cdiv
 
 __all__ = ["Fold", "Pack", "prepare"]
 
@@ -98,29 +100,29 @@ def prepare(
     pack1, pack2 = (*packs, None, None)[:2]
     fold1, fold2 = (*folds, None, None)[:2]
     packs1, packs2 = (
-        triton.cdiv(pack.weight.shape[0], _BLOCK_OUT)
-        * triton.cdiv(9 * pack.weight.shape[1], _BLOCK_IN)
+        cdiv(pack.weight.shape[0], _BLOCK_OUT) * cdiv(9 * pack.weight.shape[1], _BLOCK_IN)
         if pack is not None
         else 0
         for pack in (pack1, pack2)
     )
     folds1, folds2 = (
-        triton.cdiv(fold.scale.shape[0], _BLOCK_FOLD) if fold is not None else 0
-        for fold in (fold1, fold2)
+        cdiv(fold.scale.shape[0], _BLOCK_FOLD) if fold is not None else 0 for fold in (fold1, fold2)
     )
     checks = int(lengths is not None)
-    asks = triton.cdiv(samples, _BLOCK_B) * triton.cdiv(k, _BLOCK_K)
+    asks = cdiv(samples, _BLOCK_B) * cdiv(k, _BLOCK_K)
     schedules = 0 if schedule is None else max(samples, 1)
-    maps = 0 if mapped is None else triton.cdiv(mapped.numel(), _BLOCK_MAP)
+    maps = 0 if mapped is None else cdiv(mapped.numel(), _BLOCK_MAP)
     fills = paddings = 0
     if sample_of_row is not None:
-        fills, paddings = frames, min(_PADDING_PROGRAMS, triton.cdiv(rows, _BLOCK_ROWS))
+        fills, paddings = frames, min(_PADDING_PROGRAMS, cdiv(rows, _BLOCK_ROWS))
     programs = checks + asks + schedules + packs2 + packs1 + maps + fills + paddings
     programs += folds1 + folds2
     if not programs:
         return
     nothing = (None,) * 9
-    _prepare_kernel[(programs,)](
+    launch(
+        _prepare_kernel,
+        (programs,),
         *(features, offsets, query, lengths, map_weight, map_bias, query_weight),
         *(asked, mapped, sample_of_row, schedule),
         *(rows, frames, samples, depth, k, k * map_weight.shape[1]),
@@ -130,9 +132,16 @@ def prepare(
         *((*fold1, fold1.scale.shape[0]) if fold1 is not None else (*nothing, 0)),
         *((*fold2, fold2.scale.shape[0]) if fold2 is not None else (*nothing, 0)),
         *(asks, schedules, packs1, packs2, maps, fills, paddings, folds1, folds2),
-        *(precision(features.dtype), _BLOCK_B, _BLOCK_K),
-        32 if features.dtype == torch.float32 else 256 // query_weight.element_size(),
-        *(_BLOCK_OUT, _BLOCK_IN, _BLOCK_MAP, _BLOCK_FOLD, _BLOCK_ROWS, _BLOCK_SAMPLES),
+        PRECISION=precision(features.dtype),
+        BLOCK_B=_BLOCK_B,
+        BLOCK_K=_BLOCK_K,
+        BLOCK_D=32 if features.dtype == torch.float32 else 256 // query_weight.element_size(),
+        BLOCK_OUT=_BLOCK_OUT,
+        BLOCK_IN=_BLOCK_IN,
+        BLOCK_MAP=_BLOCK_MAP,
+        BLOCK_FOLD=_BLOCK_FOLD,
+        BLOCK_ROWS=_BLOCK_ROWS,
+        BLOCK_SAMPLES=_BLOCK_SAMPLES,
         num_warps=4,
         sanitize_overflow=False,  # which debug, for the assertion, would ask for
     )

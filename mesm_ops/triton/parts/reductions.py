@@ -15,9 +15,11 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from .launch import launch
 from .layout import TILE
 from .norms import Norm
 from .persistent import WARPS, persistent_grid, share
+from .sizes import cdiv
 
 __all__ = ["Running", "column_sums", "combine", "move_running", "total"]
 
@@ -129,7 +131,9 @@ def combine(
         even: The parts share the rows evenly instead, in whole tiles of so many.
     """
     channels = partial.shape[2]
-    _combine[(triton.cdiv(channels, _CHANNELS),)](
+    launch(
+        _combine,
+        (cdiv(channels, _CHANNELS),),
         *(partial, number, norm.weight, norm.bias),
         *(norm.mean, norm.var, norm.scale, norm.shift, norm.eps, parts),
         CHANNELS=channels,
@@ -216,7 +220,9 @@ def move_running(number: Tensor, first: Running, second: Running) -> None:
         second: Of the other.
     """
     channels = [len(norm.mean) for norm in (first, second)]
-    _move_kernel[(sum(triton.cdiv(c, _MOVE_CHANNELS) for c in channels),)](
+    launch(
+        _move_kernel,
+        (sum(cdiv(c, _MOVE_CHANNELS) for c in channels),),
         number,
         *first,
         *second,
@@ -306,7 +312,9 @@ def _launch_total(
     of_bias: Tensor | None,
 ) -> None:
     parts, kinds, channels = partial.shape
-    _total[(triton.cdiv(channels, _CHANNELS), kinds)](
+    launch(
+        _total,
+        (cdiv(channels, _CHANNELS), kinds),
         *(partial, number, var, sums, of_bias, of_weight, eps, parts),
         CHANNELS=channels,
         KINDS=kinds,
@@ -351,7 +359,9 @@ def column_sums(features: Tensor, number: Tensor) -> Tensor:
     grid, height, width = persistent_grid(features, _COLUMN_STEPS, _COLUMN_RESIDENT)
     partial = features.new_empty((grid[0], 1, channels), dtype=torch.float32)
     if grid[0]:
-        _column_sums[grid](
+        launch(
+            _column_sums,
+            grid,
             *(features, number, partial),
             CHANNELS=channels,
             STEPS=_COLUMN_STEPS,

@@ -5,10 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-import triton
 
-from .._tuning import capability_of
-from .blocks import programs_of
+from .sizes import capability_of, cdiv, programs_of
 
 __all__ = ["SMALL", "TILE", "Schedule", "schedule_of"]
 
@@ -56,5 +54,5 @@ def schedule_of(
     chunk = TILE
     if one_pass:
         programs = programs_of(device, 3 if k * channels <= SMALL else 1)
-        chunk *= max(1, triton.cdiv(rows, programs * TILE))
-    return Schedule(one_pass, chunk, min(rows, triton.cdiv(rows, chunk) + samples), samples)
+        chunk *= max(1, cdiv(rows, programs * TILE))
+    return Schedule(one_pass, chunk, min(rows, cdiv(rows, chunk) + samples), samples)

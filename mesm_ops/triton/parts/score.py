@@ -12,8 +12,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .._tuning import capability_of, precision
-from .blocks import block_of
+from .launch import launch
+from .products import precision
+from .sizes import block_of, capability_of, cdiv
 from .tanh import one_less_tanh
 
 __all__ = ["score", "score_blocks"]
@@ -47,11 +48,19 @@ def score(
         tile, block_k, block_c, warps, stages = score_blocks(
             features.dtype, channels, k, capability_of(features.device)
         )
-        _score_kernel[(triton.cdiv(rows, tile),)](
+        launch(
+            _score_kernel,
+            (cdiv(rows, tile),),
             *(features, offsets, asked, sample_of_row, map_weight, score_weight, score_bias),
-            *(logits, offsets.shape[0] - 1, rows, channels, k),
-            *(precision(features.dtype), tile, block_k, block_c, stages),
-            features.dtype != torch.float32 and block_c >= channels,
+            *(logits, offsets.shape[0] - 1, rows),
+            C=channels,
+            K=k,
+            PRECISION=precision(features.dtype),
+            TILE=tile,
+            BLOCK_K=block_k,
+            BLOCK_C=block_c,
+            STAGES=stages,
+            HELD=features.dtype != torch.float32 and block_c >= channels,
             num_warps=warps,
         )
 

@@ -6,15 +6,15 @@ Hidden values are computed again. No launch depends on what only the device know
 from __future__ import annotations
 
 import torch
-import triton
 from torch import Tensor
 
-from .._tuning import capability_of, precision
-from .blocks import block_of, programs_of
+from .launch import launch
+from .products import precision
 from .schedule import SMALL, TILE, Schedule
 from .score_gradients_one_pass import one_pass_kernel
 from .score_gradients_sums import finish_kernel, sums_kernel
 from .score_gradients_two_pass import inside_kernel, products_kernel
+from .sizes import block_of, capability_of, cdiv, programs_of
 
 __all__ = ["inside_blocks", "product_blocks", "score_gradients"]
 
@@ -74,7 +74,7 @@ def score_gradients(
         factor: (N,) float32, likewise; None: what is added is not scaled.
     """
     (rows, channels), (k, depth), samples = features.shape, query_weight.shape, query.shape[0]
-    width = triton.cdiv(2 * k + 1, 4) * 4  # so that lines of sums begin aligned
+    width = cdiv(2 * k + 1, 4) * 4  # so that lines of sums begin aligned
     length = k * channels
     frames = offsets.shape[0] - 1
     used = 2 * k + 1
@@ -84,20 +84,31 @@ def score_gradients(
     if plan.one_pass:
         parts = features.new_empty(plan.most, length, dtype=torch.float32)
         small = length <= SMALL
-        one_pass_kernel[(plan.most,)](
+        launch(
+            one_pass_kernel,
+            (plan.most,),
             *(grad_logits, features, offsets, asked, schedule, map_weight, score_weight),
             *(grad_x, position_of, factor, grad_features, sums, parts),
             *(frames, rows, samples, plan.most, width),
-            *(channels, k, TILE, block_of(k), block_of(channels), 512),
+            C=channels,
+            K=k,
+            TILE=TILE,
+            BLOCK_K=block_of(k),
+            BLOCK_C=block_of(channels),
+            BLOCK=512,
             num_warps=4 if small else 8,
             num_stages=2,
             # Three programs on a multiprocessor.
             maxnreg=168 if small else None,
         )
-        adds = triton.cdiv(length, _WIDTH)
-        sums_kernel[(adds + samples * triton.cdiv(used, _WIDTH),)](
+        adds = cdiv(length, _WIDTH)
+        launch(
+            sums_kernel,
+            (adds + samples * cdiv(used, _WIDTH),),
             *(features, parts, schedule, sums, of_sample, of_map_weight),
-            *(samples, plan.most, width, used, adds, length, _LINES, _WIDTH),
+            *(samples, plan.most, width, used, adds, length),
+            BLOCK_LINES=_LINES,
+            BLOCK_WIDTH=_WIDTH,
         )
         parts, number, adds = None, 0, 0
     else:
@@ -106,37 +117,60 @@ def score_gradients(
         exact = precision(features.dtype)
         block_k, block_c, warps, stages = inside_blocks(features.dtype, channels, k, capability)
         if plan.most:
-            inside_kernel[(plan.most,)](
+            launch(
+                inside_kernel,
+                (plan.most,),
                 *(grad_logits, features, asked, schedule, map_weight, score_weight, inside, sums),
-                *(samples, plan.most, width, channels, k),
-                *(exact, TILE, block_k, block_c, stages),
-                features.dtype != torch.float32 and block_c >= channels,
+                *(samples, plan.most, width),
+                C=channels,
+                K=k,
+                PRECISION=exact,
+                TILE=TILE,
+                BLOCK_K=block_k,
+                BLOCK_C=block_c,
+                STAGES=stages,
+                HELD=features.dtype != torch.float32 and block_c >= channels,
                 num_warps=warps,
             )
         tile, block_c, block_d, warps, stages = product_blocks(
             features.dtype, channels, k, capability
         )
-        blocks_c = triton.cdiv(channels, block_c)
-        blocks = triton.cdiv(k, tile) * blocks_c
-        number = max(1, min(programs_of(features.device, 1) // blocks, triton.cdiv(rows, block_d)))
-        tiles = triton.cdiv(rows, tile)
+        blocks_c = cdiv(channels, block_c)
+        blocks = cdiv(k, tile) * blocks_c
+        number = max(1, min(programs_of(features.device, 1) // blocks, cdiv(rows, block_d)))
+        tiles = cdiv(rows, tile)
         parts = features.new_empty(number, length, dtype=torch.float32)
-        products_kernel[(number * blocks + tiles * blocks_c + samples,)](
+        launch(
+            products_kernel,
+            (number * blocks + tiles * blocks_c + samples,),
             *(inside, features, offsets, map_weight, grad_x, position_of, factor, grad_features),
             *(parts, schedule, sums, of_sample, frames, rows, samples, plan.most, width),
-            *(number, tiles, channels, k, exact, tile, block_c, block_d, _FEW_LINES, _WIDE),
+            *(number, tiles),
+            C=channels,
+            K=k,
+            PRECISION=exact,
+            TILE=tile,
+            BLOCK_C=block_c,
+            BLOCK_D=block_d,
+            BLOCK_LINES=_FEW_LINES,
+            BLOCK_WIDTH=_WIDE,
             num_warps=warps,
             num_stages=stages,
         )
-        adds = triton.cdiv(length, _FINISH_WIDTH)
-    blocks_d = triton.cdiv(depth, _BLOCK_D)
-    queries, weights = (triton.cdiv(size, _BLOCK) * blocks_d for size in (samples, k))
-    columns = triton.cdiv(used, _FINISH_WIDTH)
-    finish_kernel[(adds + queries + weights + columns,)](
+        adds = cdiv(length, _FINISH_WIDTH)
+    blocks_d = cdiv(depth, _BLOCK_D)
+    queries, weights = (cdiv(size, _BLOCK) * blocks_d for size in (samples, k))
+    columns = cdiv(used, _FINISH_WIDTH)
+    launch(
+        finish_kernel,
+        (adds + queries + weights + columns,),
         *(features, parts, of_sample, query, query_weight, of_map_weight, of_query),
         *(of_map_bias, of_query_weight, of_score_weight, of_score_bias),
         *(number, length, samples, width, k, depth, adds, queries, weights),
-        *(_FINISH_LINES, _FINISH_WIDTH, _BLOCK, _BLOCK_D),
+        BLOCK_LINES=_FINISH_LINES,
+        BLOCK_WIDTH=_FINISH_WIDTH,
+        BLOCK=_BLOCK,
+        BLOCK_D=_BLOCK_D,
     )
 
 

@@ -11,7 +11,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .blocks import block_of, programs_of
+from .launch import launch
+from .sizes import block_of, cdiv, programs_of
 
 __all__ = ["grad_attention", "scatter_kept_rows"]
 
@@ -56,16 +57,16 @@ def grad_attention(
     frames, channels = offsets.shape[0] - 1, features.shape[1]
     if frames:
         block_c = min(block_of(channels), 256)
-        _grad_attention_kernel[(frames,)](
+        launch(
+            _grad_attention_kernel,
+            (frames,),
             *(grad_x, features, offsets, rows, kept_offsets, place, attention, grad_logits),
-            *(
-                position_of,
-                factor,
-                moments,
-                grad_x.shape[0],
-                0 if moments is None else len(moments),
-            ),
-            *(channels, 8192 // block_c, block_c, _BLOCK),
+            *(position_of, factor, moments, grad_x.shape[0]),
+            PARTS=0 if moments is None else len(moments),
+            C=channels,
+            TILE=8192 // block_c,
+            BLOCK_C=block_c,
+            BLOCK=_BLOCK,
             num_warps=8,
         )
 
@@ -97,10 +98,16 @@ def scatter_kept_rows(
         tile = 4096 // block_c
         # Few frames of many rows are split, each part with the kept rows among its own.
         parts = max(1, min(programs_of(offsets.device, 8) // max(frames, 1), number // tile // 4))
-        paddings = min(_PADDING_PROGRAMS, triton.cdiv(number, tile))
-        _scatter_kernel[(frames * parts + paddings,)](
+        paddings = min(_PADDING_PROGRAMS, cdiv(number, tile))
+        launch(
+            _scatter_kernel,
+            (frames * parts + paddings,),
             *(grad_x, offsets, rows, kept_offsets, place, position_of, grad_features),
-            *(number, frames, parts, paddings, channels, tile, block_c, _BLOCK),
+            *(number, frames, parts, paddings),
+            C=channels,
+            TILE=tile,
+            BLOCK_C=block_c,
+            BLOCK=_BLOCK,
             num_warps=4,
         )
 

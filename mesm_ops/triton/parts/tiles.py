@@ -3,25 +3,12 @@
 
 from __future__ import annotations
 
-import functools
-
-import torch
 import triton
 import triton.language as tl
 
 from .layout import TILE, tiles_of
 
-__all__ = ["TILE", "programs_of", "step_of", "steps_of_program", "taps_of", "tiles_of", "unit_of"]
-
-_INTERPRETED_PROGRAMS = 6  # few, so that a program takes several tiles in the tests too
-
-
-@functools.cache
-def programs_of(device: torch.device, each: int = 2) -> int:
-    """Return how many programs a persistent kernel has, at `each` of them a multiprocessor."""
-    if device.type != "cuda":
-        return _INTERPRETED_PROGRAMS
-    return each * torch.cuda.get_device_properties(device).multi_processor_count
+__all__ = ["TILE", "step_of", "steps_of_program", "taps_of", "tiles_of", "unit_of"]
 
 
 @triton.jit

@@ -14,9 +14,11 @@ import triton.language as tl
 from torch import Tensor
 
 from .choice import Choice, choose, descriptor
+from .launch import launch
 from .products import precision
 from .rulebook import Rulebook
-from .tiles import TILE, programs_of, step_of, steps_of_program, unit_of
+from .sizes import cdiv, next_power_of_2, programs_of
+from .tiles import TILE, step_of, steps_of_program, unit_of
 
 __all__ = ["TapTiles", "add_parts", "tap_tiles", "weight_gradient"]
 
@@ -51,8 +53,16 @@ def tap_tiles(rules: Rulebook) -> TapTiles:
     capacity = rules.masks.shape[0]
     tiles = rules.masks.new_empty(9, capacity)
     counts = rules.masks.new_empty(16)
-    _tap_tiles_kernel[(9,)](
-        rules.masks, rules.number, tiles, counts, capacity, TILE=TILE, BLOCK=_BLOCK_TILES
+    launch(
+        _tap_tiles_kernel,
+        (9,),
+        rules.masks,
+        rules.number,
+        tiles,
+        counts,
+        capacity,
+        TILE=TILE,
+        BLOCK=_BLOCK_TILES,
     )
     return tiles, counts
 
@@ -190,13 +200,15 @@ def weight_gradient(
         return
     choice = choice or choose("weight_gradient", features, cin, cout)
     m, n, rows = choice.block_m, choice.block_n, choice.block_k
-    units = triton.cdiv(cout, m) * triton.cdiv(cin, n)
-    programs = programs_of(features.device)
+    units = cdiv(cout, m) * cdiv(cin, n)
+    programs = programs_of(features.device, 2)
     partial = features.new_empty((programs + 9 * units, m * n), dtype=torch.float32)
     if choice.hopper:
         from .weight_gradient_hopper import weight_gradient_kernel
 
-        weight_gradient_kernel[(programs,)](
+        launch(
+            weight_gradient_kernel,
+            (programs,),
             *(features, rules.lists, tiles, counts, descriptor(grad, (rows, m)), partial, capacity),
             CIN=cin,
             COUT=cout,
@@ -208,7 +220,9 @@ def weight_gradient(
             **choice.options(),
         )
     else:
-        _products_kernel[(programs,)](
+        launch(
+            _products_kernel,
+            (programs,),
             *(features, rules.lists, tiles, counts, grad, partial, capacity),
             CIN=cin,
             COUT=cout,
@@ -236,10 +250,12 @@ def add_parts(
         parts: Steps that a tile of rows was taken in.
     """
     cout, cin = out.shape[:2]
-    units = triton.cdiv(cout, block[0]) * triton.cdiv(cin, block[1])
+    units = cdiv(cout, block[0]) * cdiv(cin, block[1])
     pieces = block[0] * block[1] // _BLOCK
-    slots = triton.next_power_of_2(triton.cdiv(programs, 9 * units) + 1)
-    _add_kernel[(units * pieces,)](
+    slots = next_power_of_2(cdiv(programs, 9 * units) + 1)
+    launch(
+        _add_kernel,
+        (units * pieces,),
         *(partial, counts, out, programs),
         CIN=cin,
         COUT=cout,

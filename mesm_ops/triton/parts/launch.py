@@ -1,0 +1,102 @@
+"""Launches a kernel again without what Triton does before each launch.
+
+Triton binds the arguments, specialises them, looks the compiled kernel up and asks the driver for
+the address of each tensor: some tens of microseconds of the host for a kernel with many arguments.
+What decides which compiled kernel runs is little, and is looked up here in one dictionary.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+from triton import knobs
+from triton.runtime.driver import driver
+
+from ...extension import triton_interprets
+
+__all__ = ["launch"]
+
+_INTERPRETED = triton_interprets()  # asked when kernels are defined, as Triton asks
+_MOST = 4096  # compiled kernels that are remembered; shapes that change leave them behind
+_launches: dict[Any, tuple[Any, tuple[Any, ...]]] = {}
+
+
+def launch(kernel: Any, grid: tuple[int, ...], *args: Any, **constants: Any) -> None:
+    """Launch a Triton or Gluon kernel.
+
+    Args:
+        kernel: A function under `@triton.jit` or `@gluon.jit`.
+        grid: One or two sizes.
+        args: The arguments that the compiler does not know: tensors, None for a tensor that is not
+            there, tensor descriptors and numbers. On one device, which is the current one.
+        constants: All other arguments, and the launch's options.
+
+    Raises:
+        TypeError: A constant was given by place: another value of it would not be noticed.
+    """
+    if _INTERPRETED:
+        kernel[grid](*args, **constants)
+        return
+    values: list[Any] = []
+    kinds: list[Any] = [id(kernel)]
+    device, unaligned = -1, 0
+    for value in args:
+        if isinstance(value, Tensor):
+            address = value.data_ptr()
+            unaligned = unaligned << 1 | (address & 15 != 0)
+            if device < 0:
+                device = value.get_device()
+            kinds.append(value.dtype)
+            value = address
+        elif type(value) is int:
+            # As Triton specialises: one, multiples of 16, and what 32 bits do not hold.
+            kinds.append(1 if value == 1 else 2 | (value & 15 == 0) | (value >> 31 != 0) << 2)
+        elif value is None or type(value) is float:
+            kinds.append(value is None)
+        else:
+            kinds.append((value.base.dtype, *value.block_shape))
+        values.append(value)
+    key = (*kinds, device, unaligned, *constants.values())
+    known = _launches.get(key)
+    if known is None or _is_profiled():
+        _first_launch(key, kernel, grid, args, constants)
+        return
+    compiled, placeholders = known
+    compiled.run(
+        grid[0],
+        grid[1] if len(grid) > 1 else 1,
+        1,
+        driver.active.get_current_stream(device),
+        compiled.function,
+        compiled.packed_metadata,
+        *(None, None, None),  # launch metadata and hooks, of profilers
+        *values,
+        *placeholders,
+    )
+
+
+def _is_profiled() -> bool:
+    """Return whether a profiler wants to know of launches; Triton tells it by hooks."""
+    hooks = knobs.runtime.launch_enter_hook, knobs.runtime.launch_exit_hook
+    return any(getattr(hook, "calls", hook) for hook in hooks)
+
+
+def _first_launch(
+    key: tuple[Any, ...],
+    kernel: Any,
+    grid: tuple[int, ...],
+    args: tuple[Any, ...],
+    constants: dict[str, Any],
+) -> None:
+    """Launch as Triton does, and remember the compiled kernel."""
+    for value, parameter in zip(args, kernel.params, strict=False):
+        if parameter.is_constexpr and value is not None:
+            raise TypeError(f"{kernel.__name__}: {parameter.name} is a constant: give it by name")
+    compiled = kernel[grid](*args, **constants)
+    if compiled is None:  # not compiled but noted down, by a check without a GPU
+        return
+    if len(_launches) >= _MOST:
+        _launches.clear()
+    # A launch passes over constants, but wants something in the place of each.
+    _launches[key] = (compiled, (None,) * (len(kernel.params) - len(args)))
