@@ -2,7 +2,7 @@
 // kernel each kept row has a neighbour, and its rank among the frame's rows with the same taps.
 //
 // Rows are to be ordered by the set of these taps, their pattern: then a tile of rows can leave out
-// the taps at which none has a neighbour. place.cuh has the steps after this one.
+// the taps at which none has a neighbour. sum_up.cuh and place.cuh have the next steps.
 #pragma once
 
 #include "nucleus.cuh"

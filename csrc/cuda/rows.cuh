@@ -29,8 +29,8 @@ MESM_BLOCK RowRange rows_of_frame(const int32_t* offsets, int64_t frame, int64_t
 }
 
 // offsets[frame + 1] = counts[0] + ... + counts[frame], but at most `most`, by one block.
-MESM_BLOCK void sum_up(const int32_t* counts, int64_t frames, int64_t most, int32_t* offsets,
-                       Exchange& exchange) {
+MESM_BLOCK void write_offsets(const int32_t* counts, int64_t frames, int64_t most, int32_t* offsets,
+                              Exchange& exchange) {
   if (thread() == 0) offsets[0] = 0;
   uint64_t before = 0;
   MESM_ROLLED

@@ -23,7 +23,7 @@ __global__ void __launch_bounds__(kSumThreads)
     sum_up_kept(const int32_t* numbers, int64_t frames, int64_t rows, int32_t* out_offsets) {
   __shared__ alignas(16) char shared[Exchange::kBytes];
   Exchange exchange{shared};
-  sum_up(numbers, frames, rows, out_offsets, exchange);
+  write_offsets(numbers, frames, rows, out_offsets, exchange);
 }
 
 template <class P>

@@ -23,7 +23,7 @@ void select(const float* features, const int32_t* sites, const int32_t* offsets,
   SharedExchange shared;
   run_block(threads, [&] {
     Exchange exchange{shared.bytes};
-    sum_up(numbers, frames, rows, out_offsets, exchange);
+    write_offsets(numbers, frames, rows, out_offsets, exchange);
   });
   const TopPGather<P> op{reinterpret_cast<const P*>(features),
                          sites,

@@ -16,7 +16,7 @@ from tests.oracle import placing
 pytestmark = pytest.mark.gpu
 
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
-SPAN_SITES = 131072  # csrc/cuda/place.cuh
+SPAN_SITES = 131072  # csrc/cuda/sum_up.cuh
 
 
 @dataclass(frozen=True)
