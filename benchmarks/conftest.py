@@ -145,7 +145,7 @@ def measure(request: pytest.FixtureRequest, benchmark: Any, device: str) -> Call
             row["gate_error"] = gate()
             seconds = timed(ours, rival, weight)
             row |= compare(seconds["ours"], seconds["rival"])
-        except Exception as error:
+        except BaseException as error:  # a time limit's is no Exception
             row["error"] = error_line(error)
             raise
         PLAYBACK.load(seconds["ours"])
