@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Literal, overload
 
 import torch
@@ -78,13 +77,9 @@ class TwoPhaseLateFusion(TwoPhaseModel):
     def forward(self, batch: FeatureBatch) -> Tensor: ...
 
     @overload
-    def forward(
-        self, batch: FeatureBatch, *, branches: Literal[True], entropy: Sequence[str] = ()
-    ) -> TrainingOutputs: ...
+    def forward(self, batch: FeatureBatch, *, branches: Literal[True]) -> TrainingOutputs: ...
 
-    def forward(
-        self, batch: FeatureBatch, *, branches: bool = False, entropy: Sequence[str] = ()
-    ) -> Tensor | TrainingOutputs:
+    def forward(self, batch: FeatureBatch, *, branches: bool = False) -> Tensor | TrainingOutputs:
         """Logits (B, E); with `branches` also each stream's own."""
         own = torch.stack([self.branch(batch, modality) for modality in self.modalities])
         logits = self.fuse(own)

@@ -203,7 +203,9 @@ class _Training:
         first = progress.epoch * steps
         total = self.settings.epochs * steps
         positive_weight = positive_weights(self.train_set.labels()).to(self.accelerator.device)
-        loss = TrainingLoss(positive_weight, self.settings)
+        model = self.config.model
+        hard = isinstance(model, MESMSettings) and model.selection == "hard"
+        loss = TrainingLoss(positive_weight, self.settings, hard)
         writer = None
         if self.main:
             writer = SummaryWriter(str(self.folder.tensorboard), purge_step=first)
@@ -260,7 +262,7 @@ class _Training:
         for batch in loader:
             factor = set_learning_rate(self.raw_optimizer, settings, step, total, losses)
             batch = batch.to(accelerator.device)
-            outputs = self.model(batch, **loss.options())
+            outputs = self.model(batch, **loss.options(step / total))
             value: Tensor = loss(outputs, batch.labels, step / total)
             accelerator.backward(value)
             if settings.gradient_clip is not None:

@@ -40,18 +40,36 @@ class TrainingLoss(nn.Module):
     Args:
         positive_weight: (E,), from `positive_weights`.
         settings: the weights of the terms.
+        hard_attention: whether the entropy is all that the attention learns from.
     """
 
-    def __init__(self, positive_weight: Tensor, settings: TrainingSettings) -> None:
+    def __init__(
+        self, positive_weight: Tensor, settings: TrainingSettings, hard_attention: bool = False
+    ) -> None:
         super().__init__()
+        self.hard_attention = hard_attention
         self.cross_entropy = nn.BCEWithLogitsLoss(pos_weight=positive_weight)
         self.settings = settings
 
-    def options(self) -> dict[str, Any]:
-        """What the model must be asked for besides its logits, as keyword arguments of its call."""
-        if self.settings.branch_loss == 0 and self.settings.concentration == 0:
-            return {}
-        return {"branches": True, "entropy": ("face", "audio")}
+    def options(self, done: float) -> dict[str, Any]:
+        """Keyword arguments of the model's call, for what this loss needs besides logits.
+
+        The first block's attention is asked for only while its entropy weighs anything: without,
+        the block is fused. A hard attention is asked for throughout: its gradient of 0 lets Adam
+        count its steps and decay its weights from the start.
+
+        Args:
+            done: share of the training's steps that are done.
+        """
+        weight = self.settings.concentration if self.hard_attention else self._concentration(done)
+        if weight > 0:
+            return {"branches": True, "entropy": tuple(self.settings.concentrated)}
+        return {"branches": True} if self.settings.branch_loss > 0 else {}
+
+    def _concentration(self, done: float) -> float:
+        """The present weight of the entropy."""
+        rise = min(1.0, max(0.0, (done - RISE[0]) / (RISE[1] - RISE[0])))
+        return self.settings.concentration * rise
 
     def forward(self, outputs: Tensor | TrainingOutputs, labels: Tensor, done: float) -> Tensor:
         """The loss, a scalar.
@@ -66,9 +84,7 @@ class TrainingLoss(nn.Module):
         loss: Tensor = self.cross_entropy(outputs.logits.float(), labels)
         for branch in outputs.branches:
             loss = loss + self.settings.branch_loss * self.cross_entropy(branch.float(), labels)
-        weight = self.settings.concentration * min(
-            1.0, max(0.0, (done - RISE[0]) / (RISE[1] - RISE[0]))
-        )
+        weight = self._concentration(done)
         for name in self.settings.concentrated:
             entropy = outputs.entropies.get(name)
             if entropy is None or not len(entropy):

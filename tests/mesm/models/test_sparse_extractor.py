@@ -119,3 +119,20 @@ def test_the_entropy_is_of_the_first_attention_and_changes_nothing(extractor, in
     entropy.sum().backward()
     assert extractor.blocks[0].attention.score.weight.grad.abs().sum() > 0
     assert extractor.blocks[1].attention.score.weight.grad is None
+
+
+def test_a_step_is_the_same_whether_the_first_block_is_fused_or_not(small, make_batch):
+    model = MESM(p=[0.8, 0.5, 0.3], **(small | {"dropout": 0.0}))
+    # ALBERT drops out too.
+    model.text.eval()
+    batch = make_batch(faces=[3, 2], chunks=[1, 3], words=[5, 9])
+    gradients = []
+    for entropy in ((), ("face", "audio")):
+        model.zero_grad()
+        outputs = model(batch, branches=True, entropy=entropy)
+        (outputs.logits.square().sum() + outputs.branches.square().sum()).backward()
+        gradients.append([outputs.logits, *(p.grad.clone() for p in model.parameters())])
+    for fused, parts in zip(*gradients, strict=True):
+        # Float32: 1e-5 of the largest value, as sums are taken in another order.
+        scale = float(parts.detach().abs().max())
+        torch.testing.assert_close(fused, parts, rtol=0, atol=1e-5 * max(scale, 1e-3))

@@ -25,7 +25,7 @@ def outputs() -> TrainingOutputs:
 def test_without_options_it_is_the_papers():
     weight, labels = torch.tensor([1.0, 2.0, 3.0]), torch.randint(2, (4, 3)).float()
     loss, out = TrainingLoss(weight, TrainingSettings()), outputs()
-    assert loss.options() == {}
+    assert loss.options(0.5) == {}
     expected = binary_cross_entropy_with_logits(out.logits, labels, pos_weight=weight)
     torch.testing.assert_close(loss(out.logits, labels, 0.5), expected)
     torch.testing.assert_close(loss(out, labels, 0.5), expected)
@@ -36,7 +36,6 @@ def test_each_term_has_its_weight(done, share):
     settings = TrainingSettings(branch_loss=0.5, concentration=4.0, concentration_target=0.9)
     weight, labels, out = torch.ones(3), torch.randint(2, (4, 3)).float(), outputs()
     loss = TrainingLoss(weight, settings)
-    assert loss.options() == {"branches": True, "entropy": ("face", "audio")}
     expected = binary_cross_entropy_with_logits(out.logits, labels)
     expected += 0.5 * sum(binary_cross_entropy_with_logits(b, labels) for b in out.branches)
     # Over the target are 0.1 of two frames' mean in one extractor and 0.05 in the other.
@@ -48,3 +47,28 @@ def test_a_batch_without_frames_has_no_entropy():
     settings = TrainingSettings(concentration=1.0)
     out = TrainingOutputs(torch.zeros(1, 2), torch.zeros(1, 1, 2), {"face": torch.zeros(0)})
     assert TrainingLoss(torch.ones(2), settings)(out, torch.zeros(1, 2), 1.0).isfinite()
+
+
+@pytest.mark.parametrize("branch_loss", [0.0, 1.0])
+def test_the_attention_is_asked_for_only_while_its_entropy_weighs_anything(branch_loss):
+    settings = TrainingSettings(
+        branch_loss=branch_loss, concentration=4.0, concentrated=["face"], epochs=3
+    )
+    loss = TrainingLoss(torch.ones(3), settings)
+    fused = {"branches": True} if branch_loss else {}
+    assert [loss.options(done) for done in (0.0, 1 / 3)] == [fused, fused]
+    asked = {"branches": True, "entropy": ("face",)}
+    assert [loss.options(done) for done in (0.34, 0.9)] == [asked, asked]
+    settings = TrainingSettings(branch_loss=branch_loss)
+    assert TrainingLoss(torch.ones(3), settings).options(0.9) == fused
+
+
+def test_a_hard_attention_is_asked_for_from_the_start():
+    """Else Adam would begin later with what learns from nothing but its entropy."""
+    settings = TrainingSettings(branch_loss=1.0, concentration=4.0, concentrated=["face"])
+    loss = TrainingLoss(torch.ones(3), settings, hard_attention=True)
+    asked = {"branches": True, "entropy": ("face",)}
+    assert [loss.options(done) for done in (0.0, 0.9)] == [asked, asked]
+    settings = TrainingSettings(branch_loss=1.0)
+    loss = TrainingLoss(torch.ones(3), settings, hard_attention=True)
+    assert loss.options(0.0) == {"branches": True}
