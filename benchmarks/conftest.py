@@ -29,7 +29,7 @@ from benchmarks.measure import Clock, Run, compare, in_turns, replayable
 from benchmarks.report import table, write_json
 from benchmarks.rivals import SPCONV, spconv_missing
 from benchmarks.shapes import FRAMES
-from mesm.memory import keep_freed_pages
+from mesm.runs.memory import keep_freed_pages
 
 Rows = list[dict[str, Any]]
 ROWS = pytest.StashKey[Rows]()

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from mesm.environment import describe
+from mesm.runs.environment import describe
 
 ROOT = Path(__file__).resolve().parents[1]
 # A time depends on these folders, and on these files in them.

@@ -15,18 +15,18 @@ from typing import Any
 
 from PIL import Image
 
-from mesm.budget import find_budget
+from mesm.analysis.budget import find_budget
+from mesm.analysis.explain import explain
+from mesm.analysis.retrain import retrain
+from mesm.analysis.sweep import sweep
 from mesm.corpora.miniature import generate
 from mesm.corpora.prepare import PrepareOptions, prepare
 from mesm.corpora.prepared import PreparedCorpus
 from mesm.demo import Stages
 from mesm.experiment.run import PLAN, run_experiment
-from mesm.explain import explain
 from mesm.features.make import FeatureOptions, make_features
 from mesm.plots.comparison import draw_comparison
 from mesm.plots.style import save_png
-from mesm.retrain import retrain
-from mesm.sweep import sweep
 from mesm.tables.ablation import ablation_tables
 from mesm.tables.comparison import comparison_tables
 from mesm.tables.experiments import group_folders

@@ -15,15 +15,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mesm.attention_score import score_attention
-from mesm.config import load_config
+from mesm.analysis.attention_score import score_attention
+from mesm.analysis.sweep import sweep
+from mesm.config.files import load_config
 from mesm.corpora.miniature import generate
 from mesm.corpora.prepare import PrepareOptions, prepare
-from mesm.environment import describe
-from mesm.evaluation import evaluate_run
-from mesm.run_folder import write_beside
-from mesm.sweep import sweep
-from mesm.training import train
+from mesm.evaluation.evaluate import evaluate_run
+from mesm.runs.environment import describe
+from mesm.runs.files import write_beside
+from mesm.training.loop import train
 
 RESULTS = Path(__file__).parents[1] / "results" / "miniature.json"
 P = 0.5

@@ -4,11 +4,7 @@ import pytest
 import torch
 
 from mesm_ops.triton.parts import persistent
-from mesm_ops.triton.parts.persistent import persistent_grid, tiles_of
-
-
-def test_tiles() -> None:
-    assert [tiles_of(rows) for rows in (0, 1, 128, 129)] == [0, 1, 1, 2]
+from mesm_ops.triton.parts.persistent import persistent_grid
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
