@@ -80,7 +80,8 @@ def record_all(archs: list[str], full: bool) -> tuple[list[Launch], list[str]]:
 
 def _move_running() -> None:
     """Launch the kernel that no op launches: the block's function does after its op."""
-    running = Running(*(torch.zeros(FACE_BLOCKS[0].out_channels) for _ in range(4)), 0.1)
+    vectors = (torch.zeros(FACE_BLOCKS[0].out_channels) for _ in range(4))
+    running = Running(*vectors, 0.1, torch.zeros((), dtype=torch.int64))
     move_running(torch.zeros(1, dtype=torch.int32), running, running)
 
 

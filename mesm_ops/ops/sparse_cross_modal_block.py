@@ -299,6 +299,7 @@ def sparse_cross_modal_block(
     stages: tuple[Stage, Stage],
     p: float,
     selection: Literal["weighted", "hard"] = "weighted",
+    batches: tuple[Tensor, Tensor] | None = None,
 ) -> SparseFeatureMaps:
     """Run a cross-modal sparse block (Dai et al., 2021, section 4.3): select, convolve, pool.
 
@@ -313,6 +314,8 @@ def sparse_cross_modal_block(
         stages: For each convolution its weight (Cout, Cin, 3, 3) and its norm, followed by a ReLU.
         p: The share of the attention to keep, in (0, 1].
         selection: As in `top_p_select`.
+        batches: () int64 each, how many batches the norms have seen: counted up in training, in
+            place, unless the batch has no active sites. None: the caller counts.
 
     Returns:
         Maps of half the height and width, with the last convolution's channels.
@@ -322,11 +325,13 @@ def sparse_cross_modal_block(
     """
     (_, norm1), (_, norm2) = stages
     if not _is_one_op(x) or norm1.training != norm2.training:
+        _count(batches, (norm1, norm2), x.offsets[-1])
         return _composed(x, query, lengths, attention, stages, p, selection)
     out = _forward(_arguments(x, query, lengths, attention, stages, p, selection))
     if norm1.training and out.rulebook.shape[0] and is_eager():
-        _move_running(out, norm1, norm2)
+        _move_running(out, norm1, norm2, batches)
     elif norm1.training:
+        _count(batches, (norm1, norm2), x.offsets[-1])
         rows = out.kept_offsets[-1]
         for norm, mean, var in ((norm1, out.mean1, out.var1), (norm2, out.mean2, out.var2)):
             running = (norm.running_mean, norm.running_var)
@@ -335,16 +340,30 @@ def sparse_cross_modal_block(
     return SparseFeatureMaps._trusted(out.features, out.sites, out.offsets, *size)
 
 
-def _move_running(
-    out: SparseCrossModalBlockResult, norm1: NormParameters, norm2: NormParameters
+@torch.no_grad()
+def _count(
+    batches: tuple[Tensor, Tensor] | None, norms: tuple[NormParameters, ...], rows: Tensor
 ) -> None:
-    """Do what `update_statistics` does for both norms, in one launch."""
+    """Count a batch of so many rows for the norms in training."""
+    for count, norm in zip(batches or (), norms, strict=False):
+        if norm.training:
+            count.add_(rows > 0)
+
+
+def _move_running(
+    out: SparseCrossModalBlockResult,
+    norm1: NormParameters,
+    norm2: NormParameters,
+    batches: tuple[Tensor, Tensor] | None,
+) -> None:
+    """Do what `update_statistics` and `_count` do for both norms, in one launch."""
     from ..triton.parts.reductions import Running, move_running
 
+    first, second = batches or (None, None)
     move_running(
         out.kept_offsets[-1:],
-        Running(norm1.running_mean, norm1.running_var, out.mean1, out.var1, norm1.momentum),
-        Running(norm2.running_mean, norm2.running_var, out.mean2, out.var2, norm2.momentum),
+        Running(norm1.running_mean, norm1.running_var, out.mean1, out.var1, norm1.momentum, first),
+        Running(norm2.running_mean, norm2.running_var, out.mean2, out.var2, norm2.momentum, second),
     )
 
 

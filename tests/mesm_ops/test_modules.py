@@ -12,6 +12,7 @@ from mesm_ops import (
     SparseMaxPool2d,
     SubmConv2d,
     cross_modal_score,
+    sparse_cross_modal_block,
     sparse_max_pool2d,
     subm_conv2d,
     top_p_select,
@@ -91,6 +92,24 @@ def test_forward_is_attend_then_convolve(backend: str, training: bool) -> None:
     for name, value in one.state_dict().items():
         assert torch.equal(value, other.state_dict()[name]), name
     assert int(one.norm1.num_batches_tracked) == training
+
+
+@pytest.mark.parametrize("frames", [0, 3])
+@pytest.mark.parametrize("training", [True, False])
+def test_block_counts_batches_that_have_sites(backend: str, training: bool, frames: int) -> None:
+    layer = block().train(training)
+    x = SparseFeatureMaps.from_dense(torch.randn(frames, layer.conv1.weight.shape[1], 4, 4))
+    norms = (layer.norm1, layer.norm2)
+    stages = [
+        (conv.weight, norm.parameter_tuple(x, counts=False))
+        for conv, norm in zip((layer.conv1, layer.conv2), norms, strict=True)
+    ]
+    query = torch.randn(frames, layer.attention.query_proj.in_features)
+    sparse_cross_modal_block(
+        *(x, query, None, layer.attention.parameter_tuple(), tuple(stages), 0.5),
+        batches=tuple(norm.num_batches_tracked for norm in norms),
+    )
+    assert [int(norm.num_batches_tracked) for norm in norms] == [training and frames > 0] * 2
 
 
 def test_takes_dense_and_sparse_maps_and_a_query_for_each_frame(backend: str) -> None:

@@ -154,6 +154,7 @@ class Running(NamedTuple):
     mean: Tensor  # (C,) float32
     var: Tensor  # biased
     momentum: float | Tensor  # a tensor of one element is not waited for
+    batches: Tensor | None = None  # () int64, counted up
 
 
 @triton.jit
@@ -164,7 +165,14 @@ def _moved(running, batch, momentum):
 
 
 @triton.jit
-def _move(running_mean, running_var, mean, var, momentum, count, c, channels, READ: tl.constexpr):
+def _move(
+    running_mean, running_var, mean, var, momentum, batches, count, block, channels,
+    READ: tl.constexpr, BLOCK_C: tl.constexpr,
+):  # fmt: skip
+    if batches is not None:
+        if (block == 0) & (count > 0):
+            tl.store(batches, tl.load(batches) + 1)
+    c = block * BLOCK_C + tl.arange(0, BLOCK_C)
     inside = c < channels
     moves = tl.load(momentum).to(tl.float32) if READ else momentum
     moves = tl.where(count > 0, moves, 0.0)
@@ -187,11 +195,13 @@ def _move_kernel(
     mean1,
     var1,
     momentum1,
+    batches1,
     running_mean2,
     running_var2,
     mean2,
     var2,
     momentum2,
+    batches2,
     channels1,
     channels2,
     READ1: tl.constexpr,
@@ -200,19 +210,22 @@ def _move_kernel(
 ):
     count = tl.load(number).to(tl.int32)
     block, blocks = tl.program_id(0), tl.cdiv(channels1, BLOCK_C)
-    lane = tl.arange(0, BLOCK_C)
     if block < blocks:
-        c = block * BLOCK_C + lane
-        _move(running_mean1, running_var1, mean1, var1, momentum1, count, c, channels1, READ1)
+        _move(
+            running_mean1, running_var1, mean1, var1, momentum1, batches1, count, block, channels1,
+            READ1, BLOCK_C,
+        )  # fmt: skip
     else:
-        c = (block - blocks) * BLOCK_C + lane
-        _move(running_mean2, running_var2, mean2, var2, momentum2, count, c, channels2, READ2)
+        _move(
+            running_mean2, running_var2, mean2, var2, momentum2, batches2, count, block - blocks,
+            channels2, READ2, BLOCK_C,
+        )  # fmt: skip
 
 
 def move_running(number: Tensor, first: Running, second: Running) -> None:
     """Move two norms' running statistics towards a batch's, as `torch.nn.BatchNorm1d` does.
 
-    Without rows they stay.
+    Without rows they stay, and the batch is not counted.
 
     Args:
         number: (1,) integer, how many rows the batch has.

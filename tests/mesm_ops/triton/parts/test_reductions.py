@@ -126,10 +126,11 @@ def test_running_statistics_move_as_torch_moves_them(count: int, momentum: float
                 want.running_mean.lerp_(rows[0].double(), momentum)
                 want.running_var.mul_(1 - momentum)
             batch = [t.float().to(DEVICE) for t in exact_moments(rows)]
-            norms.append(Running(*old, *batch, given))
+            norms.append(Running(*old, *batch, given, torch.tensor(number, device=DEVICE)))
             wanted.append(want)
         before = [(norm.running_mean.clone(), norm.running_var.clone()) for norm in norms]
         move_running(number_of(count), *norms)
+        assert [int(norm.batches) for norm in norms] == [n + (count > 0) for n in channels]
         for norm, want, (mean, var) in zip(norms, wanted, before, strict=True):
             if not count:
                 assert torch.equal(norm.running_mean, mean)
