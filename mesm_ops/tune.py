@@ -97,11 +97,12 @@ class _Products:
     def run(self, kernel: str, transposed: bool, choice: Choice) -> None:
         """Run one of them, over the values of its input or output as they are."""
         from .triton.parts.convolution import convolve
+        from .triton.parts.finish import finish
         from .triton.parts.weight_gradient import weight_gradient
 
         rules, narrow, wide = self.rules, self.narrow, self.wide
         if kernel == "weight_gradient":
-            weight_gradient(narrow, wide, rules, self.taps, self.grad, choice=choice)
+            finish(weight_gradient(narrow, wide, rules, self.taps, self.grad, choice=choice))
         elif transposed:
             convolve(wide, rules, self.weight, narrow, transposed=True, choice=choice)
         else:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..reference import CrossModalScore, CrossModalScoreBackward, CrossModalScoreGradients
+from .parts.finish import finish
 from .parts.prepare import prepare
 from .parts.schedule import schedule_of
 from .parts.score import score
@@ -50,10 +51,11 @@ def cross_modal_score_backward(a: CrossModalScoreBackward) -> CrossModalScoreGra
     inputs = (features, a.query, a.map_weight, a.map_bias, a.query_weight, a.score_weight)
     made = [*(tensor.new_empty(tensor.shape) for tensor in inputs), a.score_weight.new_empty(1)]
     found = CrossModalScoreGradients(*made)
-    score_gradients(
+    scores = score_gradients(
         *(plan, a.grad_logits, features, a.offsets, a.query, asked, schedule),
         *(a.map_weight if mapped is None else mapped, a.query_weight, a.score_weight, *found),
     )
+    finish(scores=scores)
     return found
 
 

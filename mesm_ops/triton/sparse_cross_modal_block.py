@@ -22,6 +22,7 @@ from ..reference import (
     SparseCrossModalBlockResult,
 )
 from .parts.convolution import Epilogue, convolve, partial_rows
+from .parts.finish import finish
 from .parts.layout import book_layout, maps_layout
 from .parts.norm_gradients import norm_gradient
 from .parts.norm_pool import norm_pool, norm_pool_gradient, norm_pool_parts, norm_pool_sums
@@ -34,7 +35,7 @@ from .parts.score import score
 from .parts.score_gradients import score_gradients
 from .parts.selection import Selected, select_and_place
 from .parts.selection_gradients import grad_attention, scatter_kept_rows
-from .parts.weight_gradient import tap_tiles, weight_gradient
+from .parts.weight_gradient import room_for_tap_tiles, weight_gradient
 
 __all__ = ["sparse_cross_modal_block", "sparse_cross_modal_block_backward"]
 
@@ -199,7 +200,7 @@ def sparse_cross_modal_block_backward(
     )
     number = a.kept_offsets[-1:]
     rules = Rulebook(of["lists"], of["masks"], number, None)
-    taps = tap_tiles(rules)
+    taps = room_for_tap_tiles(rules)
     grads = _like(
         *(a.weight1, a.norm_weight1, a.norm_bias1, a.weight2, a.norm_weight2, a.norm_bias2)
     )
@@ -215,13 +216,15 @@ def sparse_cross_modal_block_backward(
 
     pooled = partial[: 2 * parts * plan.out].view(parts, 2, plan.out)
     norm_pool_sums(grad_out, a.argmax, of["y2"], of["windows"], windows, norm2, pooled)
-    total(pooled, None, a.var2, a.eps2, of_norm2, of_norm_weight2, of_norm_bias2)
+    total(
+        *(pooled, None, a.var2, a.eps2, of_norm2, of_norm_weight2, of_norm_bias2, rules, taps),
+    )
     grad = torch.empty_like(of["y2"])
     norm_pool_gradient(
         *(grad_out, a.argmax, of["y2"], of["window_of"], number, norm2, of_norm2, grad),
         training=a.training,
     )
-    weight_gradient(of["z1"], grad, rules, taps, of_weight2)
+    weight2 = weight_gradient(of["z1"], grad, rules, taps, of_weight2)
 
     grad1 = torch.empty_like(of["y1"])
     most = 2 * size // (2 * plan.middle)
@@ -238,7 +241,7 @@ def sparse_cross_modal_block_backward(
     )
     total(lines[: written.number], None, a.var1, a.eps1, of_norm1, of_norm_weight1, of_norm_bias1)
     norm_gradient(grad1, of["y1"], number, norm1, of_norm1, grad1, training=a.training)
-    weight_gradient(of["x"], grad1, rules, taps, of_weight1)
+    weight1 = weight_gradient(of["x"], grad1, rules, taps, of_weight1)
     grad_x = torch.empty_like(of["x"])
     convolve(grad1, rules, of["packed1"], grad_x, transposed=True)
 
@@ -246,6 +249,7 @@ def sparse_cross_modal_block_backward(
     learned = (a.query, a.map_weight, a.map_bias, a.query_weight, a.score_weight, a.score_bias)
     kept = (a.rows, a.kept_offsets, of["place"])
     position_of = a.rows.new_empty(plan.rows)
+    scores = None
     if a.selection.learns:
         of_learned = _like(*learned)
         of_logits, scales = wide.new_empty((2, plan.rows))
@@ -254,7 +258,7 @@ def sparse_cross_modal_block_backward(
             *(grad_x, features, a.offsets, *kept, a.attention, of_logits, position_of, factor)
         )
         given = (of_features, *of_learned, grad_x, position_of, factor)
-        score_gradients(
+        scores = score_gradients(
             *(plan.schedule, of_logits, features, a.offsets, a.query, of["asked"]),
             *(of["schedule"], of["mapped"], a.query_weight, a.score_weight),
             *given,  # type: ignore[arg-type]
@@ -262,6 +266,7 @@ def sparse_cross_modal_block_backward(
     else:
         of_learned = [features.new_empty(0) for _ in learned]
         scatter_kept_rows(grad_x, a.offsets, *kept, position_of, of_features)
+    finish(weight1, weight2, scores)
     return SparseCrossModalBlockGradients(of_features, *of_learned, *grads)
 
 

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ..reference import SubmConv2d, SubmConv2dBackward, SubmConv2dGradients
 from .parts.convolution import convolve
+from .parts.finish import finish
 from .parts.reductions import column_sums
 from .parts.rulebook import Rulebook, rulebook
 from .parts.weight_gradient import tap_tiles, weight_gradient
@@ -36,7 +37,7 @@ def subm_conv2d_backward(a: SubmConv2dBackward) -> SubmConv2dGradients:
         convolve(a.grad_out, rules, _packed(weight), of_features, transposed=True)
     if a.needs_weight:
         grad = _in_order(a.grad_out, rules)
-        weight_gradient(features, grad, rules, tap_tiles(rules), of_weight)
+        finish(weight_gradient(features, grad, rules, tap_tiles(rules), of_weight))
     if a.needs_bias:
         of_bias = column_sums(a.grad_out, rules.number).to(weight.dtype)
     return SubmConv2dGradients(of_features, of_weight, of_bias)

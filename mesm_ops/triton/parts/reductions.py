@@ -19,7 +19,9 @@ from .launch import launch
 from .layout import TILE
 from .norms import Norm
 from .persistent import WARPS, persistent_grid, share
+from .rulebook import Rulebook
 from .sizes import cdiv
+from .weight_gradient import BLOCK_TILES, TapTiles, list_tiles
 
 __all__ = ["Running", "column_sums", "combine", "move_running", "total"]
 
@@ -169,7 +171,7 @@ def _move(
     running_mean, running_var, mean, var, momentum, batches, count, block, channels,
     READ: tl.constexpr, BLOCK_C: tl.constexpr,
 ):  # fmt: skip
-    if batches is not None:
+    if batches is not None:  # noqa: SIM102 - known to the compiler, unlike what comes next
         if (block == 0) & (count > 0):
             tl.store(batches, tl.load(batches) + 1)
     c = block * BLOCK_C + tl.arange(0, BLOCK_C)
@@ -246,7 +248,7 @@ def move_running(number: Tensor, first: Running, second: Running) -> None:
     )
 
 
-@triton.jit(do_not_specialize=["parts"], do_not_specialize_on_alignment=["number"])
+@triton.jit(do_not_specialize=["parts"], do_not_specialize_on_alignment=["number", "rows"])
 def _total(
     partial,  # (parts, kinds, C) float32
     number,  # (1,): of rows
@@ -254,16 +256,41 @@ def _total(
     sums,  # (kinds, C) float32
     of_bias,  # (C,), of the first kind
     of_weight,  # (C,), of the second
+    masks,  # of a rulebook, as the next, for `list_tiles`
+    rows,  # (1,)
+    tiles,  # None: no tiles are listed
+    counts,
     eps,
     parts,
+    capacity,  # of tiles
     CHANNELS: tl.constexpr,
     KINDS: tl.constexpr,
     ROWS: tl.constexpr,  # of a part; 0: all parts count
     NORM: tl.constexpr,
     LANES: tl.constexpr,
     BLOCK_C: tl.constexpr,
+    TILE: tl.constexpr,
+    BLOCK_TILES: tl.constexpr,
 ):
-    channel = tl.program_id(0) * BLOCK_C + tl.arange(0, BLOCK_C)
+    block = tl.program_id(0)
+    if tiles is not None:
+        tap = block - tl.cdiv(CHANNELS, BLOCK_C)
+        if (tap >= 0) & (tl.program_id(1) == 0):
+            list_tiles(masks, rows, tiles, counts, capacity, tap, TILE, BLOCK_TILES)
+    if block * BLOCK_C < CHANNELS:
+        _add_up(
+            partial, number, var, sums, of_bias, of_weight, eps, parts, block,
+            CHANNELS, KINDS, ROWS, NORM, LANES, BLOCK_C,
+        )  # fmt: skip
+
+
+@triton.jit
+def _add_up(
+    partial, number, var, sums, of_bias, of_weight, eps, parts, block,
+    CHANNELS: tl.constexpr, KINDS: tl.constexpr, ROWS: tl.constexpr, NORM: tl.constexpr,
+    LANES: tl.constexpr, BLOCK_C: tl.constexpr,
+):  # fmt: skip
+    channel = block * BLOCK_C + tl.arange(0, BLOCK_C)
     kind = tl.program_id(1)
     inside = channel < CHANNELS
     if NORM:
@@ -297,8 +324,10 @@ def total(
     sums: Tensor,
     of_weight: Tensor,
     of_bias: Tensor,
+    rules: Rulebook | None = None,
+    taps: TapTiles | None = None,
 ) -> None:
-    """Add up the gradients of a norm's weight and bias.
+    """Add up the gradients of a norm's weight and bias; and do `tap_tiles` beside that.
 
     Args:
         partial: (T, 2, C) float32: of each part the sums over its rows of g and of g * (y - mean),
@@ -311,8 +340,10 @@ def total(
         sums: (2, C) float32: written, the gradients of bias and of weight.
         of_weight: (C,): written, the same in the parameter's dtype.
         of_bias: (C,): written, likewise.
+        rules: Whose tiles are listed.
+        taps: Where `tap_tiles` of these rules goes, from `room_for_tap_tiles`; None: nowhere.
     """
-    _launch_total(partial, number, var, eps, sums, of_weight, of_bias)
+    _launch_total(partial, number, var, eps, sums, of_weight, of_bias, rules, taps)
 
 
 def _launch_total(
@@ -323,18 +354,28 @@ def _launch_total(
     sums: Tensor,
     of_weight: Tensor | None,
     of_bias: Tensor | None,
+    rules: Rulebook | None = None,
+    taps: TapTiles | None = None,
 ) -> None:
     parts, kinds, channels = partial.shape
+    masks = rows = tiles = counts = None
+    blocks, capacity = cdiv(channels, _CHANNELS), 0
+    if rules is not None and taps is not None:
+        masks, rows, (tiles, counts) = rules.masks, rules.number, taps
+        blocks, capacity = blocks + 9, masks.shape[0]
     launch(
         _total,
-        (cdiv(channels, _CHANNELS), kinds),
-        *(partial, number, var, sums, of_bias, of_weight, eps, parts),
+        (blocks, kinds),
+        *(partial, number, var, sums, of_bias, of_weight, masks, rows, tiles, counts),
+        *(eps, parts, capacity),
         CHANNELS=channels,
         KINDS=kinds,
         ROWS=TILE if number is not None else 0,
         NORM=var is not None,
         LANES=_LANES,
         BLOCK_C=_CHANNELS,
+        TILE=TILE,
+        BLOCK_TILES=BLOCK_TILES,
         num_warps=_WARPS,
     )
 

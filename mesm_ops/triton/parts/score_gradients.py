@@ -5,6 +5,8 @@ Hidden values are computed again. No launch depends on what only the device know
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -12,16 +14,45 @@ from .launch import launch
 from .products import precision
 from .schedule import SMALL, TILE, Schedule
 from .score_gradients_one_pass import one_pass_kernel
-from .score_gradients_sums import finish_kernel, sums_kernel
+from .score_gradients_sums import sums_kernel
 from .score_gradients_two_pass import inside_kernel, products_kernel
 from .sizes import block_of, capability_of, cdiv, programs_of
 
-__all__ = ["inside_blocks", "product_blocks", "score_gradients"]
+__all__ = [
+    *("BLOCK", "BLOCK_D", "FINISH_LINES", "FINISH_WIDTH"),
+    *("ScoreParts", "inside_blocks", "product_blocks", "score_gradients"),
+]
 
 _LINES, _WIDTH = 128, 32  # of sums that are added at a time, in one pass over the rows
 _FEW_LINES, _WIDE = 8, 256  # in two, where a sample's chunks are short
-_FINISH_LINES, _FINISH_WIDTH = 64, 64
-_BLOCK, _BLOCK_D = 16, 64  # of the products with queries
+FINISH_LINES, FINISH_WIDTH = 64, 64
+BLOCK, BLOCK_D = 16, 64  # of the products with queries
+
+
+class ScoreParts(NamedTuple):
+    """What is left to do for the gradients of the score, by `finish`."""
+
+    features: Tensor  # whose dtype parameters are rounded to; not read
+    parts: Tensor | None  # (number, length) float32, of map_weight; None: added already
+    of_sample: Tensor  # (B, width) float32: inside the tanh, of score_weight, of score_bias
+    query: Tensor  # (B, D)
+    query_weight: Tensor  # (k, D)
+    of_map_weight: Tensor  # (k, C), written, as all that follow
+    of_query: Tensor  # (B, D)
+    of_map_bias: Tensor  # (k,)
+    of_query_weight: Tensor  # (k, D)
+    of_score_weight: Tensor  # (1, k)
+    of_score_bias: Tensor  # (1,)
+    number: int
+    length: int
+    samples: int
+    width: int
+    k: int
+    depth: int
+    adds: int  # programs of each kind of work, as the three that follow
+    queries: int
+    weights: int
+    columns: int
 
 
 def score_gradients(
@@ -45,8 +76,8 @@ def score_gradients(
     grad_x: Tensor | None = None,
     position_of: Tensor | None = None,
     factor: Tensor | None = None,
-) -> None:
-    """Write the gradients in three launches.
+) -> ScoreParts:
+    """Write the gradients in two launches, and leave what is left to do to `finish`.
 
     Query and parameters, of any dtype, are rounded to features', and so are their gradients.
 
@@ -72,6 +103,9 @@ def score_gradients(
             rows, which is added; None: there is none.
         position_of: (N,) int32, as `grad_attention` wrote it.
         factor: (N,) float32, likewise; None: what is added is not scaled.
+
+    Returns:
+        What `finish` needs to write the gradients of query and parameters.
     """
     (rows, channels), (k, depth), samples = features.shape, query_weight.shape, query.shape[0]
     width = cdiv(2 * k + 1, 4) * 4  # so that lines of sums begin aligned
@@ -157,20 +191,14 @@ def score_gradients(
             num_warps=warps,
             num_stages=stages,
         )
-        adds = cdiv(length, _FINISH_WIDTH)
-    blocks_d = cdiv(depth, _BLOCK_D)
-    queries, weights = (cdiv(size, _BLOCK) * blocks_d for size in (samples, k))
-    columns = cdiv(used, _FINISH_WIDTH)
-    launch(
-        finish_kernel,
-        (adds + queries + weights + columns,),
+        adds = cdiv(length, FINISH_WIDTH)
+    blocks_d = cdiv(depth, BLOCK_D)
+    queries, weights = (cdiv(size, BLOCK) * blocks_d for size in (samples, k))
+    return ScoreParts(
         *(features, parts, of_sample, query, query_weight, of_map_weight, of_query),
         *(of_map_bias, of_query_weight, of_score_weight, of_score_bias),
         *(number, length, samples, width, k, depth, adds, queries, weights),
-        BLOCK_LINES=_FINISH_LINES,
-        BLOCK_WIDTH=_FINISH_WIDTH,
-        BLOCK=_BLOCK,
-        BLOCK_D=_BLOCK_D,
+        columns=cdiv(used, FINISH_WIDTH),
     )
 
 

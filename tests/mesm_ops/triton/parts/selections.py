@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from mesm_ops.triton.parts.finish import finish
 from mesm_ops.triton.parts.prepare import prepare
 from mesm_ops.triton.parts.schedule import TILE, Schedule, schedule_of
 from mesm_ops.triton.parts.score_gradients import score_gradients
@@ -110,10 +111,11 @@ class Selection:
             for tensor in (features, query, map_weight, map_bias, query_weight, score_weight)
         ]
         made.append(torch.full_like(score_weight[0, :1], torch.nan))
-        score_gradients(
+        scores = score_gradients(
             *(plan, grad_logits, features, offsets, query, asked, schedule, mapped),
             *(query_weight, score_weight, *made, grad_x, position_of, factor),
         )
+        finish(scores=scores)
         return {
             "logits": grad_logits.cpu(),
             **{name: tensor.cpu() for name, tensor in zip(NAMES, made, strict=True)},
