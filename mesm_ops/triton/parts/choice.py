@@ -159,13 +159,31 @@ def _table(gpu: str) -> dict[str, Any]:
     return {}
 
 
+_descriptors: dict[tuple[Any, ...], dict[str, Any]] = {}
+
+
 def descriptor(tensor: Tensor, block: tuple[int, int]) -> Any:
-    """Return a tensor's TMA descriptor for tiles of a shape."""
+    """Return the TMA descriptor of a contiguous tensor of rows, for tiles of a shape.
+
+    Triton checks a descriptor when one is made; here it checks the first of each kind alone.
+    """
     from triton.experimental.gluon.nvidia.hopper import TensorDescriptor
 
-    return TensorDescriptor(
-        tensor, list(tensor.shape), list(tensor.stride()), list(block), _layout(block, tensor.dtype)
-    )
+    key = (tensor.shape, tensor.dtype, block)
+    fields = _descriptors.get(key)
+    if fields is None or tensor.data_ptr() % 16:
+        made = TensorDescriptor(
+            *(tensor, list(tensor.shape), list(tensor.stride()), list(block)),
+            _layout(block, tensor.dtype),
+        )
+        if len(_descriptors) >= 4096:  # sizes change from batch to batch
+            _descriptors.clear()
+        _descriptors[key] = {**vars(made), "base": None}
+        return made
+    made = object.__new__(TensorDescriptor)
+    made.__dict__.update(fields)
+    made.base = tensor
+    return made
 
 
 @functools.cache

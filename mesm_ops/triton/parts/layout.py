@@ -32,20 +32,21 @@ class Layout:
 
     def __init__(self, itemsize: int, shapes: Mapping[str, tuple[Any, ...]]) -> None:
         each = max(1, _ALIGNED // itemsize)
-        self._shapes = dict(shapes)
-        self._sizes: list[Any] = []
-        for shape in shapes.values():
-            size = 1
-            for length in shape:
+        self._parts: list[tuple[str, tuple[Any, ...], tuple[Any, ...], Any]] = []
+        self.size: Any = 0
+        for name, shape in shapes.items():
+            strides: tuple[Any, ...] = ()
+            size: Any = 1
+            for length in reversed(shape):
+                strides = (size, *strides)
                 size = size * length
-            self._sizes += [size, -size % each]
-        self.size = sum(self._sizes)
+            self._parts.append((name, shape, strides, self.size))
+            self.size = self.size + size + -size % each
 
     def views(self, flat: Tensor) -> dict[str, Tensor]:
         """Return the parts of a tensor of `size` elements, by name."""
-        parts = flat.split_with_sizes(self._sizes)[::2]
-        shapes = self._shapes.items()
-        return {name: part.view(shape) for (name, shape), part in zip(shapes, parts, strict=True)}
+        strided = flat.as_strided
+        return {name: strided(shape, strides, at) for name, shape, strides, at in self._parts}
 
 
 def maps_layout(a: _Block, keeps: bool = True) -> Layout:
