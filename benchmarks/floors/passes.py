@@ -257,6 +257,25 @@ def measured(training: bool, path: Path = MEASURED) -> dict[str, Measured]:
     return found
 
 
+def estimate(members: list[Pass], training: bool, number: int) -> int | None:
+    """What was estimated for passes together, for the face block of a number; None: nothing."""
+    estimates = ESTIMATES if training else INFERENCE_ESTIMATES
+    names = {each.estimate for each in members} & estimates.keys()
+    return sum(estimates[name][number] for name in names) if names else None
+
+
+def took_together(members: list[Pass], step: list[Pass], took: Measured) -> float:
+    """What the kernels of a group's passes took, µs; one that was not listed counts nothing."""
+    times = (took.us(step, kernel) for kernel in {each.kernel for each in members})
+    return sum(time for time in times if time is not None)
+
+
+def in_groups(step: list[Pass]) -> dict[str, list[Pass]]:
+    """A step's passes by their group."""
+    groups = dict.fromkeys(each.group for each in step)
+    return {group: [each for each in step if each.group == group] for group in groups}
+
+
 HEAD = ("pass", "kernel", "MB", "GFLOP", "floor, µs", "estimate, µs", "measured, µs", "x floor")
 
 
@@ -265,7 +284,7 @@ def table(
 ) -> list[tuple[str, ...]]:
     """Rows of a table under HEAD: each pass, and each group's sums.
 
-    A time that several passes share, as launches of one kernel, stands in the group's line alone.
+    A time or an estimate that several passes share stands in the group's line alone.
 
     Args:
         s: a block's sizes.
@@ -275,36 +294,25 @@ def table(
         number: which of the estimates' shapes it is; None: none.
     """
     step, lines = passes(s, training), []
-    estimates = INFERENCE_ESTIMATES if not training else ESTIMATES
-    if number is None:
-        estimates = {}
-    floors, guesses, ours = 0.0, 0, 0.0
-    for group in dict.fromkeys(each.group for each in step):
-        members = [each for each in step if each.group == group]
-        for each in members:
-            alone = sum(other.estimate == each.estimate for other in step) == 1
-            guess = None
-            if each.estimate in estimates and alone:
-                guess = estimates[each.estimate][number or 0]
-            single = sum(other.kernel == each.kernel for other in step) == 1
-            us = took.us(step, each.kernel) if took and single else None
-            floor = each.cost.floor_us(machine, "bfloat16")
-            lines.append(_cells(each.name, f"`{each.kernel}`", [each.cost], floor, guess, us))
+
+    def line(members: list[Pass], name: str, kernel: str, us: float | None) -> tuple[str, ...]:
         floor = sum(each.cost.floor_us(machine, "bfloat16") for each in members)
-        names = {each.estimate for each in members} & estimates.keys()
-        guess = sum(estimates[name][number or 0] for name in names) if names else None
-        us = None
-        if took:
-            times = (took.us(step, each) for each in {each.kernel for each in members})
-            us = sum(time for time in times if time is not None)
-        floors, guesses, ours = floors + floor, guesses + (guess or 0), ours + (us or 0.0)
-        name = f"{group}, {_launches(len(members))}"
-        cells = _cells(name, "", [each.cost for each in members], floor, guess, us)
+        guess = None if number is None else estimate(members, training, number)
+        if len(members) == 1 and sum(e.estimate == members[0].estimate for e in step) > 1:
+            guess = None
+        return _cells(name, kernel, [each.cost for each in members], floor, guess, us)
+
+    for group, members in in_groups(step).items():
+        for each in members:
+            shared = sum(other.kernel == each.kernel for other in step) > 1
+            us = took.us(step, each.kernel) if took and not shared else None
+            lines.append(line([each], each.name, f"`{each.kernel}`", us))
+        together = took_together(members, step, took) if took else None
+        cells = line(members, f"{group}, {_launches(len(members))}", "", together)
         lines.append(tuple(f"**{cell}**" if cell else "" for cell in cells))
-    costs = [each.cost for each in step]
-    name = f"all of these, {_launches(len(step))}"
-    lines.append(_cells(name, "", costs, floors, guesses or None, ours if took else None))
-    if took:
+    ours = took_together(step, step, took) if took else None
+    lines.append(line(step, f"all of these, {_launches(len(step))}", "", ours))
+    if took and ours is not None:
         others = f"PyTorch's, {_launches(took.launches - len(step))}, and what is not listed"
         lines.append((others, *[""] * 5, f"{took.total_us - ours:.1f}", ""))
     return lines
