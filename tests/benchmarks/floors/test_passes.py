@@ -65,33 +65,37 @@ def note(kernel, grid, *args, **constants):
         seen.add(value.data_ptr())
     noted.append((kernel.__name__, given))
 
-steps, frames = {}, int(sys.argv[1])
-case = block_case(Shape(*map(int, sys.argv[2:])), 1.0, torch.bfloat16, frames)
-calls = list(block_calls(case, torch.bfloat16, Call.pretend))
+found, frames = [], int(sys.argv[1])
 hopper = mock.patch.object(choice, "_choose", check._chooser("sm_90", -1))
 h100 = mock.patch.object(sizes, "_INTERPRETED", check.MULTIPROCESSORS["sm_90"])
-with check.playing("sm_90", None), hopper, h100:
-    for module in check.modules():
-        if hasattr(module, "launch") and not module.__name__.endswith(".launch"):
-            module.launch = note
-    for call in calls:
-        noted.clear()
-        check.launcher(call.op)(call.arguments)
-        steps[call.name.removeprefix("sparse_cross_modal_block")] = list(noted)
-print(json.dumps(steps))
+for shape in sys.argv[2:]:
+    case = block_case(Shape(*map(int, shape.split(","))), 1.0, torch.bfloat16, frames)
+    calls = list(block_calls(case, torch.bfloat16, Call.pretend))
+    found.append({})
+    with check.playing("sm_90", None), hopper, h100:
+        for module in check.modules():
+            if hasattr(module, "launch") and not module.__name__.endswith(".launch"):
+                module.launch = note
+        for call in calls:
+            noted.clear()
+            check.launcher(call.op)(call.arguments)
+            found[-1][call.name.removeprefix("sparse_cross_modal_block")] = list(noted)
+print(json.dumps(found))
 """
 
 
 @cache
-def launched(shape: Shape) -> dict[bool, list[tuple[str, int]]]:
-    """The launches of a training step and of inference, kernel and bytes."""
-    sides = (shape.in_channels, shape.out_channels, shape.height, shape.width)
-    done = run("-c", PROGRAM, str(FRAMES), *map(str, sides))
+def launched() -> dict[Shape, dict[bool, list[tuple[str, int]]]]:
+    """By shape the launches of a training step and of inference, kernel and bytes."""
+    shapes = [f"{s.in_channels},{s.out_channels},{s.height},{s.width}" for s in SHAPES]
+    done = run("-c", PROGRAM, str(FRAMES), *shapes)
     assert done.returncode == 0, done.stderr
-    steps = json.loads(done.stdout.splitlines()[-1])
-    assert len(steps) == 3
-    training = steps[" training"] + steps["_backward"]
-    return {True: training, False: steps[" inference"]}
+    found = {}
+    for shape, steps in zip(SHAPES, json.loads(done.stdout.splitlines()[-1]), strict=True):
+        assert len(steps) == 3
+        training = steps[" training"] + steps["_backward"]
+        found[shape] = {True: training, False: steps[" inference"]}
+    return found
 
 
 def sizes(shape: Shape, p: float = 1.0, frames: int = FRAMES) -> Sizes:
@@ -105,7 +109,7 @@ def sizes(shape: Shape, p: float = 1.0, frames: int = FRAMES) -> Sizes:
 def test_passes_are_the_launches_in_their_order(shape: Shape, training: bool) -> None:
     found = [each.kernel for each in passes(sizes(shape), training)]
     assert set(found) >= CUDA
-    launches = [name for name, _ in launched(shape)[training]]
+    launches = [name for name, _ in launched()[shape][training]]
     assert [name for name in found if name not in CUDA | APART] == launches
 
 
@@ -116,7 +120,7 @@ def test_with_everything_kept_a_pass_moves_its_tensors_once(shape: Shape, traini
     given: dict[str, int] = defaultdict(int)
     for each in passes(sizes(shape), training):
         moved[each.kernel] += each.cost.bytes
-    for name, size in launched(shape)[training]:
+    for name, size in launched()[shape][training]:
         given[name] += size
     for name, size in given.items():
         if name in ("_combine", "_total", "_tap_tiles_kernel"):  # next to nothing
