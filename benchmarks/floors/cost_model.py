@@ -65,7 +65,7 @@ def _attention_costs(s: Sizes) -> dict[str, Cost]:
             2 * (3 * of_map + 3 * of_query + 2 * of_score),
         ),
         "top_p_select": Cost(
-            2 * logits  # read; the attention is written
+            2 * logits  # logits are read, the attention is written
             + s.rows * INT  # sites
             + s.kept * c * e
             + s.rows * (c * e + 2 * INT)  # features, sites and row numbers

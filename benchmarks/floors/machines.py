@@ -1,4 +1,4 @@
-"""What machines do a second, and the least that something takes on them."""
+"""Rates of machines, and the least that something takes on them."""
 
 from __future__ import annotations
 

@@ -230,14 +230,14 @@ def kernel_name(profiled: str) -> str:
 
 @dataclass(frozen=True)
 class Measured:
-    """What a step's launches took in a profile, µs."""
+    """Times of a step's launches in a profile, µs."""
 
     launches: int
     total_us: float
     kernels: Mapping[str, tuple[int, float]]  # launches and µs of all of them, by kernel
 
     def us(self, step: list[Pass], kernel: str) -> float | None:
-        """What a kernel took, if it was launched as often as the step's passes have it."""
+        """The time of a kernel, if it was launched as often as the step's passes have it."""
         wanted = sum(each.kernel == kernel for each in step)
         launches, us = self.kernels.get(kernel, (0, 0.0))
         return us if launches == wanted else None
@@ -258,14 +258,14 @@ def measured(training: bool, path: Path = MEASURED) -> dict[str, Measured]:
 
 
 def estimate(members: list[Pass], training: bool, number: int) -> int | None:
-    """What was estimated for passes together, for the face block of a number; None: nothing."""
+    """The estimate for passes together, for the face block of a number; None: there is none."""
     estimates = ESTIMATES if training else INFERENCE_ESTIMATES
     names = {each.estimate for each in members} & estimates.keys()
     return sum(estimates[name][number] for name in names) if names else None
 
 
 def took_together(members: list[Pass], step: list[Pass], took: Measured) -> float:
-    """What the kernels of a group's passes took, µs; one that was not listed counts nothing."""
+    """Time of the kernels of a group's passes, µs; one that was not listed counts nothing."""
     times = (took.us(step, kernel) for kernel in {each.kernel for each in members})
     return sum(time for time in times if time is not None)
 

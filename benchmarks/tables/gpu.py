@@ -80,7 +80,7 @@ def _first(rows: list[Row], what: str, shape: str) -> Row:
 
 @table("gpu-steps")
 def steps() -> str:
-    """What else was measured of the same training steps."""
+    """Launches, calls from Python and memory of the same training steps."""
     found = [one(results(REDESIGN)["blocks"], shape=shape) for shape in FACES]
     launches = (
         "{} / {}".format(*(each["kernels"][step]["launches"] for step in passes.STEPS.values()))
@@ -206,7 +206,7 @@ def _choice(row: Row) -> str:
 
 @table("gpu-goals")
 def goals() -> str:
-    """What `make gpu` holds the block and MESM to."""
+    """The goals that `make gpu` holds the block and MESM to."""
     half, (low, least) = f"p = {HEADLINE_P}", LOW_P
     steps = ("inference", "training step")
     lines = [
