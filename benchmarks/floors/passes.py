@@ -8,6 +8,7 @@ GPU; padding where they write it. FLOPs: over exact pairs. Weights are float32 p
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -267,7 +268,7 @@ def estimate(members: list[Pass], training: bool, number: int) -> int | None:
 def took_together(members: list[Pass], step: list[Pass], took: Measured) -> float:
     """Time of the kernels of a group's passes, µs; one that was not listed counts nothing."""
     times = (took.us(step, kernel) for kernel in {each.kernel for each in members})
-    return sum(time for time in times if time is not None)
+    return math.fsum(time for time in times if time is not None)  # whatever the set's order
 
 
 def in_groups(step: list[Pass]) -> dict[str, list[Pass]]:

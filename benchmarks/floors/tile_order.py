@@ -1,8 +1,8 @@
 """How many of the nine taps a convolution's tiles go through, by the order of their rows.
 
 A tile leaves out a tap at which none of its rows has a neighbour. Taps are counted on the
-benchmark's masks, half of the sites in smooth clusters; nothing is timed. As built is the order into which
-`mesm_ops.triton.parts.rulebook` and csrc/cuda/place.cuh put rows.
+benchmark's masks, half of the sites in smooth clusters; nothing is timed. As built is the order
+into which `mesm_ops.triton.parts.rulebook` and csrc/cuda/place.cuh put rows.
 
     python -m benchmarks.floors.tile_order          # the table of docs/design/gpu.md
 """

@@ -84,7 +84,7 @@ def test_an_h100_takes_the_hopper_kernels_in_the_face_blocks() -> None:
         found = chosen(kernel, torch.bfloat16, cin, cout, transposed)
         assert found == possible(kernel, torch.bfloat16, cin, cout, (9, 0))[-1]
         assert found.hopper
-        # What was not measured stays with the plain kernels.
+        # Float32 was not measured and stays with the plain kernels.
         assert not chosen(kernel, torch.float32, cin, cout, transposed).hopper
 
 
