@@ -12,7 +12,7 @@ SOURCES := $(shell find csrc -type f -not -name '*.pyc' 2>/dev/null)
 CXX_SOURCES := $(filter %.cpp %.h %.cu %.cuh,$(SOURCES)) $(shell find tests/csrc -name '*.cpp' -o -name '*.h')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test sanitize lint format docs demo bench gpu-check build-matrix gpu study results clean
+.PHONY: help setup test sanitize lint format docs demo bench gpu-check build-matrix gpu study results tables clean
 
 help:  ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -66,6 +66,9 @@ study: setup  ## The three-seed study on the miniature corpus (about 75 minutes 
 
 results: setup  ## Every table and figure of docs/results on a miniature corpus (about 2 hours on 2 cores)
 	$(BIN)/python -m benchmarks.studies.miniature_results runs/results
+
+tables: setup  ## Write the measured figures of README.md and docs/ anew from their JSON
+	$(BIN)/python -m benchmarks.tables
 
 clean:  ## Remove what was built; keeps .venv
 	rm -rf build site *.egg-info demo mesm_ops/*.so mesm_ops/op_schemas.h .pytest_cache .mypy_cache .ruff_cache

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.floors.cost_model import MACHINES, Machine
+from benchmarks.floors.machines import MACHINES, Machine
 from benchmarks.gpu.rivals import Rival
 from benchmarks.measure import WARM_RUNS, Run, compare, in_turns, replayable, rounds_within
 from benchmarks.shapes import (
