@@ -162,7 +162,7 @@ def main() -> None:
             "f1": "average over the emotions, test split; thresholds are named per run",
             "deviation": "sample standard deviation over the seeds, each with its own corpus",
             "flops_ratio": "MESM over FE2E, feature extraction, attention included",
-            "attention_ratio": "hits of kept sites over chance; see mesm/hit_rates.py",
+            "attention_ratio": "hits of kept sites over chance; see mesm/analysis/hit_rates.py",
         },
         "summary": summary,
         "seeds": seeds,

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
-from mesm.config.experiment import TrainingSettings
 from mesm.models.text import TextEncoder
 from mesm_ops import CrossModalAttention
+
+if TYPE_CHECKING:
+    from mesm.config.experiment import TrainingSettings
 
 # What counts as a lower loss: by more than this share, as in torch's ReduceLROnPlateau.
 LOWER_BY = 1e-4

@@ -16,6 +16,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 from benchmarks.calls import Call, block_calls, calls
 from benchmarks.gate import full_float32
 from benchmarks.inputs import block_case
+from benchmarks.kept import kept_by
 from benchmarks.models import EMOTIONS, SMALL_TEXT, draw_batch, model_run
 from benchmarks.shapes import PAPER_BATCH, Shape
 from mesm_ops import SparseCrossModalBlock, SparseFeatureMaps, backends, use_backend
@@ -229,6 +230,17 @@ def test_odd_inputs(
     # Two norms of few rows enlarge the rounding of what they divide.
     assert error(out.to_dense().detach().cpu(), wanted.detach()) <= 50 * ROUNDING[dtype]
     assert not out.features[int(out.offsets[-1]) :].any()
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("shape", SHAPES, ids=Shape.id)
+def test_autocast_keeps_the_sites_of_the_two_halves(shape: Shape, training: bool) -> None:
+    """By whichever backends run: query and parameters are rounded to the features' dtype."""
+    case = block_case(shape, P, torch.float32, FRAMES, "cuda")
+    block = case.block.train(training)
+    given = (case.maps, case.query, case.lengths)
+    with torch.set_grad_enabled(training), torch.autocast("cuda", torch.bfloat16):
+        assert torch.equal(kept_by(block, *given), block.attend(*given).mask())
 
 
 def whole_step(

@@ -20,6 +20,8 @@ module = importlib.import_module("mesm_ops.ops.sparse_cross_modal_block")
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 FORWARD = torch.ops.mesm_ops.sparse_cross_modal_block
 BACKWARD = torch.ops.mesm_ops.sparse_cross_modal_block_backward
+SCORE = torch.ops.mesm_ops.cross_modal_score
+PARAMETERS = ("map_weight", "map_bias", "query_weight", "score_weight", "score_bias")
 KEPT = ("attention", "y1", "y2", "argmax", "rulebook")
 OWN = ("y1", "y2", "argmax", "rulebook")  # of what is kept, what only Triton reads
 
@@ -182,6 +184,44 @@ def test_low_precision_errs_as_the_reference(dtype: torch.dtype, training: bool)
         # As for other kernels of low precision: at most twice the error of what they replace.
         error, allowed = ((f[name].float() - tensor).norm() for f in (got, wanted))
         assert error <= 2 * allowed + 1e-2 * tensor.norm(), name
+
+
+def test_attends_as_the_score_and_the_selection_do() -> None:
+    """Under autocast a GPU's block is given parameters of float32, the score's op rounded ones."""
+    x = make_case(4, 16, 16, 16, 0.9, torch.bfloat16, padding=3).x
+    args = arguments(x, 10, [1, 0, 3])
+    given = {name: getattr(args, name) for name in ("query", *PARAMETERS)}
+    wide = {name: 0.3 * torch.randn(t.shape).to(DEVICE) for name, t in given.items()}
+
+    def attend(features: Tensor, of: dict[str, Tensor]) -> reference.TopPSelectResult:
+        query, *parameters = of.values()
+        with use_backend("triton"), torch.no_grad():
+            logits = SCORE(features, args.offsets, query, args.lengths, *parameters)
+        maps = (args.features, args.sites, args.offsets)
+        return reference.top_p_select(
+            reference.TopPSelect(*maps, logits, 0.6, args.selection, True)
+        )
+
+    rounded = attend(args.features, {name: tensor.to(x.dtype) for name, tensor in wide.items()})
+    number, rows = int(rounded.offsets[-1]), int(x.offsets[-1])
+    for training in (True, False):
+        kept = args._replace(**wide, training=training, keep=training)
+        with use_backend("triton"), torch.no_grad():
+            whole = reference.SparseCrossModalBlockResult(*FORWARD(*kept))
+        assert torch.equal(whole.kept_offsets, rounded.offsets)
+        assert torch.equal(whole.rows[:number], rounded.rows[:number])
+        if training:
+            # Softmaxes of the same logits, in another order of their sums.
+            torch.testing.assert_close(
+                whole.attention[:rows], rounded.attention[:rows], rtol=1e-5, atol=0
+            )
+    # A parameter that is not rounded would be seen.
+    for name in wide:
+        if name == "score_bias":  # the softmax does not see it
+            continue
+        mixed = {other: t.to(x.dtype).float() for other, t in wide.items()} | {name: wide[name]}
+        others = attend(args.features.float(), mixed).attention[:rows]
+        assert ((others / rounded.attention[:rows] - 1).abs() > 1e-4).any(), name
 
 
 def test_two_runs_agree_bit_for_bit() -> None:
