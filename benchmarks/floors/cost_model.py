@@ -30,7 +30,7 @@ class Machine:
     bytes_per_second: float
     flops_per_second: dict[str, float]  # by dtype; float32 on tensor cores as tf32
     launch_us: float = 3.5  # a kernel's launch in eager mode, host side
-    graph_us: float = 1.0  # from a kernel to the next inside a CUDA graph
+    graph_us: float = 1.0  # from one kernel to the next inside a CUDA graph
 
 
 MACHINES = (
@@ -97,7 +97,7 @@ def _attention_costs(s: Sizes) -> dict[str, Cost]:
             3,
         ),
         "top_p_select": Cost(
-            2 * logits  # read; the attention is written
+            2 * logits  # logits are read, the attention is written
             + s.rows * INT  # sites
             + s.kept * c * e
             + s.rows * (c * e + 2 * INT)  # features, sites and row numbers
@@ -120,7 +120,7 @@ def _convolution_costs(s: Sizes, number: int, cin: int, cout: int) -> dict[str, 
         f"{name}_backward {number}, input": Cost(
             read_out + weight + place + s.rows * cin * e, flops
         ),
-        # Split over rows, then summed in order.
+        # The weight's gradient is split over rows, then summed in order.
         f"{name}_backward {number}, weight": Cost(read_in + read_out + weight + place, flops, 2),
     }
 

@@ -1,7 +1,7 @@
 """How many of the nine taps tiles of the Triton convolution go through, by the order of their rows.
 
-A tile leaves out a tap at which none of its rows has a neighbour. Counted on the benchmark's masks,
-half of the sites in smooth clusters; nothing is timed.
+A tile leaves out a tap at which none of its rows has a neighbour. Taps are counted on the
+benchmark's masks, half of the sites in smooth clusters; nothing is timed.
 
     python -m benchmarks.floors.tile_order          # the table of docs/gpu.md
 """

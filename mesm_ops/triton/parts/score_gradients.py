@@ -1,4 +1,4 @@
-"""The gradients of the score, and with them what comes to features from the selection.
+"""The gradients of the score; features also get the gradient that comes from the selection.
 
 Hidden values are computed again. No launch depends on what only the device knows.
 """
@@ -18,10 +18,10 @@ from .sizes import block_of, capability_of, cdiv, programs_of
 
 __all__ = ["inside_blocks", "product_blocks", "score_gradients"]
 
-_LINES, _WIDTH = 128, 32  # of sums that are added at a time, in one pass over the rows
-_FEW_LINES, _WIDE = 8, 256  # in two, where a sample's chunks are short
+_LINES, _WIDTH = 128, 32  # chunks and columns whose sums are added at a time, one pass
+_FEW_LINES, _WIDE = 8, 256  # the same in two passes, where a sample's chunks are short
 _FINISH_LINES, _FINISH_WIDTH = 64, 64
-_BLOCK, _BLOCK_D = 16, 64  # of the products with queries
+_BLOCK, _BLOCK_D = 16, 64  # blocks of the products with queries
 
 
 def score_gradients(
@@ -51,7 +51,7 @@ def score_gradients(
     Query and parameters, of any dtype, are rounded to features', and so are their gradients.
 
     Args:
-        plan: What `schedule_of` returned.
+        plan: The schedule from `schedule_of`.
         grad_logits: (N,) float32, not read in padding.
         features: (N, C).
         offsets: (F + 1,) int32.
@@ -189,8 +189,8 @@ def inside_blocks(
 def product_blocks(
     dtype: torch.dtype, channels: int, k: int, capability: int
 ) -> tuple[int, int, int, int, int]:
-    """Return the rows of a tile, which are columns of k too, the blocks of channels and of what is
-    multiplied together, the number of warps and of stages.
+    """Return the rows of a tile, which are columns of k too, the blocks of channels and of the
+    dimension that is summed over, the number of warps and of stages.
     """
     block_c = block_of(channels)
     if dtype == torch.float32:
