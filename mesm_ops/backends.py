@@ -88,7 +88,16 @@ def register(
     device: str | None = None,
     how: Callable[[Any], str | None] = _always,
 ) -> None:
-    """Make `run` the kernel of a backend for an op; further arguments are as in `Kernel`.
+    """Register `run` as a backend's kernel of an op.
+
+    Args:
+        op: The op's name.
+        backend: "cuda", "triton", "cpp" or "reference".
+        run: Takes the op's arguments as one object and returns the op's results.
+        supports: As `Kernel.supports`, for all arguments by default; so are the others.
+        available: As `Kernel.available`.
+        device: As `Kernel.device`.
+        how: As `Kernel.how`.
 
     Raises:
         ValueError: There is no backend of that name.
@@ -159,7 +168,7 @@ def register_triton(op: str, dtypes: tuple[torch.dtype, ...]) -> None:
             return launcher()(a)
 
     def supports(a: Any) -> str | None:
-        # On a CPU only Triton's interpreter runs, which is for tests: never under "auto".
+        # On a CPU only Triton's interpreter runs, which is for tests: "auto" never takes Triton.
         interpreted = extension.triton_interprets() and _requested.get() == "triton"
         for value in a:
             if not isinstance(value, Tensor):
@@ -180,7 +189,7 @@ def register_triton(op: str, dtypes: tuple[torch.dtype, ...]) -> None:
 
 
 def register_arguments(op: str, arguments: Callable[..., Any]) -> None:
-    """Tell `explain` how the arguments of a public function become its op's one object."""
+    """Tell `explain` how a public function's arguments become the op's one object."""
     _arguments[op] = arguments
 
 
@@ -209,7 +218,7 @@ def arguments_of(op: str, args: tuple[Any, ...]) -> Any:
 
 
 def requested() -> str:
-    """Return the backend that `use_backend` asks for here, or "auto"."""
+    """Return the backend that `use_backend` names here, or "auto"."""
     return _requested.get()
 
 
@@ -218,8 +227,8 @@ def use_backend(name: str) -> contextlib.AbstractContextManager[None]:
 
     The choice holds for the current thread (or asyncio task). A backward pass runs on the backend
     that was named when its forward pass ran, whichever thread autograd uses. A compiled graph
-    chooses when it runs, not when it is compiled; so put the `with` around the compiled function,
-    not into the function.
+    chooses its backend when the graph runs, not when the graph is compiled: put the `with` around
+    the compiled function, not into the function.
 
     Args:
         name: "auto" (the fastest that can run), "reference", "cpp", "cuda" or "triton".
@@ -284,7 +293,7 @@ def choose(op: str, a: Any) -> str:
 
 
 def how(op: str, backend: str, a: Any) -> str | None:
-    """Return how a backend that can run an op on these arguments computes it, or None."""
+    """Return how a backend computes an op on arguments that it takes; None: nothing to say."""
     return _kernels[op][backend].how(a)
 
 

@@ -1,11 +1,11 @@
 """Compiles every CUDA source for GPUs that are not there, with the flags of `csrc/build.py`.
 
-What the compiler cannot know, the number of threads of a launch and its dynamic shared memory, is
-taken from `__launch_bounds__` and from a comment in the source, one for each kernel:
+The compiler cannot know how many threads and how much dynamic shared memory a launch has: both come
+from `__launch_bounds__` and from a comment in the source, one for each kernel:
 
     // gpu-check: KERNEL threads=256 shared=98304
 
-Without it, shared memory and occupancy of a source that asks for memory at launch are bounds.
+Without the comment, shared memory and occupancy of a source with dynamic shared memory are bounds.
 """
 
 from __future__ import annotations

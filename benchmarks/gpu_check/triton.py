@@ -1,9 +1,9 @@
 """Compiles every Triton kernel for GPUs that are not there.
 
 The launchers are called as the ops call them, on CPU tensors of the benchmark's shapes, under a
-driver that says it is the wanted GPU. Where Triton would compile a kernel, what it would compile is
-noted down instead, once for each kernel that `choice` may take; without a kernel it launches
-nothing. What was noted is compiled afterwards, in several processes.
+driver that claims to be the wanted GPU. Where Triton would compile a kernel, the launch is recorded
+instead, once for each kernel that `choice` may take; without a compiled kernel Triton launches
+nothing. The recorded launches are compiled afterwards, in several processes.
 
 Needs a process in which Triton's interpreter is off.
 """

@@ -1,4 +1,4 @@
-"""Checks of what public functions are given; messages say what was wanted and what came.
+"""Checks of the arguments of public functions; messages say what was wanted and what came.
 
 A wanted shape is a tuple of numbers and names: `("Cout", 64, 3, 3)` fits any first dimension.
 Messages are put together only when something is wrong, so the checks trace under torch.compile.
@@ -27,7 +27,7 @@ _SELECTIONS = {"weighted": Selection.WEIGHTED, "hard": Selection.HARD}
 
 
 def check_maps(op: str, x: SparseFeatureMaps) -> None:
-    """Refuse what is no SparseFeatureMaps, and features of a dtype that no op takes."""
+    """Refuse objects other than SparseFeatureMaps, and features of a dtype that no op takes."""
     if not isinstance(x, SparseFeatureMaps):
         raise ValueError(f"{op}: x must be SparseFeatureMaps, got {type(x).__name__}")
     if x.features.dtype not in _DTYPES:
@@ -69,7 +69,7 @@ def _fits(got: torch.Size, wanted: tuple[int | str, ...]) -> bool:
 def check_dtype(
     op: str, name: str, tensor: Tensor, x: SparseFeatureMaps, *, autocast: bool = False
 ) -> None:
-    """Refuse a tensor of another dtype than x's features, after autocast where it applies."""
+    """Refuse a tensor of another dtype than x's features, after autocast if `autocast`."""
     wanted, got = x.features.dtype, tensor.dtype
     if wanted == got:  # autocast keeps equal dtypes equal
         return

@@ -103,7 +103,7 @@ def check_lengths(lengths: Tensor | None, offsets: Tensor) -> None:
         if sum(values) != frames or min(values, default=0) < 0:
             raise ValueError(f"{message}, got {values}")
     elif backends.requested() == "reference" or backends.available(_NAME, "triton"):
-        # Triton's kernels check lengths themselves. Here too the host does not wait.
+        # The host does not wait for this assertion. Triton's kernels check lengths themselves.
         torch._assert_async((lengths.sum() == frames) & (lengths >= 0).all(), message)
 
 
@@ -143,7 +143,8 @@ def score_flops(a: _Forward) -> int:
 def score_flops_backward(a: _Backward) -> int:
     """Return the FLOPs of the scores' gradients, in this op or in the block."""
     of_map, of_query, of_score = _multiply_accumulates(a)
-    # Both projections again (the forward pass keeps no hidden values), then two products for each.
+    # Both projections again (the forward pass keeps no hidden values), then two products for each
+    # projection.
     return 2 * (3 * of_map + 3 * of_query + 2 * of_score)
 
 
@@ -210,7 +211,7 @@ def cross_modal_score(
 
     Raises:
         ValueError: A shape, dtype or device does not fit, or lengths do not sum to the number of
-            frames (on a GPU that is checked on the device, which stops with an assertion).
+            frames (a GPU checks the sum itself, and stops with an assertion).
     """
     return _forward(
         _arguments(

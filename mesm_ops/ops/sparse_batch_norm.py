@@ -43,7 +43,7 @@ def _arguments(
 def check_parameters(
     parameters: tuple[Tensor, ...], channels: int, dtype: torch.dtype, device: torch.device
 ) -> None:
-    """Refuse what does not fit features of such channels; in the order of the public function."""
+    """Refuse parameters, in the public function's order, that do not fit so many channels."""
     wide = torch.float64 if dtype is torch.float64 else torch.float32
     names = ("running_mean", "running_var", "weight", "bias")
     for name, tensor in zip(names, parameters, strict=True):
@@ -108,8 +108,8 @@ def sparse_batch_norm(
     y = (x - mean) / sqrt(var + eps) * weight + bias; then max(y, 0) if relu
 
     In training, mean and biased variance are those of the batch's active sites, and the running
-    ones move towards them by `momentum` (towards the unbiased variance), as in
-    `torch.nn.functional.batch_norm`. A batch without active sites leaves them untouched.
+    statistics move by `momentum` towards the batch's mean and unbiased variance, as in
+    `torch.nn.functional.batch_norm`. A batch without active sites moves no running statistics.
 
     Args:
         x: features (N, C); float32, bfloat16, float16 or float64.
@@ -118,9 +118,10 @@ def sparse_batch_norm(
         weight: (C,), float32 or x's dtype.
         bias: (C,), likewise.
         training: Normalise by the batch's statistics instead of the running ones.
-        momentum: The share of the batch in the running statistics; a tensor is not waited for.
+        momentum: The share of the batch in the running statistics; the host does not wait for a
+            tensor.
         eps: Added to the variance.
-        relu: Put a ReLU after it, in the same pass.
+        relu: Apply a ReLU to the normalised features, in the same pass.
 
     Returns:
         The sites of x with features (N, C), in x's dtype.
@@ -148,13 +149,13 @@ def update_statistics(
     """Move running statistics (C,) towards those of a batch of so many active rows, in place."""
     same = running_mean.dtype is mean.dtype and running_var.dtype is var.dtype
     if same and rows.is_cpu and isinstance(momentum, float) and is_eager():
-        count = int(rows)  # few torch calls where nothing is waited for
+        count = int(rows)  # a CPU need not wait, and a number takes fewer torch calls
         if count > 0:
             running_mean.lerp_(mean, momentum)
             running_var.lerp_(var * (count / max(count - 1, 1)), momentum)
         return
     rows = rows.to(mean.dtype)
-    share = rows.clamp(max=1) * momentum  # none of a batch without sites
+    share = rows.clamp(max=1) * momentum  # 0 for a batch without active sites
     unbiased = var * (rows / (rows - 1).clamp(min=1))
     for running, batch in ((running_mean, mean), (running_var, unbiased)):
         running.copy_(torch.lerp(running.to(batch.dtype), batch, share))

@@ -49,7 +49,7 @@ def _fake_backward(a: SubmConv2dBackward) -> SubmConv2dGradients:
 def active_pairs(sites: Tensor, offsets: Tensor, height: int, width: int) -> int:
     """Return the number of active input-output pairs: the length of the whole rulebook.
 
-    For sites without values (fake tensors) it is an upper bound, nine for each row.
+    For sites without values (fake tensors) the number is an upper bound, nine for each row.
     """
     if not values_are_known(sites):
         return 9 * sites.shape[0]

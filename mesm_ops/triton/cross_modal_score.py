@@ -1,6 +1,6 @@
 """cross_modal_score: a launch for all small work, then one pass over the rows.
 
-In the backward pass the hidden values are computed again; its launches are `score_gradients`'.
+The backward pass computes the hidden values again, in the launches of `score_gradients`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = ["cross_modal_score", "cross_modal_score_backward"]
 
 
 def cross_modal_score(a: CrossModalScore) -> Tensor:
-    """Run the op of that name."""
+    """Run `mesm_ops::cross_modal_score` in Triton."""
     features, rows = a.features, a.features.shape[0]
     logits = features.new_empty(rows, dtype=torch.float32)
     asked = features.new_empty(a.query.shape[0], a.map_weight.shape[0], dtype=torch.float32)
@@ -36,7 +36,7 @@ def cross_modal_score(a: CrossModalScore) -> Tensor:
 
 
 def cross_modal_score_backward(a: CrossModalScoreBackward) -> CrossModalScoreGradients:
-    """Run the op of that name."""
+    """Run `mesm_ops::cross_modal_score_backward` in Triton."""
     features, (rows, channels) = a.features, a.features.shape
     samples, k = a.query.shape[0], a.map_weight.shape[0]
     plan = schedule_of(rows, samples, channels, k, features.dtype, features.device)
@@ -58,7 +58,7 @@ def cross_modal_score_backward(a: CrossModalScoreBackward) -> CrossModalScoreGra
 
 
 def _cast(weight: Tensor, features: Tensor) -> Tensor | None:
-    """Return room for a weight in the features' dtype; None: the weight has it."""
+    """Return room for a weight in the features' dtype; None: the weight has this dtype."""
     if weight.dtype == features.dtype:
         return None
     return weight.new_empty(weight.shape, dtype=features.dtype)

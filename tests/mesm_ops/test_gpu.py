@@ -1,4 +1,4 @@
-"""What only a GPU can show: every backend there against float64, no waiting, graphs, repetition."""
+"""Checks that need a GPU: every backend there against float64, no waiting, graphs, repetition."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ NAMES = (
     "sparse_max_pool2d",
     "sparse_cross_modal_block",
 )
-# Of an exact result, rounded once; the sums of float32 leave the rounding of about 1000 terms.
+# Shares of an exact result, rounded once; float32 sums leave the rounding of about 1000 terms.
 ROUNDING = {torch.float32: 1e-5, torch.bfloat16: 2**-8, torch.float16: 2**-11}
 
 

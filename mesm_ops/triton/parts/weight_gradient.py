@@ -1,9 +1,9 @@
 # mypy: allow-untyped-defs
 """The gradient of a submanifold convolution's weight, over rows in sorted order.
 
-For each tap a product over the tiles of rows that have it. The steps of all taps are shared evenly
-among as many programs as run at once; each leaves its part of a sum, and a second kernel adds the
-parts in a fixed order, so that two runs agree bit for bit.
+For each tap a product over the tiles of rows that have the tap. As many programs as run at once
+share the steps of all taps evenly; each program leaves its part of a sum, and a second kernel adds
+the parts in a fixed order, so that two runs agree bit for bit.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .tiles import TILE, step_of, steps_of_program, unit_of
 
 __all__ = ["TapTiles", "add_parts", "tap_tiles", "weight_gradient"]
 
-TapTiles = tuple[Tensor, Tensor]  # (9, T) and (16,) int32: of each tap its tiles and their number
+TapTiles = tuple[Tensor, Tensor]  # (9, T) and (16,) int32: per tap its tiles and their number
 _BLOCK_TILES, _BLOCK = 1024, 64
 
 
@@ -114,7 +114,7 @@ def _products_kernel(
             else:
                 g = tl.load(at_grad, mask=(m < COUT)[None, :], other=0.0)
             acc = tl.dot(tl.trans(g), x, acc, input_precision=PRECISION)
-        # The next segment is of the next program or of the next unit: no two share a slot.
+        # A segment belongs to one program and one unit: no two segments share a slot.
         slot = (program + tap * UNITS + unit).to(tl.int64) * (BLOCK_M * BLOCK_N)
         place = tl.arange(0, BLOCK_M)[:, None] * BLOCK_N + tl.arange(0, BLOCK_N)[None, :]
         tl.store(partial + slot + place, acc)
@@ -126,7 +126,7 @@ def _add_kernel(
     partial,  # (slots, BLOCK_M, BLOCK_N)
     counts,
     out,  # (COUT, CIN, 9)
-    programs,  # of the products
+    programs,  # how many programs made the products
     CIN: tl.constexpr,
     COUT: tl.constexpr,
     BLOCK_M: tl.constexpr,
@@ -157,7 +157,7 @@ def _add_kernel(
         number = tl.where(each > 0, ((begin + each) * sharing - 1) // steps - first + 1, 0)
         at = partial + (first + tap * UNITS + unit) * (BLOCK_M * BLOCK_N) + element[None, :]
         total = tl.zeros((BLOCK,), tl.float32)
-        for done in range(0, number, SLOTS):  # as a rule once: all loads are then under way
+        for done in range(0, number, SLOTS):  # usually one turn, with all loads under way
             slot = done + tl.arange(0, SLOTS)
             part = tl.load(
                 at + (slot * (BLOCK_M * BLOCK_N))[:, None], mask=(slot < number)[:, None], other=0.0
@@ -185,12 +185,11 @@ def weight_gradient(
 
     Args:
         features: (T * TILE, Cin) in the rulebook's order; float32, bfloat16 or float16.
-        grad: (T * TILE, Cout) in features' dtype; rows of the last tile that are not there are
-            zero.
-        rules: Of T tiles; its lists hold positions.
-        taps: As `tap_tiles` returns it.
+        grad: (T * TILE, Cout) in features' dtype, zero in the last tile beyond the last row.
+        rules: The rulebook, of T tiles, whose lists hold positions.
+        taps: The tiles of each tap, from `tap_tiles`.
         out: (Cout, Cin, 3, 3), contiguous.
-        choice: Of a kernel; None: what was measured to win.
+        choice: The kernel; None: the kernel that was measured to win.
     """
     cout, cin = out.shape[:2]
     tiles, counts = taps
@@ -245,9 +244,9 @@ def add_parts(
         partial: (programs + 9 * units, block) float32.
         counts: (9,) or more, how many tiles of rows each tap has.
         out: (Cout, Cin, 3, 3), contiguous.
-        programs: That made the parts.
+        programs: How many programs made the parts.
         block: Output and input channels of a tile of the weight.
-        parts: Steps that a tile of rows was taken in.
+        parts: How many steps a tile of rows took.
     """
     cout, cin = out.shape[:2]
     units = cdiv(cout, block[0]) * cdiv(cin, block[1])

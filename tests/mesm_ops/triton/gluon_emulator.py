@@ -4,7 +4,7 @@ Each program's partitions are threads. A barrier counts arrivals and bytes as th
 copy lands late, after a random time, and until then its target holds NaN; a product reads its
 operands only when it is waited for; a store reads its tile only when it is waited for. So a
 missing wait, a stage that is released too early or a wrong count shows as a wrong result, or as a
-barrier that never completes. What a compiler does with the source does not show.
+barrier that never completes. The emulator does not show a compiler's faults.
 """
 
 from __future__ import annotations

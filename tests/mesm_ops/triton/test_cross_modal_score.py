@@ -85,7 +85,7 @@ def check(case: Case, lengths: Tensor | None, query_dim: int, k: int) -> None:
         assert_rows(features.grad.cpu(), of_rows, "grad of features")
         assert_close(asked[1].grad.cpu(), ws[1].grad, "grad of map_weight")
     else:
-        # What goes into these two products is rounded to the dtype, as torch rounds it.
+        # The factors of these two products are rounded to the dtype, as torch rounds them.
         assert not features.grad[case.rows :].any(), "padding rows must be zero"
         errors = torch_errors(case, lengths, given, grad, [of_rows, ws[1].grad])
         found = (features.grad[: case.rows], of_rows), (asked[1].grad, ws[1].grad)

@@ -33,7 +33,7 @@ def arguments(
     trim: bool = False,
     keep: bool = True,
 ) -> reference.SparseCrossModalBlock:
-    """What the op takes, for a block of random parameters."""
+    """The op's arguments, for a block of random parameters."""
     torch.manual_seed(0)
     dtype = x.dtype
     block = SparseCrossModalBlock(x.channels, channels, 5, 7, p=0.6, selection=selection)

@@ -1,4 +1,4 @@
-"""What the selection leaves for the convolutions and the pool, against loops over the maps."""
+"""The selection's results for the convolutions and the pool, against loops over the maps."""
 
 from __future__ import annotations
 
