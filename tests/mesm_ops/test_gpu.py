@@ -102,8 +102,8 @@ def error(got: Tensor, truth: Tensor) -> float:
 )
 def test_runs_where_it_is_meant_to(backend: str, op: str) -> None:
     """The tests below skip what a backend refuses; kernels that are not there must not pass so."""
-    asked = [call for call in gpu_calls(op, SHAPES[0], torch.bfloat16) if call.op == op]
-    refusals = [backends.refusal(call.op, backend, call.arguments) for call in asked]
+    found = [call for call in gpu_calls(op, SHAPES[0], torch.bfloat16) if call.op == op]
+    refusals = [backends.refusal(call.op, backend, call.arguments) for call in found]
     assert None in refusals, refusals
 
 

@@ -96,13 +96,13 @@ def _produce(
         count = (word & 15).to(gl.int32)
         for t in range(0, count):
             o = tap
-            asked = rows
+            fetched = rows
             last = t + 1 == count
             tap = (gl.where(last, word_later >> 4, word >> (4 * (t + 2))) & 15).to(gl.int32)
             rows = gl.load(lists + (gl.where(last, m_later, m) * 9 + tap) * TILE + lane)
-            place = gl.maximum(asked, 0).to(gl.int64) * CIN
+            place = gl.maximum(fetched, 0).to(gl.int64) * CIN
             at = features + gl.expand_dims(place, 1) + gl.expand_dims(k, 0)
-            known = gl.expand_dims(asked >= 0, 1)
+            known = gl.expand_dims(fetched >= 0, 1)
             for b in gl.static_range(BLOCKS):
                 mbarrier.wait(empty.index(index), phase)
                 arrived = full.index(index)

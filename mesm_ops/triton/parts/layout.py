@@ -51,15 +51,15 @@ class Layout:
 def maps_layout(a: _Block, keeps: bool = True) -> Layout:
     """Return the layout of the parts in the features' dtype: rows by position, then weights."""
     rows, channels = a.features.shape
-    places = tiles_of(rows) * TILE
+    positions = tiles_of(rows) * TILE
     middle, out = a.weight1.shape[0], a.weight2.shape[0]
     return Layout(
         a.features.dtype.itemsize,
         {
-            "x": (places, channels),
-            "y1": (places, middle),
-            "z1": (places if keeps else 0, middle),
-            "y2": (places, out),
+            "x": (positions, channels),
+            "y1": (positions, middle),
+            "z1": (positions if keeps else 0, middle),
+            "y2": (positions, out),
             "packed1": (9, channels, middle),
             "packed2": (9, middle, out),
             "mapped": (a.map_weight.shape[0], channels),

@@ -77,20 +77,20 @@ def _produce(
         step_later = _step(gl.minimum(number - 1, 1), base, stride, turn, extra)
         tile_later = gl.load(tiles + step_later // PARTS)
         for i in range(0, number):
-            asked = rows
+            fetched = rows
             row = tile * TILE + step % PARTS * BLOCK_R
             step = step_later
             tile = tile_later
             rows = gl.load(lists + (tile * 9 + tap) * TILE + step % PARTS * BLOCK_R + lane)
             step_later = _step(gl.minimum(number - 1, i + 2), base, stride, turn, extra)
             tile_later = gl.load(tiles + step_later // PARTS)
-            place = gl.maximum(asked, 0).to(gl.int64) * CIN
+            place = gl.maximum(fetched, 0).to(gl.int64) * CIN
             x = features + gl.expand_dims(place, 1) + gl.expand_dims(columns, 0)
             mbarrier.wait(empty.index(index), phase)
             arrived = full.index(index)
             mbarrier.expect(arrived, BLOCK_R * BLOCK_M * 2)
             tma.async_copy_global_to_shared(grad, [row, corner], arrived, g_tiles.index(index))
-            known = gl.expand_dims(asked >= 0, 1)
+            known = gl.expand_dims(fetched >= 0, 1)
             async_copy.async_copy_global_to_shared(x_tiles.index(index), x, mask=known)
             async_copy.mbarrier_arrive(arrived, increment_count=False)
             index, phase = next_stage(index, phase, STAGES)

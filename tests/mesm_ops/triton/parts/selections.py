@@ -44,8 +44,8 @@ class Selection:
     def attention(self, features: Tensor, parameters: list[Tensor]) -> tuple[Tensor, Tensor]:
         """Return logits and attention of the candidates, by the equations."""
         query, map_weight, map_bias, query_weight, score_weight, score_bias = parameters
-        asked = query @ query_weight.T
-        hidden = torch.tanh(features @ map_weight.T + map_bias + asked[self.sample])
+        projected_query = query @ query_weight.T
+        hidden = torch.tanh(features @ map_weight.T + map_bias + projected_query[self.sample])
         logits = (hidden @ score_weight.T + score_bias)[:, 0]
         frames = self.offsets.shape[0] - 1
         attention = [logits[self.frame == f].softmax(0) for f in range(frames)]
@@ -86,12 +86,12 @@ class Selection:
         (number, channels), samples, k = features.shape, query.shape[0], map_weight.shape[0]
         if plan is None:
             plan = schedule_of(number, samples, channels, k, features.dtype, features.device)
-        asked = torch.full((samples, k), torch.nan, device=DEVICE)
+        projected_query = torch.full((samples, k), torch.nan, device=DEVICE)
         mapped = torch.full((k, channels), torch.nan, device=DEVICE, dtype=features.dtype)
         schedule = torch.full((plan.size,), 10**6, dtype=torch.int32, device=DEVICE)
         prepare(
             *(features, offsets, query, lengths, map_weight, map_bias, query_weight),
-            *(asked, mapped, None, plan, schedule),
+            *(projected_query, mapped, None, plan, schedule),
         )
         attention = torch.zeros(number)
         parameters = [tensor.double() for tensor in self.parameters]
@@ -111,7 +111,7 @@ class Selection:
         ]
         made.append(torch.full_like(score_weight[0, :1], torch.nan))
         score_gradients(
-            *(plan, grad_logits, features, offsets, query, asked, schedule, mapped),
+            *(plan, grad_logits, features, offsets, query, projected_query, schedule, mapped),
             *(query_weight, score_weight, *made, grad_x, position_of, factor),
         )
         return {
