@@ -41,7 +41,12 @@ Row = dict[str, Any]
 
 
 def measure(kind: str, shapes: tuple[str, ...] = SHAPES) -> Iterator[Row]:
-    """Time the kernels of one kind, "hopper" or "plain", in microseconds."""
+    """Time the kernels of one kind; yield each as soon as measured.
+
+    Args:
+        kind: "hopper" or "plain".
+        shapes: Input and output channels, as "96x192".
+    """
     from .triton.parts.choice import possible
 
     capability = torch.cuda.get_device_capability()
@@ -159,7 +164,12 @@ def _described(row: Row) -> str:
 
 
 def write_table(rows: list[Row], path: Path) -> None:
-    """Write which kernel won for each shape, and by how much, in the format of `parts.choice`."""
+    """Write which kernel won for each shape, and by how much, in the format of `parts.choice`.
+
+    Args:
+        rows: The rows of `tune`.
+        path: The JSON file, replaced as a whole.
+    """
     import triton
 
     table: dict[str, Any] = {

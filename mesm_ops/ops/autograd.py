@@ -81,6 +81,9 @@ def make_differentiable(
         saved: Given arguments and results, returns the backward op's arguments, with `LATER` for
             the first and for each `needs_<input>`.
         without: Given the backward op's arguments, names the inputs that get no gradient.
+
+    Raises:
+        RuntimeError: From a backward pass through the gradient itself.
     """
     passage = _Passage(forward.contract.fields, backward.contract)
 

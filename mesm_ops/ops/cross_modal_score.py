@@ -58,7 +58,11 @@ def check_inputs(
     score_weight: Tensor,
     score_bias: Tensor,
 ) -> None:
-    """Refuse a shape, dtype or device that does not fit the others."""
+    """Refuse arguments of `cross_modal_score` that do not fit each other.
+
+    Raises:
+        ValueError: x is no SparseFeatureMaps, or a shape, dtype or device does not fit.
+    """
     check_maps(_NAME, x)
     device = x.device
     check_tensor(_NAME, "map_weight", map_weight, ("k", x.channels), device, "for {1} channels")
@@ -93,7 +97,16 @@ def check_inputs(
 
 
 def check_lengths(lengths: Tensor | None, offsets: Tensor) -> None:
-    """Refuse lengths that do not sum to the number of frames."""
+    """Refuse lengths that do not sum to the number of frames.
+
+    Args:
+        lengths: (B,) int64 or int32, the frames of each sample; None: one sample for each frame.
+        offsets: (F + 1,) int32.
+
+    Raises:
+        ValueError: On a CPU, lengths are negative or do not sum to F. A GPU stops with an
+            assertion that says so.
+    """
     if lengths is None:
         return
     frames = offsets.shape[0] - 1

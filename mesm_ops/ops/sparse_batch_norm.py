@@ -43,7 +43,17 @@ def _arguments(
 def check_parameters(
     parameters: tuple[Tensor, ...], channels: int, dtype: torch.dtype, device: torch.device
 ) -> None:
-    """Refuse parameters, in the public function's order, that do not fit so many channels."""
+    """Refuse parameters that do not fit features of so many channels.
+
+    Args:
+        parameters: running_mean, running_var, weight and bias, each (channels,).
+        channels: The features' channels.
+        dtype: The features' dtype; parameters have this dtype or float32.
+        device: The features' device.
+
+    Raises:
+        ValueError: A shape, dtype or device does not fit; says what was wanted and what came.
+    """
     wide = torch.float64 if dtype is torch.float64 else torch.float32
     names = ("running_mean", "running_var", "weight", "bias")
     for name, tensor in zip(names, parameters, strict=True):
@@ -146,7 +156,16 @@ def update_statistics(
     rows: Tensor,
     momentum: float | Tensor,
 ) -> None:
-    """Move running statistics (C,) towards those of a batch of so many active rows, in place."""
+    """Move running statistics towards a batch's, in place, as `torch.nn.BatchNorm1d` does.
+
+    Args:
+        running_mean: (C,), changed.
+        running_var: (C,), changed.
+        mean: (C,), the batch's mean.
+        var: (C,), the batch's biased variance.
+        rows: One integer, the batch's active rows; without rows nothing moves.
+        momentum: The share of the batch.
+    """
     same = running_mean.dtype is mean.dtype and running_var.dtype is var.dtype
     if same and rows.is_cpu and isinstance(momentum, float) and is_eager():
         count = int(rows)  # a CPU need not wait, and a number takes fewer torch calls

@@ -101,7 +101,16 @@ def choose(
     *,
     plain: bool = False,
 ) -> Choice:
-    """Return the choice that was measured to win, or the plain kernel where none was measured."""
+    """Return the choice that was measured to win, or the plain kernel where none was measured.
+
+    Args:
+        kernel: "convolution" or "weight_gradient".
+        features: The rows, whose dtype and device decide.
+        cin: Input channels.
+        cout: Output channels.
+        transposed: Whether the convolution is that of the input gradient.
+        plain: Leave out the Hopper kernels, which lack some options of the plain kernels.
+    """
     return _choose(kernel, features.device, features.dtype, cin, cout, transposed, plain)
 
 
@@ -160,7 +169,12 @@ def _table(gpu: str) -> dict[str, Any]:
 
 
 def descriptor(tensor: Tensor, block: tuple[int, int]) -> Any:
-    """Return a tensor's TMA descriptor for tiles of a shape."""
+    """Return a tensor's TMA descriptor.
+
+    Args:
+        tensor: Two-dimensional and contiguous, of 16 bits.
+        block: Rows and columns of a tile.
+    """
     from triton.experimental.gluon.nvidia.hopper import TensorDescriptor
 
     return TensorDescriptor(

@@ -145,7 +145,12 @@ def _convolve_kernel(
 
 
 def partial_rows(rows: int, device: torch.device) -> int:
-    """Return how many partial sums `convolve` may make of so many rows."""
+    """Return the most partial sums that `convolve` makes.
+
+    Args:
+        rows: How many rows there can be.
+        device: The rows' device.
+    """
     return max(tiles_of(rows), programs_of(device, 2))
 
 

@@ -49,7 +49,12 @@ class Layout:
 
 
 def maps_layout(a: _Block, keeps: bool = True) -> Layout:
-    """Return the layout of the parts in the features' dtype: rows by position, then weights."""
+    """Return the layout of the parts in the features' dtype: rows by position, then weights.
+
+    Args:
+        a: The arguments of the block or of its backward pass.
+        keeps: Whether a backward pass follows, which reads the norms' inputs.
+    """
     rows, channels = a.features.shape
     positions = tiles_of(rows) * TILE
     middle, out = a.weight1.shape[0], a.weight2.shape[0]
@@ -68,7 +73,12 @@ def maps_layout(a: _Block, keeps: bool = True) -> Layout:
 
 
 def book_layout(a: _Block, windows: Any) -> Layout:
-    """Return the layout of the int32 and float32 parts: rows, neighbours, vectors of channels."""
+    """Return the layout of the int32 and float32 parts: rows, neighbours, vectors of channels.
+
+    Args:
+        a: The arguments of the block or of its backward pass.
+        windows: The most windows of the pool.
+    """
     rows, samples = a.features.shape[0], a.query.shape[0]
     tiles = tiles_of(rows)
     middle, out = a.weight1.shape[0], a.weight2.shape[0]

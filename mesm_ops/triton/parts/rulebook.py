@@ -114,7 +114,13 @@ def rulebook(sites: Tensor, offsets: Tensor, height: int, width: int) -> Ruleboo
 
 
 def has_cuda_kernels(sites: Tensor, height: int, width: int) -> bool:
-    """Return whether the CUDA kernels can place rows of such maps."""
+    """Return whether the CUDA kernels can place rows of such maps.
+
+    Args:
+        sites: (N,) int32, whose device decides.
+        height: Height of the maps.
+        width: Width of the maps.
+    """
     return (
         sites.is_cuda
         and height * width <= MOST_SITES
@@ -127,7 +133,14 @@ _scratch_sizes: dict[tuple[int, ...], int] = {}
 
 
 def scratch_of(sites: Tensor, frames: int, height: int, width: int) -> Tensor:
-    """Return memory in which the CUDA kernels hand values from launch to launch."""
+    """Return memory in which the CUDA kernels hand values from launch to launch, int32.
+
+    Args:
+        sites: (N,) int32, on the wanted device.
+        frames: How many frames there are.
+        height: Height of the maps.
+        width: Width of the maps.
+    """
     key = (sites.shape[0], frames, height, width)
     size = _scratch_sizes.get(key)
     if size is None:

@@ -43,6 +43,14 @@ def schedule_of(
     tile: 16 bits, no masks for odd sizes, and compute capability 9, whose products take operands
     from shared memory. Compiled for other GPUs, or with masks, the kernel spills. Samples of few
     rows take two passes, because each sample has a sum of its own.
+
+    Args:
+        rows: N, padding included.
+        samples: B.
+        channels: C.
+        k: The size of the space in which maps and query meet.
+        dtype: The features' dtype.
+        device: The features' device.
     """
     one_pass = (
         k in _HELD
