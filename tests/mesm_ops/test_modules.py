@@ -112,7 +112,7 @@ def test_weighted_attention_learns_and_hard_does_not(backend: str) -> None:
             if selection == "hard" and name.startswith("attention."):
                 assert parameter.grad is None, name
             elif name == "attention.score.bias":
-                # A softmax does not see what all its logits share: only rounding is left.
+                # A softmax ignores a common addend of its logits: only rounding is left.
                 assert parameter.grad.abs().max() < 1e-3, name
             else:
                 assert parameter.grad.abs().max() > 1e-3, name

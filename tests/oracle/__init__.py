@@ -1,4 +1,4 @@
-"""An independent statement of what the ops compute, on dense maps with masks.
+"""An independent definition of the ops, on dense maps with masks.
 
 Imports torch alone and nothing of the library. Slow and obvious; gradients by autograd.
 Everywhere: maps (F, C, H, W), mask (F, H, W) bool, True where a site is active.

@@ -1,4 +1,4 @@
-"""Every op, forward and backward, on one set of inputs, for any implementation that is called."""
+"""Every op, forward and backward, on one set of inputs, for any implementation."""
 
 from __future__ import annotations
 

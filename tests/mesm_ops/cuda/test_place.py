@@ -132,7 +132,7 @@ def select_and_place(
 
 
 def nuclei(offsets: Tensor, attention: Tensor, p: float) -> tuple[Tensor, Tensor]:
-    """Return the candidates that are kept, and where each frame's begin among them."""
+    """Return the kept candidates, and their offsets by frame."""
     kept, ends = [], [0]
     for begin, end in zip(offsets.tolist(), offsets[1:].tolist(), strict=False):
         keep = oracle.nucleus(attention[begin:end].tolist(), p)

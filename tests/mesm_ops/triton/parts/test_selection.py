@@ -20,7 +20,7 @@ DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 @dataclass(frozen=True)
 class Run:
-    """A case, what was written, and the kept rows by the reference."""
+    """A case, the selection's results, and the kept rows by the reference."""
 
     case: Case
     got: Selected
