@@ -126,7 +126,7 @@ class SparseBatchNorm(nn.BatchNorm1d):
         num_features: Channels C.
         eps: Added to the variance.
         momentum: The share of a batch in the running statistics; None: their plain average.
-        relu: Put a ReLU after it, in the same pass.
+        relu: Apply a ReLU to the normalised features, in the same pass.
     """
 
     running_mean: Tensor

@@ -1,4 +1,4 @@
-"""What `pip install` builds, by its environment variables."""
+"""The result of `pip install`, by its environment variables."""
 
 from __future__ import annotations
 

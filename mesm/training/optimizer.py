@@ -15,7 +15,7 @@ from mesm_ops import CrossModalAttention
 if TYPE_CHECKING:
     from mesm.config.experiment import TrainingSettings
 
-# What counts as a lower loss: by more than this share, as in torch's ReduceLROnPlateau.
+# A loss counts as lower by more than this share, as in torch's ReduceLROnPlateau.
 LOWER_BY = 1e-4
 
 
@@ -73,7 +73,7 @@ def set_learning_rate(
     steps: int,
     losses: Sequence[float] = (),
 ) -> float:
-    """Set the rates for one step; they follow from what is passed, so nothing need be stored.
+    """Set the rates for one step; the arguments alone decide them, so nothing need be stored.
 
     Args:
         optimizer: from `make_optimizer`.

@@ -81,7 +81,7 @@ def _arguments(
         check_weight(x, weight, channels)
         channels = weight.shape[0]
         check_parameters(norm[:4], channels, x.dtype, x.device)
-    if not kind.learns:  # no part of the graph: the attention's gradients stay None
+    if not kind.learns:  # the attention is no part of the graph: its gradients stay None
         query, attention = query.detach(), AttentionParameters(*(t.detach() for t in attention))
     (weight1, norm1), (weight2, norm2) = stages
     learned = (x.features, query, *attention, *(t for w, n in stages for t in (w, *n[:4])))
@@ -162,7 +162,7 @@ class _Kept(NamedTuple):
 
 
 def _kept(a: SparseCrossModalBlock, rows: Any, out_rows: Any) -> _Kept:
-    """Return the shapes of what is kept; on a GPU, what Triton's kernels keep in flat tensors."""
+    """Return the shapes of the results for the backward pass; on a GPU, Triton's flat tensors."""
     if not (a.training or a.keep):
         return _Kept()
     channels = a.weight2.shape[0]
@@ -210,7 +210,7 @@ def _convolution_flops(
     a: SparseCrossModalBlock | SparseCrossModalBlockBackward, rows: Tensor, kept_offsets: Tensor
 ) -> int:
     """Return the FLOPs of both convolutions over the kept rows."""
-    sites = rows  # of fake tensors, only the number of rows counts
+    sites = rows  # fake tensors have no values: only the number of rows counts
     if values_are_known(rows):
         sites = torch.where(rows >= 0, a.sites[rows.clamp(min=0)], 0)
     pairs = active_pairs(sites, kept_offsets, a.height, a.width)
@@ -279,7 +279,7 @@ _forward = define_op(
     flops=_flops,
     check=_check,
     arguments=_arguments,
-    autocast=("features", "query"),  # weights are cast where they are packed
+    autocast=("features", "query"),  # packing casts the weights
     triton=True,
 )
 _backward = define_op(
@@ -303,8 +303,8 @@ def sparse_cross_modal_block(
 ) -> SparseFeatureMaps:
     """Run a cross-modal sparse block (Dai et al., 2021, section 4.3): select, convolve, pool.
 
-    On a CPU, and on a GPU where Triton runs, it is one op, under autocast in the autocast dtype;
-    elsewhere, and where one norm alone is in training, it is composed of the others.
+    On a CPU, and on a GPU where Triton runs, the block is one op, under autocast in the autocast
+    dtype; elsewhere, and where one norm alone is in training, the block is composed of other ops.
 
     Args:
         x: features (N, C), height and width at least 2.
@@ -370,7 +370,7 @@ def _move_running(
 def _is_one_op(x: SparseFeatureMaps) -> bool:
     if x.device.type != "cuda":
         return x.device.type == "cpu"
-    # Without a kernel for the block, its parts run one by one: some of them may have a kernel. A
+    # Without a kernel for the block, the ops in it run one by one: some ops may have a kernel. A
     # compiled graph always finds Triton, with which torch compiles for a GPU.
     runs = torch.compiler.is_compiling() or backends.available(_NAME, "triton") is None
     return runs and x.dtype is not torch.float64

@@ -1,10 +1,10 @@
 """sparse_cross_modal_block in few launches, none of which depends on what only the device knows.
 
-Kept rows lie in the order of the tiles from the selection on, so that convolutions gather what they
-read and write whole tiles. Forward: all small work in one launch, scores, the selection, and for
-each convolution its product with the batch's sums and a pass for the norm. Backward, the same in
-the other order. What the backward pass needs lies in two tensors, `y1` and `rulebook` of the op's
-results, whose layout is this module's own.
+Kept rows lie in the order of the tiles from the selection on: convolutions gather the rows that
+they read, and write whole tiles. Forward: all small work in one launch, scores, the selection, and
+for each convolution its product with the batch's sums and a pass for the norm. Backward: the same
+in the other order. Two of the op's results, `y1` and `rulebook`, hold what the backward pass needs,
+in a layout that only this module reads.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class _Plan:
         self.maps, self.book = maps_layout(a, keeps), book_layout(a, self.windows)
 
 
-_FLOATS = ("asked", "scale1", "shift1", "scale2", "shift2")  # of the book, float32
+_FLOATS = ("asked", "scale1", "shift1", "scale2", "shift2")  # float32 parts of the rulebook
 _plans: dict[tuple[Any, ...], _Plan] = {}
 
 
@@ -80,7 +80,7 @@ def _parts(plan: _Plan, maps: Tensor, book: Tensor) -> dict[str, Tensor]:
 
 
 def sparse_cross_modal_block(a: SparseCrossModalBlock) -> SparseCrossModalBlockResult:
-    """Run the op of that name."""
+    """Run `mesm_ops::sparse_cross_modal_block` in Triton."""
     if not a.features.shape[0] or a.offsets.shape[0] < 2:
         return reference.sparse_cross_modal_block(a)
     features, keeps = a.features, a.training or a.keep
@@ -88,7 +88,7 @@ def sparse_cross_modal_block(a: SparseCrossModalBlock) -> SparseCrossModalBlockR
     maps = features.new_empty(plan.maps.size)
     book = a.sites.new_empty(plan.book.size)
     of = _parts(plan, maps, book)
-    # Results of their own: tensors that an op returns must not share memory.
+    # Apart from the book, because tensors that an op returns must not share memory.
     logits, attention = (_floats(features, plan.rows) for _ in range(2))
     mean1, var1 = (_floats(features, plan.middle) for _ in range(2))
     mean2, var2 = (_floats(features, plan.out) for _ in range(2))
@@ -133,7 +133,7 @@ def sparse_cross_modal_block(a: SparseCrossModalBlock) -> SparseCrossModalBlockR
         _convolve_and_norm(of["x"], rules, of["packed1"], of["y1"], norm1, sums)
         norm_rows(of["y1"], number, norm1, of["z1"])
         _convolve_and_norm(of["z1"], rules, of["packed2"], of["y2"], norm2, sums)
-    elif keeps:  # the norms' inputs are for the backward pass
+    elif keeps:  # the backward pass reads the norms' inputs
         convolve(of["x"], rules, of["packed1"], of["y1"])
         norm_rows(of["y1"], number, norm1, of["z1"])
         convolve(of["z1"], rules, of["packed2"], of["y2"])
@@ -148,7 +148,7 @@ def sparse_cross_modal_block(a: SparseCrossModalBlock) -> SparseCrossModalBlockR
     out = features.new_empty(plan.windows, plan.out)
     argmax = features.new_empty((plan.windows, plan.out) if keeps else (0,), dtype=torch.uint8)
     norm_pool(of["y2"], of["windows"], out_offsets[-1:], norm2, out, argmax if keeps else None)
-    if a.trim:  # on a CPU, where Triton is interpreted
+    if a.trim:  # only on a CPU, where Triton is interpreted
         windows, kept = int(out_offsets[-1]), int(number)
         out, out_sites, rows = out[:windows], out_sites[:windows], rows[:kept]
     return SparseCrossModalBlockResult(
@@ -187,7 +187,7 @@ def _convolve_and_norm(
 def sparse_cross_modal_block_backward(
     a: SparseCrossModalBlockBackward,
 ) -> SparseCrossModalBlockGradients:
-    """Run the op of that name."""
+    """Run `mesm_ops::sparse_cross_modal_block_backward` in Triton."""
     if not a.features.shape[0] or a.offsets.shape[0] < 2:
         return reference.sparse_cross_modal_block_backward(a)
     plan, features = _plan(a), a.features

@@ -1,4 +1,4 @@
-"""subm_conv2d as an implicit product of matrices over a rulebook; rows are read where they lie."""
+"""subm_conv2d as an implicit product of matrices over a rulebook; rows are not reordered."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["subm_conv2d", "subm_conv2d_backward"]
 
 
 def subm_conv2d(a: SubmConv2d) -> Tensor:
-    """Run the op of that name."""
+    """Run `mesm_ops::subm_conv2d` in Triton."""
     out = a.features.new_empty((a.features.shape[0], a.weight.shape[0]))
     if out.shape[0]:
         rules = rulebook(a.sites, a.offsets, a.height, a.width)
@@ -25,7 +25,7 @@ def subm_conv2d(a: SubmConv2d) -> Tensor:
 
 
 def subm_conv2d_backward(a: SubmConv2dBackward) -> SubmConv2dGradients:
-    """Run the op of that name."""
+    """Run `mesm_ops::subm_conv2d_backward` in Triton."""
     features, weight = a.features, a.weight
     of_features = torch.empty_like(features) if a.needs_features else features.new_empty(0)
     of_weight = torch.empty_like(weight) if a.needs_weight else weight.new_empty(0)

@@ -131,7 +131,7 @@ def test_weighted_attention_learns_and_hard_does_not(backend: str) -> None:
             if selection == "hard" and name.startswith("attention."):
                 assert parameter.grad is None, name
             elif name == "attention.score.bias":
-                # A softmax does not see what all its logits share: only rounding is left.
+                # A softmax ignores a common addend of its logits: only rounding is left.
                 assert parameter.grad.abs().max() < 1e-3, name
             else:
                 assert parameter.grad.abs().max() > 1e-3, name
@@ -226,7 +226,7 @@ def test_autocast_runs_the_block_in_low_precision(backend: str) -> None:
     with torch.autocast("cpu", torch.bfloat16):
         got = layer(maps, query, lengths)
     assert got.dtype == torch.bfloat16
-    # Of bfloat16's 2^-8, five roundings in a row on values up to the largest.
+    # Five roundings to bfloat16 in a row, 2^-8 each, on values up to the largest.
     error = (got.features.float() - wanted.features).abs().max()
     assert error < 5 * 2**-8 * wanted.features.abs().max()
     got.features.float().sum().backward()

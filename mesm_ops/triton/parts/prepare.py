@@ -2,7 +2,7 @@
 """One launch for all small work that comes before the passes over the rows.
 
 Its parts run side by side, each in programs of its own: the query's projection, a check of the
-lengths, what sample each row and each program of the backward pass is of, weights in the dtype and
+lengths, the sample of each row and of each program of the backward pass, weights in the dtype and
 the order of their products, and norms of running statistics as scale and shift.
 """
 
@@ -23,13 +23,13 @@ from .sizes import cdiv
 
 __all__ = ["Fold", "Pack", "prepare"]
 
-_BLOCK_B, _BLOCK_K = 16, 16  # of the query's projection
-_BLOCK_OUT, _BLOCK_IN = 64, 64  # of a weight: its rows, and entries of a row
+_BLOCK_B, _BLOCK_K = 16, 16  # samples and columns of the query's projection
+_BLOCK_OUT, _BLOCK_IN = 64, 64  # rows of a weight, and entries of a row
 _BLOCK_MAP = 4096  # entries of map_weight
 _BLOCK_FOLD = 128  # channels of a norm
-_BLOCK_ROWS = 512  # rows that are given their sample at a time
+_BLOCK_ROWS = 512  # rows whose sample is written at a time
 _BLOCK_SAMPLES = 512
-_PADDING_PROGRAMS = 64  # at most
+_PADDING_PROGRAMS = 64  # the most programs that write padding
 
 
 class Pack(NamedTuple):
@@ -69,7 +69,7 @@ def prepare(
     packs: tuple[Pack, ...] = (),
     folds: tuple[Fold, ...] = (),
 ) -> None:
-    """Write what is wanted of all that follows asked.
+    """Write `asked`, and those of the arguments after `asked` that are given.
 
     Args:
         features: (N, C), not read: query and parameters are rounded to its dtype.
@@ -82,7 +82,7 @@ def prepare(
         asked: (B, k) float32, written: query @ query_weight.T + map_bias.
         mapped: (k, C) in features' dtype, written: map_weight.
         sample_of_row: (N,) int32, written: -1 in padding.
-        plan: What `schedule_of` returned.
+        plan: The schedule from `schedule_of`.
         schedule: (plan.size,) int32, written.
         packs: Up to two weights.
         folds: Up to two norms.
@@ -93,7 +93,7 @@ def prepare(
     """
     rows, frames = features.shape[0], offsets.shape[0] - 1
     (samples, depth), k = query.shape, query_weight.shape[0]
-    if lengths is not None and triton_interprets():  # the interpreter passes over assertions
+    if lengths is not None and triton_interprets():  # the interpreter runs no assertion
         given = lengths.tolist()
         if sum(given) != frames or min(given, default=0) < 0:
             raise ValueError(f"lengths must be at least 0 and sum to {frames} frames, got {given}")
@@ -143,7 +143,7 @@ def prepare(
         BLOCK_ROWS=_BLOCK_ROWS,
         BLOCK_SAMPLES=_BLOCK_SAMPLES,
         num_warps=4,
-        sanitize_overflow=False,  # which debug, for the assertion, would ask for
+        sanitize_overflow=False,  # debug, which the assertion needs, would turn it on
     )
 
 
@@ -222,7 +222,7 @@ def _prepare_kernel(
     BLOCK_ROWS: tl.constexpr,
     BLOCK_SAMPLES: tl.constexpr,
 ):
-    # Parts in the order of how long a program of them takes.
+    # The parts whose programs take longest come first.
     program = tl.program_id(0)
     if (program >= 0) & (program < asks):
         _ask(
@@ -308,7 +308,7 @@ def _ask(
 
 @triton.jit
 def _check(lengths, frames, samples, BLOCK: tl.constexpr):
-    """Stop the GPU where lengths cannot be."""
+    """Stop the GPU where lengths are negative or do not sum to the frames."""
     total = tl.full((), 0, tl.int64)
     least = tl.full((), 0, tl.int64)
     for start in range(0, samples, BLOCK):
@@ -339,7 +339,7 @@ def _share(
         else:
             length = there.to(tl.int64)
         frame_end = frames_before + tl.cumsum(length, 0)
-        # Whatever lengths and offsets hold, no row is beyond the rows.
+        # Whatever lengths and offsets hold, no row number is beyond the last row.
         frame = tl.minimum(tl.maximum(frame_end - length, 0), frames)
         begin = tl.minimum(tl.maximum(tl.load(offsets + frame, there, 0), 0), rows)
         frame = tl.minimum(tl.maximum(frame_end, 0), frames)
@@ -390,7 +390,7 @@ def _sample_of_frame(lengths, frame, samples, BLOCK: tl.constexpr):
         end = before + tl.cumsum(length, 0)
         ended += tl.sum(((end <= frame) & (sample < samples)).to(tl.int32), 0)
         before += tl.sum(length, 0)
-    return tl.minimum(ended, samples - 1)  # whatever the lengths are, a sample that there is
+    return tl.minimum(ended, samples - 1)  # an existing sample, whatever the lengths are
 
 
 @triton.jit

@@ -1,9 +1,9 @@
 # mypy: allow-untyped-defs
 """Statistics and sums of all rows from those of parts, in a fixed order; no atomics.
 
-A part is what one tile of a convolution or one program of a pass left. A program here takes eight
-channels, 32 bytes of each part, and all parts; a lane of threads adds every 256th, then they add up
-theirs.
+A part is the sums of one tile of a convolution or of one program of a pass. A program here takes
+eight channels, 32 bytes of each part, and all parts; a lane of threads adds every 256th part, then
+the lanes' sums are added.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def _combine(
     grand = tl.sum(mean * seen[:, None], 0) / rows
     away = mean - grand[None, :]
     var = tl.sum(squares + away * away * seen[:, None], 0) / rows
-    # A mean far from zero is rounded once for each lane: add what that took.
+    # A mean far from zero was rounded once for each lane: add what the rounding took.
     grand += tl.sum(away * seen[:, None], 0) / rows
     factor = factor / tl.sqrt_rn(var + eps)
     tl.store(mean_out + channel, grand, mask=inside)
@@ -123,13 +123,13 @@ def combine(
     Without rows mean and variance are zero.
 
     Args:
-        partial: (parts or more, 2, C) float32. Of each part the sums over its rows of y and of its
-            square; `centred` the mean, and the sum of squared deviations from it.
-        parts: They take tiles of `TILE` rows in turns: part i those of i, i + parts, ...
+        partial: (parts or more, 2, C) float32: per part the sums over its rows of y and of y's
+            square; if `centred`, the mean and the sum of squared deviations from the mean.
+        parts: How many parts; part i takes the tiles i, i + parts, ... of `TILE` rows.
         number: (1,) integer, how many rows there are.
         norm: Its mean, var, scale and shift are written.
-        centred: What the parts hold. Sums are for values of 16 bits, which leave nothing to measure
-            where the mean is far from zero.
+        centred: Whether the parts hold means and deviations, or sums. Sums are for values of 16
+            bits, which leave nothing to measure where the mean is far from zero.
         even: The parts share the rows evenly instead, in whole tiles of so many.
     """
     channels = partial.shape[2]
@@ -155,13 +155,13 @@ class Running(NamedTuple):
     running_var: Tensor
     mean: Tensor  # (C,) float32
     var: Tensor  # biased
-    momentum: float | Tensor  # a tensor of one element is not waited for
+    momentum: float | Tensor  # a tensor has one element, and the host does not wait for it
     batches: Tensor | None = None  # () int64, counted up
 
 
 @triton.jit
 def _moved(running, batch, momentum):
-    """Return the running value moved towards the batch's, exactly that at a momentum of 1."""
+    """Return the running value moved towards the batch's, equal to it at a momentum of 1."""
     gap = batch - running
     return tl.where(momentum < 0.5, running + momentum * gap, batch - gap * (1.0 - momentum))
 
@@ -227,12 +227,12 @@ def _move_kernel(
 def move_running(number: Tensor, first: Running, second: Running) -> None:
     """Move two norms' running statistics towards a batch's, as `torch.nn.BatchNorm1d` does.
 
-    Without rows they stay, and the batch is not counted.
+    Without rows the running statistics stay, and the batch is not counted.
 
     Args:
         number: (1,) integer, how many rows the batch has.
-        first: Of one norm.
-        second: Of the other.
+        first: The statistics of one norm.
+        second: The statistics of the other norm.
     """
     channels = [len(norm.mean) for norm in (first, second)]
     launch(
@@ -307,7 +307,7 @@ def _add_up(
         partial += LANES * KINDS * CHANNELS
     whole = tl.sum(summed, 0)
     if NORM:
-        # The second kind is about the mean: over the deviation, a sum of normalised rows.
+        # The second kind has the mean subtracted: over the deviation, a sum of normalised rows.
         whole = tl.where(kind == 1, whole / tl.sqrt_rn(spread + eps), whole)
         if kind == 0:
             tl.store(of_bias + channel, whole.to(of_bias.dtype.element_ty), mask=inside)
@@ -330,11 +330,11 @@ def total(
     """Add up the gradients of a norm's weight and bias; and do `tap_tiles` beside that.
 
     Args:
-        partial: (T, 2, C) float32: of each part the sums over its rows of g and of g * (y - mean),
-            g being the gradient after the norm, before its ReLU. About the mean, so that no digit
-            is lost where the mean is far from zero, and without the deviation, which is constant.
-        number: (1,) integer: of rows, `TILE` a part, and nothing beyond them is read; None:
-            every part counts.
+        partial: (T, 2, C) float32: per part the sums over its rows of g and of g * (y - mean),
+            g being the gradient after the norm, before its ReLU. The mean is subtracted so that no
+            digit is lost where the mean is far from zero; the constant deviation is left out.
+        number: (1,) integer, how many rows there are, `TILE` a part: no part beyond the last row
+            is read; None: every part counts.
         var: (C,) float32, of the norm.
         eps: Added to the variance.
         sums: (2, C) float32: written, the gradients of bias and of weight.

@@ -1,8 +1,8 @@
 # mypy: allow-untyped-defs
 """The logits of candidate rows: projection, tanh and score of a tile of rows in one pass.
 
-Tiles are of consecutive rows, whatever samples they lie in. The hidden values (N, k) never reach
-memory.
+A tile is of consecutive rows, whatever samples these rows belong to. The hidden values (N, k) never
+reach memory.
 """
 
 from __future__ import annotations
@@ -71,8 +71,8 @@ def score_blocks(
     """Return the rows of a tile, blocks of k and of channels, the number of warps and of stages.
 
     Several programs fit on a multiprocessor, so that one loads while another computes. Up to 256
-    channels a tile of rows is held while blocks of k pass by; exact products of float32 are made
-    from registers, which have no room for it.
+    channels a tile of rows stays resident while blocks of k pass by; exact products of
+    float32 take their operands from registers, which have no room for a whole tile.
     """
     block_k, block_c = block_of(k), block_of(channels)
     if dtype == torch.float32:
@@ -105,7 +105,7 @@ def _score_kernel(
     BLOCK_K: tl.constexpr,
     BLOCK_C: tl.constexpr,
     STAGES: tl.constexpr,
-    HELD: tl.constexpr,  # a tile of all channels while blocks of k pass by
+    HELD: tl.constexpr,  # a tile of all channels stays resident while blocks of k pass by
 ):
     first = tl.program_id(0) * TILE
     row = first + tl.arange(0, TILE)

@@ -1,4 +1,4 @@
-"""The gradients of the score, and with them what comes to features from the selection.
+"""The gradients of the score; features also get the gradient that comes from the selection.
 
 Hidden values are computed again. No launch depends on what only the device knows.
 """
@@ -23,14 +23,14 @@ __all__ = [
     *("ScoreParts", "inside_blocks", "product_blocks", "score_gradients"),
 ]
 
-_LINES, _WIDTH = 128, 32  # of sums that are added at a time, in one pass over the rows
-_FEW_LINES, _WIDE = 8, 256  # in two, where a sample's chunks are short
+_LINES, _WIDTH = 128, 32  # chunks and columns whose sums are added at a time, one pass
+_FEW_LINES, _WIDE = 8, 256  # the same in two passes, where a sample's chunks are short
 FINISH_LINES, FINISH_WIDTH = 64, 64
-BLOCK, BLOCK_D = 16, 64  # of the products with queries
+BLOCK, BLOCK_D = 16, 64  # blocks of the products with queries
 
 
 class ScoreParts(NamedTuple):
-    """What is left to do for the gradients of the score, by `finish`."""
+    """The work on the gradients of the score that is left for `finish`."""
 
     features: Tensor  # whose dtype parameters are rounded to; not read
     parts: Tensor | None  # (number, length) float32, of map_weight; None: added already
@@ -77,12 +77,12 @@ def score_gradients(
     position_of: Tensor | None = None,
     factor: Tensor | None = None,
 ) -> ScoreParts:
-    """Write the gradients in two launches, and leave what is left to do to `finish`.
+    """Write the gradients in two launches, and leave the rest to `finish`.
 
     Query and parameters, of any dtype, are rounded to features', and so are their gradients.
 
     Args:
-        plan: What `schedule_of` returned.
+        plan: The schedule from `schedule_of`.
         grad_logits: (N,) float32, not read in padding.
         features: (N, C).
         offsets: (F + 1,) int32.
@@ -105,7 +105,7 @@ def score_gradients(
         factor: (N,) float32, likewise; None: what is added is not scaled.
 
     Returns:
-        What `finish` needs to write the gradients of query and parameters.
+        The arguments of `finish`, which writes the gradients of query and parameters.
     """
     (rows, channels), (k, depth), samples = features.shape, query_weight.shape, query.shape[0]
     width = cdiv(2 * k + 1, 4) * 4  # so that lines of sums begin aligned
@@ -217,8 +217,8 @@ def inside_blocks(
 def product_blocks(
     dtype: torch.dtype, channels: int, k: int, capability: int
 ) -> tuple[int, int, int, int, int]:
-    """Return the rows of a tile, which are columns of k too, the blocks of channels and of what is
-    multiplied together, the number of warps and of stages.
+    """Return the rows of a tile, which are columns of k too, the blocks of channels and of the
+    dimension that is summed over, the number of warps and of stages.
     """
     block_c = block_of(channels)
     if dtype == torch.float32:

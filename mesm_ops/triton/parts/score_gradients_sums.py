@@ -1,5 +1,5 @@
 # mypy: allow-untyped-defs
-"""What is left of the score's gradients after the passes over the rows: sums and small products.
+"""The score's gradients after the passes over the rows: sums and small products.
 
 Sums are made in parts and added in a fixed order: two runs agree bit for bit.
 """
@@ -48,7 +48,7 @@ def _add_parts(
 
 @triton.jit
 def _store(features, at, value, mask):
-    """Store a parameter's gradient: of its cast to features' dtype, then of the cast itself."""
+    """Store a parameter's gradient, rounded to features' dtype and then to the parameter's."""
     tl.store(at, value.to(features.dtype.element_ty).to(at.dtype.element_ty), mask)
 
 

@@ -37,7 +37,7 @@ def inside_kernel(
     BLOCK_K: tl.constexpr,
     BLOCK_C: tl.constexpr,
     STAGES: tl.constexpr,
-    HELD: tl.constexpr,  # a tile of all channels while blocks of k pass by
+    HELD: tl.constexpr,  # a tile of all channels stays resident while blocks of k pass by
 ):
     """Write the gradients inside the tanh, and each chunk's sums."""
     program = tl.program_id(0)
@@ -111,7 +111,7 @@ def products_kernel(
     PRECISION: tl.constexpr,
     TILE: tl.constexpr,
     BLOCK_C: tl.constexpr,
-    BLOCK_D: tl.constexpr,  # rows, or columns of k, that are multiplied together
+    BLOCK_D: tl.constexpr,  # rows, or columns of k, that are summed over
     BLOCK_LINES: tl.constexpr,
     BLOCK_WIDTH: tl.constexpr,
 ):

@@ -1,9 +1,9 @@
 # mypy: allow-untyped-defs
 """The gradient of a submanifold convolution's weight, over rows in sorted order.
 
-For each tap a product over the tiles of rows that have it. The steps of all taps are shared evenly
-among as many programs as run at once; each leaves its part of a sum, and `finish` adds the parts in
-a fixed order, so that two runs agree bit for bit.
+For each tap a product over the tiles of rows that have the tap. As many programs as run at once
+share the steps of all taps evenly; each program leaves its part of a sum, and `finish` adds the
+parts in a fixed order, so that two runs agree bit for bit.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ __all__ = [
     "weight_gradient",
 ]
 
-TapTiles = tuple[Tensor, Tensor]  # (9, T) and (16,) int32: of each tap its tiles and their number
-BLOCK_TILES = 1024  # that are looked at in one step
+TapTiles = tuple[Tensor, Tensor]  # (9, T) and (16,) int32: per tap its tiles and their number
+BLOCK_TILES = 1024  # tiles that a program looks at in one step
 
 
 @triton.jit
@@ -134,7 +134,7 @@ def _products_kernel(
             else:
                 g = tl.load(at_grad, mask=(m < COUT)[None, :], other=0.0)
             acc = tl.dot(tl.trans(g), x, acc, input_precision=PRECISION)
-        # The next segment is of the next program or of the next unit: no two share a slot.
+        # A segment belongs to one program and one unit: no two segments share a slot.
         slot = (program + tap * UNITS + unit).to(tl.int64) * (BLOCK_M * BLOCK_N)
         place = tl.arange(0, BLOCK_M)[:, None] * BLOCK_N + tl.arange(0, BLOCK_N)[None, :]
         tl.store(partial + slot + place, acc)
@@ -147,9 +147,9 @@ class WeightParts(NamedTuple):
     partial: Tensor  # (programs + 9 * units, block) float32; a unit is a tile of the weight
     counts: Tensor  # (9,) or more, how many tiles of rows each tap has
     out: Tensor  # (Cout, Cin, 3, 3), contiguous: where the gradient goes
-    programs: int  # that made the parts
+    programs: int  # how many programs made the parts
     block: tuple[int, int]  # output and input channels of a tile of the weight
-    steps: int  # that a tile of rows was taken in
+    steps: int  # how many steps a tile of rows took
 
     @property
     def units(self) -> int:
@@ -177,12 +177,11 @@ def weight_gradient(
 
     Args:
         features: (T * TILE, Cin) in the rulebook's order; float32, bfloat16 or float16.
-        grad: (T * TILE, Cout) in features' dtype; rows of the last tile that are not there are
-            zero.
-        rules: Of T tiles; its lists hold positions.
-        taps: As `tap_tiles` returns it.
+        grad: (T * TILE, Cout) in features' dtype, zero in the last tile beyond the last row.
+        rules: The rulebook, of T tiles, whose lists hold positions.
+        taps: The tiles of each tap, from `tap_tiles`.
         out: (Cout, Cin, 3, 3), contiguous.
-        choice: Of a kernel; None: what was measured to win.
+        choice: The kernel; None: the kernel that was measured to win.
 
     Returns:
         The parts; None: there are no rows, and `out` is zero already.

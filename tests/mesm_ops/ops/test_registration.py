@@ -40,7 +40,7 @@ def fake(a: Doubling) -> DoublingResult:
 
 
 def arguments(*tensors: Tensor | None, times: int = 3, selection: int = 1) -> tuple[Any, ...]:
-    """Flat, as torch takes them."""
+    """Arguments in a flat order, as torch passes them."""
     x, other = (*tensors, None)[:2]
     return (x, times, selection, other, torch.empty(7, dtype=torch.int32))
 

@@ -106,7 +106,9 @@ def test_equals_the_composed_ops(
 @pytest.mark.parametrize("training", [True, False])
 def test_autocast_errs_little_more_than_the_composed_ops(backend: str, training: bool) -> None:
     block, x, query = make_block(training=training), make_maps(), torch.randn(3, 5)
-    x = x.with_features(x.features.bfloat16().float())  # as what comes before leaves them
+    x = x.with_features(
+        x.features.bfloat16().float()
+    )  # rounded to bfloat16, as the layer before leaves features
     exact = results(block, x, query, halves=False)
     with torch.autocast("cpu", torch.bfloat16):
         whole = results(block, x, query, halves=False)
@@ -120,7 +122,7 @@ def test_autocast_errs_little_more_than_the_composed_ops(backend: str, training:
             continue
         wanted = exact[name].float()
         error = (whole[name].float() - wanted).norm()
-        # As for other kernels of low precision: at most twice the error of what they replace.
+        # As for other kernels of low precision: at most twice the error of the replaced ops.
         assert error <= 2 * (halves[name].float() - wanted).norm() + 1e-2 * wanted.norm(), name
 
 

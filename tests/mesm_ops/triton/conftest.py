@@ -1,4 +1,4 @@
-"""Triton 3.6's interpreter does three things otherwise than a GPU; here it is set right.
+"""Triton 3.6's interpreter differs from a GPU in three ways, which are corrected here.
 
 It cannot loop to a number that was given or loaded (NumPy >= 2.4: int(array of one element)
 raises), tl.dot takes bfloat16 for the integers that hold it, and float32 is cut, not rounded, to

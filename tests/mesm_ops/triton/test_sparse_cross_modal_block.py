@@ -15,7 +15,7 @@ from mesm_ops.ops.sparse_cross_modal_block import _arguments
 from mesm_ops.triton.parts.layout import book_layout, maps_layout
 from tests.mesm_ops.cases import make_case
 
-# The function of that name hides its module.
+# The function sparse_cross_modal_block hides its module.
 module = importlib.import_module("mesm_ops.ops.sparse_cross_modal_block")
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 FORWARD = torch.ops.mesm_ops.sparse_cross_modal_block
@@ -23,7 +23,7 @@ BACKWARD = torch.ops.mesm_ops.sparse_cross_modal_block_backward
 SCORE = torch.ops.mesm_ops.cross_modal_score
 PARAMETERS = ("map_weight", "map_bias", "query_weight", "score_weight", "score_bias")
 KEPT = ("attention", "y1", "y2", "argmax", "rulebook")
-OWN = ("y1", "y2", "argmax", "rulebook")  # of what is kept, what only Triton reads
+OWN = ("y1", "y2", "argmax", "rulebook")  # results for the backward pass that only Triton reads
 
 
 def arguments(
@@ -35,7 +35,7 @@ def arguments(
     trim: bool = False,
     keep: bool = True,
 ) -> reference.SparseCrossModalBlock:
-    """What the op takes, for a block of random parameters."""
+    """The op's arguments, for a block of random parameters."""
     torch.manual_seed(0)
     dtype = x.dtype
     block = SparseCrossModalBlock(x.channels, channels, 5, 7, p=0.6, selection=selection)
@@ -181,7 +181,7 @@ def test_low_precision_errs_as_the_reference(dtype: torch.dtype, training: bool)
         assert got[name].dtype == wanted[name].dtype, name
         if not tensor.is_floating_point() or "score_bias" in name:
             continue
-        # As for other kernels of low precision: at most twice the error of what they replace.
+        # As for other kernels of low precision: at most twice the error of the replaced ops.
         error, allowed = ((f[name].float() - tensor).norm() for f in (got, wanted))
         assert error <= 2 * allowed + 1e-2 * tensor.norm(), name
 
@@ -229,7 +229,7 @@ def test_two_runs_agree_bit_for_bit() -> None:
     args, grad = arguments(x, 10, [1, 2]), gradient(x, 10)
     first, second = (run("triton", args, grad) for _ in range(2))
     for name, tensor in first.items():
-        if name not in OWN:  # what lies between their parts is nobody's
+        if name not in OWN:  # the padding between these results' parts is undefined
             assert torch.equal(second[name], tensor), name
 
 

@@ -22,7 +22,7 @@ def norm(channels: int) -> Norm:
 
 
 def sums_of(rows: Tensor, parts: int, centred: bool = False) -> Tensor:
-    """What a convolution leaves of the tiles of each part, in float32, NaN for one of none."""
+    """A convolution's sums over the tiles of each part, float32; NaN for a part without tiles."""
     tiles = rows.split(TILE) if len(rows) else ()
     out = torch.full((parts, 2, rows.shape[1]), torch.nan)
     for part in range(min(parts, len(tiles))):
