@@ -53,15 +53,15 @@ def _attention_costs(s: Sizes) -> dict[str, Cost]:
     c, k, e = s.shape.in_channels, s.shape.in_channels, s.itemsize
     maps, logits = s.rows * c * e, s.rows * INT
     weights = (k * c + k + k * s.query_dim + k + 1) * e
-    asked = s.samples * s.query_dim * e
+    queries = s.samples * s.query_dim * e
     of_map, of_query, of_score = s.rows * c * k, s.samples * s.query_dim * k, s.rows * k
     return {
         "cross_modal_score": Cost(
-            maps + logits + weights + asked + _offsets(s), 2 * (of_map + of_query + of_score)
+            maps + logits + weights + queries + _offsets(s), 2 * (of_map + of_query + of_score)
         ),
         # Both projections once more, then two products for each; sums of the weights by parts.
         "cross_modal_score_backward": Cost(
-            2 * maps + logits + 2 * weights + 2 * asked + _offsets(s),
+            2 * maps + logits + 2 * weights + 2 * queries + _offsets(s),
             2 * (3 * of_map + 3 * of_query + 2 * of_score),
         ),
         "top_p_select": Cost(

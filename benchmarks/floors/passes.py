@@ -99,29 +99,31 @@ def passes(s: Sizes, training: bool) -> list[Pass]:
             "running statistics", "_move_kernel", Cost(8 * 2 * cout * INT), "norms and pool", None
         ),
     ]
+    (products1, sum1), (products2, sum2) = (
+        _weight_gradient(s, name, channels, cout) for name, channels in (("1", cin), ("2", cout))
+    )
     upstream = s.pooled * cout * (s.itemsize + 1)  # with the pool's choice, a byte each
     windows = s.pooled * WINDOW
     found += [
-        Pass("tiles of each tap", "_tap_tiles_kernel", _tap_tiles(s), "weight gradients", None),
         _norm("norm 2 sums", "_norm_pool_sums", upstream + windows + rows_out),
         _reduction("norm 2 total", "_total", cout, estimated=False),
         _norm("norm 2 gradient", "_norm_pool_gradient", upstream + s.kept * INT + 2 * rows_out),
-        *_weight_gradient(s, "2", cout, cout),
+        products2,
         _convolution(s, "input gradient 2", cout, cout, beside=rows_out),
         _reduction("norm 1 total", "_total", cout, estimated=False),
         _norm("norm 1 gradient", "_norm_gradient", 3 * rows_out),
-        *_weight_gradient(s, "1", cin, cout),
+        products1,
         _convolution(s, "input gradient 1", cout, cin),
     ]
-    return found + _score_gradients(s)
+    return found + _score_gradients(s, sum1 + sum2)
 
 
 def _selection(s: Sizes) -> list[Pass]:
     cin, cout, e = s.shape.in_channels, s.shape.out_channels, s.itemsize
     k, logits = cin, s.rows * INT
-    asked, counts, masks = s.samples * k * INT, s.frames * KEYS * INT, s.rows // TILE * INT
+    queries, counts, masks = s.samples * k * INT, s.frames * KEYS * INT, s.rows // TILE * INT
     parameters = 9 * cout * (cin + cout) + k * cin
-    prepared = parameters * (INT + e) + (k + s.samples) * s.query_dim * INT + asked + logits
+    prepared = parameters * (INT + e) + (k + s.samples) * s.query_dim * INT + queries + logits
     ranked = 8 * s.kept
     kept = ranked + counts + 2 * s.kept * cin * e + s.kept * (LISTS + 3 * INT)
     placed = kept + logits + s.pooled * WINDOW + s.pooled_rows * INT
@@ -130,7 +132,7 @@ def _selection(s: Sizes) -> list[Pass]:
         (
             "scores",
             "_score_kernel",
-            (s.rows + k) * cin * e + asked + logits,
+            (s.rows + k) * cin * e + queries + logits,
             2 * s.rows * k * (cin + 1),
             "select",
         ),
@@ -167,25 +169,19 @@ def _reduction(name: str, kernel: str, channels: int, estimated: bool = True) ->
     return Pass(name, kernel, cost, "norms and pool", name if estimated else None)
 
 
-def _tap_tiles(s: Sizes) -> Cost:
-    return Cost((1 + 9) * (s.kept // TILE) * INT)
-
-
-def _weight_gradient(s: Sizes, number: str, cin: int, cout: int) -> list[Pass]:
+def _weight_gradient(s: Sizes, number: str, cin: int, cout: int) -> tuple[Pass, int]:
+    """The products, and the bytes that adding their parts moves."""
     across, down = min(TILE, cin), min(TILE, cout)
     units = 9 * (cin // across) * (cout // down)
     parts = (PRODUCTS + units) * across * down * INT
     moved = s.kept * ((cin + cout) * s.itemsize + LISTS)
     name = f"weight gradient {number}"
     products = Cost(moved + parts, 2 * s.pairs * cin * cout)
-    total = Cost(parts + 9 * cin * cout * INT)
-    return [
-        Pass(name, "weight_gradient_kernel", products, "weight gradients", name),
-        Pass(f"{name}, sum", "_add_kernel", total, "weight gradients", name),
-    ]
+    made = Pass(name, "weight_gradient_kernel", products, "weight gradients", name)
+    return made, parts + 9 * cin * cout * INT
 
 
-def _score_gradients(s: Sizes) -> list[Pass]:
+def _score_gradients(s: Sizes, sums: int) -> list[Pass]:
     c, k, e = s.shape.in_channels, s.shape.in_channels, s.itemsize
     maps, of_kept, logits = s.rows * c * e, s.kept * c * e, s.rows * INT
     of_map, of_score = 2 * s.rows * c * k, 2 * s.rows * k
@@ -214,11 +210,12 @@ def _score_gradients(s: Sizes) -> list[Pass]:
             ("score's gradients", "products_kernel", through - logits + inside + parts, 2 * of_map),
         ]
         ends += parts + k * c * INT
-    found.append(("query's gradients", "finish_kernel", ends, 2 * of_query))
-    return [
+    made = [
         Pass(name, kernel, Cost(moved, flops), "score's gradients", "score gradients")
         for name, kernel, moved, flops in found
     ]
+    ends = Cost(ends + sums, 2 * of_query)
+    return [*made, Pass("sums of parts", "_finish_kernel", ends, "sums of parts", None)]
 
 
 def kernel_name(profiled: str) -> str:

@@ -55,7 +55,13 @@ class _Plan:
         self.maps, self.book = maps_layout(a, keeps), book_layout(a, self.windows)
 
 
-_FLOATS = ("asked", "scale1", "shift1", "scale2", "shift2")  # float32 parts of the rulebook
+_FLOATS = (
+    "projected_query",
+    "scale1",
+    "shift1",
+    "scale2",
+    "shift2",
+)  # float32 parts of the rulebook
 _plans: dict[tuple[Any, ...], _Plan] = {}
 
 
@@ -107,14 +113,21 @@ def sparse_cross_modal_block(a: SparseCrossModalBlock) -> SparseCrossModalBlockR
     learns = keeps and a.selection.learns
     prepare(
         *(features, a.offsets, a.query, a.lengths),
-        *(a.map_weight, a.map_bias, a.query_weight, of["asked"], of["mapped"], sample_of_row),
+        *(
+            a.map_weight,
+            a.map_bias,
+            a.query_weight,
+            of["projected_query"],
+            of["mapped"],
+            sample_of_row,
+        ),
         plan=plan.schedule,
         schedule=of["schedule"] if learns else None,
         packs=(Pack(a.weight1, of["packed1"]), Pack(a.weight2, of["packed2"])),
         folds=folds,
     )
     score(
-        *(features, a.offsets, of["asked"], sample_of_row, of["mapped"]),
+        *(features, a.offsets, of["projected_query"], sample_of_row, of["mapped"]),
         *(a.score_weight, a.score_bias, logits),
     )
     select_and_place(
@@ -259,7 +272,7 @@ def sparse_cross_modal_block_backward(
         )
         given = (of_features, *of_learned, grad_x, position_of, factor)
         scores = score_gradients(
-            *(plan.schedule, of_logits, features, a.offsets, a.query, of["asked"]),
+            *(plan.schedule, of_logits, features, a.offsets, a.query, of["projected_query"]),
             *(of["schedule"], of["mapped"], a.query_weight, a.score_weight),
             *given,  # type: ignore[arg-type]
         )

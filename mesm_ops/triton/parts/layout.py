@@ -93,7 +93,7 @@ def book_layout(a: _Block, windows: Any) -> Layout:
             "windows": (windows, 4),
             "window_of": (tiles * TILE,),
             "schedule": (4 * chunks + samples + 1,),
-            "asked": (samples, a.map_weight.shape[0]),
+            "projected_query": (samples, a.map_weight.shape[0]),
             "scale1": (middle,),
             "shift1": (middle,),
             "scale2": (out,),

@@ -23,7 +23,7 @@ __all__ = ["score", "score_blocks"]
 def score(
     features: Tensor,
     offsets: Tensor,
-    asked: Tensor,
+    projected_query: Tensor,
     sample_of_row: Tensor,
     map_weight: Tensor,
     score_weight: Tensor,
@@ -35,7 +35,7 @@ def score(
     Args:
         features: (N, C) float32, bfloat16 or float16.
         offsets: (F + 1,) int32.
-        asked: (B, k) float32, as `prepare` writes it.
+        projected_query: (B, k) float32, as `prepare` writes it.
         sample_of_row: (N,) int32, as `prepare` writes it.
         map_weight: (k, C) in features' dtype.
         score_weight: (1, k) of any dtype, rounded to features'.
@@ -51,7 +51,15 @@ def score(
         launch(
             _score_kernel,
             (cdiv(rows, tile),),
-            *(features, offsets, asked, sample_of_row, map_weight, score_weight, score_bias),
+            *(
+                features,
+                offsets,
+                projected_query,
+                sample_of_row,
+                map_weight,
+                score_weight,
+                score_bias,
+            ),
             *(logits, offsets.shape[0] - 1, rows),
             C=channels,
             K=k,
@@ -90,7 +98,7 @@ def score_blocks(
 def _score_kernel(
     features,
     offsets,
-    asked,
+    projected_query,
     sample_of_row,
     map_weight,
     score_weight,
@@ -117,12 +125,14 @@ def _score_kernel(
         # Two loops: a branch within one could not be pipelined.
         if sample == last_sample:
             logit = _logits(
-                features, asked, sample_of_row, map_weight, score_weight, first, real_rows, True,
+                features, projected_query, sample_of_row, map_weight, score_weight, first,
+                real_rows, True,
                 C, K, PRECISION, TILE, BLOCK_K, BLOCK_C, STAGES, HELD,
             )  # fmt: skip
         else:
             logit = _logits(
-                features, asked, sample_of_row, map_weight, score_weight, first, real_rows, False,
+                features, projected_query, sample_of_row, map_weight, score_weight, first,
+                real_rows, False,
                 C, K, PRECISION, TILE, BLOCK_K, BLOCK_C, STAGES, HELD,
             )  # fmt: skip
         logit += tl.load(score_bias).to(features.dtype.element_ty).to(tl.float32)
@@ -131,7 +141,7 @@ def _score_kernel(
 
 @triton.jit
 def _logits(
-    features, asked, sample_of_row, map_weight, score_weight, first, real_rows,
+    features, projected_query, sample_of_row, map_weight, score_weight, first, real_rows,
     ONE_SAMPLE: tl.constexpr, C: tl.constexpr, K: tl.constexpr, PRECISION: tl.constexpr,
     TILE: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_C: tl.constexpr, STAGES: tl.constexpr,
     HELD: tl.constexpr,
@@ -162,9 +172,11 @@ def _logits(
                 w = tl.load(w_rows + some + c, there[:, None] & (some + c < C), 0.0)
                 inner = tl.dot(part, tl.trans(w), inner, input_precision=PRECISION)
         if ONE_SAMPLE:
-            inner += tl.load(asked + sample * K + column, there, 0.0)[None, :]
+            inner += tl.load(projected_query + sample * K + column, there, 0.0)[None, :]
         else:
-            inner += tl.load(asked + sample[:, None] * K + column[None, :], there[None, :], 0.0)
+            inner += tl.load(
+                projected_query + sample[:, None] * K + column[None, :], there[None, :], 0.0
+            )
         hidden = 1.0 - one_less_tanh(inner, 0.0)
         weight = tl.load(score_weight + column, there, 0.0).to(features.dtype.element_ty)
         logit += tl.sum(hidden * weight.to(tl.float32)[None, :], 1)

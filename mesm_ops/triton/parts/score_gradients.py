@@ -61,7 +61,7 @@ def score_gradients(
     features: Tensor,
     offsets: Tensor,
     query: Tensor,
-    asked: Tensor,
+    projected_query: Tensor,
     schedule: Tensor,
     map_weight: Tensor,
     query_weight: Tensor,
@@ -87,7 +87,7 @@ def score_gradients(
         features: (N, C).
         offsets: (F + 1,) int32.
         query: (B, D).
-        asked: (B, k) float32, as `prepare` wrote it.
+        projected_query: (B, k) float32, as `prepare` wrote it.
         schedule: (plan.size,) int32, as `prepare` wrote it.
         map_weight: (k, C) in features' dtype.
         query_weight: (k, D).
@@ -121,7 +121,7 @@ def score_gradients(
         launch(
             one_pass_kernel,
             (plan.most,),
-            *(grad_logits, features, offsets, asked, schedule, map_weight, score_weight),
+            *(grad_logits, features, offsets, projected_query, schedule, map_weight, score_weight),
             *(grad_x, position_of, factor, grad_features, sums, parts),
             *(frames, rows, samples, plan.most, width),
             C=channels,
@@ -154,7 +154,16 @@ def score_gradients(
             launch(
                 inside_kernel,
                 (plan.most,),
-                *(grad_logits, features, asked, schedule, map_weight, score_weight, inside, sums),
+                *(
+                    grad_logits,
+                    features,
+                    projected_query,
+                    schedule,
+                    map_weight,
+                    score_weight,
+                    inside,
+                    sums,
+                ),
                 *(samples, plan.most, width),
                 C=channels,
                 K=k,

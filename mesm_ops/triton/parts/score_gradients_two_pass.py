@@ -21,7 +21,7 @@ __all__ = ["inside_kernel", "products_kernel"]
 def inside_kernel(
     grad_logits,  # (N,) float32
     features,  # (N, C)
-    asked,  # (B, k) float32
+    projected_query,  # (B, k) float32
     schedule,  # of chunks of no more than TILE rows
     map_weight,  # (k, C) in features' dtype
     score_weight,  # (k,)
@@ -72,7 +72,7 @@ def inside_kernel(
                 part = tl.load(x_rows + some + c, real[:, None] & (some + c < C), 0.0)
                 w = tl.load(w_rows + some + c, there[:, None] & (some + c < C), 0.0)
                 inner = tl.dot(w, tl.trans(part), inner, input_precision=PRECISION)
-        query = tl.load(asked + sample * K + column, there, 0.0)
+        query = tl.load(projected_query + sample * K + column, there, 0.0)
         score = tl.load(score_weight + column, there, 0.0).to(dtype).to(tl.float32)
         rest = one_less_tanh(inner, query[:, None])
         graded = grad[None, :] * rest

@@ -47,7 +47,7 @@ from unittest import mock
 
 UNCOUNTED = {
     # Given for their dtype alone.
-    "_prepare_kernel": "features", "sums_kernel": "features", "finish_kernel": "features",
+    "_prepare_kernel": "features", "sums_kernel": "features", "_finish_kernel": "features",
     # A program's sums: next to nothing, and more room than is written.
     "convolve_kernel": "partial", "_norm_pool_sums": "partial",
 }
@@ -82,6 +82,10 @@ for shape in sys.argv[2:]:
             found[-1][call.name.removeprefix("sparse_cross_modal_block")] = list(noted)
 print(json.dumps(found))
 """
+
+
+# Kernels that were written after the measurement.
+NOT_MEASURED = {"_finish_kernel"}
 
 
 @cache
@@ -123,7 +127,7 @@ def test_with_everything_kept_a_pass_moves_its_tensors_once(shape: Shape, traini
     for name, size in launched()[shape][training]:
         given[name] += size
     for name, size in given.items():
-        if name in ("_combine", "_total", "_tap_tiles_kernel"):  # next to nothing
+        if name in ("_combine", "_total"):  # next to nothing
             continue
         assert 0.95 * size <= moved[name] <= 1.05 * size, (name, size, moved[name])
 
