@@ -34,7 +34,7 @@ from benchmarks.gpu_check.triton import Launch
 from benchmarks.inputs import block_case
 from benchmarks.shapes import DTYPES, FACE_BLOCKS, HEADLINE_P, SMALL, Shape
 from mesm_ops.reference import Selection
-from mesm_ops.triton.parts.reductions import Running, move_running
+from mesm_ops.triton.parts.running import Running, move_running
 
 FRAMES = 512  # launchers choose by size; tensors are zeros that are never touched
 WORKERS = 2

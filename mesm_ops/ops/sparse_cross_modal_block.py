@@ -357,7 +357,7 @@ def _move_running(
     batches: tuple[Tensor, Tensor] | None,
 ) -> None:
     """Do what `update_statistics` and `_count` do for both norms, in one launch."""
-    from ..triton.parts.reductions import Running, move_running
+    from ..triton.parts.running import Running, move_running
 
     first, second = batches or (None, None)
     move_running(
