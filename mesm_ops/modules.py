@@ -147,7 +147,7 @@ class SparseBatchNorm(nn.BatchNorm1d):
         """Return the arguments of `sparse_batch_norm` after x; in training, count the batch.
 
         Args:
-            x: What the norm is applied to.
+            x: The norm's input.
             counts: Count the batch; False: the caller does, and momentum is not None.
         """
         momentum: float | Tensor | None = self.momentum

@@ -1,4 +1,4 @@
-"""What was learned: the planted task, and the study on the miniature corpus."""
+"""Measured learning: the planted task, and the study on the miniature corpus."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def miniature() -> str:
 
 @table("miniature-goals")
 def miniature_goals() -> str:
-    """What the study wanted and what was measured."""
+    """The wanted and the measured figures of the study."""
     summary = results("miniature")["summary"]
     f1 = {name: found["mean"] for name, found in summary["f1"].items()}
     gap, faces = summary["mesm_minus_fe2e_f1"], summary["attention_ratio"]["face"]

@@ -46,7 +46,7 @@ logger = logging.getLogger(__name__)
 
 # Steps between two readings of the loss for the progress bar: each waits for the device.
 READ_EVERY = 50
-# Of an epoch's record, what tensorboard draws.
+# The part of an epoch's record that tensorboard draws.
 CURVES = (
     *("train_loss", "gradient_norm", "valid_loss", "valid_f1", "learning_rate"),
     "clips_per_second",

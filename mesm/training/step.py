@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Means(NamedTuple):
-    """What the steps since `TrainingStep.start` had.
+    """Sums over the steps since `TrainingStep.start`.
 
     Attributes:
         loss: mean over their clips.

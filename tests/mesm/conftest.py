@@ -1,6 +1,7 @@
 """A tiny prepared corpus of drawn squares, its ground truth, and one short training per model.
 
-What a training step does without is imported in the fixtures: tests marked gpu run where it lacks.
+The fixtures import the packages that a training step does without: tests marked gpu run where
+these packages are missing.
 """
 
 import hashlib

@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 aten = torch.ops.aten
-# What the host learns from these depends on values: a number, or how long the result is.
+# The host learns from these ops what depends on values: a number, or how long the result is.
 READS = {
     *(aten._local_scalar_dense, aten.is_nonzero, aten.equal, aten.nonzero, aten.masked_select),
     *(aten._unique, aten._unique2, aten.unique_dim, aten.unique_consecutive, aten.bincount),
@@ -66,7 +66,7 @@ def _check_copy(source: Tensor, target: torch.device | None, non_blocking: bool)
 def no_waiting() -> Iterator[None]:
     """Raise WaitingError where a tensor that is not on the CPU would make the host wait.
 
-    Meta tensors stand for a GPU's. What lies on the CPU, such as Adam's count of steps, may be
+    Meta tensors stand for a GPU's. Tensors on the CPU, such as Adam's count of steps, may be
     read. A copy to or from the CPU blocks unless it is asked not to; whether such a copy's memory
     is page-locked, a meta tensor does not tell.
     """

@@ -27,7 +27,7 @@ RATE = 1e-3
 
 
 def settings(**changed: Any) -> Any:
-    """What a step reads of `TrainingSettings`, made without pydantic, which may not be there."""
+    """The part of `TrainingSettings` that a step reads, made without pydantic."""
     given: dict[str, Any] = {"learning_rate": RATE, "weight_decay": 0.0, "gradient_clip": 1.0}
     given |= {"text_learning_rate_factor": 1.0, "attention_learning_rate_factor": 1.0}
     given |= {"branch_loss": 0.3, "concentration": 0.0, "concentration_target": 0.9}
