@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Means(NamedTuple):
-    """Sums over the steps since `TrainingStep.start`.
+    """Means over the steps since `TrainingStep.start`, and their clips.
 
     Attributes:
         loss: mean over their clips.
