@@ -1,4 +1,4 @@
-"""What the experiment costs on real corpora: measured per minute of clips, scaled to theirs."""
+"""The experiment's costs on real corpora: measured per minute of clips, scaled to theirs."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def run() -> str:
 
 @table("experiment-machine")
 def machine() -> str:
-    """What was measured on, and how much."""
+    """The machine and the amount of the measurement."""
     content = results(COST)
     corpora = content["corpora"].values()
     minutes = sum(found["minutes"] for found in corpora)

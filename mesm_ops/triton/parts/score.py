@@ -68,7 +68,7 @@ def score(
             BLOCK_K=block_k,
             BLOCK_C=block_c,
             STAGES=stages,
-            HELD=features.dtype != torch.float32 and block_c >= channels,
+            RESIDENT=features.dtype != torch.float32 and block_c >= channels,
             num_warps=warps,
         )
 
@@ -113,7 +113,7 @@ def _score_kernel(
     BLOCK_K: tl.constexpr,
     BLOCK_C: tl.constexpr,
     STAGES: tl.constexpr,
-    HELD: tl.constexpr,  # a tile of all channels stays resident while blocks of k pass by
+    RESIDENT: tl.constexpr,  # a tile of all channels stays resident while blocks of k pass by
 ):
     first = tl.program_id(0) * TILE
     row = first + tl.arange(0, TILE)
@@ -127,13 +127,13 @@ def _score_kernel(
             logit = _logits(
                 features, projected_query, sample_of_row, map_weight, score_weight, first,
                 real_rows, True,
-                C, K, PRECISION, TILE, BLOCK_K, BLOCK_C, STAGES, HELD,
+                C, K, PRECISION, TILE, BLOCK_K, BLOCK_C, STAGES, RESIDENT,
             )  # fmt: skip
         else:
             logit = _logits(
                 features, projected_query, sample_of_row, map_weight, score_weight, first,
                 real_rows, False,
-                C, K, PRECISION, TILE, BLOCK_K, BLOCK_C, STAGES, HELD,
+                C, K, PRECISION, TILE, BLOCK_K, BLOCK_C, STAGES, RESIDENT,
             )  # fmt: skip
         logit += tl.load(score_bias).to(features.dtype.element_ty).to(tl.float32)
     tl.store(logits + row, tl.where(row < real_rows, logit, 0.0), row < rows)
@@ -144,14 +144,14 @@ def _logits(
     features, projected_query, sample_of_row, map_weight, score_weight, first, real_rows,
     ONE_SAMPLE: tl.constexpr, C: tl.constexpr, K: tl.constexpr, PRECISION: tl.constexpr,
     TILE: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_C: tl.constexpr, STAGES: tl.constexpr,
-    HELD: tl.constexpr,
+    RESIDENT: tl.constexpr,
 ):  # fmt: skip
     """Return the logits of a tile, less the bias."""
     lane = tl.arange(0, TILE)
     real = (first + lane < real_rows)[:, None]
     x_rows = features + first.to(tl.int64) * C + lane[:, None] * C
     c = tl.arange(0, BLOCK_C)[None, :]
-    if HELD:
+    if RESIDENT:
         x = tl.load(x_rows + c, real & (c < C), 0.0)
     if not ONE_SAMPLE:
         sample = tl.load(sample_of_row + first + lane, first + lane < real_rows, 0)
@@ -162,7 +162,7 @@ def _logits(
         column = start + tl.arange(0, BLOCK_K)
         there = column < K
         w_rows = map_weight + column[:, None] * C
-        if HELD:
+        if RESIDENT:
             w = tl.load(w_rows + c, there[:, None] & (c < C), 0.0)
             inner = tl.dot(x, tl.trans(w), input_precision=PRECISION)
         else:

@@ -172,7 +172,7 @@ def score_gradients(
                 BLOCK_K=block_k,
                 BLOCK_C=block_c,
                 STAGES=stages,
-                HELD=features.dtype != torch.float32 and block_c >= channels,
+                RESIDENT=features.dtype != torch.float32 and block_c >= channels,
                 num_warps=warps,
             )
         tile, block_c, block_d, warps, stages = product_blocks(

@@ -37,7 +37,7 @@ def inside_kernel(
     BLOCK_K: tl.constexpr,
     BLOCK_C: tl.constexpr,
     STAGES: tl.constexpr,
-    HELD: tl.constexpr,  # a tile of all channels stays resident while blocks of k pass by
+    RESIDENT: tl.constexpr,  # a tile of all channels stays resident while blocks of k pass by
 ):
     """Write the gradients inside the tanh, and each chunk's sums."""
     program = tl.program_id(0)
@@ -56,14 +56,14 @@ def inside_kernel(
     grad = tl.load(grad_logits + first + lane, real, 0.0)
     summed = tl.sum(grad, 0)
     line = sums + program * width
-    if HELD:
+    if RESIDENT:
         x = tl.load(x_rows + c, real[:, None] & (c < C), 0.0)
     for start in tl.range(0, K, BLOCK_K, num_stages=STAGES):
         column = start + tl.arange(0, BLOCK_K)
         there = column < K
         w_rows = map_weight + column[:, None] * C
         # (k, rows): sums over rows then stay within a few threads.
-        if HELD:
+        if RESIDENT:
             w = tl.load(w_rows + c, there[:, None] & (c < C), 0.0)
             inner = tl.dot(w, tl.trans(x), input_precision=PRECISION)
         else:
