@@ -109,7 +109,7 @@ def drawing() -> str:
         arrow(heat + width + 8, middle, 26),
         *_bars(bars, bottom, mass, kept),
         arrow(sparse - 42, middle, 26),
-        # What is computed.
+        # The computed sites.
         cells(sparse, TOP, ((x, y, "cell", 0.55) for x, y in every)),
         cells(sparse, TOP, ((x, y, "kept", 1) for x, y in every if kept[y, x])),
         f'<rect class="tap" x="{sparse + 2 * CELL - 1:g}" y="{TOP + 3 * CELL - 1:g}" '
