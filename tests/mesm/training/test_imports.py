@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import importlib.metadata
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).parents[3]
 
 # Modules that must not be found are hidden from every finder: a library that looks whether one of
 # them is there sees that it is not.
@@ -77,7 +82,7 @@ def run(source: str, *hidden: str) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         check=False,
-        cwd=Path(__file__).parents[3],
+        cwd=ROOT,
     )
 
 
@@ -97,3 +102,48 @@ def test_a_training_reads_no_raw_media(module: str) -> None:
 def test_what_is_hidden_is_not_found() -> None:
     done = run("import mesm.config.experiment", "pydantic")
     assert "No module named 'pydantic'" in done.stderr
+
+
+TRAIN = """
+import tempfile
+import mesm.cli, mesm.evaluation.evaluate, mesm.training.loop
+from torch.utils.tensorboard import SummaryWriter
+
+with tempfile.TemporaryDirectory() as folder:
+    with SummaryWriter(folder) as writer:
+        writer.add_scalar("loss", 1.0, 1)
+"""
+
+
+def plain(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def with_needs(*roots: str) -> set[str]:
+    """Distributions and all that they require here."""
+    todo, found = list(roots), set()
+    while todo:
+        name = plain(todo.pop())
+        if name in found:
+            continue
+        found.add(name)
+        needs = map(Requirement, importlib.metadata.requires(name) or ())
+        todo += [r.name for r in needs if r.marker is None or r.marker.evaluate({"extra": ""})]
+    return found
+
+
+def test_the_wheels_are_all_that_a_training_needs() -> None:
+    makefile = (ROOT / "Makefile").read_text().replace("\\\n", " ")
+    (wheels,) = re.findall(r"^GPU_WHEELS \?= (.+)$", makefile, re.MULTILINE)
+    (pyarrow,) = re.findall(r"^GPU_PYARROW \?= (\w+)==", makefile, re.MULTILINE)
+    carried = {*wheels.split(), pyarrow}
+    assert not carried & {"torch", "triton"}
+    there = with_needs("torch", "transformers", "huggingface_hub") | carried | {"mesm"}
+    hidden = [
+        top
+        for top, names in importlib.metadata.packages_distributions().items()
+        if not {plain(name) for name in names} & there
+    ]
+    assert {"librosa", "scipy", "grpc"} <= set(hidden)
+    done = run(TRAIN, *hidden)
+    assert done.returncode == 0, done.stderr
