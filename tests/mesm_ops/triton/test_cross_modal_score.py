@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from mesm_ops import cross_modal_score, use_backend
+from mesm_ops.reference import CrossModalScore, CrossModalScoreBackward
 from mesm_ops.triton.cross_modal_score import cross_modal_score as score_op
 from mesm_ops.triton.cross_modal_score import cross_modal_score_backward as score_backward
 from tests import oracle
@@ -163,10 +164,10 @@ def test_parameters_are_rounded_to_the_dtype_of_features() -> None:
     for asked in (wide, low):
         features = on_device(case.x.features.requires_grad_())
         query, *weights = asked
-        launched = score_op(features, case.x.offsets.to(DEVICE), query, None, *weights)
+        given = (features, case.x.offsets.to(DEVICE), query, None, *weights)
         grad = torch.linspace(-1, 1, len(features), device=DEVICE)
-        made.append([launched, *score_backward(grad, features, case.x.offsets.to(DEVICE), query,
-            None, *weights[:-1])])  # fmt: skip
+        grads = score_backward(CrossModalScoreBackward(grad, *given[:-1]))
+        made.append([score_op(CrossModalScore(*given)), *grads])
     for one, other in zip(*made, strict=True):
         assert torch.equal(one.to(other.dtype), other)
     assert [g.dtype for g in made[0][2:]] == [torch.float32] * 6
