@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import sys
 from collections.abc import Iterator
@@ -50,6 +51,18 @@ def fixed_seed() -> None:
 def one_thread() -> None:
     """Test processes run side by side; a test of threads sets its own number."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def interpreter_as_a_gpu() -> Iterator[None]:
+    """Each access to memory of an interpreted Triton kernel is checked, in every test."""
+    if importlib.util.find_spec("triton") is None:
+        yield
+        return
+    from tests.interpreter import as_a_gpu
+
+    with as_a_gpu():
+        yield
 
 
 @pytest.fixture(params=CPU_BACKENDS)
