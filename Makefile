@@ -6,13 +6,22 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # `make gpu` makes no environment: it takes the python whose torch has CUDA.
 GPU_PYTHON ?= $(PYTHON)
 GPU_ARGS ?=
+# What `mesm train` and `mesm evaluate` import that torch, transformers and huggingface_hub do not
+# bring. Tensorboard's own needs are for its server, which a training does not start.
+GPU_WHEELS ?= absl-py accelerate annotated-types pillow protobuf psutil pydantic pydantic-core \
+	tensorboard typing-inspection
+# The pinned pyarrow is 12 MB larger.
+GPU_PYARROW ?= pyarrow==21.0.0
 DEMO ?= demo
+OF_PYTHON_312 := --no-deps --only-binary=:all: --implementation cp --python-version 3.12 \
+	--platform manylinux_2_28_x86_64 --platform manylinux_2_17_x86_64 \
+	--platform manylinux2014_x86_64 --platform any
 STAMP := $(VENV)/.installed
 SOURCES := $(shell find csrc -type f -not -name '*.pyc' 2>/dev/null)
 CXX_SOURCES := $(filter %.cpp %.h %.cu %.cuh,$(SOURCES)) $(shell find tests/csrc -name '*.cpp' -o -name '*.h')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test sanitize lint format docs demo bench gpu-check build-matrix gpu study results clean
+.PHONY: help setup test sanitize lint format docs demo bench gpu-check build-matrix gpu gpu-wheels study results tables clean
 
 help:  ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -61,11 +70,19 @@ build-matrix: setup  ## Compile against every torch and Triton that is allowed (
 gpu:  ## With a GPU: build, GPU tests, sanitizer, benchmark, by the machine's own python; no network
 	$(GPU_PYTHON) -m benchmarks.gpu.run $(GPU_ARGS)
 
+gpu-wheels: setup  ## Wheels that a GPU machine of Python 3.12 may lack, into build/gpu-wheels (network)
+	$(PIP) download -q -d build/gpu-wheels $(OF_PYTHON_312) -c constraints.txt $(GPU_WHEELS)
+	$(PIP) download -q -d build/gpu-wheels $(OF_PYTHON_312) $(GPU_PYARROW)
+	@du -sh build/gpu-wheels
+
 study: setup  ## The three-seed study on the miniature corpus (about 75 minutes on 2 cores)
 	$(BIN)/python -m benchmarks.studies.miniature_study runs/study
 
 results: setup  ## Every table and figure of docs/results on a miniature corpus (about 2 hours on 2 cores)
 	$(BIN)/python -m benchmarks.studies.miniature_results runs/results
+
+tables: setup  ## Write the measured figures of README.md and docs/ anew from their JSON
+	$(BIN)/python -m benchmarks.tables
 
 clean:  ## Remove what was built; keeps .venv
 	rm -rf build site *.egg-info demo mesm_ops/*.so mesm_ops/op_schemas.h .pytest_cache .mypy_cache .ruff_cache

@@ -21,7 +21,7 @@ from setuptools.command.build_ext import build_ext
 from setuptools.errors import PlatformError
 
 ROOT = Path(__file__).resolve().parent
-sys.path.insert(0, str(ROOT))  # pip's isolated build does not
+sys.path.insert(0, str(ROOT))  # pip's isolated build leaves the root out
 
 from csrc import build  # noqa: E402
 
@@ -37,7 +37,7 @@ def wants_cuda() -> bool:
 
 
 def replace(built: Path, target: Path) -> None:
-    """Copy a file so that nobody sees it half-written, nor changed under a process that runs it."""
+    """Replace a file at once: no process sees half a file, nor a change in a loaded library."""
     target.parent.mkdir(parents=True, exist_ok=True)
     beside = target.with_name(f".{target.name}.{os.getpid()}")
     shutil.copy2(built, beside)
@@ -45,10 +45,10 @@ def replace(built: Path, target: Path) -> None:
 
 
 class BuildKernels(build_ext):
-    """Lets ninja compile csrc, and puts what it made into the package."""
+    """Lets ninja compile csrc, and copies the libraries into the package."""
 
     def build_extensions(self) -> None:
-        """Compile what is out of date."""
+        """Compile all outdated objects."""
         torch = build.find_torch()
         folder = build.objects_folder(torch)
         with build.locked(folder):
@@ -58,12 +58,12 @@ class BuildKernels(build_ext):
                 replace(folder / built, Path(self.build_lib, name))
 
     def copy_extensions_to_source(self) -> None:
-        """As setuptools does for an editable install, but each file in one step."""
+        """Copy as setuptools does for an editable install, but each file in one step."""
         for name in self.products().values():
             replace(Path(self.build_lib, name), ROOT / name)
 
     def products(self) -> dict[str, str]:
-        """Return what ninja makes, and where in the package it belongs."""
+        """Return ninja's products, each with its path in the package."""
         names = [ext.name for ext in self.extensions]
         found = {f"{name.split('.')[1]}.so": self.get_ext_filename(name) for name in names}
         return found | ({"op_schemas.h": "mesm_ops/op_schemas.h"} if build.SCHEMAS.exists() else {})

@@ -21,7 +21,7 @@ from mesm_ops.reference import Selection
 class Call:
     """One op with its arguments, in the order of its schema."""
 
-    name: str  # of the op, and what tells this call from others of it
+    name: str  # the op's name, then words that tell this call from other calls of the op
     op: str
     args: tuple[Any, ...]
 
@@ -31,7 +31,7 @@ class Call:
         return Contract(getattr(reference, self.op)).arguments(*self.args)
 
     def run(self) -> Any:
-        """Run the op on the backend that is chosen for it."""
+        """Run the op on the backend that `mesm_ops.backends` chooses."""
         return getattr(torch.ops.mesm_ops, self.op)(*self.args)
 
     def pretend(self) -> Any:
@@ -54,10 +54,10 @@ def calls(
     run: Callable[[Call], Any] = Call.run,
     trim: bool = False,
 ) -> Iterator[Call]:
-    """Every op of a training step, each given what the ones before it returned.
+    """Every op of a training step, each called with the results of the ops before.
 
     Without `trim` sizes come from shapes alone, as on a GPU: kept rows first, then padding.
-    `run` gives an op's results, whatever else is done with the call.
+    `run` returns an op's results, whatever else it does with the call.
     """
     from mesm_ops import SparseFeatureMaps
 
@@ -114,7 +114,7 @@ def block_calls(
 ) -> Iterator[Call]:
     """The block as one op: in inference, in training, and its backward pass.
 
-    Its candidates are all sites, or those of a mask (F, H, W).
+    The block's candidates are all sites, or the sites of a mask (F, H, W).
     """
     from mesm_ops import SparseFeatureMaps
 

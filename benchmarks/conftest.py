@@ -6,8 +6,8 @@
     pytest benchmarks/test_rivals.py --benchmark-only --full          # other rivals than dense
     pytest benchmarks --benchmark-only --results benchmarks/results/cpu-NAME.json
 
-Where there is a GPU it is what is measured: 512 frames instead of 32, both sides replayed from CUDA
-graphs. Take numbers for keeps on a machine that does nothing else.
+Where there is a GPU, the GPU is measured: 512 frames instead of 32, both sides replayed from CUDA
+graphs. Publish only numbers of a machine that does nothing else.
 """
 
 from __future__ import annotations
@@ -40,14 +40,15 @@ CLOCK = pytest.StashKey[Clock]()
 class Playback:
     """A timer that reads out seconds measured before.
 
-    pytest-benchmark's own loop knows one side; ours times all sides in turns, and is recorded so.
+    pytest-benchmark's own loop knows one side; `measure` times all sides in turns, and this timer
+    hands the times to pytest-benchmark.
     """
 
     def __init__(self) -> None:
         self._readings: list[float] = []
 
     def load(self, seconds: list[float]) -> None:
-        """Let each of the next pairs of readings be one of these apart."""
+        """Let each of the next pairs of readings lie one of these times apart."""
         self._readings = [reading for each in seconds for reading in (0.0, each)]
 
     def __call__(self) -> float:
@@ -74,17 +75,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[ROWS] = []
     config.addinivalue_line("markers", "full: a benchmark that only runs with --full")
-    # Our table has what pytest-benchmark's has, and the rival beside it.
+    # `report.table` has pytest-benchmark's columns, and the rival beside them.
     if not config.getoption("benchmark_verbose", True):
         config.option.benchmark_quiet = True
-    # Else whoever's blocks lie on top of the heap pays for fresh pages, by luck up to a third.
+    # Else the side whose blocks lie on top of the heap pays for fresh pages, up to a third more.
     config.stash[PAGES] = keep_freed_pages()
     if config.getoption("--threads"):
         torch.set_num_threads(config.getoption("--threads"))
     if config.getoption("--device") == "cuda":
         if not torch.cuda.is_available():
             raise pytest.UsageError("--device cuda: torch finds no CUDA device")
-        torch.backends.cudnn.benchmark = True  # cuDNN may try its algorithms, as its users let it
+        torch.backends.cudnn.benchmark = (
+            True  # cuDNN tries its algorithms, as users commonly let it
+        )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -145,7 +148,7 @@ def measure(request: pytest.FixtureRequest, benchmark: Any, device: str) -> Call
             row["gate_error"] = gate()
             seconds = timed(ours, rival, weight)
             row |= compare(seconds["ours"], seconds["rival"])
-        except BaseException as error:  # a time limit's is no Exception
+        except BaseException as error:  # a time limit raises no Exception
             row["error"] = error_line(error)
             raise
         PLAYBACK.load(seconds["ours"])

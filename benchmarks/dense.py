@@ -94,12 +94,12 @@ def masked_block(
 
 
 def pooled_mask(kept: Tensor) -> Tensor:  # (F, H//2, W//2) bool
-    """Sites of which any input is kept."""
+    """Pooled sites with a kept input site."""
     return F.max_pool2d(kept.float(), 2) > 0
 
 
 def _masked_batch_norm(norm: Any, maps: Tensor, kept: Tensor) -> Tensor:
-    """Batch norm whose statistics see the kept sites only; running ones stay untouched."""
+    """Batch norm over the kept sites only; the running statistics stay unchanged."""
     mean, var = norm.running_mean, norm.running_var
     if norm.training:
         var, mean = torch.var_mean(maps.permute(0, 2, 3, 1)[kept].float(), dim=0, correction=0)
@@ -109,5 +109,5 @@ def _masked_batch_norm(norm: Any, maps: Tensor, kept: Tensor) -> Tensor:
 
 
 def masked_conv2d(maps: Tensor, mask: Tensor, weight: Tensor) -> Tensor:  # (F, Cout, H, W)
-    """A submanifold convolution by whole maps: zero the inactive, convolve, zero them again."""
+    """A submanifold convolution by whole maps: zero inactive sites before and after convolving."""
     return F.conv2d(maps * mask[:, None], weight, padding=1) * mask[:, None]

@@ -1,4 +1,4 @@
-"""Where a measurement was taken, with what, and of which sources."""
+"""The machine, the software and the sources of a measurement."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import torch
 from mesm.runs.environment import describe
 
 ROOT = Path(__file__).resolve().parents[1]
-# A time depends on these folders, and on these files in them.
+# A time depends on the sources in these folders.
 MEASURED = ("benchmarks", "csrc", "mesm/models", "mesm_ops")
 SOURCES = {".cpp", ".cu", ".cuh", ".h", ".json", ".py"}
 

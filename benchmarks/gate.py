@@ -1,8 +1,8 @@
 """The gate: no latency is compared before the sparse result agreed with a dense masked one.
 
 float32 has to agree to a fixed relative error (Frobenius norm). bfloat16 may in addition err
-twice as much as PyTorch's own bfloat16 in the same computation, both measured against float32; so
-may float32 on a GPU, where torch's setting may be tf32.
+twice as much as PyTorch's own bfloat16 in the same computation, both measured against float32. The
+same holds for float32 on a GPU, where torch's setting may be tf32.
 """
 
 from __future__ import annotations
@@ -158,7 +158,7 @@ def _check_sites(case: BlockCase, kept: Tensor, dtype: torch.dtype) -> None:
 def _run_sparse(
     case: BlockCase, dtype: torch.dtype, train: bool
 ) -> tuple[dict[str, Tensor], Tensor]:
-    """Values and gradients, and which sites that very run kept."""
+    """Values and gradients, and the sites kept in this run."""
     sites = KeptSites()
 
     def forward(maps: Tensor) -> Tensor:

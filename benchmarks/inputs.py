@@ -3,10 +3,10 @@
 How density is made: every channel of every frame is its own smooth random field (white noise,
 averaged over 5x5 neighbours), rectified as maps after a ReLU are. The attention has PyTorch's
 initial weights, but its score is scaled until the logits' standard deviation within a frame is
-0.01. Attention is then nearly uniform, so that the nucleus holds about a share p of the sites, and
-these are the sites above a threshold of a smooth field: clusters, not salt and pepper. At p = 0.5
-they leave 0.36 of the dense pairs at 24x24, 0.34 at 12x12 and 0.27 at 6x6. The density each row
-really had is measured and reported.
+0.01. Attention is then nearly uniform: the nucleus has about a share p of the sites, namely the
+sites above a threshold of a smooth field: clusters, not salt and pepper. At p = 0.5 the kept sites
+leave 0.36 of the dense pairs at 24x24, 0.34 at 12x12 and 0.27 at 6x6. Each row's actual density is
+measured and reported.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def smooth_mask(
 
 @dataclass
 class ConvolutionCase:
-    """Maps, the sites at which to convolve them, and a weight."""
+    """Maps, the sites at which to convolve the maps, and a weight."""
 
     maps: Tensor  # (F, Cin, H, W), channels-last
     mask: Tensor  # (F, H, W) bool
@@ -85,7 +85,7 @@ def convolution_case(
 
 @dataclass
 class BlockCase:
-    """One block, its dense rival and what both are given."""
+    """One block, its dense rival and the inputs of both."""
 
     block: Any
     rival: DenseBlock

@@ -17,7 +17,7 @@ ROWS, KEPT_OFFSETS = 7, 8
 
 
 class KeptSites(TorchDispatchMode):
-    """Notes what every block keeps that runs inside the `with`.
+    """Records the sites that every block inside the `with` keeps.
 
     Attributes:
         masks: (F, H, W) bool of each block, in the order in which they ran.
@@ -40,7 +40,7 @@ class KeptSites(TorchDispatchMode):
         """The mask of the one block that ran.
 
         Raises:
-            RuntimeError: none ran as one op, or several did.
+            RuntimeError: no block ran as one op, or several blocks did.
         """
         if len(self.masks) != 1:
             raise RuntimeError(f"wanted one block that runs as {BLOCK_OP}, got {len(self.masks)}")

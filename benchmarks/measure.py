@@ -1,7 +1,7 @@
 """Times rivals in turns, counts FLOPs and watches memory, on a CPU or a GPU.
 
-On a GPU a run is timed by CUDA events, as a rule around replays of a CUDA graph: that takes Python
-and launches out of the measurement, for every side alike. On a CPU the clock is read.
+On a GPU CUDA events time a run, usually around replays of a CUDA graph, which keeps Python and
+launches out of the measurement, for every side alike. On a CPU the clock is read.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 Run = Callable[[], object]
-Rounds = Callable[[float], int]  # how many, for the seconds that one takes
+Rounds = Callable[[float], int]  # how many rounds, given the seconds of one round
 
 WARM_RUNS = 3
 MIN_ROUNDS = 5
-LATE_ROUNDS = 3  # once the budget is used up
+LATE_ROUNDS = 3  # rounds of a row once the budget is used up
 MAX_ROUNDS = 200
 
 
@@ -53,9 +53,9 @@ def rounds_within(seconds: float, fewest: int = 2 * MIN_ROUNDS) -> Rounds:
 
 
 def replayable(run: Run, device: str) -> tuple[Run, str]:
-    """Capture a run in a CUDA graph; return what replays it, and "graph".
+    """Capture a run in a CUDA graph; return a function that replays the graph, and "graph".
 
-    On a CPU the run itself, and "call"; likewise where it cannot be captured, with the reason.
+    On a CPU, return the run itself and "call"; likewise, with the reason, if capturing fails.
     """
     if device != "cuda":
         run()
@@ -83,7 +83,7 @@ def replayable(run: Run, device: str) -> tuple[Run, str]:
 def in_turns(runs: dict[str, Run], device: str, rounds: Rounds) -> dict[str, list[float]]:
     """Seconds of each run in each round; every round times all of them, one after the other.
 
-    Two rounds before these warm up, and tell `rounds` how long one takes.
+    Two earlier rounds warm up, and tell `rounds` how long a round takes.
     """
     clock = _events if device == "cuda" else _wall
     first = clock(runs, 2)
@@ -164,8 +164,8 @@ def count_flops(run: Run) -> int:
 def peak_memory(run: Run, device: str = "cpu") -> float | None:
     """MiB that one run adds at its peak: on a CPU resident, on a GPU allocated by torch.
 
-    Resident memory also holds what oneDNN allocates behind torch's allocator. None where Linux
-    does not tell.
+    Resident memory includes memory that oneDNN allocates behind torch's allocator. None where Linux
+    does not report resident memory.
     """
     gc.collect()
     if device == "cuda":
@@ -179,7 +179,7 @@ def peak_memory(run: Run, device: str = "cpu") -> float | None:
         return None
     ctypes.CDLL(None).malloc_trim(0)
     before = _status_mib("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM to what is resident now
+    Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM to the present resident memory
     run()
     return _status_mib("VmHWM") - before
 

@@ -1,4 +1,4 @@
-"""MESM and FE2E on a batch of clips: what the end-to-end benchmarks time and check."""
+"""MESM and FE2E on a batch of clips, as the end-to-end benchmarks time and check both."""
 
 from __future__ import annotations
 
@@ -59,12 +59,12 @@ def draw_batch(clips: Clips = PAPER_BATCH) -> Any:
 
 
 def make_model(name: str, channels: tuple[int, ...] | None = None, **arguments: Any) -> Any:
-    """MESM or FE2E with a small text encoder and weights that are always the same.
+    """MESM or FE2E with a small text encoder and seeded weights.
 
     Args:
         name: "MESM" or "FE2E".
-        channels: widths of its convolutions; None: the paper's.
-        arguments: further ones of the model's class.
+        channels: widths of the model's convolutions; None: the paper's.
+        arguments: further arguments of the model's class.
     """
     from mesm import models
 
@@ -114,7 +114,7 @@ def densities(model: Any, batch: Any, dtype: torch.dtype) -> dict[str, Any]:
 
 
 def _frames(batch: Any) -> dict[str, tuple[Tensor, Tensor]]:
-    """Frames and their number per clip, by the name of the extractor that takes them."""
+    """Frames and their number per clip, by the name of the extractor that takes the frames."""
     return {
         "face": (batch.faces, batch.face_lengths),
         "audio": (batch.spectrograms, batch.spectrogram_lengths),
@@ -124,8 +124,8 @@ def _frames(batch: Any) -> dict[str, tuple[Tensor, Tensor]]:
 def check_model(model: Any, batch: Any, dtype: torch.dtype, train: bool) -> float:
     """Compare both feature extractors with whole maps and masks; returns the largest error.
 
-    In float32 each gradient has to agree; in low precision, in which some of them are little but
-    rounding, all together, with what `benchmarks.gate` allows.
+    In float32 each gradient has to agree; in low precision, in which some gradients are mostly
+    rounding, all gradients together, within the tolerance of `benchmarks.gate`.
 
     Raises:
         RedGate: they do not agree.
@@ -154,7 +154,7 @@ def _extractor_errors(
     dtype: torch.dtype,
     train: bool,
 ) -> dict[str, tuple[float, float]]:
-    """By what is compared, how far it is off and how far it may be."""
+    """Error and tolerance of each compared value, by its name."""
     device, together = pixels.device.type, dtype != torch.float32
     sites = KeptSites()
     with full_float32(), sites, autocast(dtype, device):

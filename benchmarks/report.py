@@ -1,4 +1,4 @@
-"""The benchmark's rows as a table to read and as JSON to keep."""
+"""The benchmark's rows as a table and as JSON."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def _join(cells: dict[str, str]) -> str:
 
 
 def milliseconds(value: float) -> str:
-    """Four digits at least, which a GPU's times need."""
+    """Milliseconds with at least four digits, which a GPU's times need."""
     return f"{value:.2f}" if value >= 10 else f"{value:.3f}"
 
 

@@ -1,12 +1,12 @@
-"""Other packages that one could install for the same maps; float32, forward only.
+"""Rivals: other implementations for the same maps; float32, forward only.
 
 - "dense": PyTorch's layers on whole maps, channels-last.
 - "dense, compiled": the same through `torch.compile`, frozen, which is inductor at its best for
   inference: weights are packed beforehand and batch norms folded into them.
-- "spconv, 1 thread": sparse layers on the sites that ours keeps; a package of its own, which may
-  be missing. It has no attention, so its block is given the selected and weighted sites and has
-  less to do. With more threads the CPU build of spconv 2.3.8 gives wrong sums: `scatter_add_cpu`
-  shares its row pointers between them. So in its rows ours has one thread too.
+- "spconv, 1 thread": sparse layers on the sites that the sparse block keeps, if the package is
+  installed. spconv has no attention, so its block is given the selected and weighted sites and has
+  less to do. With more threads the CPU build of spconv 2.3.8 gives wrong sums: its threads share
+  the row pointers of `scatter_add_cpu`. So in these rows the sparse block has one thread too.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ DENSE, COMPILED, SPCONV = "dense", "dense, compiled", "spconv, 1 thread"
 class Rival:
     """One rival, ready to run on a case's maps."""
 
-    run: Run  # what is timed
-    value: Callable[[], Tensor]  # what it computes, as whole maps: (F, Cout, H, W)
+    run: Run  # the timed call
+    value: Callable[[], Tensor]  # the result as whole maps: (F, Cout, H, W)
     flops: int
 
 
@@ -45,13 +45,13 @@ def spconv_missing() -> str | None:
 
 
 def installed() -> tuple[str, ...]:
-    """The rivals that are there."""
+    """The names of the installed rivals."""
     return (DENSE, COMPILED) if spconv_missing() else (DENSE, COMPILED, SPCONV)
 
 
 @contextmanager
 def threads_for(name: str) -> Iterator[None]:
-    """As many threads as the rival can use without going wrong."""
+    """Set as many threads as the rival can use without wrong results."""
     before = torch.get_num_threads()
     torch.set_num_threads(1 if name == SPCONV else before)
     try:
@@ -61,7 +61,7 @@ def threads_for(name: str) -> Iterator[None]:
 
 
 def convolution(name: str, case: ConvolutionCase) -> Rival:
-    """A 3x3 convolution with the case's weight: at all sites, or for spconv at the case's."""
+    """A 3x3 convolution with the case's weight: at all sites, or for spconv at the case's sites."""
     out_channels, in_channels = case.weight.shape[:2]
     if name == SPCONV:
         layer = _subm_conv2d(case.weight)
@@ -95,7 +95,7 @@ def _dense(module: nn.Module, maps: Tensor, compiled: bool) -> Rival:
     with torch.no_grad():
         flops = count_flops(lambda: module(maps))
         if compiled:
-            # Not to fall back unseen: no graph breaks, and no shape left open for the next case's.
+            # No silent fallback: no graph breaks, and no shape left dynamic for the next case.
             forward = torch.compile(module, fullgraph=True, dynamic=False)
             with inductor.patch(freezing=True):
                 forward(maps)
@@ -124,7 +124,7 @@ def _sparse(net: nn.Module, features: Tensor, mask: Tensor) -> Rival:
     spconv = _spconv()
     net.eval()
     frames, *size = mask.shape
-    # nonzero() has its columns one after another; spconv reads memory as rows whatever it is.
+    # nonzero() lays its columns one after another; spconv reads the memory as rows regardless.
     sites = mask.nonzero().int().contiguous()
 
     @torch.no_grad()
@@ -133,7 +133,7 @@ def _sparse(net: nn.Module, features: Tensor, mask: Tensor) -> Rival:
 
     def value() -> Tensor:
         out = run()
-        # Its own dense() indexes with a list, which torch has come to read as one tensor.
+        # spconv's own dense() indexes with a list, which newer torch reads as one tensor.
         frame, y, x = out.indices.long().unbind(1)
         maps = features.new_zeros(frames, *out.spatial_shape, out.features.shape[1])
         maps[frame, y, x] = out.features

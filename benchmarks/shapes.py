@@ -1,4 +1,4 @@
-"""The shapes and dtypes every benchmark speaks of, in one place."""
+"""The shapes and dtypes of all benchmarks, in one place."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Shape:
         return f"{self.in_channels}→{self.out_channels} @ {self.height}x{self.width}"
 
     def id(self) -> str:
-        """In plain letters, for the names of tests."""
+        """The shape in plain letters, for the names of tests."""
         return f"{self.in_channels}-{self.out_channels}-{self.height}x{self.width}"
 
     @property
@@ -35,23 +35,23 @@ class Shape:
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
-FRAMES = {"cpu": 32, "cuda": 512}  # by device: as many as keep it busy
+FRAMES = {"cpu": 32, "cuda": 512}  # by device: enough frames to keep the device busy
 FRAMES_PER_SAMPLE = 8
 QUERY_DIM = 768  # the text encoder's width
 
 # The three sparse blocks of MESM on 48x48 faces, and on 128x32 spectrogram chunks.
 FACE_BLOCKS = (Shape(64, 128, 24, 24), Shape(128, 256, 12, 12), Shape(256, 512, 6, 6))
 AUDIO_BLOCKS = (Shape(64, 128, 64, 16), Shape(128, 256, 32, 8), Shape(256, 512, 16, 4))
-# Few and odd: multiples of nothing in the second.
+# Small shapes; the second has odd sizes.
 SMALL = (Shape(16, 32, 8, 6), Shape(24, 40, 7, 5))
 
 P_VALUES = tuple(tenths / 10 for tenths in range(1, 11))
 HEADLINE_P = 0.5
-LOW_P = (0.1, 0.05)  # what a sharpened attention keeps
+LOW_P = (0.1, 0.05)  # shares that a sharpened attention keeps
 OTHER_P = tuple(p for p in P_VALUES if p not in (HEADLINE_P, *LOW_P, 1.0))
 HALF = 0.5  # the density at which a convolution alone is measured
 
-FACE, CHUNK = (3, 48, 48), (1, 128, 32)  # what MESM is given of a frame
+FACE, CHUNK = (3, 48, 48), (1, 128, 32)  # MESM's input per frame
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Clips:
     """A batch of equal clips: a face every 0.5 s, a chunk of sound every 0.4 s."""
 
     count: int
-    faces: int  # of each clip
+    faces: int  # per clip
     chunks: int
     tokens: int = 20
 
@@ -73,4 +73,4 @@ class Clips:
 
 
 PAPER_BATCH = Clips(8, faces=9, chunks=11)  # clips of 4.5 s
-LONG_BATCHES = (Clips(8, faces=12, chunks=15), Clips(64, faces=12, chunks=15))  # of 6 s
+LONG_BATCHES = (Clips(8, faces=12, chunks=15), Clips(64, faces=12, chunks=15))  # clips of 6 s

@@ -1,4 +1,4 @@
-"""One forward pass or training step of a block, as something to time."""
+"""One forward pass or training step of a block, as a call to time."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def dense_run(
     train: bool,
     forward: Callable[[Tensor], Tensor] | None = None,
 ) -> Run:
-    """The dense block's run; `forward` stands for the block itself where it was compiled."""
+    """The dense block's run; a compiled block is passed as `forward`."""
     rival = case.rival.train(train)
     return _run(rival, forward or rival, rival, case.maps, dtype, train)
 
@@ -44,7 +44,7 @@ def _run(
 ) -> Run:
     """Inference without gradients; or forward and backward pass, as inside a network.
 
-    `example` tells what `forward` returns: a compiled one would be compiled twice for that.
+    `example` gives the shape of the result: calling a compiled `forward` would compile it twice.
     """
     device = maps.device.type
 

@@ -1,7 +1,8 @@
-"""Ours against what else one could install, half of the sites kept, float32, forward only.
+"""The sparse ops against other implementations, half of the sites kept, float32, forward only.
 
-One row per rival (`benchmarks/rivals.py`), each timed in turns with ours. Ours is given dense
-maps for the block, and has its attention in the time; the convolution alone is given its sites.
+One row per rival (`benchmarks/rivals.py`), each timed in turns with the sparse side. The sparse
+block is given dense maps, and its time includes the attention; the convolution alone is given its
+sites.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""Kernels in C++ and CUDA; build.py is how they are compiled."""
+"""Kernels in C++ and CUDA; build.py compiles the kernels."""

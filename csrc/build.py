@@ -1,7 +1,7 @@
-"""How csrc is compiled: with which tools, and which source with which flags. Ninja does the rest.
+"""Compiles csrc: which tools to use, and which source gets which flags. Ninja runs the commands.
 
-Sources are compiled by their place: cpu/ against torch, cpu/kernels/ without torch once for each
-instruction set, library.cpp against Python, cuda/ by nvcc into a shared object of its own.
+The folder decides how a source is compiled: cpu/ against torch, cpu/kernels/ without torch once for
+each instruction set, library.cpp against Python, cuda/ by nvcc into a shared object of its own.
 """
 
 from __future__ import annotations
@@ -26,9 +26,10 @@ from setuptools.errors import CompileError, PlatformError
 CSRC = Path(__file__).resolve().parent
 ROOT = CSRC.parent
 SCHEMAS = ROOT / "mesm_ops" / "ops" / "schemas.py"  # prints the header
-# torch 2.10: the oldest whose stable ABI has all that csrc calls; any later torch can load it.
+# torch 2.10 is the oldest whose stable ABI has all functions that csrc calls; any later torch loads
+# the library.
 TARGET = "-DTORCH_TARGET_VERSION=0x020a000000000000"
-ISA_FLAGS: dict[str, list[str]] = {"portable": []}  # cpu/capability.cpp chooses
+ISA_FLAGS: dict[str, list[str]] = {"portable": []}  # cpu/capability.cpp chooses one at run time
 X86 = platform.machine().lower() in ("x86_64", "amd64")
 if X86:
     AVX512 = ["-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mprefer-vector-width=512"]
@@ -36,7 +37,7 @@ if X86:
     ISA_FLAGS["avx512"] = [*ISA_FLAGS["avx2"], *AVX512]
     ISA_FLAGS["avx512bf16"] = [*ISA_FLAGS["avx512"], "-mavx512bf16"]
 WITHOUT = "or set MESM_OPS_CPP=0 to install without compiled kernels"
-ERROR = re.compile(r"(error|fatal) *:", re.IGNORECASE)  # of compilers, the linker and Python
+ERROR = re.compile(r"(error|fatal) *:", re.IGNORECASE)  # of compilers, linker and Python
 CXX20 = "#include <concepts>\nconstinit const int x = 0; static_assert(std::integral<int>);\n"
 
 
@@ -49,7 +50,7 @@ class Torch(NamedTuple):
 
 
 def find_package(name: str) -> Path:
-    """Return the folder of a package without importing it, or raise what to do about it."""
+    """Return the folder of a package without importing the package; raise if there is none."""
     spec = importlib.util.find_spec(name)
     if spec is None or spec.origin is None:
         mend = f"leave out --no-build-isolation, or `pip install {name}` first, {WITHOUT}"
@@ -65,7 +66,7 @@ def find_torch(folder: Path | None = None) -> Torch:
 
 
 def objects_folder(torch: Torch) -> Path:
-    """Return where objects are kept between builds: build/, whatever pip's own folder is."""
+    """Return the folder for objects between builds: under build/, whatever folder pip builds in."""
     kind = f"{sys.implementation.cache_tag}-{platform.machine()}-torch-{torch.version}"
     return ROOT / "build" / "mesm_ops" / kind
 
@@ -92,7 +93,7 @@ def find_nvcc() -> str | None:
 
 
 def cxx_flags() -> list[str]:
-    """Return what all C++ compilations share."""
+    """Return the flags that all C++ compilations share."""
     return [
         *("-std=c++20", "-O3", "-fPIC", "-fvisibility=hidden", "-fno-math-errno"),
         *("-ffp-contract=fast", "-Wall", "-Wextra", "-Wno-psabi", TARGET),
@@ -102,7 +103,7 @@ def cxx_flags() -> list[str]:
 
 
 def nvcc_command(torch: Torch) -> list[str]:
-    """Return what all CUDA compilations share."""
+    """Return the command and flags that all CUDA compilations share."""
     nvcc = find_nvcc()
     if nvcc is None:
         mend = "put it on PATH or set CUDA_HOME, or unset MESM_OPS_CUDA"
@@ -117,7 +118,7 @@ def nvcc_command(torch: Torch) -> list[str]:
 
 
 def library_flags(torch: Torch, cuda: bool) -> list[str]:
-    """Return the build facts that library.cpp tells, and where pybind11 and Python are."""
+    """Return flags with library.cpp's build facts and the headers of pybind11 and Python."""
     facts = {
         "TORCH_VERSION": torch.version,
         "BUILT_CUDA": "yes" if cuda else "no",
@@ -166,7 +167,7 @@ def write_ninja(torch: Torch, folder: Path, cuda: bool) -> None:
         if cuda:
             nvcc = nvcc_command(torch)
             objects = [compiled(source, nvcc) for source in sorted(CSRC.glob("cuda/*.cu"))]
-            # libtorch brings libtorch_cuda with it where torch has CUDA, as it need not here.
+            # libtorch loads libtorch_cuda where torch has CUDA; the torch here need not have CUDA.
             add("link", folder / "_cuda.so", objects, [nvcc[0], *shared, "-Xlinker=--no-as-needed"])
         if SCHEMAS.exists():
             ninja.rule("print", "$tool > $out", "$out")
@@ -175,7 +176,7 @@ def write_ninja(torch: Torch, folder: Path, cuda: bool) -> None:
 
 
 def run_ninja(folder: Path) -> None:
-    """Bring up to date what folder/build.ninja makes; raise CompileError with the first error."""
+    """Run folder/build.ninja; raise CompileError with the first error."""
     command = [sys.executable, "-m", "ninja", "-f", str(folder / "build.ninja")]
     said = [""]
     with Popen(command, cwd=ROOT, stdout=PIPE, stderr=STDOUT, text=True) as process:
@@ -188,7 +189,7 @@ def run_ninja(folder: Path) -> None:
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Keep other builds out of a folder, which is made if need be."""
+    """Keep other builds out of a folder, and make the folder if need be."""
     import fcntl  # not on Windows, where only MESM_OPS_CPP=0 installs
 
     folder.mkdir(parents=True, exist_ok=True)

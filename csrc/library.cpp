@@ -1,4 +1,4 @@
-// The extension module: build facts. The operators register themselves, each in cpu/<op>.cpp and
+// The extension module: build facts. The ops register themselves, each in cpu/<op>.cpp and
 // cuda/<op>.cu.
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>

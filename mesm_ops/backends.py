@@ -88,7 +88,16 @@ def register(
     device: str | None = None,
     how: Callable[[Any], str | None] = _always,
 ) -> None:
-    """Make `run` the kernel of a backend for an op; further arguments are as in `Kernel`.
+    """Register `run` as a backend's kernel of an op.
+
+    Args:
+        op: The op's name.
+        backend: "cuda", "triton", "cpp" or "reference".
+        run: Takes the op's arguments as one object and returns the op's results.
+        supports: As `Kernel.supports`, for all arguments by default; so are the others.
+        available: As `Kernel.available`.
+        device: As `Kernel.device`.
+        how: As `Kernel.how`.
 
     Raises:
         ValueError: There is no backend of that name.
@@ -141,7 +150,12 @@ def register_compiled(
 
 
 def register_triton(op: str, dtypes: tuple[torch.dtype, ...]) -> None:
-    """Register the launcher `mesm_ops.triton.<stem>.<op>`, which is imported when first run."""
+    """Register the launcher `mesm_ops.triton.<stem>.<op>`, which is imported when first run.
+
+    Args:
+        op: The op's name; the stem is the name without `_backward`.
+        dtypes: The floating-point dtypes that the launcher takes.
+    """
     stem = op.removesuffix("_backward")
 
     @functools.cache
@@ -159,7 +173,7 @@ def register_triton(op: str, dtypes: tuple[torch.dtype, ...]) -> None:
             return launcher()(a)
 
     def supports(a: Any) -> str | None:
-        # On a CPU only Triton's interpreter runs, which is for tests: never under "auto".
+        # On a CPU only Triton's interpreter runs, which is for tests: "auto" never takes Triton.
         interpreted = extension.triton_interprets() and _requested.get() == "triton"
         for value in a:
             if not isinstance(value, Tensor):
@@ -180,12 +194,22 @@ def register_triton(op: str, dtypes: tuple[torch.dtype, ...]) -> None:
 
 
 def register_arguments(op: str, arguments: Callable[..., Any]) -> None:
-    """Tell `explain` how the arguments of a public function become its op's one object."""
+    """Tell `explain` how a public function's arguments become the op's one object.
+
+    Args:
+        op: The op's name.
+        arguments: Takes the public function's arguments and returns the op's one object.
+    """
     _arguments[op] = arguments
 
 
 def register_composition(name: str, parts: tuple[str, ...]) -> None:
-    """Tell `explain` which ops make up a public function that is no op itself."""
+    """Tell `explain` which ops make up a public function that is no op itself.
+
+    Args:
+        name: The public function's name.
+        parts: The ops' names, in the order in which the function calls the ops.
+    """
     _compositions[name] = parts
 
 
@@ -200,7 +224,11 @@ def compositions() -> dict[str, tuple[str, ...]]:
 
 
 def arguments_of(op: str, args: tuple[Any, ...]) -> Any:
-    """Return an op's arguments as one object, given those of its public function.
+    """Return an op's arguments as one object, given the arguments of the public function.
+
+    Args:
+        op: The op's name.
+        args: The arguments of the op's public function, in order.
 
     Raises:
         ValueError: An argument does not fit; says what was wanted and what came.
@@ -209,7 +237,7 @@ def arguments_of(op: str, args: tuple[Any, ...]) -> Any:
 
 
 def requested() -> str:
-    """Return the backend that `use_backend` asks for here, or "auto"."""
+    """Return the backend that `use_backend` names here, or "auto"."""
     return _requested.get()
 
 
@@ -218,8 +246,8 @@ def use_backend(name: str) -> contextlib.AbstractContextManager[None]:
 
     The choice holds for the current thread (or asyncio task). A backward pass runs on the backend
     that was named when its forward pass ran, whichever thread autograd uses. A compiled graph
-    chooses when it runs, not when it is compiled; so put the `with` around the compiled function,
-    not into the function.
+    chooses its backend when the graph runs, not when the graph is compiled: put the `with` around
+    the compiled function, not into the function.
 
     Args:
         name: "auto" (the fastest that can run), "reference", "cpp", "cuda" or "triton".
@@ -244,13 +272,24 @@ def _use(name: str) -> Iterator[None]:
 
 
 def available(op: str, backend: str) -> str | None:
-    """Return why a backend cannot run an op on this machine; None if the backend can."""
+    """Return why a backend cannot run an op on this machine; None if the backend can.
+
+    Args:
+        op: The op's name.
+        backend: One of `BACKENDS`.
+    """
     kernel = _kernels[op].get(backend)
     return f"there is no {backend} kernel for {op}" if kernel is None else kernel.available()
 
 
 def is_first(op: str, backend: str, device: str) -> bool:
-    """Return whether no backend that "auto" tries before this one takes a device's tensors."""
+    """Return whether "auto" tries no earlier backend for a device's tensors.
+
+    Args:
+        op: The op's name.
+        backend: One of `BACKENDS`.
+        device: The kind of device, as "cpu" or "cuda".
+    """
     kernels = _kernels[op]
     for earlier in BACKENDS:
         if earlier == backend:
@@ -261,7 +300,13 @@ def is_first(op: str, backend: str, device: str) -> bool:
 
 
 def refusal(op: str, backend: str, a: Any) -> str | None:
-    """Return why a backend cannot run an op on these arguments; None if the backend can."""
+    """Return why a backend cannot run an op on these arguments; None if the backend can.
+
+    Args:
+        op: The op's name.
+        backend: One of `BACKENDS`.
+        a: The op's arguments as one object.
+    """
     kernel = _kernels[op].get(backend)
     if kernel is None:
         return f"there is no {backend} kernel for {op}"
@@ -271,6 +316,10 @@ def refusal(op: str, backend: str, a: Any) -> str | None:
 
 def choose(op: str, a: Any) -> str:
     """Return the backend that runs an op on these arguments.
+
+    Args:
+        op: The op's name.
+        a: The op's arguments as one object.
 
     Raises:
         RuntimeError: The backend that `use_backend` names cannot run the op; says why.
@@ -284,12 +333,26 @@ def choose(op: str, a: Any) -> str:
 
 
 def how(op: str, backend: str, a: Any) -> str | None:
-    """Return how a backend that can run an op on these arguments computes it, or None."""
+    """Return, for `explain`, how a backend computes an op; None: nothing to say.
+
+    Args:
+        op: The op's name.
+        backend: One of `BACKENDS`, which can run the op on these arguments.
+        a: The op's arguments as one object.
+    """
     return _kernels[op][backend].how(a)
 
 
 def run(op: str, a: Any) -> Any:
-    """Run an op on the backend that `choose` names."""
+    """Run an op on the backend that `choose` names; return its results.
+
+    Args:
+        op: The op's name.
+        a: The op's arguments as one object.
+
+    Raises:
+        RuntimeError: The backend that `use_backend` names cannot run the op; says why.
+    """
     backend = choose(op, a)
     if backend == "reference":
         _warn_once()

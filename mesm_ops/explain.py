@@ -20,8 +20,8 @@ def explain(op: str | Callable[..., Any], *args: Any) -> str:
             out, the answer is about this machine alone.
 
     Returns:
-        The backend's name, then a line for each backend. For a function composed of several ops,
-        the same for each op, about this machine alone.
+        The name of the backend that runs, then a line for each backend. For a function composed of
+        several ops, one such answer for each op, about this machine alone.
 
     Raises:
         ValueError: There is no such op, or the arguments do not fit the op.

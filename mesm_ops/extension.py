@@ -1,4 +1,4 @@
-"""Loads the compiled kernels, or says why they cannot be loaded."""
+"""Loads the compiled kernels, or says why the kernels cannot be loaded."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ def module() -> ModuleType | None:
 
 
 def cpu_missing() -> str | None:
-    """Return why the C++ CPU kernels are not there; None if they are."""
+    """Return why the C++ CPU kernels are missing; None if the kernels are loaded."""
     return _load()[1]
 
 
 @functools.cache
 def cuda_missing() -> str | None:
-    """Return why the CUDA kernels are not there; None if they are. The first call loads them."""
+    """Return why the CUDA kernels are missing; None if loaded. The first call loads the kernels."""
     libraries = sorted(Path(__file__).parent.glob("_cuda*.so"))
     if not libraries:
         return "no CUDA kernels were built"
@@ -69,7 +69,7 @@ def triton_interprets() -> bool:
 
 @functools.cache
 def triton_missing() -> str | None:
-    """Return why Triton kernels cannot run here; None if they can."""
+    """Return why Triton kernels cannot run here; None if Triton can run."""
     if importlib.util.find_spec("triton") is None:
         return "triton is not installed: pip install triton"
     if triton_interprets():

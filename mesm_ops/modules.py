@@ -126,7 +126,7 @@ class SparseBatchNorm(nn.BatchNorm1d):
         num_features: Channels C.
         eps: Added to the variance.
         momentum: The share of a batch in the running statistics; None: their plain average.
-        relu: Put a ReLU after it, in the same pass.
+        relu: Apply a ReLU to the normalised features, in the same pass.
     """
 
     running_mean: Tensor
@@ -143,10 +143,15 @@ class SparseBatchNorm(nn.BatchNorm1d):
         super().__init__(num_features, eps=eps, momentum=momentum)
         self.relu = relu
 
-    def parameter_tuple(self, x: SparseFeatureMaps) -> ops.NormParameters:
-        """Return the arguments of `sparse_batch_norm` after x; in training, count the batch."""
+    def parameter_tuple(self, x: SparseFeatureMaps, *, counts: bool = True) -> ops.NormParameters:
+        """Return the arguments of `sparse_batch_norm` after x; in training, count the batch.
+
+        Args:
+            x: The norm's input.
+            counts: Count the batch; False: the caller does, and momentum is not None.
+        """
         momentum: float | Tensor | None = self.momentum
-        if self.training:
+        if self.training and counts:
             rows = x.offsets[-1]
             if rows.is_cpu and is_eager():
                 self.num_batches_tracked += int(rows) > 0
@@ -253,13 +258,20 @@ class SparseCrossModalBlock(nn.Module):
             ValueError: A shape, dtype or device does not fit, or lengths do not sum to F.
         """
         x = _sparse(maps)
-        stages = (
-            (self.conv1.weight, self.norm1.parameter_tuple(x)),
-            (self.conv2.weight, self.norm2.parameter_tuple(x)),
-        )
-        attention = self.attention
+        norms, attention = (self.norm1, self.norm2), self.attention
+        # On a GPU a launch that the op needs anyway counts the batch too.
+        leaves = x.features.is_cuda and is_eager()
+        leaves = leaves and all(norm.training and norm.momentum is not None for norm in norms)
+        norm1, norm2 = (norm.parameter_tuple(x, counts=not leaves) for norm in norms)
         return ops.sparse_cross_modal_block(
-            x, query, lengths, attention.parameter_tuple(), stages, self.p, attention.selection
+            x,
+            query,
+            lengths,
+            attention.parameter_tuple(),
+            ((self.conv1.weight, norm1), (self.conv2.weight, norm2)),
+            self.p,
+            attention.selection,
+            (self.norm1.num_batches_tracked, self.norm2.num_batches_tracked) if leaves else None,
         )
 
 

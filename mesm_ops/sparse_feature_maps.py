@@ -145,7 +145,14 @@ class SparseFeatureMaps:
         return torch.bucketize(rows, self.offsets[1:], right=True)
 
     def with_features(self, features: Tensor) -> SparseFeatureMaps:
-        """Return the same sites with other features (N, any number of channels)."""
+        """Return the same sites with other features.
+
+        Args:
+            features: (N, any number of channels); float16, bfloat16, float32 or float64.
+
+        Raises:
+            ValueError: The number of rows, the dtype or the device does not fit the sites.
+        """
         if features.dim() != 2 or features.shape[0] != self.sites.shape[0]:
             raise ValueError(
                 f"{_NAME}: features must be ({self.sites.shape[0]}, C), got {tuple(features.shape)}"
@@ -162,7 +169,7 @@ class SparseFeatureMaps:
     def _trusted(
         cls, features: Tensor, sites: Tensor, offsets: Tensor, height: int, width: int
     ) -> SparseFeatureMaps:
-        """Build without checks, from an op's results (or from any leaves of a pytree)."""
+        """Build maps without checks, from an op's results or from any leaves of a pytree."""
         maps = object.__new__(cls)
         object.__setattr__(maps, "features", features)
         object.__setattr__(maps, "sites", sites)

@@ -3,8 +3,8 @@
     python -m mesm_ops.tune                     # a minute; writes to the user's cache folder
     python -m mesm_ops.tune --shapes 96x192 192x192
 
-Each kind of kernel is measured in a process of its own with a time limit: one that crashes or never
-ends loses its rows, and the plain Triton kernels are taken in its place.
+Each kind of kernel is measured in a process of its own with a time limit: a process that crashes or
+never ends loses its rows, and the plain Triton kernels are taken instead.
 """
 
 from __future__ import annotations
@@ -33,15 +33,20 @@ __all__ = ["measure", "tune", "write_table"]
 SHAPES = ("64x128", "128x128", "128x256", "256x256", "256x512", "512x512")
 KERNELS = (("convolution", False), ("convolution", True), ("weight_gradient", False))
 _DTYPES = (torch.bfloat16, torch.float32)
-_FRAMES, _SITES = 128, 24  # of the rows that are multiplied, half of the sites at random
+_FRAMES, _SITES = 128, 24  # frames, and the height and width of each; half of the sites are active
 _REPEATS, _ROUNDS = 5, 11
-_SECONDS = 60.0  # without a row, after which a process is stopped
+_SECONDS = 60.0  # a process that gives no row for so long is stopped
 
 Row = dict[str, Any]
 
 
 def measure(kind: str, shapes: tuple[str, ...] = SHAPES) -> Iterator[Row]:
-    """Time the kernels of one kind, "hopper" or "plain", in microseconds."""
+    """Time the kernels of one kind; yield each as soon as measured.
+
+    Args:
+        kind: "hopper" or "plain".
+        shapes: Input and output channels, as "96x192".
+    """
     from .triton.parts.choice import possible
 
     capability = torch.cuda.get_device_capability()
@@ -95,13 +100,14 @@ class _Products:
         self.grad = torch.empty(cout, cin, 3, 3, device="cuda")
 
     def run(self, kernel: str, transposed: bool, choice: Choice) -> None:
-        """Run one of them, over the values of its input or output as they are."""
+        """Run one of the products, overwriting its output."""
         from .triton.parts.convolution import convolve
+        from .triton.parts.finish import finish
         from .triton.parts.weight_gradient import weight_gradient
 
         rules, narrow, wide = self.rules, self.narrow, self.wide
         if kernel == "weight_gradient":
-            weight_gradient(narrow, wide, rules, self.taps, self.grad, choice=choice)
+            finish(weight_gradient(narrow, wide, rules, self.taps, self.grad, choice=choice))
         elif transposed:
             convolve(wide, rules, self.weight, narrow, transposed=True, choice=choice)
         else:
@@ -125,7 +131,7 @@ def _microseconds(run: Callable[[], None]) -> float:
 
 
 def tune(shapes: tuple[str, ...] = SHAPES) -> list[Row]:
-    """Measure every kind of kernel in a process of its own; return the rows that came."""
+    """Measure every kind of kernel in a process of its own; return the rows of all processes."""
     rows: list[Row] = []
     for kind in ("plain", "hopper"):
         command = [sys.executable, "-m", "mesm_ops.tune", "--kind", kind, "--shapes", *shapes]
@@ -159,7 +165,12 @@ def _described(row: Row) -> str:
 
 
 def write_table(rows: list[Row], path: Path) -> None:
-    """Write which kernel won for each shape, and by how much, as `parts.choice` reads it."""
+    """Write which kernel won for each shape, and by how much, in the format of `parts.choice`.
+
+    Args:
+        rows: The rows of `tune`.
+        path: The JSON file, replaced as a whole.
+    """
     import triton
 
     table: dict[str, Any] = {

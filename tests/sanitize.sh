@@ -14,7 +14,7 @@ export CXX="${CXX:-g++}"
 tree=build/sanitize
 mkdir -p "$tree"
 rm -rf "$tree/csrc" "$tree/mesm_ops" "$tree/tests"
-cp -Rp setup.py pyproject.toml README.md csrc mesm_ops tests "$tree"
+cp -Rp setup.py pyproject.toml README.md LICENSE csrc mesm_ops tests "$tree"
 cd "$tree"
 rm -f mesm_ops/*.so
 

@@ -3,22 +3,34 @@
 from __future__ import annotations
 
 import ast
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
-# From the lowest to the highest: each imports those before it. The last ones are modules of the
-# root, the others packages.
+# Packages and modules of each root, from the lowest layer to the highest: a layer imports layers
+# before it. Names in one string are one layer, whose members never import each other.
 LAYERS = {
     "mesm": (
         *("config", "runs", "inputs", "corpora", "features", "data", "models"),
         *("evaluation", "training", "experiment", "tables", "plots", "analysis", "report"),
         *("demo", "cli", "__main__"),
     ),
+    "mesm_ops": (
+        *("eager extension reference", "backends sparse_feature_maps", "triton", "ops"),
+        *("explain modules tune", "__main__"),
+    ),
+    "benchmarks": (
+        *("dense environment kept measure report shapes", "inputs", "calls gate rivals"),
+        *("models steps", "conftest test_block test_models test_rivals test_subm_conv2d"),
+        *("floors", "gpu gpu_check studies"),
+    ),
 }
-PACKAGES = ("mesm", "mesm_ops")
+# Roots whose imports of each other must resolve.
+OWN = ("mesm", "mesm_ops", "benchmarks", "tests", "csrc", "setup")
+COMPILED = ("mesm_ops._C",)
 # Packages of this repository that a package must not import.
 NEVER = {"mesm_ops": ("mesm", "benchmarks", "tests"), "mesm": ("benchmarks", "tests")}
 MOST_MODULES_IN_THE_ROOT = 5
@@ -33,21 +45,50 @@ def modules(package: str, root: Path = ROOT) -> dict[str, Path]:
     return found
 
 
+@functools.cache
+def surface(source: str) -> tuple[tuple[ast.Import | ast.ImportFrom, ...], frozenset[str]]:
+    """A source's imports, in functions and for type checkers too; and the names it binds.
+
+    Names count if bound at the top level, whatever `if`, `try` or `with` surrounds them.
+    """
+    tree = ast.parse(source)
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
+    names = set()
+    left: list[ast.AST] = list(tree.body)
+    while left:
+        node = left.pop()
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            names |= {alias.asname or alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.add(node.id)
+        else:
+            left.extend(ast.iter_child_nodes(node))
+    return tuple(imports), frozenset(names)
+
+
+def imports(name: str, file: Path) -> Iterator[tuple[str, str]]:
+    """Modules that a module imports anywhere, each with the name taken from it, or ""."""
+    package = name if file.name == "__init__.py" else name.rpartition(".")[0]
+    for node in surface(file.read_text(encoding="utf-8"))[0]:
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, "") for alias in node.names)
+            continue
+        base = node.module or ""
+        if node.level:
+            above = package.split(".")[: len(package.split(".")) - node.level + 1]
+            base = ".".join([*above, base] if base else above)
+        yield from ((base, alias.name) for alias in node.names)
+
+
 def imported(name: str, file: Path) -> Iterator[str]:
-    """Dotted names that a module imports anywhere, in functions and for type checkers too.
+    """Dotted names that a module imports anywhere.
 
     `from a import b` gives "a.b": whether b is a module, the caller knows.
     """
-    package = name if file.name == "__init__.py" else name.rpartition(".")[0]
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            base = node.module or ""
-            if node.level:
-                above = package.split(".")[: len(package.split(".")) - node.level + 1]
-                base = ".".join([*above, base] if base else above)
-            yield from (f"{base}.{alias.name}" for alias in node.names)
+    for module, attribute in imports(name, file):
+        yield f"{module}.{attribute}" if attribute else module
 
 
 def graph(package: str, root: Path = ROOT) -> dict[str, set[str]]:
@@ -85,17 +126,52 @@ def circle(edges: dict[str, set[str]]) -> list[str]:
 
 
 def upward(package: str, layers: tuple[str, ...], root: Path = ROOT) -> list[str]:
-    """Imports of a higher layer by a lower one, as "a imports b"."""
-
-    def layer(name: str) -> str | None:
-        return name.split(".")[1] if "." in name else None
-
+    """Imports of a higher layer by a lower one, or inside a layer, as "a imports b"."""
+    level = {name: i for i, layer in enumerate(layers) for name in layer.split()}
     found = []
     for name, targets in graph(package, root).items():
         for target in targets:
-            one, other = layer(name), layer(target)
-            if one and other and layers.index(other) > layers.index(one):
+            if "." not in name or "." not in target:
+                continue
+            one, other = name.split(".")[1], target.split(".")[1]
+            if one != other and level[other] >= level[one]:
                 found.append(f"{name} imports {target}")
+    return found
+
+
+def sources(root: Path = ROOT) -> dict[str, Path]:
+    """Every module of the repository by its dotted name."""
+    found = {file.stem: file for file in root.glob("*.py")}
+    for folder in OWN:
+        found |= modules(folder, root)
+    return found
+
+
+def unresolved(root: Path = ROOT) -> list[str]:
+    """Imports of this repository's own modules or names that do not exist, as "a imports b"."""
+    known = sources(root)
+    # A folder without __init__.py is a module too, which binds nothing.
+    folders = {
+        ".".join(file.relative_to(root).parts[:depth])
+        for file in known.values()
+        for depth in range(1, len(file.relative_to(root).parts))
+    }
+    exists = known.keys() | folders | set(COMPILED)
+    names = {module: surface(file.read_text(encoding="utf-8"))[1] for module, file in known.items()}
+    found = []
+    for name, file in known.items():
+        for module, attribute in imports(name, file):
+            if module.partition(".")[0] not in OWN:
+                continue
+            if module not in exists:
+                found.append(f"{name} imports {module}")
+            elif (
+                attribute not in ("", "*")
+                and f"{module}.{attribute}" not in exists
+                and attribute not in names.get(module, ())
+                and module not in COMPILED
+            ):
+                found.append(f"{name} imports {module}.{attribute}")
     return found
 
 
@@ -107,10 +183,14 @@ def test_lower_packages_never_import_higher_ones(package: str) -> None:
 @pytest.mark.parametrize("package", LAYERS)
 def test_every_package_has_its_place(package: str) -> None:
     found = {name.split(".")[1] for name in modules(package) if "." in name}
-    assert found == set(LAYERS[package])
+    assert found == {name for layer in LAYERS[package] for name in layer.split()}
 
 
-@pytest.mark.parametrize("package", PACKAGES)
+def test_every_import_of_own_modules_resolves() -> None:
+    assert unresolved() == []
+
+
+@pytest.mark.parametrize("package", LAYERS)
 def test_there_is_no_circle_of_imports(package: str) -> None:
     assert circle(graph(package)) == []
 
@@ -160,3 +240,35 @@ def test_an_arrow_up_and_a_circle_are_found(tmp_path: Path, source: str) -> None
     assert circle(graph("house", tmp_path)) == []
     write(tmp_path, attic__in__roof="from house.cellar import wine\n")
     assert len(circle(graph("house", tmp_path))) == 3
+
+
+@pytest.mark.parametrize(
+    ("source", "target"),
+    [
+        ("from mesm.sweep import sweep\n", "mesm.sweep"),
+        ("import mesm.sweep\n", "mesm.sweep"),
+        ("def late():\n    from mesm.analysis.sweep import sweeps\n", "mesm.analysis.sweep.sweeps"),
+        ("from .analysis import swept\n", "mesm.analysis.swept"),
+        ("from mesm_ops._D import facts\n", "mesm_ops._D"),
+    ],
+)
+def test_a_stale_import_is_found(tmp_path: Path, source: str, target: str) -> None:
+    files = {
+        "mesm/__init__.py": "from mesm.analysis import sweep, sweep_all\n",
+        "mesm/analysis/__init__.py": "try:\n    from .sweep import sweep as sweep_all\n"
+        "except ImportError:\n    sweep_all = None\n",
+        "mesm/analysis/sweep.py": "import mesm_ops._C\nif True:\n    sweep, p = 1, 2\n",
+        "mesm_ops/__init__.py": "from mesm.analysis.sweep import p, sweep\n",
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert unresolved(tmp_path) == []
+    (tmp_path / "mesm/new.py").write_text(source)
+    assert unresolved(tmp_path) == [f"mesm.new imports {target}"]
+
+
+def test_members_of_one_layer_do_not_import_each_other(tmp_path: Path) -> None:
+    write(tmp_path, __init__="", hall="from house import attic\n", attic="")
+    assert upward("house", ("attic", "hall"), tmp_path) == []
+    assert upward("house", ("attic hall",), tmp_path) == ["house.hall imports house.attic"]

@@ -1,4 +1,4 @@
-"""What `pip install` builds, by its environment variables."""
+"""The result of `pip install`, by its environment variables."""
 
 from __future__ import annotations
 
@@ -69,6 +69,15 @@ def test_a_source_distribution_has_all_of_csrc(tmp_path: Path) -> None:
     files = [path for path in (ROOT / "csrc").rglob("*.*") if path.suffix in kinds]
     assert len(files) > 30
     assert {str(path.relative_to(ROOT)) for path in files} <= names
+
+
+def test_the_measured_choices_are_shipped(tmp_path: Path) -> None:
+    command = [sys.executable, "setup.py", "-q", "egg_info", "--egg-base", str(tmp_path)]
+    command += ["build_py", "--build-lib", str(tmp_path / "lib")]
+    subprocess.run(command, cwd=ROOT, capture_output=True, check=True)
+    tables = "mesm_ops/triton/configs"
+    shipped = {path.name for path in (tmp_path / "lib" / tables).iterdir()}
+    assert shipped == {path.name for path in (ROOT / tables).iterdir()} != set()
 
 
 def test_a_file_is_replaced_not_changed(setup: ModuleType, tmp_path: Path) -> None:

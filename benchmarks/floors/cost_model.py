@@ -1,59 +1,28 @@
-"""The least cost of every op of a block: bytes, FLOPs, launches, and the time these take.
+"""The least cost of the block's GPU passes and of every op: bytes, FLOPs, and the time these take.
 
 Bytes: every active row that an op reads once, every row that it writes once (padding rows too,
 which the contract wants zero), weights once. Caches are taken as perfect inside an op and empty
 before it. FLOPs: 2 per multiply–accumulate over exact pairs, as the ops' own FLOP formulas count.
-Launches: the fewest that the design has, memory fills not counted.
 
-    python -m benchmarks.floors.cost_model          # the table of docs/gpu.md
+    python -m benchmarks.floors.cost_model          # the passes, beside what an H100 took
+    python -m benchmarks.floors.cost_model --ops    # floors of every op on every machine
 """
 
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 
+from benchmarks.floors import passes
+from benchmarks.floors.machines import MACHINES, Cost
 from benchmarks.floors.sizes import Sizes, block_sizes
 from benchmarks.inputs import block_case
 from benchmarks.shapes import FACE_BLOCKS, HEADLINE_P
+from benchmarks.tables.registry import markdown
 
 INT = 4  # bytes of a site, an offset, a row number; logits and statistics are float32 alike
-
-
-@dataclass(frozen=True)
-class Machine:
-    """Rates as its maker states them, dense, without sparsity."""
-
-    name: str
-    bytes_per_second: float
-    flops_per_second: dict[str, float]  # by dtype; float32 on tensor cores as tf32
-    launch_us: float = 3.5  # a kernel's launch in eager mode, host side
-    graph_us: float = 1.0  # from a kernel to the next inside a CUDA graph
-
-
-MACHINES = (
-    Machine("H100", 3.35e12, {"bfloat16": 990e12, "float16": 990e12, "tf32": 495e12}),
-    Machine("H200", 4.8e12, {"bfloat16": 990e12, "float16": 990e12, "tf32": 495e12}),
-    Machine("A100 80GB", 2.0e12, {"bfloat16": 312e12, "float16": 312e12, "tf32": 156e12}),
-    # bfloat16 with float32 sums, as everywhere here.
-    Machine("RTX 4090", 1.008e12, {"bfloat16": 165e12, "float16": 165e12, "tf32": 82.6e12}),
-)
-
-
-@dataclass(frozen=True)
-class Cost:
-    """The least that an op moves, computes and launches."""
-
-    bytes: int
-    flops: int = 0
-    launches: int = 1
-
-    def floor_us(self, machine: Machine, dtype: str) -> float:
-        """Microseconds at the machine's stated rates, launches left out."""
-        rate = machine.flops_per_second["tf32" if dtype == "float32" else dtype]
-        return max(self.bytes / machine.bytes_per_second, self.flops / rate) * 1e6
 
 
 def op_costs(s: Sizes) -> dict[str, Cost]:
@@ -84,20 +53,19 @@ def _attention_costs(s: Sizes) -> dict[str, Cost]:
     c, k, e = s.shape.in_channels, s.shape.in_channels, s.itemsize
     maps, logits = s.rows * c * e, s.rows * INT
     weights = (k * c + k + k * s.query_dim + k + 1) * e
-    asked = s.samples * s.query_dim * e
+    queries = s.samples * s.query_dim * e
     of_map, of_query, of_score = s.rows * c * k, s.samples * s.query_dim * k, s.rows * k
     return {
         "cross_modal_score": Cost(
-            maps + logits + weights + asked + _offsets(s), 2 * (of_map + of_query + of_score), 2
+            maps + logits + weights + queries + _offsets(s), 2 * (of_map + of_query + of_score)
         ),
         # Both projections once more, then two products for each; sums of the weights by parts.
         "cross_modal_score_backward": Cost(
-            2 * maps + logits + 2 * weights + 2 * asked + _offsets(s),
+            2 * maps + logits + 2 * weights + 2 * queries + _offsets(s),
             2 * (3 * of_map + 3 * of_query + 2 * of_score),
-            3,
         ),
         "top_p_select": Cost(
-            2 * logits  # read; the attention is written
+            2 * logits  # logits are read, the attention is written
             + s.rows * INT  # sites
             + s.kept * c * e
             + s.rows * (c * e + 2 * INT)  # features, sites and row numbers
@@ -120,8 +88,7 @@ def _convolution_costs(s: Sizes, number: int, cin: int, cout: int) -> dict[str, 
         f"{name}_backward {number}, input": Cost(
             read_out + weight + place + s.rows * cin * e, flops
         ),
-        # Split over rows, then summed in order.
-        f"{name}_backward {number}, weight": Cost(read_in + read_out + weight + place, flops, 2),
+        f"{name}_backward {number}, weight": Cost(read_in + read_out + weight + place, flops),
     }
 
 
@@ -129,8 +96,8 @@ def _norm_costs(s: Sizes, number: int, channels: int) -> dict[str, Cost]:
     read, write = s.kept * channels * s.itemsize, s.rows * channels * s.itemsize
     name = "sparse_batch_norm"
     return {
-        f"{name} {number}": Cost(read + write + 6 * channels * INT, launches=2),
-        f"{name}_backward {number}": Cost(2 * read + write + 6 * channels * INT, launches=2),
+        f"{name} {number}": Cost(read + write + 6 * channels * INT),
+        f"{name}_backward {number}": Cost(2 * read + write + 6 * channels * INT),
     }
 
 
@@ -147,7 +114,7 @@ def block_costs(s: Sizes) -> dict[str, Cost]:
     weights = 9 * cout * (cin + cout) * e
     maps, out = s.rows * cin * e, s.pooled_rows * cout * e
     kept_in, middle = s.kept * cin * e, s.kept * cout * e
-    argmax = s.pooled_rows * cout * INT
+    argmax = s.pooled_rows * cout  # a byte each
     flops = {name: cost.flops for name, cost in ops.items()}
     forward = flops["cross_modal_score"] + flops["subm_conv2d 1"] + flops["subm_conv2d 2"]
     backward = sum(count for name, count in flops.items() if "_backward" in name)
@@ -155,8 +122,8 @@ def block_costs(s: Sizes) -> dict[str, Cost]:
     # Reads y1, y2, gradients; writes the gradients of y2, y1 and of the maps.
     backward_bytes = 2 * weights + out + argmax + 8 * middle + 2 * kept_in + 2 * maps
     return {
-        "block inference": Cost(maps + weights + out, forward, 3),
-        "block training step": Cost(forward_bytes + backward_bytes, forward + backward, 16),
+        "block inference": Cost(maps + weights + out, forward),
+        "block training step": Cost(forward_bytes + backward_bytes, forward + backward),
     }
 
 
@@ -170,8 +137,8 @@ def dense_costs(s: Sizes) -> dict[str, Cost]:
     forward_bytes = maps + weights + 2 * middle + out
     training = forward_bytes + 2 * middle + 2 * weights + out + 8 * middle + 2 * maps
     return {
-        "block inference": Cost(forward_bytes, flops, 2),
-        "block training step": Cost(training, 3 * flops, 14),
+        "block inference": Cost(forward_bytes, flops),
+        "block training step": Cost(training, 3 * flops),
     }
 
 
@@ -185,20 +152,33 @@ def face_sizes(p: float, itemsize: int, frames: int, drawn: int = 32) -> list[Si
     return found
 
 
-def table(frames: int, p: float, dtype: str) -> list[str]:
+def ops_table(frames: int, p: float, dtype: str) -> list[str]:
     """Lines of Markdown: each op of each face block with its floor on each machine."""
     itemsize = 4 if dtype == "float32" else 2
-    head = ["op", "GFLOP", "MB", "launches", *(f"{m.name}, µs" for m in MACHINES)]
     lines = []
     for s in face_sizes(p, itemsize, frames):
-        lines += ["", f"**{s.shape}**, {s.kept / s.rows:.2f} of the sites kept:", ""]
-        lines += ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
         dense = {f"dense {name}": cost for name, cost in dense_costs(s).items()}
+        rows = []
         for name, cost in (op_costs(s) | block_costs(s) | dense).items():
             floors = [f"{cost.floor_us(machine, dtype):.1f}" for machine in MACHINES]
-            cells = [f"{cost.flops / 1e9:.2f}", f"{cost.bytes / 1e6:.1f}", str(cost.launches)]
             label = f"`{name}`" if "_" in name else name
-            lines.append("| " + " | ".join([label, *cells, *floors]) + " |")
+            rows.append((label, f"{cost.flops / 1e9:.2f}", f"{cost.bytes / 1e6:.1f}", *floors))
+        head = ("op", "GFLOP", "MB", *(f"{machine.name}, µs" for machine in MACHINES))
+        lines += [f"**{s.shape}**, {s.kept / s.rows:.2f} of the sites kept:", ""]
+        lines += [*markdown(head, rows).splitlines(), ""]
+    return lines
+
+
+def passes_table(frames: int, p: float, training: bool) -> list[str]:
+    """Lines of Markdown: each pass of each face block on an H100, bfloat16, beside what it took."""
+    (machine,) = (machine for machine in MACHINES if machine.name == "H100")
+    took = passes.measured(training) if (frames, p) == (512, HEADLINE_P) else {}
+    lines = []
+    for number, s in enumerate(face_sizes(p, 2, frames)):
+        rows = passes.table(s, training, machine, took.get(str(s.shape)), number if took else None)
+        step, share = passes.STEPS[training], s.kept / s.rows
+        lines += [f"**{s.shape}**, {step}, {share:.2f} of the sites kept:", ""]
+        lines += [*markdown(passes.HEAD, rows).splitlines(), ""]
     return lines
 
 
@@ -206,9 +186,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--frames", type=int, default=512)
     parser.add_argument("--p", type=float, default=HEADLINE_P)
-    parser.add_argument("--dtype", choices=("bfloat16", "float32"), default="bfloat16")
+    parser.add_argument("--ops", action="store_true", help="every op on every machine instead")
+    parser.add_argument("--dtype", choices=("bfloat16", "float32"), help="of --ops")
     arguments = parser.parse_args()
-    print("\n".join(table(arguments.frames, arguments.p, arguments.dtype)))
+    if arguments.dtype and not arguments.ops:
+        parser.error("--dtype is for --ops; the passes are counted in bfloat16")
+    if arguments.ops:
+        lines = ops_table(arguments.frames, arguments.p, arguments.dtype or "bfloat16")
+    else:
+        lines = []
+        for training in (True, False):
+            lines += passes_table(arguments.frames, arguments.p, training)
+    print("\n".join(lines))
 
 
 if __name__ == "__main__":

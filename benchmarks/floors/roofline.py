@@ -46,7 +46,7 @@ def copy_rate(size: int) -> float:
 
 
 def bytes_of(args: tuple[Any, ...], out: Any) -> int:
-    """Every tensor once."""
+    """Bytes of every tensor among arguments and results, each once."""
     outs = out if isinstance(out, tuple | list) else (out,)
     return sum(t.nbytes for t in (*args, *outs) if isinstance(t, Tensor))
 

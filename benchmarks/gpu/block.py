@@ -29,7 +29,7 @@ class BlockRow:
 
     @property
     def what(self) -> str:
-        """The group of rows that it belongs to."""
+        """The group of rows that this row belongs to."""
         kind = "block training step" if self.train else "block inference"
         return kind if self.graph else f"eager {kind}"
 
@@ -40,7 +40,7 @@ class BlockRow:
 
     @property
     def rival(self) -> DenseBlock:
-        """The dense block that it is compared with."""
+        """The dense block that this row compares with."""
         return DenseBlock(self.shape, self.dtype, self.train)
 
     def __call__(self, setting: Setting) -> Iterator[Facts]:
@@ -54,7 +54,7 @@ class BlockRow:
         if self.train:
             device = setting.device
             for run in (ours, *rivals.values()):
-                run()  # gradients are there from now on
+                run()  # from now on every parameter has a gradient
             facts["peak_mib"] = peak_memory(ours, device)
             peaks = {name: peak_memory(run, device) for name, run in rivals.items()}
             facts |= {"dense_peak_mib": peaks["eager"], "rivals_peak_mib": peaks}
@@ -67,7 +67,7 @@ class BlockRow:
     def _host(self, ours: Run, dense: Run, device: str) -> Facts:
         sides = {"": ours, "rival_": dense}
         facts: Facts = {f"{side}host_us": host_us(run, device) for side, run in sides.items()}
-        # Last: once a profiler was there, launches may take longer.
+        # Last, because launches may take longer once a profiler has run.
         return facts | {f"{side}launches": launches(run, device) for side, run in sides.items()}
 
     def _facts(self, setting: Setting, case: BlockCase) -> Facts:

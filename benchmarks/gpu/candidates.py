@@ -1,6 +1,6 @@
 """Which implementations of the convolution are measured beside each other.
 
-Today the op alone, whichever kernels it chooses. Kernels that are to compete with them join here.
+Only the op, whichever kernels it chooses. Competing kernels join here.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ class Candidate(Protocol):
         """Rows (N, Cin) and weight (Cout, Cin, 3, 3) to rows (N, Cout)."""
 
     def input_gradient(self, grad: Tensor, features: Tensor, at: Sites, weight: Tensor) -> Tensor:
-        """Gradient (N, Cout) of the result to that of the features (N, Cin)."""
+        """Gradient (N, Cout) of the result to the gradient of the features (N, Cin)."""
 
     def weight_gradient(self, grad: Tensor, features: Tensor, at: Sites, weight: Tensor) -> Tensor:
-        """Gradient (N, Cout) of the result to that of the weight (Cout, Cin, 3, 3)."""
+        """Gradient (N, Cout) of the result to the gradient of the weight (Cout, Cin, 3, 3)."""
 
 
 class Op:
-    """`torch.ops.mesm_ops.subm_conv2d` and its backward op, on the backend chosen for them."""
+    """`torch.ops.mesm_ops.subm_conv2d` and its backward op, on the chosen backend."""
 
     def forward(self, features: Tensor, at: Sites, weight: Tensor) -> Tensor:
         """As `Candidate.forward`."""
@@ -63,5 +63,5 @@ class Op:
 
 
 def candidates() -> dict[str, Candidate]:
-    """All of them, by the name that their rows have."""
+    """All candidates, by the name in their rows."""
     return {"op": Op()}

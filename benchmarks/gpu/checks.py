@@ -17,19 +17,19 @@ import torch
 from benchmarks.environment import ROOT
 
 LIMITS = {"build": 150.0, "tests": 200.0, "sanitizer": 100.0}  # seconds
-# Each with a conftest.py that may import what a GPU machine lacks: one session for each.
+# A conftest.py may import packages that a GPU machine lacks, so each group has its own session.
 TEST_FOLDERS = (("tests/mesm_ops", "tests/csrc/cuda"), ("tests/mesm",))
 TAIL = 6  # lines of a step's log that are printed
 
 
 class Deadline:
-    """How much of the whole run's time is left."""
+    """The time left to the whole run."""
 
     def __init__(self, seconds: float) -> None:
         self._end = time.monotonic() + seconds
 
     def left(self) -> float:
-        """Seconds; below zero once it has passed."""
+        """Seconds left; below zero once the deadline has passed."""
         return self._end - time.monotonic()
 
 
@@ -38,10 +38,10 @@ class Checks:
     """Steps that pass or fail.
 
     Attributes:
-        folder: of the logs.
-        rehearse: do all but what needs the device.
-        deadline: of the whole run.
-        problems: what went wrong, by step.
+        folder: the folder of the logs.
+        rehearse: skip all that needs the device.
+        deadline: the whole run's deadline.
+        problems: why a step failed, by step.
     """
 
     folder: Path
@@ -84,7 +84,7 @@ class Checks:
         return None if major >= 8 else f"the GPU is too old: {major}.{minor}, 8.0 is needed"
 
     def _build(self) -> str | None:
-        """Compile csrc for this GPU's architecture alone; a rehearsal into a folder of its own."""
+        """Compile csrc for this GPU's architecture alone; in a rehearsal into another folder."""
         command = [sys.executable, "setup.py", "build_ext"]
         if self.rehearse:
             wanted = "1" if shutil.which("nvcc") else "0"
@@ -96,7 +96,7 @@ class Checks:
         return self._command("build", [*command, "--inplace"], **given)
 
     def _tests(self) -> str | None:
-        """Run every test marked gpu; in a rehearsal they are collected, and skip."""
+        """Run every test marked gpu; in a rehearsal these tests are collected, and skip."""
         workers = 2 if self.rehearse else max(2, (os.cpu_count() or 2) - 2)
         command = [sys.executable, "-m", "pytest", "-m", "gpu", "-q", "-p", "no:cacheprovider"]
         for folders in TEST_FOLDERS:
@@ -133,7 +133,7 @@ class Checks:
             return "no time left"
         log = self.folder / f"{step}.log"
         print(f"== {step}: {' '.join(command)}", flush=True)
-        # Neither interpret kernels, nor take these tests for those of a worker of other tests.
+        # Kernels must not be interpreted, nor these tests taken for a pytest worker's.
         dropped = ("TRITON_INTERPRET", "PYTEST_")
         kept = {name: text for name, text in os.environ.items() if not name.startswith(dropped)}
         kept |= {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **environment}

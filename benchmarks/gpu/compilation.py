@@ -13,16 +13,16 @@ from benchmarks.gpu.processes import Processes
 from benchmarks.gpu.rivals import Rival, compile_rival
 from benchmarks.gpu.row import Setting
 
-CORES_EACH = 2  # of the machine's, for a rival's compilation
-SECONDS_EACH = 400.0  # the most that one may take, whatever else goes on
+CORES_EACH = 2  # the machine's cores per rival that is compiling
+SECONDS_EACH = 400.0  # the most that a rival's compilation may take
 
 
 class Compilation:
-    """Compiles in processes of their own from its making until `finish`.
+    """Compiles rivals in processes of their own, from the constructor until `finish`.
 
     Args:
-        processes: starts them.
-        setting: what is compiled is what it measures.
+        processes: starts the processes.
+        setting: the setting in which the rivals will be measured.
         rivals: in the order in which they are begun.
         lock: the file that a process holds while it times a kernel.
     """
@@ -49,7 +49,7 @@ class Compilation:
         }
 
     def finish(self, seconds: float) -> tuple[frozenset[str], dict[str, str]]:
-        """Wait for so long at most, then stop the rest; return which are done, and what failed."""
+        """Wait, then stop the rest; return the compiled rivals, and why any failed."""
         wait(self._begun.values(), timeout=max(0.0, seconds))
         late = [name for name, future in self._begun.items() if not future.done()]
         for future in self._begun.values():

@@ -24,8 +24,8 @@ from benchmarks.models import draw_batch, make_model, model_run
 from benchmarks.shapes import DTYPES, HEADLINE_P, Clips, Shape
 from benchmarks.steps import block_run, dense_run
 
-STEPS = 3  # that a profile is averaged over
-MOST_KERNELS = 40  # of a profile that are kept, the longest
+STEPS = 3  # steps that a profile averages over
+MOST_KERNELS = 40  # the longest kernels of a profile, which are kept
 SECTIONS = ("SpeedOfLight", "LaunchStats", "Occupancy", "ComputeWorkloadAnalysis")
 
 
@@ -87,7 +87,7 @@ class BlockKernels:
         return f"kernels of {'training step' if self.train else 'inference'} {self.shape}"
 
     def __call__(self, setting: Setting) -> Iterator[Facts]:
-        """Ours, then dense."""
+        """The sparse block's kernels, then the dense block's."""
         dtype = DTYPES["bfloat16"]
         case = block_case(self.shape, HEADLINE_P, dtype, setting.frames, setting.device)
         kind = "training step" if self.train else "inference"
@@ -146,7 +146,7 @@ class Counters:
             subprocess.run(program, cwd=ROOT, env=os.environ, check=True)
             yield facts | {"counters": [], "notes": {"ncu": "not installed, or no GPU"}}
             return
-        # Clocks stay as they are: the card is not ours to set.
+        # The card's clocks stay unchanged: others may use the card.
         watched = [tool, "--csv", "--clock-control", "none", "--profile-from-start", "off"]
         for section in SECTIONS:
             watched += ["--section", section]
@@ -157,7 +157,7 @@ class Counters:
 
 
 def read_counters(text: str) -> list[dict[str, Any]]:
-    """From what `ncu --csv` prints, for each launch its kernel and its counters by name."""
+    """Each launch's kernel and counters by name, from the output of `ncu --csv`."""
     lines = text.splitlines()
     start = next((n for n, line in enumerate(lines) if line.startswith('"ID"')), None)
     if start is None:

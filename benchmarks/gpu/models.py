@@ -33,7 +33,7 @@ class ModelRow:
 
     @property
     def what(self) -> str:
-        """The group of rows that it belongs to."""
+        """The group of rows that this row belongs to."""
         kind = "MESM training step" if self.train else "MESM inference"
         return kind if self.graph else f"eager {kind}"
 
@@ -44,7 +44,7 @@ class ModelRow:
 
     @property
     def rival(self) -> DenseModel:
-        """The dense model that it is compared with."""
+        """The dense model that this row compares with."""
         return DenseModel(self.clips, self.dtype, self.train)
 
     def __call__(self, setting: Setting) -> Iterator[Facts]:

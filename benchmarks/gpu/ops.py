@@ -17,7 +17,7 @@ from benchmarks.inputs import block_case
 from benchmarks.measure import Run, median_ms, replayable
 from benchmarks.shapes import DTYPES, HEADLINE_P, Shape
 
-CEILING_SIZE = {"cuda": 8192, "cpu": 64}  # of square matrices
+CEILING_SIZE = {"cuda": 8192, "cpu": 64}  # rows of square matrices
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def dense_call(call: Call, frames: int) -> Run | None:
 
 
 def _whole(rows: Tensor, frames: int, height: int, width: int) -> Tensor:
-    """Channels-last maps of as many values as the padded rows."""
+    """Channels-last maps with as many values as the padded rows."""
     return torch.randn_like(rows).view(frames, height, width, -1).permute(0, 3, 1, 2)
 
 
@@ -129,7 +129,7 @@ def _norm(call: Call, frames: int) -> Run:
     """Batch norm with its ReLU; backwards, the gradient through both."""
     backward = call.op.endswith("_backward")
     features, weight, bias = (call.args[i] for i in ((1, 3, 4) if backward else (0, 2, 3)))
-    side = features.shape[0] // frames  # as many positions; how they lie does not matter
+    side = features.shape[0] // frames  # sites per frame; the maps' shape does not matter
     maps = _whole(features, frames, side, 1)
 
     def forward(x: Tensor) -> Tensor:

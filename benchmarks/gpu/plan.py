@@ -1,4 +1,4 @@
-"""The rows of the GPU benchmark, the most wanted first, with what is wanted of them."""
+"""The rows of the GPU benchmark, the most wanted first, with their goals."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from benchmarks.gpu.ops import Ceilings, OpsRow
 from benchmarks.gpu.row import Row, Setting
 from benchmarks.shapes import HEADLINE_P, LOW_P, Clips, Shape
 
-# Times of dense over ours that the design is held to, in graphs, bfloat16.
+# Goals of the design: dense time over sparse time, in graphs, bfloat16.
 INFERENCE_GOAL, TRAINING_GOAL = 2.0, 1.5
 LOW_P_GOALS = (3.5, 3.0)  # inference, training step
 FULL_P_GOAL = 0.9
@@ -50,10 +50,10 @@ def rows(setting: Setting) -> list[Row]:
 
 
 def chosen(rows: list[Row], expression: str | None) -> list[Row]:
-    """Those whose name has the expression, for which "->" may stand for "→".
+    """The rows whose name matches the regular expression, in which "->" may stand for "→".
 
     Raises:
-        ValueError: there is none, or it is no expression.
+        ValueError: no name matches, or the expression is invalid.
     """
     if expression is None:
         return rows
@@ -114,7 +114,7 @@ def _rows(setting: Setting) -> Iterator[Row]:
 
 
 def _models(batches: tuple[Clips, ...]) -> Iterator[Row]:
-    for clips in reversed(batches):  # the goals are those of the largest
+    for clips in reversed(batches):  # the largest batch has the goals
         for graph in (True, False):
             for train in (False, True):
                 goals: dict[str, float] = {}

@@ -50,7 +50,7 @@ def draw(rows: list[Facts], name: str) -> Figure:
 
 
 def _sums(rows: list[Facts]) -> dict[float, dict[str, float]]:
-    """Per p, the sums over the shapes that were measured at the most p, where all of these were."""
+    """Per p, sums over the shapes with the most p; only for p at which all these were measured."""
     at: dict[str, set[float]] = {}
     for row in rows:
         at.setdefault(row["shape"], set()).add(row["p"])

@@ -1,7 +1,7 @@
-"""Work in processes of its own, so that a crash or a hang costs that work alone.
+"""Runs work in processes of its own, so that a crash or a hang costs that work alone.
 
 Processes are forked from a server that has imported torch and has not touched the GPU; where
-forking does not suit CUDA, they are started afresh.
+forking does not suit CUDA, processes are started afresh.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from typing import Any
 from benchmarks.gate import error_line
 
 Work = Callable[[], Iterable[dict[str, Any]]]
-# The server imports these modules: none may ask for a GPU.
+# The server imports these modules, none of which may touch a GPU.
 PRELOADED = ["torch", "torch._dynamo", "mesm.models", "benchmarks.gpu.plan"]
-SECONDS_TO_END = 5.0  # for a process that has said all it has to say
+SECONDS_TO_END = 5.0  # for a process to end after its last result
 
 
 class Stopped(Exception):
-    """The work was not done in its time."""
+    """The work took longer than its time limit."""
 
 
 class Processes:
@@ -44,16 +44,16 @@ class Processes:
             self._context.set_forkserver_preload(PRELOADED)
 
     def stream(self, work: Work, seconds: float, log: Path) -> Iterator[dict[str, Any]]:
-        """Run the work in a process of its own and yield what it yields, as it does.
+        """Run the work in a process of its own and yield its results as they come.
 
         Args:
             work: can be pickled, as a `functools.partial` of a module's function.
-            seconds: after which the process is killed.
-            log: to which its output is added.
+            seconds: the time limit, after which the process is killed.
+            log: the file to which the process's output is added.
 
         Raises:
-            Stopped: it was killed.
-            RuntimeError: it raised, or died; says how.
+            Stopped: the process was killed.
+            RuntimeError: the work raised, or its process died; says how.
         """
         end = time.monotonic() + seconds
         ours, theirs = self._context.Pipe(duplex=False)
@@ -82,13 +82,13 @@ class Processes:
             self._live.discard(process.pid)
 
     def kill(self) -> None:
-        """Stop all work that goes on, whose streams then raise."""
+        """Stop all running work, whose streams then raise."""
         for pid in tuple(self._live):
             _kill(pid)
 
 
 def _run(connection: Connection, work: Work, log: str) -> None:
-    """In the child: do the work, say what it yields, and end without cleaning up a broken GPU."""
+    """In the child: send the work's results, and end without cleaning up a broken GPU."""
     os.setsid()
     descriptor = os.open(log, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
     os.dup2(descriptor, sys.stdout.fileno())

@@ -1,4 +1,4 @@
-"""The GPU benchmark in words: a line for each row as it comes, and one page of all."""
+"""The GPU benchmark in words: a line for each row at once, and one page of all rows."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from benchmarks.gpu.row import Facts
 from benchmarks.report import aligned, table
 from benchmarks.shapes import HEADLINE_P
 
-AT_LEAST = ("ratio",)  # of all other goals, at most
+AT_LEAST = ("ratio",)  # goals that are lower bounds; all others are upper bounds
 KERNELS_SHOWN = 12
 GOAL_WORDS = {
     "ratio": "times faster than the better dense",
@@ -62,8 +62,8 @@ def page(content: Facts, missing: list[str]) -> list[str]:
     """All results on one page of text.
 
     Args:
-        content: as in the JSON file.
-        missing: names of rows that there was no time for.
+        content: the content of the JSON file.
+        missing: names of the rows that were not measured for lack of time.
     """
     machine, rows = content["machine"], content["rows"]
     good = [row for row in rows if "error" not in row]
@@ -143,7 +143,7 @@ def _host(rows: list[Facts]) -> list[str]:
 
 
 def floor_table(rows: list[Facts]) -> list[str]:
-    """Each op and block at the headline p: its floor, the share of it reached, dense's time."""
+    """Each op and block at the headline p: floor, share of the floor reached, dense time."""
     heads = ("op", "shape", "dtype", "floor µs", "took µs", "of floor", "dense µs")
     lines = [heads]
     for row in rows:

@@ -1,4 +1,4 @@
-"""The results on disk: written anew after every row, and taken up again where they stopped."""
+"""The results on disk: written after every row, and resumed by the next run."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class Results:
 
     Args:
         path: the JSON file.
-        facts: of the machine; "name" is its device's.
-        sources: digest of what is measured.
+        facts: facts about the machine; "name" is the device's name.
+        sources: digest of the measured sources.
         again: forget rows that ended in an error.
     """
 
@@ -48,15 +48,15 @@ class Results:
         return any(row["row"] == name for row in self.rows)
 
     def add(self, name: str, facts: Facts, goals: Facts) -> Facts:
-        """Keep what was found for a row, with its goals that these facts can meet."""
-        asked = {key: goal for key, goal in goals.items() if key in facts}
-        row = {"row": name, **facts} | ({"goals": asked} if asked else {})
+        """Keep the facts found for a row, with the goals for these facts."""
+        known = {key: goal for key, goal in goals.items() if key in facts}
+        row = {"row": name, **facts} | ({"goals": known} if known else {})
         self.rows.append(row)
         self.write()
         return row
 
     def forget(self, name: str) -> None:
-        """Drop what was found for a row that could not end."""
+        """Drop the facts of a row that could not end."""
         self.content["rows"] = [row for row in self.rows if row["row"] != name]
         self.write()
 

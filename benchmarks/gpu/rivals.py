@@ -1,7 +1,7 @@
 """Dense PyTorch as a rival on a GPU: channels-last, eager and compiled.
 
-All that is to be compiled is compiled before anything is timed, side by side, into a cache on disk
-from which the timing process then loads it. Compilers tune by time; in this they take turns.
+All rivals are compiled before anything is timed, side by side, into a cache on disk from which the
+timing process loads them. Compilers time kernels for tuning; one compiler at a time does so.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ from benchmarks.models import draw_batch, make_model, model_run
 from benchmarks.shapes import DTYPES, FACE_BLOCKS, HEADLINE_P, Clips, Shape
 from benchmarks.steps import dense_run
 
-# As "max-autotune", which then also replays a graph; here every side is replayed by us.
+# As "max-autotune", without its graph: the benchmark itself replays every side.
 THOROUGH = "max-autotune-no-cudagraphs"
-# THOROUGH times 18 kernels for each convolution, 10 s in all, and on an H100 took cuDNN's for those
-# of the face blocks. Elsewhere they are cuDNN's from the beginning.
+# THOROUGH times 18 kernels for each convolution, 10 s in all, and on an H100 chose cuDNN's for the
+# face blocks. DEFAULT takes cuDNN's convolutions untimed.
 DEFAULT = "default"
 RECOMPILATIONS = 64  # FE2E runs one layer on maps of many sizes
 
 
 @dataclass(frozen=True)
 class Dense:
-    """A dense module with what makes a run of it, or of its compiled form."""
+    """A dense module, and a function that makes a run of the module or of its compiled form."""
 
     module: Any
     run: Callable[[Any], Run]  # given the module or its compiled form
-    mode: str = DEFAULT  # of torch.compile
+    mode: str = DEFAULT  # torch.compile's mode
 
     def compiled(self) -> Run:
         """The run of the compiled module; compiles when it runs first."""
@@ -56,10 +56,10 @@ class Dense:
         return plain
 
     def sides(self, name: str, compiled: frozenset[str]) -> tuple[dict[str, Run], dict[str, str]]:
-        """Runs by name, eager first, and why one is missing.
+        """Runs by name, eager first, and why any is missing.
 
         Args:
-            name: of the rival.
+            name: the rival's name.
             compiled: names of the rivals that lie compiled in the cache.
         """
         runs, notes = {"eager": self.run(self.module)}, {}
@@ -151,12 +151,12 @@ def compile_rival(
     """Compile one rival into the cache; for a process of its own.
 
     Args:
-        rival: which.
-        frames: of a block.
+        rival: the rival to compile.
+        frames: how many frames a block has.
         channels: widths of a model; None: the paper's.
         device: "cuda" or "cpu".
         threads: how many kernels are compiled at a time.
-        lock: the file that is held while a kernel is timed.
+        lock: the file that is locked while a kernel is timed.
     """
     from torch._inductor import config
 
@@ -193,7 +193,7 @@ _held: set[Path] = set()
 
 @contextlib.contextmanager
 def hold(lock: Path) -> Iterator[None]:
-    """Hold a lock file against other processes; within it, again at no cost."""
+    """Lock a file against other processes; nested calls in one process cost nothing."""
     if lock in _held:
         yield
         return

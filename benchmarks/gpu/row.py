@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.floors.cost_model import MACHINES, Machine
+from benchmarks.floors.machines import MACHINES, Machine
 from benchmarks.gpu.rivals import Rival
 from benchmarks.measure import WARM_RUNS, Run, compare, in_turns, replayable, rounds_within
 from benchmarks.shapes import (
@@ -29,11 +29,11 @@ Facts = dict[str, Any]
 
 @dataclass(frozen=True)
 class Setting:
-    """On what, on how much and for how long rows are measured.
+    """The device, the sizes and the times with which rows are measured.
 
     Attributes:
-        folder: of results, logs and caches.
-        seconds: of timing, for each side of a row.
+        folder: the folder of results, logs and caches.
+        seconds: how long each side of a row is timed.
         compiled: names of the rivals whose compilation lies in the cache.
         low_p, other_p: at which block and model are measured besides the headline's and 1.
         channels: widths of the models; None: the paper's.
@@ -59,11 +59,11 @@ class Row:
     """One measurement, made in a process of its own.
 
     Attributes:
-        name: unique, and looked into by --only.
-        measure: yields facts as they are found; each becomes a row of the results.
-        rival: what has to be compiled before.
-        limit: seconds after which its process is stopped.
-        goals: what is wanted of the facts: of "ratio" at least so much, of others at most.
+        name: unique, and matched by --only.
+        measure: yields facts; each becomes a row of the results at once.
+        rival: the rival that has to be compiled before.
+        limit: seconds after which the row's process is stopped.
+        goals: bounds of the facts: a lower bound for "ratio", upper bounds for the others.
     """
 
     name: str
@@ -75,7 +75,7 @@ class Row:
 
 def measure(row: Row, setting: Setting) -> Iterator[Facts]:
     """Measure a row, in the process made for it."""
-    # cuDNN may try its algorithms, as its users would let it.
+    # cuDNN tries its algorithms, as users commonly let it.
     torch.backends.cudnn.benchmark = True
     yield from row.measure(setting)
 
@@ -93,12 +93,12 @@ def machine_of(name: str) -> Machine | None:
 
 
 def timed(setting: Setting, ours: Run, rivals: Mapping[str, Run], graph: bool = True) -> Facts:
-    """Times of ours and of the better rival, in turns, with every rival's beside them.
+    """Times of the sparse side and of the best rival, in turns, and every rival's time.
 
     Args:
-        setting: where and for how long.
+        setting: the device and the time for a row.
         ours: the sparse side.
-        rivals: by name, at least one.
+        rivals: at least one run, by name.
         graph: replay CUDA graphs; else call from Python as a program would.
     """
     runs, how = {}, {}

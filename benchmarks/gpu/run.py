@@ -1,10 +1,10 @@
 """`make gpu`: everything that needs a GPU, in one command of at most nine minutes.
 
-Builds the kernels in place with the python it runs in, runs all tests marked `gpu` while
-compute-sanitizer watches every op on small maps, compiles the dense rivals, then measures: the most
-wanted first, each row in a process of its own. Needs no network. In the folder of results it leaves
-bench.json, written anew after every row, bench.txt, a page of all, bench.png and a log of each
-step. Called again it goes on where it stopped, as long as the sources are the same.
+Builds the kernels in place with its own python, runs all tests marked `gpu` while compute-sanitizer
+watches every op on small maps, compiles the dense rivals, then measures: the most wanted rows
+first, each in a process of its own. Needs no network. The folder of results gets bench.json,
+written anew after every row, bench.txt, a page of all rows, bench.png and a log of each step. A
+second call resumes where the first stopped, as long as the sources are the same.
 
     python -m benchmarks.gpu.run
     python -m benchmarks.gpu.run --skip-build --skip-tests --only "block inference" --seconds 120
@@ -83,9 +83,9 @@ def main() -> int:
 
 
 def prepare(rehearse: bool) -> None:
-    """Give processes to come their caches, and a way to count GPUs that leaves them forkable."""
+    """Set caches for later processes, and a way to count GPUs that keeps this process forkable."""
     if rehearse:
-        os.environ["OMP_NUM_THREADS"] = "1"  # small tensors are not worth more
+        os.environ["OMP_NUM_THREADS"] = "1"  # small tensors gain nothing from more threads
     for variable, name in CACHES.items():
         os.environ.setdefault(variable, str(CACHE / name))
     CACHE.mkdir(parents=True, exist_ok=True)
@@ -144,7 +144,7 @@ def touch(device: str) -> Iterator[Facts]:
 
 
 def rivals_of(rows: list[Row], arguments: argparse.Namespace) -> list[Rival]:
-    """The rivals of the rows, each once; in a rehearsal one that a single row needs."""
+    """The rivals of the rows, each once; in a rehearsal one rival that a single row needs."""
     if arguments.no_compile:
         return []
     every = [row.rival for row in rows if row.rival is not None]
@@ -152,7 +152,7 @@ def rivals_of(rows: list[Row], arguments: argparse.Namespace) -> list[Rival]:
     if arguments.rehearse:
         needed = Counter(rival.name for rival in every)
         return [rival for name, rival in found.items() if needed[name] == 1][:1]
-    # The models in bfloat16 take longest to compile, so they begin; else as wanted.
+    # The models in bfloat16 take longest to compile and come first; the others keep their order.
     return sorted(found.values(), key=lambda rival: not re.match("FE2E.*bfloat16", rival.name))
 
 
@@ -163,7 +163,7 @@ def measure(
     rows: list[Row],
     deadline: Deadline,
 ) -> Iterator[str]:
-    """Measure row by row; yields the names of those that there was no time for."""
+    """Measure row by row; yields the names of rows that were not measured for lack of time."""
     for number, row in enumerate(rows, start=1):
         left = deadline.left()
         if left < LEAST:
@@ -175,7 +175,7 @@ def measure(
             for facts in processes.stream(work, limit, setting.folder / "rows.log"):
                 say(number, rows, left, results.add(row.name, facts, dict(row.goals)))
         except Stopped as error:
-            if limit < row.limit:  # the run's end, not the row's fault
+            if limit < row.limit:  # the run ended; the row is not at fault
                 results.forget(row.name)
                 yield row.name
                 continue
@@ -190,12 +190,12 @@ def say(number: int, rows: list[Row], left: float, row: Facts) -> None:
 
 
 def failure(row: Row, error: Exception) -> Facts:
-    """The facts kept of a row that failed."""
+    """The facts of a row that failed."""
     return {"group": "failed", "what": row.name, "error": str(error)}
 
 
 def picture(results: Results) -> str:
-    """Draw the results beside them; returns the file's name, or why there is none."""
+    """Draw the results into their folder; returns the picture's name, or why there is none."""
     try:  # a GPU machine may lack matplotlib
         from benchmarks.gpu.plot import draw
         from mesm.plots.style import save_png

@@ -3,8 +3,8 @@
     python -m benchmarks.gpu.watch --device cuda
     compute-sanitizer python -m benchmarks.gpu.watch --shape 128-256-12x12 --frames 512 --p 1
 
-Each call is named before it runs and waited for after it, so that the last name is the one at
-fault.
+Each call's name is printed before the call, and the device is waited for after it: the last name is
+the call at fault.
 """
 
 from __future__ import annotations

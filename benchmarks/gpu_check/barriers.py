@@ -1,9 +1,9 @@
-"""A compiler fault that Triton 3.6 has: a loop that releases the barrier of another stage.
+"""Finds a fault of Triton 3.6's compiler: a loop that releases the barrier of another stage.
 
 A pipelined loop of wgmma instructions releases a stage by arriving at its barrier, whose address
 moves from stage to stage. Where the loop carries the stage before in a variable that enters equal
 to the stage itself, the compiler takes both for one, and the address never moves: the kernel hangs
-on a GPU and is right in an emulator. Only the machine code tells.
+on a GPU and is right in an emulator. Only the machine code shows the fault.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _LABEL = re.compile(r"^\s*\.(L_x_\d+):")
 _JUMP = re.compile(r"BRA.*`\(\.(L_x_\d+)\)")
 # An arrival without a count to return, at an address in a register.
 _RELEASE = re.compile(r"SYNCS\.ARRIVE\S* RZ, \[(U?R\d+)")
-_LONGEST = 400  # lines; longer jumps back are loops around the pipelined ones
+_LONGEST = 400  # lines; longer jumps back are loops around the pipelined loops
 
 
 def unmoved_releases(sass: str) -> list[str]:

@@ -22,7 +22,7 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
-# Before triton is imported: @triton.jit asks once whether kernels are to be interpreted.
+# Before triton is imported: @triton.jit reads once whether to interpret kernels.
 os.environ.pop("TRITON_INTERPRET", None)
 
 import torch
@@ -34,23 +34,23 @@ from benchmarks.gpu_check.triton import Launch
 from benchmarks.inputs import block_case
 from benchmarks.shapes import DTYPES, FACE_BLOCKS, HEADLINE_P, SMALL, Shape
 from mesm_ops.reference import Selection
-from mesm_ops.triton.parts.reductions import Running, move_running
+from mesm_ops.triton.parts.running import Running, move_running
 
 FRAMES = 512  # launchers choose by size; tensors are zeros that are never touched
 WORKERS = 2
-# Every dtype once; the widest channels in the dtype that matters.
+# Every dtype once; the widest channels in bfloat16 alone.
 QUICK: dict[Shape, tuple[str, ...]] = {
     FACE_BLOCKS[0]: tuple(DTYPES),
     FACE_BLOCKS[-1]: ("bfloat16",),
 }
 
 Job = tuple[str, Callable[..., object], tuple[object, ...]]
-# Workers are forked and find the launches here: kernels cannot be pickled.
+# Forked workers find the launches here, because kernels cannot be pickled.
 _launches: list[Launch] = []
 
 
 def record_all(archs: list[str], full: bool) -> tuple[list[Launch], list[str]]:
-    """Return what the launchers launch on the benchmark's shapes, and what went wrong."""
+    """Return the launches of all launchers on the benchmark's shapes, and the errors."""
     chosen = dict.fromkeys((*FACE_BLOCKS, SMALL[1]), tuple(DTYPES)) if full else QUICK
     found: dict[str, Launch] = {}
     errors: dict[str, None] = {}
@@ -80,7 +80,8 @@ def record_all(archs: list[str], full: bool) -> tuple[list[Launch], list[str]]:
 
 def _move_running() -> None:
     """Launch the kernel that no op launches: the block's function does after its op."""
-    running = Running(*(torch.zeros(FACE_BLOCKS[0].out_channels) for _ in range(4)), 0.1)
+    vectors = (torch.zeros(FACE_BLOCKS[0].out_channels) for _ in range(4))
+    running = Running(*vectors, 0.1, torch.zeros((), dtype=torch.int64))
     move_running(torch.zeros(1, dtype=torch.int32), running, running)
 
 
@@ -90,7 +91,7 @@ def compile_recorded(number: int) -> list[Compiled]:
 
 
 def run(jobs: list[Job], workers: int) -> list[Compiled]:
-    """Run the jobs side by side, saying what is done."""
+    """Run the jobs side by side, printing the progress."""
     rows: list[Compiled] = []
     start = time.perf_counter()
     context = multiprocessing.get_context("fork")
@@ -110,7 +111,7 @@ def run(jobs: list[Job], workers: int) -> list[Compiled]:
 def triton_jobs(
     wanted: re.Pattern[str], archs: list[str], full: bool
 ) -> tuple[list[Job], list[str]]:
-    """Return what is to be compiled of Triton's kernels, and what is wrong already."""
+    """Return the jobs that compile Triton's kernels, and the errors so far."""
     if not triton.modules():
         return [], []
     launches, problems = record_all(archs, full)
@@ -127,7 +128,7 @@ def triton_jobs(
 
 
 def cuda_jobs(wanted: re.Pattern[str], archs: list[str]) -> tuple[list[Job], list[str]]:
-    """Return what is to be compiled of the CUDA sources, and what is wrong already."""
+    """Return the jobs that compile the CUDA sources, and the errors so far."""
     sources = [source for source in cuda.sources() if wanted.search(source.stem)]
     if sources and archs and cuda.find_nvcc() is None:
         names = ", ".join(source.name for source in sources)
@@ -144,9 +145,9 @@ def check(arguments: argparse.Namespace) -> int:
     """Compile and print; return the number of failures."""
     torch.set_num_threads(1)  # workers are forked, and must not wait for threads left behind
     wanted = re.compile(arguments.kernel)
-    asked = set(arguments.arch or (*cuda.ARCHS, *triton.ARCHS))
-    for_cuda = [arch for arch in cuda.ARCHS if asked & {arch, arch.rstrip("a")}]
-    for_triton = [arch for arch in triton.ARCHS if asked & {arch, arch + "a"}]
+    archs = set(arguments.arch or (*cuda.ARCHS, *triton.ARCHS))
+    for_cuda = [arch for arch in cuda.ARCHS if archs & {arch, arch.rstrip("a")}]
+    for_triton = [arch for arch in triton.ARCHS if archs & {arch, arch + "a"}]
     jobs, problems = cuda_jobs(wanted, for_cuda if arguments.only != "triton" else [])
     if arguments.only != "cuda":
         more, wrong = triton_jobs(wanted, for_triton, arguments.full)

@@ -1,11 +1,11 @@
-"""Compiles every CUDA source for GPUs that are not there, with the flags of `csrc/build.py`.
+"""Compiles every CUDA source for absent GPUs, with the flags of `csrc/build.py`.
 
-What the compiler cannot know, the number of threads of a launch and its dynamic shared memory, is
-taken from `__launch_bounds__` and from a comment in the source, one for each kernel:
+The compiler cannot know how many threads and how much dynamic shared memory a launch has: both come
+from `__launch_bounds__` and from a comment in the source, one for each kernel:
 
     // gpu-check: KERNEL threads=256 shared=98304
 
-Without it, shared memory and occupancy of a source that asks for memory at launch are bounds.
+Without the comment, shared memory and occupancy of a source with dynamic shared memory are bounds.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def read(source: Path, arch: str, log: str, target: Path) -> list[Compiled]:
 
 
 def kernel_name(mangled: str) -> tuple[str, str]:
-    """Split a kernel's demangled name into its own and its template arguments."""
+    """Split a kernel's demangled name into the function's name and the template arguments."""
     filt = shutil.which("c++filt")
     if filt is None:
         return mangled, ""
@@ -92,7 +92,7 @@ def kernel_name(mangled: str) -> tuple[str, str]:
 
 
 def dump(what: str, target: Path) -> str:
-    """Return what cuobjdump says of an object."""
+    """Return cuobjdump's output for an object."""
     command = [cuobjdump(), what, str(target)]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
@@ -114,7 +114,7 @@ def functions(sass: str) -> dict[str, str]:
 
 
 def launch_bounds(elf: str) -> dict[str, int]:
-    """Return the most threads of a block, of each function that says so."""
+    """Return the most threads of a block, for each function with `__launch_bounds__`."""
     found = {}
     parts = re.split(r"^\.nv\.info\.(\S+)\s*$", elf, flags=re.MULTILINE)[1:]
     for name, section in zip(parts[::2], parts[1::2], strict=True):

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 WARP = 32
-REGISTERS = 65536  # of a multiprocessor, every architecture here
+REGISTERS = 65536  # per multiprocessor, on every architecture here
 REGISTER_UNIT = 256  # registers a warp is given at a time
 WARP_UNIT = 4  # warps share registers in fours
 SHARED_UNIT = 128
-SHARED_RESERVED = 1024  # of each block, for the system
+SHARED_RESERVED = 1024  # bytes of each block, reserved for the system
 
 
 @dataclass(frozen=True)
@@ -18,8 +18,8 @@ class Limits:
 
     threads: int
     blocks: int
-    shared: int  # bytes of a multiprocessor
-    block_shared: int  # the most that one block can ask for
+    shared: int  # bytes per multiprocessor
+    block_shared: int  # the most bytes of one block
 
 
 LIMITS = {
@@ -32,19 +32,19 @@ LIMITS = {
 
 @dataclass(frozen=True)
 class Occupancy:
-    """Blocks of a kernel on a multiprocessor; 0: one does not fit."""
+    """Blocks of a kernel on a multiprocessor; 0: not even one block fits."""
 
     blocks: int
     share: float  # of the warps that a multiprocessor can hold
 
 
 def occupancy(arch: str, registers: int, threads: int, shared: int) -> Occupancy:
-    """Compute what limits the number of blocks, whichever it is.
+    """Return the number of blocks under the tightest limit.
 
     Args:
         arch: as "sm_90" or "sm_90a".
-        registers: of a thread.
-        threads: of a block.
+        registers: registers of a thread.
+        threads: threads of a block.
         shared: bytes of a block, static and dynamic together.
     """
     limits = LIMITS[arch.rstrip("af")]

@@ -32,14 +32,14 @@ class Compiled:
     stack: int = 0
     spilled: int = 0  # bytes stored and loaded again
     shared: int = 0
-    dynamic: bool = False  # there may be more shared memory, which only the launch knows
-    threads: int | None = None  # None: only the launch knows
+    dynamic: bool = False  # the launch may add shared memory
+    threads: int | None = None  # None: only the launch decides
     tensor: Counter[str] = field(default_factory=Counter)
     wants_tensor: bool = False
     error: str | None = None
 
     def failure(self) -> str | None:
-        """Say why this must not be shipped; None if it may."""
+        """Say why this kernel must not be shipped; None: it may."""
         if self.error:
             return self.error
         if self.spilled:

@@ -1,9 +1,9 @@
-"""Compiles every Triton kernel for GPUs that are not there.
+"""Compiles every Triton kernel for absent GPUs.
 
 The launchers are called as the ops call them, on CPU tensors of the benchmark's shapes, under a
-driver that says it is the wanted GPU. Where Triton would compile a kernel, what it would compile is
-noted down instead, once for each kernel that `choice` may take; without a kernel it launches
-nothing. What was noted is compiled afterwards, in several processes.
+driver that claims to be the wanted GPU. Where Triton would compile a kernel, the launch is recorded
+instead, once for each kernel that `choice` may take; without a compiled kernel Triton launches
+nothing. The recorded launches are compiled afterwards, in several processes.
 
 Needs a process in which Triton's interpreter is off.
 """
@@ -36,7 +36,7 @@ from mesm_ops.triton.parts import choice
 
 ARCHS = ("sm_80", "sm_90", "sm_100", "sm_120")
 PACKAGE = "mesm_ops.triton"
-# Multiprocessors of the GPU that is played, for launchers that size a grid by them.
+# Multiprocessors of the emulated GPU, for launchers whose grid depends on the number.
 MULTIPROCESSORS = {"sm_80": 108, "sm_90": 132, "sm_100": 148, "sm_120": 188}
 # Bytes of shared memory that one block may have, of the same GPUs.
 SHARED = {"sm_80": 166912, "sm_90": 232448, "sm_100": 232448, "sm_120": 101376}
@@ -44,7 +44,7 @@ SHARED = {"sm_80": 166912, "sm_90": 232448, "sm_100": 232448, "sm_120": 101376}
 
 @dataclass
 class Launch:
-    """All that a compilation needs, noted down when a launcher launched."""
+    """All inputs of a compilation, recorded when a launcher launched a kernel."""
 
     kernel: Any  # triton's JITFunction
     arch: str
@@ -52,7 +52,7 @@ class Launch:
     constants: dict[Any, Any]
     attributes: dict[Any, Any]
     options: dict[str, Any]
-    ops: set[str] = field(default_factory=set)  # whose launchers launched it
+    ops: set[str] = field(default_factory=set)  # the ops whose launchers launched the kernel
 
     def key(self) -> str:
         """Equal for launches that compile to the same."""
@@ -65,7 +65,7 @@ class Launch:
         return f"{self.kernel.module.removeprefix(PACKAGE + '.')}.{self.kernel.__name__}"
 
     def variant(self) -> str:
-        """The types of its pointers, its numbers known at compile time, its warps and stages."""
+        """Types of pointers, compile-time numbers, warps and stages."""
         pointers = (v for v in self.signature.values() if str(v).startswith("*"))
         types = "/".join(sorted({str(t).removeprefix("*") for t in pointers} - {"i32", "i64"}))
         names = self.kernel.arg_names
@@ -78,7 +78,7 @@ class Launch:
 
 
 class _Gpu:
-    """Triton's driver of a GPU that is not there."""
+    """Triton's driver of an absent GPU."""
 
     def __init__(self, arch: str) -> None:
         self.arch = arch
@@ -89,7 +89,7 @@ class _Gpu:
         return GPUTarget("cuda", int(self.arch.removeprefix("sm_")), 32)
 
     def get_current_device(self) -> str:
-        return self.arch  # what kernels are cached by
+        return self.arch  # the key of the kernel cache
 
     def get_current_stream(self, device: object) -> int:
         return 0
@@ -119,7 +119,7 @@ _FILLED = {
 
 
 class _Zeros(TorchFunctionMode):
-    """Fresh memory holds zeros: no kernel writes it, and the next call may read it."""
+    """Fills fresh memory with zeros: no kernel writes it, but the next call may read it."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         return _FILLED.get(func, func)(*args, **(kwargs or {}))
@@ -133,7 +133,7 @@ def modules() -> list[Any]:
 
 
 def launcher(op: str) -> Callable[..., Any] | None:
-    """Return what launches an op's Triton kernels, given the op's arguments as one object."""
+    """Return an op's launcher, which takes the op's arguments as one object; None: none."""
     kernel = backends._kernels[op].get("triton")
     return None if kernel is None else kernel.run
 
@@ -202,7 +202,7 @@ def playing(arch: str, note: Callable[..., None]) -> Iterator[None]:
 
 
 def record(op: str, run: Callable[[], Any], arch: str) -> list[Launch]:
-    """Return what an op's launcher launches, by every choice of kernels, without launching it."""
+    """Return the launches of an op's launcher, for every choice of kernels; nothing runs."""
     noted: list[Launch] = []
 
     def note(
@@ -226,7 +226,7 @@ def record(op: str, run: Callable[[], Any], arch: str) -> list[Launch]:
 
 
 def _forget() -> None:
-    """Let launchers ask again what GPU there is: another one was played before."""
+    """Clear the launchers' caches of the GPU's properties, which another emulated GPU filled."""
     for module in modules():
         for name, value in vars(module).items():
             if name == "_plans":
@@ -236,7 +236,7 @@ def _forget() -> None:
 
 
 def _chooser(arch: str, place: int) -> Callable[..., choice.Choice]:
-    """Return what takes the kernel at one place of those that are possible on a GPU."""
+    """Return a `choose` that takes the possible kernel at one place of the list."""
     capability = divmod(int(arch.removeprefix("sm_")), 10)
 
     def choose(
@@ -248,7 +248,7 @@ def _chooser(arch: str, place: int) -> Callable[..., choice.Choice]:
 
 
 def compile_launch(launch: Launch) -> Compiled:
-    """Compile one launch to machine code and read from it what matters."""
+    """Compile one launch to machine code and read the reported facts."""
     import triton
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
@@ -271,11 +271,11 @@ def compile_launch(launch: Launch) -> Compiled:
         return row
     # ptxas counts no dynamic shared memory, Triton's metadata all of it.
     row.shared = max(static, made.metadata.shared)
-    # More warps than asked for where the compiler gave some a task of their own.
+    # Warp specialisation adds warps to those of the launch.
     row.threads = max(row.threads, 32 * int(getattr(made.metadata, "total_num_warps", 0) or 0))
     code = disassemble(made.asm["cubin"])
     row.tensor = tensor_instructions(code)
-    # A Gluon kernel names its instructions, and has no form before them.
+    # A Gluon kernel names its instructions itself, and has no IR with dots before.
     row.wants_tensor = "warp_group_dot" in str(made.asm.get("ttgir")) or wants_tensor_cores(
         str(made.asm.get("ttir", ""))
     )
@@ -286,7 +286,7 @@ def compile_launch(launch: Launch) -> Compiled:
 
 @contextlib.contextmanager
 def _compiling_afresh() -> Iterator[None]:
-    """A cached kernel would come without ptxas' log."""
+    """Turn the cache off: a cached kernel would come without ptxas' log."""
     with tempfile.TemporaryDirectory() as folder:
         wanted = {"TRITON_DUMP_PTXAS_LOG": "1", "TRITON_CACHE_DIR": folder}
         with mock.patch.dict(os.environ, wanted):
@@ -294,7 +294,7 @@ def _compiling_afresh() -> Iterator[None]:
 
 
 def wants_tensor_cores(ir: str) -> bool:
-    """Tell whether there is a dot of 16-bit or tf32 operands; others multiply in float32."""
+    """Tell whether a dot has 16-bit or tf32 operands; other dots multiply in float32."""
     dots = [line for line in ir.splitlines() if re.search(r"\btt\.dot(_scaled)?\b", line)]
     return any("tf32" in line or re.search(r"x(bf16|f16|f8\w+)>", line) for line in dots)
 

@@ -1,6 +1,6 @@
 """Every table and figure of docs/results: the paper's whole experiment on a miniature corpus.
 
-Resumable: what is finished is not done again. About two hours on two cores.
+Resumable: finished parts are not done again. About two hours on two cores.
 
     python -m benchmarks.studies.miniature_results OUT --clips 400 --seed 7
 """
@@ -42,7 +42,7 @@ SEEDS = (0, 1, 2)
 SWEPT = tuple(place / 10 for place in range(1, 11))
 RETRAINED = (0.1, 0.3, 0.5, 0.7, 0.9)
 BUDGETS = (0.5,)
-# Groups of the experiment whose rows need FLOPs, and what sets their rows apart.
+# Groups of the experiment whose rows need FLOPs, and the settings that differ between rows.
 COMPARED = {
     "p_curve": ("model.p", "model.selection"),
     "blocks": ("model.p",),
@@ -72,9 +72,9 @@ def measure_runs(out: Path) -> None:
 
 
 def make_tables(out: Path, prepared: Path) -> list[Table]:
-    """All tables of the experiment; their FLOPs stand where `measure_runs` was."""
+    """All tables of the experiment, with the FLOPs that `measure_runs` wrote."""
     swept = [_run(out, "mesm", seed) for seed in SEEDS]
-    # The dense runs beside them say which sweep measured FE2E's FLOPs.
+    # The dense runs beside MESM's name the sweep that measured FE2E's FLOPs.
     tables = [
         *splits_tables([prepared], synthetic=True),
         *results_tables(group_folders([out], "results"), synthetic=True),

@@ -1,7 +1,7 @@
-"""Does the whole chain hold what it promises? Several seeds on miniature corpora, into one JSON.
+"""Checks the whole chain's promises on miniature corpora of several seeds, into one JSON.
 
 Every seed draws its own corpus, split and initial weights, and trains FE2E and MESM on all three
-modalities and FE2E on each one alone. Resumable: what is finished is not done again.
+modalities and FE2E on each one alone. Resumable: finished parts are not done again.
 
     python -m benchmarks.studies.miniature_study OUT --clips 800 --seeds 3 4 5
 """
@@ -87,10 +87,10 @@ def spread(values: Sequence[float]) -> dict[str, Any]:
 
 
 def summarise(seeds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Figures over the seeds, and which of the promises they keep.
+    """Figures over the seeds, and which promises the figures keep.
 
     Args:
-        seeds: what `run_seed` returned for each.
+        seeds: the result of `run_seed` for each seed.
     """
     f1 = {
         name: [seed["runs"][name]["average"]["f1"] for seed in seeds] for name in seeds[0]["runs"]
@@ -162,7 +162,7 @@ def main() -> None:
             "f1": "average over the emotions, test split; thresholds are named per run",
             "deviation": "sample standard deviation over the seeds, each with its own corpus",
             "flops_ratio": "MESM over FE2E, feature extraction, attention included",
-            "attention_ratio": "hits of kept sites over chance; see mesm/hit_rates.py",
+            "attention_ratio": "hits of kept sites over chance; see mesm/analysis/hit_rates.py",
         },
         "summary": summary,
         "seeds": seeds,

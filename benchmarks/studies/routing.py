@@ -1,8 +1,8 @@
 """A task that only a learning attention solves: the query says which patch carries the label.
 
 An image has four patches. Each shows one of two patterns under noise; the label is the pattern
-of the patch that the query names, the other three are chance. Who does not listen to the query
-can at best follow the majority of the four patches, which is right in 11 of 16 cases (0.6875).
+of the patch that the query names, the other three are chance. A network that ignores the query can
+at best follow the majority of the four patches, which is right in 11 of 16 cases (0.6875).
 
 The same network is trained with `selection="weighted"` and `selection="hard"`: a convolution, a
 `SparseCrossModalBlock`, the mean over the map, a linear layer. Data, initial weights, batches
@@ -38,7 +38,7 @@ PATCHES = 4
 NOISE = 0.5
 CHANNELS = (8, 16)
 ATTENTION_DIM = 16
-MAJORITY = 11 / 16  # the best that anyone can do without the query
+MAJORITY = 11 / 16  # the best accuracy without the query
 
 Mode = Literal["weighted", "hard", "dense"]
 
@@ -56,7 +56,7 @@ class Settings:
 
 @dataclass
 class Images:
-    """Images with the patch each query names, and the label it carries."""
+    """Images, queries that each name a patch, and the labels of the named patches."""
 
     pixels: Tensor  # (N, 3, 16, 16): the image and the two coordinates of each pixel
     queries: Tensor  # (N, 4) one-hot

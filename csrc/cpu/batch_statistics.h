@@ -1,4 +1,4 @@
-// Statistics of a batch's rows, and the affine map that normalises by them.
+// Statistics of a batch's rows, and the affine map that normalises by these statistics.
 #pragma once
 
 #include <cmath>
@@ -12,7 +12,7 @@ MESM_KERNELS(SparseBatchNormKernels, sparse_batch_norm)
 
 namespace mesm_ops {
 
-constexpr int64_t kStatisticsRows = 256;  // summed together; fixed, so that threads change nothing
+constexpr int64_t kStatisticsRows = 256;  // rows of a chunk; fixed, so that threads change no sum
 
 template <class T>
 const auto& norm_kernels() {
@@ -32,7 +32,7 @@ struct Affine {
   }
 };
 
-// Mean and biased variance over the rows: chunks by themselves, then merged in order (Chan et al.).
+// Mean and biased variance over the rows: per chunk, then merged in order (Chan et al.).
 template <class T, class P>
 void batch_moments(const SparseBatchNormKernelsOf<T, P>& kernels, const T* x, int64_t rows,
                    int64_t channels, P* mean, P* var) {
@@ -59,10 +59,10 @@ void batch_moments(const SparseBatchNormKernelsOf<T, P>& kernels, const T* x, in
   }
 }
 
-// What the gradient of a normalisation subtracts, from the sums of its two reductions.
+// The terms that the gradient of a normalisation subtracts, from the sums of its two reductions.
 template <class P>
 struct NormGradient {
-  Tensor weight, bias;              // (C,), of P
+  Tensor weight, bias;              // gradients (C,), of dtype P
   std::vector<P> intercept, slope;  // 0 outside training
 
   NormGradient(const std::vector<double>& weight_parts, const std::vector<double>& bias_parts,

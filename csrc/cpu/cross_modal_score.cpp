@@ -16,12 +16,12 @@ constexpr const char* kOp = "cross_modal_score";
 constexpr int64_t kChunk = 128;  // rows a task works on; their hidden values stay in cache
 
 struct Inputs {
-  Tensor features, query, map_weight, query_weight;  // as given
-  Tensor map_bias, score_weight;                     // in dtype
-  ScalarType dtype;                                  // of sums
+  Tensor features, query, map_weight, query_weight;  // in the features' dtype
+  Tensor map_bias, score_weight;                     // in `dtype`
+  ScalarType dtype;                                  // sums are formed in it
   int64_t rows, channels, samples, query_dim, hidden;
   Frames frames;
-  std::vector<int32_t> sample;  // of each active row
+  std::vector<int32_t> sample;  // the sample of each active row
   std::vector<int32_t> sample_of_frame;
 };
 
@@ -34,11 +34,12 @@ std::vector<int32_t> samples_of_frames(const Frames& frames, int64_t samples,
     std::iota(out.begin(), out.end(), 0);
     return out;
   }
-  const Tensor held = as_dtype(*lengths, ScalarType::Long);
-  STD_TORCH_CHECK(held.is_cpu() && held.dim() == 1 && held.numel() == samples, kOp,
-                  ": lengths must have one element per row of query (", samples, "), got ",
-                  held.numel());
-  const int64_t* length = data<int64_t>(held);
+  const Tensor wide_lengths = as_dtype(*lengths, ScalarType::Long);
+  STD_TORCH_CHECK(
+      wide_lengths.is_cpu() && wide_lengths.dim() == 1 && wide_lengths.numel() == samples, kOp,
+      ": lengths must have one element per row of query (", samples, "), got ",
+      wide_lengths.numel());
+  const int64_t* length = data<int64_t>(wide_lengths);
   int64_t frame = 0;
   for (int64_t b = 0; b < samples; ++b) {
     STD_TORCH_CHECK(length[b] >= 0 && length[b] <= frames.count - frame, kOp,
@@ -99,7 +100,7 @@ Inputs check_inputs(const Tensor& features, const Tensor& offsets, const Tensor&
   return in;
 }
 
-// What a row's hidden values start from, per sample: map_bias + query_weight q.
+// The query projection, where a row's hidden values start: map_bias + query_weight q per sample.
 template <class T>
 Tensor asked(const Inputs& in) {
   const int64_t stride = padded_columns(in.hidden);
@@ -184,7 +185,7 @@ Tensor tensor_of(const std::vector<double>& sums, std::initializer_list<int64_t>
   return out;
 }
 
-// Rows [begin, end) of dz, added to the sums of the frames that they are of. (frames, hidden)
+// Adds rows [begin, end) of dz to the sums of their frames, (frames, hidden).
 template <class T>
 void add_by_frame(const Inputs& in, const T* dz, int64_t stride, int64_t begin, int64_t end,
                   std::vector<double>& by_frame) {
@@ -205,7 +206,8 @@ void add_by_frame(const Inputs& in, const T* dz, int64_t stride, int64_t begin, 
 
 template <class T>
 Gradients backward(const Tensor& grad_logits, const Inputs& in) {
-  constexpr int64_t kBlock = 16 * kChunk;  // rows worked on together: what is held stays in cache
+  constexpr int64_t kBlock =
+      16 * kChunk;  // rows worked on together, whose hidden values stay in cache
   const auto& kernels = score_kernels<T>();
   const auto wide = [&](const Tensor& t) { return as_dtype(t, in.dtype); };
   const Activation<T> activation(in);
@@ -222,7 +224,7 @@ Gradients backward(const Tensor& grad_logits, const Inputs& in) {
   const int64_t x_stride = padded_columns(in.channels);
   const bool stored = in.features.scalar_type() == in.dtype;
   const Tensor x = stored ? padded(in.features) : in.features;
-  T* held = scratch<T, 4>(std::min(active, kBlock) * stride);  // tanh(z), then dz
+  T* hidden_values = scratch<T, 4>(std::min(active, kBlock) * stride);  // tanh(z), then dz
   T* widened = stored ? nullptr : scratch<T, 5>(std::min(active, kBlock) * x_stride);
   Tensor of_map = zeros({in.hidden, x_stride}, in.dtype);
   std::vector<double> partial((active + kChunk - 1) / kChunk * in.hidden);
@@ -234,7 +236,7 @@ Gradients backward(const Tensor& grad_logits, const Inputs& in) {
       const int64_t begin = first + chunk_begin;
       const int64_t end = first + chunk_end;
       T logits[kChunk];
-      T* t = held + chunk_begin * stride;
+      T* t = hidden_values + chunk_begin * stride;
       activation.run(in, local.data(), begin, end, T(0), t, logits);
       kernels.activate_backward(t, stride, end - begin, activation.score.data(), grad + begin,
                                 in.hidden, partial.data() + begin / kChunk * in.hidden);
@@ -245,9 +247,10 @@ Gradients backward(const Tensor& grad_logits, const Inputs& in) {
                                           end - begin, x_stride, widened + chunk_begin * x_stride);
       }
     });
-    add_by_frame(in, held, stride, first, first + rows, by_frame);
-    add_outer(held, stride, rows, in.hidden, stored ? data<T>(x) + first * x_stride : widened,
-              x_stride, in.channels, mutable_data<T>(of_map));
+    add_by_frame(in, hidden_values, stride, first, first + rows, by_frame);
+    add_outer(hidden_values, stride, rows, in.hidden,
+              stored ? data<T>(x) + first * x_stride : widened, x_stride, in.channels,
+              mutable_data<T>(of_map));
   }
 
   std::vector<double> score_sums(in.hidden, 0.0);
@@ -295,7 +298,7 @@ ScoreGradients cross_modal_score_backward(const Tensor& grad_logits, const Tenso
   const Tensor grad = as_contiguous(grad_logits);
   Gradients out =
       in.dtype == ScalarType::Double ? backward<double>(grad, in) : backward<float>(grad, in);
-  // Inputs all have the features' dtype.
+  // All inputs have the features' dtype.
   std::apply(
       [&](auto&... gradient) { ((gradient = as_dtype(gradient, features.scalar_type())), ...); },
       out);

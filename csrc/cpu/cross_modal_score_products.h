@@ -1,4 +1,4 @@
-// The products of matrices that cross_modal_score and its gradients are made of.
+// The products of matrices in cross_modal_score and its gradients.
 #pragma once
 
 #include <numeric>
@@ -30,7 +30,7 @@ inline std::vector<int32_t> first_rows(int64_t count) {
   return rows;
 }
 
-// A matrix as multiply wants it; element (d, column) at column * column_stride + d * depth_stride.
+// Packed for `multiply`; element (d, column) is read at column * column_stride + d * depth_stride.
 template <class T>
 Tensor packed(const Tensor& weight, int64_t column_stride, int64_t depth_stride, int64_t depth,
               int64_t columns) {
@@ -43,8 +43,8 @@ Tensor packed(const Tensor& weight, int64_t column_stride, int64_t depth_stride,
   return out;
 }
 
-// Rows of x times the transpose of a weight (columns, depth), both as given: bfloat16 by dot
-// products where there are any, else in the type of sums.
+// Rows of x times the transpose of a weight (columns, depth), both in their own dtype: bfloat16 by
+// dot products where the machine has these, else in the type of sums.
 template <class T>
 class Projection {
  public:
@@ -66,7 +66,7 @@ class Projection {
     });
   }
 
-  // out (end - begin, stride) += those of rows [begin, end); local: 0, 1, 2, ...
+  // out (end - begin, stride) += the products of rows [begin, end); local: 0, 1, 2, ...
   void add(int64_t begin, int64_t end, const int32_t* local, T* out, int64_t stride) const {
     if constexpr (sizeof(T) == sizeof(float)) {
       if (dots_) {
@@ -120,7 +120,7 @@ class Product {
       std::copy_n(sums + i * stride_, columns_, to + i * columns_);
   }
 
-  // All of them, with zeros in the rows after.
+  // All products, with zeros in the rows after.
   Tensor zeros_from(int64_t rows) const {
     const int64_t size = out_.numel() - rows * columns_;
     const int64_t bytes = out_.element_size();
@@ -142,7 +142,7 @@ class Product {
 template <class T>
 void add_outer(const T* x, int64_t x_stride, int64_t rows, int64_t depth, const T* y,
                int64_t y_stride, int64_t columns, T* to) {
-  constexpr int64_t kDepth = 24;  // of a task: two tiles of the widest instruction set
+  constexpr int64_t kDepth = 24;  // a task's depth: two tiles of the widest instruction set
   constexpr int64_t kRows = 256;
   const auto& kernels = score_kernels<T>();
   const std::vector<int32_t> local = first_rows(kRows);

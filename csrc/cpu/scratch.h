@@ -17,10 +17,10 @@ class ThreadMemory {
  public:
   ~ThreadMemory() { ::operator delete(data_, kAlign); }
 
-  // At least so many bytes, aligned to a cache line; what was there is lost.
+  // At least so many bytes, aligned to a cache line; earlier contents are lost.
   void* at_least(int64_t bytes) {
 #ifdef __SANITIZE_ADDRESS__
-    size_ = -1;  // always anew, so that writing beyond what was asked for is found
+    size_ = -1;  // a new allocation each time, so that the sanitizer finds writes beyond `bytes`
 #endif
     if (bytes > size_) {
       ::operator delete(data_, kAlign);
@@ -38,13 +38,13 @@ class ThreadMemory {
   int64_t size_ = 0;
 };
 
-// Who holds a thread's memory. Tasks run on the calling thread too, so theirs are slots of their
+// The users of a thread's memory. Tasks run on the calling thread too, so tasks have slots of their
 // own.
 enum Slot : int {
   kSumsSlot,
   kPanelSlot,
   kRowsSlot,
-  // Of a whole call:
+  // The slots of a whole call:
   kWeightSlot,
   kSelectedSlot,
   kHiddenSlot,
@@ -53,19 +53,19 @@ enum Slot : int {
   kPartialSlot,
 };
 
-// The calling thread's memory for `count` of T; each `Slot` has its own. Valid until the thread
-// asks for the same slot again.
+// The calling thread's memory for `count` elements of T, one allocation per `Slot`. Valid until the
+// thread's next call for the same slot.
 template <class T, int Slot = kSumsSlot>
 T* scratch(int64_t count) {
   thread_local ThreadMemory memory;
   return static_cast<T*>(memory.at_least(count * static_cast<int64_t>(sizeof(T))));
 }
 
-// Where a result goes: `empty`, or a `temporary`.
+// Allocates a result: `empty`, or a `temporary`.
 using Place = Tensor (*)(std::initializer_list<int64_t>, ScalarType);
 
-// A tensor in the calling thread's memory, for what does not outlive the call; a new one beyond
-// what is worth keeping. Each `Slot` holds one at a time.
+// A tensor in the calling thread's memory, for values that do not outlive the call; a newly
+// allocated tensor if too large to keep. Each `Slot` has one tensor at a time.
 template <int Slot>
 Tensor temporary(std::initializer_list<int64_t> sizes, ScalarType dtype) {
   constexpr int64_t kKept = 16 * 1024 * 1024;

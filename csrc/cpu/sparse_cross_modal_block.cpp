@@ -8,7 +8,7 @@
 namespace mesm_ops {
 namespace {
 
-// relu(norm(conv(x))) with a norm of known statistics, folded into what the sums become.
+// relu(norm(conv(x))) with a norm of known statistics, folded into the store of the sums.
 template <class T>
 Tensor convolve_folded(const Tensor& x, const Stage& stage, const Norm& norm,
                        const ActivePairs& pairs, Place place) {
@@ -16,9 +16,9 @@ Tensor convolve_folded(const Tensor& x, const Stage& stage, const Norm& norm,
   const int64_t columns = stage.out();
   Affine<A> affine(norm.weight, norm.bias, data<A>(norm.var), norm.eps);
   for (int64_t c = 0; c < columns; ++c) affine.shift[c] -= data<A>(norm.mean)[c] * affine.scale[c];
-  const Tensor held = packable<T>(stage.weight);
+  const Tensor weight = packable<T>(stage.weight);
   Tensor out = place({x.size(0), columns}, x.scalar_type());
-  convolve_groups(data<T>(x), Weights{held, false, stage.in(), columns}, pairs,
+  convolve_groups(data<T>(x), Weights{weight, false, stage.in(), columns}, pairs,
                   [&](int64_t g, int64_t panel, const A* sums) {
                     const FrameGroup& group = pairs.groups[g];
                     convolution_kernels<T>().store(
@@ -30,11 +30,11 @@ Tensor convolve_folded(const Tensor& x, const Stage& stage, const Norm& norm,
 }
 
 struct Windows {
-  Tensor sites, offsets;         // of the output
-  std::vector<int32_t> windows;  // rows of the frame's own, kWindow for each output
+  Tensor sites, offsets;         // the output's
+  std::vector<int32_t> windows;  // kWindow rows for each output, counted from the frame's first
   int64_t number;
 
-  // Rows out: `number`, or with padding as many as sparse_max_pool2d has.
+  // The output has `number` rows, or with padding as many as sparse_max_pool2d's.
   Windows(const Tensor& in_sites, const Frames& frames, int64_t height, int64_t width,
           int64_t padded_rows) {
     const int32_t* site = data<int32_t>(in_sites);
@@ -66,7 +66,7 @@ struct Windows {
   }
 };
 
-// Pools relu(norm(y)), normalising a frame's rows where they are read. argmax: rows of all frames.
+// Pools relu(norm(y)), normalising a frame's rows just before the pool. argmax: rows of all frames.
 template <class T>
 std::tuple<Tensor, Tensor> pool(const Tensor& y, const Norm& norm, const Frames& frames,
                                 const Windows& windows) {
@@ -97,8 +97,8 @@ std::tuple<Tensor, Tensor> pool(const Tensor& y, const Norm& norm, const Frames&
   return {out, argmax};
 }
 
-// Everything from the kept sites on, in inference: some frames at a time, so many that their rows
-// stay in cache from stage to stage.
+// Inference from the kept sites on: so many frames at a time that their rows stay in cache from
+// stage to stage.
 template <class T>
 Tensor infer(const Tensor& x, const Selection& kept, const Frames& frames,
              const Frames& kept_frames, const Windows& windows, int64_t width, const Stage& stage1,
@@ -118,12 +118,12 @@ Tensor infer(const Tensor& x, const Selection& kept, const Frames& frames,
     const int64_t first = kept_frames.offsets[begin];
     do ++end;
     while (end < frames.count && kept_frames.offsets[end] - first < enough);
-    Tensor held = empty({end - begin + 1}, ScalarType::Int);
-    int32_t* offsets = mutable_data<int32_t>(held);
+    Tensor some_offsets = empty({end - begin + 1}, ScalarType::Int);
+    int32_t* offsets = mutable_data<int32_t>(some_offsets);
     for (int64_t f = begin; f <= end; ++f) {
       offsets[f - begin] = static_cast<int32_t>(kept_frames.offsets[f] - first);
     }
-    const Frames some{held, offsets, end - begin, offsets[end - begin]};
+    const Frames some{some_offsets, offsets, end - begin, offsets[end - begin]};
     const ActivePairs pairs(some, data<int32_t>(kept.sites) + first, width);
     const Tensor selected = temporary<kSelectedSlot>({some.active, channels}, x.scalar_type());
     parallel_chunks(some.count, 4, [&](int64_t from, int64_t until) {
@@ -149,8 +149,8 @@ Tensor infer(const Tensor& x, const Selection& kept, const Frames& frames,
   return out;
 }
 
-// features, sites, offsets; mean and variance of both norms; then what the backward pass needs:
-// the kept rows and their offsets, the attention, both convolutions' results, the pool's choice.
+// features, sites, offsets; mean and variance of both norms; then for the backward pass the kept
+// rows and their offsets, the attention, both convolutions' results, the argmax.
 using Outputs = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor,
                            Tensor, Tensor, Tensor, Tensor>;
 
@@ -222,8 +222,8 @@ Outputs sparse_cross_modal_block(
       return out;
     };
     const auto convolved = [&](const Tensor& from, const Stage& stage) {
-      const Tensor held = packable<T>(stage.weight);
-      return convolve<T>(from, Weights{held, false, stage.in(), stage.out()}, nullptr, pairs);
+      const Tensor weight = packable<T>(stage.weight);
+      return convolve<T>(from, Weights{weight, false, stage.in(), stage.out()}, nullptr, pairs);
     };
     const Tensor y1 = convolved(selected, stage1);
     const auto [mean1, var1] = statistics(y1, running_mean1, running_var1);

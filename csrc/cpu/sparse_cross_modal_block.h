@@ -1,4 +1,4 @@
-// What both passes of the block are made of.
+// Types and functions of both passes of the block.
 #pragma once
 
 #include "batch_statistics.h"
@@ -21,7 +21,8 @@ const auto& pool_kernels() {
   return kernels_for<T>(sparse_max_pool2d_kernels());
 }
 
-// The type rows are stored and multiplied in: theirs, or float32 for bfloat16 without dot products.
+// Calls f<T>() with T the type in which rows are stored and multiplied: the dtype's own, or float32
+// for bfloat16 without dot products.
 template <class F>
 auto with_storage(ScalarType dtype, std::initializer_list<int64_t> depths, const F& f) {
   if (dtype == ScalarType::Double) return f.template operator()<double>();
@@ -35,7 +36,7 @@ struct Norm {
   double eps;
 };
 
-// A convolution and its norm as they come.
+// The parameters of a convolution and its norm, in the caller's dtypes.
 struct Stage {
   const Tensor &weight, &norm_weight, &norm_bias;
   double eps;
@@ -57,7 +58,7 @@ inline void check_stage(const Stage& stage, int64_t channels) {
   check_floating("norm_bias", stage.norm_bias, stage.out());
 }
 
-// weight in a type that packs: T, or the type of sums.
+// The weight in a type that can be packed: T, or the type of sums.
 template <class T>
 Tensor packable(const Tensor& weight) {
   constexpr ScalarType stored = scalar_type_of<T>();

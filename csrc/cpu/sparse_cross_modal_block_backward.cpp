@@ -1,5 +1,5 @@
-// The block's backward pass, from what the forward pass kept: both convolutions' results, their
-// statistics, the attention and the pool's choice. Everything else is computed again.
+// The block's backward pass, from the forward pass's results: both convolutions' results, their
+// statistics, the attention and the pool's argmax. Everything else is computed again.
 #include <optional>
 #include <tuple>
 
@@ -21,7 +21,7 @@ void add_to(const double* from, int64_t count, double* to) {
   sparse_cross_modal_block_kernels().add_float64(from, count, to);
 }
 
-// The gradient of the pool: each output's goes to the row it came from. frames: of the rows.
+// The gradient of the pool: each output's gradient goes to the maximum's row. frames: the rows'.
 template <class T>
 Tensor pool_gradient(const Tensor& grad_out, const Tensor& argmax, const Tensor& out_offsets,
                      const Frames& frames, int64_t rows) {
@@ -46,7 +46,7 @@ Tensor pool_gradient(const Tensor& grad_out, const Tensor& argmax, const Tensor&
   return grad;
 }
 
-// Turns the gradient of relu(norm(y)) into that of y, in place; returns those of the norm.
+// Turns the gradient of relu(norm(y)) into y's, in place; returns the gradients of the norm.
 template <class T>
 NormGradient<Sums<T>> norm_gradient(const Tensor& grad, const Tensor& y, const Norm& norm,
                                     bool training, int64_t rows) {
@@ -78,11 +78,11 @@ NormGradient<Sums<T>> norm_gradient(const Tensor& grad, const Tensor& y, const N
 template <class T>
 Tensor input_gradient(const Tensor& grad, const Stage& stage, const ActivePairs& pairs,
                       Place place) {
-  const Tensor held = packable<T>(stage.weight);
-  return convolve<T>(grad, Weights{held, true, stage.out(), stage.in()}, nullptr, pairs, place);
+  const Tensor weight = packable<T>(stage.weight);
+  return convolve<T>(grad, Weights{weight, true, stage.out(), stage.in()}, nullptr, pairs, place);
 }
 
-// Of features, query, the attention's five parameters, then of each stage's weight and norm.
+// Gradients of features, query, the attention's five parameters, then each stage's weight and norm.
 using Gradients = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor,
                              Tensor, Tensor, Tensor, Tensor>;
 
@@ -123,9 +123,9 @@ Gradients sparse_cross_modal_block_backward(
   for (int64_t i = 0; i < number; ++i) {
     mutable_data<int32_t>(kept_sites)[i] = data<int32_t>(site)[data<int32_t>(rows)[i]];
   }
-  const Tensor held_sites = check_sites(kBlock, torch::stable::narrow(kept_sites, 0, 0, number),
-                                        kept, number, height, width);
-  const ActivePairs pairs(kept, data<int32_t>(held_sites), width);
+  const Tensor checked_sites = check_sites(kBlock, torch::stable::narrow(kept_sites, 0, 0, number),
+                                           kept, number, height, width);
+  const ActivePairs pairs(kept, data<int32_t>(checked_sites), width);
 
   return with_storage(dtype, {stage1.in(), stage1.out(), stage2.out()}, [&]<class T>() {
     using A = Sums<T>;
@@ -136,15 +136,15 @@ Gradients sparse_cross_modal_block_backward(
 
     const Tensor grad2 =
         pool_gradient<T>(stored(grad_out), argmax, out_offsets, kept, rows.numel());
-    const Tensor held2 = stored(y2);
-    const NormGradient<A> of_norm2 = norm_gradient<T>(grad2, held2, norm2, training, number);
-    const Tensor held1 = stored(y1);
-    const Tensor z1 = normalized<T>(held1, norm1, number, temporary<kHiddenSlot>);
+    const Tensor stored2 = stored(y2);
+    const NormGradient<A> of_norm2 = norm_gradient<T>(grad2, stored2, norm2, training, number);
+    const Tensor stored1 = stored(y1);
+    const Tensor z1 = normalized<T>(stored1, norm1, number, temporary<kHiddenSlot>);
     const Tensor of_weight2 =
         weight_gradient<T>(z1, grad2, stage2.out(), pairs, temporary<kPartialSlot>);
     const Tensor grad1 = input_gradient<T>(grad2, stage2, pairs, temporary<kGradientSlot>);
 
-    const NormGradient<A> of_norm1 = norm_gradient<T>(grad1, held1, norm1, training, number);
+    const NormGradient<A> of_norm1 = norm_gradient<T>(grad1, stored1, norm1, training, number);
     const Tensor selected = gather_kept(row_kernels<T>(), x, attention, rows, frames, kept,
                                         weighted, temporary<kSelectedSlot>);
     const Tensor of_weight1 =

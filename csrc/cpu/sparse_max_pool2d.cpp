@@ -28,7 +28,7 @@ Pooled pool(const SparseMaxPool2dKernelsOf<T>& kernels, const Tensor& features, 
             const Frames& frames, int64_t height, int64_t width, bool trim) {
   const int64_t channels = features.size(1);
   const int32_t* site = data<int32_t>(sites);
-  // A frame has no more windows than rows: they are listed where its rows begin.
+  // A frame has no more windows than rows: the frame's windows are listed where its rows begin.
   int32_t* window = scratch<int32_t, 1>(frames.active * kWindow);
   int32_t* window_site = scratch<int32_t, 2>(frames.active);
   Tensor out_offsets = empty({frames.count + 1}, ScalarType::Int);
@@ -45,7 +45,7 @@ Pooled pool(const SparseMaxPool2dKernelsOf<T>& kernels, const Tensor& features, 
   for (int64_t f = 0; f < frames.count; ++f) out_offset[f + 1] += out_offset[f];
 
   const int64_t number = out_offset[frames.count];
-  // Never more than there are rows, so an int32 holds every offset.
+  // There are never more windows than rows, so an int32 holds every offset.
   const int64_t rows =
       trim ? number : std::min(features.size(0), frames.count * ((height / 2) * (width / 2)));
   Tensor out = empty({rows, channels}, features.scalar_type());

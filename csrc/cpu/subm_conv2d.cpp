@@ -32,8 +32,8 @@ void check_weight(const Tensor& features, const Tensor& weight) {
                 features.scalar_type());
 }
 
-// f<T>() of the type that features are multiplied in: theirs, or float32 for bfloat16 where there
-// are no bfloat16 dot products.
+// Calls f<T>() with T the type in which features are multiplied: the dtype's own, or float32 for
+// bfloat16 where the machine has no bfloat16 dot products.
 template <class F>
 auto with_product_type(ScalarType dtype, int64_t depth, const F& f) {
   if (dtype == ScalarType::Double) return f.template operator()<double>();
@@ -56,8 +56,8 @@ Tensor subm_conv2d(const Tensor& features, const Tensor& sites, const Tensor& of
   const ActivePairs pairs(frames, data<int32_t>(site), width);
   return with_product_type(features.scalar_type(), depth, [&]<class T>() {
     const Tensor x = as_dtype(features, scalar_type_of<T>());
-    const Tensor held = as_dtype(weight, scalar_type_of<T>());
-    const Weights weights{held, false, depth, columns};
+    const Tensor typed = as_dtype(weight, scalar_type_of<T>());
+    const Weights weights{typed, false, depth, columns};
     std::optional<Tensor> start;
     if (bias.has_value()) start = as_dtype(*bias, scalar_type_of<Sums<T>>());
     const Sums<T>* added = start.has_value() ? data<Sums<T>>(*start) : nullptr;
@@ -84,13 +84,13 @@ Gradients subm_conv2d_backward(const Tensor& grad_out, const Tensor& features, c
   if (needs_features) {
     // The same convolution with the kernel turned by 180 degrees and channels exchanged.
     with_product_type(dtype, columns, [&]<class T>() {
-      const Tensor held = as_dtype(weight, scalar_type_of<T>());
-      const Weights weights{held, true, columns, depth};
+      const Tensor typed = as_dtype(weight, scalar_type_of<T>());
+      const Weights weights{typed, true, columns, depth};
       const Tensor grad = as_dtype(grad_out, scalar_type_of<T>());
       std::get<0>(out) = as_dtype(convolve<T>(grad, weights, nullptr, pairs), dtype);
     });
   }
-  // Pairs of rows are multiplied here, so any depth will do.
+  // The weight gradient multiplies pairs of rows, so the depth may be odd.
   with_product_type(dtype, 0, [&]<class T>() {
     const Tensor grad = as_dtype(grad_out, scalar_type_of<T>());
     if (needs_weight) {

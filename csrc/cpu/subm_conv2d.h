@@ -1,4 +1,4 @@
-// What a submanifold convolution is made of, for the op itself and for the block that fuses it.
+// The parts of a submanifold convolution, for the op itself and for the block that fuses the op.
 #pragma once
 
 #include <vector>
@@ -38,16 +38,16 @@ inline const SubmConv2dKernelsOf<double, double>& convolution_kernels<double>() 
   return subm_conv2d_kernels().float64;
 }
 
-// Whether bfloat16 features of such a depth can be multiplied as they are.
+// Whether bfloat16 features of such a depth can be multiplied without widening.
 inline bool multiplies_bfloat16(int64_t depth) {
   return subm_conv2d_kernels().bfloat16 != nullptr && depth % 2 == 0;
 }
 
-// Rows of a group of frames, about. Fixed: sums are formed per group.
+// About how many rows a group of frames has. Fixed: sums are formed per group.
 constexpr int64_t kGroupRows = 256;
 
 inline std::vector<FrameGroup> group_frames(const Frames& frames) {
-  // Groups of equal size: a small last one would take its weights through the cache for little.
+  // Groups of equal size: a small last group would load all weights for few rows.
   const int64_t number = std::max<int64_t>(1, (frames.active + kGroupRows / 2) / kGroupRows);
   const int64_t enough = (frames.active + number - 1) / number;
   std::vector<FrameGroup> groups;
@@ -61,12 +61,12 @@ inline std::vector<FrameGroup> group_frames(const Frames& frames) {
   return groups;
 }
 
-// The pairs of all frames, and the memory they lie in.
+// The pairs of all frames, and the tensor that owns their memory.
 struct ActivePairs {
-  Tensor held;
+  Tensor owner;
   std::vector<FrameGroup> groups;
   Rulebook book;
-  int64_t largest = 0;  // rows of a group
+  int64_t largest = 0;  // rows of the largest group
 
   ActivePairs(const Frames& frames, const int32_t* sites, int64_t width)
       : groups(group_frames(frames)) {
@@ -75,8 +75,9 @@ struct ActivePairs {
     for (const FrameGroup& group : groups) {
       largest = std::max(largest, group.row_end - group.row_begin);
     }
-    held = empty({2 * kEarlierTaps * rows + largest + kEarlierTaps * group_count}, ScalarType::Int);
-    int32_t* memory = mutable_data<int32_t>(held);
+    owner =
+        empty({2 * kEarlierTaps * rows + largest + kEarlierTaps * group_count}, ScalarType::Int);
+    int32_t* memory = mutable_data<int32_t>(owner);
     book = {rows, memory, memory + kEarlierTaps * rows, memory + 2 * kEarlierTaps * rows,
             memory + 2 * kEarlierTaps * rows + largest};
     for (int64_t i = 0; i < largest; ++i) book.self[i] = static_cast<int32_t>(i);
@@ -88,7 +89,7 @@ struct ActivePairs {
   int64_t count() const { return static_cast<int64_t>(groups.size()); }
 };
 
-// A weight in the type it is stored in, T, or in that of the sums, and how it is used.
+// A weight, in type T or in the type of sums, and how the convolution uses the weight.
 struct Weights {
   const Tensor& tensor;
   bool transposed;  // the convolution of the input gradient
@@ -115,7 +116,7 @@ void convolve_groups(const T* x, const Weights& weights, const ActivePairs& pair
   const auto run = [&](int64_t g, int64_t panel, const T* packed, bool fetches) {
     const FrameGroup& group = pairs.groups[g];
     Sums<T>* sums = scratch<Sums<T>, kSumsSlot>(pairs.largest * kernels.panel);
-    // The next group's rows come from memory while this one's are multiplied.
+    // The next group's rows come from memory while this group's rows are multiplied.
     const bool fetch = fetches && g + 1 < groups;
     const int64_t rows = fetch ? pairs.groups[g + 1].row_end - group.row_end : 0;
     kernels.convolve(x + group.row_begin * weights.depth, weights.depth, packed, weights.columns,
@@ -123,7 +124,7 @@ void convolve_groups(const T* x, const Weights& weights, const ActivePairs& pair
                      rows * weights.depth);
     f(g, panel, sums);
   };
-  // Large weights go through the cache once: a panel is packed where it is used, for all groups.
+  // Large weights go through the cache once: a panel is packed, then used for all groups.
   constexpr int64_t kCached = 512 * 1024;
   const int64_t threads = static_cast<int64_t>(torch::stable::get_num_threads());
   const bool large = size * panels * static_cast<int64_t>(sizeof(T)) > kCached;
@@ -135,8 +136,8 @@ void convolve_groups(const T* x, const Weights& weights, const ActivePairs& pair
     });
     return;
   }
-  const Tensor held = temporary<kWeightSlot>({size * panels}, scalar_type_of<T>());
-  T* packed = mutable_data<T>(held);
+  const Tensor panels_owner = temporary<kWeightSlot>({size * panels}, scalar_type_of<T>());
+  T* packed = mutable_data<T>(panels_owner);
   parallel(panels, [&](int64_t panel) { weights.pack(panel, packed + panel * size); });
   parallel(groups * panels, [&](int64_t task) {
     const int64_t g = large ? task % groups : task / panels;
@@ -165,18 +166,18 @@ Tensor convolve(const Tensor& x, const Weights& weights, const Sums<T>* bias,
 template <class T>
 Tensor weight_gradient(const Tensor& x, const Tensor& grad, int64_t columns,
                        const ActivePairs& pairs, Place place = empty) {
-  constexpr int64_t kDepth = 24;          // at least so much for a task
-  constexpr int64_t kSmall = 640 * 1024;  // bytes of sums of which there may be several
-  constexpr int64_t kParts = 8;           // fixed: what a part sums up is no matter of threads
+  constexpr int64_t kDepth = 24;          // the least depth of a task
+  constexpr int64_t kSmall = 640 * 1024;  // bytes up to which each task has sums of its own
+  constexpr int64_t kParts = 8;  // fixed, so that a part's sum does not depend on the threads
   const auto& kernels = convolution_kernels<T>();
   constexpr ScalarType dtype = scalar_type_of<Sums<T>>();
   const int64_t depth = x.size(1);
   const int64_t stride = padded_columns(columns);
   const int64_t size = kTaps * depth * stride;
   const int64_t panels = (columns + kernels.panel - 1) / kernels.panel;
-  const Tensor held = sizeof(T) == sizeof(Sums<T>) ? padded(grad) : grad;
-  // Small sums: rows come from memory once, into sums that stay in the second cache, and each task
-  // has its own. Large ones: one tap at a time, for all rows.
+  const Tensor padded_grad = sizeof(T) == sizeof(Sums<T>) ? padded(grad) : grad;
+  // With small sums, rows come from memory once, and each task has its own sums in the second
+  // cache. With large sums, a task takes one tap at a time, for all rows.
   const bool small = size * static_cast<int64_t>(sizeof(Sums<T>)) <= kSmall;
   const int64_t parts = small ? std::clamp<int64_t>(pairs.count() / 2, 1, kParts) : 1;
   const Tensor sums = place({parts, kTaps, depth, stride}, dtype);
@@ -196,8 +197,9 @@ Tensor weight_gradient(const Tensor& x, const Tensor& grad, int64_t columns,
       const int64_t row = pairs.groups[g].row_begin;
       for (int64_t tap = first_tap; tap < last_tap; ++tap) {
         kernels.weight_gradient(data<T>(x) + row * depth, depth, begin, end,
-                                data<T>(held) + row * held.size(1), stride, columns, pairs.book,
-                                pairs.groups[g], g, tap, panel, to + tap * depth * stride, space);
+                                data<T>(padded_grad) + row * padded_grad.size(1), stride, columns,
+                                pairs.book, pairs.groups[g], g, tap, panel,
+                                to + tap * depth * stride, space);
       }
     }
   };

@@ -1,5 +1,5 @@
-// What every torch-facing file needs: checks of what memory safety depends on, allocation, threads.
-// The public Python functions have checked shapes and dtypes before, with errors for users.
+// Checks on which memory safety depends, allocation and threads, for every torch-facing file. The
+// public Python functions have checked shapes and dtypes before, with errors for users.
 #pragma once
 
 #include <torch/csrc/stable/library.h>
@@ -31,7 +31,7 @@ void parallel(int64_t count, const F& f) {
   });
 }
 
-// f(begin, end) over chunks of fixed size: what a chunk sums up does not depend on the threads.
+// f(begin, end) over chunks of fixed size: a chunk's sum does not depend on the threads.
 template <class F>
 void parallel_chunks(int64_t count, int64_t chunk, const F& f) {
   parallel((count + chunk - 1) / chunk,
@@ -53,12 +53,12 @@ inline Tensor as_contiguous(const Tensor& t) {
   return t.is_contiguous() ? t : torch::stable::contiguous(t);
 }
 
-// In dtype and contiguous.
+// t as a contiguous tensor of `dtype`.
 inline Tensor as_dtype(const Tensor& t, ScalarType dtype) {
   return as_contiguous(t.scalar_type() == dtype ? t : torch::stable::to(t, dtype));
 }
 
-// Data as T, whatever torch calls the type: BFloat16 here is another struct of the same bits.
+// The data as T, whatever torch calls the type: BFloat16 here is another struct of the same bits.
 template <class T>
 const T* data(const Tensor& t) {
   return static_cast<const T*>(t.const_data_ptr());
@@ -91,7 +91,7 @@ inline Tensor unpadded(Tensor rows, int64_t columns) {
   return as_contiguous(torch::stable::narrow(rows, 1, 0, columns));
 }
 
-// torch's name of T.
+// torch's name for T.
 template <class T>
 constexpr ScalarType scalar_type_of();
 template <>
@@ -107,7 +107,7 @@ constexpr ScalarType scalar_type_of<BFloat16>() {
   return ScalarType::BFloat16;
 }
 
-// The type sums are formed in and parameters are held in.
+// The type of sums and parameters.
 inline ScalarType compute_dtype(ScalarType dtype) {
   return dtype == ScalarType::Double ? ScalarType::Double : ScalarType::Float;
 }
@@ -141,10 +141,10 @@ inline void check_int32(const char* op, const char* name, const Tensor& t) {
 
 // Frames of rows: frame f has rows [offsets[f], offsets[f + 1]).
 struct Frames {
-  Tensor held;  // keeps offsets alive
+  Tensor owner;  // keeps offsets alive
   const int32_t* offsets;
   int64_t count;
-  int64_t active;  // rows that belong to a frame; those after are padding
+  int64_t active;  // rows that belong to a frame; the rows after are padding
 };
 
 inline Frames check_offsets(const char* op, const Tensor& offsets, int64_t rows) {
@@ -152,7 +152,7 @@ inline Frames check_offsets(const char* op, const Tensor& offsets, int64_t rows)
   STD_TORCH_CHECK(offsets.numel() >= 1, op, ": offsets must have frames + 1 elements, got none");
   STD_TORCH_CHECK(rows <= INT32_MAX, op, ": at most 2^31 - 1 rows, got ", rows);
   Frames frames{as_contiguous(offsets), nullptr, offsets.numel() - 1, 0};
-  frames.offsets = data<int32_t>(frames.held);
+  frames.offsets = data<int32_t>(frames.owner);
   STD_TORCH_CHECK(frames.offsets[0] == 0, op, ": offsets must begin with 0, got ",
                   frames.offsets[0]);
   for (int64_t f = 0; f < frames.count; ++f) {
@@ -175,8 +175,8 @@ inline Tensor check_sites(const char* op, const Tensor& sites, const Frames& fra
   STD_TORCH_CHECK(height >= 0 && width >= 0 && height <= INT32_MAX && width <= INT32_MAX &&
                       height * width <= INT32_MAX,
                   op, ": height * width must be from 0 to 2^31 - 1, got ", height, " * ", width);
-  const Tensor held = as_contiguous(sites);
-  const int32_t* site = data<int32_t>(held);
+  const Tensor contiguous = as_contiguous(sites);
+  const int32_t* site = data<int32_t>(contiguous);
   const int64_t area = height * width;
   std::atomic<int64_t> wrong{-1};
   parallel_chunks(frames.count, 16, [&](int64_t begin, int64_t end) {
@@ -193,7 +193,7 @@ inline Tensor check_sites(const char* op, const Tensor& sites, const Frames& fra
   STD_TORCH_CHECK(wrong.load() < 0, op, ": sites of frame ", wrong.load(),
                   " must ascend and be from 0 to ", area - 1, " (height ", height, ", width ",
                   width, ")");
-  return held;
+  return contiguous;
 }
 
 }  // namespace mesm_ops

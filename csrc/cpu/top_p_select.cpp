@@ -9,7 +9,7 @@ namespace {
 
 constexpr const char* kOp = "top_p_select";
 
-// Calls f(selection kernels, row kernels) of the features' dtype.
+// Calls f with the selection kernels and the row kernels of the features' dtype.
 template <class F>
 auto with_kernels(ScalarType dtype, const F& f) {
   const TopPSelectKernels& kernels = top_p_select_kernels();

@@ -1,4 +1,4 @@
-// The selection of a nucleus, for the op itself and for the block that fuses it.
+// The selection of a nucleus, for the op itself and for the block that fuses the op.
 #pragma once
 
 #include <vector>
@@ -35,7 +35,7 @@ struct Selection {
   int64_t number;      // kept rows
 };
 
-// Keeps each frame's nucleus; with `trim` without padding rows, else as many rows as came in.
+// Keeps each frame's nucleus; with `trim` without padding rows, else in as many rows as the input.
 template <class A>
 Selection select_sites(const TopPSelectionKernelsOf<A>& kernels, const Tensor& logits,
                        const Tensor& sites, const Frames& frames, double p, bool trim) {
@@ -43,7 +43,7 @@ Selection select_sites(const TopPSelectionKernelsOf<A>& kernels, const Tensor& l
   Selection out{zeros({rows}, logits.scalar_type()), {}, {}, {}, 0};
   A* attention = mutable_data<A>(out.attention);
 
-  // Each frame's kept candidates, counted from its own first, where its rows begin.
+  // Each frame's kept candidates, counted from the frame's first, stored where its rows begin.
   std::vector<int32_t> kept(frames.active);
   out.offsets = empty({frames.count + 1}, ScalarType::Int);
   int32_t* offset = mutable_data<int32_t>(out.offsets);
@@ -101,7 +101,7 @@ Tensor gather_kept(const TopPRowKernelsOf<T, A>& kernels, const Tensor& features
   return out;
 }
 
-// Every kept row must be one of its frame's candidates, or it would be written outside.
+// Every kept row must be a candidate of its frame, or its gradient would be written outside.
 inline void check_rows(const char* op, const Tensor& rows, const Frames& frames,
                        const Frames& kept) {
   STD_TORCH_CHECK(kept.count == frames.count, op, ": out_offsets must be of ", frames.count,

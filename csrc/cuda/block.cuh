@@ -40,7 +40,7 @@ constexpr int kLanes = MESM_HOST_LANES;
 struct HostBlock {
   int thread = 0;
   int threads = 1;
-  void (*wait)(void* barrier) = nullptr;  // until all threads of the barrier have come
+  void (*wait)(void* barrier) = nullptr;  // returns when all threads of the barrier have called
   void* block_barrier = nullptr;
   void* warp_barrier = nullptr;
   uint64_t* words = nullptr;  // one for each lane of this warp
@@ -81,16 +81,16 @@ template <int kAtATime, class Load, class Store>
 MESM_BLOCK void load_each(int64_t count, const Load& load, const Store& store) {
   MESM_ROLLED
   for (int64_t begin = thread(); begin < count; begin += kAtATime * int64_t{threads()}) {
-    decltype(load(begin)) held[kAtATime] = {};
+    decltype(load(begin)) loaded[kAtATime] = {};
     MESM_UNROLL
     for (int k = 0; k < kAtATime; ++k) {
       const int64_t i = begin + k * int64_t{threads()};
-      if (i < count) held[k] = load(i);
+      if (i < count) loaded[k] = load(i);
     }
     MESM_UNROLL
     for (int k = 0; k < kAtATime; ++k) {
       const int64_t i = begin + k * int64_t{threads()};
-      if (i < count) store(i, held[k]);
+      if (i < count) store(i, loaded[k]);
     }
   }
 }
@@ -112,7 +112,7 @@ MESM_BLOCK void warp_sync() {
 #endif
 }
 
-// Waits a little, between two reads of a word that another block is to write.
+// Waits briefly, between two reads of a word that another block is to write.
 MESM_BLOCK void pause() {
 #ifdef __CUDACC__
   __nanosleep(20);
@@ -238,7 +238,7 @@ MESM_BLOCK T warp_sum_before(T value) {
 #endif
 }
 
-// A bit for each lane that says yes.
+// A bit for each lane that passes true.
 MESM_BLOCK uint32_t warp_vote(bool yes) {
 #ifdef __CUDACC__
   return __ballot_sync(~0u, yes);
@@ -270,7 +270,7 @@ MESM_BLOCK uint32_t ones(uint32_t bits) {
 #endif
 }
 
-// The bits that a number > 0 has.
+// How many bits a number > 0 has.
 MESM_BLOCK int bit_width(uint32_t bits) {
 #ifdef __CUDACC__
   return 32 - __clz(bits);
@@ -298,7 +298,7 @@ MESM_BLOCK void or_into(int32_t& word, uint32_t bits) {
 }
 
 // Shared memory in which warps leave words for each other. The halves are used in turns: then one
-// `sync` for each exchange is enough, as all threads have left a half when one writes to it again.
+// `sync` for each exchange is enough: all threads have left a half before any writes to that half.
 struct Exchange {
   static constexpr int kWord = 16;
   static constexpr int kBytes = 2 * kMaxWarps * kWord;
@@ -356,12 +356,12 @@ MESM_BLOCK Sums<T> block_sums(T mine, Exchange& exchange) {
   return {in_warp + warp_sum(sums.before), warp_sum(sums.all)};
 }
 
-// Every warp takes a run of elements, as long as so many times its lanes.
+// Every warp takes a run of elements: so many steps, an element per lane in each.
 MESM_BLOCK int32_t steps_of_run(int32_t count) {
   return (count + kLanes * warps() - 1) / (kLanes * warps());
 }
 
-// How many elements are counted in all, and before this warp's run.
+// How many elements are counted in all, and how many before this warp's run.
 struct Count {
   int32_t number, before;
 };

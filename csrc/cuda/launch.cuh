@@ -1,4 +1,4 @@
-// Shared by all CUDA ops, between torch and a launch.
+// Helpers of all CUDA ops, between torch and a launch.
 #pragma once
 
 #include <cuda_bf16.h>
@@ -99,7 +99,7 @@ inline void check_features(const char* op, const Tensor& features) {
                   op, ": features must be (rows, channels), fewer than 2^31 each");
 }
 
-// A block for each frame, and one for the padding alone.
+// A block for each frame, and one block for the padding alone.
 inline unsigned blocks_for_frames(const char* op, const Tensor& offsets) {
   const int64_t frames = offsets.numel() - 1;
   STD_TORCH_CHECK(frames >= 0 && frames < INT32_MAX, op,

@@ -1,9 +1,9 @@
 // Sums over all blocks before this one, in the same launch: decoupled look-back (Merrill and
 // Garland, 2016).
 //
-// Each part posts its own sum at once, and the sum of all parts up to its own as soon as that is
-// known. A block takes its part from a counter when it begins: the parts before belong to blocks
-// that have begun, so waiting for them ends.
+// Each part posts its own sum at once, and the sum of all parts up to its own as soon as this sum
+// is known. A block takes its part from a counter when the block begins: all earlier parts belong
+// to blocks that have begun, so no block waits forever.
 #pragma once
 
 #include "block.cuh"
@@ -24,17 +24,17 @@ using SharedWord = std::atomic_ref<uint64_t>;
 constexpr auto kRelaxed = std::memory_order_relaxed;
 #endif
 
-// One word says all about a part, so no order between words is needed.
+// One word holds the whole state of a part, so no order between words is needed.
 struct LookBack {
   static constexpr uint64_t kOwn = uint64_t{1} << 62;        // the part's own sum
-  static constexpr uint64_t kInclusive = uint64_t{2} << 62;  // with all before it
+  static constexpr uint64_t kInclusive = uint64_t{2} << 62;  // the sum of all parts up to its own
   static constexpr uint64_t kSum = kOwn - 1;
 
   uint64_t* words;  // 1 + parts, zero at first: the counter, then one for each part
 
   MESM_BLOCK int64_t take_part() const {
 #ifdef __CUDA_ARCH__
-    // Declared to be global memory: else nvcc adds code for shared memory too, which spills.
+    // Declared as global memory: else nvcc adds code for shared memory too, which spills registers.
     uint64_t part;
     asm volatile("atom.global.relaxed.gpu.add.u64 %0, [%1], 1;"
                  : "=l"(part)
@@ -46,12 +46,12 @@ struct LookBack {
 #endif
   }
 
-  // By one thread, before the block looks back.
+  // Called by one thread, before the block looks back.
   MESM_BLOCK void post(int64_t part, uint64_t sum) const {
     SharedWord(words[1 + part]).store((part == 0 ? kInclusive : kOwn) | sum, kRelaxed);
   }
 
-  // By one whole warp: the sum of all parts before.
+  // Called by one whole warp: returns the sum of all parts before.
   MESM_BLOCK uint64_t sum_before(int64_t part, uint64_t own_sum) const {
     constexpr uint32_t kAll = ~0u >> (32 - kLanes);
     uint64_t sum = 0;

@@ -1,5 +1,5 @@
-// The nucleus of one frame, by one block: attention = softmax(scores); kept is the shortest head,
-// in descending order of attention and then ascending order of sites, whose mass reaches p.
+// The nucleus of one frame, by one block: attention = softmax(scores); the block keeps the shortest
+// head, in descending order of attention and then ascending order of sites, whose mass reaches p.
 //
 // The bits of a number >= 0 ascend with the number, so the cut is searched among 32-bit integers:
 // their range is parted into bins, whose masses tell in which bin the cut lies, until few weights
@@ -13,7 +13,7 @@
 
 namespace mesm_ops {
 
-// Kept are the weights above `least`, and the first `ties` weights equal to `least`.
+// The weights above `least` and the first `ties` weights equal to `least` are kept.
 struct Cut {
   uint32_t least;
   uint32_t ties;
@@ -33,7 +33,7 @@ MESM_BLOCK float value_of_key(uint32_t key) {
   return float_of(key >> 31 ? key & 0x7fffffffu : ~key);
 }
 
-// e^x for x <= 0 to a relative 2^-34, which is 0.002 ulp of float; e^-150 for all below.
+// e^x for x <= 0 to a relative 2^-34, which is 0.002 ulp of float; e^-150 for all x below -150.
 // x = n ln2 + r: a minimax polynomial in r, n added to the exponent, as on the CPU.
 MESM_BLOCK double exp_below(double x) {
   constexpr double kRound = 6755399441055744.0;  // 1.5 * 2^52: adding it leaves the nearest integer
@@ -101,7 +101,7 @@ MESM_BLOCK uint64_t mass_of(uint32_t weight_bits) {
   return static_cast<uint64_t>(static_cast<int64_t>(float_of(weight_bits) * 0x1p62f));
 }
 
-// The least mass that is >= p; none for p >= 1.
+// The least mass that is >= p; unreachable for p >= 1.
 MESM_BLOCK uint64_t mass_to_reach(double p) {
   if (p >= 1) return ~uint64_t{0};
   const double scaled = p * 0x1p62;
@@ -109,7 +109,7 @@ MESM_BLOCK uint64_t mass_to_reach(double p) {
   return below + (static_cast<double>(below) < scaled);
 }
 
-// How many equal masses reach what is missing.
+// How many weights of mass `each` reach the mass `missing`.
 MESM_BLOCK uint32_t ties_to_reach(uint64_t missing, uint64_t each) {
   return each >= missing ? 1 : static_cast<uint32_t>((missing + each - 1) / each);
 }
@@ -119,7 +119,7 @@ struct alignas(16) CutShared {
   static constexpr int kBinBits = 8;
   static constexpr int kBins = 1 << kBinBits;
   static constexpr int kFew = 64;           // weights that are compared each with each
-  static constexpr int kNoCarry = 1 << 16;  // weights of which no word below overflows
+  static constexpr int kNoCarry = 1 << 16;  // weights whose sum overflows no word below
 
   struct Few {
     uint64_t mass;
@@ -128,7 +128,7 @@ struct alignas(16) CutShared {
   Few few[kFew];
   // The mass of a bin in three words, of 31, 16 and 15 bits: atomics on shared memory have 32.
   uint32_t high[kBins], middle[kBins], low[kBins];
-  uint32_t number;  // weights in the range, of which `few` has the first
+  uint32_t number;  // weights in the range; `few` has the first of these
 
   // The index of a bin's words: a warp's lanes, each with a run of bins, read from all banks.
   static MESM_BLOCK int place(int bin) {
@@ -197,7 +197,7 @@ MESM_BLOCK CutRange narrowed(CutRange range, const float* weights, int32_t count
   for (int k = 0; k < kOfLane; ++k) mine += shared.mass(lane() * kOfLane + k);
   uint64_t before = range.above + warp_sum_before(mine);
   uint32_t bin = 0;
-  if (before < wanted && before + mine >= wanted) {  // in one lane
+  if (before < wanted && before + mine >= wanted) {  // true in one lane
     bin = lane() * kOfLane;
     MESM_ROLLED
     for (uint64_t mass = shared.mass(bin); before + mass < wanted; mass = shared.mass(++bin)) {
@@ -233,8 +233,8 @@ MESM_BLOCK Cut cut_among(const CutShared::Few* few, uint32_t number, uint64_t ab
   return {warp_max(cut.least), warp_max(cut.ties)};
 }
 
-// weights: not NaN; each thread has written those that `for_each` gives it, and all are complete
-// when the function returns. shared: cleared, and complete for all threads.
+// weights: not NaN; each thread has written the weights that `for_each` gives the thread, and all
+// are complete when the function returns. shared: cleared, and complete for all threads.
 MESM_BLOCK Cut find_cut(const float* weights, int32_t count, double p, Exchange& exchange,
                         CutShared& shared) {
   struct Extent {
@@ -350,14 +350,14 @@ MESM_BLOCK void emit_kept(const float* weights, int32_t count, const Cut& cut, K
 }
 
 // weights = softmax(scores), complete for all threads, and the cut that ends the nucleus. A thread
-// must have written the scores that `for_each` gives it; weights may be scores.
+// must have written the scores that `for_each` gives the thread; weights may be scores.
 MESM_BLOCK Cut softmax_cut(const float* scores, int32_t count, double p, float* weights,
                            Exchange& exchange, CutShared& shared) {
   shared.clear();
   const bool finite = softmax(scores, count, weights, exchange);
   if (finite && p < 1) return find_cut(weights, count, p, exchange, shared);
   sync();
-  return {0, ~0u};  // all
+  return {0, ~0u};  // keeps all
 }
 
 // As softmax_cut; then calls emit(i, number) for every kept i, numbered in ascending order, in any

@@ -1,7 +1,7 @@
-// Selects rows and places them, or places rows that are given, for the convolutions that follow:
-// three launches, one block a frame but for the second. These are raw kernels, which other
-// backends' ops call with the tensors they write to. All are sized from shapes alone and nothing is
-// copied to the host, so that a CUDA graph can capture the calls.
+// Selects rows and places the kept rows, or places given rows, for the convolutions that follow:
+// three launches, one block a frame except in the second. Other backends' ops call these functions
+// with the tensors to write. All tensors are sized from shapes alone and nothing is copied to the
+// host, so that a CUDA graph can capture the calls.
 #include <string>
 #include <vector>
 
@@ -15,10 +15,10 @@ constexpr int kRankThreads = 512;
 constexpr int kSumThreads = 1024;
 
 // gpu-check: rank threads=128 shared=17872
-template <bool selects, bool held>
+template <bool selects, bool in_shared>
 __global__ void __launch_bounds__(kRankThreads) rank(const __grid_constant__ Rank op) {
   extern __shared__ uint4 shared[];  // aligned to 16 bytes
-  rank_frame<selects, held>(op, blockIdx.x, shared);
+  rank_frame<selects, in_shared>(op, blockIdx.x, shared);
 }
 
 // gpu-check: sum_up_counts threads=1024 shared=0
@@ -133,7 +133,7 @@ struct Launches {
   void launch_rank(const Rank& rank_op, cudaStream_t stream) const {
     const int64_t area = int64_t{maps.height} * maps.width;
     const int warps = warps_for(area, kRankThreads / kLanes);
-    const auto kernel = area <= kHeldSites ? rank<selects, true> : rank<selects, false>;
+    const auto kernel = area <= kSharedSites ? rank<selects, true> : rank<selects, false>;
     launch("rank", kernel, blocks, warps * kLanes, RankMemory::bytes(area, warps), stream, rank_op);
   }
 
@@ -166,7 +166,7 @@ struct Launches {
 //   window_of (T * 128): by position, 4 * the row's window + its site there, -1 if it is in none;
 //     undefined beyond K
 //   out_sites (W): the site of each active window in the pooled map; 0 in padding
-//   out_offsets (F + 1): of the active windows
+//   out_offsets (F + 1): the active windows' offsets
 void select_and_place(const Tensor& features, const Tensor& sites, const Tensor& offsets,
                       const Tensor& logits, int64_t height, int64_t width, double p, bool weighted,
                       Tensor attention, Tensor rows, Tensor kept_offsets, Tensor place,
@@ -232,8 +232,8 @@ void select_and_place(const Tensor& features, const Tensor& sites, const Tensor&
   });
 }
 
-// Writes the same for K = offsets[F] rows that are kept already: lists, masks, and place (N) as
-// place_or_order if `positions`. Else place_or_order is order (T * 128), the row at each position,
+// Writes lists and masks for K = offsets[F] rows that are kept already. If `positions`,
+// place_or_order is place (N). Else place_or_order is order (T * 128), the row at each position,
 // beyond K the padding rows and then -1; and lists has row numbers instead of positions.
 void place(const Tensor& sites, const Tensor& offsets, int64_t height, int64_t width,
            bool positions, Tensor place_or_order, Tensor lists, Tensor masks, Tensor scratch) {

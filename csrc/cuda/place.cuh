@@ -1,7 +1,7 @@
 // The third step of placing rows. A row's position is its place among all kept rows when those of
-// each span of frames are sorted by key (see rank.cuh), rows of one key as they come. From the sums
-// of the second step (sum_up.cuh) a block knows the position of every row of its frame, and writes
-// all that is sorted by position.
+// each span of frames are sorted by key (see rank.cuh), stably. From the sums of the second step
+// (sum_up.cuh) a block knows the position of every row of its frame, and writes all arrays that are
+// sorted by position.
 #pragma once
 
 #include "sum_up.cuh"
@@ -19,14 +19,15 @@ struct Place {
   int64_t tiles;   // of kTileRows, if all candidates were kept
   int32_t* lists;  // (tiles, kTaps, kTileRows): the neighbours of the row at each position, or -1
   int32_t* masks;  // (tiles,), zero: gets the taps at which a row of the tile has a neighbour
-  // One of these two is null. With `place`, `lists` has positions; with `order`, row numbers.
+  // Either `place` or `order` is null. With `place`, `lists` has positions; with `order`, row
+  // numbers.
   int32_t* place;  // (rows,): the position of each kept row
   int32_t* order;  // (tiles * kTileRows,): the kept row at each position
 
   MESM_BLOCK int64_t kept() const { return row_at(kept_offsets, maps.frames, maps.rows); }
 };
 
-// Place for the rows that a selection keeps, with all that is sorted by their positions.
+// Place for the rows that a selection keeps, with all arrays sorted by the rows' positions.
 template <class P>
 struct PlaceSelected {
   Place place;
@@ -43,7 +44,7 @@ struct PlaceSelected {
   int32_t* out_sites;         // (out_rows,)
 };
 
-// Shared memory of the third step; `sorted` only for maps of at most kHeldSites.
+// Shared memory of the third step; `sorted` only for maps of at most kSharedSites.
 struct PlaceMemory {
   static constexpr int kFirsts = kPatterns + 4;
   char* exchange;
@@ -55,7 +56,7 @@ struct PlaceMemory {
   uint16_t* window_at;  // [pooled]: the number of each active window among the frame's
 
   static constexpr int64_t bytes(int64_t area, int64_t pooled) {
-    const int64_t sorted = area <= kHeldSites ? area : 0;
+    const int64_t sorted = area <= kSharedSites ? area : 0;
     return Exchange::kBytes + (kFirsts + 2 * kPatterns + area + sorted) * 4 + pooled * 2;
   }
   static MESM_BLOCK PlaceMemory of(void* shared, int32_t area) {
@@ -66,7 +67,8 @@ struct PlaceMemory {
     memory.local = memory.base + kPatterns;
     memory.at = reinterpret_cast<int32_t*>(memory.local + kPatterns);
     memory.sorted = reinterpret_cast<uint32_t*>(memory.at + area);
-    memory.window_at = reinterpret_cast<uint16_t*>(memory.sorted + (area <= kHeldSites ? area : 0));
+    memory.window_at =
+        reinterpret_cast<uint16_t*>(memory.sorted + (area <= kSharedSites ? area : 0));
     return memory;
   }
 
@@ -78,7 +80,7 @@ struct PlaceMemory {
 struct PlacedFrame {
   int32_t first, last;  // its candidates
   int32_t begin, end;   // its kept rows
-  int32_t number;       // of kept rows
+  int32_t number;       // how many kept rows
   int32_t span, in_span, frames_in_span;
 
   MESM_BLOCK PlacedFrame(const Place& op, int64_t frame)
@@ -112,7 +114,7 @@ struct PlacedFrame {
   }
 };
 
-// Fills the arrays of `memory` by key and clears the others; all complete for all threads.
+// Fills the arrays of `memory` by key and clears the other arrays; all complete for all threads.
 MESM_BLOCK void begin_keys(const Place& op, int64_t frame, const PlacedFrame& placed,
                            const PlaceMemory& memory, Exchange& exchange) {
   const int32_t* totals = op.totals + int64_t{placed.span} * kPatterns;
@@ -136,7 +138,7 @@ MESM_BLOCK void begin_keys(const Place& op, int64_t frame, const PlacedFrame& pl
       });
   const int32_t area = op.maps.area();
   for_each(area, [&](int64_t site) { memory.at[site] = -1; });
-  if (area <= kHeldSites) for_each(area, [&](int64_t i) { memory.sorted[i] = kNowhere; });
+  if (area <= kSharedSites) for_each(area, [&](int64_t i) { memory.sorted[i] = kNowhere; });
   const int64_t first_of_span = int64_t{placed.span} * op.span_frames;
   const uint64_t begin = row_at(op.kept_offsets, first_of_span, op.maps.rows);
   sync();
@@ -168,12 +170,12 @@ MESM_BLOCK void begin_keys(const Place& op, int64_t frame, const PlacedFrame& pl
 template <class Then>
 MESM_BLOCK void place_rows(const Place& op, const PlacedFrame& placed, const PlaceMemory& memory,
                            const Then& then) {
-  const bool sorts = op.maps.area() <= kHeldSites;
+  const bool sorts = op.maps.area() <= kSharedSites;
   load_each<2>(
       placed.number, [&](int64_t i) { return op.ranked.rows[placed.first + i]; },
       [&](int64_t i, const RankedRow& row) {
         const uint32_t position = memory.position(row);
-        if (position >= static_cast<uint64_t>(op.maps.rows)) return;  // offsets are senseless
+        if (position >= static_cast<uint64_t>(op.maps.rows)) return;  // offsets are invalid
         int32_t here = static_cast<int32_t>(position);
         if (op.place != nullptr) {
           op.place[placed.begin + i] = here;
@@ -190,14 +192,15 @@ MESM_BLOCK void place_rows(const Place& op, const PlacedFrame& placed, const Pla
 }
 
 // Writes the frame's rows of `lists`; memory.at must be complete. Rows come in the order of their
-// positions where that is known: then neighbouring lanes often write to neighbouring words. Calls
-// then(position, y, x) for each row, and outside(position) for a row that is not in the map.
+// positions if `memory.sorted` has this order: then neighbouring lanes often write to neighbouring
+// words. Calls then(position, y, x) for each row, and outside(position) for a row that is not in
+// the map.
 template <class Then, class Outside>
 MESM_BLOCK void list_neighbours(const Place& op, const PlacedFrame& placed,
                                 const PlaceMemory& memory, const Then& then,
                                 const Outside& outside) {
   const int32_t height = op.maps.height, width = op.maps.width;
-  const bool sorts = op.maps.area() <= kHeldSites;
+  const bool sorts = op.maps.area() <= kSharedSites;
   for_each(placed.number, [&](int64_t i) {
     uint32_t site, position;
     if (sorts) {
@@ -231,8 +234,8 @@ MESM_BLOCK void list_neighbours(const Place& op, const PlacedFrame& placed,
   });
 }
 
-// Writes the masks of the frame's share of its span's tiles, a warp a tile: the taps of all keys
-// that the tile has rows of. The first and the last tile may have rows of other spans too.
+// Writes the masks of the frame's share of its span's tiles, a warp a tile: the taps of all keys of
+// the tile's rows. The first and the last tile may have rows of other spans too.
 MESM_BLOCK void mask_tiles(const Place& op, const PlacedFrame& placed, const PlaceMemory& memory) {
   const int64_t begin = memory.first[0] / kTileRows;
   const int64_t end = (int64_t{memory.first[kPatterns]} + kTileRows - 1) / kTileRows;
@@ -262,7 +265,7 @@ MESM_BLOCK void pad_tiles(const Place& op, int64_t block, int64_t blocks) {
     });
   }
   if (block + 1 < blocks) return;
-  const int32_t lanes = static_cast<int32_t>(kept % kTileRows);  // of the last tile
+  const int32_t lanes = static_cast<int32_t>(kept % kTileRows);  // rows of the last tile
   if (lanes == 0) return;
   int32_t* lists = op.lists + kept / kTileRows * kTaps * kTileRows;
   for_each(kTaps * kTileRows, [&](int64_t i) {
@@ -300,7 +303,8 @@ MESM_BLOCK void list_windows(const PlaceSelected<P>& op, RowRange out, const Pla
   };
   const auto is_active = [&](int32_t window) {
     const Pack<int32_t, 4> rows = rows_of(window);
-    return (rows.of[0] & rows.of[1] & rows.of[2] & rows.of[3]) >= 0;  // -1: nobody
+    return (rows.of[0] & rows.of[1] & rows.of[2] & rows.of[3]) >=
+           0;  // all four are -1 in an inactive window
   };
   const Count active = count_where(maps.pooled(), is_active, exchange);
   emit_where(maps.pooled(), is_active, active, [&](int32_t window, int32_t number) {

@@ -2,7 +2,7 @@
 // kernel each kept row has a neighbour, and its rank among the frame's rows with the same taps.
 //
 // Rows are to be ordered by the set of these taps, their pattern: then a tile of rows can leave out
-// the taps at which none has a neighbour. sum_up.cuh and place.cuh have the next steps.
+// the taps at which none of its rows has a neighbour. sum_up.cuh and place.cuh have the next steps.
 #pragma once
 
 #include "nucleus.cuh"
@@ -12,8 +12,8 @@ namespace mesm_ops {
 
 constexpr int kTaps = 9;
 constexpr int kPatterns = 1 << kTaps;
-constexpr int kMostSites = 16384;      // of a map; sites, candidates and ranks have 16 bits
-constexpr int kHeldSites = 4096;       // of a map whose candidates fit into shared memory
+constexpr int kMostSites = 16384;      // the largest map: sites, candidates and ranks have 16 bits
+constexpr int kSharedSites = 4096;     // the largest map whose candidates fit into shared memory
 constexpr uint32_t kNowhere = 0xffff;  // the site of a candidate that is outside the map
 
 // The bit of a pattern's code that stands for a tap: corners first, then sides, the middle last.
@@ -51,7 +51,8 @@ struct Maps {
   MESM_BLOCK int32_t area() const { return height * width; }              // at most kMostSites
   MESM_BLOCK int32_t pooled() const { return height / 2 * (width / 2); }  // windows of the pool
 
-  // A frame's candidates, given its offsets; senseless offsets may say more than there are sites.
+  // A frame's candidates, given its offsets; invalid offsets may name more rows than there are
+  // sites.
   MESM_BLOCK RowRange candidates(int32_t begin, int32_t end) const {
     RowRange range = rows_between(begin, end, rows);
     if (range.end - range.begin > area()) range.end = range.begin + area();
@@ -87,22 +88,22 @@ struct Rank {
   Ranked to;
 };
 
-// Shared memory of the step; the last three arrays only for maps of at most kHeldSites.
+// Shared memory of the step; the last three arrays only for maps of at most kSharedSites.
 struct RankMemory {
   char* exchange;
   CutShared* cut;
-  uint16_t* counts;  // [warps][kPatterns]: a warp's rows of each key, later the rows before these
+  uint16_t* counts;  // [warps][kPatterns]: a warp's rows of each key, later the rows before
   uint8_t* active;   // [area]: whether a kept row is at the site
   RankedRow* rows;   // [area]
   float* weights;    // [area]
-  uint16_t* sites;   // [area]: of the candidates
+  uint16_t* sites;   // [area]: the candidates' sites
 
   using Zeros = Pack<uint32_t, 4>;
 
   static constexpr int64_t bytes(int64_t area, int warps) {
-    const int64_t held = area <= kHeldSites ? sizeof(RankedRow) + 4 + 2 : 0;
+    const int64_t resident = area <= kSharedSites ? sizeof(RankedRow) + 4 + 2 : 0;
     return Exchange::kBytes + sizeof(CutShared) + warps * kPatterns * 2 +
-           (area + 15) / 16 * 16 * (1 + held);
+           (area + 15) / 16 * 16 * (1 + resident);
   }
 
   static MESM_BLOCK RankMemory at(void* shared, int32_t area) {
@@ -202,7 +203,7 @@ MESM_BLOCK void rank_rows(const Rank& op, int64_t frame, const RankMemory& memor
   for (int32_t step = 0; step < steps; ++step) {
     const int32_t i = run + step * kLanes + lane();
     if (i >= number) break;
-    RankedRow row = rows[i];  // as this thread left it
+    RankedRow row = rows[i];  // written by this thread above
     row.rank = static_cast<uint16_t>(row.rank + counts[row.key]);
     to[i] = row;
   }
@@ -212,8 +213,8 @@ MESM_BLOCK void rank_rows(const Rank& op, int64_t frame, const RankMemory& memor
   });
 }
 
-// selects: keep the nucleus, else every row. held: the map has at most kHeldSites.
-template <bool selects, bool held>
+// selects: keep the nucleus, else every row. in_shared: the map has at most kSharedSites.
+template <bool selects, bool in_shared>
 MESM_BLOCK void rank_candidates(const Rank& op, int64_t frame, void* shared) {
   const Maps& maps = op.maps;
   const RankMemory memory = RankMemory::at(shared, maps.area());
@@ -223,7 +224,7 @@ MESM_BLOCK void rank_candidates(const Rank& op, int64_t frame, void* shared) {
   const int64_t first = range.begin;
   const int32_t count = static_cast<int32_t>(range.end - first);
   RankedRow* to = op.to.rows + first;
-  RankedRow* rows = held ? memory.rows : to;
+  RankedRow* rows = in_shared ? memory.rows : to;
   const auto keep = [&](int32_t i, uint16_t site, int32_t number) {
     rows[number] = {0, 0, static_cast<uint16_t>(i), site};
     if (site != kNowhere) memory.active[site] = 1;
@@ -236,8 +237,8 @@ MESM_BLOCK void rank_candidates(const Rank& op, int64_t frame, void* shared) {
     };
     const float* logits = op.logits + first;
     float* attention = op.attention + first;
-    float* weights = held ? memory.weights : attention;
-    if constexpr (held) {
+    float* weights = in_shared ? memory.weights : attention;
+    if constexpr (in_shared) {
       load_each<8>(
           count, [&](int64_t i) { return Candidate{logits[i], maps.site_of(first + i)}; },
           [&](int64_t i, const Candidate& candidate) {
@@ -245,11 +246,11 @@ MESM_BLOCK void rank_candidates(const Rank& op, int64_t frame, void* shared) {
             memory.sites[i] = candidate.site;
           });
     }
-    number = nucleus(held ? weights : logits, count, op.p, weights, exchange, *memory.cut,
+    number = nucleus(in_shared ? weights : logits, count, op.p, weights, exchange, *memory.cut,
                      [&](int32_t i, int32_t place) {
-                       keep(i, held ? memory.sites[i] : maps.site_of(first + i), place);
+                       keep(i, in_shared ? memory.sites[i] : maps.site_of(first + i), place);
                      });
-    if constexpr (held) for_each(count, [&](int64_t i) { attention[i] = weights[i]; });
+    if constexpr (in_shared) for_each(count, [&](int64_t i) { attention[i] = weights[i]; });
   } else {
     sync();
     load_each<4>(
@@ -262,10 +263,10 @@ MESM_BLOCK void rank_candidates(const Rank& op, int64_t frame, void* shared) {
 
 // One block's part of the launch: a frame, and a share of the padding. The padding comes last, as
 // its extent has to be loaded first.
-template <bool selects, bool held>
+template <bool selects, bool in_shared>
 MESM_BLOCK void rank_frame(const Rank& op, int64_t frame, void* shared) {
   const Maps& maps = op.maps;
-  if (frame < maps.frames) rank_candidates<selects, held>(op, frame, shared);
+  if (frame < maps.frames) rank_candidates<selects, in_shared>(op, frame, shared);
   if constexpr (selects) {
     const int64_t active = row_at(maps.offsets, maps.frames, maps.rows);
     fill(op.attention, share_of(active, maps.rows, frame, maps.frames > 0 ? maps.frames : 1), 0.0f);

@@ -1,4 +1,4 @@
-// Rows of features as a block reads and writes them: 16 bytes at a time where they allow it.
+// How a block reads and writes rows of features: 16 bytes at a time where rows are aligned.
 #pragma once
 
 #include "block.cuh"
@@ -9,7 +9,7 @@ struct RowRange {
   int64_t begin, end;
 };
 
-// Offsets come from the caller: whatever they are, rows are kept inside the tensor.
+// Offsets come from the caller: invalid offsets must not lead outside the tensor.
 MESM_BLOCK int64_t row_inside(int64_t row, int64_t rows) {
   return row < 0 ? 0 : (row > rows ? rows : row);
 }
@@ -115,17 +115,17 @@ MESM_BLOCK void gather_rows(const P* from, int32_t packs, int32_t number, P* to,
     }
     MESM_ROLLED
     for (int32_t column = by.column; column < packs; column += by.width) {
-      P held[kAtATime] = {};
+      P loaded[kAtATime] = {};
       MESM_UNROLL
       for (int k = 0; k < kAtATime; ++k) {
         if (moved[k].from >= 0)
-          held[k] = from[static_cast<int64_t>(moved[k].from) * packs + column];
+          loaded[k] = from[static_cast<int64_t>(moved[k].from) * packs + column];
       }
       MESM_UNROLL
       for (int k = 0; k < kAtATime; ++k) {
         if (moved[k].from < 0) continue;
-        if (weighted) held[k] = scaled(held[k], scales[k]);
-        to[static_cast<int64_t>(moved[k].to) * packs + column] = held[k];
+        if (weighted) loaded[k] = scaled(loaded[k], scales[k]);
+        to[static_cast<int64_t>(moved[k].to) * packs + column] = loaded[k];
       }
     }
   }

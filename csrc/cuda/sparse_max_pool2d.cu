@@ -1,7 +1,7 @@
-// sparse_max_pool2d on CUDA: one launch forward, one block per frame; backward a memset and one.
+// sparse_max_pool2d on CUDA: one launch forward, one block per frame; a memset and one launch back.
 //
 // Outputs are sized from shapes alone and nothing is copied to the host, so that a CUDA graph can
-// capture the op. Look-back alone uses atomics.
+// capture the op. Only the look-back uses atomics.
 #include <tuple>
 
 #include "launch.cuh"
@@ -53,7 +53,7 @@ Pooled sparse_max_pool2d(const Tensor& features_in, const Tensor& sites_in,
   Tensor out_sites = empty(features, {out_rows}, ScalarType::Int);
   Tensor out_offsets = empty(features, {frames + 1}, ScalarType::Int);
   Tensor argmax = empty(features, {out_rows, channels}, ScalarType::Int);
-  const int64_t in_tables = windows > kHeldWindows ? frames * windows : 0;
+  const int64_t in_tables = windows > kSharedWindows ? frames * windows : 0;
   Tensor tables = empty(features, {in_tables, kWindow}, ScalarType::Int);
   Tensor words = empty(features, {frames + 1}, ScalarType::Long);
   clear(words, stream);
@@ -107,7 +107,8 @@ Tensor sparse_max_pool2d_backward(const Tensor& grad_in, const Tensor& argmax_in
         rows,
         static_cast<int32_t>(channels / P::kSize),
         static_cast<typename P::Element*>(out.mutable_data_ptr())};
-    constexpr int64_t kPacks = 4 * kThreads;  // of a block, unless there would be too many blocks
+    constexpr int64_t kPacks =
+        4 * kThreads;  // a block's share, unless there would be too many blocks
     const int64_t blocks = (grad_out.size(0) * op.packs + kPacks - 1) / kPacks;
     scatter<<<blocks_for(blocks), kThreads, 0, stream>>>(op);
   });

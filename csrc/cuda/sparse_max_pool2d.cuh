@@ -8,8 +8,8 @@
 
 namespace mesm_ops {
 
-constexpr int kWindow = 4;          // sites of a window, in their order
-constexpr int kHeldWindows = 1024;  // of a frame, in shared memory
+constexpr int kWindow = 4;            // sites of a window, in their order
+constexpr int kSharedWindows = 1024;  // windows of a frame that fit into shared memory
 
 // The rows at a window's sites, -1 where there is none.
 struct alignas(16) Window {
@@ -30,7 +30,7 @@ struct SparseMaxPool2d {
   int32_t* out_sites;
   int32_t* out_offsets;
   Rows* argmax;    // (out_rows, packs), -1 in padding rows
-  Window* tables;  // (frames, windows) where shared memory does not hold a frame's
+  Window* tables;  // (frames, windows), where a frame's table does not fit into shared memory
   LookBack look_back;
 
   MESM_BLOCK int32_t windows() const { return (height / 2) * (width / 2); }  // of a frame
@@ -38,7 +38,7 @@ struct SparseMaxPool2d {
 
 struct SparseMaxPool2dShared {
   alignas(16) char exchange[Exchange::kBytes];
-  Window table[kHeldWindows];
+  Window table[kSharedWindows];
   int64_t frame, before;
 };
 
@@ -74,9 +74,9 @@ MESM_BLOCK void reduce_window(const SparseMaxPool2d<P>& op, const Window& window
     MESM_UNROLL
     for (int i = 0; i < P::kSize; ++i) {
       const float candidate = static_cast<float>(pack.of[i]);
-      const float held = static_cast<float>(best.of[i]);
+      const float maximum = static_cast<float>(best.of[i]);
       const bool wins =
-          from.of[i] < 0 || candidate > held || (candidate != candidate && held == held);
+          from.of[i] < 0 || candidate > maximum || (candidate != candidate && maximum == maximum);
       best.of[i] = wins ? pack.of[i] : best.of[i];
       from.of[i] = wins ? row : from.of[i];
     }
@@ -93,8 +93,8 @@ MESM_BLOCK void pad_pooled(const SparseMaxPool2d<P>& op, RowRange rows) {
 }
 
 // One block's part of the launch: a frame, and a share of the rows that are padding in any case.
-// The other padding rows, from the last on, are those that each frame could have needed and did
-// not: bounded by the frame's rows or by its windows, as the number of output rows is.
+// Each frame also clears as many padding rows, counted from the end, as it left unused of its upper
+// bound: the frame's rows or its windows, whichever bounds the number of output rows.
 template <class P>
 MESM_BLOCK void pool_frame(const SparseMaxPool2d<P>& op, SparseMaxPool2dShared& shared) {
   if (thread() == 0) shared.frame = op.look_back.take_part();
@@ -108,7 +108,7 @@ MESM_BLOCK void pool_frame(const SparseMaxPool2d<P>& op, SparseMaxPool2dShared& 
 
   const int32_t windows = op.windows();
   const RowRange rows = rows_of_frame(op.offsets, frame, op.rows);
-  Window* table = windows <= kHeldWindows ? shared.table : op.tables + frame * windows;
+  Window* table = windows <= kSharedWindows ? shared.table : op.tables + frame * windows;
   fill_windows(op.sites, rows, op.height, op.width, table);
   sync();
   Exchange exchange{shared.exchange};

@@ -55,7 +55,7 @@ struct SumUpShared {
 
 // A lane takes one key, a warp a run of frames at a time.
 MESM_BLOCK void sum_up_keys(const SumUp& op, int64_t span, int32_t key, SumUpShared& shared) {
-  constexpr int kFrames = 16;  // of a run
+  constexpr int kFrames = 16;  // frames of a run
   const int64_t end_of_span = (span + 1) * op.span_frames;
   const int64_t end = end_of_span < op.frames ? end_of_span : op.frames;
   int32_t before = 0;
@@ -63,12 +63,12 @@ MESM_BLOCK void sum_up_keys(const SumUp& op, int64_t span, int32_t key, SumUpSha
   for (int64_t begin = span * op.span_frames; begin < end; begin += kFrames * warps()) {
     const int64_t first = begin + kFrames * warp();
     int32_t* counts = op.ranked.counts + first * kPatterns + key;
-    int32_t held[kFrames];
+    int32_t loaded[kFrames];
     int32_t sum = 0;
     MESM_UNROLL
-    for (int k = 0; k < kFrames; ++k) held[k] = first + k < end ? counts[k * kPatterns] : 0;
+    for (int k = 0; k < kFrames; ++k) loaded[k] = first + k < end ? counts[k * kPatterns] : 0;
     MESM_UNROLL
-    for (int k = 0; k < kFrames; ++k) sum += held[k];
+    for (int k = 0; k < kFrames; ++k) sum += loaded[k];
     shared.sums[warp()][lane()] = sum;
     sync();
     int32_t in_warp = before;
@@ -80,7 +80,7 @@ MESM_BLOCK void sum_up_keys(const SumUp& op, int64_t span, int32_t key, SumUpSha
     MESM_UNROLL
     for (int k = 0; k < kFrames; ++k) {
       if (first + k < end) counts[k * kPatterns] = in_warp;
-      in_warp += held[k];
+      in_warp += loaded[k];
     }
     sync();
   }

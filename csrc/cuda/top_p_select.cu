@@ -1,5 +1,5 @@
-// top_p_select on CUDA: three launches forward, one backward; one block a frame but for the second,
-// which sums up how many rows the frames keep.
+// top_p_select on CUDA: three launches forward, one backward; one block a frame except in the
+// second launch, which sums up how many rows the frames keep.
 //
 // Outputs are sized from shapes alone and nothing is copied to the host, so that a CUDA graph can
 // capture the op.

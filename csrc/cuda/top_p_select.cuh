@@ -7,8 +7,8 @@
 
 namespace mesm_ops {
 
-// Candidates of a frame whose weights fit into shared memory; those of more lie in the attention.
-constexpr int kHeld = 4096;
+// The most candidates whose weights shared memory has room for; else `attention` has the weights.
+constexpr int kSharedCandidates = 4096;
 
 struct TopPSelect {
   const int32_t* offsets;  // (frames + 1,)
@@ -16,25 +16,25 @@ struct TopPSelect {
   double p;
   int64_t frames, rows;
   float* attention;
-  int32_t* kept;     // (rows,): the rows that a frame keeps; they begin where its rows do
+  int32_t* kept;     // (rows,): the rows that a frame keeps, stored where the frame's rows begin
   int32_t* numbers;  // (frames,): how many rows a frame keeps
 };
 
 struct TopPSelectShared {
   alignas(16) char exchange[Exchange::kBytes];
   CutShared cut;
-  float weights[kHeld];
+  float weights[kSharedCandidates];
 };
 
-template <bool held>
+template <bool in_shared>
 MESM_BLOCK void select_candidates(const TopPSelect& op, int64_t frame, RowRange rows,
                                   TopPSelectShared& shared) {
   const int32_t count = static_cast<int32_t>(rows.end - rows.begin);
   const int32_t first = static_cast<int32_t>(rows.begin);
   const float* scores = op.logits + first;
   float* attention = op.attention + first;
-  float* weights = held ? shared.weights : attention;
-  if constexpr (held) {
+  float* weights = in_shared ? shared.weights : attention;
+  if constexpr (in_shared) {
     load_each<4>(
         count, [&](int64_t i) { return scores[i]; },
         [&](int64_t i, float score) { weights[i] = score; });
@@ -42,9 +42,9 @@ MESM_BLOCK void select_candidates(const TopPSelect& op, int64_t frame, RowRange 
   Exchange exchange{shared.exchange};
   int32_t* kept = op.kept + first;
   const int32_t number =
-      nucleus(held ? weights : scores, count, op.p, weights, exchange, shared.cut,
+      nucleus(in_shared ? weights : scores, count, op.p, weights, exchange, shared.cut,
               [&](int32_t i, int32_t place) { kept[place] = first + i; });
-  if constexpr (held) for_each(count, [&](int64_t i) { attention[i] = weights[i]; });
+  if constexpr (in_shared) for_each(count, [&](int64_t i) { attention[i] = weights[i]; });
   if (thread() == 0) op.numbers[frame] = number;
 }
 
@@ -53,7 +53,7 @@ MESM_BLOCK void select_candidates(const TopPSelect& op, int64_t frame, RowRange 
 MESM_BLOCK void select_frame(const TopPSelect& op, int64_t frame, TopPSelectShared& shared) {
   if (frame < op.frames) {
     const RowRange rows = rows_of_frame(op.offsets, frame, op.rows);
-    if (rows.end - rows.begin <= kHeld) {
+    if (rows.end - rows.begin <= kSharedCandidates) {
       select_candidates<true>(op, frame, rows, shared);
     } else {
       select_candidates<false>(op, frame, rows, shared);
@@ -129,7 +129,8 @@ struct TopPSelectBackward {
 
 struct TopPSelectBackwardShared {
   alignas(16) char exchange[Exchange::kBytes];
-  int32_t place[kHeld];  // a candidate's row in the output, -1 if the candidate was not kept
+  int32_t place[kSharedCandidates];  // a candidate's row in the output, -1 if the candidate was not
+                                     // kept
 };
 
 // The gradient of one candidate's features by a group of lanes; returns this lane's part of
@@ -173,8 +174,9 @@ MESM_BLOCK void select_frame_backward(const TopPSelectBackward<P>& op, int64_t f
   const float candidates = static_cast<float>(rows.end - rows.begin);
   const RowGroups by(op.packs);
   double pull = 0;
-  for (int64_t first = rows.begin; first < rows.end; first += kHeld) {
-    const int64_t number = rows.end - first < kHeld ? rows.end - first : kHeld;
+  for (int64_t first = rows.begin; first < rows.end; first += kSharedCandidates) {
+    const int64_t number =
+        rows.end - first < kSharedCandidates ? rows.end - first : kSharedCandidates;
     for_each(number, [&](int64_t i) { shared.place[i] = -1; });
     sync();
     for_each(kept.end - kept.begin, [&](int64_t i) {
@@ -182,7 +184,7 @@ MESM_BLOCK void select_frame_backward(const TopPSelectBackward<P>& op, int64_t f
       if (row >= 0 && row < number) shared.place[row] = static_cast<int32_t>(kept.begin + i);
     });
     sync();
-    for (int64_t start = 0; start < number; start += by.groups) {  // all lanes alike
+    for (int64_t start = 0; start < number; start += by.groups) {  // the same count in all lanes
       const int64_t i = start + by.group;
       const int64_t row = first + i;
       float dot = 0;

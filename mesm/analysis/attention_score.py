@@ -155,7 +155,7 @@ def score_attention(
         p: share of the attention mass that is kept; None: the run's own.
 
     Returns:
-        What is also written to RUN/explain/action_units.json.
+        The content of RUN/explain/action_units.json.
 
     Raises:
         ValueError: not a MESM run, not a ground truth, or one of another corpus.

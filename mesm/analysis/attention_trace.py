@@ -1,4 +1,4 @@
-"""What every block of a MESM had to choose from, how it weighed it, and what it kept."""
+"""The candidate sites of every block of a MESM, their attention, and the kept sites."""
 
 from __future__ import annotations
 

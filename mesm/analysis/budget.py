@@ -61,7 +61,7 @@ def parse_budgets(text: str) -> list[float]:
 
 @dataclass(frozen=True)
 class Trial:
-    """What one p per block computes and is worth on the validation split.
+    """The FLOPs of one p per block, and the validation scores that this p reaches.
 
     Attributes:
         p: per block.
@@ -180,7 +180,7 @@ class Search:
                     changed = tuple(w + change * (i == block) for i, w in enumerate(here))
                     if _shape(changed) not in seen:
                         seen.add(_shape(changed))
-                        # So that the other blocks move against it and the guess is near.
+                        # The other blocks move against the changed block: the guess is near.
                         met = self.meet(changed, share, t - change / BLOCKS)
                         if met is not None and met[0].merit > best.merit:
                             best, t = met
@@ -254,7 +254,7 @@ def find_budget(
         repeats: timed passes per point; the median counts.
 
     Returns:
-        What is also written to RUN/budget.json: per share the "uniform" and the "per block" point.
+        The content of RUN/budget.json: per share the "uniform" and the "per block" point.
 
     Raises:
         ValueError: not a MESM run, no share, a share that no p computes, or a baseline that is not

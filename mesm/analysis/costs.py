@@ -1,4 +1,4 @@
-"""What a model computes and how long it takes: FLOPs per modality and op, latency, active sites."""
+"""A model's costs: FLOPs per modality and op, latency, active sites."""
 
 from __future__ import annotations
 

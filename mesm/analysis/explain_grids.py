@@ -14,7 +14,7 @@ from mesm.plots.panels import Row
 from mesm.plots.style import save_png
 from mesm.tables.names import describe_value
 
-# Of each clip in the grid, and of its values in Figure 4.
+# Chunks of each clip in the grid, and the share of its values that Figure 4 shows.
 GRID_CHUNKS = 5
 LOUDEST = 0.1
 

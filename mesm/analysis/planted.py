@@ -47,7 +47,7 @@ class SoundCue:
 
 @dataclass(frozen=True)
 class PlantedClip:
-    """What was planted in one clip; `hints` says per modality "true", "missing" or "misleading"."""
+    """The planted cues of one clip; `hints` says per modality "true", "missing" or "misleading"."""
 
     clip_id: str
     start: float

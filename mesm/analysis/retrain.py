@@ -68,7 +68,7 @@ def retrain(
         repeats: timed passes per p; the median counts.
 
     Returns:
-        What is also written to RUN/retrain.json; RUN/sweep.png shows both curves.
+        The content of RUN/retrain.json; RUN/sweep.png shows both curves.
 
     Raises:
         ValueError: bad p, not a finished MESM run, a folder in `runs` that holds no run, or see

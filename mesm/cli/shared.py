@@ -1,4 +1,4 @@
-"""What the `mesm` commands share: how they refuse bad input, and the names of the splits."""
+"""Helpers of all `mesm` commands: refusals of bad input, and the names of the splits."""
 
 from __future__ import annotations
 

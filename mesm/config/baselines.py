@@ -11,7 +11,7 @@ from mesm.config.settings import Positive, Share, SystemSettings
 
 
 class TwoPhaseSettings(SystemSettings):
-    """What the baselines share; the widths of the streams are those of the corpus's features."""
+    """Settings of all baselines; the corpus's features give the widths of the streams."""
 
     reads_features: ClassVar[bool] = True
 

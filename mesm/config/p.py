@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from mesm.config.modalities import ATTENDED
 
-# What is written in a config: 0.5; [0.7, 0.5, 0.5]; {"face": [0.7, 0.5, 0.5], "audio": 0.5}.
+# The forms of p in a config: 0.5; [0.7, 0.5, 0.5]; {"face": [0.7, 0.5, 0.5], "audio": 0.5}.
 BlockP = float | list[float] | dict[str, float | list[float]]
 
 BLOCKS = 3

@@ -25,7 +25,7 @@ COMPRESSED = ("clip_id", "text", "speaker", "dialog")
 
 @dataclass
 class Figures:
-    """What the manifest says of the clips written."""
+    """The manifest's figures about the clips written."""
 
     emotions: Sequence[str]
     labels: dict[str, np.ndarray] = field(init=False)

@@ -1,4 +1,4 @@
-"""What the paper prints in its Tables 1 to 5 (Dai et al., NAACL 2021), to stand beside ours.
+"""The figures of the paper's Tables 1 to 5 (Dai et al., NAACL 2021), to stand beside ours.
 
 Scores are percent; per emotion (accuracy or weighted accuracy, F1), in the corpus' order of
 emotions. FLOPs as the paper counts them: one per multiply–accumulate, in 10^9. Everything stands

@@ -78,7 +78,7 @@ class FaceCounts(_Model):
 
 
 class Manifest(_Model):
-    """What a prepared corpus holds, written last.
+    """The contents of a prepared corpus, written last.
 
     Attributes:
         format: version of the layout.

@@ -1,4 +1,4 @@
-"""What the readers of raw corpora give: utterances, and what they had to leave out."""
+"""The readers' view of raw corpora: utterances, and the clips left out."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-# What a user can do about a clip that was left out, by reason.
+# How a user can mend a clip that was left out, by reason.
 MENDS = {
     "empty transcript": "write there what is said",
     "labelled twice, first label kept": "delete the line that is wrong",
@@ -81,7 +81,7 @@ class SkippedClip(BaseModel):
 
 @dataclass
 class RawCorpus:
-    """What a reader found.
+    """The utterances that a reader found.
 
     Attributes:
         name: which corpus.

@@ -1,4 +1,4 @@
-"""What a model is fed: the clips of one step, ragged over faces and spectrogram chunks."""
+"""A model's input: the clips of one step, ragged over faces and spectrogram chunks."""
 
 from __future__ import annotations
 

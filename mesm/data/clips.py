@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from mesm.corpora.prepared import Clip, PreparedCorpus
 from mesm.data.augment import augment_faces, augment_spectrogram
 from mesm.data.batch import CHUNK_SHAPE, FACE_SHAPE, Batch
 from mesm.inputs.spectrograms import CHUNK_COLUMNS, chunk
-from mesm.inputs.subwords import Subwords
+
+if TYPE_CHECKING:
+    from mesm.corpora.prepared import Clip, PreparedCorpus
+    from mesm.inputs.subwords import Subwords
 
 # Means and deviations per RGB channel on values of 0-255, as the paper's code has them.
 FACE_MEAN = (159.0, 111.0, 102.0)

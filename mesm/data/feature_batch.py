@@ -1,4 +1,4 @@
-"""What a two-phase baseline is fed: feature vectors of the clips of one step, three streams."""
+"""A two-phase baseline's input: feature vectors of the clips of one step, three streams."""
 
 from __future__ import annotations
 

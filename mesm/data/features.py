@@ -19,7 +19,7 @@ Rows = NDArray[np.float32]
 
 
 class Store(Protocol):
-    """What features are read from; `mesm.features.store.FeatureStore` is one."""
+    """A source of features; `mesm.features.store.FeatureStore` is one."""
 
     def clip(self, clip_id: str) -> ClipFeatures:
         """The features of a clip; ValueError if there is none."""

@@ -23,7 +23,7 @@ from mesm.runs.folder import RunFolder
 
 
 class Feed(ABC):
-    """What a system is fed from a prepared corpus.
+    """The samples and batches that a system reads from a prepared corpus.
 
     A training calls `start` before it collates, builds a model or writes; a trained run is opened
     with `reopen` instead.
@@ -71,10 +71,10 @@ class Feed(ABC):
 
     @abstractmethod
     def write(self) -> None:
-        """Keep in the run's folder what it takes to read the corpus again in the same way."""
+        """Keep in the run's folder all that reading the corpus again in the same way needs."""
 
     def facts(self) -> dict[str, Any]:
-        """What a table of results must say about the inputs."""
+        """The facts about the inputs that a table of results must state."""
         return {}
 
 
@@ -159,7 +159,7 @@ class TwoPhaseFeed(Feed):
 
     @property
     def identity(self) -> dict[str, str]:
-        """What tells these features from others."""
+        """The entries that tell these features from others."""
         return {"sha256": sha256(self.store.folder / FILE), "features": self.store.feature_set}
 
     def check(self) -> None:
@@ -198,7 +198,7 @@ class TwoPhaseFeed(Feed):
         return self.store.emotion_vectors()
 
     def write(self) -> None:
-        """Keep what tells these features from others."""
+        """Keep the `identity` of these features."""
         self.folder.write_json(self.folder.features, self.identity)
 
     def facts(self) -> dict[str, Any]:

@@ -48,7 +48,7 @@ class Bootstrap:
             raise ValueError(f"cluster must be clip or dialog, got {self.cluster!r}")
 
     def facts(self, units: int) -> dict[str, Any]:
-        """What a file says about its intervals; `units` clips or dialogs were drawn from."""
+        """The facts about the intervals for a file; `units` clips or dialogs were drawn from."""
         return {
             "method": "percentile bootstrap",
             "draws": self.draws,

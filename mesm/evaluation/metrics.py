@@ -50,8 +50,8 @@ class Thresholds:
     def tuned(cls, logits: Tensor, labels: Tensor) -> Thresholds:
         """Per emotion, the threshold with the best binary F1 on the validation split.
 
-        Of several as good, the middle of the longest run of neighbouring ones: far from the clips
-        on either side of it.
+        If several are as good, the middle of the longest run of neighbouring thresholds: far from
+        the clips on either side.
 
         Args:
             logits: (N, E), of the validation split.

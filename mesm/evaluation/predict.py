@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from accelerate import Accelerator
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from mesm.data.clips import EpochBatches, SplitDataset, make_loader
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 
 @torch.no_grad()
@@ -23,20 +25,23 @@ def predict(
     accelerator: Accelerator | None = None,
     *,
     progress: str | None = None,
+    workers: int = 0,
 ) -> tuple[Tensor, Tensor]:
     """Logits and labels (N, E) of a split in corpus order, float32 on the CPU.
 
     With an accelerator the clips are shared among its processes and every process gets all
     logits. The model is put in evaluation mode and left in the mode it came in. `progress` names a
-    progress bar; None: there is none.
+    progress bar; None: there is none. `workers` processes decode meanwhile. The host waits for the
+    device once, at the end.
     """
     rank = accelerator.process_index if accelerator else 0
     processes = accelerator.num_processes if accelerator else 1
     batches = EpochBatches(len(dataset), batch_size, None, rank, processes)
     was_training = model.training
     model.eval()
-    logits, labels = [], []
-    loader = make_loader(dataset, batches, collate)
+    pairs = []
+    pin_memory = device.type == "cuda"
+    loader = make_loader(dataset, batches, collate, workers=workers, pin_memory=pin_memory)
     for batch in tqdm(loader, progress, unit="batch", disable=progress is None, leave=False):
         batch = batch.to(device)
         pair = torch.stack((model(batch).float(), batch.labels))
@@ -45,7 +50,7 @@ def predict(
             # Clip i of the order went to process i % processes.
             gathered = accelerator.gather(pair.unsqueeze(0))
             pair = gathered.permute(1, 2, 0, 3).flatten(1, 2)
-        logits.append(pair[0].cpu())
-        labels.append(pair[1].cpu())
+        pairs.append(pair)
     model.train(was_training)
-    return torch.cat(logits)[: len(dataset)], torch.cat(labels)[: len(dataset)]
+    logits, labels = torch.cat(pairs, dim=1)[:, : len(dataset)].cpu()
+    return logits, labels

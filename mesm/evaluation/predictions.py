@@ -31,7 +31,7 @@ _KEY = b"mesm"
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a model says about a split.
+    """A model's predictions for a split.
 
     Args:
         emotions: E names.

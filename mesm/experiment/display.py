@@ -18,7 +18,7 @@ BAR = "{desc} {bar:20} {n_fmt}/{total_fmt} epochs {postfix}"
 
 @dataclass
 class Curve:
-    """What a run's metrics.jsonl says, read again when it has changed."""
+    """The curve in a run's metrics.jsonl, read again when the file has changed."""
 
     folder: RunFolder
     epochs: int

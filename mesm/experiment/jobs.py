@@ -22,7 +22,7 @@ from mesm.runs.files import write_beside
 from mesm.runs.folder import RunFolder
 
 POLL_SECONDS = 0.1
-# What torchrun and accelerate tell their processes would make a child wait for others.
+# Variables of torchrun and accelerate, which would make a child process wait for others.
 DISTRIBUTED = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 
@@ -86,7 +86,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Resources:
-    """What the jobs share.
+    """The resources that the jobs share.
 
     Args:
         jobs: that run at a time.
@@ -180,7 +180,7 @@ def run_jobs(jobs: Sequence[Job], resources: Resources, display: Display) -> dic
 
 
 def first_line(file: Path) -> str:
-    """Of a text file; for the display."""
+    """The first line of a text file, for the display."""
     try:
         return file.read_text(encoding="utf-8", errors="replace").partition("\n")[0]
     except OSError as error:
@@ -216,7 +216,7 @@ def _start(job: Job, resources: Resources, slot: int) -> subprocess.Popen[bytes]
 
 
 def _failure(job: Job, code: int) -> str | None:
-    """What went wrong with a job that ended; None: nothing did."""
+    """Why a job that ended has failed; None: the job is done."""
     if code == 0 and job.done():
         return None
     if job.folder.error.is_file():

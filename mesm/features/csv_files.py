@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.csv as pacsv
 
-# What C++ and Python programs write where there is no number.
+# The words that C++ and Python programs write where there is no number.
 _NO_NUMBER = ["", "nan", "NaN", "-nan", "nan(ind)", "-nan(ind)", "NA"]
 
 

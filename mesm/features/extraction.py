@@ -75,7 +75,7 @@ class DialogSources:
 
 @dataclass
 class DialogFeatures:
-    """What was made of a dialog: per clip (rows, columns) float32, and what could not be read."""
+    """The features of a dialog: per clip (rows, columns) float32; and the clips that failed."""
 
     audio: dict[str, Matrix] = field(default_factory=dict)
     video: dict[str, Matrix] = field(default_factory=dict)

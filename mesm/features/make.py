@@ -49,7 +49,7 @@ NO_PHONET = (
 
 
 class FeatureOptions(BaseModel):
-    """What to make features from.
+    """The settings from which features are made.
 
     Attributes:
         raw: the raw corpus that was prepared.

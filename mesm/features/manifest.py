@@ -1,4 +1,4 @@
-"""What features.json says: where every column comes from, and what was left out."""
+"""The content of features.json: where every column comes from, and the clips left out."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class ModalityFeatures(_Model):
 
 
 class FeatureManifest(_Model):
-    """What the features of a prepared corpus hold, written last.
+    """The contents of a prepared corpus's features, written last.
 
     Attributes:
         format: version of the layout.

@@ -36,7 +36,7 @@ class CsvSource:
 
 @dataclass(frozen=True)
 class ClipSources:
-    """What one clip's features are made from.
+    """The sources of one clip's features.
 
     Attributes:
         clip_id, split, text, dialog: as prepared.

@@ -12,7 +12,7 @@ from torch import Tensor
 from mesm.inputs.boxes import Floats, Ints, crop_area, resize_area, square, suppress
 from mesm.inputs.mtcnn import load_networks
 
-# What P-Net sees: 12x12 windows, two pixels apart.
+# P-Net's input: 12x12 windows, two pixels apart.
 WINDOW, STRIDE = 12, 2
 # Bounds the memory of a batch; about 24 frames of 360x480.
 PIXELS_PER_BATCH = 4_194_304

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import soundfile
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -44,6 +43,8 @@ def read_waveform(
     Raises:
         AudioError: the file cannot be read, has no such channel, or ends too early; names it.
     """
+    import soundfile
+
     try:
         with soundfile.SoundFile(path) as file:
             rate, channels = file.samplerate, file.channels

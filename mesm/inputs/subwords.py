@@ -26,7 +26,7 @@ SPECIAL = [PAD, UNKNOWN, CLS, SEP]
 
 
 class Subwords(Protocol):
-    """What the models need of a tokenizer."""
+    """A tokenizer as the models need it."""
 
     @property
     def vocab_size(self) -> int:

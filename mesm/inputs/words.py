@@ -6,7 +6,7 @@ import re
 
 # Letters and digits, with apostrophes, hyphens and points only between them.
 _WORD = re.compile(r"\w+(?:['’.-]\w+)*")
-# What the Penn Treebank splits off: can't -> ca n't, she's -> she 's.
+# The endings that the Penn Treebank splits off: can't -> ca n't, she's -> she 's.
 _CONTRACTION = re.compile(r"(.+?)(n't|'(?:s|m|d|re|ll|ve))", re.IGNORECASE)
 
 

@@ -1,4 +1,4 @@
-"""What FE2E and MESM share: a branch per modality, and a weighted sum of their logits."""
+"""The frame of FE2E and MESM: a branch per modality, and a weighted sum of their logits."""
 
 from __future__ import annotations
 

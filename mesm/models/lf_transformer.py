@@ -15,7 +15,7 @@ class LFTransformer(TwoPhaseLateFusion, PyTorchModelHubMixin):
 
     Per stream of width d: a learned CLS before the rows, a post-norm Transformer encoder that is
     told what is padding, CLS → d/2 → ReLU → E; the streams' logits are added with learned weights.
-    Of a clip without rows in a stream the CLS sees itself alone.
+    For a clip without rows in a stream the CLS attends to itself alone.
 
     Args:
         emotions: E, how many emotions are told apart.

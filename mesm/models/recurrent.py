@@ -36,7 +36,7 @@ class BidirectionalLSTM(nn.Module):
             known: the same on the CPU.
 
         Returns:
-            What the last layer ends with in each direction, forward (after the last step) beside
+            The last layer's final state in each direction, forward (after the last step) beside
             backward (after the first), (B, 2 * hidden); and its output at the last step, where the
             backward direction has read that step alone, (B, 2 * hidden).
         """

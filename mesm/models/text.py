@@ -83,6 +83,6 @@ class TextEncoder(nn.Module):
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
         """(B, T) subword numbers and their bool mask to (B, dim)."""
-        # Of a mask (B, T) the library asks whether all is True, which waits for the device.
+        # The library would test whether a (B, T) mask is all True, which waits for the device.
         attended = mask[:, None, None, :]
         return self.albert(input_ids=ids, attention_mask=attended).last_hidden_state[:, 0]

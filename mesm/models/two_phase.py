@@ -1,4 +1,4 @@
-"""What the two-phase baselines share: the widths of the streams, and late fusion."""
+"""The frame of the two-phase baselines: the widths of the streams, and late fusion."""
 
 from __future__ import annotations
 

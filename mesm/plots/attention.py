@@ -1,4 +1,4 @@
-"""What each attention weighs and keeps of one clip: over its faces, and over its spectrogram."""
+"""The attention and the kept sites of one clip, over its faces and over its spectrogram."""
 
 from collections.abc import Sequence
 

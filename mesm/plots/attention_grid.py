@@ -1,4 +1,4 @@
-"""What the attention keeps, one line per emotion: Figures 3 (faces), 4 and 6 (sound)."""
+"""The sites that attention keeps, one line per emotion: Figures 3 (faces), 4 and 6 (sound)."""
 
 from collections.abc import Sequence
 

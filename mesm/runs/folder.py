@@ -35,7 +35,7 @@ class RunFolder:
 
     @property
     def features(self) -> Path:
-        """What tells the hand-crafted features from others, of runs that read them."""
+        """The identity of the hand-crafted features, in runs that read features."""
         return self.path / "features.json"
 
     @property
@@ -69,7 +69,7 @@ class RunFolder:
 
     @property
     def log(self) -> Path:
-        """What the process of an experiment's cell has printed."""
+        """The output of the process of an experiment's cell."""
         return self.path / "log.txt"
 
     @property

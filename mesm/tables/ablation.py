@@ -80,7 +80,7 @@ def _rows(
     for group in groups:
         modalities = parse_modalities(group.model_settings.get("modalities") or ALL)
         whole = run_name({**group.model_settings, "modalities": ALL})
-        # What tells groups of one name apart stands in brackets behind it.
+        # Brackets behind the name tell groups of one name apart.
         whole += group.name.removeprefix(run_name(group.model_settings))
         figures = paper.get((group.system, modalities))
         seen.add((group.system, modalities))

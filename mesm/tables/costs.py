@@ -20,7 +20,7 @@ class Swept(Protocol):
 
     @property
     def sweep(self) -> Mapping[str, Any] | None:
-        """What its sweep.json holds."""
+        """The content of its sweep.json."""
 
 
 def uniform(p: Any) -> Any:

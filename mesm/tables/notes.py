@@ -68,7 +68,7 @@ def metric_notes(scores: Iterable[Mapping[str, Any]]) -> list[str]:
 
 
 def seeds_note(counts: Iterable[int]) -> str:
-    """What ± is, or that it is missing."""
+    """The meaning of ±, or why ± is missing."""
     known = sorted(set(counts))
     if known == [1]:
         return "One training seed per row, so no deviation."
@@ -77,7 +77,7 @@ def seeds_note(counts: Iterable[int]) -> str:
 
 
 def flops_note(paper: bool) -> str:
-    """What a FLOP is."""
+    """The definition of a FLOP."""
     note = "GFLOPs: feature extraction per clip, 2 per multiply–accumulate"
     return note + ("; the paper counts 1, so its figures are doubled here." if paper else ".")
 

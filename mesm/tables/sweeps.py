@@ -28,7 +28,7 @@ from mesm.tables.runs import (
 )
 from mesm.tables.table import Cell, Row, Table, row, spread
 
-# What each file holds: several p of one model, one model per p, p found for a share of the FLOPs.
+# The points of each file: several p of one model, one model per p, p for a share of the FLOPs.
 KINDS = {
     "sweep.json": "one training",
     "retrain.json": "a training per p",
@@ -215,7 +215,7 @@ class _Point:
 
 
 def _setting(point: Mapping[str, Any]) -> Any:
-    """What the points of several seeds are matched by: the budget and how it is met, else p."""
+    """The key that matches points of several seeds: the budget and how it is met, else p."""
     if "budget" in point:
         return {"budget": point["budget"], "kind": point.get("kind")}
     return uniform(point["p"])

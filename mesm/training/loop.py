@@ -15,8 +15,6 @@ import numpy as np
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.state import AcceleratorState
-from torch import Tensor
-from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from mesm.config.end_to_end import MESMSettings
@@ -42,8 +40,17 @@ from mesm.runs.folder import RunFolder
 from mesm.training.losses import TrainingLoss, positive_weights
 from mesm.training.optimizer import make_optimizer, set_learning_rate
 from mesm.training.p_schedule import p_of_epoch
+from mesm.training.step import TrainingStep
 
 logger = logging.getLogger(__name__)
+
+# Steps between two readings of the loss for the progress bar: each waits for the device.
+READ_EVERY = 50
+# The part of an epoch's record that tensorboard draws.
+CURVES = (
+    *("train_loss", "gradient_norm", "valid_loss", "valid_f1", "learning_rate"),
+    "clips_per_second",
+)
 
 
 def train(config: ExperimentConfig, run: Path) -> Path:
@@ -206,8 +213,20 @@ class _Training:
         model = self.config.model
         hard = isinstance(model, MESMSettings) and model.selection == "hard"
         loss = TrainingLoss(positive_weight, self.settings, hard)
+        step = TrainingStep(
+            self.model,
+            self.optimizer,
+            loss,
+            self.settings,
+            self.accelerator.device,
+            backward=self.accelerator.backward,
+            clip=self.accelerator.clip_grad_norm_,
+        )
         writer = None
         if self.main:
+            # tensorboard takes a third of a second to import.
+            from torch.utils.tensorboard import SummaryWriter
+
             writer = SummaryWriter(str(self.folder.tensorboard), purge_step=first)
         bar = tqdm(
             total=total,
@@ -219,14 +238,17 @@ class _Training:
         )
         for epoch in range(progress.epoch + 1, self.settings.epochs + 1):
             losses = [row["valid_loss"] for row in progress.history]
-            record = self._epoch(epoch, total, loss, losses, bar)
+            record = self._epoch(epoch, total, step, losses, bar)
             self._note(progress, record)
             if writer is not None:
-                for name in ("train_loss", "valid_loss", "valid_f1", "learning_rate"):
-                    writer.add_scalar(name, record[name], epoch * steps)
+                for name in CURVES:
+                    if record[name] is not None:
+                        writer.add_scalar(name, record[name], epoch * steps)
                 writer.flush()
             bar.set_postfix(
-                loss=f"{record['train_loss']:.3f}", valid_f1=f"{100 * record['valid_f1']:.1f}"
+                loss=f"{record['train_loss']:.3f}",
+                valid_f1=f"{100 * record['valid_f1']:.1f}",
+                clips_per_s=f"{record['clips_per_second']:.1f}",
             )
             if progress.finished:
                 break
@@ -242,7 +264,7 @@ class _Training:
             )
 
     def _epoch(
-        self, epoch: int, total: int, loss: TrainingLoss, losses: list[float], bar: tqdm[Any]
+        self, epoch: int, total: int, step: TrainingStep, losses: list[float], bar: tqdm[Any]
     ) -> dict[str, Any]:
         accelerator, settings = self.accelerator, self.settings
         seed_everything(settings.seed, epoch, accelerator.process_index)
@@ -255,35 +277,33 @@ class _Training:
             pin_memory=accelerator.device.type == "cuda",
         )
         began = time.perf_counter()
-        sums = torch.zeros(2, device=accelerator.device)
         self.model.train()
         self._set_p(epoch)
-        step = (epoch - 1) * len(self.batches)
+        step.start()
+        number = (epoch - 1) * len(self.batches)
         for batch in loader:
-            factor = set_learning_rate(self.raw_optimizer, settings, step, total, losses)
-            batch = batch.to(accelerator.device)
-            outputs = self.model(batch, **loss.options(step / total))
-            value: Tensor = loss(outputs, batch.labels, step / total)
-            accelerator.backward(value)
-            if settings.gradient_clip is not None:
-                accelerator.clip_grad_norm_(self.model.parameters(), settings.gradient_clip)
-            self.optimizer.step()
-            self.optimizer.zero_grad()
-            sums += torch.stack((value.detach() * len(batch), value.new_tensor(float(len(batch)))))
-            step += 1
+            factor = set_learning_rate(self.raw_optimizer, settings, number, total, losses)
+            step(batch.to(accelerator.device), number / total)
+            number += 1
             bar.update()
+            if self.main and step.steps % READ_EVERY == 0:
+                means = step.means()
+                speed = means.clips * accelerator.num_processes / (time.perf_counter() - began)
+                bar.set_postfix(loss=f"{means.loss:.3f}", clips_per_s=f"{speed:.1f}")
         self._set_p(None)
-        sums = accelerator.reduce(sums, "sum")
-        train_loss = float(sums[0] / sums[1])
-        if not math.isfinite(train_loss) and accelerator.scaler is None:
+        means = step.means(lambda sums: accelerator.reduce(sums, "sum"))
+        trained = time.perf_counter() - began
+        if not math.isfinite(means.loss) and accelerator.scaler is None:
             raise FloatingPointError(
-                f"epoch {epoch}: the loss is {train_loss}; lower training.learning_rate"
+                f"epoch {epoch}: the loss is {means.loss}; lower training.learning_rate"
             )
         return {
             "epoch": epoch,
-            "train_loss": train_loss,
-            **self._validate(loss),
+            "train_loss": means.loss,
+            "gradient_norm": means.gradient_norm,
+            **self._validate(step.loss),
             "learning_rate": settings.learning_rate * factor,
+            "clips_per_second": round(means.clips / trained, 2),
             "seconds": round(time.perf_counter() - began, 3),
         }
 
@@ -306,6 +326,7 @@ class _Training:
             self.settings.batch_size,
             self.accelerator.device,
             self.accelerator,
+            workers=self.settings.workers,
         )
         policy = self.config.evaluation.threshold
         thresholds = Thresholds.choose(policy, len(self.emotions), lambda: (logits, labels))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from mesm.config.experiment import TrainingSettings
 from mesm.models.late_fusion import TrainingOutputs
+
+if TYPE_CHECKING:
+    from mesm.config.experiment import TrainingSettings
 
 # Between these shares of the training the weight of the concentration rises from 0 to its own: the
 # attention first learns what matters, then to leave out the rest.

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
-from mesm.config.experiment import TrainingSettings
 from mesm.models.text import TextEncoder
 from mesm_ops import CrossModalAttention
 
-# What counts as a lower loss: by more than this share, as in torch's ReduceLROnPlateau.
+if TYPE_CHECKING:
+    from mesm.config.experiment import TrainingSettings
+
+# A loss counts as lower by more than this share, as in torch's ReduceLROnPlateau.
 LOWER_BY = 1e-4
 
 
@@ -70,7 +73,7 @@ def set_learning_rate(
     steps: int,
     losses: Sequence[float] = (),
 ) -> float:
-    """Set the rates for one step; they follow from what is passed, so nothing need be stored.
+    """Set the rates for one step; the arguments alone decide them, so nothing need be stored.
 
     Args:
         optimizer: from `make_optimizer`.

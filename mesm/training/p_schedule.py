@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
-from mesm.config.experiment import TrainingSettings
 from mesm.config.p import BlockP, change_p
+
+if TYPE_CHECKING:
+    from mesm.config.experiment import TrainingSettings
 
 
 def p_of_epoch(p: BlockP, settings: TrainingSettings, epoch: int | None) -> BlockP:

@@ -1,4 +1,4 @@
-"""How an op is given its gradient: one call in each op's file."""
+"""Gives an op its gradient: one call in each op's file."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from .registration import libraries
 
 __all__ = ["LATER", "make_differentiable"]
 
-# In `saved`, stands for an argument of the backward op that only the backward pass knows.
+# In `saved`, `LATER` stands for an argument of the backward op that only the backward pass knows.
 LATER: Any = None
 
 
 class _Passage(Generic[Arguments]):
     """Carries the backward op's arguments from the forward to the backward pass.
 
-    Autograd saves tensors, and the context all else; the gradient and the `needs_<input>` are known
-    in the backward pass alone.
+    Autograd saves tensors, and the context saves all other arguments; the gradient and the
+    `needs_<input>` are known in the backward pass alone.
     """
 
     def __init__(self, inputs: tuple[str, ...], backward: Contract[Arguments, Any]) -> None:
@@ -76,17 +76,20 @@ def make_differentiable(
 
     Args:
         forward: The op.
-        backward: The op that computes its gradients. Its first argument is the gradient of the
-            first result; `needs_<input>` among them says whether that input's gradient is needed.
+        backward: The op that computes the gradients. Its first argument is the gradient of the
+            first result; an argument `needs_<input>` says whether that input's gradient is needed.
         saved: Given arguments and results, returns the backward op's arguments, with `LATER` for
             the first and for each `needs_<input>`.
         without: Given the backward op's arguments, names the inputs that get no gradient.
+
+    Raises:
+        RuntimeError: From a backward pass through the gradient itself.
     """
     passage = _Passage(forward.contract.fields, backward.contract)
 
     def keep(ctx: Any, a: Arguments, found: Any) -> None:
         ctx.backend = backends.requested()
-        ctx.set_materialize_grads(False)  # else zeros as large as the other results come back
+        ctx.set_materialize_grads(False)  # else autograd makes zeros for all other results
         if forward.contract.returned:
             ctx.mark_non_differentiable(*found[1:])
         passage.save(ctx, saved(a, forward.contract.results(found)))
@@ -113,7 +116,7 @@ def make_differentiable(
         raise RuntimeError(f"{forward.overload.name()}: second-order gradients are not supported")
 
     class Direct(torch.autograd.Function):
-        """Autograd for calls that do not go through torch's dispatcher."""
+        """The op's gradient for calls that bypass torch's dispatcher."""
 
         @staticmethod
         def forward(ctx: Any, *flat: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Checks of what public functions are given; messages say what was wanted and what came.
+"""Checks of the arguments of public functions; messages say what was wanted and what came.
 
 A wanted shape is a tuple of numbers and names: `("Cout", 64, 3, 3)` fits any first dimension.
 Messages are put together only when something is wrong, so the checks trace under torch.compile.
@@ -27,7 +27,16 @@ _SELECTIONS = {"weighted": Selection.WEIGHTED, "hard": Selection.HARD}
 
 
 def check_maps(op: str, x: SparseFeatureMaps) -> None:
-    """Refuse what is no SparseFeatureMaps, and features of a dtype that no op takes."""
+    """Refuse objects other than SparseFeatureMaps, and features of a dtype that no op takes.
+
+    Args:
+        op: The public function's name, with which the message begins.
+        x: Any object.
+
+    Raises:
+        ValueError: x is no SparseFeatureMaps, or the features' dtype is none of float16, bfloat16,
+            float32 and float64.
+    """
     if not isinstance(x, SparseFeatureMaps):
         raise ValueError(f"{op}: x must be SparseFeatureMaps, got {type(x).__name__}")
     if x.features.dtype not in _DTYPES:
@@ -45,7 +54,16 @@ def check_tensor(
 ) -> None:
     """Refuse a tensor of another shape or on another device.
 
-    `because` ends the message and may quote the wanted dimensions, as "for {1} input channels".
+    Args:
+        op: The public function's name, with which the message begins.
+        name: The argument's name.
+        tensor: The argument.
+        shape: The wanted shape.
+        device: The wanted device.
+        because: Ends the message, and may quote wanted dimensions, as "for {1} input channels".
+
+    Raises:
+        ValueError: The argument is no tensor, or the shape or the device is another one.
     """
     if not isinstance(tensor, Tensor):
         raise ValueError(f"{op}: {name} must be a tensor, got {type(tensor).__name__}")
@@ -69,7 +87,18 @@ def _fits(got: torch.Size, wanted: tuple[int | str, ...]) -> bool:
 def check_dtype(
     op: str, name: str, tensor: Tensor, x: SparseFeatureMaps, *, autocast: bool = False
 ) -> None:
-    """Refuse a tensor of another dtype than x's features, after autocast where it applies."""
+    """Refuse a tensor of another dtype than x's features, after autocast if `autocast`.
+
+    Args:
+        op: The public function's name, with which the message begins.
+        name: The argument's name.
+        tensor: The argument.
+        x: The maps whose dtype is wanted.
+        autocast: Compare the dtypes that autocast leaves.
+
+    Raises:
+        ValueError: The dtype is another one.
+    """
     wanted, got = x.features.dtype, tensor.dtype
     if wanted == got:  # autocast keeps equal dtypes equal
         return
@@ -86,13 +115,21 @@ def _autocast_dtype(dtype: torch.dtype, device: str) -> torch.dtype:
 
 
 def check_p(op: str, p: float) -> None:
-    """Refuse a share of the attention outside (0, 1]."""
+    """Refuse a share of the attention outside (0, 1].
+
+    Raises:
+        ValueError: p is not in (0, 1].
+    """
     if not 0 < p <= 1:
         raise ValueError(f"{op}: p must be in (0, 1], got {p}")
 
 
 def check_selection(op: str, selection: str) -> Selection:
-    """Return the `Selection` that a public function's argument names; refuse an unknown name."""
+    """Return the `Selection` that a public function's argument names.
+
+    Raises:
+        ValueError: The name is neither "weighted" nor "hard".
+    """
     if selection not in _SELECTIONS:
         wanted = " or ".join(map(repr, _SELECTIONS))
         raise ValueError(f"{op}: selection must be {wanted}, got {selection!r}")

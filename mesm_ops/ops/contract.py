@@ -26,8 +26,8 @@ class Contract(Generic[Arguments, Results]):
         fields: The names of the arguments, in order.
         returned: The names of the results, in order; () if the result is one tensor.
         arguments: Makes the op's arguments from flat ones; an enum comes from torch as a number.
-        results: Makes the op's results from what torch or a kernel returned.
-        tensors: Returns the arguments that are tensors, or may be, in order.
+        results: Makes the op's results from the return value of torch or of a kernel.
+        tensors: Returns the arguments annotated as tensors or optional tensors, in order.
     """
 
     def __init__(self, reference: Callable[[Arguments], Results]) -> None:
@@ -55,8 +55,8 @@ class Contract(Generic[Arguments, Results]):
     def compiled(self, kernel: Callable[..., Any]) -> Callable[[Arguments], Any]:
         """Return a function of the op's arguments that calls a compiled kernel.
 
-        The kernel's schema is `Signature.kernel_schema`: without Triton's state, which is empty
-        among the results, and with a bool for the selection, which can be weighted or hard alone.
+        The kernel's schema is `Signature.kernel_schema`: Triton's state is left out, and empty
+        among the results; a bool stands for the selection, which can only be weighted or hard.
         """
         kinds = [kind for kind in self.signature.arguments.values() if kind != "TritonState"]
         selections = [position for position, kind in enumerate(kinds) if kind == "Selection"]

@@ -58,7 +58,11 @@ def check_inputs(
     score_weight: Tensor,
     score_bias: Tensor,
 ) -> None:
-    """Refuse a shape, dtype or device that does not fit the others."""
+    """Refuse arguments of `cross_modal_score` that do not fit each other.
+
+    Raises:
+        ValueError: x is no SparseFeatureMaps, or a shape, dtype or device does not fit.
+    """
     check_maps(_NAME, x)
     device = x.device
     check_tensor(_NAME, "map_weight", map_weight, ("k", x.channels), device, "for {1} channels")
@@ -93,7 +97,16 @@ def check_inputs(
 
 
 def check_lengths(lengths: Tensor | None, offsets: Tensor) -> None:
-    """Refuse lengths that do not sum to the number of frames."""
+    """Refuse lengths that do not sum to the number of frames.
+
+    Args:
+        lengths: (B,) int64 or int32, the frames of each sample; None: one sample for each frame.
+        offsets: (F + 1,) int32.
+
+    Raises:
+        ValueError: On a CPU, lengths are negative or do not sum to F. A GPU stops with an
+            assertion that says so.
+    """
     if lengths is None:
         return
     frames = offsets.shape[0] - 1
@@ -103,7 +116,7 @@ def check_lengths(lengths: Tensor | None, offsets: Tensor) -> None:
         if sum(values) != frames or min(values, default=0) < 0:
             raise ValueError(f"{message}, got {values}")
     elif backends.requested() == "reference" or backends.available(_NAME, "triton"):
-        # Triton's kernels check lengths themselves. Here too the host does not wait.
+        # The host does not wait for this assertion. Triton's kernels check lengths themselves.
         torch._assert_async((lengths.sum() == frames) & (lengths >= 0).all(), message)
 
 
@@ -143,7 +156,8 @@ def score_flops(a: _Forward) -> int:
 def score_flops_backward(a: _Backward) -> int:
     """Return the FLOPs of the scores' gradients, in this op or in the block."""
     of_map, of_query, of_score = _multiply_accumulates(a)
-    # Both projections again (the forward pass keeps no hidden values), then two products for each.
+    # Both projections again (the forward pass keeps no hidden values), then two products for each
+    # projection.
     return 2 * (3 * of_map + 3 * of_query + 2 * of_score)
 
 
@@ -210,7 +224,7 @@ def cross_modal_score(
 
     Raises:
         ValueError: A shape, dtype or device does not fit, or lengths do not sum to the number of
-            frames (on a GPU that is checked on the device, which stops with an assertion).
+            frames (a GPU checks the sum itself, and stops with an assertion).
     """
     return _forward(
         _arguments(

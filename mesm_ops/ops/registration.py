@@ -17,7 +17,7 @@ from .schemas import CUDA_ONLY
 
 __all__ = ["define_op", "libraries"]
 
-# Fragments live as long as the module: their registrations die with them.
+# Fragments must live as long as the module: a fragment's registrations die with the fragment.
 libraries = {
     name: torch.library.Library(name, "FRAGMENT")
     for name in ("mesm_ops", "mesm_ops_cpp", "mesm_ops_cuda")
@@ -39,7 +39,7 @@ def define_op(
     triton: bool = False,
     cuda: bool = False,
 ) -> Op[Arguments, Results]:
-    """Define `mesm_ops::<name>` and register all that torch needs of an op but its gradient.
+    """Define `mesm_ops::<name>` and register all that torch needs of an op except the gradient.
 
     Name and schema follow from the reference's name and annotations. `mesm_ops_cpp` gets an op of
     the same name, for a shared library to implement, and so does `mesm_ops_cuda` with `cuda`.
@@ -48,16 +48,16 @@ def define_op(
         reference: The plain torch implementation, of one `NamedTuple`; `fake`, `flops` and `check`
             are given the same object.
         fake: Returns results of the right shapes and dtypes without values.
-        flops: Returns the floating-point operations, given arguments and results. None: none are
-            counted, as torch counts none outside products of matrices.
+        flops: Returns the floating-point operations, given arguments and results. None: the op
+            counts no FLOPs, as torch counts only products of matrices.
         check: Refuses values, on real tensors, before any kernel starts.
         arguments: Makes the op's arguments from those of its public function. None: the op has no
             public function.
         autocast: Cast floating-point inputs but float64 to the autocast dtype, as convolutions do;
             names: on a CPU cast those inputs alone, on a GPU the first of them, and leave the
             others to the op.
-        triton: `mesm_ops.triton.<stem>` has a launcher of the op's name.
-        cuda: The CUDA library has a kernel for it.
+        triton: Whether `mesm_ops.triton.<stem>` has a launcher of the op's name.
+        cuda: Whether the CUDA library has a kernel of the op's name.
 
     Returns:
         The op, ready to be called.

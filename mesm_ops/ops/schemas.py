@@ -27,7 +27,7 @@ _TYPES = {
     "float": "float",
     "bool": "bool",
 }
-# Functions of the CUDA library beside the ops: Triton's launchers call them.
+# Functions of the CUDA library beside the ops, which Triton's launchers call.
 CUDA_ONLY = (
     "place_scratch(Tensor sites, int frames, int height, int width) -> int",
     "select_and_place(Tensor features, Tensor sites, Tensor offsets, Tensor logits, int height, "
@@ -42,7 +42,7 @@ CUDA_ONLY = (
 
 @dataclass(frozen=True)
 class Signature:
-    """The annotations of an op's arguments and results, as its reference has them.
+    """The annotations of an op's arguments and results in its reference.
 
     Attributes:
         name: The op's name.

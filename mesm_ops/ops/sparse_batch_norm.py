@@ -43,7 +43,17 @@ def _arguments(
 def check_parameters(
     parameters: tuple[Tensor, ...], channels: int, dtype: torch.dtype, device: torch.device
 ) -> None:
-    """Refuse what does not fit features of such channels; in the order of the public function."""
+    """Refuse parameters that do not fit features of so many channels.
+
+    Args:
+        parameters: running_mean, running_var, weight and bias, each (channels,).
+        channels: The features' channels.
+        dtype: The features' dtype; parameters have this dtype or float32.
+        device: The features' device.
+
+    Raises:
+        ValueError: A shape, dtype or device does not fit; says what was wanted and what came.
+    """
     wide = torch.float64 if dtype is torch.float64 else torch.float32
     names = ("running_mean", "running_var", "weight", "bias")
     for name, tensor in zip(names, parameters, strict=True):
@@ -108,8 +118,8 @@ def sparse_batch_norm(
     y = (x - mean) / sqrt(var + eps) * weight + bias; then max(y, 0) if relu
 
     In training, mean and biased variance are those of the batch's active sites, and the running
-    ones move towards them by `momentum` (towards the unbiased variance), as in
-    `torch.nn.functional.batch_norm`. A batch without active sites leaves them untouched.
+    statistics move by `momentum` towards the batch's mean and unbiased variance, as in
+    `torch.nn.functional.batch_norm`. A batch without active sites moves no running statistics.
 
     Args:
         x: features (N, C); float32, bfloat16, float16 or float64.
@@ -118,9 +128,10 @@ def sparse_batch_norm(
         weight: (C,), float32 or x's dtype.
         bias: (C,), likewise.
         training: Normalise by the batch's statistics instead of the running ones.
-        momentum: The share of the batch in the running statistics; a tensor is not waited for.
+        momentum: The share of the batch in the running statistics; the host does not wait for a
+            tensor.
         eps: Added to the variance.
-        relu: Put a ReLU after it, in the same pass.
+        relu: Apply a ReLU to the normalised features, in the same pass.
 
     Returns:
         The sites of x with features (N, C), in x's dtype.
@@ -145,16 +156,25 @@ def update_statistics(
     rows: Tensor,
     momentum: float | Tensor,
 ) -> None:
-    """Move running statistics (C,) towards those of a batch of so many active rows, in place."""
+    """Move running statistics towards a batch's, in place, as `torch.nn.BatchNorm1d` does.
+
+    Args:
+        running_mean: (C,), changed.
+        running_var: (C,), changed.
+        mean: (C,), the batch's mean.
+        var: (C,), the batch's biased variance.
+        rows: One integer, the batch's active rows; without rows nothing moves.
+        momentum: The share of the batch.
+    """
     same = running_mean.dtype is mean.dtype and running_var.dtype is var.dtype
     if same and rows.is_cpu and isinstance(momentum, float) and is_eager():
-        count = int(rows)  # few torch calls where nothing is waited for
+        count = int(rows)  # a CPU need not wait, and a number takes fewer torch calls
         if count > 0:
             running_mean.lerp_(mean, momentum)
             running_var.lerp_(var * (count / max(count - 1, 1)), momentum)
         return
     rows = rows.to(mean.dtype)
-    share = rows.clamp(max=1) * momentum  # none of a batch without sites
+    share = rows.clamp(max=1) * momentum  # 0 for a batch without active sites
     unbiased = var * (rows / (rows - 1).clamp(min=1))
     for running, batch in ((running_mean, mean), (running_var, unbiased)):
         running.copy_(torch.lerp(running.to(batch.dtype), batch, share))

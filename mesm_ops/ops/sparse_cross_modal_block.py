@@ -81,7 +81,7 @@ def _arguments(
         check_weight(x, weight, channels)
         channels = weight.shape[0]
         check_parameters(norm[:4], channels, x.dtype, x.device)
-    if not kind.learns:  # no part of the graph: the attention's gradients stay None
+    if not kind.learns:  # the attention is no part of the graph: its gradients stay None
         query, attention = query.detach(), AttentionParameters(*(t.detach() for t in attention))
     (weight1, norm1), (weight2, norm2) = stages
     learned = (x.features, query, *attention, *(t for w, n in stages for t in (w, *n[:4])))
@@ -162,7 +162,7 @@ class _Kept(NamedTuple):
 
 
 def _kept(a: SparseCrossModalBlock, rows: Any, out_rows: Any) -> _Kept:
-    """Return the shapes of what is kept; on a GPU, what Triton's kernels keep in flat tensors."""
+    """Return the shapes of the results for the backward pass; on a GPU, Triton's flat tensors."""
     if not (a.training or a.keep):
         return _Kept()
     channels = a.weight2.shape[0]
@@ -210,7 +210,7 @@ def _convolution_flops(
     a: SparseCrossModalBlock | SparseCrossModalBlockBackward, rows: Tensor, kept_offsets: Tensor
 ) -> int:
     """Return the FLOPs of both convolutions over the kept rows."""
-    sites = rows  # of fake tensors, only the number of rows counts
+    sites = rows  # fake tensors have no values: only the number of rows counts
     if values_are_known(rows):
         sites = torch.where(rows >= 0, a.sites[rows.clamp(min=0)], 0)
     pairs = active_pairs(sites, kept_offsets, a.height, a.width)
@@ -279,7 +279,7 @@ _forward = define_op(
     flops=_flops,
     check=_check,
     arguments=_arguments,
-    autocast=("features", "query"),  # weights are cast where they are packed
+    autocast=("features", "query"),  # packing casts the weights
     triton=True,
 )
 _backward = define_op(
@@ -299,11 +299,12 @@ def sparse_cross_modal_block(
     stages: tuple[Stage, Stage],
     p: float,
     selection: Literal["weighted", "hard"] = "weighted",
+    batches: tuple[Tensor, Tensor] | None = None,
 ) -> SparseFeatureMaps:
     """Run a cross-modal sparse block (Dai et al., 2021, section 4.3): select, convolve, pool.
 
-    On a CPU, and on a GPU where Triton runs, it is one op, under autocast in the autocast dtype;
-    elsewhere, and where one norm alone is in training, it is composed of the others.
+    On a CPU, and on a GPU where Triton runs, the block is one op, under autocast in the autocast
+    dtype; elsewhere, and where one norm alone is in training, the block is composed of other ops.
 
     Args:
         x: features (N, C), height and width at least 2.
@@ -313,6 +314,8 @@ def sparse_cross_modal_block(
         stages: For each convolution its weight (Cout, Cin, 3, 3) and its norm, followed by a ReLU.
         p: The share of the attention to keep, in (0, 1].
         selection: As in `top_p_select`.
+        batches: () int64 each, how many batches the norms have seen: counted up in training, in
+            place, unless the batch has no active sites. None: the caller counts.
 
     Returns:
         Maps of half the height and width, with the last convolution's channels.
@@ -322,11 +325,13 @@ def sparse_cross_modal_block(
     """
     (_, norm1), (_, norm2) = stages
     if not _is_one_op(x) or norm1.training != norm2.training:
+        _count(batches, (norm1, norm2), x.offsets[-1])
         return _composed(x, query, lengths, attention, stages, p, selection)
     out = _forward(_arguments(x, query, lengths, attention, stages, p, selection))
     if norm1.training and out.rulebook.shape[0] and is_eager():
-        _move_running(out, norm1, norm2)
+        _move_running(out, norm1, norm2, batches)
     elif norm1.training:
+        _count(batches, (norm1, norm2), x.offsets[-1])
         rows = out.kept_offsets[-1]
         for norm, mean, var in ((norm1, out.mean1, out.var1), (norm2, out.mean2, out.var2)):
             running = (norm.running_mean, norm.running_var)
@@ -335,23 +340,37 @@ def sparse_cross_modal_block(
     return SparseFeatureMaps._trusted(out.features, out.sites, out.offsets, *size)
 
 
-def _move_running(
-    out: SparseCrossModalBlockResult, norm1: NormParameters, norm2: NormParameters
+@torch.no_grad()
+def _count(
+    batches: tuple[Tensor, Tensor] | None, norms: tuple[NormParameters, ...], rows: Tensor
 ) -> None:
-    """Do what `update_statistics` does for both norms, in one launch."""
-    from ..triton.parts.reductions import Running, move_running
+    """Count a batch of so many rows for the norms in training."""
+    for count, norm in zip(batches or (), norms, strict=False):
+        if norm.training:
+            count.add_(rows > 0)
 
+
+def _move_running(
+    out: SparseCrossModalBlockResult,
+    norm1: NormParameters,
+    norm2: NormParameters,
+    batches: tuple[Tensor, Tensor] | None,
+) -> None:
+    """Do what `update_statistics` and `_count` do for both norms, in one launch."""
+    from ..triton.parts.running import Running, move_running
+
+    first, second = batches or (None, None)
     move_running(
         out.kept_offsets[-1:],
-        Running(norm1.running_mean, norm1.running_var, out.mean1, out.var1, norm1.momentum),
-        Running(norm2.running_mean, norm2.running_var, out.mean2, out.var2, norm2.momentum),
+        Running(norm1.running_mean, norm1.running_var, out.mean1, out.var1, norm1.momentum, first),
+        Running(norm2.running_mean, norm2.running_var, out.mean2, out.var2, norm2.momentum, second),
     )
 
 
 def _is_one_op(x: SparseFeatureMaps) -> bool:
     if x.device.type != "cuda":
         return x.device.type == "cpu"
-    # Without a kernel for the block, its parts run one by one: some of them may have a kernel. A
+    # Without a kernel for the block, the ops in it run one by one: some ops may have a kernel. A
     # compiled graph always finds Triton, with which torch compiles for a GPU.
     runs = torch.compiler.is_compiling() or backends.available(_NAME, "triton") is None
     return runs and x.dtype is not torch.float64

@@ -24,7 +24,11 @@ def _arguments(x: SparseFeatureMaps) -> SparseMaxPool2d:
 
 
 def check_size(x: SparseFeatureMaps) -> None:
-    """Refuse maps that are smaller than a window."""
+    """Refuse maps that are smaller than a window.
+
+    Raises:
+        ValueError: Height or width is below 2.
+    """
     if x.height < 2 or x.width < 2:
         raise ValueError(f"{_NAME}: maps must be at least 2 x 2, got {x.height} x {x.width}")
 

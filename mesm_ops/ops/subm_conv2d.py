@@ -28,7 +28,16 @@ def _arguments(x: SparseFeatureMaps, weight: Tensor, bias: Tensor | None = None)
 
 
 def check_weight(x: SparseFeatureMaps, weight: Tensor, channels: int) -> None:
-    """Refuse a weight that does not fit so many input channels, or the dtype and device of x."""
+    """Refuse a weight that does not fit the maps.
+
+    Args:
+        x: The maps, whose dtype and device the weight must have.
+        weight: (Cout, channels, 3, 3).
+        channels: The input channels.
+
+    Raises:
+        ValueError: A shape, dtype or device does not fit; says what was wanted and what came.
+    """
     shape = ("Cout", channels, 3, 3)
     check_tensor(_NAME, "weight", weight, shape, x.device, "for {1} input channels")
     check_dtype(_NAME, "weight", weight, x, autocast=True)
@@ -49,7 +58,13 @@ def _fake_backward(a: SubmConv2dBackward) -> SubmConv2dGradients:
 def active_pairs(sites: Tensor, offsets: Tensor, height: int, width: int) -> int:
     """Return the number of active input-output pairs: the length of the whole rulebook.
 
-    For sites without values (fake tensors) it is an upper bound, nine for each row.
+    For sites without values (fake tensors) the number is an upper bound, nine for each row.
+
+    Args:
+        sites: (N,) int32, ascending in each frame.
+        offsets: (F + 1,) int32.
+        height: Height of the maps.
+        width: Width of the maps.
     """
     if not values_are_known(sites):
         return 9 * sites.shape[0]

@@ -33,7 +33,7 @@ def _arguments(
             f"{_NAME}: logits must be {wanted} for {x.dtype} features, got {logits.dtype}"
         )
     if not kind.learns:
-        logits = logits.detach()  # no part of the graph: the attention's gradients stay None
+        logits = logits.detach()  # logits are no part of the graph: their gradients stay None
     return TopPSelect(x.features, x.sites, x.offsets, logits, p, kind, trims(x.features))
 
 
@@ -91,8 +91,8 @@ def top_p_select(
         logits: (N,), float32 (float64 for float64 features).
         p: The share of the attention to keep, in (0, 1].
         selection: "weighted" multiplies a kept feature by candidates * attention, which is 1 under
-            uniform attention, and lets gradients flow to the logits; "hard" leaves the feature as
-            it is, and the logits without gradient.
+            uniform attention, and lets gradients flow to the logits; "hard" leaves features
+            unscaled, and logits without gradient.
 
     Returns:
         The kept sites. On a CPU without padding rows; on a GPU and in compiled graphs with N rows.

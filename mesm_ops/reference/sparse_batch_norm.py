@@ -29,7 +29,7 @@ class SparseBatchNormResult(NamedTuple):
     """The results of `sparse_batch_norm`."""
 
     features: Tensor  # (N, C), zero in padding
-    mean: Tensor  # (C,), the one used; float32, or float64 for float64 features
+    mean: Tensor  # (C,), which normalised the rows; float32, or float64 for float64 features
     var: Tensor  # (C,), likewise
 
 

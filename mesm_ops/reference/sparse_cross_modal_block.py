@@ -70,7 +70,7 @@ class SparseCrossModalBlock(NamedTuple):
     eps1: float
     eps2: float
     trim: bool  # return no padding rows, so that M and P depend on values
-    keep: bool  # return what the backward pass needs; in training always
+    keep: bool  # return the results for the backward pass too; in training always
 
 
 class SparseCrossModalBlockResult(NamedTuple):
@@ -82,15 +82,15 @@ class SparseCrossModalBlockResult(NamedTuple):
     features: Tensor  # (P, Cout), zero in padding
     sites: Tensor  # (P,), of maps of half the height and width
     offsets: Tensor  # (F + 1,)
-    mean1: Tensor  # (Cmid,), the one used; float32, or float64 for float64 features
+    mean1: Tensor  # (Cmid,), which normalised y1; float32, or float64 for float64 features
     var1: Tensor  # (Cmid,), likewise
     mean2: Tensor  # (Cout,), likewise
     var2: Tensor  # (Cout,), likewise
     rows: Tensor  # (M,) int32, the input row of each kept site; -1 in padding
     kept_offsets: Tensor  # (F + 1,)
     attention: Tensor  # (N,), zero in padding; float32, or float64 for float64 features
-    y1: Tensor  # (M, Cmid), the first convolution's
-    y2: Tensor  # (M, Cout), the second convolution's
+    y1: Tensor  # (M, Cmid), the first convolution's result
+    y2: Tensor  # (M, Cout), the second convolution's result
     argmax: Tensor  # (P, Cout) int32, the kept row of each maximum; -1 in padding
     rulebook: TritonState
 
@@ -117,7 +117,7 @@ class SparseCrossModalBlockBackward(NamedTuple):
     weight2: Tensor  # (Cout, Cmid, 3, 3)
     norm_weight2: Tensor  # (Cout,)
     norm_bias2: Tensor  # (Cout,)
-    mean1: Tensor  # (Cmid,), from here on as the forward pass returned them
+    mean1: Tensor  # (Cmid,); from here on the results of the forward pass
     var1: Tensor  # (Cmid,)
     mean2: Tensor  # (Cout,)
     var2: Tensor  # (Cout,)
@@ -138,7 +138,7 @@ class SparseCrossModalBlockBackward(NamedTuple):
 class SparseCrossModalBlockGradients(NamedTuple):
     """The gradients of the arguments of these names, in their shapes and dtypes.
 
-    Unless the selection learns, those of the query and of the attention's parameters are (0,).
+    Unless the selection learns, the gradients of query and attention parameters are (0,).
     """
 
     features: Tensor
@@ -277,7 +277,7 @@ def _selected(a: SparseCrossModalBlockBackward) -> Tensor:
     if a.selection.scales:
         candidates = torch.cat(
             [a.offsets.diff(), a.offsets.new_zeros(1)]
-        )  # 0 beyond the last frame
+        )  # a factor of 0 beyond the last frame
         frame = torch.bucketize(row, a.offsets[1:], right=True)
         scale = (candidates[frame].to(a.attention.dtype) * a.attention[row])[:, None]
         x = (x.to(a.attention.dtype) * scale).to(x.dtype)
@@ -287,7 +287,7 @@ def _selected(a: SparseCrossModalBlockBackward) -> Tensor:
 def _with_attention(
     found: SparseCrossModalBlockGradients, a: SparseCrossModalBlockBackward, grad_logits: Tensor
 ) -> SparseCrossModalBlockGradients:
-    """Return the gradients with those that flow through the logits."""
+    """Return the gradients, with the gradients that flow through the logits added."""
     dtype = a.features.dtype
     of_score = cross_modal_score_backward(
         CrossModalScoreBackward(

@@ -69,7 +69,7 @@ def sparse_max_pool2d(a: SparseMaxPool2d) -> SparseMaxPool2dResult:
 
 
 def sparse_max_pool2d_backward(a: SparseMaxPool2dBackward) -> Tensor:
-    """Return the gradient of features, (rows, C): each output's goes to its maximum."""
+    """Return the gradient of features, (rows, C): each output's gradient goes to its maximum."""
     grad = a.grad_out.new_zeros(a.rows + 1, a.grad_out.shape[1])  # the last row: padding
     target = torch.where(a.argmax >= 0, a.argmax, a.rows).long()
     return grad.scatter(0, target, a.grad_out)[:-1]

@@ -40,7 +40,7 @@ class SubmConv2dBackward(NamedTuple):
 
 
 class SubmConv2dGradients(NamedTuple):
-    """The gradients of the arguments of these names; (0,) where one is not needed."""
+    """The gradients of the arguments of these names; (0,) where a gradient is not needed."""
 
     features: Tensor  # (N, Cin)
     weight: Tensor  # (Cout, Cin, 3, 3)
@@ -100,7 +100,7 @@ def _neighbours(a: SubmConv2d | SubmConv2dBackward) -> Iterator[tuple[int, int, 
 
 
 def _with_zero_row(features: Tensor, dtype: torch.dtype) -> Tensor:
-    """Append a zero row: row N, what an inactive neighbour contributes."""
+    """Append a zero row: row N, which an inactive neighbour contributes."""
     return torch.cat([features, features.new_zeros(1, features.shape[1])]).to(dtype)
 
 

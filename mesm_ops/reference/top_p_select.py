@@ -17,8 +17,8 @@ from torch import Tensor
 class Selection(IntEnum):
     """How kept features leave the selection, and whether the logits learn from them.
 
-    The ops pass the number. The two properties are independent: formulas and kernels go by them, so
-    that a selection may learn without scaling.
+    The ops pass the number. The two properties are independent, and formulas and kernels read the
+    properties alone, so that a selection may learn without scaling.
     """
 
     HARD = 0
@@ -63,7 +63,7 @@ class TopPSelectBackward(NamedTuple):
     grad_out: Tensor  # (M, C)
     features: Tensor  # (N, C)
     offsets: Tensor  # (F + 1,)
-    out_offsets: Tensor  # (F + 1,), from here on as the forward pass returned them
+    out_offsets: Tensor  # (F + 1,); from here on the results of the forward pass
     rows: Tensor  # (M,)
     attention: Tensor  # (N,)
     selection: Selection

@@ -1,1 +1,1 @@
-"""Triton kernels and their launchers, a file for each op; imported when one first runs."""
+"""Triton kernels and their launchers, a file for each op, imported when the op first runs."""

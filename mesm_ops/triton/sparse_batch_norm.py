@@ -18,7 +18,7 @@ __all__ = ["sparse_batch_norm", "sparse_batch_norm_backward"]
 
 
 def sparse_batch_norm(a: SparseBatchNorm) -> SparseBatchNormResult:
-    """Run the op of that name."""
+    """Run `mesm_ops::sparse_batch_norm` in Triton."""
     number = a.offsets[-1:]
     norm = norm_of(a.weight, a.bias, a.eps)
     out = torch.empty_like(a.features)
@@ -34,7 +34,7 @@ def sparse_batch_norm(a: SparseBatchNorm) -> SparseBatchNormResult:
 
 
 def sparse_batch_norm_backward(a: SparseBatchNormBackward) -> SparseBatchNormGradients:
-    """Run the op of that name."""
+    """Run `mesm_ops::sparse_batch_norm_backward` in Triton."""
     number = a.offsets[-1:]
     norm = (a.weight, a.bias, a.mean, a.var, a.eps, a.relu)
     sums = a.features.new_empty((2, a.features.shape[1]), dtype=torch.float32)

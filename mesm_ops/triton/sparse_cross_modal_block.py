@@ -1,10 +1,10 @@
 """sparse_cross_modal_block in few launches, none of which depends on what only the device knows.
 
-Kept rows lie in the order of the tiles from the selection on, so that convolutions gather what they
-read and write whole tiles. Forward: all small work in one launch, scores, the selection, and for
-each convolution its product with the batch's sums and a pass for the norm. Backward, the same in
-the other order. What the backward pass needs lies in two tensors, `y1` and `rulebook` of the op's
-results, whose layout is this module's own.
+Kept rows lie in the order of the tiles from the selection on: convolutions gather the rows that
+they read, and write whole tiles. Forward: all small work in one launch, scores, the selection, and
+for each convolution its product with the batch's sums and a pass for the norm. Backward: the same
+in the other order. Two of the op's results, `y1` and `rulebook`, hold what the backward pass needs,
+in a layout that only this module reads.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from ..reference import (
     SparseCrossModalBlockResult,
 )
 from .parts.convolution import Epilogue, convolve, partial_rows
+from .parts.finish import finish
 from .parts.layout import book_layout, maps_layout
 from .parts.norm_gradients import norm_gradient
 from .parts.norm_pool import norm_pool, norm_pool_gradient, norm_pool_parts, norm_pool_sums
@@ -34,7 +35,7 @@ from .parts.score import score
 from .parts.score_gradients import score_gradients
 from .parts.selection import Selected, select_and_place
 from .parts.selection_gradients import grad_attention, scatter_kept_rows
-from .parts.weight_gradient import tap_tiles, weight_gradient
+from .parts.weight_gradient import room_for_tap_tiles, weight_gradient
 
 __all__ = ["sparse_cross_modal_block", "sparse_cross_modal_block_backward"]
 
@@ -54,7 +55,13 @@ class _Plan:
         self.maps, self.book = maps_layout(a, keeps), book_layout(a, self.windows)
 
 
-_FLOATS = ("asked", "scale1", "shift1", "scale2", "shift2")  # of the book, float32
+_FLOATS = (
+    "projected_query",
+    "scale1",
+    "shift1",
+    "scale2",
+    "shift2",
+)  # float32 parts of the rulebook
 _plans: dict[tuple[Any, ...], _Plan] = {}
 
 
@@ -79,7 +86,7 @@ def _parts(plan: _Plan, maps: Tensor, book: Tensor) -> dict[str, Tensor]:
 
 
 def sparse_cross_modal_block(a: SparseCrossModalBlock) -> SparseCrossModalBlockResult:
-    """Run the op of that name."""
+    """Run `mesm_ops::sparse_cross_modal_block` in Triton."""
     if not a.features.shape[0] or a.offsets.shape[0] < 2:
         return reference.sparse_cross_modal_block(a)
     features, keeps = a.features, a.training or a.keep
@@ -87,7 +94,7 @@ def sparse_cross_modal_block(a: SparseCrossModalBlock) -> SparseCrossModalBlockR
     maps = features.new_empty(plan.maps.size)
     book = a.sites.new_empty(plan.book.size)
     of = _parts(plan, maps, book)
-    # Results of their own: tensors that an op returns must not share memory.
+    # Apart from the book, because tensors that an op returns must not share memory.
     logits, attention = (_floats(features, plan.rows) for _ in range(2))
     mean1, var1 = (_floats(features, plan.middle) for _ in range(2))
     mean2, var2 = (_floats(features, plan.out) for _ in range(2))
@@ -106,14 +113,21 @@ def sparse_cross_modal_block(a: SparseCrossModalBlock) -> SparseCrossModalBlockR
     learns = keeps and a.selection.learns
     prepare(
         *(features, a.offsets, a.query, a.lengths),
-        *(a.map_weight, a.map_bias, a.query_weight, of["asked"], of["mapped"], sample_of_row),
+        *(
+            a.map_weight,
+            a.map_bias,
+            a.query_weight,
+            of["projected_query"],
+            of["mapped"],
+            sample_of_row,
+        ),
         plan=plan.schedule,
         schedule=of["schedule"] if learns else None,
         packs=(Pack(a.weight1, of["packed1"]), Pack(a.weight2, of["packed2"])),
         folds=folds,
     )
     score(
-        *(features, a.offsets, of["asked"], sample_of_row, of["mapped"]),
+        *(features, a.offsets, of["projected_query"], sample_of_row, of["mapped"]),
         *(a.score_weight, a.score_bias, logits),
     )
     select_and_place(
@@ -132,7 +146,7 @@ def sparse_cross_modal_block(a: SparseCrossModalBlock) -> SparseCrossModalBlockR
         _convolve_and_norm(of["x"], rules, of["packed1"], of["y1"], norm1, sums)
         norm_rows(of["y1"], number, norm1, of["z1"])
         _convolve_and_norm(of["z1"], rules, of["packed2"], of["y2"], norm2, sums)
-    elif keeps:  # the norms' inputs are for the backward pass
+    elif keeps:  # the backward pass reads the norms' inputs
         convolve(of["x"], rules, of["packed1"], of["y1"])
         norm_rows(of["y1"], number, norm1, of["z1"])
         convolve(of["z1"], rules, of["packed2"], of["y2"])
@@ -147,7 +161,7 @@ def sparse_cross_modal_block(a: SparseCrossModalBlock) -> SparseCrossModalBlockR
     out = features.new_empty(plan.windows, plan.out)
     argmax = features.new_empty((plan.windows, plan.out) if keeps else (0,), dtype=torch.uint8)
     norm_pool(of["y2"], of["windows"], out_offsets[-1:], norm2, out, argmax if keeps else None)
-    if a.trim:  # on a CPU, where Triton is interpreted
+    if a.trim:  # only on a CPU, where Triton is interpreted
         windows, kept = int(out_offsets[-1]), int(number)
         out, out_sites, rows = out[:windows], out_sites[:windows], rows[:kept]
     return SparseCrossModalBlockResult(
@@ -186,7 +200,7 @@ def _convolve_and_norm(
 def sparse_cross_modal_block_backward(
     a: SparseCrossModalBlockBackward,
 ) -> SparseCrossModalBlockGradients:
-    """Run the op of that name."""
+    """Run `mesm_ops::sparse_cross_modal_block_backward` in Triton."""
     if not a.features.shape[0] or a.offsets.shape[0] < 2:
         return reference.sparse_cross_modal_block_backward(a)
     plan, features = _plan(a), a.features
@@ -199,7 +213,7 @@ def sparse_cross_modal_block_backward(
     )
     number = a.kept_offsets[-1:]
     rules = Rulebook(of["lists"], of["masks"], number, None)
-    taps = tap_tiles(rules)
+    taps = room_for_tap_tiles(rules)
     grads = _like(
         *(a.weight1, a.norm_weight1, a.norm_bias1, a.weight2, a.norm_weight2, a.norm_bias2)
     )
@@ -215,13 +229,15 @@ def sparse_cross_modal_block_backward(
 
     pooled = partial[: 2 * parts * plan.out].view(parts, 2, plan.out)
     norm_pool_sums(grad_out, a.argmax, of["y2"], of["windows"], windows, norm2, pooled)
-    total(pooled, None, a.var2, a.eps2, of_norm2, of_norm_weight2, of_norm_bias2)
+    total(
+        *(pooled, None, a.var2, a.eps2, of_norm2, of_norm_weight2, of_norm_bias2, rules, taps),
+    )
     grad = torch.empty_like(of["y2"])
     norm_pool_gradient(
         *(grad_out, a.argmax, of["y2"], of["window_of"], number, norm2, of_norm2, grad),
         training=a.training,
     )
-    weight_gradient(of["z1"], grad, rules, taps, of_weight2)
+    weight2 = weight_gradient(of["z1"], grad, rules, taps, of_weight2)
 
     grad1 = torch.empty_like(of["y1"])
     most = 2 * size // (2 * plan.middle)
@@ -238,7 +254,7 @@ def sparse_cross_modal_block_backward(
     )
     total(lines[: written.number], None, a.var1, a.eps1, of_norm1, of_norm_weight1, of_norm_bias1)
     norm_gradient(grad1, of["y1"], number, norm1, of_norm1, grad1, training=a.training)
-    weight_gradient(of["x"], grad1, rules, taps, of_weight1)
+    weight1 = weight_gradient(of["x"], grad1, rules, taps, of_weight1)
     grad_x = torch.empty_like(of["x"])
     convolve(grad1, rules, of["packed1"], grad_x, transposed=True)
 
@@ -246,6 +262,7 @@ def sparse_cross_modal_block_backward(
     learned = (a.query, a.map_weight, a.map_bias, a.query_weight, a.score_weight, a.score_bias)
     kept = (a.rows, a.kept_offsets, of["place"])
     position_of = a.rows.new_empty(plan.rows)
+    scores = None
     if a.selection.learns:
         of_learned = _like(*learned)
         of_logits, scales = wide.new_empty((2, plan.rows))
@@ -254,14 +271,15 @@ def sparse_cross_modal_block_backward(
             *(grad_x, features, a.offsets, *kept, a.attention, of_logits, position_of, factor)
         )
         given = (of_features, *of_learned, grad_x, position_of, factor)
-        score_gradients(
-            *(plan.schedule, of_logits, features, a.offsets, a.query, of["asked"]),
+        scores = score_gradients(
+            *(plan.schedule, of_logits, features, a.offsets, a.query, of["projected_query"]),
             *(of["schedule"], of["mapped"], a.query_weight, a.score_weight),
             *given,  # type: ignore[arg-type]
         )
     else:
         of_learned = [features.new_empty(0) for _ in learned]
         scatter_kept_rows(grad_x, a.offsets, *kept, position_of, of_features)
+    finish(weight1, weight2, scores)
     return SparseCrossModalBlockGradients(of_features, *of_learned, *grads)
 
 

@@ -1,4 +1,4 @@
-"""subm_conv2d as an implicit product of matrices over a rulebook; rows are read where they lie."""
+"""subm_conv2d as an implicit product of matrices over a rulebook; rows are not reordered."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ..reference import SubmConv2d, SubmConv2dBackward, SubmConv2dGradients
 from .parts.convolution import convolve
+from .parts.finish import finish
 from .parts.reductions import column_sums
 from .parts.rulebook import Rulebook, rulebook
 from .parts.weight_gradient import tap_tiles, weight_gradient
@@ -15,7 +16,7 @@ __all__ = ["subm_conv2d", "subm_conv2d_backward"]
 
 
 def subm_conv2d(a: SubmConv2d) -> Tensor:
-    """Run the op of that name."""
+    """Run `mesm_ops::subm_conv2d` in Triton."""
     out = a.features.new_empty((a.features.shape[0], a.weight.shape[0]))
     if out.shape[0]:
         rules = rulebook(a.sites, a.offsets, a.height, a.width)
@@ -24,7 +25,7 @@ def subm_conv2d(a: SubmConv2d) -> Tensor:
 
 
 def subm_conv2d_backward(a: SubmConv2dBackward) -> SubmConv2dGradients:
-    """Run the op of that name."""
+    """Run `mesm_ops::subm_conv2d_backward` in Triton."""
     features, weight = a.features, a.weight
     of_features = torch.empty_like(features) if a.needs_features else features.new_empty(0)
     of_weight = torch.empty_like(weight) if a.needs_weight else weight.new_empty(0)
@@ -36,7 +37,7 @@ def subm_conv2d_backward(a: SubmConv2dBackward) -> SubmConv2dGradients:
         convolve(a.grad_out, rules, _packed(weight), of_features, transposed=True)
     if a.needs_weight:
         grad = _in_order(a.grad_out, rules)
-        weight_gradient(features, grad, rules, tap_tiles(rules), of_weight)
+        finish(weight_gradient(features, grad, rules, tap_tiles(rules), of_weight))
     if a.needs_bias:
         of_bias = column_sums(a.grad_out, rules.number).to(weight.dtype)
     return SubmConv2dGradients(of_features, of_weight, of_bias)

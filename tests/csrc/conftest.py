@@ -11,7 +11,7 @@ import csrc.build
 
 @pytest.fixture(autouse=True)
 def poisoned_memory() -> Iterator[None]:
-    """Let fresh memory hold NaN (or the greatest integer): what is not written is seen."""
+    """Fill fresh memory with NaN (or the greatest integer), so that unwritten memory is seen."""
     torch.use_deterministic_algorithms(True)
     yield
     torch.use_deterministic_algorithms(False)

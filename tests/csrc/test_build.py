@@ -1,4 +1,4 @@
-"""How the extension is built, and that no instruction leaks out of where it may run."""
+"""The build of the extension; no instruction leaks into code for machines without it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_facts() -> None:
 
 @pytest.fixture(scope="module")
 def objects(build: ModuleType) -> Path:
-    """The folder of all objects, compiled now if they are not up to date."""
+    """The folder of all objects, compiled now unless up to date."""
     torch_facts = build.find_torch()
     folder = build.objects_folder(torch_facts)
     with build.locked(folder):
@@ -68,7 +68,7 @@ def test_only_stable_symbols_are_used() -> None:
 
 
 class Tree:
-    """A small csrc of its own; making it tells what was made."""
+    """A small csrc of its own, with a build that lists the targets made."""
 
     def __init__(self, root: Path, build: ModuleType, output: pytest.CaptureFixture[str]) -> None:
         self.root, self.build, self.output = root, build, output

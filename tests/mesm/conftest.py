@@ -1,4 +1,8 @@
-"""A tiny prepared corpus of drawn squares, its ground truth, and one short training per model."""
+"""A tiny prepared corpus of drawn squares, its ground truth, and one short training per model.
+
+The fixtures import the packages that a training step does without: tests marked gpu run where
+these packages are missing.
+"""
 
 import hashlib
 import io
@@ -8,16 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
-from PIL import Image
-
-from mesm.config.files import load_config
-from mesm.corpora.prepared import FORMAT, MEL_BINS, SCHEMA
-from mesm.evaluation.evaluate import evaluate_run
-from mesm.training.loop import train
-from tests.mesm.made_up_features import write_features
 
 EMOTIONS = ["angry", "excited", "frustrated", "happy", "neutral", "sad"]
 SIZES = {"train": 12, "valid": 6, "test": 7}
@@ -44,6 +39,10 @@ SMALL = [
 
 def _clip(split: str, place: int) -> tuple[dict[str, Any], dict[str, Any]]:
     """A row of the Parquet file and the ground truth's line of the same clip."""
+    from PIL import Image
+
+    from mesm.corpora.prepared import MEL_BINS
+
     generator = np.random.default_rng([list(SIZES).index(split), place])
     emotion = place % len(EMOTIONS)
     faces, frames = [], []
@@ -108,6 +107,11 @@ def _clip(split: str, place: int) -> tuple[dict[str, Any], dict[str, Any]]:
 @pytest.fixture(scope="session")
 def tiny_corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a prepared corpus, with ground_truth.jsonl beside the manifest."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from mesm.corpora.prepared import FORMAT, SCHEMA
+
     folder = tmp_path_factory.mktemp("tiny") / "corpus"
     (folder / "data").mkdir(parents=True)
     files, counts, truths = {}, {}, []
@@ -153,6 +157,10 @@ def tiny_corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _train(name: str, corpus: Path, run: Path, *overrides: str) -> Path:
+    from mesm.config.files import load_config
+    from mesm.evaluation.evaluate import evaluate_run
+    from mesm.training.loop import train
+
     train(load_config(name, [f"corpus={corpus}", *SMALL, *overrides]), run)
     evaluate_run(run, "test")
     return run
@@ -173,6 +181,8 @@ def tiny_fe2e(tiny_corpus: Path) -> Path:
 @pytest.fixture(scope="session")
 def tiny_features(tiny_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the tiny corpus with hand-crafted features beside it."""
+    from tests.mesm.made_up_features import write_features
+
     folder = tmp_path_factory.mktemp("features") / "corpus"
     shutil.copytree(tiny_corpus, folder)
     write_features(folder)

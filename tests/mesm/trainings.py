@@ -21,7 +21,7 @@ train(load_config(sys.argv[1], sys.argv[3:]), Path(sys.argv[2]))
 
 
 def digests(run: Path) -> dict[str, str]:
-    """Of everything a resumed run must end with; wall-clock times left out."""
+    """Digests of all files that a resumed run must reproduce; wall-clock times left out."""
     names = ["model.safetensors", "last/model.safetensors", "last/optimizer.safetensors"]
     names += ["config.json", "config.yaml"]
     names += [name for name in ("tokenizer.json", "features.json") if (run / name).exists()]
@@ -29,6 +29,7 @@ def digests(run: Path) -> dict[str, str]:
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     for row in rows:
         row.pop("seconds")
+        row.pop("clips_per_second")
     return found | {"metrics": json.dumps(rows)}
 
 

@@ -104,7 +104,7 @@ def padded_gradient(rows: Tensor, total: int) -> Tensor:
 
 
 def assert_close(got: Tensor, wanted: Tensor, what: str, loosen: float = 1.0) -> None:
-    """Compare with the oracle's float64 at the tolerance of what was computed.
+    """Compare a result with the oracle's float64 at the tolerance of the result's dtype.
 
     Sums over many rows are compared relative to their largest entry.
     """

@@ -8,7 +8,7 @@ import torch
 
 @pytest.fixture(autouse=True)
 def poisoned_memory() -> Iterator[None]:
-    """Let fresh memory hold NaN (or the greatest integer): what is not written is seen."""
+    """Fill fresh memory with NaN (or the greatest integer), so that unwritten memory is seen."""
     before = torch.are_deterministic_algorithms_enabled()
     torch.use_deterministic_algorithms(True, warn_only=True)  # fills what torch.empty returns
     assert torch.utils.deterministic.fill_uninitialized_memory

@@ -116,9 +116,9 @@ def test_a_backend_that_cannot_run_says_why() -> None:
     with use_backend("triton"), pytest.raises(RuntimeError, match=r"'triton' cannot run: it "):
         subm_conv2d(maps(torch.float64), weight(torch.float64))
     with use_backend("cuda"), pytest.raises(RuntimeError) as error:
-        subm_conv2d(maps(), weight())
+        sparse_max_pool2d(maps())
     assert str(error.value) == (
-        "subm_conv2d: backend 'cuda' cannot run: it runs on cuda tensors, got one on cpu"
+        "sparse_max_pool2d: backend 'cuda' cannot run: it runs on cuda tensors, got one on cpu"
     )
     with use_backend("cpp"), pytest.raises(RuntimeError) as error:
         subm_conv2d(maps(torch.float16), weight(torch.float16))

@@ -69,8 +69,8 @@ def test_equals_the_oracle(
     chain = make_chain(p, selection, training)
     maps = torch.randn(5, 4, 17, 19, requires_grad=True)
     query = torch.randn(3, 7, requires_grad=True)
-    dense, asked = exact(maps), exact(query)
-    wanted, masks, states = run_oracle(chain, dense, asked, training)
+    dense, exact_query = exact(maps), exact(query)
+    wanted, masks, states = run_oracle(chain, dense, exact_query, training)
 
     x: torch.Tensor | object = maps
     got_masks = []
@@ -101,7 +101,7 @@ def test_equals_the_oracle(
     close(maps.grad, dense.grad, "grad of maps")
     assert (query.grad is None) == (selection == "hard")
     if selection == "weighted":
-        close(query.grad, asked.grad, "grad of query")
+        close(query.grad, exact_query.grad, "grad of query")
     for i, (block, state) in enumerate(zip(chain, states, strict=True)):
         for name, parameter in block.named_parameters():
             if selection == "hard" and name.startswith("attention."):

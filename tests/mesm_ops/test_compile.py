@@ -26,7 +26,7 @@ def inputs() -> tuple[Tensor, Tensor, Tensor]:
 def assert_same(got: SparseFeatureMaps, wanted: SparseFeatureMaps) -> None:
     """Other sizes, the same maps: compiled graphs keep padding rows."""
     assert torch.equal(got.mask(), wanted.mask())
-    # Inductor may fuse what lies around the ops; float32's rounding, once or twice.
+    # Inductor may fuse torch's ops around ours; float32's rounding, once or twice.
     torch.testing.assert_close(got.to_dense(), wanted.to_dense(), rtol=1e-5, atol=1e-6)
 
 

@@ -1,4 +1,4 @@
-"""What only a GPU can show: every backend there against float64, no waiting, graphs, repetition."""
+"""Checks that need a GPU: every backend there against float64, no waiting, graphs, repetition."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 from benchmarks.calls import Call, block_calls, calls
 from benchmarks.gate import full_float32
 from benchmarks.inputs import block_case
+from benchmarks.kept import kept_by
 from benchmarks.models import EMOTIONS, SMALL_TEXT, draw_batch, model_run
 from benchmarks.shapes import PAPER_BATCH, Shape
 from mesm_ops import SparseCrossModalBlock, SparseFeatureMaps, backends, use_backend
@@ -35,7 +36,7 @@ NAMES = (
     "sparse_max_pool2d",
     "sparse_cross_modal_block",
 )
-# Of an exact result, rounded once; the sums of float32 leave the rounding of about 1000 terms.
+# Shares of an exact result, rounded once; float32 sums leave the rounding of about 1000 terms.
 ROUNDING = {torch.float32: 1e-5, torch.bfloat16: 2**-8, torch.float16: 2**-11}
 
 
@@ -101,9 +102,9 @@ def error(got: Tensor, truth: Tensor) -> float:
     ],
 )
 def test_runs_where_it_is_meant_to(backend: str, op: str) -> None:
-    """The tests below skip what a backend refuses; kernels that are not there must not pass so."""
-    asked = [call for call in gpu_calls(op, SHAPES[0], torch.bfloat16) if call.op == op]
-    refusals = [backends.refusal(call.op, backend, call.arguments) for call in asked]
+    """The tests below skip calls that a backend refuses; a missing kernel must not pass so."""
+    found = [call for call in gpu_calls(op, SHAPES[0], torch.bfloat16) if call.op == op]
+    refusals = [backends.refusal(call.op, backend, call.arguments) for call in found]
     assert None in refusals, refusals
 
 
@@ -135,7 +136,7 @@ def test_equals_the_reference_in_float64(
                 continue
             if call.op == "sparse_cross_modal_block_backward" and number == 6:
                 continue  # the score's bias: the softmax does not see it, its gradient is rounding
-            # At most twice what the reference errs in the same precision, and once rounding.
+            # At most twice the reference's error in the same precision, and once rounding.
             allowed = 2 * error(low, wanted) + ROUNDING[dtype]
             assert error(mine, wanted) <= allowed, what
     if not ran:
@@ -226,9 +227,20 @@ def test_odd_inputs(
     wanted = block(SparseFeatureMaps.from_dense(case.maps, case.mask), query.double()).to_dense()
     out = other(to_cuda(case.x), query.cuda())
     out.to_dense().sum().backward()
-    # Two norms of few rows enlarge the rounding of what they divide.
+    # Two norms of few rows enlarge the rounding of their inputs.
     assert error(out.to_dense().detach().cpu(), wanted.detach()) <= 50 * ROUNDING[dtype]
     assert not out.features[int(out.offsets[-1]) :].any()
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("shape", SHAPES, ids=Shape.id)
+def test_autocast_keeps_the_sites_of_the_two_halves(shape: Shape, training: bool) -> None:
+    """By whichever backends run: query and parameters are rounded to the features' dtype."""
+    case = block_case(shape, P, torch.float32, FRAMES, "cuda")
+    block = case.block.train(training)
+    given = (case.maps, case.query, case.lengths)
+    with torch.set_grad_enabled(training), torch.autocast("cuda", torch.bfloat16):
+        assert torch.equal(kept_by(block, *given), block.attend(*given).mask())
 
 
 def whole_step(

@@ -12,6 +12,7 @@ from mesm_ops import (
     SparseMaxPool2d,
     SubmConv2d,
     cross_modal_score,
+    sparse_cross_modal_block,
     sparse_max_pool2d,
     subm_conv2d,
     top_p_select,
@@ -93,6 +94,24 @@ def test_forward_is_attend_then_convolve(backend: str, training: bool) -> None:
     assert int(one.norm1.num_batches_tracked) == training
 
 
+@pytest.mark.parametrize("frames", [0, 3])
+@pytest.mark.parametrize("training", [True, False])
+def test_block_counts_batches_that_have_sites(backend: str, training: bool, frames: int) -> None:
+    layer = block().train(training)
+    x = SparseFeatureMaps.from_dense(torch.randn(frames, layer.conv1.weight.shape[1], 4, 4))
+    norms = (layer.norm1, layer.norm2)
+    stages = [
+        (conv.weight, norm.parameter_tuple(x, counts=False))
+        for conv, norm in zip((layer.conv1, layer.conv2), norms, strict=True)
+    ]
+    query = torch.randn(frames, layer.attention.query_proj.in_features)
+    sparse_cross_modal_block(
+        *(x, query, None, layer.attention.parameter_tuple(), tuple(stages), 0.5),
+        batches=tuple(norm.num_batches_tracked for norm in norms),
+    )
+    assert [int(norm.num_batches_tracked) for norm in norms] == [training and frames > 0] * 2
+
+
 def test_takes_dense_and_sparse_maps_and_a_query_for_each_frame(backend: str) -> None:
     layer = block().eval()
     maps, query, lengths = inputs()
@@ -112,7 +131,7 @@ def test_weighted_attention_learns_and_hard_does_not(backend: str) -> None:
             if selection == "hard" and name.startswith("attention."):
                 assert parameter.grad is None, name
             elif name == "attention.score.bias":
-                # A softmax does not see what all its logits share: only rounding is left.
+                # A softmax ignores a common addend of its logits: only rounding is left.
                 assert parameter.grad.abs().max() < 1e-3, name
             else:
                 assert parameter.grad.abs().max() > 1e-3, name
@@ -207,7 +226,7 @@ def test_autocast_runs_the_block_in_low_precision(backend: str) -> None:
     with torch.autocast("cpu", torch.bfloat16):
         got = layer(maps, query, lengths)
     assert got.dtype == torch.bfloat16
-    # Of bfloat16's 2^-8, five roundings in a row on values up to the largest.
+    # Five roundings to bfloat16 in a row, 2^-8 each, on values up to the largest.
     error = (got.features.float() - wanted.features).abs().max()
     assert error < 5 * 2**-8 * wanted.features.abs().max()
     got.features.float().sum().backward()

@@ -1,4 +1,4 @@
-"""An independent statement of what the ops compute, on dense maps with masks.
+"""An independent definition of the ops, on dense maps with masks.
 
 Imports torch alone and nothing of the library. Slow and obvious; gradients by autograd.
 Everywhere: maps (F, C, H, W), mask (F, H, W) bool, True where a site is active.
@@ -176,7 +176,7 @@ PLACES = {word: place for place, word in enumerate(gray_words())}
 
 
 def patterns(table: Tensor) -> list[int]:
-    """Of a table of neighbours (rows, 9), -1: none; each row's place in the Gray code."""
+    """Each row's place in the Gray code, from a table of neighbours (rows, 9), -1: none."""
     return [PLACES[tuple(has[o] for o in FIRST_TO_MISS)] for has in (table >= 0).tolist()]
 
 

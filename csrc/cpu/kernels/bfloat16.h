@@ -1,4 +1,4 @@
-// Storage of a bfloat16; arithmetic is done in float.
+// The stored form of a bfloat16; arithmetic is in float.
 #pragma once
 
 #include <stdint.h>

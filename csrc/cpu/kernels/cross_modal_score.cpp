@@ -21,7 +21,7 @@ void pack(const T* weight, int64_t column_stride, int64_t depth_stride, int64_t 
   const int64_t lanes = vectors_of<T>(columns, panel) * kLanes<T>;
   const int64_t first = panel * kPanel<T>;
   packed += first * depth;
-  // Squares by transposing: element by element would read one from each line of cache.
+  // Whole squares are transposed: one by one, each element would read another line of cache.
   const int64_t real = columns - first < lanes ? columns - first : lanes;
   const int64_t whole_lanes = depth_stride == 1 ? real / kSquare * kSquare : 0;
   const int64_t whole = depth / kSquare * kSquare;
@@ -41,7 +41,7 @@ void pack(const T* weight, int64_t column_stride, int64_t depth_stride, int64_t 
     for (int64_t lane = d < whole ? whole_lanes : 0; lane < lanes; ++lane) {
       const int64_t column = first + lane;
       T value = 0;
-      if (column < columns) {  // which may be a pair of bfloat16, aligned to one
+      if (column < columns) {  // an element may be a pair of bfloat16, aligned to one bfloat16
         memcpy(&value, weight + column * column_stride + d * depth_stride, sizeof(value));
       }
       packed[d * lanes + lane] = value;
@@ -59,7 +59,7 @@ void multiply(const T* x, int64_t x_stride, int64_t depth, const int32_t* rows, 
   }
 }
 
-// The sums of each row's lanes, as many rows as there are lanes.
+// Sums the lanes of each row, for as many rows as there are lanes.
 template <class T>
 inline Vec<T> sums_of_rows(Vec<T> (&rows)[kLanes<T>]) {
   transpose<T>(rows);
@@ -98,8 +98,8 @@ void activate(T* z, int64_t stride, int64_t count, const T* score, T bias, int64
   }
 }
 
-// Rows whose sums are formed in T before they are added in double: off by at most 32 * 2^-24 of the
-// sum of magnitudes for float.
+// Rows that are summed in T before the sum is added in double: for float the sum is off by at most
+// 32 * 2^-24 of the sum of magnitudes.
 constexpr int64_t kRun = 32;
 
 template <class T>
@@ -120,9 +120,9 @@ void activate_backward(T* t, int64_t stride, int64_t count, const T* score, cons
       const Vec<T> slope = load_vec(score + c);
       Vec<T> sum = {};
       for (int64_t i = at; i < end; ++i) {
-        const Vec<T> held = load_vec(t + i * stride + c);
-        sum += held * grad[i];
-        store_vec(t + i * stride + c, (slope * grad[i]) * (T(1) - held * held));
+        const Vec<T> value = load_vec(t + i * stride + c);
+        sum += value * grad[i];
+        store_vec(t + i * stride + c, (slope * grad[i]) * (T(1) - value * value));
       }
       add_lanes<T>(sum, c, columns, score_sums);
     }
@@ -175,7 +175,7 @@ void narrow(const float* rows, int64_t stride, int64_t count, int64_t columns, B
 }
 
 #ifdef __AVX512BF16__
-// Two neighbours of a row of weights are moved like one float.
+// Two neighbours in a row of weights are moved like one float.
 void pack_pairs(const BFloat16* weight, int64_t depth, int64_t columns, int64_t panel,
                 BFloat16* packed) {
   static_assert(kPanel<BFloat16> == kPanel<float>);

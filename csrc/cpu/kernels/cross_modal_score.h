@@ -42,7 +42,7 @@ struct CrossModalScoreKernelsOf {
   void (*column_sums)(const T* x, int64_t stride, int64_t count, int64_t columns, double* sums);
 };
 
-// Products of bfloat16 rows as they are, of an even depth; as `pack` and `multiply` above.
+// Products of bfloat16 rows by dot products, of an even depth; as `pack` and `multiply` above.
 struct BFloat16ProductKernels {
   // packed: 2 * packed_size(depth / 2, columns) of float32; weight (columns, depth).
   void (*pack)(const BFloat16* weight, int64_t depth, int64_t columns, int64_t panel,

@@ -4,7 +4,7 @@
 // Such a file may run only where its instructions exist, but the linker keeps one copy of an inline
 // function or template for the whole library. So these files define nothing with external linkage
 // except their kernel table, put all else in an anonymous namespace, and include no C++ header.
-// Intrinsics headers are no such: their functions are always inlined.
+// Intrinsics headers are allowed: their functions are always inlined.
 #pragma once
 
 #ifndef MESM_ISA

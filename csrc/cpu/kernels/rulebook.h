@@ -16,8 +16,8 @@ constexpr int kTaps = 9;
 constexpr int kEarlierTaps = 4;  // taps 0..3 lead to a site earlier in the order of sites
 constexpr int kCentreTap = 4;    // leads from a site to itself
 
-// Pairs of the earlier taps only: tap 8 - t has those of tap t with the ends exchanged, and the
-// centre tap has every row with itself. A group's pairs of a tap start at tap * rows +
+// Pairs of the earlier taps only: tap 8 - t has the pairs of tap t with the ends exchanged, and the
+// centre tap pairs every row with itself. A group's pairs of a tap start at tap * rows +
 // row_begin. Rows are counted from the group's first.
 struct Rulebook {
   int64_t rows;      // N, stride between taps

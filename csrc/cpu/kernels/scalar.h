@@ -1,4 +1,4 @@
-// Loading and storing elements of any storage type in the type it is computed in.
+// Loads elements of any stored type into the type of computation, and stores them back.
 #pragma once
 
 #include <stdint.h>
@@ -32,7 +32,7 @@ using Compute = typename ComputeType<T>::type;
 
 [[maybe_unused]] inline void store(float& to, float value) { to = value; }
 [[maybe_unused]] inline void store(double& to, double value) { to = value; }
-// Round to nearest, ties to even; a NaN stays one.
+// Rounds to nearest, ties to even; NaN stays NaN.
 [[maybe_unused]] inline void store(BFloat16& to, float value) {
   uint32_t bits;
   memcpy(&bits, &value, sizeof(bits));

@@ -6,8 +6,8 @@
 namespace mesm_ops::MESM_ISA {
 namespace {
 
-// Rows whose sums are formed in the type they are computed in before they are added in double. Of
-// float, such a sum is off by at most 32 * 2^-24 = 2e-6 of the sum of magnitudes.
+// Rows that are summed in the type of computation before the sum is added in double. In float such
+// a sum is off by at most 32 * 2^-24 = 2e-6 of the sum of magnitudes.
 constexpr int64_t kRun = 32;
 constexpr int kBlock = 4;  // vectors of columns whose sums stay in registers
 
@@ -28,7 +28,8 @@ void each_run(const T* x, const T* y, int64_t rows, int64_t channels, const F& f
       f.template operator()<1>(xs + c, ys + c, channels, c, kColumns, at, count);
     }
     if (c == channels) continue;
-    const int64_t left = channels - c < kColumns ? channels - c : kColumns;  // gcc does not see it
+    const int64_t left =
+        channels - c < kColumns ? channels - c : kColumns;  // gcc does not infer this bound
     T last[2][kRun * kColumns] = {};
     for (int64_t r = 0; r < count; ++r) {
       memcpy(last[0] + r * kColumns, xs + r * channels + c, sizeof(T) * left);
@@ -38,8 +39,8 @@ void each_run(const T* x, const T* y, int64_t rows, int64_t channels, const F& f
   }
 }
 
-// A run by two passes: its mean up to rounding, then the sums of differences from that, and of
-// their squares, which also correct the mean. Runs are merged in double (Chan et al.), so neither
+// Two passes over a run: its mean up to rounding, then the sums of differences from this mean,
+// which correct the mean, and of their squares. Runs are merged in double (Chan et al.), so neither
 // many rows nor a mean far larger than the deviation cost precision.
 template <class T>
 void moments(const T* x, int64_t rows, int64_t channels, double* mean, double* squares) {
@@ -115,14 +116,14 @@ void sum_rows(const T* grad_out, const T* x, int64_t rows, int64_t channels, con
            [&]<int kVectors>(const T* run, const T* grad, int64_t stride, int64_t first,
                              int64_t columns, int64_t, int64_t count) {
              constexpr int kColumns = kVectors * kWide<T>;
-             P held[3][kColumns] = {};
-             memcpy(held[0], mean + first, sizeof(P) * columns);
-             memcpy(held[1], scale + first, sizeof(P) * columns);
-             memcpy(held[2], shift + first, sizeof(P) * columns);
+             P padded[3][kColumns] = {};
+             memcpy(padded[0], mean + first, sizeof(P) * columns);
+             memcpy(padded[1], scale + first, sizeof(P) * columns);
+             memcpy(padded[2], shift + first, sizeof(P) * columns);
              Vec<P> centre[kVectors], slope[kVectors], start[kVectors];
-             memcpy(centre, held[0], sizeof(centre));
-             memcpy(slope, held[1], sizeof(slope));
-             memcpy(start, held[2], sizeof(start));
+             memcpy(centre, padded[0], sizeof(centre));
+             memcpy(slope, padded[1], sizeof(slope));
+             memcpy(start, padded[2], sizeof(start));
              Vec<P> weight[kVectors] = {}, bias[kVectors] = {};
              for (int64_t r = 0; r < count; ++r) {
 #pragma GCC unroll 4

@@ -7,16 +7,16 @@
 
 namespace mesm_ops {
 
-template <class T, class P>  // P: type of weight, bias and the statistics as the op returns them
+template <class T, class P>  // P: type of weight, bias and the op's returned statistics
 struct SparseBatchNormKernelsOf {
-  // mean[c] and sum of squared differences from it over `rows` rows; rows > 0.
+  // mean[c] and squares[c], the sum of squared differences from the mean, over `rows` > 0 rows.
   void (*moments)(const T* x, int64_t rows, int64_t channels, double* mean, double* squares);
 
-  // out = (x - mean) * scale + shift, below 0 made 0 with relu.
+  // out = (x - mean) * scale + shift; with relu, negative results become 0.
   void (*normalize)(const T* x, int64_t rows, int64_t channels, const P* mean, const P* scale,
                     const P* shift, bool relu, T* out);
 
-  // With g = grad_out where out > 0 (all of it without relu):
+  // With g = grad_out where out > 0, or everywhere without relu:
   // bias_sums[c] = sum g, weight_sums[c] = sum g * (x - mean).
   void (*backward_sums)(const T* grad_out, const T* x, int64_t rows, int64_t channels,
                         const P* mean, const P* scale, const P* shift, bool relu,

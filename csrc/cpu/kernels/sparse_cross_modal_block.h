@@ -1,4 +1,4 @@
-// What the fused block does beside the kernels of the ops it is made of.
+// The fused block's kernels beside the kernels of its ops.
 #pragma once
 
 #include <stdint.h>

@@ -17,8 +17,8 @@ int64_t windows(const int32_t* sites, int64_t begin, int64_t end, int64_t height
       out_y = sites[row] / width / 2 - 1;
       continue;
     }
-    // Merge the two lines of sites by output column, without branches: which sites are active
-    // cannot be foretold. A site of a later line has a column beyond the last.
+    // Merge the two lines of sites by output column, without branches, which the processor could
+    // not predict. A site of a later line has a column beyond the last.
     const int64_t first = 2 * out_y * width;
     int64_t upper = row;
     while (row < end && sites[row] < first + width) ++row;
@@ -49,17 +49,17 @@ int64_t windows(const int32_t* sites, int64_t begin, int64_t end, int64_t height
   return number;
 }
 
-// The first of equals wins, and so does the first NaN. Columns [begin, end) of one window.
+// Columns [begin, end) of one window. The first of equal values wins, and so does the first NaN.
 template <class T>
 void window_columns(const T* features, int64_t channels, const int32_t* window, int64_t begin,
                     int64_t end, T* best, int32_t* from) {
   for (int64_t c = begin; c < end; ++c) {
     int32_t winner = window[0];
-    Compute<T> held = load(features[winner * channels + c]);
+    Compute<T> maximum = load(features[winner * channels + c]);
     for (int k = 1; k < kWindow && window[k] >= 0; ++k) {
       const Compute<T> value = load(features[window[k] * channels + c]);
-      if (value <= held || held != held) continue;
-      held = value;
+      if (value <= maximum || maximum != maximum) continue;
+      maximum = value;
       winner = window[k];
     }
     best[c] = features[winner * channels + c];
@@ -67,7 +67,7 @@ void window_columns(const T* features, int64_t channels, const int32_t* window, 
   }
 }
 
-// Whole vectors of a window of kSize rows; returns the first column left.
+// Whole vectors of a window of kSize rows; returns the first remaining column.
 template <int kSize, bool kArgmax, class T>
 int64_t window_vectors(const T* features, int64_t channels, const int32_t* window, T* best,
                        int32_t* from) {
@@ -75,19 +75,19 @@ int64_t window_vectors(const T* features, int64_t channels, const int32_t* windo
   for (int k = 0; k < kSize; ++k) rows[k] = features + window[k] * channels;
   int64_t c = 0;
   for (; c + kWide<T> <= channels; c += kWide<T>) {
-    Vec<float> held = load_wide(rows[0] + c);
+    Vec<float> maximum = load_wide(rows[0] + c);
     Vec<int32_t> winner = Vec<int32_t>{} + window[0];
 #pragma GCC unroll 4
     for (int k = 1; k < kSize; ++k) {
       const Vec<float> value = load_wide(rows[k] + c);
-      const auto stays = (value <= held) | (held != held);
-      held = stays ? held : value;
+      const auto stays = (value <= maximum) | (maximum != maximum);
+      maximum = stays ? maximum : value;
       if (kArgmax) winner = stays ? winner : Vec<int32_t>{} + window[k];
     }
     if constexpr (sizeof(T) == sizeof(float)) {
-      store_vec(best + c, held);
-    } else {  // bits as they were, those of a NaN too
-      const Halves bits = __builtin_convertvector((Words)held >> 16, Halves);
+      store_vec(best + c, maximum);
+    } else {  // the stored bits, also of a NaN
+      const Halves bits = __builtin_convertvector((Words)maximum >> 16, Halves);
       memcpy(best + c, &bits, sizeof(bits));
     }
     if (kArgmax) store_vec(from + c, winner);
@@ -153,7 +153,7 @@ bool add_columns(const T* grad, const int32_t* argmax, int64_t channels, int64_t
   return true;
 }
 
-// Columns [0, end) of one output, whole vectors: to each source are added those that name it.
+// Columns [0, end) of one output, whole vectors: each source gets the columns that name its row.
 template <class T>
 bool add_vectors(const T* grad, const int32_t* argmax, int64_t channels, int64_t end,
                  int64_t in_rows, T* grad_in) {

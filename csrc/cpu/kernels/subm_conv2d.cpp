@@ -8,7 +8,7 @@
 namespace mesm_ops::MESM_ISA {
 namespace {
 
-// Sites ascend inside a frame, so the row above is found by one pointer that only moves forward.
+// Sites ascend inside a frame, so one pointer that only moves forward finds the row above.
 void list_pairs(const int32_t* sites, const int32_t* offsets, int64_t width,
                 const FrameGroup& group, int64_t group_index, const Rulebook& book) {
   int64_t count[kEarlierTaps] = {};
@@ -84,7 +84,7 @@ struct PackedPanel {
   }
 };
 
-// Packs depth [begin, end) and lanes [first, last) of a panel one by one.
+// Packs depth [begin, end) and lanes [first, last) of a panel, element by element.
 template <class T, class W>
 void pack_plain(const W* weight, bool transposed, int64_t depth, int64_t columns, int64_t panel,
                 int64_t begin, int64_t end, int64_t first, int64_t last, T* packed) {
@@ -101,7 +101,7 @@ void pack_plain(const W* weight, bool transposed, int64_t depth, int64_t columns
   }
 }
 
-// rows: [d][tap], a lane for each column. One depth after another, or for bfloat16 two by two.
+// rows: [d][tap], a lane for each column; the depths one by one, or for bfloat16 two by two.
 template <class T>
 inline void store_packed(const PackedPanel<T>& to, int64_t d, int64_t lane, int depths,
                          const Vec<Compute<T>>* rows) {
@@ -126,7 +126,7 @@ inline void store_packed(const PackedPanel<T>& to, int64_t d, int64_t lane, int 
 }
 
 // Vectors of columns, kSums depths at a time, by transposing (column, (d, tap)) to
-// ((d, tap), column). Returns the depth that is packed, for lanes below the second result.
+// ((d, tap), column). Returns up to which depth, and for how many lanes, the panel is packed.
 struct Packed {
   int64_t depth, lanes;
 };
@@ -157,8 +157,8 @@ Packed pack_columns(const W* weight, int64_t depth, int64_t columns, int64_t pan
   return {whole, lane};
 }
 
-// The same of a weight (depth, columns, 3, 3) to be turned: (column, tap) to (8 - tap, column) for
-// each depth. A row of taps is loaded with what follows it, so the last depth is left to others.
+// The same for a weight (depth, columns, 3, 3) to be turned: (column, tap) to (8 - tap, column) for
+// each depth. A load of a row of taps reads beyond the row, so this function skips the last depth.
 template <class T, class W>
 Packed pack_turned(const W* weight, int64_t depth, int64_t columns, int64_t panel,
                    const PackedPanel<T>& to) {
@@ -220,7 +220,7 @@ void convolve(const T* x, int64_t depth, const T* packed, int64_t columns, const
                              weights.at(tap, 0, 0), weights.depth, vectors, fetch);
   };
   if (depth == 0) memset(sums, 0, sizeof(*sums) * kPanel<T> * (group.row_end - group.row_begin));
-  // Every row has itself, so the sums need not be cleared.
+  // The centre tap pairs every row with itself, so the sums need not be cleared.
   multiply.template operator()<true>(kCentreTap);
   for (int64_t tap = 0; tap < kTaps; ++tap) {
     if (tap != kCentreTap) multiply.template operator()<false>(tap);

@@ -1,5 +1,5 @@
-// Kernels of subm_conv2d. T: features and packed weights as stored; A: sums, gradients of weights.
-// No tensors, no threads, no allocation in here.
+// Kernels of subm_conv2d, without tensors, threads or allocation. T: stored type of features and
+// packed weights; A: type of sums and of weight gradients.
 #pragma once
 
 #include <stdint.h>
@@ -11,7 +11,7 @@ namespace mesm_ops {
 
 template <class T, class A>
 struct SubmConv2dKernelsOf {
-  // A product is formed panel by panel of its columns; its weights are packed accordingly.
+  // A product is formed panel by panel of its columns, and its weights are packed in panels.
   int64_t panel;                         // columns of a panel, and stride of its sums
   int64_t (*panel_size)(int64_t depth);  // elements of a packed panel
 
@@ -23,13 +23,14 @@ struct SubmConv2dKernelsOf {
                       int64_t panel, T* packed);
 
   // sums[s] = sum over taps of x[s + tap] * packed[tap]: a group's rows, one panel. x: the group's
-  // first row; packed: the panel's; depth even if T is BFloat16; next_size elements from `next` on
-  // are fetched into the second cache meanwhile.
+  // first row; packed: the panel's weights; depth even if T is BFloat16; next_size elements from
+  // `next` on are fetched into the second cache meanwhile.
   void (*convolve)(const T* x, int64_t depth, const T* packed, int64_t columns,
                    const Rulebook& rulebook, const FrameGroup& group, int64_t group_index,
                    int64_t panel, A* sums, const T* next, int64_t next_size);
 
-  // out[row] = sums * scale + shift, then a ReLU if `relu`, for one panel; either may be null.
+  // out[row] = sums * scale + shift, then a ReLU if `relu`, for one panel; scale or shift may be
+  // null.
   void (*store)(const A* sums, int64_t rows, int64_t columns, int64_t panel, const A* scale,
                 const A* shift, bool relu, T* out);
 

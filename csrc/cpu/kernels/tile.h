@@ -1,8 +1,8 @@
-// The two register-tiled products every dense inner loop of the kernels is made of:
+// The two register-tiled products in every dense inner loop of the kernels:
 //   multiply_rows:  sum[to[i]] += x[from[i]] * W    (a panel of W's columns at a time)
 //   outer_product:  dW         += sum_i x[from[i]]^T y[to[i]]
-// Rows are named by lists, never gathered. Where there are bfloat16 dot products, a step of depth
-// is two elements; else one.
+// Lists name the rows, which are never gathered. Where the machine has bfloat16 dot products, a
+// step of depth is two elements; else one.
 #pragma once
 
 #include <stdint.h>
@@ -59,7 +59,7 @@ inline typename Product<T>::Weights load_weights(const T* w) {
 template <class T>
 constexpr int kSums = kLanes<Compute<T>>;  // columns of a vector of sums
 
-// A panel is kTileVectors vectors of columns; the last has as many as are left.
+// A panel is kTileVectors vectors of columns; the last panel has the remaining vectors.
 template <class T>
 constexpr int kPanel = kTileVectors * kSums<T>;
 
@@ -74,11 +74,11 @@ inline int vectors_of(int64_t columns, int64_t panel) {
   return left < kTileVectors ? static_cast<int>(left) : kTileVectors;
 }
 
-// kFirst: the sums start from zero, whatever is stored there.
+// kFirst: the sums start from zero, and the stored values are not read.
 template <class T, bool kFirst, int R, int V>
 void multiply_tile(const T* x, int64_t x_stride, const int32_t* from, Compute<T>* sums,
                    int64_t stride, const int32_t* to, const T* w, int64_t steps) {
-  if (steps < 1) __builtin_unreachable();  // else the sums take a detour through memory
+  if (steps < 1) __builtin_unreachable();  // else the compiler spills the sums to memory
   constexpr int kStep = Product<T>::kStep;
   constexpr int kColumns = kSums<T>;
   const T* in[R];
@@ -169,7 +169,7 @@ inline OuterTile<T> outer_tile_of(int64_t rows, int vectors) {
   return outer_tile<T, R, V>;
 }
 
-// Cuts count into the fewest tiles, as equal as can be: 13 is 5, 4 and 4, not 6, 6 and 1.
+// Cuts `count` into the fewest tiles of nearly equal size: 13 is 5, 4 and 4, not 6, 6 and 1.
 struct Tiles {
   int64_t number, small, larger;
 };
@@ -200,8 +200,8 @@ inline void multiply_rows(const T* x, int64_t x_stride, const int32_t* from, Com
   }
 }
 
-// y, dw: first column of the panel; depth: columns of x, each a step wide. A partial sum over
-// these rows is formed before it is added.
+// y, dw: first column of the panel; depth: columns of x, each a step wide. The rows' sum is added
+// to dw once.
 template <class T>
 inline void outer_product(const T* x, int64_t x_stride, const int32_t* from, int64_t depth,
                           const T* y, int64_t y_stride, const int32_t* to, int64_t count,

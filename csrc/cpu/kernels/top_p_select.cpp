@@ -76,7 +76,7 @@ inline void store_double(float* to, const Vec<double>& value) {
   memcpy(to, &rounded, sizeof(rounded));
 }
 
-// e^x for x <= 0, within 2^-34 of it, which is 0.002 ulp of float; e^-150 for all below.
+// e^x for x <= 0 to a relative 2^-34, which is 0.002 ulp of float; e^-150 for all x below -150.
 // x = n ln2 + r, a minimax polynomial in r, n added to the exponent.
 inline Vec<double> exp_for(Vec<double> x, float) {
   constexpr double kRound = 6755399441055744.0;  // 1.5 * 2^52: adding it leaves the nearest integer
@@ -96,11 +96,11 @@ inline Vec<double> exp_for(Vec<double> x, double) {
   return x;
 }
 
-// The largest; NaN if there is a NaN.
+// The largest value; NaN if there is a NaN.
 template <class A>
 A largest_of(const A* values, int64_t count) {
   Vec<A> most = Vec<A>{} - A(INFINITY);
-  Vec<A> strange = {};  // 0, or NaN once there was one
+  Vec<A> strange = {};  // 0, or NaN once a value was NaN
   int64_t i = 0;
   for (; i + kLanes<A> <= count; i += kLanes<A>) {
     const Vec<A> value = load_vec(values + i);
@@ -119,11 +119,11 @@ A largest_of(const A* values, int64_t count) {
   return largest;
 }
 
-// Softmax in double, rounded once; false if it is NaN. exps: count doubles.
+// Softmax in double, rounded once; false if the softmax is NaN. exps: `count` doubles.
 template <class A>
 bool softmax(const A* logits, int64_t count, A* attention, double* exps) {
   const double largest = largest_of(logits, count);
-  if (!(largest - largest == 0)) {  // NaN, or infinite, which leaves no share to the others
+  if (!(largest - largest == 0)) {  // NaN, or infinite: the others have no share
     for (int64_t i = 0; i < count; ++i) attention[i] = static_cast<A>(NAN);
     return false;
   }
@@ -156,7 +156,7 @@ inline int32_t bits_of(float value) {
   return bits;
 }
 
-// Writes the numbers of the chosen lanes, and what it likes in the lanes after; returns how many.
+// Writes the chosen lanes' numbers, then undefined values up to kLanes; returns how many.
 inline int64_t list_lanes(Vec<int32_t> chosen, int64_t first, int32_t* to) {
 #ifdef __AVX512F__
   const __m512i lanes = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
@@ -174,7 +174,8 @@ inline int64_t list_lanes(Vec<int32_t> chosen, int64_t first, int32_t* to) {
 #endif
 }
 
-// Lists those of [begin, end) whose bits are in [low, high], ascending; room for all is needed.
+// Lists the candidates in [begin, end) whose attention has bits in [low, high], ascending; `to`
+// must have room for all.
 inline int64_t list_between(const float* attention, int64_t begin, int64_t end, int32_t low,
                             int32_t high, int32_t* to) {
   int64_t number = 0;
@@ -191,7 +192,7 @@ inline int64_t list_between(const float* attention, int64_t begin, int64_t end, 
   return number;
 }
 
-// The candidates among which the cut is, in the order of sites, and the mass before all of them.
+// The candidates among which the cut lies, in the order of sites, and the mass before all of these.
 struct Contest {
   int64_t number;
   double before;
@@ -207,10 +208,10 @@ Contest list_contested(const double* attention, int64_t count, double, Entry* en
   return list_all(attention, count, entries);
 }
 
-// Buckets of descending attention, 32 to an octave, the last for all the rest: only those in the
-// bucket where the mass reaches p are to be ordered. The masses of the buckets before it are what
-// adding in descending order gives, to the bit: floats from 2^-30 on are multiples of 2^-53, so
-// that every sum of them below 1 is exact in double.
+// Buckets of descending attention, 32 to an octave, the last for all the rest: only the candidates
+// in the bucket where the mass reaches p need be sorted. The mass of the buckets before equals, bit
+// for bit, a sum in descending order: floats from 2^-30 on are multiples of 2^-53, whose sums below
+// 1 are exact in double.
 Contest list_contested(const float* attention, int64_t count, double p, Entry* entries,
                        int32_t* listed) {
   constexpr int32_t kLast = 255;
@@ -246,7 +247,7 @@ Contest list_contested(const float* attention, int64_t count, double p, Entry* e
   return {number, before};
 }
 
-// Those that come no later than `last` in the order of the nucleus.
+// Lists the candidates that come no later than `last` in the order of the nucleus.
 int64_t list_kept(const float* attention, int64_t count, int64_t last, int32_t* kept) {
   const int32_t least = bits_of(attention[last]);
   const int64_t number = list_between(attention, 0, last + 1, least, INT32_MAX, kept);
@@ -262,7 +263,7 @@ int64_t list_kept(const double* attention, int64_t count, int64_t last, int32_t*
   return number;
 }
 
-// scratch: the exponentials, then the entries and as many to sort them with.
+// scratch: the exponentials, then the entries, then as many spare entries for sorting.
 template <class A>
 int64_t nucleus(const A* logits, int64_t count, double p, A* attention, int32_t* kept,
                 int64_t* scratch) {
@@ -270,7 +271,7 @@ int64_t nucleus(const A* logits, int64_t count, double p, A* attention, int32_t*
   Entry* entries = reinterpret_cast<Entry*>(scratch);
   Contest contest{0, 0.0};
   if (finite && p < 1.0) contest = list_contested(attention, count, p, entries, kept);
-  if (contest.number == 0) {  // none is to be cut off
+  if (contest.number == 0) {  // all candidates are kept
     for (int64_t i = 0; i < count; ++i) kept[i] = static_cast<int32_t>(i);
     return count;
   }

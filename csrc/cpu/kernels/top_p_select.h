@@ -1,4 +1,4 @@
-// Kernels of top_p_select. T: type of the features as stored; A: of the logits and the attention.
+// Kernels of top_p_select. T: stored type of the features; A: type of logits and attention.
 #pragma once
 
 #include <stdint.h>
@@ -9,7 +9,7 @@ namespace mesm_ops {
 
 template <class A>
 struct TopPSelectionKernelsOf {
-  // One frame of count candidates: attention = softmax(logits); kept = the nucleus, in ascending
+  // One frame of `count` candidates: attention = softmax(logits); kept = the nucleus, in ascending
   // order. Returns how many are kept. scratch: 4 * count int64. p >= 1, or a NaN, keeps all.
   int64_t (*nucleus)(const A* logits, int64_t count, double p, A* attention, int32_t* kept,
                      int64_t* scratch);
@@ -21,7 +21,7 @@ struct TopPSelectionKernelsOf {
 
 template <class T, class A>
 struct TopPRowKernelsOf {
-  // out[i] = features[rows[i]] * (candidates * attention[rows[i]]), or unscaled with attention
+  // out[i] = features[rows[i]] * (candidates * attention[rows[i]]), or unscaled if attention is
   // null.
   void (*gather)(const T* features, int64_t channels, const int32_t* rows, int64_t count,
                  const A* attention, int64_t candidates, T* out);

@@ -17,8 +17,8 @@ constexpr int kVectorBytes = 32;
 constexpr int kVectorBytes = 16;
 #endif
 
-// A register tile is so many rows of so many vectors: its sums, a step's weights and one operand
-// fill the registers.
+// A register tile is kTileRows rows of kTileVectors vectors: its sums, a step's weights and one
+// operand fill the registers.
 constexpr int kTileRows = 6;
 #if defined(__AVX512F__) || defined(__aarch64__)
 constexpr int kTileVectors = 4;

@@ -15,7 +15,7 @@ MODALITIES: Final = tuple(m.cue for m in (Modality.TEXT, Modality.VIDEO, Modalit
 
 EMOTIONS: Final = {layout: CORPORA[layout].emotions for layout in LAYOUTS}
 
-# What a modality shows when it has nothing to say.
+# The emotion of a modality without a hint.
 NEUTRAL: Final = "neutral"
 
 IEMOCAP_CODES: Final[dict[str, str]] = {

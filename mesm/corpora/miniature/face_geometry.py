@@ -20,7 +20,7 @@ _X = np.linspace(-1.0, 1.0, 17)
 _ARCH = 1 - _X**2
 _BROW = np.linspace(0.0, 1.0, 9)
 
-# What MTCNN calls the face: from the upper forehead to the chin (measured over drawn faces).
+# The face as MTCNN boxes it: from the upper forehead to the chin (measured over drawn faces).
 _FACE_BOX = (-0.96, -1.1, 0.96, 1.36)
 
 

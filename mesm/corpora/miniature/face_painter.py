@@ -43,7 +43,7 @@ _IRISES: tuple[Colour, ...] = ((62, 40, 24), (84, 60, 34), (70, 92, 84), (74, 10
 
 @dataclass(frozen=True)
 class Looks:
-    """What does not change about a person: proportions, colours, hair."""
+    """The constant features of a person: proportions, colours, hair."""
 
     identity: Identity
     skin: Colour

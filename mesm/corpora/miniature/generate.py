@@ -60,7 +60,7 @@ def generate(
     if faults:
         plans += plan_faults(planner)
     partial = out.parent / f".{out.name}.partial"
-    # What an interrupted run left.
+    # An interrupted run may have left this folder.
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:

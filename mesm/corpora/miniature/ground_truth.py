@@ -1,4 +1,4 @@
-"""What carries the emotion, and where: one JSON line per clip, beside the corpus."""
+"""The cues that carry the emotion, and where: one JSON line per clip, beside the corpus."""
 
 from __future__ import annotations
 

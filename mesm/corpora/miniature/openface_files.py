@@ -20,8 +20,8 @@ from mesm.corpora.miniature.recording import Recording
 FOLDER: Final = "OpenFace"
 _INTENSITIES: Final = (1, 2, 4, 5, 6, 7, 9, 10, 12, 14, 15, 17, 20, 23, 25, 26, 45)
 _PRESENCES: Final = (1, 2, 4, 5, 6, 7, 9, 10, 12, 14, 15, 17, 20, 23, 25, 26, 28, 45)
-# What OpenFace does not know it takes for what looks most like it: a mouth stretch for a jaw drop,
-# a lip pressor for a lip tightener, shut eyes for a blink. A lip funneler escapes it.
+# OpenFace takes an action unit that it does not know for the most similar one: a mouth stretch for
+# a jaw drop, a lip pressor for a lip tightener, shut eyes for a blink. It misses a lip funneler.
 _TAKEN_FOR: Final = {27: (26, 1.0), 24: (23, 0.7), 43: (45, 1.0)}
 _SCALE: Final = 5.0  # OpenFace's intensities go from 0 to 5
 _NOISE: Final = 0.35

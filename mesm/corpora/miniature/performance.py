@@ -16,7 +16,7 @@ _BLINK = 0.22
 
 @dataclass(frozen=True)
 class Turn:
-    """What the person does while one utterance lasts."""
+    """A person's acts while one utterance lasts."""
 
     start: float
     end: float
@@ -95,7 +95,7 @@ class Performance:
         return pose, shape, expression
 
     def picture(self, time: float) -> Picture:
-        """What the camera sees."""
+        """The camera's picture at a time."""
         state = self.at(time)
         if state is None:
             return self.scene.empty()

@@ -1,4 +1,4 @@
-"""What every clip says per modality, decided before anything is drawn or spoken.
+"""The hint of every clip per modality, decided before anything is drawn or spoken.
 
 Each modality's hint is drawn by itself: true, missing (it looks neutral) or misleading (it shows
 another emotion). A clip in which none is true is drawn again, so that the three together tell.
@@ -62,7 +62,7 @@ class ClipPlan:
     fault: str | None = None
 
     def signalled(self, modality: str) -> str | None:
-        """What a modality tells: an emotion, two joined by "+", or None for a missing hint."""
+        """A modality's hint: an emotion, two joined by "+", or None for a missing hint."""
         return None if self.hints[modality] == "missing" else "+".join(self.shown[modality])
 
 

@@ -1,1 +1,1 @@
-"""What the launchers of several ops share: kernels, device functions and choices of blocks."""
+"""Kernels, device functions and choices of blocks that the launchers of several ops share."""

@@ -1,6 +1,6 @@
-"""Which kernel computes a product, and with which tiles: what was measured to win on a GPU.
+"""Which kernel computes a product, and with which tiles: the choice that was fastest on a GPU.
 
-`mesm_ops/triton/configs/<gpu>.json` holds the measured choices; one in the user's cache folder,
+`mesm_ops/triton/configs/<gpu>.json` holds the measured choices; a file in the user's cache folder,
 which `python -m mesm_ops.tune` writes, comes before. A GPU without either takes the plain kernels.
 """
 
@@ -24,7 +24,7 @@ from .sizes import next_power_of_2
 
 __all__ = ["Choice", "choose", "config_paths", "descriptor", "gpu_name", "possible"]
 
-_HOPPER_TRITON = (3, 6)  # whose Gluon the Hopper kernels are written for
+_HOPPER_TRITON = (3, 6)  # the version of Triton whose Gluon the Hopper kernels are written for
 _HOPPER = (9, 0)
 _HOPPER_DEPTH = 64  # channels, or rows, of a step
 
@@ -34,7 +34,7 @@ class Choice:
     """A kernel and its tiles."""
 
     hopper: bool  # the Gluon kernel for Hopper GPUs, not the plain Triton one
-    block_m: int  # of weight gradients: output channels of a tile
+    block_m: int  # output channels of a tile, for weight gradients alone
     block_n: int  # channels of a tile
     block_k: int  # channels, or rows, of a step
     stages: int
@@ -42,7 +42,7 @@ class Choice:
     registers: int | None = None
 
     def options(self) -> dict[str, Any]:
-        """Return what a Triton launch takes beside the kernel's arguments."""
+        """Return the options of a Triton launch beside the kernel's arguments."""
         options: dict[str, Any] = {"num_warps": self.warps}
         if not self.hopper:
             options["num_stages"] = self.stages
@@ -64,11 +64,11 @@ def possible(
 
     Args:
         kernel: "convolution" or "weight_gradient".
-        dtype: Of the features.
+        dtype: The features' dtype.
         cin: Input channels.
         cout: Output channels.
         capability: Major and minor number.
-        plain: Leave out the Hopper kernels, which do not do all that the plain ones do.
+        plain: Leave out the Hopper kernels, which lack some options of the plain kernels.
     """
     gradient = kernel == "weight_gradient"
     half = dtype != torch.float32
@@ -101,7 +101,16 @@ def choose(
     *,
     plain: bool = False,
 ) -> Choice:
-    """Return the choice that was measured to win, or the plain kernel where none was."""
+    """Return the choice that was measured to win, or the plain kernel where none was measured.
+
+    Args:
+        kernel: "convolution" or "weight_gradient".
+        features: The rows, whose dtype and device decide.
+        cin: Input channels.
+        cout: Output channels.
+        transposed: Whether the convolution is that of the input gradient.
+        plain: Leave out the Hopper kernels, which lack some options of the plain kernels.
+    """
     return _choose(kernel, features.device, features.dtype, cin, cout, transposed, plain)
 
 
@@ -135,13 +144,13 @@ def _distance(row: dict[str, Any], cin: int, cout: int) -> float:
 
 
 def gpu_name(device: torch.device) -> str:
-    """Return the name of a GPU as its table's file has it."""
+    """Return the name of a GPU in the name of its table's file."""
     name = torch.cuda.get_device_name(device).lower()
     return re.sub(r"[^a-z0-9]+", "-", name).strip("-")
 
 
 def config_paths(gpu: str) -> tuple[Path, Path]:
-    """Return where a GPU's choices stand: the user's own file, and the one of this package."""
+    """Return the files of a GPU's choices: the user's own, and this package's."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     here = Path(__file__).parent.parent / "configs"
     return cache / "mesm_ops" / f"{gpu}.json", here / f"{gpu}.json"
@@ -149,7 +158,7 @@ def config_paths(gpu: str) -> tuple[Path, Path]:
 
 @functools.cache
 def _table(gpu: str) -> dict[str, Any]:
-    """Return a GPU's measured choices, if they were measured with this version of Triton."""
+    """Return a GPU's choices, if measured with this version of Triton; else nothing."""
     version = ".".join(triton.__version__.split(".")[:2])
     for path in config_paths(gpu):
         if path.exists():
@@ -159,13 +168,33 @@ def _table(gpu: str) -> dict[str, Any]:
     return {}
 
 
+_descriptors: dict[tuple[Any, ...], dict[str, Any]] = {}
+
+
 def descriptor(tensor: Tensor, block: tuple[int, int]) -> Any:
-    """Return a tensor's TMA descriptor for tiles of a shape."""
+    """Return a tensor's TMA descriptor; Triton checks the first of each kind alone.
+
+    Args:
+        tensor: Two-dimensional and contiguous, of 16 bits.
+        block: Rows and columns of a tile.
+    """
     from triton.experimental.gluon.nvidia.hopper import TensorDescriptor
 
-    return TensorDescriptor(
-        tensor, list(tensor.shape), list(tensor.stride()), list(block), _layout(block, tensor.dtype)
-    )
+    key = (tensor.shape, tensor.dtype, block)
+    fields = _descriptors.get(key)
+    if fields is None or tensor.data_ptr() % 16:
+        made = TensorDescriptor(
+            *(tensor, list(tensor.shape), list(tensor.stride()), list(block)),
+            _layout(block, tensor.dtype),
+        )
+        if len(_descriptors) >= 4096:  # sizes change from batch to batch
+            _descriptors.clear()
+        _descriptors[key] = {**vars(made), "base": None}
+        return made
+    made = object.__new__(TensorDescriptor)
+    made.__dict__.update(fields)
+    made.base = tensor
+    return made
 
 
 @functools.cache

@@ -2,7 +2,7 @@
 """Submanifold convolution of rows in sorted order, as an implicit product of matrices.
 
 Rows of like neighbours stand side by side in tiles, and a tap at which no row of a tile has a
-neighbour is left out. What comes after the product in the block is done before its result leaves.
+neighbour is left out. An epilogue, the block's step after the product, runs before the store.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ __all__ = ["Epilogue", "Parts", "convolve", "partial_rows"]
 
 
 class Epilogue(IntEnum):
-    """What is done with a result y before it leaves."""
+    """The step that a result y goes through before the store."""
 
     NONE = 0
     NORM = 1  # y becomes max(scale * y + shift, 0)
-    MOMENTS = 2  # of each part of the rows, for `combine`
-    NORM_SUMS = 3  # of g and g * (before - middle), with g = y where scale * before + shift > 0
+    MOMENTS = 2  # statistics of each part of the rows, for `combine`
+    NORM_SUMS = 3  # sums of g and g * (before - middle), g = y where scale * before + shift > 0
 
 
 class Parts(NamedTuple):
-    """What a convolution left of the sums over the rows: parts, which take tiles in turns."""
+    """How many partial sums over the rows a convolution wrote; parts take tiles in turns."""
 
     number: int
     centred: bool  # moments are mean and squared deviations, not sums of y and of its square
@@ -110,7 +110,7 @@ def _convolve_kernel(
         acc += tl.load(shift + channel, mask=inside, other=0.0).to(tl.float32)[None, :]
         acc = tl.where(acc <= 0, 0.0, acc)  # NaN stays
     y = acc.to(out.dtype.element_ty)
-    if ORDERED:  # padding rows stand behind the others, and become zero
+    if ORDERED:  # padding rows stand behind the real rows, and become zero
         to = tl.load(order + row, mask=there, other=0).to(tl.int64)
         to = tl.where(there, to, row)
         mask = (row < rows)[:, None] & inside[None, :]
@@ -123,11 +123,11 @@ def _convolve_kernel(
     if EPILOGUE >= 2:
         real = there[:, None] & inside[None, :]
         first = y.to(tl.float32)
-        if EPILOGUE == 2:  # the mean, and the sum of squared deviations from it
+        if EPILOGUE == 2:  # the mean, and the sum of squared deviations from the mean
             here = tl.maximum(tl.sum(there.to(tl.float32), 0), 1.0)
             mean = tl.sum(tl.where(real, first, 0.0), 0) / here
             away = tl.where(real, first - mean[None, :], 0.0)
-            left = tl.sum(away, 0) / here  # what rounding the mean took
+            left = tl.sum(away, 0) / here  # the rounding error of the mean
             first, second = mean + left, tl.sum(away * away, 0) - here * left * left
         else:
             x = tl.load(before + row[:, None] * COUT + channel[None, :], mask=real, other=0.0)
@@ -145,7 +145,12 @@ def _convolve_kernel(
 
 
 def partial_rows(rows: int, device: torch.device) -> int:
-    """Return how many partial sums `convolve` may make of so many rows."""
+    """Return the most partial sums that `convolve` makes.
+
+    Args:
+        rows: How many rows there can be.
+        device: The rows' device.
+    """
     return max(tiles_of(rows), programs_of(device, 2))
 
 
@@ -165,28 +170,31 @@ def convolve(
     partial: Tensor | None = None,
     choice: Choice | None = None,
 ) -> Parts:
-    """Convolve rows over a rulebook, into `out`; return what was written to `partial`.
+    """Convolve rows over a rulebook, into `out`; return the parts written to `partial`.
 
     out[s] = bias + sum over taps o of features[s + o] @ weight[o], and with `transposed`
-    sum over taps o of features[s + o] @ weight[-o]^T, which takes the gradient of a result to that
-    of its features.
+    sum over taps o of features[s + o] @ weight[-o]^T, which turns the gradient of a result into the
+    gradient of its features.
 
     Args:
-        features: (T * TILE, Cin) in the rulebook's order, or (N, Cin) where it has one of its own
-            (`Rulebook.order`); float32, bfloat16 or float16.
-        rules: Of T tiles.
+        features: (T * TILE, Cin) in the rulebook's order, or (N, Cin) if `Rulebook.order` is given;
+            float32, bfloat16 or float16.
+        rules: The rulebook, of T tiles.
         weight: (9, Cin, Cout) in features' dtype; transposed, (9, Cout, Cin).
-        out: (T * TILE, Cout) or (N, Cout), in features' dtype. Rows that are not there are not
-            written, but for those of the last tile, which become zero.
+        out: (T * TILE, Cout) or (N, Cout), in features' dtype. Rows beyond `rules.number` are not
+            written, except in the last tile, where such rows become zero.
         transposed: Run the convolution of the input gradient.
         bias: (Cout,), added to every row.
-        epilogue: What else is done.
+        epilogue: The step before the store.
         scale: (Cout,) float32, for NORM and NORM_SUMS.
         shift: (Cout,) float32, likewise.
         middle: (Cout,) float32, for NORM_SUMS.
         before: (T * TILE, Cout), likewise.
-        partial: (`partial_rows`, 2, Cout) float32, where what MOMENTS and NORM_SUMS give goes.
-        choice: Of a kernel; None: what was measured to win.
+        partial: (`partial_rows`, 2, Cout) float32, where MOMENTS and NORM_SUMS write.
+        choice: The kernel; None: the kernel that was measured to win.
+
+    Returns:
+        How many parts were written, and whether their moments are centred.
     """
     tiles = rules.lists.shape[0]
     cin = features.shape[1]

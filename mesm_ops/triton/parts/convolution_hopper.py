@@ -6,7 +6,7 @@ products of one run while the other's results leave. The producer gathers rows b
 fetches weights by TMA into a ring of stages; the consumer multiplies by `wgmma` from there. After
 the steps of each tile one stage is left out, in which the consumer puts the result for a TMA store.
 
-It was written for Triton 3.6, whose Gluon is experimental: names move between versions.
+The kernel is for Triton 3.6, whose Gluon is experimental: names move between versions.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ def next_stage(index, phase, STAGES: gl.constexpr):
 def stage_before(index, STAGES: gl.constexpr):
     """Return the stage before this one.
 
-    Triton 3.6 compiles a loop wrongly that carries the index of the step before and is entered with
-    it equal to the index: it then stays as it was. So it is computed.
+    Triton 3.6 miscompiles a loop that carries the index of the stage before and is entered with
+    both indices equal: the carried index never changes. Hence the index is computed.
     """
     return gl.where(index == 0, STAGES - 1, index - 1)
 
@@ -82,7 +82,7 @@ def _produce(
     index = 0
     phase = 1
     tile = gl.program_id(0)
-    # The list of the next tap is under way while this one's rows are asked for.
+    # The list of the next tap is under way while the rows of this tap are fetched.
     m = gl.where(tile < tiles, tile // tiles_n, 0)
     word = taps_of(gl.load(masks + m))
     tap = ((word >> 4) & 15).to(gl.int32)
@@ -96,13 +96,13 @@ def _produce(
         count = (word & 15).to(gl.int32)
         for t in range(0, count):
             o = tap
-            asked = rows
+            fetched = rows
             last = t + 1 == count
             tap = (gl.where(last, word_later >> 4, word >> (4 * (t + 2))) & 15).to(gl.int32)
             rows = gl.load(lists + (gl.where(last, m_later, m) * 9 + tap) * TILE + lane)
-            place = gl.maximum(asked, 0).to(gl.int64) * CIN
+            place = gl.maximum(fetched, 0).to(gl.int64) * CIN
             at = features + gl.expand_dims(place, 1) + gl.expand_dims(k, 0)
-            known = gl.expand_dims(asked >= 0, 1)
+            known = gl.expand_dims(fetched >= 0, 1)
             for b in gl.static_range(BLOCKS):
                 mbarrier.wait(empty.index(index), phase)
                 arrived = full.index(index)
@@ -161,7 +161,7 @@ def _consume(
     product: gl.constexpr = gl.NVMMADistributedLayout(
         version=[3, 0], warps_per_cta=[4, 1], instr_shape=[16, BLOCK_N, 16]
     )
-    # Sums over rows are taken of what is stored, read so that a thread has eight columns.
+    # The stored results are summed over rows, in a layout that gives a thread eight columns.
     by_rows: gl.constexpr = gl.BlockedLayout([1, 8], [256 // BLOCK_N, BLOCK_N // 8], [4, 1], [1, 0])
     PART: gl.constexpr = 4 * (256 // BLOCK_N)  # rows at a time, one for each thread
     STRIDE: gl.constexpr = stride_of(TILE, BLOCK_N)
@@ -193,7 +193,7 @@ def _consume(
             if s == 0:
                 tma.store_wait(0)
             acc = warpgroup_mma_wait(num_outstanding=1, deps=(acc,))
-            # In the first step that is the stage of the result before.
+            # In the first step the stage before is that of the previous tile's result.
             mbarrier.arrive(empty.index(stage_before(index, STAGES)), pred=(s > 0) | leaving)
             index, phase = next_stage(index, phase, STAGES)
         acc = warpgroup_mma_wait(num_outstanding=0, deps=(acc,))
@@ -212,7 +212,7 @@ def _consume(
         y_tile.store(acc.to(dtype))
         fence_async_shared()
         tma.async_copy_shared_to_global(out, [m * TILE, n * BLOCK_N], y_tile)
-        if EPILOGUE == 2:  # rows of the tile that are not there are zero
+        if EPILOGUE == 2:  # rows of the tile beyond the last row are zero
             for part in gl.static_range(TILE // PART):
                 y = y_tile.slice(part * PART, PART).load(by_rows).to(gl.float32)
                 first_sum += y
@@ -253,7 +253,7 @@ def convolve_kernel(
     shift,
     middle,  # (COUT,) float32; read by epilogue 3
     partial,  # (programs // tiles_n, 2, COUT) float32; written by epilogues 2 and 3
-    tiles_n,  # COUT // BLOCK_N; the number of programs is a multiple of it
+    tiles_n,  # COUT // BLOCK_N, of which the number of programs is a multiple
     CIN: gl.constexpr,
     COUT: gl.constexpr,
     TURNED: gl.constexpr,
@@ -263,7 +263,7 @@ def convolve_kernel(
     BLOCK_K: gl.constexpr,
     STAGES: gl.constexpr,
 ):
-    """Convolve; what `parts.convolution.convolve` says, for 16-bit features."""
+    """Convolve as `parts.convolution.convolve`, for 16-bit features."""
     dtype: gl.constexpr = features.dtype.element_ty
     tiles = (gl.load(number) + TILE - 1) // TILE * tiles_n
     x_shape: gl.constexpr = [STAGES * stride_of(TILE, BLOCK_N), TILE, BLOCK_K]
@@ -274,7 +274,7 @@ def convolve_kernel(
         y_layout: gl.constexpr = gl.NVMMASharedLayout.get_default_for([TILE, BLOCK_N], dtype)
         w_tiles = x_tiles._reinterpret(dtype, [2 * STAGES] + w_shape, weight.layout)  # noqa: RUF005
         y_tiles = x_tiles._reinterpret(dtype, [STAGES, TILE, BLOCK_N], y_layout)
-    else:  # that of the rows, which are as many columns
+    else:  # a result takes the place of the rows, which have as many columns
         w_tiles = gl.allocate_shared_memory(dtype, [STAGES] + w_shape, weight.layout)  # noqa: RUF005
         y_tiles = x_tiles
     full = gl.allocate_shared_memory(gl.int64, [STAGES, 1], mbarrier.MBarrierLayout())

@@ -1,8 +1,9 @@
-"""Launches a kernel again without what Triton does before each launch.
+"""Repeated launches of a kernel without the work that Triton does before each of them.
 
 Triton binds the arguments, specialises them, looks the compiled kernel up and asks the driver for
 the address of each tensor: some tens of microseconds of the host for a kernel with many arguments.
-What decides which compiled kernel runs is little, and is looked up here in one dictionary.
+Few properties of the arguments decide which compiled kernel runs: a dictionary here maps them to
+the kernel.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from ...extension import triton_interprets
 
 __all__ = ["launch"]
 
-_INTERPRETED = triton_interprets()  # asked when kernels are defined, as Triton asks
-_MOST = 4096  # compiled kernels that are remembered; shapes that change leave them behind
+_INTERPRETED = triton_interprets()  # read when kernels are defined, as Triton reads it
+_MOST = 4096  # compiled kernels that are remembered; changing shapes leave unused ones behind
 _launches: dict[Any, tuple[Any, tuple[Any, ...]]] = {}
 
 
@@ -29,7 +30,7 @@ def launch(kernel: Any, grid: tuple[int, ...], *args: Any, **constants: Any) -> 
         kernel: A function under `@triton.jit` or `@gluon.jit`.
         grid: One or two sizes.
         args: The arguments that the compiler does not know: tensors, None for a tensor that is not
-            there, tensor descriptors and numbers. On one device, which is the current one.
+            there, tensor descriptors and numbers. All tensors are on the current device.
         constants: All other arguments, and the launch's options.
 
     Raises:
@@ -50,7 +51,7 @@ def launch(kernel: Any, grid: tuple[int, ...], *args: Any, **constants: Any) -> 
             kinds.append(value.dtype)
             value = address
         elif type(value) is int:
-            # As Triton specialises: one, multiples of 16, and what 32 bits do not hold.
+            # As Triton specialises: one, multiples of 16, and numbers beyond 32 bits.
             kinds.append(1 if value == 1 else 2 | (value & 15 == 0) | (value >> 31 != 0) << 2)
         elif value is None or type(value) is float:
             kinds.append(value is None)
@@ -77,7 +78,7 @@ def launch(kernel: Any, grid: tuple[int, ...], *args: Any, **constants: Any) -> 
 
 
 def _is_profiled() -> bool:
-    """Return whether a profiler wants to know of launches; Triton tells it by hooks."""
+    """Return whether a profiler wants to know of launches; Triton tells a profiler by hooks."""
     hooks = knobs.runtime.launch_enter_hook, knobs.runtime.launch_exit_hook
     return any(getattr(hook, "calls", hook) for hook in hooks)
 
@@ -94,7 +95,7 @@ def _first_launch(
         if parameter.is_constexpr and value is not None:
             raise TypeError(f"{kernel.__name__}: {parameter.name} is a constant: give it by name")
     compiled = kernel[grid](*args, **constants)
-    if compiled is None:  # not compiled but noted down, by a check without a GPU
+    if compiled is None:  # benchmarks.gpu_check noted the launch down instead of compiling
         return
     if len(_launches) >= _MOST:
         _launches.clear()

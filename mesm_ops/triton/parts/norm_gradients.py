@@ -2,7 +2,7 @@
 """The gradient of a batch norm and its ReLU over rows that lie one after another.
 
 The sums come first, from the first row to the last; then the gradient, from the last row to the
-first, for what is still in the L2 cache.
+first, because the last rows are still in the L2 cache.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .persistent import WARPS, end_of, mask_of, persistent_grid, zero_rows
 
 __all__ = ["before_norm", "norm_gradient", "norm_gradient_all_rows", "norm_sums", "subtracted"]
 
-# Steps of a tile, and programs that a multiprocessor's registers have room for.
+# Steps of a tile; programs that a multiprocessor's registers have room for.
 _SUMS_STEPS, _SUMS_RESIDENT = 2, 5
 _GRADIENT_STEPS, _GRADIENT_RESIDENT = 2, 8
 _STAGES = tl.constexpr(3)  # two tiles are under way, or one while another is computed
@@ -26,7 +26,7 @@ _STAGES = tl.constexpr(3)  # two tiles are under way, or one while another is co
 
 @triton.jit
 def before_norm(g, x, factor, added, middle, FOLDED: tl.constexpr, RELU: tl.constexpr):
-    """Return the gradient between norm and ReLU; what is not above zero has none, NaN has."""
+    """Return the gradient between norm and ReLU: zero where the output is <= 0, not where NaN."""
     if RELU:
         g = tl.where(normed(x, factor, added, middle, FOLDED) <= 0, 0.0, g)
     return g
@@ -36,7 +36,7 @@ def before_norm(g, x, factor, added, middle, FOLDED: tl.constexpr, RELU: tl.cons
 def subtracted(
     sums, count, factor, middle, rooted, c, inside, CHANNELS: tl.constexpr, FOLDED: tl.constexpr
 ):
-    """Return what training takes from a gradient: a constant, and by x (folded) or x - mean."""
+    """Return a constant and a slope by x (FOLDED) or x - mean, which training subtracts from g."""
     share_of = factor / tl.maximum(count, 1).to(tl.float32)
     constant = tl.load(sums + c, mask=inside, other=0.0) * share_of
     slope = tl.load(sums + CHANNELS + c, mask=inside, other=0.0) * share_of * rooted
@@ -97,7 +97,7 @@ def norm_sums(
     eps: float,
     relu: bool,
 ) -> Tensor:
-    """Return what `total` adds up, every part counts; arguments as in `norm_all_rows`."""
+    """Return the parts of `total`, of which all count; arguments as in `norm_all_rows`."""
     channels = x.shape[1]
     grid, height, width = persistent_grid(x, _SUMS_STEPS, _SUMS_RESIDENT)
     partial = x.new_empty((grid[0], 2, channels), dtype=torch.float32)
@@ -176,13 +176,13 @@ def norm_gradient(
     *,
     training: bool,
 ) -> None:
-    """Write the gradient before a norm and its ReLU, zero in the last tile's other rows.
+    """Write the gradient before a norm and its ReLU, zero in the last tile beyond the last row.
 
     Args:
-        grad: (T * TILE, C), of the ReLU's output.
-        x: Likewise, what the norm was applied to.
-        number: (1,) integer: of rows.
-        norm: All but weight and bias is read.
+        grad: (T * TILE, C), the gradient of the ReLU's output.
+        x: (T * TILE, C), the norm's input.
+        number: (1,) integer, how many rows there are.
+        norm: The norm; all its tensors but weight and bias are read.
         sums: (2, C) float32, as `total` leaves it.
         out: Like grad, and may be grad.
         training: Whether the norm's mean and variance are those of x.

@@ -1,5 +1,5 @@
 # mypy: allow-untyped-defs
-"""A norm, its ReLU and the 2x2 pool after it, over rows in any order; and back.
+"""A norm, its ReLU and the 2x2 pool after them, over rows in any order; and their gradient.
 
 The gradient between pool and norm, zero at most rows, is never in memory.
 """
@@ -17,7 +17,7 @@ from .persistent import WARPS, PersistentGrid, end_of, mask_of, persistent_grid,
 
 __all__ = ["norm_pool", "norm_pool_gradient", "norm_pool_parts", "norm_pool_sums"]
 
-# Steps of a tile, and programs that a multiprocessor's registers have room for.
+# Steps of a tile; programs that a multiprocessor's registers have room for.
 _POOL_STEPS, _POOL_RESIDENT = 1, 8
 _SUMS_STEPS, _SUMS_RESIDENT = 1, 6
 _GRADIENT_STEPS, _GRADIENT_RESIDENT = 2, 5
@@ -46,16 +46,16 @@ def _row(y, row, c, CHANNELS: tl.constexpr, BLOCK_C: tl.constexpr):
 
 @triton.jit
 def _bytes_at(argmax, base, at, y):
-    """Return addresses of which a thread takes as many as of y's in 16 bytes, and no more."""
+    """Return addresses laid out so that a thread takes as many as elements of y in 16 bytes."""
     return tl.max_contiguous(argmax + base + at, [1, 128 // y.dtype.element_ty.primitive_bitwidth])
 
 
 @triton.jit
 def _key(y, row, factor, added, SLOT: tl.constexpr):
-    """Return what orders a window's rows: value, then slot, the first before the others.
+    """Return keys that order a window's rows by value, then by slot, the first slot greatest.
 
-    A float32 that is not negative grows with its bits, NaN beyond infinity. One that came from 16
-    bits ends in zeros, two of which take 3 - slot; others get two bits more. No row: -1.
+    A non-negative float32 grows with its bits, NaN beyond infinity. A float32 that came from 16
+    bits ends in zeros, two of which take 3 - slot; other values get two bits more. No row: -1.
     """
     value = tl.maximum(y.to(tl.float32) * factor + added, 0.0, propagate_nan=tl.PropagateNan.ALL)
     value = value.to(y.dtype)  # as stored
@@ -81,7 +81,7 @@ def _value_of(key, WIDE: tl.constexpr):
 
 @triton.jit
 def _greater(best, y, row, factor, added):
-    """Return the maximum with one row more; rounded later, which keeps the order."""
+    """Return the maximum with one row more; rounding, which keeps the order, comes later."""
     value = tl.where((row >= 0)[:, None], y.to(tl.float32) * factor + added, 0.0)
     return tl.maximum(value, best, propagate_nan=tl.PropagateNan.ALL)
 
@@ -90,7 +90,7 @@ def _greater(best, y, row, factor, added):
 def _norm_pool(
     y,  # (N, C)
     windows,  # (M, 4)
-    number,  # (1,): of windows
+    number,  # (1,), how many windows
     scale,  # (C,) float32
     shift,
     out,  # (M, C)
@@ -145,11 +145,11 @@ def norm_pool(
     Args:
         y: (N, C).
         windows: (M, 4) int32: the rows of each window's sites, row by row; -1: not active.
-        number: (1,) integer: of windows; the others are not read.
-        norm: Scale and shift are read.
+        number: (1,) integer, how many windows are read.
+        norm: The norm, whose scale and shift are read.
         out: (M, C) in y's dtype; zero where there is no window.
-        argmax: (M, C) uint8, which of the four it was: the first of equals, or the first NaN; not
-            written where there is no window. None: not wanted.
+        argmax: (M, C) uint8, which of the four rows has the maximum: the first of equals, or the
+            first NaN; not written where there is no window. None: nothing is written.
     """
     rows, channels = out.shape
     grid, height, width = persistent_grid(out, _POOL_STEPS, _POOL_RESIDENT)
@@ -172,7 +172,7 @@ def _norm_pool_sums(
     argmax,  # (M, C) uint8
     y,  # (N, C)
     windows,  # (M, 4)
-    number,  # (1,): of windows
+    number,  # (1,), how many windows
     scale,  # (C,) float32, as all that follow
     shift,
     mean,
@@ -229,15 +229,15 @@ def norm_pool_sums(
     norm: Norm,
     partial: Tensor,
 ) -> None:
-    """Write what `total` adds up, every part counts.
+    """Write the parts of `total`, of which all count.
 
     Args:
-        grad_out: (M, C), of the pool's output.
+        grad_out: (M, C), the gradient of the pool's output.
         argmax: (M, C) uint8, as `norm_pool` leaves it.
         y: (N, C).
         windows: (M, 4) int32.
-        number: (1,) integer: of windows; the others are not read.
-        norm: Mean, scale and shift are read.
+        number: (1,) integer, how many windows are read.
+        norm: The norm, whose mean, scale and shift are read.
         partial: (T, 2, C) float32.
     """
     channels = grad_out.shape[1]
@@ -260,7 +260,7 @@ def _norm_pool_gradient(
     argmax,  # (M, C) uint8
     y,  # (N, C)
     window_of,  # (N,)
-    number,  # (1,): of rows
+    number,  # (1,), how many rows
     scale,  # (C,) float32, as all but sums
     shift,
     mean,
@@ -317,15 +317,15 @@ def norm_pool_gradient(
     *,
     training: bool,
 ) -> None:
-    """Write the gradient of y, zero in the last tile's other rows.
+    """Write the gradient of y, zero in the last tile beyond the last row.
 
     Args:
-        grad_out: (M, C), of the pool's output.
+        grad_out: (M, C), the gradient of the pool's output.
         argmax: (M, C) uint8, as `norm_pool` leaves it.
         y: (T * TILE, C).
         window_of: (T * TILE,) int32: 4 * window + slot of each row, -1: in no window.
-        number: (1,) integer: of rows.
-        norm: All but weight and bias is read.
+        number: (1,) integer, how many rows there are.
+        norm: The norm; all its tensors but weight and bias are read.
         sums: (2, C) float32, as `total` leaves it.
         out: Like y.
         training: Whether the norm's mean and variance are those of y.

@@ -1,8 +1,9 @@
 # mypy: allow-untyped-defs
 """A batch norm and its ReLU over rows that lie one after another: statistics, then the norm itself.
 
-A convolution writes its rows from the first to the last, and the next one reads them that way. The
-pass between them goes from the last row to the first, for what is still in the L2 cache.
+A convolution writes its rows from the first to the last, and the next convolution reads them that
+way. The pass between the two goes from the last row to the first: the last rows are still in the
+L2 cache.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ __all__ = [
     "normed",
 ]
 
-# Steps of a tile, and programs that a multiprocessor's registers have room for.
+# Steps of a tile; programs that a multiprocessor's registers have room for.
 _ROWS_STEPS, _ROWS_RESIDENT = 4, 8
 _STATISTICS_STEPS, _STATISTICS_RESIDENT = 4, 6
 _STAGES = tl.constexpr(3)  # two tiles are under way, or one while another is computed
@@ -131,7 +132,7 @@ def norm_rows(x: Tensor, number: Tensor, norm: Norm, out: Tensor) -> None:
 
     Args:
         x: (N, C).
-        number: (1,) integer: so many rows are read and written.
+        number: (1,) integer, how many rows are read and written.
         norm: Scale and shift are read.
         out: (N, C), may be x.
     """
@@ -165,11 +166,11 @@ def norm_all_rows(
     out: Tensor,
     copies: tuple[Tensor, Tensor] | None,
 ) -> None:
-    """Write (x - mean) / sqrt(var + eps) * weight + bias, maybe a ReLU of that, zero in padding.
+    """Write (x - mean) / sqrt(var + eps) * weight + bias, maybe with a ReLU, zero in padding.
 
     Args:
         x: (N, C).
-        number: (1,) integer: of real rows.
+        number: (1,) integer, how many rows are real.
         weight: (C,), as the three that follow.
         bias: (C,).
         mean: (C,).
@@ -177,7 +178,7 @@ def norm_all_rows(
         eps: Added to the variance.
         relu: Whether negative values become zero.
         out: (N, C).
-        copies: (C,) float32 each, where mean and variance go too.
+        copies: Two (C,) float32, to which mean and variance are copied.
     """
     rows, channels = x.shape
     grid, height, width = persistent_grid(x, _ROWS_STEPS, _ROWS_RESIDENT)
@@ -212,7 +213,7 @@ def _norm_statistics(
     size = share(count, tl.num_programs(0), ROWS)
     begin = tl.program_id(0) * size
     mine = tl.minimum(tl.maximum(count - begin, 0), size)
-    # About the program's first row, which is no further from its mean than sqrt(rows) deviations.
+    # Centred on the program's first row, which is at most sqrt(rows) deviations from the mean.
     at = x + begin.to(tl.int64) * CHANNELS + c
     pivot = tl.load(at, mask=inside & (mine > 0), other=0.0).to(tl.float32)
     row = tl.arange(0, ROWS // STEPS)[:, None] + tl.arange(0, STEPS)[None, :] * (ROWS // STEPS)
@@ -237,7 +238,7 @@ def _norm_statistics(
 
 
 def norm_statistics(x: Tensor, number: Tensor) -> tuple[Tensor, int]:
-    """Return what `combine` makes statistics of x (N, C) from, and its `even`."""
+    """Return the parts from which `combine` makes the statistics of x (N, C), and its `even`."""
     channels = x.shape[1]
     steps = _STATISTICS_STEPS
     grid, height, width = persistent_grid(x, steps, _STATISTICS_RESIDENT)

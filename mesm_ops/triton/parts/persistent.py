@@ -3,7 +3,7 @@
 
 A program keeps its channels, hence a norm's vectors, from tile to tile. The 16 bytes that each of
 its threads reads at once are a step, several steps a tile; the loops are pipelined, so that whole
-tiles are under way. The numbers are constants and no GPU's own, so that every sum's order, hence
+tiles are under way. The numbers below are the same on every GPU, so that every sum's order, hence
 every bit, follows from the shapes alone.
 """
 
@@ -30,17 +30,17 @@ __all__ = [
 ]
 
 _TILE_ROWS = tl.constexpr(TILE)
-_MULTIPROCESSORS = 132  # of an H100; elsewhere programs wait for a free one or some stay empty
-WARPS = 4  # of each program
-_MOST_CHANNELS = 128  # of a program: 256 bytes of a bfloat16 row
+_MULTIPROCESSORS = 132  # an H100's; elsewhere programs wait or some multiprocessors stay empty
+WARPS = 4  # warps of each program
+_MOST_CHANNELS = 128  # the most channels of a program: 256 bytes of a bfloat16 row
 
 
 class PersistentGrid(NamedTuple):
     """A grid and the tile of its programs."""
 
-    grid: tuple[int, int]  # of rows and of channels
-    rows: int  # of a tile
-    channels: int  # of a tile
+    grid: tuple[int, int]  # programs along rows and along channels
+    rows: int  # rows of a tile
+    channels: int  # channels of a tile
 
 
 def persistent_grid(x: Tensor, steps: int, resident: int) -> PersistentGrid:
@@ -48,7 +48,7 @@ def persistent_grid(x: Tensor, steps: int, resident: int) -> PersistentGrid:
 
     Args:
         x: Only its shape and dtype count.
-        steps: So many times 16 bytes of x are a thread's part of a tile.
+        steps: How many times 16 bytes of x make a thread's part of a tile.
         resident: Programs that a multiprocessor has room for at once.
     """
     return _cut(*x.shape, x.dtype.itemsize, steps, _MULTIPROCESSORS * resident)
@@ -66,13 +66,13 @@ def _cut(rows: int, channels: int, itemsize: int, steps: int, most: int) -> Pers
 
 @triton.jit
 def share(count, parts, ROWS: tl.constexpr):
-    """Return of how many rows, in whole tiles of ROWS, each part but the last ones is."""
+    """Return how many rows, in whole tiles of ROWS, each part but the last ones has."""
     return tl.cdiv(tl.cdiv(count, tl.maximum(parts, 1)), ROWS) * ROWS
 
 
 @triton.jit
 def mask_of(rows, c, CHANNELS: tl.constexpr, BLOCK_C: tl.constexpr):
-    """Return the mask of a tile: rows as given, and channels that there are."""
+    """Return the mask of a tile: the rows' mask, and channels below CHANNELS."""
     if CHANNELS % BLOCK_C == 0:
         return tl.broadcast_to(rows[:, None], (rows.shape[0], BLOCK_C))
     else:
@@ -95,7 +95,7 @@ def zero_rows(
 
 @triton.jit
 def end_of(count, rows, FILL: tl.constexpr):
-    """Return before which row a pass writes zeros: to the end of a tile, or of all rows."""
+    """Return the row before which a pass writes zeros: the end of a tile, or of all rows."""
     if FILL == "tile":
         return tl.minimum(tl.cdiv(count, _TILE_ROWS) * _TILE_ROWS, rows)
     else:

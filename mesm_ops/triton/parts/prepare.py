@@ -2,7 +2,7 @@
 """One launch for all small work that comes before the passes over the rows.
 
 Its parts run side by side, each in programs of its own: the query's projection, a check of the
-lengths, what sample each row and each program of the backward pass is of, weights in the dtype and
+lengths, the sample of each row and of each program of the backward pass, weights in the dtype and
 the order of their products, and norms of running statistics as scale and shift.
 """
 
@@ -23,13 +23,13 @@ from .sizes import cdiv
 
 __all__ = ["Fold", "Pack", "prepare"]
 
-_BLOCK_B, _BLOCK_K = 16, 16  # of the query's projection
-_BLOCK_OUT, _BLOCK_IN = 64, 64  # of a weight: its rows, and entries of a row
+_BLOCK_B, _BLOCK_K = 16, 16  # samples and columns of the query's projection
+_BLOCK_OUT, _BLOCK_IN = 64, 64  # rows of a weight, and entries of a row
 _BLOCK_MAP = 4096  # entries of map_weight
 _BLOCK_FOLD = 128  # channels of a norm
-_BLOCK_ROWS = 512  # rows that are given their sample at a time
+_BLOCK_ROWS = 512  # rows whose sample is written at a time
 _BLOCK_SAMPLES = 512
-_PADDING_PROGRAMS = 64  # at most
+_PADDING_PROGRAMS = 64  # the most programs that write padding
 
 
 class Pack(NamedTuple):
@@ -61,7 +61,7 @@ def prepare(
     map_weight: Tensor,
     map_bias: Tensor,
     query_weight: Tensor,
-    asked: Tensor,
+    projected_query: Tensor,
     mapped: Tensor | None = None,
     sample_of_row: Tensor | None = None,
     plan: Schedule | None = None,
@@ -69,7 +69,7 @@ def prepare(
     packs: tuple[Pack, ...] = (),
     folds: tuple[Fold, ...] = (),
 ) -> None:
-    """Write what is wanted of all that follows asked.
+    """Write `projected_query`, and those of the arguments after `projected_query` that are given.
 
     Args:
         features: (N, C), not read: query and parameters are rounded to its dtype.
@@ -79,10 +79,10 @@ def prepare(
         map_weight: (k, C).
         map_bias: (k,).
         query_weight: (k, D).
-        asked: (B, k) float32, written: query @ query_weight.T + map_bias.
+        projected_query: (B, k) float32, written: query @ query_weight.T + map_bias.
         mapped: (k, C) in features' dtype, written: map_weight.
         sample_of_row: (N,) int32, written: -1 in padding.
-        plan: What `schedule_of` returned.
+        plan: The schedule from `schedule_of`.
         schedule: (plan.size,) int32, written.
         packs: Up to two weights.
         folds: Up to two norms.
@@ -93,7 +93,7 @@ def prepare(
     """
     rows, frames = features.shape[0], offsets.shape[0] - 1
     (samples, depth), k = query.shape, query_weight.shape[0]
-    if lengths is not None and triton_interprets():  # the interpreter passes over assertions
+    if lengths is not None and triton_interprets():  # the interpreter runs no assertion
         given = lengths.tolist()
         if sum(given) != frames or min(given, default=0) < 0:
             raise ValueError(f"lengths must be at least 0 and sum to {frames} frames, got {given}")
@@ -109,13 +109,13 @@ def prepare(
         cdiv(fold.scale.shape[0], _BLOCK_FOLD) if fold is not None else 0 for fold in (fold1, fold2)
     )
     checks = int(lengths is not None)
-    asks = cdiv(samples, _BLOCK_B) * cdiv(k, _BLOCK_K)
+    projections = cdiv(samples, _BLOCK_B) * cdiv(k, _BLOCK_K)
     schedules = 0 if schedule is None else max(samples, 1)
     maps = 0 if mapped is None else cdiv(mapped.numel(), _BLOCK_MAP)
     fills = paddings = 0
     if sample_of_row is not None:
         fills, paddings = frames, min(_PADDING_PROGRAMS, cdiv(rows, _BLOCK_ROWS))
-    programs = checks + asks + schedules + packs2 + packs1 + maps + fills + paddings
+    programs = checks + projections + schedules + packs2 + packs1 + maps + fills + paddings
     programs += folds1 + folds2
     if not programs:
         return
@@ -124,14 +124,14 @@ def prepare(
         _prepare_kernel,
         (programs,),
         *(features, offsets, query, lengths, map_weight, map_bias, query_weight),
-        *(asked, mapped, sample_of_row, schedule),
+        *(projected_query, mapped, sample_of_row, schedule),
         *(rows, frames, samples, depth, k, k * map_weight.shape[1]),
         *((plan.chunk, plan.most) if plan is not None else (0, 0)),
         *((*pack1, *pack1.weight.shape[:2]) if pack1 is not None else (None, None, 0, 0)),
         *((*pack2, *pack2.weight.shape[:2]) if pack2 is not None else (None, None, 0, 0)),
         *((*fold1, fold1.scale.shape[0]) if fold1 is not None else (*nothing, 0)),
         *((*fold2, fold2.scale.shape[0]) if fold2 is not None else (*nothing, 0)),
-        *(asks, schedules, packs1, packs2, maps, fills, paddings, folds1, folds2),
+        *(projections, schedules, packs1, packs2, maps, fills, paddings, folds1, folds2),
         PRECISION=precision(features.dtype),
         BLOCK_B=_BLOCK_B,
         BLOCK_K=_BLOCK_K,
@@ -143,14 +143,24 @@ def prepare(
         BLOCK_ROWS=_BLOCK_ROWS,
         BLOCK_SAMPLES=_BLOCK_SAMPLES,
         num_warps=4,
-        sanitize_overflow=False,  # which debug, for the assertion, would ask for
+        sanitize_overflow=False,  # debug, which the assertion needs, would turn it on
     )
 
 
 @triton.jit(
     debug=True,  # for the assertion
     do_not_specialize=[
-        *("rows", "frames", "samples", "chunk", "most", "asks", "schedules", "packs1", "packs2"),
+        *(
+            "rows",
+            "frames",
+            "samples",
+            "chunk",
+            "most",
+            "projections",
+            "schedules",
+            "packs1",
+            "packs2",
+        ),
         *("maps", "fills", "paddings", "folds1", "folds2"),
     ],
 )
@@ -162,7 +172,7 @@ def _prepare_kernel(
     map_weight,
     map_bias,
     query_weight,
-    asked,
+    projected_query,
     mapped,
     sample_of_row,
     schedule,
@@ -202,7 +212,7 @@ def _prepare_kernel(
     mean_out2,
     var_out2,
     channels2,
-    asks,  # programs of each part
+    projections,  # programs of each part
     schedules,
     packs1,
     packs2,
@@ -222,14 +232,14 @@ def _prepare_kernel(
     BLOCK_ROWS: tl.constexpr,
     BLOCK_SAMPLES: tl.constexpr,
 ):
-    # Parts in the order of how long a program of them takes.
+    # The parts whose programs take longest come first.
     program = tl.program_id(0)
-    if (program >= 0) & (program < asks):
-        _ask(
-            features, query, query_weight, map_bias, asked, program, samples, depth, k,
+    if (program >= 0) & (program < projections):
+        _project_query(
+            features, query, query_weight, map_bias, projected_query, program, samples, depth, k,
             PRECISION, BLOCK_B, BLOCK_K, BLOCK_D,
         )  # fmt: skip
-    program -= asks
+    program -= projections
     if lengths is not None:
         if program == 0:
             _check(lengths, frames, samples, BLOCK_SAMPLES)
@@ -284,8 +294,8 @@ def _prepare_kernel(
 
 
 @triton.jit
-def _ask(
-    features, query, query_weight, map_bias, asked, program, samples, depth, k,
+def _project_query(
+    features, query, query_weight, map_bias, projected_query, program, samples, depth, k,
     PRECISION: tl.constexpr, BLOCK_B: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_D: tl.constexpr,
 ):  # fmt: skip
     """Write a block of the query's projection."""
@@ -302,13 +312,13 @@ def _ask(
         w = tl.load(at, (column < k)[:, None] & (d < depth), 0.0).to(dtype)
         total = tl.dot(q, tl.trans(w), total, input_precision=PRECISION)
     total += tl.load(map_bias + column, column < k, 0.0).to(dtype).to(tl.float32)[None, :]
-    at = asked + sample.to(tl.int64) * k + column[None, :]
+    at = projected_query + sample.to(tl.int64) * k + column[None, :]
     tl.store(at, total, (sample < samples) & (column < k)[None, :])
 
 
 @triton.jit
 def _check(lengths, frames, samples, BLOCK: tl.constexpr):
-    """Stop the GPU where lengths cannot be."""
+    """Stop the GPU where lengths are negative or do not sum to the frames."""
     total = tl.full((), 0, tl.int64)
     least = tl.full((), 0, tl.int64)
     for start in range(0, samples, BLOCK):
@@ -339,7 +349,7 @@ def _share(
         else:
             length = there.to(tl.int64)
         frame_end = frames_before + tl.cumsum(length, 0)
-        # Whatever lengths and offsets hold, no row is beyond the rows.
+        # Whatever lengths and offsets hold, no row number is beyond the last row.
         frame = tl.minimum(tl.maximum(frame_end - length, 0), frames)
         begin = tl.minimum(tl.maximum(tl.load(offsets + frame, there, 0), 0), rows)
         frame = tl.minimum(tl.maximum(frame_end, 0), frames)
@@ -390,7 +400,7 @@ def _sample_of_frame(lengths, frame, samples, BLOCK: tl.constexpr):
         end = before + tl.cumsum(length, 0)
         ended += tl.sum(((end <= frame) & (sample < samples)).to(tl.int32), 0)
         before += tl.sum(length, 0)
-    return tl.minimum(ended, samples - 1)  # whatever the lengths are, a sample that there is
+    return tl.minimum(ended, samples - 1)  # an existing sample, whatever the lengths are
 
 
 @triton.jit

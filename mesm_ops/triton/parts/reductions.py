@@ -1,14 +1,12 @@
 # mypy: allow-untyped-defs
 """Statistics and sums of all rows from those of parts, in a fixed order; no atomics.
 
-A part is what one tile of a convolution or one program of a pass left. A program here takes eight
-channels, 32 bytes of each part, and all parts; a lane of threads adds every 256th, then they add up
-theirs.
+A part is the sums of one tile of a convolution or of one program of a pass. A program here takes
+eight channels, 32 bytes of each part, and all parts; a lane of threads adds every 256th part, then
+the lanes' sums are added.
 """
 
 from __future__ import annotations
-
-from typing import NamedTuple
 
 import torch
 import triton
@@ -19,12 +17,13 @@ from .launch import launch
 from .layout import TILE
 from .norms import Norm
 from .persistent import WARPS, persistent_grid, share
+from .rulebook import Rulebook
 from .sizes import cdiv
+from .weight_gradient import BLOCK_TILES, TapTiles, list_tiles
 
-__all__ = ["Running", "column_sums", "combine", "move_running", "total"]
+__all__ = ["column_sums", "combine", "total"]
 
 _CHANNELS = 8
-_MOVE_CHANNELS = 128
 _LANES = 256  # parts that the threads of a program read in one step: 16 bytes a thread
 _STAGES = tl.constexpr(6)  # five steps are under way at once: 1280 parts
 _WARPS = 16
@@ -98,7 +97,7 @@ def _combine(
     grand = tl.sum(mean * seen[:, None], 0) / rows
     away = mean - grand[None, :]
     var = tl.sum(squares + away * away * seen[:, None], 0) / rows
-    # A mean far from zero is rounded once for each lane: add what that took.
+    # A mean far from zero was rounded once for each lane: add what the rounding took.
     grand += tl.sum(away * seen[:, None], 0) / rows
     factor = factor / tl.sqrt_rn(var + eps)
     tl.store(mean_out + channel, grand, mask=inside)
@@ -121,13 +120,13 @@ def combine(
     Without rows mean and variance are zero.
 
     Args:
-        partial: (parts or more, 2, C) float32. Of each part the sums over its rows of y and of its
-            square; `centred` the mean, and the sum of squared deviations from it.
-        parts: They take tiles of `TILE` rows in turns: part i those of i, i + parts, ...
+        partial: (parts or more, 2, C) float32: per part the sums over its rows of y and of y's
+            square; if `centred`, the mean and the sum of squared deviations from the mean.
+        parts: How many parts; part i takes the tiles i, i + parts, ... of `TILE` rows.
         number: (1,) integer, how many rows there are.
         norm: Its mean, var, scale and shift are written.
-        centred: What the parts hold. Sums are for values of 16 bits, which leave nothing to measure
-            where the mean is far from zero.
+        centred: Whether the parts hold means and deviations, or sums. Sums are for values of 16
+            bits, which leave nothing to measure where the mean is far from zero.
         even: The parts share the rows evenly instead, in whole tiles of so many.
     """
     channels = partial.shape[2]
@@ -146,94 +145,7 @@ def combine(
     )
 
 
-class Running(NamedTuple):
-    """A norm's running statistics and a batch's."""
-
-    running_mean: Tensor  # (C,), changed in place, as the next
-    running_var: Tensor
-    mean: Tensor  # (C,) float32
-    var: Tensor  # biased
-    momentum: float | Tensor  # a tensor of one element is not waited for
-
-
-@triton.jit
-def _moved(running, batch, momentum):
-    """Return the running value moved towards the batch's, exactly that at a momentum of 1."""
-    gap = batch - running
-    return tl.where(momentum < 0.5, running + momentum * gap, batch - gap * (1.0 - momentum))
-
-
-@triton.jit
-def _move(running_mean, running_var, mean, var, momentum, count, c, channels, READ: tl.constexpr):
-    inside = c < channels
-    moves = tl.load(momentum).to(tl.float32) if READ else momentum
-    moves = tl.where(count > 0, moves, 0.0)
-    rows = tl.maximum(count, 1).to(tl.float32)
-    old = tl.load(running_mean + c, mask=inside, other=0.0)
-    batch = tl.load(mean + c, mask=inside, other=0.0)
-    moved = _moved(old.to(tl.float32), batch, moves)
-    tl.store(running_mean + c, tl.where(count > 0, moved.to(old.dtype), old), mask=inside)
-    old = tl.load(running_var + c, mask=inside, other=0.0)
-    batch = tl.load(var + c, mask=inside, other=0.0) * (rows / tl.maximum(rows - 1.0, 1.0))
-    moved = _moved(old.to(tl.float32), batch, moves)
-    tl.store(running_var + c, tl.where(count > 0, moved.to(old.dtype), old), mask=inside)
-
-
-@triton.jit(do_not_specialize_on_alignment=["number"])
-def _move_kernel(
-    number,
-    running_mean1,
-    running_var1,
-    mean1,
-    var1,
-    momentum1,
-    running_mean2,
-    running_var2,
-    mean2,
-    var2,
-    momentum2,
-    channels1,
-    channels2,
-    READ1: tl.constexpr,
-    READ2: tl.constexpr,
-    BLOCK_C: tl.constexpr,
-):
-    count = tl.load(number).to(tl.int32)
-    block, blocks = tl.program_id(0), tl.cdiv(channels1, BLOCK_C)
-    lane = tl.arange(0, BLOCK_C)
-    if block < blocks:
-        c = block * BLOCK_C + lane
-        _move(running_mean1, running_var1, mean1, var1, momentum1, count, c, channels1, READ1)
-    else:
-        c = (block - blocks) * BLOCK_C + lane
-        _move(running_mean2, running_var2, mean2, var2, momentum2, count, c, channels2, READ2)
-
-
-def move_running(number: Tensor, first: Running, second: Running) -> None:
-    """Move two norms' running statistics towards a batch's, as `torch.nn.BatchNorm1d` does.
-
-    Without rows they stay.
-
-    Args:
-        number: (1,) integer, how many rows the batch has.
-        first: Of one norm.
-        second: Of the other.
-    """
-    channels = [len(norm.mean) for norm in (first, second)]
-    launch(
-        _move_kernel,
-        (sum(cdiv(c, _MOVE_CHANNELS) for c in channels),),
-        number,
-        *first,
-        *second,
-        *channels,
-        READ1=isinstance(first.momentum, Tensor),
-        READ2=isinstance(second.momentum, Tensor),
-        BLOCK_C=_MOVE_CHANNELS,
-    )
-
-
-@triton.jit(do_not_specialize=["parts"], do_not_specialize_on_alignment=["number"])
+@triton.jit(do_not_specialize=["parts"], do_not_specialize_on_alignment=["number", "rows"])
 def _total(
     partial,  # (parts, kinds, C) float32
     number,  # (1,): of rows
@@ -241,16 +153,41 @@ def _total(
     sums,  # (kinds, C) float32
     of_bias,  # (C,), of the first kind
     of_weight,  # (C,), of the second
+    masks,  # of a rulebook, as the next, for `list_tiles`
+    rows,  # (1,)
+    tiles,  # None: no tiles are listed
+    counts,
     eps,
     parts,
+    capacity,  # of tiles
     CHANNELS: tl.constexpr,
     KINDS: tl.constexpr,
     ROWS: tl.constexpr,  # of a part; 0: all parts count
     NORM: tl.constexpr,
     LANES: tl.constexpr,
     BLOCK_C: tl.constexpr,
+    TILE: tl.constexpr,
+    BLOCK_TILES: tl.constexpr,
 ):
-    channel = tl.program_id(0) * BLOCK_C + tl.arange(0, BLOCK_C)
+    block = tl.program_id(0)
+    if tiles is not None:
+        tap = block - tl.cdiv(CHANNELS, BLOCK_C)
+        if (tap >= 0) & (tl.program_id(1) == 0):
+            list_tiles(masks, rows, tiles, counts, capacity, tap, TILE, BLOCK_TILES)
+    if block * BLOCK_C < CHANNELS:
+        _add_up(
+            partial, number, var, sums, of_bias, of_weight, eps, parts, block,
+            CHANNELS, KINDS, ROWS, NORM, LANES, BLOCK_C,
+        )  # fmt: skip
+
+
+@triton.jit
+def _add_up(
+    partial, number, var, sums, of_bias, of_weight, eps, parts, block,
+    CHANNELS: tl.constexpr, KINDS: tl.constexpr, ROWS: tl.constexpr, NORM: tl.constexpr,
+    LANES: tl.constexpr, BLOCK_C: tl.constexpr,
+):  # fmt: skip
+    channel = block * BLOCK_C + tl.arange(0, BLOCK_C)
     kind = tl.program_id(1)
     inside = channel < CHANNELS
     if NORM:
@@ -267,7 +204,7 @@ def _total(
         partial += LANES * KINDS * CHANNELS
     whole = tl.sum(summed, 0)
     if NORM:
-        # The second kind is about the mean: over the deviation, a sum of normalised rows.
+        # The second kind has the mean subtracted: over the deviation, a sum of normalised rows.
         whole = tl.where(kind == 1, whole / tl.sqrt_rn(spread + eps), whole)
         if kind == 0:
             tl.store(of_bias + channel, whole.to(of_bias.dtype.element_ty), mask=inside)
@@ -284,22 +221,26 @@ def total(
     sums: Tensor,
     of_weight: Tensor,
     of_bias: Tensor,
+    rules: Rulebook | None = None,
+    taps: TapTiles | None = None,
 ) -> None:
-    """Add up the gradients of a norm's weight and bias.
+    """Add up the gradients of a norm's weight and bias; and do `tap_tiles` beside that.
 
     Args:
-        partial: (T, 2, C) float32: of each part the sums over its rows of g and of g * (y - mean),
-            g being the gradient after the norm, before its ReLU. About the mean, so that no digit
-            is lost where the mean is far from zero, and without the deviation, which is constant.
-        number: (1,) integer: of rows, `TILE` a part, and nothing beyond them is read; None:
-            every part counts.
+        partial: (T, 2, C) float32: per part the sums over its rows of g and of g * (y - mean),
+            g being the gradient after the norm, before its ReLU. The mean is subtracted so that no
+            digit is lost where the mean is far from zero; the constant deviation is left out.
+        number: (1,) integer, how many rows there are, `TILE` a part: no part beyond the last row
+            is read; None: every part counts.
         var: (C,) float32, of the norm.
         eps: Added to the variance.
         sums: (2, C) float32: written, the gradients of bias and of weight.
         of_weight: (C,): written, the same in the parameter's dtype.
         of_bias: (C,): written, likewise.
+        rules: Whose tiles are listed.
+        taps: Where `tap_tiles` of these rules goes, from `room_for_tap_tiles`; None: nowhere.
     """
-    _launch_total(partial, number, var, eps, sums, of_weight, of_bias)
+    _launch_total(partial, number, var, eps, sums, of_weight, of_bias, rules, taps)
 
 
 def _launch_total(
@@ -310,18 +251,28 @@ def _launch_total(
     sums: Tensor,
     of_weight: Tensor | None,
     of_bias: Tensor | None,
+    rules: Rulebook | None = None,
+    taps: TapTiles | None = None,
 ) -> None:
     parts, kinds, channels = partial.shape
+    masks = rows = tiles = counts = None
+    blocks, capacity = cdiv(channels, _CHANNELS), 0
+    if rules is not None and taps is not None:
+        masks, rows, (tiles, counts) = rules.masks, rules.number, taps
+        blocks, capacity = blocks + 9, masks.shape[0]
     launch(
         _total,
-        (cdiv(channels, _CHANNELS), kinds),
-        *(partial, number, var, sums, of_bias, of_weight, eps, parts),
+        (blocks, kinds),
+        *(partial, number, var, sums, of_bias, of_weight, masks, rows, tiles, counts),
+        *(eps, parts, capacity),
         CHANNELS=channels,
         KINDS=kinds,
         ROWS=TILE if number is not None else 0,
         NORM=var is not None,
         LANES=_LANES,
         BLOCK_C=_CHANNELS,
+        TILE=TILE,
+        BLOCK_TILES=BLOCK_TILES,
         num_warps=_WARPS,
     )
 

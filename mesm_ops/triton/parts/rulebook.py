@@ -1,9 +1,9 @@
-"""The rulebook of a set of sites: who is whose neighbour, for rows in the order of the tiles.
+"""The rulebook of a set of sites: the neighbours of rows, in the order of the tiles.
 
-Rows of like neighbours stand side by side, so that a tile of them can leave out the taps at which
-none has one. A row's pattern is the set of taps at which it has a neighbour, and rows are sorted
-by pattern along a Gray code, fullest first, inside windows of frames: those of tiles that run at
-the same time then stay in the GPU's cache.
+Rows of like neighbours stand side by side, so that a tile can leave out the taps at which none of
+its rows has a neighbour. A row's pattern is the set of taps at which the row has a neighbour, and
+rows are sorted by pattern along a Gray code, fullest first, inside windows of frames: the rows of
+tiles that run at the same time then stay in the GPU's cache.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from .layout import TILE, tiles_of
 
 __all__ = ["GRAY_BITS", "WINDOW_SITES", "Rulebook", "place_rows", "rulebook", "window_frames"]
 
-MOST_SITES = 16_384  # of a map that the CUDA kernels hold in shared memory
-WINDOW_SITES = 131_072  # of the frames whose rows are sorted together
+MOST_SITES = 16_384  # the largest map that the CUDA kernels keep in shared memory
+WINDOW_SITES = 131_072  # sites of the frames whose rows are sorted together
 # The bit of a pattern's Gray code that stands for each tap. Corners are the first to be missing,
-# then sides; the middle is always there. csrc/cuda has the same.
+# then sides; the middle is always there. csrc/cuda has the same constant.
 GRAY_BITS = (8, 4, 7, 3, 0, 2, 6, 1, 5)
 
 
 class Rulebook(NamedTuple):
-    """Who is whose neighbour, in the way that the convolutions read it."""
+    """The neighbours of rows, in the format that the convolutions read."""
 
-    lists: Tensor  # (T, 9, TILE) int32: of each tap the neighbours of a tile's rows, -1: none
-    masks: Tensor  # (T,) int32: bit o of the taps o that any row of the tile has
-    number: Tensor  # (1,) int32: how many rows there are; tiles of none are not read
+    lists: Tensor  # (T, 9, TILE) int32: per tap the neighbours of a tile's rows, -1: none
+    masks: Tensor  # (T,) int32: bit o is set if any row of the tile has tap o
+    number: Tensor  # (1,) int32: how many rows there are; tiles without rows are not read
     order: Tensor | None  # (T * TILE,) int32: the row at each position; None: rows lie in order
 
 
@@ -47,8 +47,8 @@ def place_rows(
     Args:
         sites: (N,) int32, ascending in each frame.
         offsets: (F + 1,) int32.
-        height: Of the maps.
-        width: Of the maps.
+        height: Height of the maps.
+        width: Width of the maps.
 
     Returns:
         (N,) int32, padding rows behind the others; (T, 9, TILE) int32 positions; (T,) int32.
@@ -59,7 +59,7 @@ def place_rows(
     frame = torch.bucketize(row, offsets[1:].long(), right=True)
     real = frame < frames
     y, x = sites.long() // width, sites.long() % width
-    # A frame of nobody around each, so that no neighbour is looked for outside.
+    # A margin of inactive sites around each map: a neighbour beyond the edge reads as none.
     at = (frame * (height + 2) + y + 1) * (width + 2) + x + 1
     spare = frames * (height + 2) * (width + 2)
     at = torch.where(real, at, spare)
@@ -71,7 +71,7 @@ def place_rows(
     neighbour = row_at[near]  # (N, 9)
     bits = torch.tensor(GRAY_BITS, device=device)
     code = ((neighbour >= 0).long() << bits).sum(1)
-    for distance in (1, 2, 4, 8):  # its place in the Gray code
+    for distance in (1, 2, 4, 8):  # a pattern's place in the Gray code
         code = code ^ (code >> distance)
     window = frame // window_frames(height, width)
     last = (frames + 1) * 512
@@ -87,13 +87,13 @@ def place_rows(
 
 
 def rulebook(sites: Tensor, offsets: Tensor, height: int, width: int) -> Rulebook:
-    """Return the rulebook of rows that stay where they are: its lists hold rows.
+    """Return the rulebook of rows that are not reordered: its lists hold rows.
 
     Args:
         sites: (N,) int32, ascending in each frame.
         offsets: (F + 1,) int32.
-        height: Of the maps.
-        width: Of the maps.
+        height: Height of the maps.
+        width: Width of the maps.
     """
     rows, number = sites.shape[0], offsets[-1:]
     tiles = tiles_of(rows)
@@ -114,7 +114,13 @@ def rulebook(sites: Tensor, offsets: Tensor, height: int, width: int) -> Ruleboo
 
 
 def has_cuda_kernels(sites: Tensor, height: int, width: int) -> bool:
-    """Return whether the CUDA kernels place such rows."""
+    """Return whether the CUDA kernels can place rows of such maps.
+
+    Args:
+        sites: (N,) int32, whose device decides.
+        height: Height of the maps.
+        width: Width of the maps.
+    """
     return (
         sites.is_cuda
         and height * width <= MOST_SITES
@@ -127,7 +133,14 @@ _scratch_sizes: dict[tuple[int, ...], int] = {}
 
 
 def scratch_of(sites: Tensor, frames: int, height: int, width: int) -> Tensor:
-    """Return what the CUDA kernels take to hand on from launch to launch."""
+    """Return memory in which the CUDA kernels hand values from launch to launch, int32.
+
+    Args:
+        sites: (N,) int32, on the wanted device.
+        frames: How many frames there are.
+        height: Height of the maps.
+        width: Width of the maps.
+    """
     key = (sites.shape[0], frames, height, width)
     size = _scratch_sizes.get(key)
     if size is None:

@@ -11,21 +11,21 @@ from .sizes import capability_of, cdiv, programs_of
 __all__ = ["SMALL", "TILE", "Schedule", "schedule_of"]
 
 TILE = 64  # rows that are multiplied together
-SMALL = 4096  # entries of a weight that three programs on a multiprocessor hold each
+SMALL = 4096  # entries of a weight with which three programs fit on a multiprocessor
 _HELD = (64, 128)
-_FEW = 256  # rows of a sample, on average, for which a sum of its own of each weight is too much
+_FEW = 256  # average rows of a sample below which a weight's sum per sample costs too much
 
 
 class Schedule(NamedTuple):
     """Chunks of rows that each lie in one sample, found on the device by `prepare`.
 
-    The table is int32: of each chunk its first row, number of rows, sample and a zero; from
-    4 * `most` on the number of chunks before each sample, and last of all chunks.
+    The table is int32: per chunk the first row, the number of rows, the sample and a zero; from
+    4 * `most` on, the number of chunks before each sample, and last the number of all chunks.
     """
 
     one_pass: bool  # a program sums the gradient of map_weight over its chunk as tiles pass by
     chunk: int  # rows of a chunk, a multiple of TILE
-    most: int  # chunks, at most
+    most: int  # the most chunks there can be
     samples: int
 
     @property
@@ -39,10 +39,18 @@ def schedule_of(
 ) -> Schedule:
     """Return how `score_gradients` goes through so many rows.
 
-    In one pass where the weight and the sum of its gradient fit into the registers of a program
-    beside a tile: in 16 bits, with no masks for odd sizes, and on compute capability 9, whose
-    products take operands from shared memory. Compiled for others, or with masks, the kernel
-    spills. Nor with few rows of a sample: each sample has a sum of its own.
+    One pass needs the weight and the sum of its gradient in the registers of a program beside a
+    tile: 16 bits, no masks for odd sizes, and compute capability 9, whose products take operands
+    from shared memory. Compiled for other GPUs, or with masks, the kernel spills. Samples of few
+    rows take two passes, because each sample has a sum of its own.
+
+    Args:
+        rows: N, padding included.
+        samples: B.
+        channels: C.
+        k: The size of the space in which maps and query meet.
+        dtype: The features' dtype.
+        device: The features' device.
     """
     one_pass = (
         k in _HELD

@@ -1,8 +1,8 @@
 # mypy: allow-untyped-defs
 """The logits of candidate rows: projection, tanh and score of a tile of rows in one pass.
 
-Tiles are of consecutive rows, whatever samples they lie in. The hidden values (N, k) never reach
-memory.
+A tile is of consecutive rows, whatever samples these rows belong to. The hidden values (N, k) never
+reach memory.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ __all__ = ["score", "score_blocks"]
 def score(
     features: Tensor,
     offsets: Tensor,
-    asked: Tensor,
+    projected_query: Tensor,
     sample_of_row: Tensor,
     map_weight: Tensor,
     score_weight: Tensor,
@@ -35,7 +35,7 @@ def score(
     Args:
         features: (N, C) float32, bfloat16 or float16.
         offsets: (F + 1,) int32.
-        asked: (B, k) float32, as `prepare` writes it.
+        projected_query: (B, k) float32, as `prepare` writes it.
         sample_of_row: (N,) int32, as `prepare` writes it.
         map_weight: (k, C) in features' dtype.
         score_weight: (1, k) of any dtype, rounded to features'.
@@ -51,7 +51,15 @@ def score(
         launch(
             _score_kernel,
             (cdiv(rows, tile),),
-            *(features, offsets, asked, sample_of_row, map_weight, score_weight, score_bias),
+            *(
+                features,
+                offsets,
+                projected_query,
+                sample_of_row,
+                map_weight,
+                score_weight,
+                score_bias,
+            ),
             *(logits, offsets.shape[0] - 1, rows),
             C=channels,
             K=k,
@@ -60,7 +68,7 @@ def score(
             BLOCK_K=block_k,
             BLOCK_C=block_c,
             STAGES=stages,
-            HELD=features.dtype != torch.float32 and block_c >= channels,
+            RESIDENT=features.dtype != torch.float32 and block_c >= channels,
             num_warps=warps,
         )
 
@@ -71,8 +79,8 @@ def score_blocks(
     """Return the rows of a tile, blocks of k and of channels, the number of warps and of stages.
 
     Several programs fit on a multiprocessor, so that one loads while another computes. Up to 256
-    channels a tile of rows is held while blocks of k pass by; exact products of float32 are made
-    from registers, which have no room for it.
+    channels a tile of rows stays resident while blocks of k pass by; exact products of
+    float32 take their operands from registers, which have no room for a whole tile.
     """
     block_k, block_c = block_of(k), block_of(channels)
     if dtype == torch.float32:
@@ -90,7 +98,7 @@ def score_blocks(
 def _score_kernel(
     features,
     offsets,
-    asked,
+    projected_query,
     sample_of_row,
     map_weight,
     score_weight,
@@ -105,7 +113,7 @@ def _score_kernel(
     BLOCK_K: tl.constexpr,
     BLOCK_C: tl.constexpr,
     STAGES: tl.constexpr,
-    HELD: tl.constexpr,  # a tile of all channels while blocks of k pass by
+    RESIDENT: tl.constexpr,  # a tile of all channels stays resident while blocks of k pass by
 ):
     first = tl.program_id(0) * TILE
     row = first + tl.arange(0, TILE)
@@ -117,13 +125,15 @@ def _score_kernel(
         # Two loops: a branch within one could not be pipelined.
         if sample == last_sample:
             logit = _logits(
-                features, asked, sample_of_row, map_weight, score_weight, first, real_rows, True,
-                C, K, PRECISION, TILE, BLOCK_K, BLOCK_C, STAGES, HELD,
+                features, projected_query, sample_of_row, map_weight, score_weight, first,
+                real_rows, True,
+                C, K, PRECISION, TILE, BLOCK_K, BLOCK_C, STAGES, RESIDENT,
             )  # fmt: skip
         else:
             logit = _logits(
-                features, asked, sample_of_row, map_weight, score_weight, first, real_rows, False,
-                C, K, PRECISION, TILE, BLOCK_K, BLOCK_C, STAGES, HELD,
+                features, projected_query, sample_of_row, map_weight, score_weight, first,
+                real_rows, False,
+                C, K, PRECISION, TILE, BLOCK_K, BLOCK_C, STAGES, RESIDENT,
             )  # fmt: skip
         logit += tl.load(score_bias).to(features.dtype.element_ty).to(tl.float32)
     tl.store(logits + row, tl.where(row < real_rows, logit, 0.0), row < rows)
@@ -131,17 +141,17 @@ def _score_kernel(
 
 @triton.jit
 def _logits(
-    features, asked, sample_of_row, map_weight, score_weight, first, real_rows,
+    features, projected_query, sample_of_row, map_weight, score_weight, first, real_rows,
     ONE_SAMPLE: tl.constexpr, C: tl.constexpr, K: tl.constexpr, PRECISION: tl.constexpr,
     TILE: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_C: tl.constexpr, STAGES: tl.constexpr,
-    HELD: tl.constexpr,
+    RESIDENT: tl.constexpr,
 ):  # fmt: skip
     """Return the logits of a tile, less the bias."""
     lane = tl.arange(0, TILE)
     real = (first + lane < real_rows)[:, None]
     x_rows = features + first.to(tl.int64) * C + lane[:, None] * C
     c = tl.arange(0, BLOCK_C)[None, :]
-    if HELD:
+    if RESIDENT:
         x = tl.load(x_rows + c, real & (c < C), 0.0)
     if not ONE_SAMPLE:
         sample = tl.load(sample_of_row + first + lane, first + lane < real_rows, 0)
@@ -152,7 +162,7 @@ def _logits(
         column = start + tl.arange(0, BLOCK_K)
         there = column < K
         w_rows = map_weight + column[:, None] * C
-        if HELD:
+        if RESIDENT:
             w = tl.load(w_rows + c, there[:, None] & (c < C), 0.0)
             inner = tl.dot(x, tl.trans(w), input_precision=PRECISION)
         else:
@@ -162,9 +172,11 @@ def _logits(
                 w = tl.load(w_rows + some + c, there[:, None] & (some + c < C), 0.0)
                 inner = tl.dot(part, tl.trans(w), inner, input_precision=PRECISION)
         if ONE_SAMPLE:
-            inner += tl.load(asked + sample * K + column, there, 0.0)[None, :]
+            inner += tl.load(projected_query + sample * K + column, there, 0.0)[None, :]
         else:
-            inner += tl.load(asked + sample[:, None] * K + column[None, :], there[None, :], 0.0)
+            inner += tl.load(
+                projected_query + sample[:, None] * K + column[None, :], there[None, :], 0.0
+            )
         hidden = 1.0 - one_less_tanh(inner, 0.0)
         weight = tl.load(score_weight + column, there, 0.0).to(features.dtype.element_ty)
         logit += tl.sum(hidden * weight.to(tl.float32)[None, :], 1)

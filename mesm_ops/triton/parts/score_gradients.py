@@ -1,9 +1,11 @@
-"""The gradients of the score, and with them what comes to features from the selection.
+"""The gradients of the score; features also get the gradient that comes from the selection.
 
 Hidden values are computed again. No launch depends on what only the device knows.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,16 +14,45 @@ from .launch import launch
 from .products import precision
 from .schedule import SMALL, TILE, Schedule
 from .score_gradients_one_pass import one_pass_kernel
-from .score_gradients_sums import finish_kernel, sums_kernel
+from .score_gradients_sums import sums_kernel
 from .score_gradients_two_pass import inside_kernel, products_kernel
 from .sizes import block_of, capability_of, cdiv, programs_of
 
-__all__ = ["inside_blocks", "product_blocks", "score_gradients"]
+__all__ = [
+    *("BLOCK", "BLOCK_D", "FINISH_LINES", "FINISH_WIDTH"),
+    *("ScoreParts", "inside_blocks", "product_blocks", "score_gradients"),
+]
 
-_LINES, _WIDTH = 128, 32  # of sums that are added at a time, in one pass over the rows
-_FEW_LINES, _WIDE = 8, 256  # in two, where a sample's chunks are short
-_FINISH_LINES, _FINISH_WIDTH = 64, 64
-_BLOCK, _BLOCK_D = 16, 64  # of the products with queries
+_LINES, _WIDTH = 128, 32  # chunks and columns whose sums are added at a time, one pass
+_FEW_LINES, _WIDE = 8, 256  # the same in two passes, where a sample's chunks are short
+FINISH_LINES, FINISH_WIDTH = 64, 64
+BLOCK, BLOCK_D = 16, 64  # blocks of the products with queries
+
+
+class ScoreParts(NamedTuple):
+    """The work on the gradients of the score that is left for `finish`."""
+
+    features: Tensor  # whose dtype parameters are rounded to; not read
+    parts: Tensor | None  # (number, length) float32, of map_weight; None: added already
+    of_sample: Tensor  # (B, width) float32: inside the tanh, of score_weight, of score_bias
+    query: Tensor  # (B, D)
+    query_weight: Tensor  # (k, D)
+    of_map_weight: Tensor  # (k, C), written, as all that follow
+    of_query: Tensor  # (B, D)
+    of_map_bias: Tensor  # (k,)
+    of_query_weight: Tensor  # (k, D)
+    of_score_weight: Tensor  # (1, k)
+    of_score_bias: Tensor  # (1,)
+    number: int
+    length: int
+    samples: int
+    width: int
+    k: int
+    depth: int
+    adds: int  # programs of each kind of work, as the three that follow
+    queries: int
+    weights: int
+    columns: int
 
 
 def score_gradients(
@@ -30,7 +61,7 @@ def score_gradients(
     features: Tensor,
     offsets: Tensor,
     query: Tensor,
-    asked: Tensor,
+    projected_query: Tensor,
     schedule: Tensor,
     map_weight: Tensor,
     query_weight: Tensor,
@@ -45,18 +76,18 @@ def score_gradients(
     grad_x: Tensor | None = None,
     position_of: Tensor | None = None,
     factor: Tensor | None = None,
-) -> None:
-    """Write the gradients in three launches.
+) -> ScoreParts:
+    """Write the gradients in two launches, and leave the rest to `finish`.
 
     Query and parameters, of any dtype, are rounded to features', and so are their gradients.
 
     Args:
-        plan: What `schedule_of` returned.
+        plan: The schedule from `schedule_of`.
         grad_logits: (N,) float32, not read in padding.
         features: (N, C).
         offsets: (F + 1,) int32.
         query: (B, D).
-        asked: (B, k) float32, as `prepare` wrote it.
+        projected_query: (B, k) float32, as `prepare` wrote it.
         schedule: (plan.size,) int32, as `prepare` wrote it.
         map_weight: (k, C) in features' dtype.
         query_weight: (k, D).
@@ -72,6 +103,9 @@ def score_gradients(
             rows, which is added; None: there is none.
         position_of: (N,) int32, as `grad_attention` wrote it.
         factor: (N,) float32, likewise; None: what is added is not scaled.
+
+    Returns:
+        The arguments of `finish`, which writes the gradients of query and parameters.
     """
     (rows, channels), (k, depth), samples = features.shape, query_weight.shape, query.shape[0]
     width = cdiv(2 * k + 1, 4) * 4  # so that lines of sums begin aligned
@@ -87,7 +121,7 @@ def score_gradients(
         launch(
             one_pass_kernel,
             (plan.most,),
-            *(grad_logits, features, offsets, asked, schedule, map_weight, score_weight),
+            *(grad_logits, features, offsets, projected_query, schedule, map_weight, score_weight),
             *(grad_x, position_of, factor, grad_features, sums, parts),
             *(frames, rows, samples, plan.most, width),
             C=channels,
@@ -120,7 +154,16 @@ def score_gradients(
             launch(
                 inside_kernel,
                 (plan.most,),
-                *(grad_logits, features, asked, schedule, map_weight, score_weight, inside, sums),
+                *(
+                    grad_logits,
+                    features,
+                    projected_query,
+                    schedule,
+                    map_weight,
+                    score_weight,
+                    inside,
+                    sums,
+                ),
                 *(samples, plan.most, width),
                 C=channels,
                 K=k,
@@ -129,7 +172,7 @@ def score_gradients(
                 BLOCK_K=block_k,
                 BLOCK_C=block_c,
                 STAGES=stages,
-                HELD=features.dtype != torch.float32 and block_c >= channels,
+                RESIDENT=features.dtype != torch.float32 and block_c >= channels,
                 num_warps=warps,
             )
         tile, block_c, block_d, warps, stages = product_blocks(
@@ -157,20 +200,14 @@ def score_gradients(
             num_warps=warps,
             num_stages=stages,
         )
-        adds = cdiv(length, _FINISH_WIDTH)
-    blocks_d = cdiv(depth, _BLOCK_D)
-    queries, weights = (cdiv(size, _BLOCK) * blocks_d for size in (samples, k))
-    columns = cdiv(used, _FINISH_WIDTH)
-    launch(
-        finish_kernel,
-        (adds + queries + weights + columns,),
+        adds = cdiv(length, FINISH_WIDTH)
+    blocks_d = cdiv(depth, BLOCK_D)
+    queries, weights = (cdiv(size, BLOCK) * blocks_d for size in (samples, k))
+    return ScoreParts(
         *(features, parts, of_sample, query, query_weight, of_map_weight, of_query),
         *(of_map_bias, of_query_weight, of_score_weight, of_score_bias),
         *(number, length, samples, width, k, depth, adds, queries, weights),
-        BLOCK_LINES=_FINISH_LINES,
-        BLOCK_WIDTH=_FINISH_WIDTH,
-        BLOCK=_BLOCK,
-        BLOCK_D=_BLOCK_D,
+        columns=cdiv(used, FINISH_WIDTH),
     )
 
 
@@ -189,8 +226,8 @@ def inside_blocks(
 def product_blocks(
     dtype: torch.dtype, channels: int, k: int, capability: int
 ) -> tuple[int, int, int, int, int]:
-    """Return the rows of a tile, which are columns of k too, the blocks of channels and of what is
-    multiplied together, the number of warps and of stages.
+    """Return the rows of a tile, which are columns of k too, the blocks of channels and of the
+    dimension that is summed over, the number of warps and of stages.
     """
     block_c = block_of(channels)
     if dtype == torch.float32:

@@ -20,7 +20,7 @@ def one_pass_kernel(
     grad_logits,  # (N,) float32
     features,  # (N, C)
     offsets,
-    asked,  # (B, k) float32
+    projected_query,  # (B, k) float32
     schedule,
     map_weight,  # (k, C) in features' dtype
     score_weight,  # (k,)
@@ -59,7 +59,7 @@ def one_pass_kernel(
     at = column[:, None] * C + c[None, :]
     weight = tl.load(map_weight + at, there[:, None] & some, 0.0)
     score = tl.load(score_weight + column, there, 0.0).to(dtype).to(tl.float32)
-    query = tl.load(asked + sample * K + column, there, 0.0)[:, None]
+    query = tl.load(projected_query + sample * K + column, there, 0.0)[:, None]
     grad_logits += first
     of_weight = tl.zeros((BLOCK_K, BLOCK_C), tl.float32)
     of_inner = tl.zeros((BLOCK_K,), tl.float32)

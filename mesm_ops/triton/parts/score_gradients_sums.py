@@ -1,5 +1,5 @@
 # mypy: allow-untyped-defs
-"""What is left of the score's gradients after the passes over the rows: sums and small products.
+"""The score's gradients after the passes over the rows: sums and small products.
 
 Sums are made in parts and added in a fixed order: two runs agree bit for bit.
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-__all__ = ["add_chunks", "finish_kernel", "sums_kernel"]
+__all__ = ["add_chunks", "finish_scores", "sums_kernel"]
 
 
 @triton.jit
@@ -48,13 +48,13 @@ def _add_parts(
 
 @triton.jit
 def _store(features, at, value, mask):
-    """Store a parameter's gradient: of its cast to features' dtype, then of the cast itself."""
+    """Store a parameter's gradient, rounded to features' dtype and then to the parameter's."""
     tl.store(at, value.to(features.dtype.element_ty).to(at.dtype.element_ty), mask)
 
 
 @triton.jit(do_not_specialize=["samples", "most", "width", "used", "adds"])
 def sums_kernel(
-    features,  # not read, as in finish_kernel: parameters were rounded to its dtype
+    features,  # not read, as in finish_scores: parameters were rounded to its dtype
     parts,  # (chunks, length) float32
     schedule,
     sums,
@@ -85,35 +85,15 @@ def sums_kernel(
         )  # fmt: skip
 
 
-@triton.jit(do_not_specialize=["number", "samples", "width", "adds", "queries", "weights"])
-def finish_kernel(
-    features,
-    parts,  # (number, length) float32, or None: added already
-    of_sample,  # (B, width) float32: inside the tanh, of score_weight, of score_bias
-    query,
-    query_weight,
-    of_map_weight,
-    of_query,
-    of_map_bias,
-    of_query_weight,
-    of_score_weight,
-    of_score_bias,
-    number,
-    length,
-    samples,
-    width,
-    k,
-    depth,
-    adds,  # programs of each part
-    queries,
-    weights,
-    BLOCK_LINES: tl.constexpr,
-    BLOCK_WIDTH: tl.constexpr,
-    BLOCK: tl.constexpr,  # rows of a product, and what is multiplied together
+@triton.jit
+def finish_scores(
+    features, parts, of_sample, query, query_weight, of_map_weight, of_query, of_map_bias,
+    of_query_weight, of_score_weight, of_score_bias, program, number, length, samples, width, k,
+    depth, adds, queries, weights,
+    BLOCK_LINES: tl.constexpr, BLOCK_WIDTH: tl.constexpr, BLOCK: tl.constexpr,
     BLOCK_D: tl.constexpr,
-):
+):  # fmt: skip
     """Write the other gradients of parameters, and that of map_weight if its parts are given."""
-    program = tl.program_id(0)
     if parts is not None:
         if program < adds:
             _add_parts(

@@ -21,7 +21,7 @@ __all__ = ["inside_kernel", "products_kernel"]
 def inside_kernel(
     grad_logits,  # (N,) float32
     features,  # (N, C)
-    asked,  # (B, k) float32
+    projected_query,  # (B, k) float32
     schedule,  # of chunks of no more than TILE rows
     map_weight,  # (k, C) in features' dtype
     score_weight,  # (k,)
@@ -37,7 +37,7 @@ def inside_kernel(
     BLOCK_K: tl.constexpr,
     BLOCK_C: tl.constexpr,
     STAGES: tl.constexpr,
-    HELD: tl.constexpr,  # a tile of all channels while blocks of k pass by
+    RESIDENT: tl.constexpr,  # a tile of all channels stays resident while blocks of k pass by
 ):
     """Write the gradients inside the tanh, and each chunk's sums."""
     program = tl.program_id(0)
@@ -56,14 +56,14 @@ def inside_kernel(
     grad = tl.load(grad_logits + first + lane, real, 0.0)
     summed = tl.sum(grad, 0)
     line = sums + program * width
-    if HELD:
+    if RESIDENT:
         x = tl.load(x_rows + c, real[:, None] & (c < C), 0.0)
     for start in tl.range(0, K, BLOCK_K, num_stages=STAGES):
         column = start + tl.arange(0, BLOCK_K)
         there = column < K
         w_rows = map_weight + column[:, None] * C
         # (k, rows): sums over rows then stay within a few threads.
-        if HELD:
+        if RESIDENT:
             w = tl.load(w_rows + c, there[:, None] & (c < C), 0.0)
             inner = tl.dot(w, tl.trans(x), input_precision=PRECISION)
         else:
@@ -72,7 +72,7 @@ def inside_kernel(
                 part = tl.load(x_rows + some + c, real[:, None] & (some + c < C), 0.0)
                 w = tl.load(w_rows + some + c, there[:, None] & (some + c < C), 0.0)
                 inner = tl.dot(w, tl.trans(part), inner, input_precision=PRECISION)
-        query = tl.load(asked + sample * K + column, there, 0.0)
+        query = tl.load(projected_query + sample * K + column, there, 0.0)
         score = tl.load(score_weight + column, there, 0.0).to(dtype).to(tl.float32)
         rest = one_less_tanh(inner, query[:, None])
         graded = grad[None, :] * rest
@@ -111,7 +111,7 @@ def products_kernel(
     PRECISION: tl.constexpr,
     TILE: tl.constexpr,
     BLOCK_C: tl.constexpr,
-    BLOCK_D: tl.constexpr,  # rows, or columns of k, that are multiplied together
+    BLOCK_D: tl.constexpr,  # rows, or columns of k, that are summed over
     BLOCK_LINES: tl.constexpr,
     BLOCK_WIDTH: tl.constexpr,
 ):

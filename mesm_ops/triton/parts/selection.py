@@ -1,7 +1,7 @@
-"""The block's selection: which rows are kept, and where they are put.
+"""The block's selection: which rows are kept, and the position of each kept row.
 
-On a GPU with the CUDA kernels it is one call and three launches. Elsewhere the same is put together
-from `top_p_select` and torch's own operations.
+On a GPU with the CUDA kernels the selection is one call and three launches. Elsewhere
+`top_p_select` and torch's own operations do the same.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ __all__ = ["Selected", "select_and_place"]
 
 
 class Selected(NamedTuple):
-    """What the selection writes, K being the number of kept rows and T tiles of all rows."""
+    """The results of the selection, K being the number of kept rows and T tiles of all rows."""
 
     attention: Tensor  # (N,) float32: zero in padding
     rows: Tensor  # (N,) int32: the candidate row of each kept row; -1 in padding
@@ -29,8 +29,8 @@ class Selected(NamedTuple):
     masks: Tensor  # (T,) int32, likewise
     x: Tensor  # (T * TILE, C): features of the kept rows, by position
     windows: Tensor  # (P, 4) int32: positions of the rows of each window of the pool; -1: none
-    window_of: Tensor  # (T * TILE,) int32: of each position 4 * window + which of its rows, or -1
-    out_sites: Tensor  # (P,) int32: of the windows; zero in padding
+    window_of: Tensor  # (T * TILE,) int32: per position 4 * window + slot in the window, or -1
+    out_sites: Tensor  # (P,) int32: the sites of the windows; zero in padding
     out_offsets: Tensor  # (F + 1,) int32
 
 
@@ -52,11 +52,11 @@ def select_and_place(
         sites: (N,) int32.
         offsets: (F + 1,) int32.
         logits: (N,) float32.
-        height: Of the maps.
-        width: Of the maps.
-        p: In (0, 1].
+        height: Height of the maps.
+        width: Width of the maps.
+        p: The share of the attention to keep, in (0, 1].
         selection: Whether features are scaled.
-        to: What is written.
+        to: The results, all written.
     """
     if has_cuda_kernels(sites, height, width):
         scratch = scratch_of(sites, offsets.shape[0] - 1, height, width)

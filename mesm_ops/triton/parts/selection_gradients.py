@@ -1,8 +1,8 @@
 # mypy: allow-untyped-defs
 """The selection's gradient: from kept rows, in the order of the convolutions, to candidate rows.
 
-A program takes a frame. First the program notes at each candidate row the position of its kept row,
-by way of memory that no other program touches.
+A program takes a frame. First the program stores the position of each kept row at its candidate
+row, in memory that no other program touches.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from .sizes import block_of, cdiv, programs_of
 
 __all__ = ["grad_attention", "scatter_kept_rows"]
 
-_BLOCK = 512  # rows without channels at a time
-_PADDING_PROGRAMS = 128  # at most
+_BLOCK = 512  # rows at a time where no channels are read
+_PADDING_PROGRAMS = 128  # the most programs that write padding
 
 
 def grad_attention(
@@ -36,9 +36,9 @@ def grad_attention(
     """Write the gradient of the logits through the softmax of each frame.
 
     With a the attention of a candidate and m = <gradient of x, x> of a kept row, otherwise 0, a
-    logit's gradient is m - a * (the frame's sum of m). For features scaled by candidates * a that
-    is the softmax's gradient; for unscaled features, the gradient of the scores by which rows were
-    selected, handed straight through the selection.
+    logit's gradient is m - a * (the frame's sum of m). For features scaled by candidates * a this
+    gradient is the softmax's; for unscaled features, the straight-through gradient of the scores by
+    which rows were selected.
 
     Args:
         grad_x: (T * 128, C) in features' dtype, in the order of positions.
@@ -50,8 +50,8 @@ def grad_attention(
         attention: (N,) float32.
         grad_logits: (N,) float32, written; not in padding, as the two that follow.
         position_of: (N,) int32, written: the position of each candidate row, -1 if not kept.
-        factor: (N,) float32, written: by what kept features were scaled, 0 in other rows; None:
-            features were not scaled.
+        factor: (N,) float32, written: the scale of kept features, 0 in other rows; None: features
+            were not scaled.
         moments: (parts, T * 128) float32, of which m is the sum over parts; None: computed here.
     """
     frames, channels = offsets.shape[0] - 1, features.shape[1]
@@ -96,7 +96,7 @@ def scatter_kept_rows(
     if number:
         block_c = min(block_of(channels), 256)
         tile = 4096 // block_c
-        # Few frames of many rows are split, each part with the kept rows among its own.
+        # Few frames of many rows are split; each part takes the kept rows among its own rows.
         parts = max(1, min(programs_of(offsets.device, 8) // max(frames, 1), number // tile // 4))
         paddings = min(_PADDING_PROGRAMS, cdiv(number, tile))
         launch(

@@ -1,4 +1,4 @@
-"""Sizes of blocks and grids, reckoned on the host, and what a GPU has room for.
+"""Sizes of blocks and grids, computed on the host, and how many programs a GPU runs at once.
 
 Triton's own `cdiv` and `next_power_of_2` serve kernels too, and cost a launcher some microseconds.
 """
@@ -13,7 +13,7 @@ from ...extension import triton_interprets
 
 __all__ = ["block_of", "capability_of", "cdiv", "next_power_of_2", "programs_of"]
 
-_INTERPRETED = 3  # multiprocessors: few, so that a program takes several tiles in the tests too
+_INTERPRETED = 3  # multiprocessors; so few that a program takes several tiles in the tests too
 
 
 def cdiv(size: int, block: int) -> int:
@@ -27,13 +27,13 @@ def next_power_of_2(size: int) -> int:
 
 
 def block_of(size: int) -> int:
-    """Return the block that takes a size: a power of two, of which tl.dot takes no less than 16."""
+    """Return the block for a size: a power of two, and at least 16 for tl.dot."""
     return max(16, next_power_of_2(size))
 
 
 @functools.cache
 def programs_of(device: torch.device, each: int) -> int:
-    """Return how many programs run side by side when each multiprocessor takes so many."""
+    """Return how many programs run side by side when each multiprocessor runs `each`."""
     if device.type != "cuda":
         return each * _INTERPRETED
     return each * torch.cuda.get_device_properties(device).multi_processor_count
@@ -41,5 +41,5 @@ def programs_of(device: torch.device, each: int) -> int:
 
 @functools.cache
 def capability_of(device: torch.device) -> int:
-    """Return the major number of a GPU's compute capability; interpreted, that of a new GPU."""
+    """Return the major number of a GPU's compute capability; interpreted, a new GPU's."""
     return 9 if triton_interprets() else torch.cuda.get_device_capability(device)[0]

@@ -17,6 +17,6 @@ def one_less_tanh(x, bias):
 
     y is 2 / (1 + exp(2 (x + bias))), tanh is 1 - y and its slope y * (2 - y), zero where tanh
     saturates. The exponential and the reciprocal are instructions of a GPU's special function unit,
-    whose rate bounds the score's kernels. The bias takes none where the exponent is made.
+    whose rate bounds the score's kernels. Adding the bias takes no such instruction.
     """
     return 2.0 / (1.0 + tl.exp2(x * _SCALE + bias * _SCALE))

@@ -1,5 +1,5 @@
 # mypy: allow-untyped-defs
-"""How the rows of the sorted order are cut into tiles, and who computes which of them."""
+"""The tiles of rows in sorted order, and which program computes which steps."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["TILE", "step_of", "steps_of_program", "taps_of", "tiles_of", "unit_o
 
 @triton.jit
 def taps_of(mask):
-    """Return a tile's taps, four bits each from the fifth bit on, and their number before them."""
+    """Return a tile's taps in an integer: four bits for their number, then four for each tap."""
     word = mask.to(tl.int64) * 0
     count = mask * 0
     for tap in tl.static_range(9):
@@ -25,11 +25,11 @@ def taps_of(mask):
 
 @triton.jit
 def steps_of_program(counts, program, programs, PARTS: tl.constexpr, UNITS: tl.constexpr):
-    """Return a program's first step, that of the next, all steps, and the programs that share them.
+    """Return a program's first step, the next program's, all steps, and how many programs share.
 
     The steps of all units stand in a row, which the programs share evenly; where there are fewer
-    steps than programs, as many programs as steps. A unit is a tap and one of UNITS tiles of the
-    weight; its steps are PARTS for each tile of rows that has the tap.
+    steps than programs, as many programs as steps share. A unit is a tap and one of UNITS tiles of
+    the weight; the unit has PARTS steps for each tile of rows that has the tap.
     """
     steps = tl.load(counts) * 0
     for tap in tl.static_range(9):
@@ -64,14 +64,14 @@ def step_of(program, programs, steps, begin, each, at):
     """Return how a program walks through a unit from the place `at`: base, stride, turn and extra.
 
     Its i-th step is base + i * stride for i < turn, and extra for i = turn. The programs that are
-    inside a unit as a whole take its steps in turns, so that all of them read the same region of
-    rows at the same time and find it in the cache; those at its ends take what is left.
+    inside a unit as a whole take its steps in turns, so that all these programs read the same
+    region of rows at the same time, from the cache; the programs at the unit's ends take the rest.
     """
     wide = steps.to(tl.int64)
     end = (begin + each).to(tl.int64)
     inside = ((begin.to(tl.int64) * programs + wide - 1) // wide).to(tl.int32)
     after = tl.minimum((((end + 1) * programs - 1) // wide).to(tl.int32), programs)
-    number = after - inside  # of programs that are inside as a whole
+    number = after - inside  # programs that are inside as a whole
     first = (wide * inside // programs).to(tl.int32)
     last = (wide * after // programs).to(tl.int32)
     shortest = steps // programs

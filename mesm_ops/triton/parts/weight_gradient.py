@@ -1,12 +1,14 @@
 # mypy: allow-untyped-defs
 """The gradient of a submanifold convolution's weight, over rows in sorted order.
 
-For each tap a product over the tiles of rows that have it. The steps of all taps are shared evenly
-among as many programs as run at once; each leaves its part of a sum, and a second kernel adds the
+For each tap a product over the tiles of rows that have the tap. As many programs as run at once
+share the steps of all taps evenly; each program leaves its part of a sum, and `finish` adds the
 parts in a fixed order, so that two runs agree bit for bit.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import torch
 import triton
@@ -20,10 +22,34 @@ from .rulebook import Rulebook
 from .sizes import cdiv, next_power_of_2, programs_of
 from .tiles import TILE, step_of, steps_of_program, unit_of
 
-__all__ = ["TapTiles", "add_parts", "tap_tiles", "weight_gradient"]
+__all__ = [
+    "BLOCK_TILES",
+    "TapTiles",
+    "WeightParts",
+    "list_tiles",
+    "room_for_tap_tiles",
+    "tap_tiles",
+    "weight_gradient",
+]
 
-TapTiles = tuple[Tensor, Tensor]  # (9, T) and (16,) int32: of each tap its tiles and their number
-_BLOCK_TILES, _BLOCK = 1024, 64
+TapTiles = tuple[Tensor, Tensor]  # (9, T) and (16,) int32: per tap its tiles and their number
+BLOCK_TILES = 1024  # tiles that a program looks at in one step
+
+
+@triton.jit
+def list_tiles(
+    masks, number, tiles, counts, capacity, tap, TILE: tl.constexpr, BLOCK: tl.constexpr
+):
+    """List the tiles that have a row with a neighbour at a tap."""
+    end = (tl.load(number) + TILE - 1) // TILE
+    done = 0
+    for start in range(0, end, BLOCK):
+        tile = start + tl.arange(0, BLOCK)
+        has = (tl.load(masks + tile, mask=tile < end, other=0) >> tap) & 1
+        at = tiles + tap * capacity + done + tl.cumsum(has, 0) - has
+        tl.store(at, tile, mask=has != 0)
+        done += tl.sum(has, 0)
+    tl.store(counts + tap, done)
 
 
 @triton.jit
@@ -36,23 +62,17 @@ def _tap_tiles_kernel(
     TILE: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    tap = tl.program_id(0)
-    end = (tl.load(number) + TILE - 1) // TILE
-    done = 0
-    for start in range(0, end, BLOCK):
-        tile = start + tl.arange(0, BLOCK)
-        has = (tl.load(masks + tile, mask=tile < end, other=0) >> tap) & 1
-        at = tiles + tap * capacity + done + tl.cumsum(has, 0) - has
-        tl.store(at, tile, mask=has != 0)
-        done += tl.sum(has, 0)
-    tl.store(counts + tap, done)
+    list_tiles(masks, number, tiles, counts, capacity, tl.program_id(0), TILE, BLOCK)
+
+
+def room_for_tap_tiles(rules: Rulebook) -> TapTiles:
+    """Return where `tap_tiles` would write."""
+    return rules.masks.new_empty(9, rules.masks.shape[0]), rules.masks.new_empty(16)
 
 
 def tap_tiles(rules: Rulebook) -> TapTiles:
     """Return for each tap the tiles that have a row with a neighbour there."""
-    capacity = rules.masks.shape[0]
-    tiles = rules.masks.new_empty(9, capacity)
-    counts = rules.masks.new_empty(16)
+    tiles, counts = room_for_tap_tiles(rules)
     launch(
         _tap_tiles_kernel,
         (9,),
@@ -60,9 +80,9 @@ def tap_tiles(rules: Rulebook) -> TapTiles:
         rules.number,
         tiles,
         counts,
-        capacity,
+        rules.masks.shape[0],
         TILE=TILE,
-        BLOCK=_BLOCK_TILES,
+        BLOCK=BLOCK_TILES,
     )
     return tiles, counts
 
@@ -114,61 +134,33 @@ def _products_kernel(
             else:
                 g = tl.load(at_grad, mask=(m < COUT)[None, :], other=0.0)
             acc = tl.dot(tl.trans(g), x, acc, input_precision=PRECISION)
-        # The next segment is of the next program or of the next unit: no two share a slot.
+        # A segment belongs to one program and one unit: no two segments share a slot.
         slot = (program + tap * UNITS + unit).to(tl.int64) * (BLOCK_M * BLOCK_N)
         place = tl.arange(0, BLOCK_M)[:, None] * BLOCK_N + tl.arange(0, BLOCK_N)[None, :]
         tl.store(partial + slot + place, acc)
         at += taken
 
 
-@triton.jit
-def _add_kernel(
-    partial,  # (slots, BLOCK_M, BLOCK_N)
-    counts,
-    out,  # (COUT, CIN, 9)
-    programs,  # of the products
-    CIN: tl.constexpr,
-    COUT: tl.constexpr,
-    BLOCK_M: tl.constexpr,
-    BLOCK_N: tl.constexpr,
-    PARTS: tl.constexpr,
-    SLOTS: tl.constexpr,
-    BLOCK: tl.constexpr,
-):
-    TILES_N: tl.constexpr = (CIN + BLOCK_N - 1) // BLOCK_N
-    UNITS: tl.constexpr = TILES_N * ((COUT + BLOCK_M - 1) // BLOCK_M)
-    PIECES: tl.constexpr = BLOCK_M * BLOCK_N // BLOCK
-    unit = tl.program_id(0) // PIECES
-    element = tl.program_id(0) % PIECES * BLOCK + tl.arange(0, BLOCK)
-    steps = tl.zeros((), tl.int64)
-    for tap in tl.static_range(9):
-        steps += tl.load(counts + tap).to(tl.int64) * (PARTS * UNITS)
-    steps = tl.maximum(steps, 1)
-    sharing = tl.minimum(steps, programs)
-    # All taps of an element stand side by side in `out`, so one program adds them all.
-    column = tl.arange(0, 16)
-    every = tl.zeros((BLOCK, 16), tl.float32)
-    start = tl.zeros((), tl.int64)
-    for tap in tl.static_range(9):
-        each = tl.load(counts + tap).to(tl.int64) * PARTS
-        begin = start + unit * each
-        start += each * UNITS
-        first = ((begin + 1) * sharing - 1) // steps
-        number = tl.where(each > 0, ((begin + each) * sharing - 1) // steps - first + 1, 0)
-        at = partial + (first + tap * UNITS + unit) * (BLOCK_M * BLOCK_N) + element[None, :]
-        total = tl.zeros((BLOCK,), tl.float32)
-        for done in range(0, number, SLOTS):  # as a rule once: all loads are then under way
-            slot = done + tl.arange(0, SLOTS)
-            part = tl.load(
-                at + (slot * (BLOCK_M * BLOCK_N))[:, None], mask=(slot < number)[:, None], other=0.0
-            )
-            total += tl.sum(part, 0)
-        every += tl.where(column[None, :] == tap, total[:, None], 0.0)
-    m = unit // TILES_N * BLOCK_M + element // BLOCK_N
-    n = unit % TILES_N * BLOCK_N + element % BLOCK_N
-    at = out + ((m.to(tl.int64) * CIN + n) * 9)[:, None] + column[None, :]
-    mask = ((m < COUT) & (n < CIN))[:, None] & (column < 9)[None, :]
-    tl.store(at, every.to(out.dtype.element_ty), mask=mask)
+class WeightParts(NamedTuple):
+    """The gradient of a weight in parts, for `finish` to add."""
+
+    partial: Tensor  # (programs + 9 * units, block) float32; a unit is a tile of the weight
+    counts: Tensor  # (9,) or more, how many tiles of rows each tap has
+    out: Tensor  # (Cout, Cin, 3, 3), contiguous: where the gradient goes
+    programs: int  # how many programs made the parts
+    block: tuple[int, int]  # output and input channels of a tile of the weight
+    steps: int  # how many steps a tile of rows took
+
+    @property
+    def units(self) -> int:
+        """Tiles of the weight."""
+        cout, cin = self.out.shape[:2]
+        return cdiv(cout, self.block[0]) * cdiv(cin, self.block[1])
+
+    @property
+    def slots(self) -> int:
+        """Parts of an entry, as a rule and at a tap of many tiles; a power of two."""
+        return next_power_of_2(cdiv(self.programs, 9 * self.units) + 1)
 
 
 def weight_gradient(
@@ -178,26 +170,28 @@ def weight_gradient(
     taps: TapTiles,
     out: Tensor,
     choice: Choice | None = None,
-) -> None:
-    """Put the gradient of a convolution's weight into `out`.
+) -> WeightParts | None:
+    """Make the gradient of a convolution's weight, in parts that `finish` adds.
 
     out[:, :, o] = sum over rows s of grad[s]^T features[s + o]
 
     Args:
         features: (T * TILE, Cin) in the rulebook's order; float32, bfloat16 or float16.
-        grad: (T * TILE, Cout) in features' dtype; rows of the last tile that are not there are
-            zero.
-        rules: Of T tiles; its lists hold positions.
-        taps: As `tap_tiles` returns it.
+        grad: (T * TILE, Cout) in features' dtype, zero in the last tile beyond the last row.
+        rules: The rulebook, of T tiles, whose lists hold positions.
+        taps: The tiles of each tap, from `tap_tiles`.
         out: (Cout, Cin, 3, 3), contiguous.
-        choice: Of a kernel; None: what was measured to win.
+        choice: The kernel; None: the kernel that was measured to win.
+
+    Returns:
+        The parts; None: there are no rows, and `out` is zero already.
     """
     cout, cin = out.shape[:2]
     tiles, counts = taps
     capacity = rules.masks.shape[0]
     if not capacity:
         out.zero_()
-        return
+        return None
     choice = choice or choose("weight_gradient", features, cin, cout)
     m, n, rows = choice.block_m, choice.block_n, choice.block_k
     units = cdiv(cout, m) * cdiv(cin, n)
@@ -233,35 +227,4 @@ def weight_gradient(
             BLOCK_R=rows,
             **choice.options(),
         )
-    add_parts(partial, counts, out, programs, (m, n), TILE // rows)
-
-
-def add_parts(
-    partial: Tensor, counts: Tensor, out: Tensor, programs: int, block: tuple[int, int], parts: int
-) -> None:
-    """Add the parts that the products of `programs` programs have left, into `out`.
-
-    Args:
-        partial: (programs + 9 * units, block) float32.
-        counts: (9,) or more, how many tiles of rows each tap has.
-        out: (Cout, Cin, 3, 3), contiguous.
-        programs: That made the parts.
-        block: Output and input channels of a tile of the weight.
-        parts: Steps that a tile of rows was taken in.
-    """
-    cout, cin = out.shape[:2]
-    units = cdiv(cout, block[0]) * cdiv(cin, block[1])
-    pieces = block[0] * block[1] // _BLOCK
-    slots = next_power_of_2(cdiv(programs, 9 * units) + 1)
-    launch(
-        _add_kernel,
-        (units * pieces,),
-        *(partial, counts, out, programs),
-        CIN=cin,
-        COUT=cout,
-        BLOCK_M=block[0],
-        BLOCK_N=block[1],
-        PARTS=parts,
-        SLOTS=slots,
-        BLOCK=_BLOCK,
-    )
+    return WeightParts(partial, counts, out, programs, (m, n), TILE // rows)

@@ -1,8 +1,9 @@
 # mypy: allow-untyped-defs
 """The products of `parts.weight_gradient` for Hopper GPUs, in Gluon.
 
-Like `convolution_hopper`: a producer and a consumer warpgroup, two programs a multiprocessor. Of
-the gradient's rows, which lie together, TMA fetches a tile; the rows of features are gathered.
+As in `convolution_hopper`, a program has a producer and a consumer warpgroup, and two programs
+share a multiprocessor. TMA fetches tiles of the gradient's rows, which lie together; the rows of
+features are gathered.
 """
 
 from __future__ import annotations
@@ -69,27 +70,27 @@ def _produce(
         corner = unit // TILES_N * BLOCK_M
         columns = unit % TILES_N * BLOCK_N + channel
         tiles = tap_tiles + tap * capacity
-        # The tile of the step after next and the rows of the next one are under way.
+        # The tile of the step after next and the rows of the next step are under way.
         step = _step(at * 0, base, stride, turn, extra)
         tile = gl.load(tiles + step // PARTS)
         rows = gl.load(lists + (tile * 9 + tap) * TILE + step % PARTS * BLOCK_R + lane)
         step_later = _step(gl.minimum(number - 1, 1), base, stride, turn, extra)
         tile_later = gl.load(tiles + step_later // PARTS)
         for i in range(0, number):
-            asked = rows
+            fetched = rows
             row = tile * TILE + step % PARTS * BLOCK_R
             step = step_later
             tile = tile_later
             rows = gl.load(lists + (tile * 9 + tap) * TILE + step % PARTS * BLOCK_R + lane)
             step_later = _step(gl.minimum(number - 1, i + 2), base, stride, turn, extra)
             tile_later = gl.load(tiles + step_later // PARTS)
-            place = gl.maximum(asked, 0).to(gl.int64) * CIN
+            place = gl.maximum(fetched, 0).to(gl.int64) * CIN
             x = features + gl.expand_dims(place, 1) + gl.expand_dims(columns, 0)
             mbarrier.wait(empty.index(index), phase)
             arrived = full.index(index)
             mbarrier.expect(arrived, BLOCK_R * BLOCK_M * 2)
             tma.async_copy_global_to_shared(grad, [row, corner], arrived, g_tiles.index(index))
-            known = gl.expand_dims(asked >= 0, 1)
+            known = gl.expand_dims(fetched >= 0, 1)
             async_copy.async_copy_global_to_shared(x_tiles.index(index), x, mask=known)
             async_copy.mbarrier_arrive(arrived, increment_count=False)
             index, phase = next_stage(index, phase, STAGES)
@@ -138,7 +139,7 @@ def _consume(
             index, phase = next_stage(index, phase, STAGES)
         acc = warpgroup_mma_wait(num_outstanding=0, deps=(acc,))
         mbarrier.arrive(empty.index(stage_before(index, STAGES)))
-        # The next segment is of the next program or of the next unit: no two share a slot.
+        # A segment belongs to one program and one unit: no two segments share a slot.
         slot = (gl.program_id(0) + tap * UNITS + unit).to(gl.int64)
         gl.store(partial + slot * (BLOCK_M * BLOCK_N) + place, acc)
         at += number

@@ -7,7 +7,8 @@ import torch
 
 from benchmarks.calls import block_calls, calls
 from benchmarks.floors import cost_model
-from benchmarks.floors.cost_model import MACHINES, Cost, block_costs, dense_costs, op_costs
+from benchmarks.floors.cost_model import block_costs, dense_costs, op_costs
+from benchmarks.floors.machines import MACHINES, Cost
 from benchmarks.floors.sizes import block_sizes
 from benchmarks.inputs import block_case
 from benchmarks.measure import count_flops
@@ -74,5 +75,7 @@ def test_sizes_scale_with_the_frames(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cost_model, "FACE_BLOCKS", (SHAPE,))
     few, many = (cost_model.face_sizes(0.5, 2, frames, drawn=8)[0] for frames in (8, 16))
     assert (many.kept, many.pairs, many.rows) == (2 * few.kept, 2 * few.pairs, 2 * few.rows)
-    lines = cost_model.table(16, 0.5, "bfloat16")
+    lines = cost_model.ops_table(16, 0.5, "bfloat16")
     assert sum(line.startswith("| `subm_conv2d") for line in lines) == 6
+    lines = cost_model.passes_table(16, 0.5, training=True)
+    assert sum("convolve_kernel" in line for line in lines) == 4  # floors, nothing measured

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.floors.cost_model import MACHINES
+from benchmarks.floors.machines import MACHINES
 from benchmarks.gpu.plan import setting_of
 from benchmarks.gpu.row import Setting
 from benchmarks.shapes import Shape

@@ -1,4 +1,4 @@
-"""Every op, forward and backward, on one set of inputs, for any implementation that is called."""
+"""Every op, forward and backward, on one set of inputs, for any implementation."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def all_calls(call: Call, shape: Shape, dtype: torch.dtype, seed: int = 0) -> di
         return (torch.randn(*size, generator=generator, dtype=torch.float64) * scale).to(to)
 
     def by_row(*size: int, to: torch.dtype = dtype) -> Tensor:
-        """Of the rows of x: NaN in padding."""
+        """Random values in the rows of x, NaN in padding."""
         values = drawn(rows, *size, to=to)
         values[real:] = torch.nan
         return values
@@ -138,7 +138,7 @@ def all_calls(call: Call, shape: Shape, dtype: torch.dtype, seed: int = 0) -> di
     return results
 
 
-# Of the largest entry: sums of up to 9 * 33 products, one rounding to bfloat16 (2^-9 of an entry).
+# Shares of the largest entry: sums of up to 9 * 33 products, one rounding to bfloat16 (2^-9).
 TOLERANCES = {torch.float64: 1e-13, torch.float32: 5e-6, torch.bfloat16: 2**-8}
 
 

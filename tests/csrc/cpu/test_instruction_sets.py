@@ -41,7 +41,7 @@ def run_forced(name: str, code: str) -> subprocess.CompletedProcess[str]:
 
 
 def runs_here(name: str) -> bool:
-    """As this machine's own flags have it; the library has another way to find out."""
+    """The machine's instruction sets by its own flags; the library finds out in another way."""
     if name == "portable":
         return True
     cpuinfo = Path("/proc/cpuinfo")

@@ -31,7 +31,7 @@ def test_norm_over_many_rows(channels: int) -> None:
 
 
 def nucleus(attention: torch.Tensor, p: float) -> list[int]:
-    """The definition, on the attention as it was rounded: in order, one sum in double."""
+    """The nucleus by definition, on the rounded attention: in order, one sum in double."""
     order = sorted(range(len(attention)), key=lambda i: (-float(attention[i]), i))
     kept, before = [], 0.0
     for i in order:

@@ -19,7 +19,7 @@ HERE = Path(__file__).parent
 def compile_for_host(
     build: ModuleType, tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[..., Path]:
-    """Compile tests/csrc/cuda/<name>.cpp with further flags; the path of what came out."""
+    """Compile tests/csrc/cuda/<name>.cpp with further flags; return the output's path."""
 
     def compile_one(name: str, *flags: str) -> Path:
         target = tmp_path_factory.mktemp(name) / name
@@ -36,7 +36,7 @@ def compile_for_host(
 
 @pytest.fixture(scope="session")
 def run_sanitized(compile_for_host: Callable[..., Path]) -> Callable[..., None]:
-    """Compile a program with one of the compiler's sanitizers, and have it run clean."""
+    """Compile a program with a sanitizer, and check that the program runs clean."""
 
     def run(name: str, sanitizer: str, *flags: str) -> None:
         checks = ("-O1", f"-fsanitize={sanitizer}", "-fno-sanitize-recover=all")

@@ -21,7 +21,7 @@ void run_look_back(const uint64_t* own, int64_t parts, uint64_t* words, int side
   });
 }
 
-// The same of one part, the words of those before being as they are.
+// The sum before one part, the words of the parts before being given.
 uint64_t run_one(uint64_t* words, int64_t part, uint64_t own) {
   using namespace mesm_ops;
   uint64_t found = 0;

@@ -30,7 +30,7 @@ void run_rank(const Rank& op, How how) {
   const int64_t blocks = op.maps.frames > 0 ? op.maps.frames : 1;
   run_with_shared(blocks, how, RankMemory::bytes(area, how.threads / kLanes),
                   [&](int64_t frame, void* shared) {
-                    if (area <= kHeldSites) {
+                    if (area <= kSharedSites) {
                       rank_frame<selects, true>(op, frame, shared);
                     } else {
                       rank_frame<selects, false>(op, frame, shared);
@@ -89,7 +89,7 @@ extern "C" {
 
 int place_lanes() { return mesm_ops::kLanes; }
 int most_sites() { return mesm_ops::kMostSites; }
-int held_sites() { return mesm_ops::kHeldSites; }
+int shared_sites() { return mesm_ops::kSharedSites; }
 int tile_rows() { return mesm_ops::kTileRows; }
 int32_t span_frames_for(int64_t area) { return mesm_ops::span_frames_of(area); }
 

@@ -99,7 +99,7 @@ void run_once(const std::vector<int32_t>& offsets, int64_t rows, int64_t channel
                  grad_logits.data(), threads, side_by_side, wide);
   }
 
-  // Maps of 6 x 7, one of more windows than are held, and one of none.
+  // Maps of 6 x 7, one of more windows than fit into shared memory, and one of none.
   for (const int32_t width : {7, 800, 1}) {
     std::vector<int32_t> placed(rows, -1);
     const int64_t number = rows > 80 ? 6 * width : rows;  // no site twice in a frame
@@ -164,8 +164,8 @@ int main() {
   }
   // As many as a GPU has at a time; one thread alone plays a block then.
   if (mesm_ops::kLanes == 1) place_frames(512, 24, 24, true, 0, 8, 1, 2);
-  run_once({0, mesm_ops::kHeld + 9}, mesm_ops::kHeld + 9, 16, 2, 1, true);
-  place_frames(2, 65, 64, false, 0, 4, 2, 1);  // no candidate is held
+  run_once({0, mesm_ops::kSharedCandidates + 9}, mesm_ops::kSharedCandidates + 9, 16, 2, 1, true);
+  place_frames(2, 65, 64, false, 0, 4, 2, 1);  // no candidate is in shared memory
   const std::vector<uint64_t> own(50, 3);
   std::vector<uint64_t> words(51), sums(50);
   run_look_back(own.data(), 50, words.data(), 4, sums.data());

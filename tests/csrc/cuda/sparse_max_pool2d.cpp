@@ -31,7 +31,7 @@ void pool(const float* features, const int32_t* sites, const int32_t* offsets, i
                         {words}};
   const int64_t all = frames * op.windows();
   op.out_rows = all < rows ? all : rows;
-  std::vector<Window> tables(op.windows() > kHeldWindows ? all : 0);
+  std::vector<Window> tables(op.windows() > kSharedWindows ? all : 0);
   op.tables = tables.data();
   run_blocks(frames > 0 ? frames : 1, side_by_side, [&](int64_t) {
     const auto shared = std::make_unique<SparseMaxPool2dShared>();
@@ -61,7 +61,7 @@ void pool_back(const float* grad_out, const int32_t* argmax, int64_t out_rows, i
 extern "C" {
 
 int pool_lanes() { return mesm_ops::kLanes; }
-int held_windows() { return mesm_ops::kHeldWindows; }
+int shared_windows() { return mesm_ops::kSharedWindows; }
 
 // words: 1 + frames zeros; wide: 16 bytes at a time.
 void run_pool(const float* features, const int32_t* sites, const int32_t* offsets, int64_t frames,

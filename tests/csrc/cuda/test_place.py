@@ -138,7 +138,7 @@ def select_and_place(
 
 
 def nuclei(offsets: Tensor, attention: Tensor, p: float) -> tuple[Tensor, Tensor]:
-    """Return the candidates that are kept, and where each frame's begin among them."""
+    """Return the kept candidates, and their offsets by frame."""
     kept, ends = [], [0]
     for begin, end in zip(offsets.tolist(), offsets[1:].tolist(), strict=False):
         keep = oracle.nucleus(attention[begin:end].tolist(), p)
@@ -223,11 +223,11 @@ def test_spans_of_any_number_of_frames(
 
 
 @pytest.mark.parametrize(("lanes", "warps"), [(1, 1), (4, 2)])
-def test_a_map_of_which_no_candidate_is_held(
+def test_a_map_whose_candidates_do_not_fit_into_shared_memory(
     load_for_host: Callable[..., ctypes.CDLL], lanes: int, warps: int
 ) -> None:
     launch = Launch(load_for_host("place", lanes), warps)
-    assert launch.library.held_sites() == 64 * 64
+    assert launch.library.shared_sites() == 64 * 64
     check(launch, draw(Case([4000, 0, 65 * 64, 4], 65, 64)), 0.7, 2)
     check(launch, draw(Case([64 * 64], 64, 64)), 0.7, 2)
 

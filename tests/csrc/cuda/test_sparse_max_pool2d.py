@@ -96,7 +96,9 @@ def test_equals_the_reference_in_several_threads(
         check(library, draw(5, 7, 10, density, channels, padding), 7, 10, warps, side_by_side)
 
 
-def test_maps_of_more_windows_than_are_held(load_for_host: Callable[..., ctypes.CDLL]) -> None:
+def test_maps_of_more_windows_than_fit_into_shared_memory(
+    load_for_host: Callable[..., ctypes.CDLL],
+) -> None:
     library = load_for_host("sparse_max_pool2d")
-    height, width = 70, 2 * library.held_windows() // 35 + 3
+    height, width = 70, 2 * library.shared_windows() // 35 + 3
     check(library, draw(3, height, width, 0.3, 4, 5), height, width, 2, 2)

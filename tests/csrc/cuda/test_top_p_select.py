@@ -148,12 +148,12 @@ def test_equals_the_reference_in_several_threads(
 
 
 @pytest.mark.parametrize(("warps", "side_by_side"), [(1, 1), (3, 2)])
-def test_frames_larger_than_what_is_held(
+def test_frames_larger_than_shared_memory(
     load_for_host: Callable[..., ctypes.CDLL], warps: int, side_by_side: int
 ) -> None:
     launch = Launch(load_for_host("top_p_select"), warps, side_by_side)
-    held = launch.library.held()
-    check(launch, draw_maps([held + 1, 3, held, 2 * held + 5], 4, 2), 0.7)
+    fit = launch.library.shared_candidates()
+    check(launch, draw_maps([fit + 1, 3, fit, 2 * fit + 5], 4, 2), 0.7)
 
 
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf])

@@ -72,7 +72,7 @@ void select_back(const float* grad_out, const float* features, const int32_t* of
 extern "C" {
 
 int lanes() { return mesm_ops::kLanes; }
-int held() { return mesm_ops::kHeld; }
+int shared_candidates() { return mesm_ops::kSharedCandidates; }
 
 // All tensors float32 or int32; kept: rows; numbers: frames; wide: 16 bytes at a time.
 void run_select(const float* features, const int32_t* sites, const int32_t* offsets,

@@ -57,7 +57,7 @@ def test_flops_at_p_1_by_hand(model: MESM) -> None:
 
 
 def test_dense_flops_by_hand(model: MESM) -> None:
-    """Of FE2E's padded convolutions, all over their maps, 2 per multiply-accumulate."""
+    """FLOPs of FE2E's padded convolutions over whole maps, 2 per multiply-accumulate."""
     a, b, c, d = model.channels
     pairs = ((a, b, 24), (b, c, 12), (c, d, 6))
     blocks = sum(9 * n * n * (i * o + o * o) for i, o, n in pairs)

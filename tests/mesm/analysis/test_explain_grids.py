@@ -1,4 +1,4 @@
-"""What goes into the grids: a face as it is, and of a spectrogram its middle."""
+"""The contents of the grids: a face unchanged, and the middle of a spectrogram."""
 
 from pathlib import Path
 

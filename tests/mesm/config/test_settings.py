@@ -1,4 +1,4 @@
-"""What holds for every group of settings."""
+"""Properties of every group of settings."""
 
 import pytest
 from pydantic import ValidationError

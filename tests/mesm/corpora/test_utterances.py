@@ -1,4 +1,4 @@
-"""What the readers of raw corpora rely on: left-out clips are named, orders fixed, text decoded."""
+"""Helpers of the readers of raw corpora: left-out clips are named, orders fixed, text decoded."""
 
 import ast
 from pathlib import Path

@@ -147,7 +147,7 @@ def test_other_settings_stand_apart(run, capsys):
     assert kept["test"] == own
     assert kept["variants"] == {"test": {"threshold=tuned_wacc f1=weighted": other}}
     assert (run / "config.yaml").read_bytes() == before
-    # What the run's own settings are already is no variant.
+    # An option equal to the run's own settings makes no variant.
     evaluate_run(run, threshold="tuned", f1="binary")
     assert json.loads((run / "evaluation.json").read_text()) == kept
 

@@ -1,4 +1,4 @@
-"""What is shown while trainings run."""
+"""The display while trainings run."""
 
 import io
 import json

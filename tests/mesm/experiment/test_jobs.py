@@ -107,7 +107,7 @@ def test_a_failing_job_leaves_its_error_and_the_others_go_on(trained, tmp_path):
     assert text.splitlines()[0] == failures["bad"]
     assert "Traceback" in text
     assert good.done()
-    # What is left there does not keep a second try out.
+    # The remains of the first try do not stop a second one.
     check_run(bad.config, bad.folder)
     # Scored, not trained again.
     assert (trained / "model.safetensors").stat().st_mtime_ns < time.time_ns() - 10**9

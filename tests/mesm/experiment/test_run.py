@@ -24,7 +24,7 @@ CELLS = ["miniature_fe2e--seed-0", "miniature_mesm--seed-0", "miniature_mesm--p-
 
 
 def digests(out: Path) -> dict[str, str]:
-    """Of all weights and scores of an experiment."""
+    """Digests of all weights and scores of an experiment."""
     names = ("model.safetensors", "last/optimizer.safetensors", "evaluation.json", "config.yaml")
     return {
         f"{cell}/{name}": hashlib.sha256((out / "runs" / cell / name).read_bytes()).hexdigest()

@@ -364,7 +364,7 @@ def test_killed_at_any_moment_it_ends_with_the_same_files(copies, tmp_path, monk
             FeatureStore.open(corpus)
     run(corpus, raw)
     assert contents(folder) == wanted
-    # What was finished before the kill, and each of the others once.
+    # The kill cost no finished part, and each of the others was made once.
     assert len(made) == len(set(made))
     assert finished.isdisjoint(made)
 

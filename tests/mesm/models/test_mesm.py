@@ -96,7 +96,7 @@ def test_each_block_keeps_its_own_share(small, batch):
     # Untrained, the attention is nearly uniform; a pool makes up to four times the share active.
     assert found["face"][0] == pytest.approx(0.2, abs=0.05)
     assert found["audio"][0] == pytest.approx(0.6, abs=0.05)
-    # What the first block kept and pooled is all there is, and the second keeps 0.9 of it.
+    # The second block's candidates are the first block's pooled sites, of which 0.9 are kept.
     model.set_p({"face": [0.2, 1.0, 1.0], "audio": [0.6, 0.1, 1.0]})
     again = shares(model, batch)
     assert again["face"][0] == found["face"][0]

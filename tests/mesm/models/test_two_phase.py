@@ -1,4 +1,4 @@
-"""What holds for each of the four baselines."""
+"""Properties of each of the four baselines."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""What is written beside every figure."""
+"""The facts written beside every figure."""
 
 import json
 import os

@@ -46,7 +46,7 @@ def manifest(corpus: str = "iemocap", **facts: Any) -> dict[str, Any]:
 def scores(
     corpus: str = "iemocap", f1: float = 0.5, accuracy: float = 0.75, **facts: Any
 ) -> dict[str, Any]:
-    """Of all emotions alike, but the last one's F1 is 0.1 more."""
+    """Equal scores for all emotions, except that the last emotion's F1 is 0.1 more."""
     emotions = CORPORA[corpus].emotions
     one = {"accuracy": accuracy, "weighted_accuracy": accuracy / 2, "f1": f1, "f1_weighted": 0.9}
     return {

@@ -19,7 +19,7 @@ from tests.mesm.tables.cases import Make
 def test_runs_are_found_below_and_once(make_corpus: Make, make_run: Make, tmp_path: Path) -> None:
     corpus = make_corpus()
     first, second = make_run("grid/a", corpus), make_run("grid/b", corpus, seed=1)
-    # What lies inside a run is part of it.
+    # A run inside a run's folder is part of the outer run.
     make_run("grid/a/retrain/p-0.3", corpus)
     found = run_folders([tmp_path / "runs", second, tmp_path / "runs" / "grid"])
     assert found == [first, second]

@@ -74,6 +74,13 @@ def test_sigkill_and_the_same_command_give_the_same_weights(whole, tiny_corpus, 
     )
 
 
+def test_workers_change_nothing(whole, tiny_corpus, tmp_path):
+    run = train(settings(tiny_corpus, "training.workers=2"), tmp_path / "run")
+    found, wanted = digests(run), digests(whole)
+    assert found.pop("config.yaml") != wanted.pop("config.yaml")
+    assert found == wanted
+
+
 class StoppedError(BaseException):
     pass
 
@@ -99,6 +106,9 @@ def test_logs_one_line_and_one_point_per_epoch(whole):
     assert [row["epoch"] for row in rows] == [1, 2, 3, 4]
     assert {row["threshold"] for row in rows} == {"tuned on validation F1"}
     assert {row["f1_variant"] for row in rows} == {"binary"}
+    assert all(row["gradient_norm"] > 0 for row in rows)
+    # Twelve clips, in less than the epoch took.
+    assert all(row["clips_per_second"] > 12 / row["seconds"] for row in rows)
     events = EventAccumulator(str(whole / "tensorboard")).Reload()
     assert [event.value for event in events.Scalars("valid_f1")] == pytest.approx(
         [row["valid_f1"] for row in rows]

@@ -46,8 +46,8 @@ CASES = {
     "spectrogram 64": Case([1024, 900] * 20, 64, 16, 32),
     "spectrogram 16": Case([64, 50, 64, 0, 13] * 50, 16, 4, 24),
     "one column": Case([700, 33], 1000, 1, 8),
-    "largest held": Case([4096, 1000, 4096], 64, 64, 8),
-    "not held": Case([4160, 0, 2000], 65, 64, 8),
+    "largest in shared memory": Case([4096, 1000, 4096], 64, 64, 8),
+    "not in shared memory": Case([4160, 0, 2000], 65, 64, 8),
     "largest": Case([16384] * 19, 128, 128, 8),
 }
 
@@ -132,7 +132,7 @@ def select_and_place(
 
 
 def nuclei(offsets: Tensor, attention: Tensor, p: float) -> tuple[Tensor, Tensor]:
-    """Return the candidates that are kept, and where each frame's begin among them."""
+    """Return the kept candidates, and their offsets by frame."""
     kept, ends = [], [0]
     for begin, end in zip(offsets.tolist(), offsets[1:].tolist(), strict=False):
         keep = oracle.nucleus(attention[begin:end].tolist(), p)

@@ -1,4 +1,4 @@
-"""The short way to a kernel is taken where it is the same, and nowhere else."""
+"""An op calls its kernel directly where the result is the same, and nowhere else."""
 
 from __future__ import annotations
 

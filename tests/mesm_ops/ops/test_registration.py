@@ -40,7 +40,7 @@ def fake(a: Doubling) -> DoublingResult:
 
 
 def arguments(*tensors: Tensor | None, times: int = 3, selection: int = 1) -> tuple[Any, ...]:
-    """Flat, as torch takes them."""
+    """Arguments in a flat order, as torch passes them."""
     x, other = (*tensors, None)[:2]
     return (x, times, selection, other, torch.empty(7, dtype=torch.int32))
 
@@ -53,6 +53,7 @@ def op() -> Iterator[Op[Doubling, DoublingResult]]:
         fake=fake,
         flops=lambda a, out: a.x.numel() * a.times + out.twice.numel(),
         autocast=("x",),
+        cuda=True,
     )
     backends._kernels.clear()
     backends._kernels.update(kernels)
@@ -128,7 +129,7 @@ def test_a_compiled_kernel_takes_and_returns_less(
 
 
 def test_a_kernel_that_is_no_op_is_defined_for_cuda_alone() -> None:
-    schema = torch.ops.mesm_ops_cuda.top_p_select_neighbours.default._schema
-    assert len(schema.returns) == 8
-    assert "top_p_select_neighbours" not in backends.ops()
-    assert not hasattr(torch.ops.mesm_ops, "top_p_select_neighbours")
+    schema = torch.ops.mesm_ops_cuda.place_scratch.default._schema
+    assert [one.name for one in schema.arguments] == ["sites", "frames", "height", "width"]
+    assert "place_scratch" not in backends.ops()
+    assert not hasattr(torch.ops.mesm_ops, "place_scratch")

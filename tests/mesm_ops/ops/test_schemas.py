@@ -43,7 +43,7 @@ def test_compiled_kernels_have_no_part_in_what_triton_keeps() -> None:
 
 
 def test_the_header_needs_no_torch_and_holds_every_schema(tmp_path: Path) -> None:
-    """As a build runs it: without any package, here in a folder of its own."""
+    """The script runs as in a build: without any package, here in a folder of its own."""
     command = [sys.executable, "-I", "-S", str(SOURCE)]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
     assert done.stdout == schemas.header()

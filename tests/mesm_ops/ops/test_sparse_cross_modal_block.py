@@ -9,6 +9,7 @@ from torch.func import functional_call
 from torch.utils._pytree import tree_map_only
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.kept import kept_by
 from mesm_ops import SparseCrossModalBlock, SparseFeatureMaps
 from mesm_ops.ops.sparse_cross_modal_block import _arguments, _saved
 from mesm_ops.reference import SparseCrossModalBlockResult
@@ -105,7 +106,9 @@ def test_equals_the_composed_ops(
 @pytest.mark.parametrize("training", [True, False])
 def test_autocast_errs_little_more_than_the_composed_ops(backend: str, training: bool) -> None:
     block, x, query = make_block(training=training), make_maps(), torch.randn(3, 5)
-    x = x.with_features(x.features.bfloat16().float())  # as what comes before leaves them
+    x = x.with_features(
+        x.features.bfloat16().float()
+    )  # rounded to bfloat16, as the layer before leaves features
     exact = results(block, x, query, halves=False)
     with torch.autocast("cpu", torch.bfloat16):
         whole = results(block, x, query, halves=False)
@@ -119,8 +122,26 @@ def test_autocast_errs_little_more_than_the_composed_ops(backend: str, training:
             continue
         wanted = exact[name].float()
         error = (whole[name].float() - wanted).norm()
-        # As for other kernels of low precision: at most twice the error of what they replace.
+        # As for other kernels of low precision: at most twice the error of the replaced ops.
         assert error <= 2 * (halves[name].float() - wanted).norm() + 1e-2 * wanted.norm(), name
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_autocast_keeps_the_sites_of_the_two_halves(backend: str, training: bool) -> None:
+    """One rule of casting: query and parameters are rounded to the features' dtype."""
+    changed = 0
+    for seed in range(4):
+        block = make_block(training=training, channels=(16, 10))
+        x = make_case(3, 16, 12, 12, 0.9, torch.float32, padding=3, seed=seed).x
+        query = torch.randn(3, 5)
+        exact = block.attend(x, query, LENGTHS).mask()
+        with torch.autocast("cpu", torch.bfloat16):
+            halves = block.attend(x, query, LENGTHS)
+            assert torch.equal(kept_by(block, x, query, LENGTHS), halves.mask())
+            pooled = block.convolve(halves).mask()
+            assert torch.equal(block(x, query, LENGTHS).mask(), pooled)
+        changed += int((exact != halves.mask()).sum())
+    assert changed > 0  # else no rule of casting could be seen
 
 
 def test_inference_folds_the_norms(backend: str) -> None:

@@ -254,7 +254,7 @@ def test_mask_refuses(logits: Tensor, p: float, message: str) -> None:
 
 
 def test_the_reference_goes_by_both_switches_of_a_selection() -> None:
-    """One that scales nothing but learns: features as hard selection leaves them, logits learn."""
+    """A selection that learns without scaling: features as in hard selection, logits learn."""
     case = make_case(2, 3, 5, 4, dtype=torch.float64)
     logits = torch.randn(case.rows, dtype=torch.float64)
     place = (case.x.features, case.x.sites, case.x.offsets)

@@ -1,10 +1,10 @@
-"""Runs Gluon kernels on the host: what `tl.interpreter` is to Triton, for the part that we use.
+"""Runs Gluon kernels on the host, as Triton's interpreter runs Triton's; the used part of Gluon.
 
 Each program's partitions are threads. A barrier counts arrivals and bytes as the hardware's does; a
 copy lands late, after a random time, and until then its target holds NaN; a product reads its
 operands only when it is waited for; a store reads its tile only when it is waited for. So a
 missing wait, a stage that is released too early or a wrong count shows as a wrong result, or as a
-barrier that never completes. What a compiler does with the source does not show.
+barrier that never completes. The emulator does not show a compiler's faults.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import numpy as np
 LATE = 4e-4  # seconds that a copy takes at most
 PATIENCE = 10.0  # seconds after which a barrier is said never to complete
 _PACKAGE = "mesm_ops.triton.parts"
-_here = threading.local()  # of a partition: its program, and what it has under way
+_here = threading.local()  # a partition's program, and its operations under way
 _failures: list[str] = []
 
 
@@ -64,12 +64,12 @@ def rounded(x: Any, dtype: str = BFLOAT16) -> np.ndarray:
 
 
 def values(x: Any) -> Any:
-    """Return values as a kernel has them."""
+    """Return values in the kernel's form."""
     return np.asarray(x).view(Values)
 
 
 class Pointer:
-    """An array, and places in it."""
+    """An array, and indices into the array."""
 
     def __init__(self, array: np.ndarray, at: Any = 0, element: str = BFLOAT16) -> None:
         self.array, self.at = array.reshape(-1), np.asarray(at, np.int64)
@@ -115,7 +115,7 @@ class Shared:
 
 
 class Barrier:
-    """An mbarrier: one phase bit, arrivals and bytes that are still to come."""
+    """An mbarrier: one phase bit, pending arrivals and pending bytes."""
 
     def __init__(self) -> None:
         self.changed = threading.Condition()
@@ -411,7 +411,7 @@ def load(stem: str, source: Callable[[str], str] = lambda text: text) -> types.M
 def run(
     kernel: Callable[..., None], programs: int, warps: int, *args: Any, **constants: Any
 ) -> None:
-    """Run a kernel's programs one after the other; raise what went wrong in a partition."""
+    """Run a kernel's programs one after the other; raise the error of a partition."""
     for program in range(programs):
         _failures.clear()
         _begin((program,), (programs,), warps)

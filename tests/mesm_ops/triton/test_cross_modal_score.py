@@ -39,23 +39,23 @@ def on_device(tensor: Tensor) -> Tensor:
     return tensor.detach().to(DEVICE).requires_grad_(tensor.requires_grad)
 
 
-def score(features: Tensor, case: Case, lengths: Tensor | None, asked: list[Tensor]) -> Tensor:
+def score(features: Tensor, case: Case, lengths: Tensor | None, leaves: list[Tensor]) -> Tensor:
     x = case.x
     maps = type(x)(features, x.sites.to(DEVICE), x.offsets.to(DEVICE), x.height, x.width)
-    query, *weights = asked
+    query, *weights = leaves
     lengths = None if lengths is None else lengths.to(DEVICE)
     with use_backend("triton"):
         return cross_modal_score(maps, query, lengths, *weights)
 
 
 def torch_errors(
-    case: Case, lengths: Tensor | None, asked: list[Tensor], grad: Tensor, wanted: list[Tensor]
+    case: Case, lengths: Tensor | None, leaves: list[Tensor], grad: Tensor, wanted: list[Tensor]
 ) -> list[float]:
     """How far the gradients of torch's own ops in the features' dtype are from the oracle's."""
     frame = torch.arange(case.x.frames).repeat_interleave(case.x.offsets.diff())
     rows = case.x.features[: case.rows].detach().clone().requires_grad_()
     query, map_weight, map_bias, query_weight, score_weight, score_bias = (
-        tensor.detach().clone().requires_grad_() for tensor in asked
+        tensor.detach().clone().requires_grad_() for tensor in leaves
     )
     lin = torch.nn.functional.linear
     spread = oracle.spread(lin(query, query_weight), lengths)[frame]
@@ -74,8 +74,8 @@ def check(case: Case, lengths: Tensor | None, query_dim: int, k: int) -> None:
     grad = torch.randn(wanted.shape)
     wanted.backward(grad.double())
 
-    features, asked = on_device(case.x.features.requires_grad_()), [on_device(w) for w in given]
-    got = score(features, case, lengths, asked)
+    features, leaves = on_device(case.x.features.requires_grad_()), [on_device(w) for w in given]
+    got = score(features, case, lengths, leaves)
     assert got.dtype == torch.float32
     assert_rows(got.cpu(), wanted, "logits")
     got.backward(padded_gradient(grad, features.shape[0]).to(DEVICE))
@@ -84,16 +84,16 @@ def check(case: Case, lengths: Tensor | None, query_dim: int, k: int) -> None:
     assert features.grad.dtype == dtype
     if dtype == torch.float32:
         assert_rows(features.grad.cpu(), of_rows, "grad of features")
-        assert_close(asked[1].grad.cpu(), ws[1].grad, "grad of map_weight")
+        assert_close(leaves[1].grad.cpu(), ws[1].grad, "grad of map_weight")
     else:
-        # What goes into these two products is rounded to the dtype, as torch rounds it.
+        # The factors of these two products are rounded to the dtype, as torch rounds them.
         assert not features.grad[case.rows :].any(), "padding rows must be zero"
         errors = torch_errors(case, lengths, given, grad, [of_rows, ws[1].grad])
-        found = (features.grad[: case.rows], of_rows), (asked[1].grad, ws[1].grad)
+        found = (features.grad[: case.rows], of_rows), (leaves[1].grad, ws[1].grad)
         for (g, w), error in zip(found, errors, strict=True):
             assert (g.cpu().double() - w).norm() <= 2 * error + 1e-6
     for i in (0, 2, 3, 4, 5):
-        assert_close(asked[i].grad.cpu(), ws[i].grad, f"grad of {NAMES[i]}")
+        assert_close(leaves[i].grad.cpu(), ws[i].grad, f"grad of {NAMES[i]}")
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
@@ -139,20 +139,20 @@ def test_without_frames(padding: int) -> None:
 
 def test_great_values_saturate() -> None:
     case = make_case(2, 3, 3, 3, 1.0, torch.float32)
-    asked = [on_device(w) for w in parameters(2, 3, 2, 4, torch.float32)]
+    leaves = [on_device(w) for w in parameters(2, 3, 2, 4, torch.float32)]
     features = on_device((case.x.features * 1e30).requires_grad_())
-    got = score(features, case, None, asked)
+    got = score(features, case, None, leaves)
     assert got.isfinite().all()
     got.sum().backward()
     assert not features.grad.any()
-    assert asked[4].grad.isfinite().all()
+    assert leaves[4].grad.isfinite().all()
 
 
 def test_nan_reaches_its_row_alone() -> None:
     case = make_case(2, 3, 4, 4, 1.0, torch.float32)
     case.x.features[3, 1] = torch.nan
-    asked = [on_device(w) for w in parameters(2, 3, 2, 4, torch.float32)]
-    got = score(on_device(case.x.features), case, None, asked)
+    leaves = [on_device(w) for w in parameters(2, 3, 2, 4, torch.float32)]
+    got = score(on_device(case.x.features), case, None, leaves)
     assert got.isnan().nonzero().flatten().tolist() == [3]
 
 
@@ -161,13 +161,13 @@ def test_parameters_are_rounded_to_the_dtype_of_features() -> None:
     wide = [on_device(w) for w in parameters(3, 40, 6, 70, torch.float32)]
     low = [on_device(w.detach().bfloat16().requires_grad_()) for w in wide]
     made = []
-    for asked in (wide, low):
+    for leaves in (wide, low):
         features = on_device(case.x.features.requires_grad_())
-        query, *weights = asked
+        query, *weights = leaves
         given = (features, case.x.offsets.to(DEVICE), query, None, *weights)
         grad = torch.linspace(-1, 1, len(features), device=DEVICE)
-        grads = score_backward(CrossModalScoreBackward(grad, *given[:-1]))
-        made.append([score_op(CrossModalScore(*given)), *grads])
+        back = CrossModalScoreBackward(grad, *given[:-1])
+        made.append([score_op(CrossModalScore(*given)), *score_backward(back)])
     for one, other in zip(*made, strict=True):
         assert torch.equal(one.to(other.dtype), other)
     assert [g.dtype for g in made[0][2:]] == [torch.float32] * 6
@@ -178,15 +178,15 @@ def test_two_runs_agree_bit_for_bit() -> None:
     given = parameters(2, 33, 9, 24, torch.float32)
     found = []
     for _ in range(2):
-        features, asked = on_device(case.x.features.requires_grad_()), list(map(on_device, given))
-        got = score(features, case, torch.tensor([2, 3]), asked)
+        features, leaves = on_device(case.x.features.requires_grad_()), list(map(on_device, given))
+        got = score(features, case, torch.tensor([2, 3]), leaves)
         got.backward(padded_gradient(torch.linspace(-1, 1, case.rows), len(got)).to(DEVICE))
-        found.append([got.detach(), features.grad, *(w.grad for w in asked)])
+        found.append([got.detach(), features.grad, *(w.grad for w in leaves)])
     assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
 
 
 def test_refuses_float64() -> None:
     case = make_case(2, 3, 3, 3)
-    asked = [on_device(w) for w in parameters(2, 3, 2, 4, torch.float64)]
+    leaves = [on_device(w) for w in parameters(2, 3, 2, 4, torch.float64)]
     with pytest.raises(RuntimeError, match=r"it takes float32, bfloat16, float16, got float64"):
-        score(on_device(case.x.features), case, None, asked)
+        score(on_device(case.x.features), case, None, leaves)

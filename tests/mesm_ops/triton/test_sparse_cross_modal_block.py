@@ -15,13 +15,15 @@ from mesm_ops.ops.sparse_cross_modal_block import _arguments
 from mesm_ops.triton.parts.layout import book_layout, maps_layout
 from tests.mesm_ops.cases import make_case
 
-# The function of that name hides its module.
+# The function sparse_cross_modal_block hides its module.
 module = importlib.import_module("mesm_ops.ops.sparse_cross_modal_block")
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 FORWARD = torch.ops.mesm_ops.sparse_cross_modal_block
 BACKWARD = torch.ops.mesm_ops.sparse_cross_modal_block_backward
+SCORE = torch.ops.mesm_ops.cross_modal_score
+PARAMETERS = ("map_weight", "map_bias", "query_weight", "score_weight", "score_bias")
 KEPT = ("attention", "y1", "y2", "argmax", "rulebook")
-OWN = ("y1", "y2", "argmax", "rulebook")  # of what is kept, what only Triton reads
+OWN = ("y1", "y2", "argmax", "rulebook")  # results for the backward pass that only Triton reads
 
 
 def arguments(
@@ -33,7 +35,7 @@ def arguments(
     trim: bool = False,
     keep: bool = True,
 ) -> reference.SparseCrossModalBlock:
-    """What the op takes, for a block of random parameters."""
+    """The op's arguments, for a block of random parameters."""
     torch.manual_seed(0)
     dtype = x.dtype
     block = SparseCrossModalBlock(x.channels, channels, 5, 7, p=0.6, selection=selection)
@@ -179,9 +181,47 @@ def test_low_precision_errs_as_the_reference(dtype: torch.dtype, training: bool)
         assert got[name].dtype == wanted[name].dtype, name
         if not tensor.is_floating_point() or "score_bias" in name:
             continue
-        # As for other kernels of low precision: at most twice the error of what they replace.
+        # As for other kernels of low precision: at most twice the error of the replaced ops.
         error, allowed = ((f[name].float() - tensor).norm() for f in (got, wanted))
         assert error <= 2 * allowed + 1e-2 * tensor.norm(), name
+
+
+def test_attends_as_the_score_and_the_selection_do() -> None:
+    """Under autocast a GPU's block is given parameters of float32, the score's op rounded ones."""
+    x = make_case(4, 16, 16, 16, 0.9, torch.bfloat16, padding=3).x
+    args = arguments(x, 10, [1, 0, 3])
+    given = {name: getattr(args, name) for name in ("query", *PARAMETERS)}
+    wide = {name: 0.3 * torch.randn(t.shape).to(DEVICE) for name, t in given.items()}
+
+    def attend(features: Tensor, of: dict[str, Tensor]) -> reference.TopPSelectResult:
+        query, *parameters = of.values()
+        with use_backend("triton"), torch.no_grad():
+            logits = SCORE(features, args.offsets, query, args.lengths, *parameters)
+        maps = (args.features, args.sites, args.offsets)
+        return reference.top_p_select(
+            reference.TopPSelect(*maps, logits, 0.6, args.selection, True)
+        )
+
+    rounded = attend(args.features, {name: tensor.to(x.dtype) for name, tensor in wide.items()})
+    number, rows = int(rounded.offsets[-1]), int(x.offsets[-1])
+    for training in (True, False):
+        kept = args._replace(**wide, training=training, keep=training)
+        with use_backend("triton"), torch.no_grad():
+            whole = reference.SparseCrossModalBlockResult(*FORWARD(*kept))
+        assert torch.equal(whole.kept_offsets, rounded.offsets)
+        assert torch.equal(whole.rows[:number], rounded.rows[:number])
+        if training:
+            # Softmaxes of the same logits, in another order of their sums.
+            torch.testing.assert_close(
+                whole.attention[:rows], rounded.attention[:rows], rtol=1e-5, atol=0
+            )
+    # A parameter that is not rounded would be seen.
+    for name in wide:
+        if name == "score_bias":  # the softmax does not see it
+            continue
+        mixed = {other: t.to(x.dtype).float() for other, t in wide.items()} | {name: wide[name]}
+        others = attend(args.features.float(), mixed).attention[:rows]
+        assert ((others / rounded.attention[:rows] - 1).abs() > 1e-4).any(), name
 
 
 def test_two_runs_agree_bit_for_bit() -> None:
@@ -189,7 +229,7 @@ def test_two_runs_agree_bit_for_bit() -> None:
     args, grad = arguments(x, 10, [1, 2]), gradient(x, 10)
     first, second = (run("triton", args, grad) for _ in range(2))
     for name, tensor in first.items():
-        if name not in OWN:  # what lies between their parts is nobody's
+        if name not in OWN:  # the padding between these results' parts is undefined
             assert torch.equal(second[name], tensor), name
 
 

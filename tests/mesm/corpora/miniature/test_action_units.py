@@ -18,7 +18,7 @@ from mesm.corpora.miniature.action_units import (
 )
 from mesm.corpora.miniature.emotions import EMOTIONS, NEUTRAL
 
-# What the emotion prototypes of the coding system's manual have in common, variants left out.
+# The common core of the emotion prototypes in the coding system's manual, variants left out.
 CORES = {
     "angry": {4, 5},
     "disgusted": {9, 10},

@@ -177,7 +177,7 @@ def test_speaking_is_a_turn_and_its_surroundings(perform):
 
 
 def test_faces_move_only_while_they_count_as_speaking(perform):
-    """What is drawn more often has to hold the whole expression."""
+    """The frames that are drawn more often have to hold the whole expression."""
     performance = perform([turn(2, 3, "angry"), turn(5, 6, "sad")])
     for time in TIMES:
         if performance.at(float(time))[2]:

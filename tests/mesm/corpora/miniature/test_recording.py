@@ -1,4 +1,4 @@
-"""What is staged is what was planned: who is heard where and when, and who is seen."""
+"""A recording follows its plan: who is heard where and when, and who is seen."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_cues_are_in_seconds_of_the_dialog_and_lie_in_their_clip(staged):
 
 
 def test_cues_are_where_the_sound_is():
-    """Of an utterance later in the dialog too: the voice is louder in them than in its pauses."""
+    """The voice is louder in cues than in pauses, for an utterance later in the dialog too."""
     angry = stage(dialog(clip("angry", 0, 2.0, 3.8, "angry")), 0, VIDEO)
     envelope = np.abs(angry.sound[:, 0])
     inside = np.zeros(len(envelope), bool)

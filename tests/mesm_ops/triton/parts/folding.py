@@ -1,4 +1,4 @@
-"""What `prepare` does for a norm in evaluation, in torch."""
+"""The folding of a norm in evaluation, as `prepare` does it, in torch."""
 
 from __future__ import annotations
 

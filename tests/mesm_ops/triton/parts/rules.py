@@ -1,4 +1,4 @@
-"""Rulebooks to test the products over them with, in NumPy, and what products must give."""
+"""Rulebooks for tests of the products, in NumPy, and the products' expected results."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mesm_ops.triton.parts.tiles import TILE
 
 @dataclass(frozen=True)
 class Rules:
-    """The rows of random masks in sorted order; a tile of nothing is behind them."""
+    """The rows of random masks in sorted order; an empty tile follows the rows."""
 
     rows: int
     lists: np.ndarray  # (T, 9, TILE) int32; senseless in the last tile

@@ -1,4 +1,4 @@
-"""A selection's backward pass as equations, and as the kernels take it."""
+"""A selection's backward pass as equations, and as arguments of the kernels."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from mesm_ops.triton.parts.finish import finish
 from mesm_ops.triton.parts.prepare import prepare
 from mesm_ops.triton.parts.schedule import TILE, Schedule, schedule_of
 from mesm_ops.triton.parts.score_gradients import score_gradients
@@ -22,7 +23,7 @@ NAMES = (
 
 @dataclass(frozen=True)
 class Selection:
-    """Candidates, which of them are kept, and the gradient of what is kept."""
+    """Candidates, a mask of the kept ones, and the gradient of the kept rows."""
 
     features: Tensor  # (N, C), NaN in padding
     offsets: Tensor  # (F + 1,)
@@ -44,15 +45,15 @@ class Selection:
     def attention(self, features: Tensor, parameters: list[Tensor]) -> tuple[Tensor, Tensor]:
         """Return logits and attention of the candidates, by the equations."""
         query, map_weight, map_bias, query_weight, score_weight, score_bias = parameters
-        asked = query @ query_weight.T
-        hidden = torch.tanh(features @ map_weight.T + map_bias + asked[self.sample])
+        projected_query = query @ query_weight.T
+        hidden = torch.tanh(features @ map_weight.T + map_bias + projected_query[self.sample])
         logits = (hidden @ score_weight.T + score_bias)[:, 0]
         frames = self.offsets.shape[0] - 1
         attention = [logits[self.frame == f].softmax(0) for f in range(frames)]
         return logits, torch.cat([logits[:0], *attention])
 
     def gradients(self, how: str, dtype: torch.dtype) -> dict[str, Tensor]:
-        """Return what torch's autograd says of the equations, computed in a dtype."""
+        """Return the equations' gradients by torch's autograd, computed in a dtype."""
         features = self.features[: self.real].to(dtype).requires_grad_()
         parameters = [tensor.to(dtype).requires_grad_() for tensor in self.parameters]
         logits, attention = self.attention(features, parameters)
@@ -86,12 +87,12 @@ class Selection:
         (number, channels), samples, k = features.shape, query.shape[0], map_weight.shape[0]
         if plan is None:
             plan = schedule_of(number, samples, channels, k, features.dtype, features.device)
-        asked = torch.full((samples, k), torch.nan, device=DEVICE)
+        projected_query = torch.full((samples, k), torch.nan, device=DEVICE)
         mapped = torch.full((k, channels), torch.nan, device=DEVICE, dtype=features.dtype)
         schedule = torch.full((plan.size,), 10**6, dtype=torch.int32, device=DEVICE)
         prepare(
             *(features, offsets, query, lengths, map_weight, map_bias, query_weight),
-            *(asked, mapped, None, plan, schedule),
+            *(projected_query, mapped, None, plan, schedule),
         )
         attention = torch.zeros(number)
         parameters = [tensor.double() for tensor in self.parameters]
@@ -110,10 +111,11 @@ class Selection:
             for tensor in (features, query, map_weight, map_bias, query_weight, score_weight)
         ]
         made.append(torch.full_like(score_weight[0, :1], torch.nan))
-        score_gradients(
-            *(plan, grad_logits, features, offsets, query, asked, schedule, mapped),
+        scores = score_gradients(
+            *(plan, grad_logits, features, offsets, query, projected_query, schedule, mapped),
             *(query_weight, score_weight, *made, grad_x, position_of, factor),
         )
+        finish(scores=scores)
         return {
             "logits": grad_logits.cpu(),
             **{name: tensor.cpu() for name, tensor in zip(NAMES, made, strict=True)},
@@ -131,7 +133,7 @@ def draw_selection(
     share: float = 0.5,
     parameters: torch.dtype | None = None,
 ) -> Selection:
-    """Draw candidates and which of them are kept, at least one of each frame that has some."""
+    """Draw candidates and the kept ones, at least one of each frame with candidates."""
     x = make_case(*shape, density=density, dtype=dtype, padding=padding).x
     counts, real, channels = x.offsets.diff().long(), int(x.offsets[-1]), x.channels
     frame = torch.arange(x.frames).repeat_interleave(counts)
@@ -172,7 +174,7 @@ def plan_of(case: Selection, one_pass: bool, tiles: int) -> Schedule:
 
 
 def check_gradients(case: Selection, how: str, plan: Schedule | None) -> None:
-    """Compare what the kernels return with float64 autograd of the equations."""
+    """Compare the kernels' results with float64 autograd of the equations."""
     dtype = case.features.dtype
     found, wanted = case.run(how, plan=plan), case.gradients(how, torch.float64)
     for name in ("logits", "features"):
@@ -181,7 +183,7 @@ def check_gradients(case: Selection, how: str, plan: Schedule | None) -> None:
             assert not padding.any(), "padding rows must be zero"
         found[name] = found[name][: case.real]
     if dtype == torch.float32:
-        # Zero: what every logit takes alike does not change the softmax.
+        # Zero: an addend common to all logits does not change the softmax.
         assert found.pop("score_bias").abs() <= 1e-6 * wanted["logits"].abs().sum()
         del wanted["score_bias"]
         for name, gradient in wanted.items():
@@ -190,5 +192,5 @@ def check_gradients(case: Selection, how: str, plan: Schedule | None) -> None:
     theirs = case.gradients(how, dtype)
     for name, gradient in wanted.items():
         error, allowed = ((g.double() - gradient).norm() for g in (found[name], theirs[name]))
-        # Twice what torch's own ops err, and a rounding of what is as good as zero.
+        # Twice the error of torch's own ops, and a rounding for gradients that are nearly zero.
         assert error <= 2 * allowed + 1e-6 * len(case.frame), f"grad of {name}"

@@ -1,4 +1,4 @@
-"""The plain Triton convolution over a rulebook, in every way that the block and the op use it."""
+"""The plain Triton convolution over a rulebook, in all ways that the block and the op call it."""
 
 from __future__ import annotations
 

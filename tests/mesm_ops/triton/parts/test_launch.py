@@ -14,7 +14,7 @@ from mesm_ops.triton.parts.launch import launch
 
 
 class Kernel:
-    """Stands for a kernel under @triton.jit; notes down how it is launched."""
+    """Stands for a kernel under @triton.jit, and records the launches."""
 
     def __init__(self, *constants: str) -> None:
         names = ("x", "y", "count", *constants)

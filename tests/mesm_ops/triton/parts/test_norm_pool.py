@@ -79,7 +79,7 @@ def make_rows(frames: int, height: int, width: int, density: float) -> Rows:
 
 
 def norm(channels: int, exact: bool = False) -> Norm:
-    """A norm of given statistics; exact: its scale and shift are powers of two or zero."""
+    """A norm of given statistics; if exact, scale and shift are powers of two or zero."""
     if exact:
         scale = torch.tensor([1.0, -0.5, 2.0]).repeat(channels)[:channels]
         shift = torch.tensor([0.5, -0.0]).repeat(channels)[:channels]
@@ -151,7 +151,7 @@ def gradients(
     training: bool,
     dtype: torch.dtype,
 ) -> tuple[Tensor, ...]:
-    """The gradients of y, weight and bias by autograd, the pool taking what the argmax says."""
+    """The gradients of y, weight and bias by autograd, the pool taking the argmax's rows."""
     wide = torch.promote_types(dtype, torch.float32)
     leaves = [y[: rows.count].to(dtype), used.weight.to(wide), used.bias.to(wide)]
     leaves = [leaf.detach().requires_grad_() for leaf in leaves]
@@ -188,7 +188,7 @@ def run(
 def drawn(
     rows: Rows, channels: int, dtype: torch.dtype, training: bool
 ) -> tuple[Tensor, Tensor, Tensor, Norm]:
-    """Return the gradient of a pool's output, its argmax, the rows before and their norm."""
+    """Return the gradient of a pool's output, the argmax, the norm's input rows and the norm."""
     y, used = poisoned(rows, channels, dtype), norm(channels)
     if training:
         mean = y[: rows.count].double().mean(0).float()

@@ -53,15 +53,17 @@ def test_query_and_map_in_the_features_dtype(
     samples, channels, k, depth = sizes
     query, map_weight, map_bias, query_weight = attention(samples, channels, k, depth, parameters)
     features = garbage(4, channels, dtype=dtype)
-    asked, mapped = garbage(samples, k), garbage(k, channels, dtype=dtype)
+    projected_query, mapped = garbage(samples, k), garbage(k, channels, dtype=dtype)
     offsets = offsets_of([1] * samples)
-    prepare(features, offsets, query, None, map_weight, map_bias, query_weight, asked, mapped)
+    prepare(
+        features, offsets, query, None, map_weight, map_bias, query_weight, projected_query, mapped
+    )
     assert torch.equal(mapped, map_weight.to(dtype))
     rounded = [tensor.to(dtype).double() for tensor in (query, query_weight, map_bias)]
     wanted = rounded[0] @ rounded[1].T + rounded[2]
     # Sums of up to 300 products of about 1, in float32.
     rtol, atol = TOLERANCES[torch.float32]
-    torch.testing.assert_close(asked.double(), wanted, rtol=rtol, atol=atol * depth**0.5)
+    torch.testing.assert_close(projected_query.double(), wanted, rtol=rtol, atol=atol * depth**0.5)
 
 
 @pytest.mark.parametrize(
@@ -186,12 +188,12 @@ def test_all_parts_together() -> None:
     pack = Pack(torch.randn(8, channels, 3, 3, device=DEVICE), garbage(9, channels, 8))
     given = (torch.randn(8, device=DEVICE).abs() for _ in range(4))
     fold = Fold(*given, 1e-5, *(garbage(8) for _ in range(4)))
-    asked, mapped = garbage(2, k), garbage(k, channels)
+    projected_query, mapped = garbage(2, k), garbage(k, channels)
     sample_of_row, schedule = (garbage(n, dtype=torch.int32) for n in (rows, plan.size))
     args = (garbage(rows, channels), offsets_of(counts), query, lengths_of(lengths), map_weight)
-    made = (asked, mapped, sample_of_row, plan, schedule, (pack, pack), (fold, fold))
+    made = (projected_query, mapped, sample_of_row, plan, schedule, (pack, pack), (fold, fold))
     prepare(*args, *rest, *made)
-    for tensor in (asked, mapped, pack.packed, *fold[5:]):
+    for tensor in (projected_query, mapped, pack.packed, *fold[5:]):
         assert tensor.isfinite().all()
     assert sample_of_row.tolist() == [0] * 70 + [1] * 9 + [-1] * 3
     assert schedule[4 * plan.most :].tolist() == [0, 2, 3]

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from mesm_ops.triton.parts.layout import TILE
 from mesm_ops.triton.parts.norms import Norm, norm_of
-from mesm_ops.triton.parts.reductions import Running, column_sums, combine, move_running, total
+from mesm_ops.triton.parts.reductions import column_sums, combine, total
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 COUNTS = [0, 1, TILE, TILE + 1, 5 * TILE - 3]
@@ -22,7 +22,7 @@ def norm(channels: int) -> Norm:
 
 
 def sums_of(rows: Tensor, parts: int, centred: bool = False) -> Tensor:
-    """What a convolution leaves of the tiles of each part, in float32, NaN for one of none."""
+    """A convolution's sums over the tiles of each part, float32; NaN for a part without tiles."""
     tiles = rows.split(TILE) if len(rows) else ()
     out = torch.full((parts, 2, rows.shape[1]), torch.nan)
     for part in range(min(parts, len(tiles))):
@@ -106,52 +106,6 @@ def test_more_parts_than_are_under_way_at_once() -> None:
     mean, var = exact_moments(rows)
     torch.testing.assert_close(got.mean.cpu().double(), mean, rtol=0, atol=1e-6)
     torch.testing.assert_close(got.var.cpu().double(), var, rtol=1e-6, atol=0)
-
-
-@pytest.mark.parametrize("momentum", [0.1, 0.75, 1.0])
-@pytest.mark.parametrize("count", [0, 1, 2, 300])
-def test_running_statistics_move_as_torch_moves_them(count: int, momentum: float) -> None:
-    channels = (9, 300)
-    for given in (momentum, torch.tensor(momentum, device=DEVICE)):
-        norms, wanted = [], []
-        for number in channels:
-            rows = torch.randn(count, number) * 2 + 3
-            want = torch.nn.BatchNorm1d(number, momentum=momentum, dtype=torch.float64)
-            torch.nn.init.normal_(want.running_mean)
-            torch.nn.init.uniform_(want.running_var, 0.5, 2)
-            old = [t.float().to(DEVICE) for t in (want.running_mean, want.running_var)]
-            if count > 1:
-                want(rows.double())
-            elif count:  # torch refuses one row; its variance of zero is taken as it is
-                want.running_mean.lerp_(rows[0].double(), momentum)
-                want.running_var.mul_(1 - momentum)
-            batch = [t.float().to(DEVICE) for t in exact_moments(rows)]
-            norms.append(Running(*old, *batch, given))
-            wanted.append(want)
-        before = [(norm.running_mean.clone(), norm.running_var.clone()) for norm in norms]
-        move_running(number_of(count), *norms)
-        for norm, want, (mean, var) in zip(norms, wanted, before, strict=True):
-            if not count:
-                assert torch.equal(norm.running_mean, mean)
-                assert torch.equal(norm.running_var, var)
-                continue
-            for got, exact in (
-                (norm.running_mean, want.running_mean),
-                (norm.running_var, want.running_var),
-            ):
-                torch.testing.assert_close(got.cpu().double(), exact, rtol=1e-5, atol=4e-6)
-
-
-def test_running_statistics_of_narrow_parameters() -> None:
-    rows = torch.randn(50, 4)
-    old = [torch.randn(4).bfloat16(), torch.rand(4).bfloat16()]
-    batch = [t.float().to(DEVICE) for t in exact_moments(rows)]
-    norms = [Running(*(t.clone().to(DEVICE) for t in old), *batch, 0.25) for _ in range(2)]
-    move_running(number_of(50), *norms)
-    wanted = [old[0].float().lerp(rows.mean(0), 0.25), old[1].float().lerp(rows.var(0), 0.25)]
-    for norm in norms:
-        for a, b in zip(norm[:2], wanted, strict=True):
-            torch.testing.assert_close(a.cpu().float(), b, rtol=2**-8, atol=1e-6)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -36,15 +36,24 @@ def test_tiles_of_several_samples(
     )
     features, offsets = case.features.to(DEVICE), case.offsets.to(DEVICE)
     rows, samples = len(features), len(query)
-    asked = torch.full((samples, k), torch.nan, device=DEVICE)
+    projected_query = torch.full((samples, k), torch.nan, device=DEVICE)
     sample_of_row = torch.full((rows,), 10**6, dtype=torch.int32, device=DEVICE)
     given = None if case.lengths is None else case.lengths.to(DEVICE)
     prepare(
         *(features, offsets, query, given, map_weight, map_bias, query_weight),
-        *(asked, None, sample_of_row),
+        *(projected_query, None, sample_of_row),
     )
     logits = torch.full((rows,), torch.nan, device=DEVICE)
-    score(features, offsets, asked, sample_of_row, map_weight, score_weight, score_bias, logits)
+    score(
+        features,
+        offsets,
+        projected_query,
+        sample_of_row,
+        map_weight,
+        score_weight,
+        score_bias,
+        logits,
+    )
     exact = [tensor.double() for tensor in case.parameters]
     wanted, _ = case.attention(case.features[: case.real].double(), exact)
     assert_rows(logits.cpu(), wanted, "logits")

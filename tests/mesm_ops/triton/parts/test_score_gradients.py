@@ -1,4 +1,4 @@
-"""What both ways through the rows have in common, and which blocks are chosen."""
+"""Properties of both ways through the rows, and the choice of blocks."""
 
 from __future__ import annotations
 
@@ -69,5 +69,5 @@ def test_blocks_are_what_a_product_takes(dtype: torch.dtype, capability: int) ->
                 assert warps in (4, 8)
                 assert stages >= 1
             rows, block_c, depth, _, stages = product_blocks(*given)
-            # What every GPU has.
+            # Every GPU has so much shared memory.
             assert stages * (rows + block_c) * depth * dtype.itemsize <= 96 << 10

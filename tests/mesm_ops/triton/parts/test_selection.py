@@ -1,4 +1,4 @@
-"""What the selection leaves for the convolutions and the pool, against loops over the maps."""
+"""The selection's results for the convolutions and the pool, against loops over the maps."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 @dataclass(frozen=True)
 class Run:
-    """A case, what was written, and the kept rows by the reference."""
+    """A case, the selection's results, and the kept rows by the reference."""
 
     case: Case
     got: Selected
@@ -42,18 +42,18 @@ def run(
     if case.rows > 3:
         logits[2] = logits[1]  # equal scores
     windows = min(number, frames * (height // 2) * (width // 2))
-    places = tiles_of(number) * TILE
+    positions = tiles_of(number) * TILE
     ints = {"dtype": torch.int32, "device": DEVICE}
     got = Selected(
         attention=torch.full((number,), torch.nan, device=DEVICE),
         rows=torch.full((number,), 77, **ints),
         kept_offsets=torch.full((frames + 1,), 77, **ints),
         place=torch.full((number,), 77, **ints),
-        lists=torch.full((places // TILE, 9, TILE), 77, **ints),
-        masks=torch.full((places // TILE,), 77, **ints),
-        x=torch.full((places, 8), torch.nan, device=DEVICE),
+        lists=torch.full((positions // TILE, 9, TILE), 77, **ints),
+        masks=torch.full((positions // TILE,), 77, **ints),
+        x=torch.full((positions, 8), torch.nan, device=DEVICE),
         windows=torch.full((windows, 4), 77, **ints),
-        window_of=torch.full((places,), 77, **ints),
+        window_of=torch.full((positions,), 77, **ints),
         out_sites=torch.full((windows,), 77, **ints),
         out_offsets=torch.full((frames + 1,), 77, **ints),
     )
@@ -109,10 +109,10 @@ def test_windows_of_the_pool(
             inside = [row_at.get(corner, -1) for corner in corners]
             if max(inside) < 0:
                 continue
-            places = [-1 if row < 0 else int(got.place[row]) for row in inside]
-            for slot, place in enumerate(places):
+            window = [-1 if row < 0 else int(got.place[row]) for row in inside]
+            for slot, place in enumerate(window):
                 window_of[place] = 4 * len(windows) + slot
-            windows.append(places)
+            windows.append(window)
             sites.append(site)
         ends.append(len(windows))
     assert got.windows[: len(windows)].tolist() == windows

@@ -23,7 +23,7 @@ CASES = {
 
 
 def given(case: Selection) -> list[Tensor]:
-    """Return what says where the gradient of a candidate is."""
+    """Return the tensors that map a candidate to its gradient."""
     return [t.to(DEVICE) for t in (case.rows, case.kept_offsets, case.place)]
 
 

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from mesm_ops.triton.parts.finish import finish
 from mesm_ops.triton.parts.tiles import TILE
-from mesm_ops.triton.parts.weight_gradient import add_parts
+from mesm_ops.triton.parts.weight_gradient import WeightParts
 from tests.mesm_ops.triton import gluon_emulator as emulator
 from tests.mesm_ops.triton.parts.rules import make_rules, weight_gradient
 
@@ -47,7 +48,7 @@ def check(
     )
     out = torch.full((cout, cin, 3, 3), torch.nan)
     parts = torch.from_numpy(partial)
-    add_parts(parts, torch.from_numpy(counts), out, programs, (m, n), TILE // 64)
+    finish(WeightParts(parts, torch.from_numpy(counts), out, programs, (m, n), TILE // 64))
     want = weight_gradient(rules, x, grad)
     assert np.abs(out.flatten(2).numpy() - want).max() <= SUMS * np.abs(want).max()
 

@@ -1,0 +1,65 @@
+"""The experiment's costs on real corpora: measured per minute of clips, scaled to theirs."""
+
+from __future__ import annotations
+
+from benchmarks.tables.registry import markdown, results, table
+from mesm.corpora.paper_figures import IEMOCAP_SPLITS, MOSEI_SPLITS
+
+COST = "experiment-cost-epyc-2cores"
+TITLES = {"iemocap": "IEMOCAP", "mosei": "CMU-MOSEI"}
+MOSEI_CLIPS = 20477  # of the published lists; clips have several emotions or none
+
+
+def clips_and_minutes() -> dict[str, tuple[int, float]]:
+    """Clips of each corpus and how many minutes they last, as the paper has them."""
+    found = {}
+    for corpus, splits in (("iemocap", IEMOCAP_SPLITS), ("mosei", MOSEI_SPLITS)):
+        rows = [(row.train + row.valid + row.test, row) for row in splits.values()]
+        clips = sum(count for count, _ in rows)
+        # Words and seconds stand under each other's name in the paper's Table 2.
+        seconds = sum(
+            count * (row.words if corpus == "mosei" else row.seconds) for count, row in rows
+        )
+        whole = MOSEI_CLIPS if corpus == "mosei" else clips
+        found[corpus] = (whole, whole * seconds / clips / 60)
+    return found
+
+
+@table("experiment-cost")
+def cost() -> str:
+    """Core hours and disk of preparing, core hours of an epoch, per corpus."""
+    content, lines = results(COST), []
+    for corpus, (clips, minutes) in clips_and_minutes().items():
+        measured = content["corpora"][corpus]
+        scale = minutes / measured["minutes"]
+        epochs = (
+            content["training"][system]["epoch_cpu_s_per_minute"] * minutes / 3600
+            for system in ("fe2e", "mesm")
+        )
+        lines.append(
+            (
+                f"{TITLES[corpus]}, {clips} clips, {minutes / 60:.0f} h",
+                f"{measured['prepare_cpu_s'] * scale / 3600:.1f} ({measured['pictures']})",
+                f"{measured['prepared_bytes'] * scale / 1e9:.1f} GB",
+                *(f"{hours:.1f}" for hours in epochs),
+            )
+        )
+    head = ("core hours, scaled", "`prepare`", "its files", "epoch, FE2E", "epoch, MESM")
+    return markdown(head, lines)
+
+
+@table("experiment-run")
+def run() -> str:
+    """The size of a run's folder in words."""
+    sizes = [found["run_bytes"] / 1e9 for found in results(COST)["training"].values()]
+    return f"{max(sizes):.1f} GB"
+
+
+@table("experiment-machine")
+def machine() -> str:
+    """The machine and the amount of the measurement."""
+    content = results(COST)
+    corpora = content["corpora"].values()
+    minutes = sum(found["minutes"] for found in corpora)
+    clips = sum(found["clips"] for found in corpora)
+    return f"{clips} clips of {minutes:.1f} minutes together on {content['machine']['cpu']}"

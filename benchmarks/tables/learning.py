@@ -1,0 +1,103 @@
+"""Measured learning: the planted task, and the study on the miniature corpus."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from benchmarks.tables.registry import markdown, one, results, table
+
+SELECTIONS = {"weighted": "`weighted`", "hard": "`hard`, as the authors' code"}
+MODELS = {
+    "fe2e": "FE2E, text + audio + video",
+    "mesm": "MESM p = {p:g}, text + audio + video",
+    "fe2e_t": "FE2E, text",
+    "fe2e_a": "FE2E, audio",
+    "fe2e_v": "FE2E, video",
+}
+
+
+@table("routing")
+def routing() -> str:
+    """Test accuracy after the last epoch, every seed, per selection and p."""
+    outcomes = results("routing")["outcomes"]
+    p_values = sorted({row["p"] for row in outcomes} - {None})
+    lines = [
+        (words, *(_accuracies(outcomes, mode, p) for p in p_values))
+        for mode, words in SELECTIONS.items()
+    ]
+    dense = _accuracies(outcomes, "dense", None)
+    lines.append(("dense, without the query", dense, *[""] * (len(p_values) - 1)))
+    return markdown(("selection", *(f"p = {p:g}" for p in p_values)), lines)
+
+
+@table("routing-best")
+def routing_best() -> str:
+    """The best accuracy that is possible without the query."""
+    return f"{results('routing')['best_without_query']:.4f}"
+
+
+def _accuracies(outcomes: list[dict[str, Any]], mode: str, p: float | None) -> str:
+    seeds = sorted(row["seed"] for row in outcomes if (row["mode"], row["p"]) == (mode, p))
+    rows = (one(outcomes, mode=mode, p=p, seed=seed) for seed in seeds)
+    return " / ".join(f"{row['test_accuracy'][-1]:.3f}" for row in rows)
+
+
+@table("miniature")
+def miniature() -> str:
+    """Average F1 of every model of the study, in percent."""
+    study = results("miniature")
+    lines = []
+    for name, words in MODELS.items():
+        f1 = study["summary"]["f1"][name]
+        mean = f"{f1['mean']:.1%} ± {f1['deviation']:.1%}".replace("%", "")
+        lines.append((words.format(p=study["p"]), mean, _percents(f1["values"])))
+    return markdown(("model", "average F1", "seeds"), lines)
+
+
+@table("miniature-goals")
+def miniature_goals() -> str:
+    """The wanted and the measured figures of the study."""
+    summary = results("miniature")["summary"]
+    f1 = {name: found["mean"] for name, found in summary["f1"].items()}
+    gap, faces = summary["mesm_minus_fe2e_f1"], summary["attention_ratio"]["face"]
+    both = f"FE2E {100 * f1['fe2e']:.1f}, MESM {100 * f1['mesm']:.1f}"
+    single = max(f1[name] for name in ("fe2e_t", "fe2e_a", "fe2e_v"))
+    measured = {
+        "mesm_within_2_points_of_fe2e": (
+            "MESM within 2 points of FE2E",
+            f"{100 * gap['mean']:.1f} points ({_percents(gap['values'])})",
+        ),
+        "both_at_least_0.60": ("both at least 60", both),
+        "at_most_60_percent_of_the_flops": (
+            "at most 60 % of FE2E's feature-extraction FLOPs",
+            f"{100 * summary['flops_ratio']['mean']:.1f} %",
+        ),
+        "three_modalities_better_than_any_one": (
+            "three modalities better than any one, both models",
+            f"{both}, best single {100 * single:.1f}",
+        ),
+        "kept_face_pixels_twice_as_often_as_chance": (
+            "kept face pixels hit planted action units twice as often as chance",
+            f"{_spread(faces['final'])}; first block {_spread(faces['1'])}",
+        ),
+    }
+    held = summary["holds"]
+    if held.keys() != measured.keys():
+        raise LookupError(f"the study's goals are {sorted(held)}, those shown {sorted(measured)}")
+    lines = [(*measured[goal], "holds" if holds else "**missed**") for goal, holds in held.items()]
+    return markdown(("wanted", "measured", "verdict"), lines)
+
+
+@table("miniature-audio")
+def miniature_audio() -> str:
+    """How often kept sites of spectrograms hit what was planted, over chance."""
+    return f"{results('miniature')['summary']['attention_ratio']['audio']['final']['mean']:.2f}"
+
+
+def _percents(values: Iterable[float]) -> str:
+    return ", ".join(f"{100 * value:.1f}" for value in values)
+
+
+def _spread(ratio: dict[str, Any]) -> str:
+    return f"{ratio['mean']:.2f} ({', '.join(f'{value:.2f}' for value in ratio['values'])})"
