@@ -21,7 +21,7 @@ SOURCES := $(shell find csrc -type f -not -name '*.pyc' 2>/dev/null)
 CXX_SOURCES := $(filter %.cpp %.h %.cu %.cuh,$(SOURCES)) $(shell find tests/csrc -name '*.cpp' -o -name '*.h')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test sanitize lint format docs demo bench gpu-check build-matrix gpu gpu-wheels study results tables clean
+.PHONY: help setup test sanitize lint format docs demo bench gpu-check bounds build-matrix gpu gpu-wheels study results tables clean
 
 help:  ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -63,6 +63,9 @@ bench: setup  ## FLOPs and latency per p against PyTorch's dense block
 
 gpu-check: setup  ## Compile every GPU kernel for every architecture; no GPU needed (a few minutes)
 	$(BIN)/python -m benchmarks.gpu_check
+
+bounds: setup  ## Run the block's GPU kernels on the CPU, each access to memory checked (10 minutes)
+	$(BIN)/python tests/bounds.py
 
 build-matrix: setup  ## Compile against every torch and Triton that is allowed (network, nvcc; an hour)
 	$(BIN)/python tests/build_matrix.py
