@@ -13,8 +13,8 @@ for the backward pass come on top.
 from __future__ import annotations
 
 import argparse
-import cProfile
 import contextlib
+import cProfile
 import dataclasses
 import functools
 import os
@@ -105,7 +105,7 @@ def played(launches: Counter[str]) -> Iterator[None]:
         mock.patch.object(gpu, "_Zeros", contextlib.nullcontext),
         mock.patch.object(torch.Tensor, "is_cuda", True, create=True),
         mock.patch.object(torch.Tensor, "is_cpu", False, create=True),
-        mock.patch.object(selection, "has_cuda_kernels", lambda *_: True),
+        mock.patch.object(selection, "has_cuda_kernels", return_value=True),
         mock.patch.object(torch.ops, "mesm_ops_cuda", cuda),
         mock.patch.object(choice, "_choose", functools.cache(gpu._chooser(ARCH, -1))),
         *(mock.patch.dict(backends._kernels[op], triton=one) for op, one in kernels.items()),
@@ -137,7 +137,7 @@ def count(step: Callable[[], Any], launches: Counter[str]) -> Counter[str]:
     step()
     launches.clear()
     # An eager step is watched, and must not notice.
-    with mock.patch.object(eager, "_modes", lambda: 0), _Kernels(launches):
+    with mock.patch.object(eager, "_modes", return_value=0), _Kernels(launches):
         step()
     return Counter(launches)
 
