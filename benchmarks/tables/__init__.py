@@ -3,8 +3,8 @@
     python -m benchmarks.tables            # or: make tables; rewrites README.md and docs/*.md
     python -m benchmarks.tables --check    # changes nothing; fails where a region is out of date
 
-A document marks a region, on lines of their own or inside a sentence; whatever stands between the
-two marks is replaced:
+A document marks a region, on lines of their own for a table, or inside a line for a few words;
+whatever stands between the two marks is replaced:
 
     <!-- figures: cpu-headline -->
     <!-- end -->

@@ -55,6 +55,19 @@ def miniature() -> str:
     return markdown(("model", "average F1", "seeds"), lines)
 
 
+@table("miniature-short")
+def miniature_short() -> str:
+    """FE2E and MESM in a few words."""
+    study = results("miniature")
+    summary = study["summary"]
+    fe2e, mesm = (100 * summary["f1"][name]["mean"] for name in ("fe2e", "mesm"))
+    share = summary["flops_ratio"]["mean"]
+    return (
+        f"F1 {fe2e:.1f} for FE2E, {mesm:.1f} for MESM at p = {study['p']:g} and {share:.0%} of "
+        f"the feature extraction's FLOPs ({study['clips']} clips, {len(study['seeds'])} seeds)"
+    )
+
+
 @table("miniature-goals")
 def miniature_goals() -> str:
     """The wanted and the measured figures of the study."""

@@ -34,7 +34,8 @@ def fill(text: str, tables: Mapping[str, Table]) -> str:
         The document; equal to `text` if no region was out of date.
 
     Raises:
-        ValueError: a region has an unknown name, or no end before the next one begins.
+        ValueError: a region has an unknown name, no end before the next one begins, or begins
+            a line though it is a few words: Markdown would take the line for HTML.
     """
     parts, position = [], 0
     for match in START.finditer(text):
@@ -47,6 +48,8 @@ def fill(text: str, tables: Mapping[str, Table]) -> str:
         content = tables[match["name"]]()
         if "\n" in content:
             content = f"\n{content}\n"
+        elif text[: match.start()].endswith("\n"):
+            raise ValueError(f"the region {match['name']} of a few words must not begin a line")
         parts += [text[position : match.end()], content]
         position = end
     return "".join([*parts, text[position:]])

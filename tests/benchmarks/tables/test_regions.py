@@ -44,6 +44,11 @@ def test_a_region_without_an_end_is_refused(rest: str) -> None:
         fill(f"<!-- figures: few-words --> text {rest}", TABLES)
 
 
+def test_few_words_do_not_begin_a_line() -> None:
+    with pytest.raises(ValueError, match="few-words of a few words must not begin a line"):
+        fill("a line\n<!-- figures: few-words --><!-- end --> and on\n", TABLES)
+
+
 def test_two_tables_of_one_name_are_refused() -> None:
     load()
     registered = table("cpu-headline")
