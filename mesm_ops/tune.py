@@ -168,11 +168,16 @@ def write_table(rows: list[Row], path: Path) -> None:
     """Write which kernel won for each shape, and by how much, in the format of `parts.choice`.
 
     Args:
-        rows: The rows of `tune`.
+        rows: The rows of `tune`, at least one.
         path: The JSON file, replaced as a whole.
+
+    Raises:
+        ValueError: There are no rows; the file stays as it was.
     """
     import triton
 
+    if not rows:
+        raise ValueError(f"no kernel was measured, so {path} stays as it was")
     table: dict[str, Any] = {
         "gpu": torch.cuda.get_device_name(),
         "triton": ".".join(triton.__version__.split(".")[:2]),
@@ -188,10 +193,18 @@ def write_table(rows: list[Row], path: Path) -> None:
             | {"us": round(row["us"], 1)}
             for row in best.values()
         ]
+    beside = _beside(path)
+    try:
+        beside.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _beside(path: Path) -> Path:
+    """Return the file that is written first, in a folder that is there."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_suffix(f".{os.getpid()}")
-    beside.write_text(json.dumps(table, indent=1) + "\n")
-    beside.replace(path)
+    return path.with_name(f"{path.name}.{os.getpid()}")
 
 
 def main() -> None:
@@ -213,8 +226,19 @@ def main() -> None:
         return
     from .triton.parts.choice import config_paths, gpu_name
 
-    path = arguments.out or config_paths(gpu_name(torch.device("cuda", 0)))[0]
-    write_table(tune(tuple(arguments.shapes)), path)
+    if arguments.out and arguments.out.is_dir():
+        parser.error(f"--out must be a file, got the folder {arguments.out}")
+    try:
+        path = arguments.out or config_paths(gpu_name(torch.device("cuda", 0)))[0]
+        beside = _beside(path)  # before a minute of measuring
+        beside.touch()
+        beside.unlink()
+    except (OSError, RuntimeError) as error:
+        parser.error(f"the table cannot be written: {error}; name a file with --out")
+    rows = tune(tuple(arguments.shapes))
+    if not rows:
+        parser.exit(1, f"no kernel was measured; {path} stays as it was\n")
+    write_table(rows, path)
     print(path)
 
 

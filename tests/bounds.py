@@ -2,8 +2,8 @@
 
 Forward and backward pass of a training step under Triton's interpreter, in bfloat16, for the shapes
 of the face model's blocks and p = 0.5 and 1. An access outside of a tensor ends the run and names
-kernel, argument and offset. The interpreter takes seconds for what a GPU does in microseconds: one
-block of 512 frames takes a processor one to two hours, so the default is smaller.
+kernel, argument and offset. The interpreter takes minutes for what a GPU does in a millisecond, so
+that frames are few unless asked for.
 
     python tests/bounds.py                               # 32 frames
     python tests/bounds.py --frames 512 --shape 256x512x6 --p 0.5

@@ -91,6 +91,9 @@ def played(launches: Counter[str]) -> Iterator[None]:
         made = kernel.device_caches[device][0][key] = _Compiled(kernel.__name__, launches)
         return made
 
+    def runs_cuda(*_: Any) -> bool:
+        return True
+
     def select_and_place(*_: Any) -> None:
         launches.update(SELECTION)
 
@@ -105,7 +108,7 @@ def played(launches: Counter[str]) -> Iterator[None]:
         mock.patch.object(gpu, "_Zeros", contextlib.nullcontext),
         mock.patch.object(torch.Tensor, "is_cuda", True, create=True),
         mock.patch.object(torch.Tensor, "is_cpu", False, create=True),
-        mock.patch.object(selection, "has_cuda_kernels", return_value=True),
+        mock.patch.object(selection, "has_cuda_kernels", runs_cuda),
         mock.patch.object(torch.ops, "mesm_ops_cuda", cuda),
         mock.patch.object(choice, "_choose", functools.cache(gpu._chooser(ARCH, -1))),
         *(mock.patch.dict(backends._kernels[op], triton=one) for op, one in kernels.items()),
@@ -136,8 +139,8 @@ def count(step: Callable[[], Any], launches: Counter[str]) -> Counter[str]:
     """Return how often each kernel is launched in a step: Triton's, CUDA's and torch's."""
     step()
     launches.clear()
-    # An eager step is watched, and must not notice.
-    with mock.patch.object(eager, "_modes", return_value=0), _Kernels(launches):
+    # An eager step is watched, and must not notice: `int()` is 0, as many modes.
+    with mock.patch.object(eager, "_modes", int), _Kernels(launches):
         step()
     return Counter(launches)
 

@@ -11,6 +11,7 @@ import json
 import math
 import os
 import re
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -145,27 +146,84 @@ def _distance(row: dict[str, Any], cin: int, cout: int) -> float:
 
 def gpu_name(device: torch.device) -> str:
     """Return the name of a GPU in the name of its table's file."""
-    name = torch.cuda.get_device_name(device).lower()
-    return re.sub(r"[^a-z0-9]+", "-", name).strip("-")
+    return _as_in_files(torch.cuda.get_device_name(device))
+
+
+def _as_in_files(gpu: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", gpu.lower()).strip("-")
 
 
 def config_paths(gpu: str) -> tuple[Path, Path]:
-    """Return the files of a GPU's choices: the user's own, and this package's."""
+    """Return the files of a GPU's choices: the user's own, and this package's.
+
+    Raises:
+        RuntimeError: XDG_CACHE_HOME is not set and the user has no home.
+    """
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    here = Path(__file__).parent.parent / "configs"
-    return cache / "mesm_ops" / f"{gpu}.json", here / f"{gpu}.json"
+    return cache / "mesm_ops" / f"{gpu}.json", _shipped_path(gpu)
+
+
+def _shipped_path(gpu: str) -> Path:
+    return Path(__file__).parent.parent / "configs" / f"{gpu}.json"
 
 
 @functools.cache
 def _table(gpu: str) -> dict[str, Any]:
-    """Return a GPU's choices, if measured with this version of Triton; else nothing."""
+    """Return a GPU's choices, if measured with this version of Triton; else nothing.
+
+    A file that cannot be read or says something else is passed over with a warning: a training
+    must not end for a choice of kernels.
+    """
     version = ".".join(triton.__version__.split(".")[:2])
-    for path in config_paths(gpu):
-        if path.exists():
-            table: dict[str, Any] = json.loads(path.read_text())
-            if table.get("triton") == version:
-                return table
+    paths: tuple[Path, ...]
+    try:
+        paths = config_paths(gpu)
+    except RuntimeError:  # without a home there is no file of the user's
+        paths = (_shipped_path(gpu),)
+    for path in paths:
+        try:
+            table = _read(path, gpu)
+        except (OSError, ValueError) as error:
+            warnings.warn(
+                f"mesm_ops passes over {path}: {error}. Delete it or run python -m mesm_ops.tune.",
+                stacklevel=2,
+            )
+            continue
+        if table.get("triton") == version:
+            return table
     return {}
+
+
+_ROW = {"itemsize": int, "transposed": bool, "cin": int, "cout": int, "hopper": bool}
+
+
+def _read(path: Path, gpu: str) -> dict[str, Any]:
+    """Return a file's table; empty: there is no such file.
+
+    Raises:
+        OSError: The file cannot be read.
+        ValueError: It holds no table of this GPU; says why.
+    """
+    try:
+        table = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    if not isinstance(table, dict):
+        raise ValueError(f"a table is a JSON object, got {type(table).__name__}")
+    if _as_in_files(str(table.get("gpu", gpu))) != gpu:
+        raise ValueError(f"it was measured on another GPU, {table['gpu']}")
+    for kernel in ("convolution", "weight_gradient"):
+        rows = table.get(kernel, [])
+        if not isinstance(rows, list):
+            raise ValueError(f"{kernel} must be a list of rows, got {type(rows).__name__}")
+        for row in rows:
+            fits = isinstance(row, dict) and all(
+                type(row.get(name)) is kind for name, kind in _ROW.items()
+            )
+            if not fits or min(row["cin"], row["cout"]) < 1:
+                wanted = ", ".join(f"{name} ({kind.__name__})" for name, kind in _ROW.items())
+                raise ValueError(f"a row of {kernel} has {wanted}, channels at least 1; got {row}")
+    return table
 
 
 _descriptors: dict[tuple[Any, ...], dict[str, Any]] = {}

@@ -185,7 +185,8 @@ def test_every_pass_that_took_long_was_measured(training: bool) -> None:
         assert all(len(row) == len(HEAD) for row in rows)
         *_, ours, others = (float(row[6]) for row in rows if not row[1] and row[6][0] != "*")
         assert ours + others == pytest.approx(took[str(shape)].total_us, abs=0.1)
-        assert 0 < others < 0.2 * ours
+        # A training step's others hold the kernels that the last launch replaced.
+        assert 0 < others < (0.3 if training else 0.2) * ours
 
 
 def test_a_shape_that_was_not_measured_has_floors_alone() -> None:

@@ -26,12 +26,14 @@ std::vector<float> draw(int64_t count) {
   return values;
 }
 
-// select_and_place, and place both ways. Few frames are placed in spans of three.
+// select_and_place, and place both ways. Few frames are placed in spans of three, many as on a GPU.
 void place_once(const std::vector<int32_t>& offsets, const std::vector<int32_t>& sites,
                 int32_t height, int32_t width, int64_t channels, int warps, int side_by_side,
                 bool wide) {
   const int64_t frames = offsets.size() - 1, rows = sites.size();
-  const int32_t span_frames = frames < 40 ? 3 : 100;
+  const int32_t span_frames = frames < 40    ? 3
+                              : frames < 500 ? 100
+                                             : mesm_ops::span_frames_of(int64_t{height} * width);
   const int64_t tiles = (rows + mesm_ops::kTileRows - 1) / mesm_ops::kTileRows;
   const int64_t positions = tiles * mesm_ops::kTileRows;
   const int64_t out_rows = std::min<int64_t>(rows, frames * (height / 2) * (width / 2));
@@ -163,7 +165,9 @@ int main() {
     }
   }
   // As many as a GPU has at a time; one thread alone plays a block then.
-  if (mesm_ops::kLanes == 1) place_frames(512, 24, 24, true, 0, 8, 1, 2);
+  for (const int32_t side : {24, 12, 6}) {
+    if (mesm_ops::kLanes == 1) place_frames(512, side, side, true, 0, side == 24 ? 8 : 128, 1, 2);
+  }
   run_once({0, mesm_ops::kSharedCandidates + 9}, mesm_ops::kSharedCandidates + 9, 16, 2, 1, true);
   place_frames(2, 65, 64, false, 0, 4, 2, 1);  // no candidate is in shared memory
   const std::vector<uint64_t> own(50, 3);

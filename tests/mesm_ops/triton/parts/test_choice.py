@@ -111,3 +111,94 @@ def test_a_users_own_table_comes_first(gpu: Path) -> None:
 def test_another_gpu_takes_the_plain_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Some GPU")
     assert not chosen("convolution", torch.bfloat16, 64, 128).hopper
+
+
+def write_own(table: Any) -> Path:
+    own = config_paths(choice.gpu_name(GPU))[0]
+    own.parent.mkdir(exist_ok=True)
+    own.write_text(table if isinstance(table, str) else json.dumps(table))
+    forget()
+    return own
+
+
+def row_of(cin: int, cout: int, hopper: bool, **others: Any) -> dict[str, Any]:
+    row = {"itemsize": 2, "transposed": False, "cin": cin, "cout": cout, "hopper": hopper}
+    return row | others
+
+
+KERNELS = ("convolution", "weight_gradient")
+VERSION = ".".join(choice.triton.__version__.split(".")[:2])
+
+
+@pytest.mark.usefixtures("gpu")
+def test_the_nearest_shape_of_the_same_kind_decides() -> None:
+    rows = [
+        row_of(64, 128, False),
+        row_of(512, 512, True),
+        row_of(64, 128, True, transposed=True),
+        row_of(64, 128, True, itemsize=4),
+    ]
+    write_own({"triton": VERSION, "convolution": rows})
+    assert not chosen("convolution", torch.bfloat16, 64, 128).hopper
+    assert not chosen("convolution", torch.float16, 128, 128).hopper  # 64→128 is nearer
+    assert chosen("convolution", torch.bfloat16, 256, 512).hopper
+    assert chosen("convolution", torch.bfloat16, 64, 128, transposed=True).hopper
+    # A table that is taken holds alone: of weight gradients nothing is known.
+    assert not chosen("weight_gradient", torch.bfloat16, 64, 128).hopper
+    # Nothing measured makes a kernel take what it cannot.
+    assert not chosen("convolution", torch.bfloat16, 500, 500).hopper
+    assert not choice._choose("convolution", GPU, torch.bfloat16, 512, 512, False, True).hopper
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ("", "Expecting value"),
+        ("{", "Expecting property name"),
+        ("[1]", "a table is a JSON object, got list"),
+        ({"triton": VERSION, "gpu": "Other GPU"}, "measured on another GPU, Other GPU"),
+        ({"triton": VERSION, "convolution": {}}, "convolution must be a list of rows, got dict"),
+        ({"triton": VERSION, "weight_gradient": [7]}, r"a row of weight_gradient has .*; got 7"),
+        ({"triton": VERSION, "convolution": [{"cin": 64}]}, r"has itemsize \(int\), .* got"),
+        ({"triton": VERSION, "convolution": [row_of(0, 64, True)]}, "channels at least 1; got"),
+        ({"triton": VERSION, "convolution": [row_of(64, 64, 1)]}, r"hopper \(bool\)"),
+    ],
+)
+@pytest.mark.usefixtures("gpu")
+def test_a_file_that_is_no_table_is_passed_over_with_a_warning(table: Any, message: str) -> None:
+    own = write_own(table)
+    with pytest.warns(UserWarning, match=message) as warned:
+        found = [chosen(kernel, torch.bfloat16, 64, 128) for kernel in KERNELS]
+    assert all(one.hopper for one in found)  # by the shipped table
+    assert len(warned) == 1
+    said = str(warned[0].message)
+    assert str(own) in said
+    assert "python -m mesm_ops.tune" in said
+
+
+@pytest.mark.usefixtures("gpu")
+def test_a_file_that_cannot_be_read_is_passed_over_with_a_warning() -> None:
+    own = config_paths(choice.gpu_name(GPU))[0]
+    own.mkdir(parents=True)
+    with pytest.warns(UserWarning, match="passes over"):
+        assert chosen("convolution", torch.bfloat16, 64, 128).hopper
+
+
+@pytest.mark.usefixtures("gpu")
+def test_a_user_without_a_home_has_the_shipped_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(Path, "home", homeless)
+    assert chosen("convolution", torch.bfloat16, 64, 128).hopper
+
+
+@pytest.mark.usefixtures("gpu")
+@pytest.mark.parametrize("version", ["3.7.0", "3.60.1"])
+def test_another_triton_has_neither_table_nor_hopper_kernels(
+    monkeypatch: pytest.MonkeyPatch, version: str
+) -> None:
+    monkeypatch.setattr(choice.triton, "__version__", version)
+    assert not chosen("convolution", torch.bfloat16, 64, 128).hopper
+    assert choice._table(choice.gpu_name(GPU)) == {}
