@@ -43,12 +43,12 @@ def launch(kernel: Any, grid: tuple[int, ...], *args: Any, **constants: Any) -> 
         return
     values: list[Any] = []
     key: list[Any] = [id(kernel), *constants, *constants.values()]
-    device, addresses = -1, 0
+    device, addresses = None, 0
     for value in args:
         kind = type(value)
         if kind in _TENSORS or (kind not in _PLAIN and isinstance(value, Tensor)):
             key.append(value.dtype)
-            if device < 0:
+            if device is None:
                 device = value.get_device()
             value = value.data_ptr()
             addresses |= value
