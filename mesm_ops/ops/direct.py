@@ -98,16 +98,12 @@ class Op(Generic[Arguments, Results]):
 
     def _as_kernels_want(self, a: Arguments) -> Arguments:
         """Cast to the dtype of autocast, as torch's dispatcher would, and lay out row by row."""
-        casts: Collection[int] = ()
-        if self._casts["cuda"] and torch.is_autocast_enabled("cuda"):
-            casts, dtype = self._casts["cuda"], torch.get_autocast_dtype("cuda")
-        values: list[Any] = []
-        for position, value in enumerate(a):
-            if isinstance(value, Tensor):
-                if position in casts:
-                    value = autocast_to(dtype, value)
-                value = value.contiguous()
-            values.append(value)
+        values = [value.contiguous() if isinstance(value, Tensor) else value for value in a]
+        casts = self._casts["cuda"]
+        if casts and torch.is_autocast_enabled("cuda"):
+            dtype = torch.get_autocast_dtype("cuda")
+            for position in casts:
+                values[position] = autocast_to(dtype, values[position])
         return self.contract.takes(*values)
 
     def _is_chosen(self) -> bool:

@@ -20,7 +20,7 @@ def test_explain_says_which_and_why() -> None:
     text = explain("subm_conv2d", maps(torch.float16), weight(torch.float16))
     assert text.splitlines() == [
         "subm_conv2d: reference runs",
-        "  cuda: it runs on cuda tensors, got one on cpu",
+        "  cuda: there is no cuda kernel for subm_conv2d",
         "  triton: it runs on cuda tensors, got one on cpu",
         "  cpp: it takes float32, bfloat16, float64, got float16",
         "  reference: can run",
@@ -81,4 +81,7 @@ def test_explain_takes_what_the_schema_of_a_backward_op_takes() -> None:
     place = (x.features, x.sites, x.offsets, x.height, x.width)
     needs = (True, True, False)
     text = explain("subm_conv2d_backward", grad, *place, weight(), *needs)
-    assert text.splitlines()[1] == "  cuda: it runs on cuda tensors, got one on cpu"
+    assert text.splitlines()[1:3] == [
+        "  cuda: there is no cuda kernel for subm_conv2d_backward",
+        "  triton: it runs on cuda tensors, got one on cpu",
+    ]

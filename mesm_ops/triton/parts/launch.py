@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 from torch import Tensor
+from torch.nn import Parameter
 from triton import knobs
 from triton.runtime.driver import driver
 
@@ -20,6 +21,7 @@ __all__ = ["launch"]
 
 _INTERPRETED = triton_interprets()  # read when kernels are defined, as Triton reads it
 _MOST = 4096  # compiled kernels that are remembered; changing shapes leave unused ones behind
+_TENSORS, _PLAIN = {Tensor, Parameter}, {int, float, type(None)}  # `isinstance` is slower
 _launches: dict[Any, tuple[Any, tuple[Any, ...]]] = {}
 
 
@@ -40,28 +42,30 @@ def launch(kernel: Any, grid: tuple[int, ...], *args: Any, **constants: Any) -> 
         kernel[grid](*args, **constants)
         return
     values: list[Any] = []
-    kinds: list[Any] = [id(kernel)]
-    device, unaligned = -1, 0
+    key: list[Any] = [id(kernel), *constants, *constants.values()]
+    device, addresses = -1, 0
     for value in args:
-        if isinstance(value, Tensor):
-            address = value.data_ptr()
-            unaligned = unaligned << 1 | (address & 15 != 0)
+        kind = type(value)
+        if kind in _TENSORS or (kind not in _PLAIN and isinstance(value, Tensor)):
+            key.append(value.dtype)
             if device < 0:
                 device = value.get_device()
-            kinds.append(value.dtype)
-            value = address
-        elif type(value) is int:
+            value = value.data_ptr()
+            addresses |= value
+        elif kind is int:
             # As Triton specialises: one, multiples of 16, and numbers beyond 32 bits.
-            kinds.append(1 if value == 1 else 2 | (value & 15 == 0) | (value >> 31 != 0) << 2)
-        elif value is None or type(value) is float:
-            kinds.append(value is None)
+            key.append(1 if value == 1 else 2 | (value & 15 == 0) | (value >> 31 != 0) << 2)
+        elif kind in _PLAIN:
+            key.append(value is None)
         else:
-            kinds.append((value.base.dtype, *value.block_shape))
+            key.append((value.base.dtype, *value.block_shape))
         values.append(value)
-    key = (*kinds, device, unaligned, *constants.values())
-    known = _launches.get(key)
+    key.append(device)
+    if addresses & 15:
+        key += (value.data_ptr() & 15 == 0 for value in args if isinstance(value, Tensor))
+    known = _launches.get(tuple(key))
     if known is None or _is_profiled():
-        _first_launch(key, kernel, grid, args, constants)
+        _first_launch(tuple(key), kernel, grid, args, constants)
         return
     compiled, placeholders = known
     compiled.run(
@@ -79,8 +83,8 @@ def launch(kernel: Any, grid: tuple[int, ...], *args: Any, **constants: Any) -> 
 
 def _is_profiled() -> bool:
     """Return whether a profiler wants to know of launches; Triton tells a profiler by hooks."""
-    hooks = knobs.runtime.launch_enter_hook, knobs.runtime.launch_exit_hook
-    return any(getattr(hook, "calls", hook) for hook in hooks)
+    enter, leave = knobs.runtime.launch_enter_hook, knobs.runtime.launch_exit_hook
+    return bool(getattr(enter, "calls", enter) or getattr(leave, "calls", leave))
 
 
 def _first_launch(

@@ -177,13 +177,16 @@ def test_every_pass_that_took_long_was_measured(training: bool) -> None:
         counted = sizes(shape, 0.5, 8).at(512)
         step = passes(counted, training)
         for each in step:
-            if each.cost.floor_us(machine, "bfloat16") > 0.5:
+            if each.kernel in NOT_MEASURED:
+                assert took[str(shape)].us(step, each.kernel) is None
+            elif each.cost.floor_us(machine, "bfloat16") > 0.5:
                 assert took[str(shape)].us(step, each.kernel), each
         rows = table(counted, training, machine, took[str(shape)], number)
         assert all(len(row) == len(HEAD) for row in rows)
         *_, ours, others = (float(row[6]) for row in rows if not row[1] and row[6][0] != "*")
         assert ours + others == pytest.approx(took[str(shape)].total_us, abs=0.1)
-        assert 0 < others < 0.2 * ours
+        # A training step's others hold the kernels that the last launch replaced.
+        assert 0 < others < (0.3 if training else 0.2) * ours
 
 
 def test_a_shape_that_was_not_measured_has_floors_alone() -> None:

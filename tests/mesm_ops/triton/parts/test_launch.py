@@ -57,6 +57,16 @@ def test_the_second_launch_passes_addresses_and_the_grid() -> None:
     assert kernel.again == [((9, 2, 1), x.data_ptr(), None, 9, None)]
 
 
+def test_a_subclass_of_tensors_is_a_tensor() -> None:
+    class Named(Tensor):
+        pass
+
+    kernel, x = Kernel("C"), aligned()
+    for given in (x, x.as_subclass(Named)):
+        launch(kernel, (1,), given, None, 5, C=3)
+    assert kernel.again == [((1, 1, 1), x.data_ptr(), None, 5, None)]
+
+
 @pytest.mark.parametrize(
     ("args", "constants"),
     [
@@ -68,6 +78,7 @@ def test_the_second_launch_passes_addresses_and_the_grid() -> None:
         ((aligned(), None, 2**31 + 1), {"C": 3}),
         ((aligned(), None, 5), {"C": 4}),
         ((aligned(), None, 5), {"C": 3, "num_warps": 8}),
+        ((aligned(), None, 5), {"num_warps": 3}),
     ],
 )
 def test_what_would_be_compiled_otherwise_is_left_to_triton(
