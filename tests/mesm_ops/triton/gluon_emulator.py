@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 LATE = 4e-4  # seconds that a copy takes at most
+LAZY = False  # whether copies land only when their barrier is waited for, as late as they may
 PATIENCE = 10.0  # seconds after which a barrier is said never to complete
 _PACKAGE = "mesm_ops.triton.parts"
 _here = threading.local()  # a partition's program, and its operations under way
@@ -105,6 +106,7 @@ class Shared:
 
     def store(self, given: Any) -> None:
         self.data[...] = np.asarray(given)
+        _here.unfenced.append(self.data)
 
     def load(self, layout: Any = None) -> Any:
         return values(self.data.copy())
@@ -119,7 +121,8 @@ class Barrier:
 
     def __init__(self) -> None:
         self.changed = threading.Condition()
-        self.phase = self.count = self.left = self.bytes = 0
+        self.phase = self.count = self.left = self.bytes = self.waiting = 0
+        self.asleep: list[Callable[[], None]] = []  # copies that wait for a wait
 
     def init(self, count: int) -> None:
         self.count = self.left = count
@@ -140,10 +143,24 @@ class Barrier:
             return self.phase != (int(phase) & 1) or bool(_failures)
 
         with self.changed:
-            if not self.changed.wait_for(passed, timeout=PATIENCE):
-                raise TimeoutError("a barrier never completes")
+            self.waiting += 1
+            asleep, self.asleep = self.asleep, []
+            for work in asleep:
+                _later(work)
+            completes = self.changed.wait_for(passed, timeout=PATIENCE)
+            self.waiting -= 1
+        if not completes:
+            raise TimeoutError("a barrier never completes")
         if _failures:
             raise RuntimeError("another partition failed")
+
+    def after(self, work: Callable[[], None]) -> None:
+        """Do the work of a copy that arrives here, late."""
+        with self.changed:
+            if LAZY and not self.waiting:
+                self.asleep.append(work)
+                return
+        _later(work)
 
 
 class _Barriers:
@@ -228,7 +245,7 @@ def _specialize(parts: list[Any], warps: list[int], registers: list[int]) -> Non
 
 def _begin(program: tuple[int, ...], grid: tuple[int, ...], warps: int) -> None:
     _here.program, _here.grid, _here.warps = program, grid, warps
-    _here.products, _here.copies, _here.stores = [], [], []
+    _here.products, _here.copies, _here.stores, _here.unfenced = [], [], [], []
 
 
 def _fetch(descriptor: Descriptor, corner: list[Any], barrier: Barrier, tile: Shared) -> None:
@@ -241,16 +258,22 @@ def _fetch(descriptor: Descriptor, corner: list[Any], barrier: Barrier, tile: Sh
         tile.data[...] = part
         barrier.change(0, -height * width * 2)
 
-    _later(work)
+    barrier.after(work)
+
+
+def _fence() -> None:
+    _here.unfenced = []
 
 
 def _send(descriptor: Descriptor, corner: list[Any], tile: Shared) -> None:
     height, width = descriptor.block_type.shape
     i, j = int(corner[0]), int(corner[1])
+    seen = not any(np.may_share_memory(tile.data, written) for written in _here.unfenced)
 
     def work() -> None:
         target = descriptor.array[i : i + height, j : j + width]
-        target[...] = tile.data[: len(target)]
+        # TMA may not see what a thread wrote to shared memory before a fence.
+        target[...] = tile.data[: len(target)] if seen else np.nan
 
     _here.stores.append(work)
 
@@ -274,7 +297,7 @@ def _copies_arrive(barrier: Barrier, increment_count: bool = True) -> None:
             tile.data[...] = rows
         barrier.change(threads)
 
-    _later(work)
+    barrier.after(work)
 
 
 def _multiply(a: Shared, b: Shared, acc: Any, is_async: bool = False) -> Any:
@@ -348,7 +371,7 @@ def _modules() -> dict[str, types.ModuleType]:
             async_copy_shared_to_global=_send,
             store_wait=_store_wait,
         ),
-        fence_async_shared=nothing,
+        fence_async_shared=_fence,
         warpgroup_mma=_multiply,
         warpgroup_mma_wait=_multiply_wait,
     )

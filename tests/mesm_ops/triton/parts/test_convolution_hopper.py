@@ -88,6 +88,14 @@ def test_other_channels_and_programs(cin: int, cout: int, programs: int) -> None
     check(cin, cout, epilogue=2, programs=programs, frames=7)
 
 
+@pytest.mark.parametrize("transposed", [False, True])
+def test_copies_may_land_as_late_as_they_are_waited_for(
+    transposed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(emulator, "LAZY", True)
+    check(64, 128, epilogue=3, transposed=transposed, frames=7)
+
+
 def test_float16() -> None:
     check(64, 128, epilogue=3, dtype="float16", frames=5)
 
@@ -126,6 +134,18 @@ FAULTS = {
     "the weight of another tap": ("[(8 - o) * COUT", "[o * COUT"),
     "bytes are counted wrongly": ("BLOCK_K * BLOCK_N * 2", "BLOCK_K * BLOCK_N"),
     "the result's stage is never released": ("pred=(s > 0) | leaving", "pred=s > 0"),
+    "the result is not fenced": (
+        "y_tile.store(acc.to(dtype))\n        fence_async_shared()\n",
+        "y_tile.store(acc.to(dtype))\n",
+    ),
+    "the result is not waited for at the end": (
+        "        gl.store(line + COUT, gl.sum(second_sum, axis=0))\n    tma.store_wait(0)\n",
+        "        gl.store(line + COUT, gl.sum(second_sum, axis=0))\n",
+    ),
+    "the rows before are not waited for": (
+        "        if EPILOGUE == 3:\n            mbarrier.wait(full.index(index), phase)\n",
+        "        if EPILOGUE == 3:\n",
+    ),
 }
 
 
@@ -140,7 +160,8 @@ def test_the_emulator_sees_a_fault(fault: str, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(emulator, "PATIENCE", 0.5)
     module = emulator.load("convolution_hopper", plant)
     errors = 0
-    for _ in range(4):  # a race may be won by luck
+    for attempt in range(4):  # a race may be won by luck
+        monkeypatch.setattr(emulator, "LAZY", attempt % 2 == 1)
         try:
             check(64, 128, transposed=True, epilogue=3, programs=1, frames=7, module=module)
         except (AssertionError, RuntimeError, TypeError):
