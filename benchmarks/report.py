@@ -1,9 +1,9 @@
-"""The benchmark's rows as a table and as JSON."""
+"""Rows as a table, for a terminal or in Markdown, and as JSON."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +74,15 @@ def aligned(lines: Sequence[Sequence[str]]) -> list[str]:
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
         for line in lines
     ]
+
+
+def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table in Markdown."""
+    lines = [head, ["---"] * len(head), *rows]
+    for line in lines:
+        if len(line) != len(head):
+            raise ValueError(f"a row of {len(line)} cells under a head of {len(head)}: {line}")
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""What the documents for developers name is there."""
+"""Files that the documents for developers name are there."""
 
 from __future__ import annotations
 

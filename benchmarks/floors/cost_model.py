@@ -19,8 +19,8 @@ from benchmarks.floors import passes
 from benchmarks.floors.machines import MACHINES, Cost
 from benchmarks.floors.sizes import Sizes, block_sizes
 from benchmarks.inputs import block_case
+from benchmarks.report import markdown
 from benchmarks.shapes import FACE_BLOCKS, HEADLINE_P
-from benchmarks.tables.registry import markdown
 
 INT = 4  # bytes of a site, an offset, a row number; logits and statistics are float32 alike
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from benchmarks.tables.registry import markdown, table
+from benchmarks.report import markdown
+from benchmarks.tables.registry import table
 from mesm_ops import backends
 from mesm_ops.reference import Selection, SubmConv2d, TopPSelect
 

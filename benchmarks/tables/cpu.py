@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from benchmarks.report import markdown
 from benchmarks.shapes import AUDIO_BLOCKS, FACE_BLOCKS, HEADLINE_P, PAPER_BATCH
-from benchmarks.tables.registry import Row, markdown, one, results, table
+from benchmarks.tables.registry import Row, one, results, table
 
 DENSE = "cpu-epyc-2cores"
 RIVALS = "rivals-epyc-2cores"

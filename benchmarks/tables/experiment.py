@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from benchmarks.tables.registry import markdown, results, table
+from benchmarks.report import markdown
+from benchmarks.tables.registry import results, table
 from mesm.corpora.paper_figures import IEMOCAP_SPLITS, MOSEI_SPLITS
 
 COST = "experiment-cost-epyc-2cores"

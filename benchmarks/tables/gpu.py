@@ -16,8 +16,9 @@ from benchmarks.gpu.plan import (
     MODEL_GOALS,
     TRAINING_GOAL,
 )
+from benchmarks.report import markdown
 from benchmarks.shapes import FACE_BLOCKS, HEADLINE_P, LOW_P, QUERY_DIM
-from benchmarks.tables.registry import Row, markdown, one, results, table
+from benchmarks.tables.registry import Row, one, results, table
 
 BEFORE = "h100-2026-11-26-before"
 DENSE = "h100-2026-11-26-dense"

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from benchmarks.tables.registry import markdown, one, results, table
+from benchmarks.report import markdown
+from benchmarks.tables.registry import one, results, table
 
 SELECTIONS = {"weighted": "`weighted`", "hard": "`hard`, as the authors' code"}
 MODELS = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from benchmarks.environment import ROOT
@@ -50,12 +50,3 @@ def one(rows: Iterable[Row], **wanted: Any) -> Row:
     if len(found) != 1:
         raise LookupError(f"wanted one row with {wanted}, found {len(found)}")
     return found[0]
-
-
-def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table in Markdown."""
-    lines = [head, ["---"] * len(head), *rows]
-    for line in lines:
-        if len(line) != len(head):
-            raise ValueError(f"a row of {len(line)} cells under a head of {len(head)}: {line}")
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

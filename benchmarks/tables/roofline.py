@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from benchmarks.report import markdown
 from benchmarks.shapes import FACE_BLOCKS
-from benchmarks.tables.registry import Row, markdown, one, results, table
+from benchmarks.tables.registry import Row, one, results, table
 
 FACES = tuple(map(str, FACE_BLOCKS))
 

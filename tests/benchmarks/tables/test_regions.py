@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import pytest
 
+from benchmarks.report import markdown
 from benchmarks.tables.regions import fill, names
-from benchmarks.tables.registry import load, markdown, one, table
+from benchmarks.tables.registry import load, one, table
 
 TABLES = {"few-words": lambda: "12 ms", "rows": lambda: markdown(("a", "b"), [("1", "2")])}
 
