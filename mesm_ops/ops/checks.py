@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import Parameter
 
 from ..reference import Selection
 from ..sparse_feature_maps import SparseFeatureMaps
@@ -22,6 +23,7 @@ __all__ = [
     "values_are_known",
 ]
 
+_TENSORS = (Tensor, Parameter)
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 _SELECTIONS = {"weighted": Selection.WEIGHTED, "hard": Selection.HARD}
 
@@ -65,6 +67,8 @@ def check_tensor(
     Raises:
         ValueError: The argument is no tensor, or the shape or the device is another one.
     """
+    if type(tensor) in _TENSORS and tensor.shape == shape and tensor.device == device:
+        return  # the usual case, by fast comparisons
     if not isinstance(tensor, Tensor):
         raise ValueError(f"{op}: {name} must be a tensor, got {type(tensor).__name__}")
     if not _fits(tensor.shape, shape):

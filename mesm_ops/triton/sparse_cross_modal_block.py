@@ -95,9 +95,9 @@ def sparse_cross_modal_block(a: SparseCrossModalBlock) -> SparseCrossModalBlockR
     book = a.sites.new_empty(plan.book.size)
     of = _parts(plan, maps, book)
     # Apart from the book, because tensors that an op returns must not share memory.
-    logits, attention = (_floats(features, plan.rows) for _ in range(2))
-    mean1, var1 = (_floats(features, plan.middle) for _ in range(2))
-    mean2, var2 = (_floats(features, plan.out) for _ in range(2))
+    logits = _floats(features, plan.rows)
+    attention = torch.empty_like(logits)
+    mean1, var1, mean2, var2 = map(logits.new_empty, (plan.middle,) * 2 + (plan.out,) * 2)
     norm1 = Norm(a.norm_weight1, a.norm_bias1, mean1, var1, of["scale1"], of["shift1"], a.eps1)
     norm2 = Norm(a.norm_weight2, a.norm_bias2, mean2, var2, of["scale2"], of["shift2"], a.eps2)
     rows, sample_of_row = (a.sites.new_empty(plan.rows) for _ in range(2))
