@@ -11,6 +11,8 @@ from .modules import (
     SubmConv2d,
 )
 from .ops import (
+    AttentionParameters,
+    NormParameters,
     cross_modal_score,
     sparse_batch_norm,
     sparse_cross_modal_block,
@@ -24,7 +26,9 @@ from .sparse_feature_maps import SparseFeatureMaps
 extension.module()  # registers the compiled kernels; their schemas must be defined before
 
 __all__ = [
+    "AttentionParameters",
     "CrossModalAttention",
+    "NormParameters",
     "SparseBatchNorm",
     "SparseCrossModalBlock",
     "SparseFeatureMaps",

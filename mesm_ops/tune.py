@@ -209,9 +209,24 @@ def _beside(path: Path) -> Path:
 
 def main() -> None:
     """Run the command line."""
-    parser = argparse.ArgumentParser(prog="python -m mesm_ops.tune", description=__doc__)
-    parser.add_argument("--shapes", nargs="+", default=SHAPES, metavar="CINxCOUT")
-    parser.add_argument("--out", type=Path, help="where to; else the user's cache folder")
+    parser = argparse.ArgumentParser(
+        prog="python -m mesm_ops.tune",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--shapes",
+        nargs="+",
+        default=SHAPES,
+        metavar="CINxCOUT",
+        help=f"input and output channels of the convolutions; default: {' '.join(SHAPES)}",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="the JSON file to write; default: that of this GPU in the user's cache folder",
+    )
     parser.add_argument("--kind", choices=("plain", "hopper"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     for shape in arguments.shapes:

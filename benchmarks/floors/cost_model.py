@@ -183,11 +183,22 @@ def passes_table(frames: int, p: float, training: bool) -> list[str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--frames", type=int, default=512)
-    parser.add_argument("--p", type=float, default=HEADLINE_P)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.floors.cost_model",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--frames", type=int, default=512, help="of a block; default: 512")
+    parser.add_argument(
+        "--p",
+        type=float,
+        default=HEADLINE_P,
+        help=f"share of the attention that is kept; default: {HEADLINE_P}",
+    )
     parser.add_argument("--ops", action="store_true", help="every op on every machine instead")
-    parser.add_argument("--dtype", choices=("bfloat16", "float32"), help="of --ops")
+    parser.add_argument(
+        "--dtype", choices=("bfloat16", "float32"), help="of --ops; default: bfloat16"
+    )
     arguments = parser.parse_args()
     if arguments.dtype and not arguments.ops:
         parser.error("--dtype is for --ops; the passes are counted in bfloat16")

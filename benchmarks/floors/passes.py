@@ -262,9 +262,17 @@ def estimate(members: list[Pass], training: bool, number: int) -> int | None:
     return sum(estimates[name][number] for name in names) if names else None
 
 
-def took_together(members: list[Pass], step: list[Pass], took: Measured) -> float:
-    """Time of the kernels of a group's passes, µs; one that was not listed counts nothing."""
-    times = (took.us(step, kernel) for kernel in {each.kernel for each in members})
+def timed(members: list[Pass], step: list[Pass], took: Measured) -> list[Pass]:
+    """The passes of a group whose kernels are in a profile."""
+    return [each for each in members if took.us(step, each.kernel) is not None]
+
+
+def took_together(members: list[Pass], step: list[Pass], took: Measured) -> float | None:
+    """Time of the kernels of a group's passes, µs; None: the profile has none of these."""
+    kernels = {each.kernel for each in timed(members, step, took)}
+    if not kernels:
+        return None
+    times = (took.us(step, kernel) for kernel in kernels)
     return math.fsum(time for time in times if time is not None)  # whatever the set's order
 
 
@@ -294,11 +302,13 @@ def table(
     step, lines = passes(s, training), []
 
     def line(members: list[Pass], name: str, kernel: str, us: float | None) -> tuple[str, ...]:
-        floor = sum(each.cost.floor_us(machine, "bfloat16") for each in members)
         guess = None if number is None else estimate(members, training, number)
         if len(members) == 1 and sum(e.estimate == members[0].estimate for e in step) > 1:
             guess = None
-        return _cells(name, kernel, [each.cost for each in members], floor, guess, us)
+        floor = _floor(members, machine)
+        # A pass that the profile lacks took an unknown time, so its floor is beside none.
+        beside = _floor(timed(members, step, took), machine) if took else floor
+        return _cells(name, kernel, [each.cost for each in members], (floor, beside), guess, us)
 
     for group, members in in_groups(step).items():
         for each in members:
@@ -311,9 +321,14 @@ def table(
     ours = took_together(step, step, took) if took else None
     lines.append(line(step, f"all of these, {_launches(len(step))}", "", ours))
     if took and ours is not None:
-        others = f"PyTorch's, {_launches(took.launches - len(step))}, and what is not listed"
+        listed = len(timed(step, step, took))
+        others = f"PyTorch's, {_launches(took.launches - listed)}, and what is not listed"
         lines.append((others, *[""] * 5, f"{took.total_us - ours:.1f}", ""))
     return lines
+
+
+def _floor(members: list[Pass], machine: Machine) -> float:
+    return sum(each.cost.floor_us(machine, "bfloat16") for each in members)
 
 
 def _launches(number: int) -> str:
@@ -321,9 +336,16 @@ def _launches(number: int) -> str:
 
 
 def _cells(
-    name: str, kernel: str, costs: list[Cost], floor: float, guess: int | None, us: float | None
+    name: str,
+    kernel: str,
+    costs: list[Cost],
+    floors: tuple[float, float],
+    guess: int | None,
+    us: float | None,
 ) -> tuple[str, ...]:
+    """Cells of a line; the floors are that of all passes, and that of those with a time."""
     moved, flops = sum(cost.bytes for cost in costs), sum(cost.flops for cost in costs)
+    floor, beside = floors
     return (
         name,
         kernel,
@@ -333,5 +355,5 @@ def _cells(
         "" if guess is None else str(guess),
         "" if us is None else f"{us:.1f}",
         # Launches that move next to nothing are bound by the launch.
-        "" if us is None or floor < 0.5 else f"{us / floor:.1f}",
+        "" if us is None or beside < 0.5 else f"{us / beside:.1f}",
     )

@@ -9,6 +9,8 @@ into which `mesm_ops.triton.parts.rulebook` and csrc/cuda/place.cuh put rows.
 
 from __future__ import annotations
 
+import argparse
+
 import torch
 from torch import Tensor
 
@@ -97,5 +99,14 @@ def table() -> list[str]:
     return lines
 
 
-if __name__ == "__main__":
+def main() -> None:
+    argparse.ArgumentParser(
+        prog="python -m benchmarks.floors.tile_order",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    ).parse_args()
     print("\n".join(table()))
+
+
+if __name__ == "__main__":
+    main()

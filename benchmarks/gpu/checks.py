@@ -62,7 +62,8 @@ class Checks:
             start = time.monotonic()
             problem = every[name]()
             took = time.monotonic() - start
-            print(f"== {name}: {problem or 'done'} ({took:.0f} s)", flush=True)
+            # Why stands at the end of the run, which is read first.
+            print(f"== {name}: {'failed' if problem else 'done'} ({took:.0f} s)", flush=True)
             if problem:
                 self.problems[name] = problem
             return problem is None

@@ -33,7 +33,7 @@ class ConvolutionRow:
     @property
     def name(self) -> str:
         """Unique among the rows."""
-        return f"convolutions {self.candidate} {self.shape} {self.density:g} {self.dtype}"
+        return f"convolutions {self.candidate} {self.shape} density={self.density:g} {self.dtype}"
 
     @torch.no_grad()
     def __call__(self, setting: Setting) -> Iterator[Facts]:

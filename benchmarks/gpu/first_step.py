@@ -22,7 +22,9 @@ from benchmarks.shapes import LONG_BATCHES  # noqa: E402
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.gpu.first_step", description=(__doc__ or "").splitlines()[0]
+    )
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--clips", type=int, default=8)
     parser.add_argument("--channels", type=int, nargs=4)

@@ -173,7 +173,9 @@ def check(arguments: argparse.Namespace) -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+        prog="python -m benchmarks.gpu_check",
+        description=__doc__,
+        formatter_class=argparse.RawTextHelpFormatter,
     )
     parser.add_argument("--kernel", default="", help="only what is called like this expression")
     parser.add_argument("--arch", action="append", help="as sm_90; may be given several times")

@@ -160,7 +160,9 @@ def milliseconds(step: Callable[[], Any], steps: int) -> float:
 def main() -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+        prog="python -m benchmarks.gpu_check.host_path",
+        description=__doc__,
+        formatter_class=argparse.RawTextHelpFormatter,
     )
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--profile", type=int, default=0, metavar="N", help="the N dearest calls")

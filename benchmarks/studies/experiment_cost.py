@@ -99,7 +99,10 @@ def _size(folder: Path) -> int:
 
 def main() -> None:
     """Measure, print and write the JSON."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.studies.experiment_cost",
+        description=(__doc__ or "").splitlines()[0],
+    )
     parser.add_argument("--clips", type=int, default=32, help="of each corpus")
     parser.add_argument("--results", type=Path, default=RESULTS)
     arguments = parser.parse_args()

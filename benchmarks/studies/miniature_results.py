@@ -110,7 +110,9 @@ def _run(out: Path, system: str, seed: int) -> Path:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+        prog="python -m benchmarks.studies.miniature_results",
+        description=__doc__,
+        formatter_class=argparse.RawTextHelpFormatter,
     )
     parser.add_argument("out", type=Path, help="folder for corpus and runs; resumed if it exists")
     parser.add_argument("--clips", type=int, default=400)

@@ -138,7 +138,9 @@ def _entry(seed: Mapping[str, Any], modality: str, place: int | str) -> Mapping[
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+        prog="python -m benchmarks.studies.miniature_study",
+        description=__doc__,
+        formatter_class=argparse.RawTextHelpFormatter,
     )
     parser.add_argument("out", type=Path, help="folder for corpora and runs; resumed if it exists")
     parser.add_argument("--clips", type=int, default=800)

@@ -229,7 +229,9 @@ def draw(outcomes: list[Outcome], path: Path) -> None:
 
 def main() -> None:
     """Run the study and write its table, numbers and figure."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.studies.routing", description=(__doc__ or "").splitlines()[0]
+    )
     parser.add_argument("--seeds", type=int, default=3, help="networks per mode and p")
     parser.add_argument("--p", type=float, nargs="+", default=[0.3, 0.6, 0.9])
     parser.add_argument("--results", type=Path, default=ROOT / "benchmarks/results/routing.json")

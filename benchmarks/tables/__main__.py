@@ -13,7 +13,10 @@ from mesm.runs.files import write_beside
 
 def main() -> None:
     """Rewrite the documents, or with --check name those that are out of date."""
-    parser = argparse.ArgumentParser(description="Figures of README.md and docs/ from their JSON")
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.tables",
+        description="Figures of README.md and docs/ from their JSON",
+    )
     parser.add_argument("--check", action="store_true", help="change nothing, fail if out of date")
     check = parser.parse_args().check
     tables, stale = load(), []

@@ -115,14 +115,20 @@ def groups() -> str:
             for group, members in passes.in_groups(step).items():
                 guess = passes.estimate(members, training, number)
                 us = passes.took_together(members, step, profile)
-                found.setdefault(group, []).append(f"{guess} / {us:.0f}")
+                found.setdefault(group, []).append(_beside(guess, us))
             guess = passes.estimate(step, training, number)
             ours = passes.took_together(step, step, profile)
-            found.setdefault("all of these", []).append(f"{guess} / {ours:.0f}")
-            others = f"– / {profile.total_us - ours:.0f}"
-            found.setdefault("launches of PyTorch", []).append(others)
+            found.setdefault("all of these", []).append(_beside(guess, ours))
+            others = _beside(None, profile.total_us - (ours or 0.0))
+            # A kernel that another replaced after the measurement is no pass either.
+            found.setdefault("PyTorch, and kernels replaced since", []).append(others)
         lines += [(f"{passes.STEPS[training]}: {group}", *cells) for group, cells in found.items()]
     return markdown(("µs, estimated / measured", *FACES), lines)
+
+
+def _beside(guess: int | None, us: float | None) -> str:
+    """An estimate and a measured time, a dash for one that there is not."""
+    return f"{'–' if guess is None else guess} / {'–' if us is None else f'{us:.0f}'}"
 
 
 @table("gpu-convolutions")

@@ -63,7 +63,8 @@ def explain(
         split: where clips are looked for, and what is scored.
 
     Returns:
-        {"pictures": paths, "clips": ids, "scores": what `score_attention` returned, or None}.
+        {"pictures": paths, "files": paths of all that was written, "clips": ids, "scores": what
+        `score_attention` returned, or None}.
 
     Raises:
         ValueError: not a MESM run, no such clip, p not in (0, 1], or not a ground truth.
@@ -85,8 +86,12 @@ def explain(
     scores = None
     if clip_id is None and ground_truth is not None:
         scores = score_attention(opened, ground_truth, split)
+    folder = run / "explain"
+    written = [folder / clip.clip_id / "kept_sites.json" for clip in chosen.values()]
+    written += [folder / "action_units.json"] if scores is not None else []
     return {
         "pictures": pictures,
+        "files": pictures + written,
         "clips": [clip.clip_id for clip in chosen.values()],
         "scores": scores,
     }

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from mesm.analysis.costs import FlopTally, SiteTally, Stopwatch
 from mesm.config.p import p_text, uniform_p
-from mesm.evaluation.metrics import Thresholds, score
+from mesm.evaluation.metrics import SHORT_NAMES, Thresholds, f1_key, score
 from mesm.evaluation.run import Run
 from mesm.models import FE2E, MESM
 from mesm.plots.p_curve import draw_p_curve
@@ -146,6 +146,34 @@ def sweep(
     save_png(draw_p_curve(result, _retrained(run, split)), run / "sweep.png")
     folder.write_json(run / "sweep.json", result)
     return result
+
+
+def sweep_lines(result: dict[str, Any]) -> list[str]:
+    """The points of `sweep`, or of `mesm.analysis.retrain`, as a table for the terminal."""
+    accuracy, f1 = result["metric"], f1_key(result["points"][0])
+    own, baseline = result.get("own_point"), result.get("baseline")
+    points = [(p_text(point["p"]), point) for point in result["points"]]
+    points += [(p_text(own["p"]), own)] if own else []
+    points += [(f"FE2E, {baseline['run']}", baseline)] if baseline else []
+    blocks = list(result["points"][0]["active_sites"])
+    wide = max(8, *(len(name) for name, _ in points))
+    heads = f"{SHORT_NAMES[accuracy]:>6}{SHORT_NAMES[f1]:>6}{'GFLOP/clip':>12}{'ms/clip':>9}"
+    sites = "".join(f"{f'{name} sites, %':>18}" for name in blocks)
+    points_are = result["conventions"].get("points", "one training")
+    lines = [f"{result['run']}: {result['split']} split, {result['clips']} clips; {points_are}"]
+    lines.append(f"{'p':<{wide}}{heads}{sites}")
+    for name, point in points:
+        scores, active = point["average"], point.get("active_sites", {})
+        shares = (
+            " / ".join(f"{100 * share:.0f}" for share in active.get(block, ())) for block in blocks
+        )
+        lines.append(
+            f"{name:<{wide}}{100 * scores[accuracy]:>6.1f}{100 * scores[f1]:>6.1f}"
+            f"{point['flops_per_clip']['total'] / 1e9:>12.4g}"
+            f"{point['latency_ms_per_clip']['model']:>9.4g}"
+            + "".join(f"{share or '–':>18}" for share in shares)
+        )
+    return lines
 
 
 def _retrained(run: Path, split: str) -> dict[str, Any] | None:

@@ -128,7 +128,8 @@ def train(
         list[str] | None, typer.Argument(help="Changes, e.g. training.epochs=3 model.p=0.7.")
     ] = None,
     run: Annotated[
-        Path | None, typer.Option(help="Folder of the run; resumed if it exists.")
+        Path | None,
+        typer.Option(help="Folder of the run; resumed if it exists; default: runs/CONFIG."),
     ] = None,
 ) -> None:
     """Train one of the six systems; the same command resumes a run that was stopped."""
@@ -147,7 +148,8 @@ def experiment(
         list[str] | None, typer.Argument(help="Changes to all cells, e.g. corpus=prepared/mini.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder of the experiment; resumed if it exists.")
+        Path | None,
+        typer.Option(help="Folder, resumed if it exists; default: experiments/CONFIG."),
     ] = None,
     jobs: Annotated[
         int | None, typer.Option(help="Trainings at a time; default: one per GPU, else per core.")
@@ -253,8 +255,9 @@ def sweep(
 ) -> None:
     """Measure quality, FLOPs, latency and active sites per p (the paper's Figure 5)."""
     from mesm.analysis.budget import budget_lines, find_budget, parse_budgets
-    from mesm.analysis.sweep import parse_p_values
+    from mesm.analysis.sweep import parse_p_values, sweep_lines
     from mesm.analysis.sweep import sweep as run_sweep
+    from mesm.runs.files import read_json
 
     with refusals_in_one_line():
         if (runs or jobs is not None) and not retrain:
@@ -271,9 +274,14 @@ def sweep(
         if retrain:
             from mesm.analysis.retrain import retrain as run_retrain
 
-            run_retrain(run, values, baseline, split, runs=runs or [], jobs=jobs)
-            return
-        run_sweep(run, values, baseline=baseline, split=split)
+            retrained = run_retrain(run, values, baseline, split, runs=runs or [], jobs=jobs)
+            swept = [read_json(run / "sweep.json"), retrained]
+        else:
+            swept = [run_sweep(run, values, baseline=baseline, split=split)]
+        for found in swept:
+            typer.echo("\n".join(sweep_lines(found)))
+        files = ["sweep.json", "sweep.png", *(["retrain.json"] if retrain else [])]
+        typer.echo(", ".join(str(run / name) for name in files))
 
 
 @app.command()
@@ -292,7 +300,8 @@ def explain(
     from mesm.analysis.explain import explain as run_explain
 
     with refusals_in_one_line():
-        run_explain(run, clip, p=p, ground_truth=ground_truth)
+        found = run_explain(run, clip, p=p, ground_truth=ground_truth)
+        typer.echo("\n".join(map(str, found["files"])))
 
 
 @app.command()

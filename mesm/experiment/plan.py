@@ -73,7 +73,8 @@ def expand(experiment: Experiment, overrides: Sequence[str] = ()) -> list[Cell]:
 
     Args:
         experiment: the grids.
-        overrides: further changes to all configs, such as "training.epochs=3".
+        overrides: further changes to all configs, such as "training.epochs=3": stronger than the
+            file's and a grid's own, weaker than what a cell varies.
 
     Returns:
         In the file's order; of each grid, everything with the first seed comes first.
@@ -82,7 +83,7 @@ def expand(experiment: Experiment, overrides: Sequence[str] = ()) -> list[Cell]:
         ValueError: names every cell whose config does not exist or whose settings do not fit.
     """
     common = [] if experiment.corpus is None else [f"corpus={_yaml(str(experiment.corpus))}"]
-    common += [*experiment.overrides, *overrides]
+    common += experiment.overrides
     problems = _Problems()
     cells: dict[str, Cell] = {}
     for group, grids in experiment.grids.items():
@@ -92,13 +93,13 @@ def expand(experiment: Experiment, overrides: Sequence[str] = ()) -> list[Cell]:
                 changes = [f"{key}={_yaml(value)}" for key, value in varied.items()]
                 changes += [f"training.seed={seed}"]
                 try:
-                    config = load_config(source, [*common, *grid.overrides, *changes])
+                    config = load_config(source, [*common, *grid.overrides, *overrides, *changes])
                 except ValueError as error:
                     problems.add(error, where)
                     continue
                 settings = dump_config(config)
                 if settings not in cells:
-                    differing = _differing(source, common, config, varied)
+                    differing = _differing(source, [*common, *overrides], config, varied)
                     name = _name(source, differing, seed)
                     cells[settings] = Cell(name, source, config, differing)
                 if group not in cells[settings].groups:

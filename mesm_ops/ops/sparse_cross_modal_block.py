@@ -39,22 +39,40 @@ _NAME = "sparse_cross_modal_block"
 
 
 class AttentionParameters(NamedTuple):
-    """The parameters of `cross_modal_score`."""
+    """The parameters of `cross_modal_score`, k the width of the attention.
 
-    map_weight: Tensor  # (k, C)
-    map_bias: Tensor  # (k,)
-    query_weight: Tensor  # (k, D)
-    score_weight: Tensor  # (1, k)
-    score_bias: Tensor  # (1,)
+    Attributes:
+        map_weight: (k, C).
+        map_bias: (k,).
+        query_weight: (k, D).
+        score_weight: (1, k).
+        score_bias: (1,).
+    """
+
+    map_weight: Tensor
+    map_bias: Tensor
+    query_weight: Tensor
+    score_weight: Tensor
+    score_bias: Tensor
 
 
 class NormParameters(NamedTuple):
-    """The parameters and settings of `sparse_batch_norm`, in its order."""
+    """The parameters and settings of `sparse_batch_norm`, in its order.
 
-    running_mean: Tensor  # (C,)
-    running_var: Tensor  # (C,)
-    weight: Tensor  # (C,)
-    bias: Tensor  # (C,)
+    Attributes:
+        running_mean: (C,).
+        running_var: (C,).
+        weight: (C,).
+        bias: (C,).
+        training: Whether the batch's statistics are taken, and move the running ones.
+        momentum: The batch's share in the running statistics.
+        eps: Added to the variance.
+    """
+
+    running_mean: Tensor
+    running_var: Tensor
+    weight: Tensor
+    bias: Tensor
     training: bool
     momentum: float | Tensor
     eps: float

@@ -23,7 +23,9 @@ def run(*arguments: str, out: Path) -> subprocess.CompletedProcess[str]:
 def test_without_a_gpu_it_says_so_and_fails(tmp_path: Path) -> None:
     done = run(out=tmp_path)
     assert done.returncode == 1
-    assert "torch finds no CUDA device" in done.stderr
+    assert done.stderr.startswith("error: device: torch finds no CUDA device")
+    assert "CUDA device" not in done.stdout  # told once
+    assert "== device: failed" in done.stdout
     assert "== build" not in done.stdout  # nothing else was tried
 
 
@@ -62,6 +64,11 @@ def test_rows_are_listed_and_a_pattern_that_fits_none_is_refused(tmp_path: Path)
     refused = run("--only", "nosuch", out=tmp_path)
     assert refused.returncode == 2
     assert "fits the name of no row" in refused.stderr
+
+
+def test_a_convolution_s_density_is_named(tmp_path: Path) -> None:
+    listed = run("--list", "--only", "convolutions op", out=tmp_path).stdout.splitlines()
+    assert "convolutions op 64→128 @ 24x24 density=0.5 bfloat16" in listed
 
 
 def test_without_time_every_row_is_missing(tmp_path: Path) -> None:

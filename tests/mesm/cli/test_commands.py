@@ -1,4 +1,7 @@
+import json
 import shutil
+import subprocess
+import sys
 
 import pytest
 from typer.testing import CliRunner
@@ -84,3 +87,63 @@ def test_evaluate_passes_its_options(tiny_mesm, tiny_fe2e, tmp_path):
     assert "paired percentile bootstrap over 6 clips, 20 draws" in result.output
     assert run("evaluate", first, "--threshold", "0.4").exit_code == 2
     assert run("evaluate", first, "--f1", "macro").exit_code == 2
+
+
+def test_sweep_shows_its_points_and_names_its_files(tiny_mesm, tiny_fe2e, tmp_path):
+    folder = shutil.copytree(tiny_mesm, tmp_path / "mesm")
+    result = run("sweep", folder, "--p", "0.1,0.5", "--baseline", tiny_fe2e)
+    assert result.exit_code == 0
+    content = json.loads((folder / "sweep.json").read_text())
+    title, head, *rows, files = result.stdout.splitlines()
+    assert title == "mesm: test split, 7 clips; one training"
+    assert head.split()[:5] == ["p", "Acc", "F1", "GFLOP/clip", "ms/clip"]
+    assert "face sites, %" in head
+    named = [*(f"{point['p']:g}" for point in content["points"]), f"FE2E, {tiny_fe2e.name}"]
+    points = [*content["points"], content["baseline"]]
+    for row, name, point in zip(rows, named, points, strict=True):
+        assert row.startswith(name)
+        accuracy, f1, gflop = row.removeprefix(name).split()[:3]
+        assert accuracy == f"{100 * point['average']['accuracy']:.1f}"
+        assert f1 == f"{100 * point['average']['f1']:.1f}"
+        assert float(gflop) == pytest.approx(point["flops_per_clip"]["total"] / 1e9, rel=1e-3)
+    assert rows[-1].split()[-2:] == ["–", "–"]
+    assert files == f"{folder / 'sweep.json'}, {folder / 'sweep.png'}"
+
+
+def test_explain_names_the_files_that_it_wrote(tiny_mesm, tiny_corpus, tmp_path):
+    folder = shutil.copytree(tiny_mesm, tmp_path / "mesm")
+    before = {file for file in folder.rglob("*") if file.is_file()}
+    result = run("explain", folder, "--ground-truth", tiny_corpus / "ground_truth.jsonl")
+    assert result.exit_code == 0
+    written = {str(file) for file in folder.rglob("*") if file.is_file() and file not in before}
+    assert sorted(result.stdout.splitlines()) == sorted(written)
+
+
+@pytest.mark.parametrize(
+    ("command", "default"), [("train", "runs/CONFIG"), ("experiment", "experiments/CONFIG")]
+)
+def test_help_tells_the_folder_that_is_taken(command, default):
+    assert default in run(command, "--help").output
+
+
+@pytest.mark.parametrize(
+    ("package", "run_it"),
+    [
+        ("typer", "runpy.run_module('mesm', run_name='__main__')"),
+        ("typer", "importlib.import_module('mesm.__main__').main()"),
+        ("yaml", "runpy.run_module('mesm', run_name='__main__')"),  # which a command imports late
+    ],
+)
+def test_a_missing_package_is_named_with_how_to_install_it(package, run_it):
+    program = (
+        f"import importlib, runpy, sys; sys.modules[{package!r}] = None; "
+        f"sys.argv = ['mesm', 'train', 'miniature_mesm', 'model.p=2']; {run_it}"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"mesm: the package {package} is missing; install what the experiment needs: "
+        "pip install -e '.[experiment]'\n"
+    )

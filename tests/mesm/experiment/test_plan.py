@@ -73,6 +73,21 @@ def test_a_grid_s_own_seeds_and_overrides():
     assert cell.config.training.batch_size == 3
 
 
+def test_the_caller_s_overrides_beat_the_file_s_and_a_grid_s_but_no_varied_setting():
+    grid = {
+        "configs": ["miniature_mesm"],
+        "overrides": ["training.epochs=2", "training.batch_size=5"],
+        "vary": {"model.p": [0.3]},
+    }
+    both = experiment(overrides=["training.patience=9"], grids={"a": grid})
+    asked = ["training.epochs=4", "training.patience=3", "model.p=0.7"]
+    (cell,) = expand(both, asked)
+    training = cell.config.training
+    assert (training.epochs, training.patience, training.batch_size) == (4, 3, 5)
+    assert cell.config.model.p == 0.3
+    assert cell.name == "miniature_mesm--p-0.3--batch_size-5--seed-0"
+
+
 def test_names_that_meet_are_told_apart(tmp_path):
     other = tmp_path / "miniature_fe2e.yaml"
     other.write_text(dump_config(load_config("miniature_fe2e", ["model.hidden=64"])))
