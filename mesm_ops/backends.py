@@ -33,6 +33,7 @@ __all__ = [
     "available",
     "choose",
     "compositions",
+    "device_of",
     "how",
     "is_first",
     "ops",
@@ -54,6 +55,7 @@ _kernels: dict[str, dict[str, Kernel]] = {}
 _arguments: dict[str, Callable[..., Any]] = {}
 _compositions: dict[str, tuple[str, ...]] = {}
 _warned = False
+_AS_IT_IS = contextlib.nullcontext()
 
 
 @dataclass(frozen=True)
@@ -149,6 +151,14 @@ def register_compiled(
     register(op, backend, adapt(overload), supports, available, device)
 
 
+def device_of(tensor: Tensor) -> contextlib.AbstractContextManager[Any]:
+    """Make a tensor's GPU the current one, on which kernels are launched."""
+    index = tensor.get_device()  # -1 on a CPU
+    if index < 0 or index == torch.cuda.current_device():
+        return _AS_IT_IS
+    return torch.cuda.device(index)
+
+
 def register_triton(op: str, dtypes: tuple[torch.dtype, ...]) -> None:
     """Register the launcher `mesm_ops.triton.<stem>.<op>`, which is imported when first run.
 
@@ -166,10 +176,7 @@ def register_triton(op: str, dtypes: tuple[torch.dtype, ...]) -> None:
         return found
 
     def run(a: Any) -> Any:
-        index = a[0].get_device()  # -1 on a CPU
-        if index < 0 or index == torch.cuda.current_device():
-            return launcher()(a)
-        with torch.cuda.device(index):  # kernels are launched on the current device
+        with device_of(a[0]):
             return launcher()(a)
 
     def supports(a: Any) -> str | None:

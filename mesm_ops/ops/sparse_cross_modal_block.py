@@ -129,15 +129,15 @@ def _arguments(
         p=p,
         selection=kind,
         training=norm1.training,
-        eps1=norm1.eps,
-        eps2=norm2.eps,
+        eps1=float(norm1.eps),
+        eps2=float(norm2.eps),
         trim=trims(x.features),
         keep=torch.is_grad_enabled() and any(tensor.requires_grad for tensor in learned),
     )
 
 
 def _check(a: SparseCrossModalBlock) -> None:
-    check_lengths(a.lengths, a.offsets)
+    check_lengths(a.lengths, a.offsets, a.features)
 
 
 def _fake(a: SparseCrossModalBlock) -> SparseCrossModalBlockResult:
@@ -346,7 +346,7 @@ def sparse_cross_modal_block(
         _count(batches, (norm1, norm2), x.offsets[-1])
         return _composed(x, query, lengths, attention, stages, p, selection)
     out = _forward(_arguments(x, query, lengths, attention, stages, p, selection))
-    if norm1.training and out.rulebook.shape[0] and is_eager():
+    if norm1.training and out.rulebook.shape[0] and _moves_at_once(x, norm1, norm2, batches):
         _move_running(out, norm1, norm2, batches)
     elif norm1.training:
         _count(batches, (norm1, norm2), x.offsets[-1])
@@ -368,6 +368,24 @@ def _count(
             count.add_(rows > 0)
 
 
+def _moves_at_once(
+    x: SparseFeatureMaps,
+    norm1: NormParameters,
+    norm2: NormParameters,
+    batches: tuple[Tensor, Tensor] | None,
+) -> bool:
+    """Return whether `_move_running` takes these: tensors apart, on x's device, one value each."""
+    written = [*norm1[:2], *norm2[:2], *(batches or ())]
+    read = [n.momentum for n in (norm1, norm2) if isinstance(n.momentum, Tensor)]
+    return (
+        is_eager()
+        and all(t.device == x.device and t.is_contiguous() for t in (*written, *read))
+        and all(t.numel() == 1 for t in read)
+        and all(t.dtype == torch.int64 and t.numel() == 1 for t in batches or ())
+        and len({t.data_ptr() for t in written}) == len(written)
+    )
+
+
 def _move_running(
     out: SparseCrossModalBlockResult,
     norm1: NormParameters,
@@ -377,12 +395,17 @@ def _move_running(
     """Do what `update_statistics` and `_count` do for both norms, in one launch."""
     from ..triton.parts.running import Running, move_running
 
-    first, second = batches or (None, None)
-    move_running(
-        out.kept_offsets[-1:],
-        Running(norm1.running_mean, norm1.running_var, out.mean1, out.var1, norm1.momentum, first),
-        Running(norm2.running_mean, norm2.running_var, out.mean2, out.var2, norm2.momentum, second),
-    )
+    def running(norm: NormParameters, mean: Tensor, var: Tensor, count: Tensor | None) -> Running:
+        moves = norm.momentum if isinstance(norm.momentum, Tensor) else float(norm.momentum)
+        return Running(norm.running_mean, norm.running_var, mean, var, moves, count)
+
+    count1, count2 = batches or (None, None)
+    first = running(norm1, out.mean1, out.var1, count1)
+    second = running(norm2, out.mean2, out.var2, count2)
+    with backends.device_of(out.kept_offsets):
+        move_running(out.kept_offsets[-1:], first, second)
+    # A graph that saved one of them must notice, as it does where torch writes.
+    torch.autograd.graph.increment_version([*norm1[:2], *norm2[:2], *(batches or ())])
 
 
 def _is_one_op(x: SparseFeatureMaps) -> bool:

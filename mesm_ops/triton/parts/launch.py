@@ -8,6 +8,7 @@ the kernel.
 
 from __future__ import annotations
 
+from numbers import Number
 from typing import Any
 
 from torch import Tensor
@@ -22,6 +23,7 @@ __all__ = ["launch"]
 _INTERPRETED = triton_interprets()  # read when kernels are defined, as Triton reads it
 _MOST = 4096  # compiled kernels that are remembered; changing shapes leave unused ones behind
 _TENSORS, _PLAIN = {Tensor, Parameter}, {int, float, type(None)}  # `isinstance` is slower
+_KNOWN = _TENSORS | _PLAIN
 _launches: dict[Any, tuple[Any, tuple[Any, ...]]] = {}
 
 
@@ -46,6 +48,9 @@ def launch(kernel: Any, grid: tuple[int, ...], *args: Any, **constants: Any) -> 
     device, addresses = None, 0
     for value in args:
         kind = type(value)
+        if kind not in _KNOWN and isinstance(value, Number):  # NumPy's, or a bool
+            value = float(value) if isinstance(value, float) else int(value)  # type: ignore[call-overload]
+            kind = type(value)
         if kind in _TENSORS or (kind not in _PLAIN and isinstance(value, Tensor)):
             key.append(value.dtype)
             if device is None:
@@ -54,9 +59,10 @@ def launch(kernel: Any, grid: tuple[int, ...], *args: Any, **constants: Any) -> 
             addresses |= value
         elif kind is int:
             # As Triton specialises: one, multiples of 16, and numbers beyond 32 bits.
-            key.append(1 if value == 1 else 2 | (value & 15 == 0) | (value >> 31 != 0) << 2)
+            wide = value >> 31 not in (0, -1)
+            key.append(1 if value == 1 else 2 | (value & 15 == 0) | wide << 2)
         elif kind in _PLAIN:
-            key.append(value is None)
+            key.append(kind)
         else:
             key.append((value.base.dtype, *value.block_shape))
         values.append(value)

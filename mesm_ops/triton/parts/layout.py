@@ -45,8 +45,12 @@ class Layout:
 
     def views(self, flat: Tensor) -> dict[str, Tensor]:
         """Return the parts of a tensor of `size` elements, by name."""
-        strided = flat.as_strided
-        return {name: strided(shape, strides, at) for name, shape, strides, at in self._parts}
+        if flat.data_ptr() % _ALIGNED:  # a saved tensor may come back anywhere
+            flat = flat.clone()
+        start, strided = flat.storage_offset(), flat.as_strided
+        return {
+            name: strided(shape, strides, start + at) for name, shape, strides, at in self._parts
+        }
 
 
 def maps_layout(a: _Block, keeps: bool = True) -> Layout:

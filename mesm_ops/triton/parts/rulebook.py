@@ -69,8 +69,9 @@ def place_rows(
     shift = (step[:, None] * (width + 2) + step[None, :]).reshape(9)
     near = torch.where(real[:, None], at[:, None] + shift, spare)
     neighbour = row_at[near]  # (N, 9)
-    bits = torch.tensor(GRAY_BITS, device=device)
-    code = ((neighbour >= 0).long() << bits).sum(1)
+    has = (neighbour >= 0).long()
+    # No tensor of bits: to copy one to a GPU would make the host wait.
+    code = sum((has[:, tap] << bit for tap, bit in enumerate(GRAY_BITS)), torch.zeros_like(row))
     for distance in (1, 2, 4, 8):  # a pattern's place in the Gray code
         code = code ^ (code >> distance)
     window = frame // window_frames(height, width)

@@ -171,6 +171,9 @@ def _logits(
                 part = tl.load(x_rows + some + c, real & (some + c < C), 0.0)
                 w = tl.load(w_rows + some + c, there[:, None] & (some + c < C), 0.0)
                 inner = tl.dot(part, tl.trans(w), inner, input_precision=PRECISION)
+        if K % BLOCK_K != 0:
+            # An infinite feature times the zeros of these columns is NaN.
+            inner = tl.where(there[None, :], inner, 0.0)
         if ONE_SAMPLE:
             inner += tl.load(projected_query + sample * K + column, there, 0.0)[None, :]
         else:

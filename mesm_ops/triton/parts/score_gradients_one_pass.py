@@ -75,7 +75,11 @@ def one_pass_kernel(
             g_rows = grad_x + position.to(tl.int64)[:, None] * C + c[None, :]
             g = tl.load(g_rows, (position >= 0)[:, None] & some, 0.0)
         # (k, rows): sums over rows then stay within a few threads.
-        rest = one_less_tanh(tl.dot(weight, tl.trans(x)), query)
+        inner = tl.dot(weight, tl.trans(x))
+        if K % BLOCK_K != 0:
+            # An infinite feature times the zeros of these columns is NaN.
+            inner = tl.where(there[:, None], inner, 0.0)
+        rest = one_less_tanh(inner, query)
         graded = grad[None, :] * rest
         inside = graded * (2.0 - rest)
         lost += tl.sum(graded, 1)

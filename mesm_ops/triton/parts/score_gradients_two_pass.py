@@ -72,6 +72,9 @@ def inside_kernel(
                 part = tl.load(x_rows + some + c, real[:, None] & (some + c < C), 0.0)
                 w = tl.load(w_rows + some + c, there[:, None] & (some + c < C), 0.0)
                 inner = tl.dot(w, tl.trans(part), inner, input_precision=PRECISION)
+        if K % BLOCK_K != 0:
+            # An infinite feature times the zeros of these columns is NaN.
+            inner = tl.where(there[:, None], inner, 0.0)
         query = tl.load(projected_query + sample * K + column, there, 0.0)
         score = tl.load(score_weight + column, there, 0.0).to(dtype).to(tl.float32)
         rest = one_less_tanh(inner, query[:, None])

@@ -190,3 +190,18 @@ def test_refuses_float64() -> None:
     leaves = [on_device(w) for w in parameters(2, 3, 2, 4, torch.float64)]
     with pytest.raises(RuntimeError, match=r"it takes float32, bfloat16, float16, got float64"):
         score(on_device(case.x.features), case, None, leaves)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("k", [7, 16])
+def test_an_infinite_feature_saturates_at_any_number_of_channels(
+    k: int, dtype: torch.dtype
+) -> None:
+    case = make_case(2, 3, 4, 4, 1.0, dtype)
+    case.x.features[3, 1] = torch.inf
+    leaves = parameters(2, 3, 2, k, dtype)
+    got = score(on_device(case.x.features), case, None, [on_device(leaf) for leaf in leaves])
+    with use_backend("reference"):
+        wanted = cross_modal_score(case.x, leaves[0], None, *leaves[1:])
+    assert torch.isfinite(wanted).all()
+    torch.testing.assert_close(got.cpu(), wanted, rtol=1e-2, atol=1e-2)

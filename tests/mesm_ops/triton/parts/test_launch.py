@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -129,3 +130,20 @@ def test_on_a_gpu_the_second_launch_does_as_the_first() -> None:
         found.append(out)
     assert torch.equal(found[0], found[1])
     assert torch.equal(found[0], found[2])
+
+
+def test_other_numbers_are_taken_as_python_takes_them() -> None:
+    kernel, x = Kernel("C"), aligned()
+    for given in (5, np.int64(5)):
+        launch(kernel, (1,), x, None, given, C=3)
+    for given in (0.5, np.float64(0.5)):
+        launch(kernel, (1,), x, None, given, C=3)
+    assert [args[-2] for args in kernel.again] == [5, 0.5]
+    assert [type(args[-2]) for args in kernel.again] == [int, float]
+
+
+def test_numbers_of_32_bits_with_a_sign_are_not_longer_ones() -> None:
+    kernel, x = Kernel("C"), aligned()
+    launch(kernel, (1,), x, None, -1, C=3)
+    launch(kernel, (1,), x, None, 2**31 + 15, C=3)
+    assert len(kernel.first) == 2

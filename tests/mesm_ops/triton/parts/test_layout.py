@@ -24,3 +24,13 @@ def test_parts_are_aligned_and_do_not_overlap(dtype: torch.dtype) -> None:
         values = set(view.flatten().tolist())
         assert not seen & values
         seen |= values
+
+
+@pytest.mark.parametrize("offset", [8, 5])
+def test_a_saved_tensor_may_come_back_anywhere(offset: int) -> None:
+    layout = Layout(2, {"a": (3, 5), "b": (7,)})
+    values = torch.arange(layout.size, dtype=torch.bfloat16)
+    room = torch.cat([torch.full((offset,), torch.nan, dtype=torch.bfloat16), values])
+    for name, part in layout.views(room[offset:]).items():
+        assert torch.equal(part, layout.views(values)[name])
+        assert part.data_ptr() % 16 == 0
