@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mesm.runs.files import locked, read_json, write_beside
+from mesm.runs.files import file_name, locked, owned, read_json, write_beside
 
 HOLDER = """
 import sys, time
@@ -32,12 +32,35 @@ def test_a_killed_process_leaves_no_lock(tmp_path):
     ) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
-        with pytest.raises(ValueError, match="another process"), locked(tmp_path, "sweeping"):
+        told = pytest.raises(ValueError, match=rf"another process .*process {holder.pid}: ")
+        with told, locked(tmp_path, "sweeping"):
             pass
         holder.kill()
         holder.wait()
     with locked(tmp_path, "sweeping"):
         pass
+
+
+def test_a_folder_that_stays_empty_goes_with_its_owner(tmp_path):
+    with owned(tmp_path / "a" / "b", "training in"):
+        refused = pytest.raises(ValueError, match="another process")
+        with refused, owned(tmp_path / "a" / "b", "training in"):
+            pass
+    assert not (tmp_path / "a" / "b").exists()
+    with owned(tmp_path / "a" / "b", "training in"):
+        (tmp_path / "a" / "b" / "file").touch()
+    assert (tmp_path / "a" / "b" / "file").exists()
+
+
+@pytest.mark.parametrize("name", ["Ses01F_impro01_F000", "-aB3_x", "..a", "x___y", "ü 1", "你好"])
+def test_a_plain_name_may_name_a_file(name):
+    assert file_name(name, "clip id") == name
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a/../b", "a\\b", "a\0", "a\nb", "a" * 201])
+def test_a_name_that_leads_elsewhere_is_refused(name):
+    with pytest.raises(ValueError, match=r"clip id .* cannot name a file: rename it"):
+        file_name(name, "clip id")
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
