@@ -52,6 +52,11 @@ class Choice:
         return options
 
 
+def knows_hopper() -> bool:
+    """Whether the installed Triton is the one whose Gluon the Hopper kernels are written in."""
+    return tuple(int(part) for part in triton.__version__.split(".")[:2]) == _HOPPER_TRITON
+
+
 def possible(
     kernel: str,
     dtype: torch.dtype,
@@ -82,8 +87,7 @@ def possible(
         choices = [Choice(False, 0, wide, deep, 4, 4)]
     else:
         choices = [Choice(False, 0, wide, deep, 3, 8 if wide == 128 or not half else 4)]
-    version = tuple(int(part) for part in triton.__version__.split(".")[:2])
-    if plain or not half or capability != _HOPPER or version != _HOPPER_TRITON:
+    if plain or not half or capability != _HOPPER or not knows_hopper():
         return choices
     if cin % _HOPPER_DEPTH or cout % (128 if gradient else 64):
         return choices

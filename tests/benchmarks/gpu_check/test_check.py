@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.benchmarks.gpu_check.uninterpreted import run
 
 
@@ -23,11 +25,25 @@ def test_a_name_that_no_kernel_has_fails() -> None:
     assert "nothing to check" in done.stdout
 
 
-def test_the_check_launches_every_kernel() -> None:
+@pytest.mark.parametrize("version", ["3.6.0", "3.9.0"])
+def test_the_check_launches_every_kernel_that_the_version_of_triton_has(version: str) -> None:
     program = (
+        f"import triton; triton.__version__ = '{version}';"
         "from benchmarks.gpu_check import check, triton;"
         "noted, wrong = check.record_all(['sm_90'], False);"
-        "print(len(noted) > 50, wrong, triton.unlaunched(noted))"
+        "hopper = any('_hopper' in launch.name for launch in noted);"
+        "print(len(noted) > 50, hopper, wrong, triton.unlaunched(noted))"
     )
     done = run("-c", program)
-    assert done.stdout.strip() == "True [] []", done.stderr
+    assert done.stdout.strip() == f"True {version == '3.6.0'} [] []", done.stderr
+
+
+def test_a_kernel_that_nothing_launches_is_named() -> None:
+    program = (
+        "from benchmarks.gpu_check import check, triton;"
+        "noted, _ = check.record_all(['sm_90'], False);"
+        "kept = [launch for launch in noted if 'convolution_hopper' not in launch.name];"
+        "print(triton.unlaunched(kept))"
+    )
+    done = run("-c", program)
+    assert done.stdout.strip() == "['parts.convolution_hopper.convolve_kernel']", done.stderr
