@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 OWN = ("mesm", "mesm_ops")
@@ -9,6 +10,11 @@ OWN = ("mesm", "mesm_ops")
 
 def main() -> None:
     """Run the command; a missing package ends it with how to install the experiment's packages."""
+    _read_arguments_as_utf8()
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that knows no "ü" shows an escape instead.
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
     try:
         from mesm.cli import app
 
@@ -21,6 +27,25 @@ def main() -> None:
             f"mesm: the package {package} is missing; install what the experiment needs: "
             "pip install -e '.[experiment]'"
         )
+
+
+def _read_arguments_as_utf8() -> None:
+    """Start again in UTF-8 mode where the locale cannot read an argument."""
+    bad = [argument for argument in sys.argv if not _is_text(argument)]
+    if not bad:
+        return
+    if sys.flags.utf8_mode:
+        sys.exit(f"mesm: the argument {bad[0]!a} is not UTF-8; name it in UTF-8")
+    sys.stdout.flush()
+    os.execv(sys.executable, [sys.executable, "-X", "utf8", "-m", "mesm", *sys.argv[1:]])
+
+
+def _is_text(argument: str) -> bool:
+    try:
+        argument.encode()
+    except UnicodeEncodeError:  # bytes that the locale has no letter for
+        return False
+    return True
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from mesm.cli.shared import Split, refusals_in_one_line
+from mesm.cli.shared import Refusing, Split
 from mesm.cli.tables import tables
 from mesm.corpora.registry import CORPORA
 from mesm.runs.memory import keep_freed_pages
@@ -23,6 +23,7 @@ else:
 
 app = typer.Typer(
     name="mesm",
+    cls=Refusing,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -50,8 +51,7 @@ def miniature(
     """Generate a small synthetic corpus in the raw layout of IEMOCAP or CMU-MOSEI."""
     from mesm.corpora.miniature import generate
 
-    with refusals_in_one_line():
-        generate(out, clips=clips, seed=seed, layout=layout, faults=faults)
+    generate(out, clips=clips, seed=seed, layout=layout, faults=faults)
 
 
 @app.command()
@@ -77,11 +77,10 @@ def prepare(
     from mesm.corpora.prepare import PrepareOptions
     from mesm.corpora.prepare import prepare as run
 
-    with refusals_in_one_line():
-        options = PrepareOptions(
-            split=split, splits=splits, seed=seed, workers=workers, min_face_size=min_face_size
-        )
-        run(corpus, raw, out, options)
+    options = PrepareOptions(
+        split=split, splits=splits, seed=seed, workers=workers, min_face_size=min_face_size
+    )
+    run(corpus, raw, out, options)
 
 
 @app.command()
@@ -109,16 +108,15 @@ def features(
     from mesm.corpora.prepared import PreparedCorpus
     from mesm.features.make import FeatureOptions, make_features
 
-    with refusals_in_one_line():
-        options = FeatureOptions(
-            raw=raw,
-            openface=openface,
-            glove=glove,
-            phonet=phonet,
-            video_step=video_step,
-            workers=workers,
-        )
-        make_features(PreparedCorpus.open(corpus), options)
+    options = FeatureOptions(
+        raw=raw,
+        openface=openface,
+        glove=glove,
+        phonet=phonet,
+        video_step=video_step,
+        workers=workers,
+    )
+    make_features(PreparedCorpus.open(corpus), options)
 
 
 @app.command()
@@ -136,9 +134,8 @@ def train(
     from mesm.config.files import load_config
     from mesm.training.loop import train as start
 
-    with refusals_in_one_line():
-        loaded = load_config(config, overrides or [])
-        start(loaded, run or Path("runs") / Path(config).stem)
+    loaded = load_config(config, overrides or [])
+    start(loaded, run or Path("runs") / Path(config).stem)
 
 
 @app.command()
@@ -167,16 +164,15 @@ def experiment(
     """Train and score a whole grid: systems x seeds x p; the same command goes on where it was."""
     from mesm.experiment import run_experiment
 
-    with refusals_in_one_line():
-        failures = run_experiment(
-            config,
-            out or Path("experiments") / Path(config).stem,
-            overrides or [],
-            jobs=jobs,
-            threads=threads,
-            only=only,
-            dry_run=dry_run,
-        )
+    failures = run_experiment(
+        config,
+        out or Path("experiments") / Path(config).stem,
+        overrides or [],
+        jobs=jobs,
+        threads=threads,
+        only=only,
+        dry_run=dry_run,
+    )
     for name, message in failures.items():
         typer.secho(f"mesm: {name} failed: {message}", fg=typer.colors.RED, err=True)
     if failures:
@@ -210,18 +206,17 @@ def evaluate(
     """Score a run: accuracy (or weighted accuracy) and F1 per emotion; thresholds are named."""
     from mesm.evaluation.bootstrap import Bootstrap
 
-    with refusals_in_one_line():
-        bootstrap = Bootstrap(draws=draws, cluster=cluster)
-        if against is None:
-            from mesm.evaluation.evaluate import evaluate_run
+    bootstrap = Bootstrap(draws=draws, cluster=cluster)
+    if against is None:
+        from mesm.evaluation.evaluate import evaluate_run
 
-            evaluate_run(run, split, threshold=threshold, f1=f1, bootstrap=bootstrap, fresh=fresh)
-        else:
-            from mesm.evaluation.against import compare_runs
+        evaluate_run(run, split, threshold=threshold, f1=f1, bootstrap=bootstrap, fresh=fresh)
+    else:
+        from mesm.evaluation.against import compare_runs
 
-            compare_runs(
-                run, against, split, threshold=threshold, f1=f1, bootstrap=bootstrap, fresh=fresh
-            )
+        compare_runs(
+            run, against, split, threshold=threshold, f1=f1, bootstrap=bootstrap, fresh=fresh
+        )
 
 
 app.add_typer(tables, name="table")
@@ -259,32 +254,32 @@ def sweep(
     from mesm.analysis.sweep import sweep as run_sweep
     from mesm.runs.files import read_json
 
-    with refusals_in_one_line():
-        if (runs or jobs is not None) and not retrain:
-            raise ValueError("--runs and --jobs are for --retrain only")
-        if budget is not None:
-            if p is not None:
-                raise ValueError("sweep: --budget finds p itself; leave --p out")
-            if retrain:
-                raise ValueError("sweep: --budget and --retrain are two questions; ask one")
-            result = find_budget(run, parse_budgets(budget), baseline=baseline, split=split)
-            typer.echo("\n".join(budget_lines(result)))
-            return
-        values = parse_p_values("0.1:1.0:0.1" if p is None else p)
+    if (runs or jobs is not None) and not retrain:
+        raise ValueError("--runs and --jobs are for --retrain only")
+    if budget is not None:
+        if p is not None:
+            raise ValueError("sweep: --budget finds p itself; leave --p out")
         if retrain:
-            from mesm.analysis.retrain import retrain as run_retrain
+            raise ValueError("sweep: --budget and --retrain are two questions; ask one")
+        result = find_budget(run, parse_budgets(budget), baseline=baseline, split=split)
+        typer.echo("\n".join(budget_lines(result)))
+        return
+    values = parse_p_values("0.1:1.0:0.1" if p is None else p)
+    if retrain:
+        from mesm.analysis.retrain import retrain as run_retrain
 
-            retrained = run_retrain(run, values, baseline, split, runs=runs or [], jobs=jobs)
-            swept = [read_json(run / "sweep.json"), retrained]
-        else:
-            swept = [run_sweep(run, values, baseline=baseline, split=split)]
-        for found in swept:
-            typer.echo("\n".join(sweep_lines(found)))
-        files = ["sweep.json", "sweep.png", *(["retrain.json"] if retrain else [])]
-        typer.echo(", ".join(str(run / name) for name in files))
+        retrained = run_retrain(run, values, baseline, split, runs=runs or [], jobs=jobs)
+        swept = [read_json(run / "sweep.json"), retrained]
+    else:
+        swept = [run_sweep(run, values, baseline=baseline, split=split)]
+    for found in swept:
+        typer.echo("\n".join(sweep_lines(found)))
+    files = ["sweep.json", "sweep.png", *(["retrain.json"] if retrain else [])]
+    typer.echo(", ".join(str(run / name) for name in files))
 
 
-@app.command()
+# An id of a CMU-MOSEI clip may begin with dashes, which are no option then.
+@app.command(context_settings={"ignore_unknown_options": True})
 def explain(
     run: Annotated[Path, typer.Argument(help="Folder of a trained MESM run.")],
     clip: Annotated[
@@ -299,9 +294,8 @@ def explain(
     """Draw what the attention keeps, on faces and spectrograms (the paper's Figures 3, 4 and 6)."""
     from mesm.analysis.explain import explain as run_explain
 
-    with refusals_in_one_line():
-        found = run_explain(run, clip, p=p, ground_truth=ground_truth)
-        typer.echo("\n".join(map(str, found["files"])))
+    found = run_explain(run, clip, p=p, ground_truth=ground_truth)
+    typer.echo("\n".join(map(str, found["files"])))
 
 
 @app.command()
@@ -312,8 +306,7 @@ def report(
     """Put what runs hold into one HTML page: tables, learning curves, p-curve, pictures."""
     from mesm.report.page import write_report
 
-    with refusals_in_one_line():
-        typer.echo(write_report(out, runs))
+    typer.echo(write_report(out, runs))
 
 
 @app.command()
@@ -323,5 +316,4 @@ def demo(
     """Run the whole experiment on a miniature corpus; ends with the path of report.html."""
     from mesm.demo import run_demo
 
-    with refusals_in_one_line():
-        run_demo(out)
+    run_demo(out)

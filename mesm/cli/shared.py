@@ -1,21 +1,136 @@
-"""Helpers of all `mesm` commands: refusals of bad input, and the names of the splits."""
+"""What all `mesm` commands share: how an expected failure is told, and the names of the splits."""
 
 from __future__ import annotations
 
+import errno
+import os
+import sys
+import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Literal
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager, suppress
+from typing import Any, Literal
 
 import typer
+from tqdm import tqdm
+from typer.core import TyperGroup
 
 Split = Literal["train", "valid", "test"]
 
+# Commands that take up their own work where it stopped.
+RESUMING = ("prepare", "features", "train", "experiment", "demo")
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+REPORT = "this is a fault of mesm, not of yours: please report it, with these lines and the command"
+# Typer's own, which end a command as they are: --help, a wrong option, an answer "no".
+_WRONG_USE = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
+_OWN: tuple[type[BaseException], ...] = (typer.Exit, typer.Abort, _WRONG_USE)
+
+
+class Refusing(TyperGroup):
+    """Commands whose expected failures end in one line; see `refusals_in_one_line`."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command."""
+        with refusals_in_one_line(ctx):
+            done = super().invoke(ctx)
+            sys.stdout.flush()  # a closed pipe is noticed here, not when Python ends
+            return done
+
 
 @contextmanager
-def refusals_in_one_line() -> Iterator[None]:
-    """Bad input is the user's to mend, so it is shown as a sentence and not as a traceback."""
+def refusals_in_one_line(ctx: typer.Context | None = None) -> Iterator[None]:
+    """End a command that failed.
+
+    Bad input is the user's to mend, so it is told in a sentence, with status 2. A command that is
+    interrupted says how to go on, with status 130. Where the reader of a pipe has gone, nobody
+    needs to be told. Every other exception is a bug: it keeps its traceback, and a line asks to
+    report it, with status 1.
+    """
     try:
         yield
-    except (ValueError, OSError) as error:
-        typer.secho(f"mesm: {error}", fg=typer.colors.RED, err=True)
+    except (*_OWN, ModuleNotFoundError):  # the latter is told by `mesm.__main__`
+        raise
+    except KeyboardInterrupt as error:
+        _tell(f"stopped; {_how_to_go_on(ctx)}")
+        raise typer.Exit(130) from error
+    except BrokenPipeError as error:
+        # Python would write what is left of the output, and complain again.
+        with suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(0 if _resumed(ctx) is None else 141) from error
+    except Exception as error:
+        _close_bars()
+        message = expected(error)
+        if message is None:
+            traceback.print_exc()
+            _tell(REPORT)
+            raise typer.Exit(1) from error
+        _tell(message)
         raise typer.Exit(2) from error
+
+
+def expected(error: Exception) -> str | None:
+    """The sentence about a failure that has its cause outside; None: the error is a bug."""
+    from pydantic import ValidationError
+
+    if isinstance(error, ValidationError):
+        return f"{error.title}: {sentence(error)}"
+    if isinstance(error, OSError):
+        return _about_system(error)
+    if isinstance(error, ValueError | FloatingPointError):
+        return " ".join(str(error).split()) if "\n" in str(error) else str(error)
+    if isinstance(error, BrokenProcessPool):
+        return "a worker process died, of too little memory or a damaged file; run the same again"
+    text = str(error)
+    if (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or "can't allocate memory" in text
+    ):
+        what = text.splitlines()[0].rpartition("] ")[2] if text else "an array is too large"
+        return f"not enough memory: {what}; take a smaller model, batch or number of workers"
+    return None
+
+
+def sentence(error: Any) -> str:
+    """What pydantic found wrong, as "KEY: wanted ..., got ..." of each value."""
+    found = []
+    for one in error.errors(include_url=False):
+        key = ".".join(map(str, one["loc"])) or "the whole"
+        value = repr(one["input"])
+        shown = value if len(value) <= 60 else f"{value[:57]}..."
+        found.append(f"{key}: {one['msg'][:1].lower()}{one['msg'][1:]}, got {shown}")
+    return "; ".join(found)
+
+
+def _about_system(error: OSError) -> str:
+    where = f"{error.filename}: " if error.filename is not None else ""
+    if error.errno in _FULL:
+        return f"{where}the disk is full; make room, then run the same command again"
+    if error.errno is None or error.strerror is None or not where:
+        return str(error) or type(error).__name__
+    return f"{where}{error.strerror[:1].lower()}{error.strerror[1:]}"
+
+
+def _resumed(ctx: typer.Context | None) -> str | None:
+    """The command's name if the command takes up its own work."""
+    name = None if ctx is None else ctx.invoked_subcommand
+    return name if name in RESUMING else None
+
+
+def _how_to_go_on(ctx: typer.Context | None) -> str:
+    if _resumed(ctx) is not None:
+        return "the same command goes on where it was"
+    return "no file is left half written; run the same command again"
+
+
+def _close_bars() -> None:
+    """End all progress bars, which would be drawn again after a message, or around it."""
+    for bar in list(getattr(tqdm, "_instances", ())):
+        with suppress(Exception):
+            bar.close()
+
+
+def _tell(message: str) -> None:
+    _close_bars()
+    typer.secho(f"mesm: {message}", fg=typer.colors.RED, err=True)

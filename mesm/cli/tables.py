@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mesm.cli.shared import Split, refusals_in_one_line
+from mesm.cli.shared import Split
 
 if TYPE_CHECKING:
     from mesm.tables.table import Table
@@ -130,10 +130,9 @@ def table_runs(
 def _show_tables(make: Callable[[], list[Table]], out: Path) -> list[Table]:
     from mesm.tables.formats import to_markdown, write_tables
 
-    with refusals_in_one_line():
-        made = make()
-        files = write_tables(made, out)
-        for table in made:
-            typer.echo(to_markdown(table))
-        typer.echo(", ".join(map(str, files)))
-        return made
+    made = make()
+    files = write_tables(made, out)
+    for table in made:
+        typer.echo(to_markdown(table))
+    typer.echo(", ".join(map(str, files)))
+    return made
