@@ -134,7 +134,9 @@ def _check_folder(out: Path, settings: dict[str, object]) -> None:
     mark = out / "demo.json"
     if not mark.is_file():
         raise ValueError(f"{out}: holds files that no demo wrote; choose another folder")
-    found = json.loads(mark.read_text(encoding="utf-8"))
+    from mesm.runs.files import read_json
+
+    found = read_json(mark, dict[str, object])
     if found != settings:
         raise ValueError(
             f"{out}: holds a demo with {found}, wanted {settings}; choose another folder"

@@ -32,6 +32,7 @@ from mesm.inputs.spectrograms import CHUNK_COLUMNS, MEL_BINS
 from mesm.plots.attention import draw_faces, draw_spectrogram
 from mesm.plots.panels import Row
 from mesm.plots.style import save_png
+from mesm.runs.files import file_name
 
 MOST_FACES = 8
 
@@ -77,6 +78,8 @@ def explain(
     else:
         clip = corpus.clip(clip_id)
         chosen = {_emotions(opened, clip): clip}
+    for clip in chosen.values():
+        file_name(clip.clip_id, "the clip id")
     pictures: list[Path] = []
     grids = Grids()
     for emotion, clip in tqdm(chosen.items(), desc="explain", unit="clip"):

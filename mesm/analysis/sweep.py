@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from decimal import Decimal, InvalidOperation
@@ -19,7 +18,9 @@ from mesm.evaluation.run import Run
 from mesm.models import FE2E, MESM
 from mesm.plots.p_curve import draw_p_curve
 from mesm.plots.style import save_png
+from mesm.runs.documents import Sweep
 from mesm.runs.environment import describe
+from mesm.runs.files import read_json
 from mesm.runs.folder import RunFolder
 
 MOST_VALUES = 200
@@ -98,6 +99,7 @@ def sweep(
             f"{repeats}"
         )
     opened = Run.open_sparse(run)
+    retrained = _retrained(run, split)
     dense = None if baseline is None else load_baseline(baseline, opened)
     dense_name = None if baseline is None else baseline.name
     points = []
@@ -143,7 +145,7 @@ def sweep(
         "environment": describe(),
     }
     folder = RunFolder(run)
-    save_png(draw_p_curve(result, _retrained(run, split)), run / "sweep.png")
+    save_png(draw_p_curve(result, retrained), run / "sweep.png")
     folder.write_json(run / "sweep.json", result)
     return result
 
@@ -178,11 +180,8 @@ def sweep_lines(result: dict[str, Any]) -> list[str]:
 
 def _retrained(run: Path, split: str) -> dict[str, Any] | None:
     """The measurements of `mesm.analysis.retrain` on this split; None: there are none."""
-    file = run / RETRAINED
-    if not file.is_file():
-        return None
-    found = json.loads(file.read_text(encoding="utf-8"))
-    return found if found["split"] == split else None
+    found: dict[str, Any] | None = read_json(run / RETRAINED, Sweep)
+    return found if found is not None and found["split"] == split else None
 
 
 def load_baseline(path: Path, beside: Run) -> Run:

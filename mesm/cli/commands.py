@@ -252,6 +252,7 @@ def sweep(
     from mesm.analysis.budget import budget_lines, find_budget, parse_budgets
     from mesm.analysis.sweep import parse_p_values, sweep_lines
     from mesm.analysis.sweep import sweep as run_sweep
+    from mesm.runs.documents import Sweep
     from mesm.runs.files import read_json
 
     if (runs or jobs is not None) and not retrain:
@@ -269,7 +270,7 @@ def sweep(
         from mesm.analysis.retrain import retrain as run_retrain
 
         retrained = run_retrain(run, values, baseline, split, runs=runs or [], jobs=jobs)
-        swept = [read_json(run / "sweep.json"), retrained]
+        swept = [read_json(run / "sweep.json", Sweep), retrained]
     else:
         swept = [run_sweep(run, values, baseline=baseline, split=split)]
     for found in swept:

@@ -1,4 +1,4 @@
-"""What all `mesm` commands share: how an expected failure is told, and the names of the splits."""
+"""The names of the splits, and how every `mesm` command tells an expected failure."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ REPORT = "this is a fault of mesm, not of yours: please report it, with these li
 # Typer's own, which end a command as they are: --help, a wrong option, an answer "no".
 _WRONG_USE = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
 _OWN: tuple[type[BaseException], ...] = (typer.Exit, typer.Abort, _WRONG_USE)
+_OWN += (ModuleNotFoundError,)  # told by `mesm.__main__`
 
 
 class Refusing(TyperGroup):
@@ -48,7 +49,7 @@ def refusals_in_one_line(ctx: typer.Context | None = None) -> Iterator[None]:
     """
     try:
         yield
-    except (*_OWN, ModuleNotFoundError):  # the latter is told by `mesm.__main__`
+    except _OWN:
         raise
     except KeyboardInterrupt as error:
         _tell(f"stopped; {_how_to_go_on(ctx)}")
@@ -93,7 +94,7 @@ def expected(error: Exception) -> str | None:
 
 
 def sentence(error: Any) -> str:
-    """What pydantic found wrong, as "KEY: wanted ..., got ..." of each value."""
+    """Say how pydantic found values to be wrong, as "KEY: wanted ..., got ..." of each value."""
     found = []
     for one in error.errors(include_url=False):
         key = ".".join(map(str, one["loc"])) or "the whole"

@@ -6,12 +6,10 @@ import json
 import multiprocessing
 import os
 import sys
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, ExitStack
-from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -20,6 +18,7 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from mesm.corpora.utterances import SkippedClip
+from mesm.runs.processes import end_with_parent
 
 _SKIPPED_KEY = b"mesm.skipped"
 
@@ -144,16 +143,8 @@ _worker_extract: Callable[[Any], Part] | None = None
 
 def _start_worker(opened: Opened[Any]) -> None:
     global _worker_extract
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     _worker_extract = _worker.enter_context(opened())
-
-
-def _end_with_parent() -> None:
-    """End this process when its parent is gone: a killed run must leave nobody writing."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
-        os._exit(1)
 
 
 def _work(dialog: Dialog, part: Path) -> list[SkippedClip]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -61,10 +60,8 @@ def evaluate_run(
     """
     opened = Run.open(run, threshold=threshold, f1=f1, fresh=fresh)
     folder, scoring = opened.folder, opened.scoring
+    kept = dict(opened.evaluation)  # read, and refused if damaged, before the work
     scores = score_run(opened, split, bootstrap or Bootstrap())
-    kept: dict[str, Any] = {}
-    if folder.evaluation.is_file():
-        kept = json.loads(folder.evaluation.read_text())
     if scoring == opened.config.evaluation:
         kept[split] = scores
     else:

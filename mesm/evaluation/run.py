@@ -31,6 +31,7 @@ from mesm.models import MESM
 from mesm.models.build import Model, build_model
 from mesm.models.registry import open_feed
 from mesm.runs.checkpoints import load_weights
+from mesm.runs.documents import Attention, Evaluation, Points
 from mesm.runs.files import read_json
 from mesm.runs.folder import RunFolder
 
@@ -185,7 +186,7 @@ class Run:
     @cached_property
     def evaluation(self) -> Mapping[str, Any]:
         """The content of evaluation.json: scores by split; empty where nothing was scored."""
-        return read_json(self.folder.evaluation) or {}
+        return read_json(self.folder.evaluation, Evaluation) or {}
 
     @property
     def is_scored(self) -> bool:
@@ -210,12 +211,12 @@ class Run:
     @cached_property
     def sweep(self) -> Mapping[str, Any] | None:
         """The content of sweep.json, or None."""
-        return read_json(self.path / "sweep.json")
+        return read_json(self.path / "sweep.json", Points)
 
     @cached_property
     def attention(self) -> Mapping[str, Any] | None:
         """How the attention scored against planted regions, or None."""
-        return read_json(self.path / "explain" / "action_units.json")
+        return read_json(self.path / "explain" / "action_units.json", Attention)
 
     @cached_property
     def history(self) -> list[dict[str, Any]]:

@@ -32,9 +32,10 @@ class Curve:
             if changed == self.seen:
                 return False
             lines = self.folder.metrics.read_text(encoding="utf-8").splitlines()
-        except OSError:
-            return False
-        self.records, self.seen = [json.loads(line) for line in lines], changed
+            records = [json.loads(line) for line in lines]
+        except (OSError, ValueError):
+            return False  # the training that owns the file will tell
+        self.records, self.seen = records, changed
         return True
 
     def text(self) -> str:

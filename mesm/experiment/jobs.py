@@ -18,7 +18,8 @@ import torch
 from mesm.config.experiment import ExperimentConfig
 from mesm.experiment.display import Display
 from mesm.runs.checkpoints import read_progress
-from mesm.runs.files import write_beside
+from mesm.runs.documents import Evaluation
+from mesm.runs.files import read_json, write_beside
 from mesm.runs.folder import RunFolder
 
 POLL_SECONDS = 0.1
@@ -49,7 +50,7 @@ class Job:
             # Somebody may have scored a run that was still training.
             if file.stat().st_mtime_ns < self.folder.best.stat().st_mtime_ns:
                 return list(self.splits)
-            scored = json.loads(file.read_text(encoding="utf-8"))
+            scored = read_json(file, Evaluation) or {}
         except (OSError, ValueError):
             return list(self.splits)
         return [split for split in self.splits if split not in scored]

@@ -7,8 +7,11 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
 
 LONGEST_NAME = 200  # bytes; file systems take 255, of which a hash and endings need a part
 
@@ -16,22 +19,53 @@ LONGEST_NAME = 200  # bytes; file systems take 255, of which a hash and endings 
 def write_beside(file: Path, content: str | bytes) -> None:
     """Write beside the place, then rename: readers see the old file or the new one."""
     beside = file.with_name(f".{file.name}.partial")
-    beside.write_bytes(content.encode() if isinstance(content, str) else content)
-    beside.replace(file)
+    try:
+        beside.write_bytes(content.encode() if isinstance(content, str) else content)
+        beside.replace(file)
+    except OSError as error:
+        with suppress(OSError):
+            beside.unlink(missing_ok=True)
+        # A full disk is told by a number alone.
+        raise OSError(error.errno, error.strerror or str(error), str(file)) from error
 
 
-def read_json(file: Path) -> Any:
-    """A JSON file; None if it is not there.
+def read_json(file: Path, shape: Any = None) -> Any:
+    """Read a JSON file; None if there is none.
+
+    Args:
+        file: UTF-8.
+        shape: the type that the content must have, e.g. `dict[str, int]` or a TypedDict, of which
+            further keys are taken as they are; None: any.
 
     Raises:
-        ValueError: it is not JSON.
+        ValueError: the file is not JSON, holds NaN or an infinity, or has another content.
+        OSError: the file cannot be read.
     """
-    if not file.is_file():
+    if not file.exists():
         return None
+    mend = "delete it and make it again"
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{file}: not JSON ({error}); delete it and make it again") from error
+        content = json.loads(file.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{file}: not JSON ({error}); {mend}") from error
+    if shape is not None:
+        try:
+            _checker(shape).validate_python(content)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            place = ".".join(map(str, first["loc"])) or "the whole"
+            what = first["msg"][:1].lower() + first["msg"][1:]
+            raise ValueError(f"{file}: damaged, at {place}: {what}; {mend}") from error
+    return content
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is no number")
+
+
+@cache
+def _checker(shape: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(shape)
 
 
 def file_name(name: str, what: str) -> str:

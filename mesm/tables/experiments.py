@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mesm.experiment.run import PLAN
+from mesm.runs.documents import Plan
 from mesm.runs.files import read_json
 from mesm.runs.folder import RunFolder
 
@@ -28,7 +29,7 @@ def group_folders(places: Sequence[Path], group: str | None) -> list[Path]:
         return list(places)
     folders: list[Path] = []
     for place in places:
-        plan = read_json(place / PLAN)
+        plan = read_json(place / PLAN, Plan)
         if plan is None:
             raise ValueError(f"{place}: no {PLAN} in it; --group is for folders of experiments")
         groups = plan["groups"]

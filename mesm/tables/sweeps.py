@@ -14,6 +14,7 @@ from mesm.corpora.registry import find_corpus
 from mesm.evaluation.metrics import SHORT_NAMES, f1_key
 from mesm.evaluation.run import Run
 from mesm.models.registry import SYSTEMS
+from mesm.runs.documents import Sweep
 from mesm.runs.environment import describe
 from mesm.runs.files import read_json
 from mesm.runs.folder import RunFolder
@@ -134,11 +135,8 @@ def _find(places: Sequence[Path]) -> list[Path]:
 def _curves(places: Sequence[Path]) -> list[Curve]:
     curves: dict[str, Curve] = {}
     for path in _find(places):
-        content = read_json(path)
-        points = content.get("points") if isinstance(content, dict) else None
-        if not points:
-            raise ValueError(f"{path}: holds no points; delete it and sweep again")
-        first = points[0]
+        content = read_json(path, Sweep)
+        first = content["points"][0]
         facts = [
             content["corpus"],
             content["split"],
@@ -182,7 +180,7 @@ def _rows(curve: Curve, accuracy: str, f1: str) -> list[Row]:
         base, dense = content.get(BASELINE), None
         if not base:
             # Its FLOPs are the same whenever they are counted; latencies of another day are not.
-            beside = read_json(path.with_name("sweep.json")) or {}
+            beside = read_json(path.with_name("sweep.json"), Sweep) or {}
             dense = beside.get(BASELINE) if beside.get("split") == content["split"] else None
         for figures in sweep_points(content):
             key = json.dumps(_setting(figures), sort_keys=True)

@@ -24,6 +24,8 @@ from mesm.corpora.miniature.openface_files import write_openface
 from mesm.corpora.miniature.plan import DialogPlan, Planner, fill
 from mesm.corpora.miniature.recording import stage
 from mesm.corpora.miniature.word_vectors import write_word_vectors
+from mesm.runs.files import owned
+from mesm.runs.processes import end_with_parent
 
 
 def generate(
@@ -60,14 +62,24 @@ def generate(
     if faults:
         plans += plan_faults(planner)
     partial = out.parent / f".{out.name}.partial"
-    # An interrupted run may have left this folder.
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
-        _write(partial, plans, seed, layout, workers)
-        partial.replace(out)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    with owned(partial, f"making {out.name} in"):
+        _empty(partial)  # an interrupted run may have left files
+        try:
+            _write(partial, plans, seed, layout, workers)
+            _check_folder(out)
+            partial.replace(out)
+        finally:
+            if partial.exists():
+                _empty(partial)
+                partial.rmdir()
+
+
+def _empty(folder: Path) -> None:
+    for entry in folder.iterdir():
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
 
 
 def _check(out: Path, clips: int, seed: int, layout: str, workers: int | None) -> None:
@@ -79,6 +91,10 @@ def _check(out: Path, clips: int, seed: int, layout: str, workers: int | None) -
         raise ValueError(f"miniature: seed must be at least 0, got {seed}")
     if workers is not None and workers < 1:
         raise ValueError(f"miniature: workers must be at least 1, got {workers}")
+    _check_folder(out)
+
+
+def _check_folder(out: Path) -> None:
     if out.exists() and not out.is_dir():
         raise ValueError(f"miniature: {out} is a file; name a folder that does not exist yet")
     if out.is_dir() and any(out.iterdir()):
@@ -123,7 +139,7 @@ def _results(tasks: list[_Task], workers: int) -> Iterator[Iterator[list[dict[st
         yield map(_record, tasks)
         return
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, mp_context=context)
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=end_with_parent)
     try:
         yield pool.map(_record, tasks)
     finally:

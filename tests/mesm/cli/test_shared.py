@@ -74,10 +74,9 @@ def test_a_bug_is_shown_and_asked_for(capsys):
 
 
 def test_no_bar_is_drawn_around_the_message(capsys):
-    with pytest.raises(typer.Exit), refusals_in_one_line():
-        bar = tqdm(total=3)
-        bar.update()
-        raise ValueError("wanted a")
+    bar = tqdm(total=3)
+    bar.update()
+    end(ValueError("wanted a"), 2)
     bar.update()
     assert capsys.readouterr().err.splitlines()[-1] == "mesm: wanted a"
 

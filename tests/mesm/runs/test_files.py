@@ -1,11 +1,13 @@
 """A file is the old one or the new one; a folder is one process's at a time."""
 
+import errno
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from mesm.runs.documents import Figure
 from mesm.runs.files import file_name, locked, owned, read_json, write_beside
 
 HOLDER = """
@@ -83,3 +85,22 @@ def test_json_that_is_not_there_is_none_and_damaged_json_is_named(tmp_path):
     (tmp_path / "one.json").write_text("{")
     with pytest.raises(ValueError, match=r"one\.json: not JSON .*; delete it and make it again"):
         read_json(tmp_path / "one.json")
+
+
+@pytest.mark.parametrize("content", ['{"a": NaN}', '{"a": 1e999}', "[" * 100_000, "\xff", ""])
+def test_json_with_what_is_no_number_or_cut_is_damaged(content, tmp_path):
+    (tmp_path / "one.json").write_text(content, encoding="latin-1")
+    with pytest.raises(ValueError, match=r"one\.json: (not JSON|damaged).*; delete it and make it"):
+        read_json(tmp_path / "one.json", dict[str, Figure])
+
+
+def test_a_full_disk_names_the_file_and_leaves_nothing(tmp_path, monkeypatch):
+    def fail(self, content):
+        self.touch()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", fail)
+    with pytest.raises(OSError, match=r"No space left on device: .*file") as told:
+        write_beside(tmp_path / "file", "new")
+    assert told.value.errno == errno.ENOSPC
+    assert list(tmp_path.iterdir()) == []

@@ -123,7 +123,7 @@ def test_the_same_run_twice_is_refused(make_corpus: Make, make_run: Make) -> Non
 
 
 def test_a_sweep_comes_with_its_run(make_corpus: Make, make_run: Make) -> None:
-    run = make_run("a", make_corpus(), files={"sweep.json": {"points": [1]}})
+    run = make_run("a", make_corpus(), files={"sweep.json": {"points": [{"p": 1}]}})
     (found,) = read_runs([run])
-    assert found.sweep == {"points": [1]}
+    assert found.sweep == {"points": [{"p": 1}]}
     assert found.scores == json.loads((run / "evaluation.json").read_text())["test"]

@@ -135,5 +135,5 @@ def test_refusals(tmp_path: Path, make_corpus: Make, make_run: Make) -> None:
     with pytest.raises(ValueError, match="`mesm sweep RUN` makes one"):
         sweep_tables([tmp_path])
     run = make_run("m", make_corpus(), mesm(), files={"sweep.json": {"points": []}})
-    with pytest.raises(ValueError, match=r"sweep.json: holds no points"):
+    with pytest.raises(ValueError, match=r"sweep.json: damaged, at corpus: field required"):
         sweep_tables([run])

@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import subprocess
+import sys
+import time
 
 import pytest
 
@@ -84,3 +87,44 @@ def test_the_files_for_features_move_no_other_file(tmp_path, monkeypatch, layout
     added = whole.keys() - bare.keys()
     assert added == {"glove.txt.gz", *(name for name in whole if name.startswith("OpenFace/"))}
     assert {name: whole[name] for name in bare} == bare
+
+
+def start(out, clips=60):
+    command = [sys.executable, "-m", "mesm", "miniature", str(out), "--clips", str(clips)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, start_new_session=True, text=True)
+    while not list(out.parent.glob(f".{out.name}.partial/*")):
+        assert process.poll() is None
+        time.sleep(0.05)
+    return process
+
+
+def test_the_second_at_once_is_told_and_the_first_is_whole(tmp_path):
+    out = tmp_path / "out"
+    first = start(out, clips=12)
+    with pytest.raises(ValueError, match=rf"another process .*process {first.pid}: "):
+        generate(out, clips=12, seed=0, workers=1)
+    assert first.wait(timeout=120) == 0
+    assert first.stderr is not None
+    first.stderr.close()
+    generate(tmp_path / "alone", clips=12, seed=0, workers=1)
+    assert digests(out) == digests(tmp_path / "alone")
+
+
+def test_a_killed_one_leaves_no_process(tmp_path):
+    killed = start(tmp_path / "out")
+    killed.kill()
+    # The pipe ends when the last process that holds it is gone.
+    killed.communicate(timeout=30)
+
+
+def test_a_folder_that_was_filled_meanwhile_is_left_alone(tmp_path, monkeypatch):
+    def write(partial, *_):
+        (partial / "file").touch()
+        (tmp_path / "out").mkdir()
+        (tmp_path / "out" / "theirs").touch()
+
+    module = importlib.import_module("mesm.corpora.miniature.generate")
+    monkeypatch.setattr(module, "_write", write)
+    with pytest.raises(ValueError, match="is not empty"):
+        generate(tmp_path / "out", clips=1, seed=0)
+    assert [path.name for path in tmp_path.rglob("*")] == ["out", "theirs"]
