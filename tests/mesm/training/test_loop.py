@@ -198,7 +198,7 @@ def test_refuses_another_models_last_checkpoint(tiny_corpus, tmp_path):
     config = settings(tiny_corpus, "training.epochs=2", "model.modalities=t")
     run = train(config, tmp_path / "run")
     state = json.loads((run / "last" / "state.json").read_text())
-    state |= {"finished": None, "epoch": 1}
+    state |= {"finished": None, "epoch": 1, "best_epoch": 1, "history": state["history"][:1]}
     (run / "last" / "state.json").write_text(json.dumps(state))
     weights = load_file(run / "last" / "model.safetensors")
     weights["classify_text.weight"] = torch.zeros(6, 5)
