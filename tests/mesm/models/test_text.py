@@ -59,9 +59,7 @@ def test_damaged_alberts_are_refused(folder):
         encoder.load(folder)
     for content in (b"", b"nonsense", b"\0" * 100):
         file.write_bytes(content)
-        with pytest.raises(
-            ValueError, match=r"its weights cannot be read .*text.path wants"
-        ):
+        with pytest.raises(ValueError, match=r"its weights cannot be read .*text.path wants"):
             encoder.load(folder)
     file.unlink()
     with pytest.raises(ValueError, match="its weights cannot be read"):
