@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from mesm.config.modalities import parse_modalities
-from mesm.config.settings import Positive, Share, SystemSettings
+from mesm.config.settings import Layers, Positive, Share, SystemSettings, Truth, check_heads
 
 
 class TwoPhaseSettings(SystemSettings):
@@ -41,10 +41,10 @@ class LFTransformerSettings(TwoPhaseSettings):
     text_heads: Positive = 4
     audio_heads: Positive = 2
     video_heads: Positive = 5
-    layers: Positive = 2
+    layers: Layers = 2
     feedforward: Positive = 2048
     dropout: Share = 0.1
-    positions: bool = Field(
+    positions: Truth = Field(
         default=False, description="Whether rows are told their place; the authors' are not."
     )
 
@@ -55,7 +55,7 @@ class EmoEmbsSettings(TwoPhaseSettings):
     name: Literal["emo_embs"]
     audio_hidden: Positive = 200
     video_hidden: Positive = 100
-    layers: Positive = 2
+    layers: Layers = 2
     dropout: Share = 0.15
 
 
@@ -67,8 +67,8 @@ class MulTSettings(TwoPhaseSettings):
     name: Literal["mult"]
     dim: Positive = 40
     heads: Positive = 5
-    layers: Positive = Field(default=5, description="Of each cross-modal encoder.")
-    memory_layers: Positive = Field(default=3, description="Of each self-attention encoder.")
+    layers: Layers = Field(default=5, description="Of each cross-modal encoder.")
+    memory_layers: Layers = Field(default=3, description="Of each self-attention encoder.")
     kernels: list[Positive] = Field(
         default=[1, 1, 1],
         min_length=3,
@@ -94,3 +94,8 @@ class MulTSettings(TwoPhaseSettings):
         if any(kernel % 2 == 0 for kernel in value):
             raise ValueError("kernels must be odd")
         return value
+
+    @model_validator(mode="after")
+    def _heads_divide_dim(self) -> MulTSettings:
+        check_heads("model.dim", self.dim, "model.heads", self.heads)
+        return self

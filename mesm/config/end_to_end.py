@@ -2,32 +2,53 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, PlainValidator, field_validator, model_validator
 
 from mesm.config.modalities import Modality, attended, parse_modalities
 from mesm.config.p import BlockP, read_p
-from mesm.config.settings import Positive, Settings, Share, SystemSettings
+from mesm.config.settings import (
+    MOST,
+    Layers,
+    Number,
+    Place,
+    Positive,
+    Settings,
+    Share,
+    SystemSettings,
+    Truth,
+    Whole,
+    check_heads,
+)
 
 
 class TextSettings(Settings):
     """The text encoder: a local ALBERT, or a small one trained from scratch."""
 
-    path: Path | None = Field(
+    path: Place | None = Field(
         default=None,
         description="Folder of a pretrained ALBERT; none: a small one is trained from scratch, "
         "with subwords learnt on the training split, and the sizes below hold.",
     )
-    max_length: Positive = Field(default=50, description="Subwords at most, [CLS] and [SEP] too.")
-    vocabulary: Positive = Field(default=8000, description="Subwords learnt at most.")
+    max_length: Annotated[Whole, Field(ge=2, le=MOST)] = Field(
+        default=50, description="Subwords at most, [CLS] and [SEP] too."
+    )
+    vocabulary: Annotated[Whole, Field(ge=5, le=MOST)] = Field(
+        default=8000, description="Subwords learnt at most, the 4 special ones too."
+    )
     embedding: Positive = 64
     hidden: Positive = 128
     heads: Positive = 4
-    layers: Positive = 2
+    layers: Layers = 2
     feedforward: Positive = 512
     dropout: Share = 0.1
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> TextSettings:
+        if self.path is None:
+            check_heads("model.text.hidden", self.hidden, "model.text.heads", self.heads)
+        return self
 
 
 class FE2ESettings(SystemSettings):
@@ -41,12 +62,12 @@ class FE2ESettings(SystemSettings):
     hidden: Positive = Field(default=1024, description="Between the two layers after the pools.")
     dim: Positive = 64
     heads: Positive = 4
-    layers: Positive = 4
+    layers: Layers = 4
     feedforward: Positive = 2048
     dropout: Share = 0.1
-    norm_first: bool = Field(default=False, description="Pre-norm sequence encoders.")
+    norm_first: Truth = Field(default=False, description="Pre-norm sequence encoders.")
     text: TextSettings = TextSettings()
-    vgg11: Path | None = Field(
+    vgg11: Place | None = Field(
         default=None, description="VGG-11 weights with torchvision's names to start from."
     )
 
@@ -54,6 +75,11 @@ class FE2ESettings(SystemSettings):
     @classmethod
     def _known_modalities(cls, value: str) -> str:
         return parse_modalities(value)
+
+    @model_validator(mode="after")
+    def _heads_divide_dim(self) -> FE2ESettings:
+        check_heads("model.dim", self.dim, "model.heads", self.heads, even=True)
+        return self
 
 
 class MESMSettings(FE2ESettings):
@@ -74,7 +100,7 @@ class MESMSettings(FE2ESettings):
         description="What asks the attention: the text (as in the paper), the sound, the faces, "
         "or the mean of what a clip has of them.",
     )
-    query_shuffle: Annotated[float, Field(ge=0.0, le=1.0)] = Field(
+    query_shuffle: Annotated[Number, Field(ge=0.0, le=1.0)] = Field(
         default=0.0,
         description="Share of the training clips whose faces and sound are asked by another "
         "clip's query, so that what it knows by heart cannot reach them as attention.",

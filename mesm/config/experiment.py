@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -14,10 +13,12 @@ from mesm.config.baselines import (
     MulTSettings,
 )
 from mesm.config.end_to_end import FE2ESettings, MESMSettings
-from mesm.config.settings import Positive, Settings
+from mesm.config.settings import Number, Place, Positive, Settings, Truth, Whole
 
 ThresholdPolicy = Literal["tuned", "tuned_wacc", "0.5"]
 F1Variant = Literal["binary", "weighted"]
+MOST_WORKERS = 256
+LARGEST = 1e38  # what float32 holds
 
 
 # The settings that a config's model section may hold; its name tells which.
@@ -34,7 +35,7 @@ AnySystem = (
 class TrainingSettings(Settings):
     """How the model is trained."""
 
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[Whole, Field(ge=0)] = 0
     epochs: Positive = 30
     patience: Positive = Field(
         default=6, description="Epochs without a better validation F1 before training stops."
@@ -45,34 +46,34 @@ class TrainingSettings(Settings):
         "a few validation clips cannot tell epochs apart.",
     )
     batch_size: Positive = Field(default=8, description="Clips per step and process.")
-    learning_rate: float = Field(default=5e-5, gt=0.0)
-    text_learning_rate_factor: float = Field(
+    learning_rate: Number = Field(default=5e-5, gt=0.0)
+    text_learning_rate_factor: Number = Field(
         default=0.1, gt=0.0, description="The text encoder's rate, as a part of learning_rate."
     )
-    attention_learning_rate_factor: float = Field(
+    attention_learning_rate_factor: Number = Field(
         default=1.0, gt=0.0, description="MESM's cross-modal attention's rate, likewise."
     )
-    p_warmup_epochs: Annotated[int, Field(ge=0)] = Field(
+    p_warmup_epochs: Annotated[Whole, Field(ge=0)] = Field(
         default=0, description="Epochs over which MESM's p goes from p_start to model.p."
     )
-    p_start: float = Field(
+    p_start: Number = Field(
         default=1.0, gt=0.0, le=1.0, description="p of the first epoch, where p_warmup_epochs > 0."
     )
     p_shape: Literal["linear", "cosine"] = Field(
         default="linear", description="Cosine: p stays longer near both ends."
     )
-    branch_loss: Annotated[float, Field(ge=0.0)] = Field(
+    branch_loss: Annotated[Number, Field(ge=0.0)] = Field(
         default=0.0,
         description="Weight of the loss of each modality's own logits, so that a modality that "
         "learns fast does not starve the others.",
     )
-    concentration: Annotated[float, Field(ge=0.0)] = Field(
+    concentration: Annotated[Number, Field(ge=0.0)] = Field(
         default=0.0,
         description="Weight, rising from a third to two thirds of the training, of what the "
         "entropy of the first block's attention, as a share of the uniform one's, has over "
         "concentration_target.",
     )
-    concentration_target: float = Field(default=0.9, gt=0.0, le=1.0)
+    concentration_target: Number = Field(default=0.9, gt=0.0, le=1.0)
     concentrated: list[Literal["face", "audio"]] = Field(
         default=["face", "audio"], description="Whose attention is concentrated."
     )
@@ -81,18 +82,34 @@ class TrainingSettings(Settings):
         description="Cosine: down to 0 at the last epoch. Plateau: times plateau_factor whenever "
         "the validation loss has not fallen for more than plateau_patience epochs.",
     )
-    plateau_factor: float = Field(default=0.1, gt=0.0, lt=1.0)
-    plateau_patience: Annotated[int, Field(ge=0)] = 5
-    warmup_steps: Annotated[int, Field(ge=0)] = Field(
+    plateau_factor: Number = Field(default=0.1, gt=0.0, lt=1.0)
+    plateau_patience: Annotated[Whole, Field(ge=0)] = 5
+    warmup_steps: Annotated[Whole, Field(ge=0)] = Field(
         default=0, description="Steps over which the rate rises from 0."
     )
-    weight_decay: Annotated[float, Field(ge=0.0)] = Field(
+    weight_decay: Annotated[Number, Field(ge=0.0)] = Field(
         default=0.0, description="Decoupled from the gradient, as in AdamW; 0: plain Adam."
     )
-    gradient_clip: float | None = Field(default=1.0, gt=0.0, description="Norm; none: no limit.")
+    gradient_clip: Number | None = Field(default=1.0, gt=0.0, description="Norm; none: no limit.")
     mixed_precision: Literal["no", "bf16", "fp16"] = "no"
-    augment: bool = Field(default=False, description="Mirror, shift and brighten at random.")
-    workers: Annotated[int, Field(ge=0)] = Field(default=0, description="Decoding processes.")
+    augment: Truth = Field(default=False, description="Mirror, shift and brighten at random.")
+    workers: Annotated[Whole, Field(ge=0, le=MOST_WORKERS)] = Field(
+        default=0, description="Decoding processes."
+    )
+
+    @model_validator(mode="after")
+    def _float32_holds_them(self) -> TrainingSettings:
+        rate = self.learning_rate
+        factors = (1.0, self.text_learning_rate_factor, self.attention_learning_rate_factor)
+        for name, value in (
+            ("training.learning_rate, times its factors,", rate * max(factors)),
+            ("training.weight_decay times learning_rate", self.weight_decay * rate * max(factors)),
+            ("training.branch_loss", self.branch_loss),
+            ("training.concentration", self.concentration),
+        ):
+            if value > LARGEST:
+                raise ValueError(f"{name} must be at most {LARGEST:g}, got {value:g}")
+        return self
 
 
 class EvaluationSettings(Settings):
@@ -118,7 +135,7 @@ class EvaluationSettings(Settings):
 class ExperimentConfig(Settings):
     """Everything that decides how a run turns out, apart from the corpus's content."""
 
-    corpus: Path = Field(description="Folder of a prepared corpus.")
+    corpus: Place = Field(description="Folder of a prepared corpus.")
     model: Annotated[AnySystem, Field(discriminator="name")]
     training: TrainingSettings = TrainingSettings()
     evaluation: EvaluationSettings = EvaluationSettings()

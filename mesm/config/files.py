@@ -11,6 +11,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from mesm.config.experiment import AnySystem, ExperimentConfig
+from mesm.config.yaml_text import SHOWN, parse_yaml, read_text
 
 SHIPPED = Path(__file__).parent / "shipped"
 # By the name that a config gives them.
@@ -30,12 +31,10 @@ def shipped() -> list[str]:
 
 def read_yaml(file: Path) -> dict[str, Any]:
     """Read a YAML file's keys and values; ValueError if it holds something else."""
-    try:
-        values = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise ValueError(f"{file}: not YAML ({error})") from error
+    values = parse_yaml(read_text(file), str(file))
     if not isinstance(values, dict):
-        raise ValueError(f"{file}: wanted keys and values, got {type(values).__name__}")
+        got = "an empty file" if values is None else type(values).__name__
+        raise ValueError(f"{file}: wanted keys and values, got {got}; write `corpus: FOLDER`")
     return values
 
 
@@ -44,7 +43,8 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> ExperimentCo
 
     Args:
         path: a YAML file, or the name of a shipped config such as "miniature_mesm".
-        overrides: changes such as "training.epochs=3"; values are YAML.
+        overrides: changes such as "training.epochs=3"; values are YAML; of two for one
+            key the last counts.
 
     Raises:
         ValueError: the file is none, a key does not exist (near ones are named), or a value is
@@ -119,10 +119,7 @@ def _override(values: dict[str, Any], override: str) -> None:
         values = values.setdefault(parent, {})
         if not isinstance(values, dict):
             raise ValueError(f"override {override!r}: {parent} has no keys below it")
-    try:
-        values[last] = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ValueError(f"override {override!r}: the value is not YAML ({error})") from error
+    values[last] = parse_yaml(text, f"override {override[:SHOWN]!r}")
 
 
 def _explain(problem: dict[str, Any]) -> str:
@@ -137,7 +134,9 @@ def _explain(problem: dict[str, Any]) -> str:
         return f"{place} is missing"
     message = problem["msg"].removeprefix("Value error, ")
     told = ", got " in message or isinstance(problem["input"], dict)
-    got = "" if told else f", got {problem['input']!r}"
+    value = repr(problem["input"])
+    value = value if len(value) <= SHOWN else f"{value[:SHOWN]}..."
+    got = "" if told else f", got {value}"
     return f"{place}: {message}{got}" if place else message
 
 

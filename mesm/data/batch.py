@@ -47,6 +47,7 @@ class Batch:
     most_chunks: int | None = None
 
     def __post_init__(self) -> None:
+        check_fields("Batch", self)
         size = len(self.clip_ids)
         if size == 0:
             raise ValueError("Batch: wanted at least one clip, got none")
@@ -66,8 +67,8 @@ class Batch:
             )
         if not self.labels.is_floating_point():
             raise ValueError(f"Batch: labels must be floating, got {self.labels.dtype}")
-        self.most_faces = _largest(self.most_faces, self.face_lengths)
-        self.most_chunks = _largest(self.most_chunks, self.spectrogram_lengths)
+        self.most_faces = _largest("most_faces", self.most_faces, self.face_lengths)
+        self.most_chunks = _largest("most_chunks", self.most_chunks, self.spectrogram_lengths)
 
     def __len__(self) -> int:
         return len(self.clip_ids)
@@ -89,16 +90,41 @@ class Batch:
         return replace(self, **tensors)
 
 
-def _largest(known: int | None, lengths: Tensor) -> int | None:
-    if known is not None or lengths.device.type != "cpu":
+def check_fields(owner: str, batch: Any) -> None:
+    """Refuse, with a ValueError, names that are no texts and tensors that are none.
+
+    Args:
+        owner: for the message.
+        batch: a dataclass with `clip_ids`; every field that is annotated so is a tensor.
+    """
+    ids = batch.clip_ids
+    if isinstance(ids, str) or not isinstance(ids, Sequence):
+        raise ValueError(f"{owner}: clip_ids must be a sequence of names, got {type(ids).__name__}")
+    if not all(isinstance(name, str) for name in ids):
+        kind = next(type(name).__name__ for name in ids if not isinstance(name, str))
+        raise ValueError(f"{owner}: clip_ids must be names, got one of type {kind}")
+    for field in fields(batch):
+        value = getattr(batch, field.name)
+        if field.type == "Tensor" and not isinstance(value, Tensor):
+            raise ValueError(f"{owner}: {field.name} must be a tensor, got {type(value).__name__}")
+
+
+def _largest(name: str, known: int | None, lengths: Tensor) -> int | None:
+    if lengths.device.type != "cpu":
         return known
-    return int(lengths.max())
+    largest = int(lengths.max())
+    if known is None:
+        return largest
+    if isinstance(known, bool) or not isinstance(known, int) or known < largest:
+        raise ValueError(f"Batch: {name} must be the largest length, {largest}, got {known!r}")
+    return known
 
 
 def _check_text(ids: Tensor, mask: Tensor, size: int) -> None:
-    if ids.ndim != 2 or ids.shape[0] != size or ids.dtype != torch.int64:
+    if ids.ndim != 2 or 0 in ids.shape or ids.shape[0] != size or ids.dtype != torch.int64:
         raise ValueError(
-            f"Batch: text_ids must be ({size}, T) torch.int64, got {tuple(ids.shape)} {ids.dtype}"
+            f"Batch: text_ids must be ({size}, T) torch.int64, T at least 1, "
+            f"got {tuple(ids.shape)} {ids.dtype}"
         )
     if mask.shape != ids.shape or mask.dtype != torch.bool:
         raise ValueError(

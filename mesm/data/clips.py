@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -78,11 +79,19 @@ class ClipDataset(SplitDataset):
         mean, std: of the training split's spectrograms.
         augment: whether samples are changed at random; see `mesm.data.augment`.
         seed: with the epoch and the clip's number, fixes how a sample is changed.
+
+    Raises:
+        ValueError: mean and std cannot normalise anything.
     """
 
     def __init__(
         self, clips: Clips, mean: float, std: float, *, augment: bool = False, seed: int = 0
     ) -> None:
+        if not (math.isfinite(mean) and math.isfinite(std) and std > 0):
+            raise ValueError(
+                "the manifest's spectrogram_mean must be finite and its spectrogram_std more than "
+                f"0, got {mean} and {std}; prepare the corpus again"
+            )
         self.clips = clips
         self.mean, self.std = mean, std
         self.augment = augment
@@ -216,10 +225,37 @@ def make_loader(
     pin_memory: bool = False,
 ) -> DataLoader[Any]:
     """Batches of a dataset; `workers` processes decode beside the training, 0: none."""
-    return DataLoader(
+    return _Loader(
         dataset,
         batch_sampler=batches,
         collate_fn=collate,
         num_workers=workers,
         pin_memory=pin_memory,
     )
+
+
+class _Loader(DataLoader[Any]):
+    """Errors of worker processes become those that they would be in this one."""
+
+    def __iter__(self) -> Any:
+        if self.num_workers == 0:
+            return super().__iter__()
+        return self._batches()
+
+    def _batches(self) -> Iterator[Any]:
+        try:
+            yield from super().__iter__()
+        except (ValueError, OSError) as error:
+            # torch gives the worker's whole traceback; its last line is "ValueError: message".
+            lines = str(error).strip().splitlines()
+            if not lines or not lines[0].startswith("Caught "):
+                raise
+            raise ValueError(lines[-1].partition(": ")[2] or lines[-1]) from error
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error) or "Caught " in str(error):
+                raise
+            reason = " ".join(str(error).split())
+            raise ValueError(
+                f"a process that decodes clips died ({reason[:150]}), perhaps for want of memory; "
+                "go on with a lower training.workers"
+            ) from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from mesm.data.text_choice import choose_subwords, saved_subwords
 from mesm.features.manifest import FILE
 from mesm.features.store import FeatureStore
 from mesm.inputs.subwords import Subwords, UnigramSubwords
+from mesm.runs.checkpoints import MEND
 from mesm.runs.folder import RunFolder
 
 
@@ -60,6 +61,19 @@ class Feed(ABC):
     @abstractmethod
     def reopen(self) -> None:
         """Take what a trained run has kept; ValueError if it is not there."""
+
+    def check_model(self, arguments: Mapping[str, Any]) -> None:
+        """Refuse, with a ValueError, a trained model that these inputs do not fit.
+
+        Args:
+            arguments: what the model was made with.
+        """
+        emotions = len(self.corpus.manifest.emotions)
+        if arguments["emotions"] != emotions:
+            raise ValueError(
+                f"{self.corpus.path}: has {emotions} emotions, the model of {self.folder.path} "
+                f"tells {arguments['emotions']} apart"
+            )
 
     def sizes(self) -> dict[str, int]:
         """A model's sizes follow from these: "emotions", and more as the system reads."""
@@ -114,6 +128,16 @@ class EndToEndFeed(Feed):
     def reopen(self) -> None:
         """Take the run's subwords."""
         self.tokenizer = saved_subwords(self.settings.text, self.folder)
+
+    def check_model(self, arguments: Mapping[str, Any]) -> None:
+        """See that the emotions and the subwords are those of the model."""
+        super().check_model(arguments)
+        known = (arguments.get("albert") or {}).get("vocab_size")
+        found = self.tokenizer.vocab_size
+        if isinstance(self.tokenizer, UnigramSubwords) and known is not None and known != found:
+            raise ValueError(
+                f"{self.folder.tokenizer}: has {found} subwords, the model knows {known}; {MEND}"
+            )
 
     def sizes(self) -> dict[str, int]:
         """Emotions, and "vocabulary": how many subwords there are."""
@@ -179,8 +203,10 @@ class TwoPhaseFeed(Feed):
             )
         try:
             kept = json.loads(self.folder.features.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise ValueError(f"{self.folder.features}: not JSON ({error})") from error
+            if not isinstance(kept, dict):
+                raise ValueError(f"wanted keys and values, got {type(kept).__name__}")
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"{self.folder.features}: damaged ({error}); {MEND}") from error
         if kept != self.identity:
             raise ValueError(
                 f"{self.folder.path}: was trained on other features than {self.store.folder} "

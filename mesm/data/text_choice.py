@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from mesm.config.end_to_end import TextSettings
 from mesm.inputs.subwords import PretrainedSubwords, Subwords, UnigramSubwords
+from mesm.runs.checkpoints import MEND
 from mesm.runs.folder import RunFolder
 
 
@@ -29,11 +30,12 @@ def saved_subwords(settings: TextSettings, folder: RunFolder) -> Subwords:
     """The subwords of a run that has been started.
 
     Raises:
-        ValueError: they are not where the run's settings say.
+        ValueError: they are not where the run's settings say, or damaged.
     """
     try:
         if settings.path is not None:
             return PretrainedSubwords(settings.path)
         return UnigramSubwords.load(folder.tokenizer)
-    except FileNotFoundError as error:
-        raise ValueError(f"{folder.path}: {error}") from error
+    except (FileNotFoundError, ValueError) as error:
+        mend = "copy the folder of the text model again" if settings.path is not None else MEND
+        raise ValueError(f"{folder.path}: {error}; {mend}") from error

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from mesm.config.end_to_end import FE2ESettings
@@ -88,6 +90,22 @@ class Predictions:
             )
         except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{file} holds no predictions ({error}); delete it") from error
+
+    def fits(
+        self,
+        emotions: Sequence[str],
+        clip_ids: Sequence[str],
+        dialogs: Sequence[str],
+        labels: NDArray[np.int8],
+    ) -> bool:
+        """Whether these are finite logits of just these clips, with these labels (N, E)."""
+        names = (self.emotions, self.clip_ids, self.dialogs)
+        return (
+            names == (list(emotions), list(clip_ids), list(dialogs))
+            and self.logits.shape == labels.shape
+            and bool(self.logits.isfinite().all())
+            and torch.equal(self.labels, torch.from_numpy(labels.astype(np.float32)))
+        )
 
 
 def origin_of(folder: RunFolder, config: ExperimentConfig) -> dict[str, str]:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, get_args
 
 import torch
-import yaml
 from torch import Tensor
 
 from mesm.config.experiment import (
@@ -18,19 +17,21 @@ from mesm.config.experiment import (
     F1Variant,
     ThresholdPolicy,
 )
-from mesm.config.files import load_config, parse_config
+from mesm.config.files import load_config, parse_config, read_yaml
 from mesm.config.p import BlockP
+from mesm.config.yaml_text import read_text
 from mesm.corpora.prepared import Manifest, PreparedCorpus
 from mesm.corpora.registry import find_corpus
 from mesm.data.clips import EpochBatches, SplitDataset, make_loader
+from mesm.data.corpus_folder import open_corpus
 from mesm.data.feed import Feed
 from mesm.evaluation.metrics import Thresholds
-from mesm.evaluation.predict import predict
+from mesm.evaluation.predict import NotFiniteError, predict
 from mesm.evaluation.predictions import Predictions, origin_of
 from mesm.models import MESM
-from mesm.models.build import Model, build_model
+from mesm.models.build import Model, restore_model
 from mesm.models.registry import open_feed
-from mesm.runs.checkpoints import load_weights
+from mesm.runs.checkpoints import REMAKE, check_record
 from mesm.runs.documents import Attention, Evaluation, Points
 from mesm.runs.files import read_json
 from mesm.runs.folder import RunFolder
@@ -126,12 +127,12 @@ class Run:
         Settings that this version does not know stay as they are.
         """
         file = self.folder.config
-        try:
-            values = yaml.safe_load(file.read_text(encoding="utf-8"))
-        except yaml.YAMLError as error:
-            raise ValueError(f"{file}: not YAML ({error})") from error
-        if not isinstance(values, dict) or not isinstance(values.get("model"), dict):
+        values = read_yaml(file)
+        model = values.get("model")
+        if not isinstance(model, dict) or not isinstance(model.get("name"), str):
             raise ValueError(f"{file}: wanted the settings of a run, with a model section")
+        if not isinstance(values.get("corpus"), str):
+            raise ValueError(f"{file}: wanted the settings of a run, with the corpus's folder")
         try:
             return parse_config(values, str(file)).model_dump(mode="json")
         except ValueError:
@@ -166,7 +167,7 @@ class Run:
     @cached_property
     def corpus(self) -> PreparedCorpus:
         """The prepared corpus it was trained on."""
-        return PreparedCorpus.open(Path(self.settings["corpus"]))
+        return open_corpus(Path(self.settings["corpus"]), self.path)
 
     @property
     def manifest(self) -> Manifest:
@@ -223,8 +224,17 @@ class Run:
         """A record per epoch."""
         if not self.folder.metrics.is_file():
             return []
-        lines = self.folder.metrics.read_text(encoding="utf-8").splitlines()
-        return [json.loads(line) for line in lines]
+        records = []
+        for number, line in enumerate(read_text(self.folder.metrics).splitlines(), 1):
+            try:
+                record = json.loads(line)
+                check_record(record, number)
+            except (ValueError, RecursionError) as error:
+                raise ValueError(
+                    f"{self.folder.metrics}, line {number}: damaged ({error}); {REMAKE}"
+                ) from error
+            records.append(record)
+        return records
 
     # Its model.
 
@@ -236,18 +246,9 @@ class Run:
     @cached_property
     def model(self) -> Model:
         """Its weights, in evaluation mode, on the device."""
-        try:
-            arguments = json.loads(self.folder.model_arguments.read_text())
-        except ValueError as error:
-            raise ValueError(f"{self.folder.model_arguments}: not JSON ({error})") from error
-        model = build_model(self.config.model.name, arguments)
-        load_weights(model, self.folder.best)
-        if arguments["emotions"] != len(self.emotions):
-            raise ValueError(
-                f"{self.config.corpus}: has {len(self.emotions)} emotions, the model of "
-                f"{self.path} tells {arguments['emotions']} apart"
-            )
+        model, arguments = restore_model(self.config.model.name, self.folder)
         self.feed.reopen()
+        self.feed.check_model(arguments)
         return model.to(self.device).eval()
 
     @property
@@ -290,7 +291,15 @@ class Run:
     def predict(self, split: str) -> tuple[Tensor, Tensor]:
         """Logits and labels (N, E) of a split in corpus order, on the CPU, as the model is now."""
         model, size = self.model, self.config.training.batch_size
-        return predict(model, self.dataset(split), self.collate, size, self.device, progress=split)
+        try:
+            return predict(
+                model, self.dataset(split), self.collate, size, self.device, progress=split
+            )
+        except NotFiniteError as error:
+            raise ValueError(
+                f"{self.folder.best}: {error}: its training diverged, or {self.corpus.path} is "
+                "damaged; prepare the corpus again, or train the run anew"
+            ) from error
 
     # Its predictions.
 
@@ -331,7 +340,9 @@ class Run:
             found = Predictions.read(file)
         except ValueError:
             return None  # it is made anew, so a damaged one does no harm
-        return found if found.origin == self.origin else None
+        clips = self.corpus.split(split)
+        same = found.fits(self.emotions, clips.clip_ids, clips.dialogs, clips.labels)
+        return found if same and found.origin == self.origin else None
 
     def _predict(self, split: str) -> Predictions:
         origin = self.origin

@@ -55,11 +55,11 @@ def work(order: dict[str, Any]) -> None:
     try:
         # The child of a parent that was killed a moment ago may still be writing.
         fcntl.flock(handle, fcntl.LOCK_EX)
-        train(config, folder.path)
-        for split in Job(folder.path.name, config, folder, order["splits"]).unscored():
-            evaluate_run(folder.path, split)
     finally:
-        os.close(handle)
+        os.close(handle)  # the training locks the folder itself
+    train(config, folder.path)
+    for split in Job(folder.path.name, config, folder, order["splits"]).unscored():
+        evaluate_run(folder.path, split)
 
 
 def _end_with_parent() -> None:

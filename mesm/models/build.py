@@ -19,6 +19,12 @@ from mesm.models.registry import SYSTEMS
 from mesm.models.text import read_albert_config
 from mesm.models.two_phase import TwoPhaseModel
 from mesm.models.vgg11 import load_vgg11
+from mesm.runs.checkpoints import REMAKE, load_weights, read_arguments
+from mesm.runs.folder import RunFolder
+from mesm.runs.memory import memory_there_is
+
+# Weights, their gradients, and Adam's two moments.
+TRAINED = 4
 
 Model = LateFusionModel | TwoPhaseModel
 
@@ -31,7 +37,8 @@ def arguments_of(settings: AnySystem, sizes: Mapping[str, int]) -> dict[str, Any
         sizes: what `mesm.data.feed.Feed.sizes` gave.
 
     Raises:
-        ValueError: the ALBERT folder is none, or knows fewer subwords than the tokenizer.
+        ValueError: the ALBERT folder is none, or knows fewer subwords than the tokenizer or fewer
+            positions than a text may have subwords.
     """
     if isinstance(settings, TwoPhaseSettings):
         read = {"name", *TwoPhaseSettings.model_fields} - {"modalities"}
@@ -68,6 +75,12 @@ def _albert(text: TextSettings, vocabulary: int) -> dict[str, Any]:
         raise ValueError(
             f"{text.path}: its tokenizer has {vocabulary} subwords, its weights {known}"
         )
+    positions = albert.get("max_position_embeddings", 512)
+    if text.max_length > positions:
+        raise ValueError(
+            f"{text.path}: its weights know {positions} positions, model.text.max_length is "
+            f"{text.max_length}; set model.text.max_length={positions} or less"
+        )
     return albert
 
 
@@ -79,11 +92,66 @@ def build_model(name: str, arguments: dict[str, Any]) -> Model:
         arguments: what `arguments_of` gave.
 
     Raises:
-        ValueError: an argument is out of its range.
+        ValueError: an argument is unknown, of another kind or out of its range.
     """
-    model = SYSTEMS[name].model(**arguments)
+    try:
+        model = SYSTEMS[name].model(**arguments)
+    except (TypeError, KeyError, AttributeError) as error:
+        raise ValueError(f"{name}: arguments that make no model ({error})") from error
     assert isinstance(model, LateFusionModel | TwoPhaseModel)
     return model
+
+
+def check_memory(name: str, arguments: dict[str, Any], device: torch.device) -> None:
+    """Refuse a model that the machine's memory cannot hold, before any of it is taken.
+
+    Args:
+        name: as of `build_model`.
+        arguments: likewise.
+        device: on which it is to be trained.
+
+    Raises:
+        ValueError: says how much is wanted and how much there is; or see `build_model`.
+    """
+    try:
+        with torch.device("meta"):
+            model = build_model(name, arguments)
+        numbers = sum(value.numel() for value in model.state_dict().values())
+    except (RuntimeError, OverflowError) as error:  # torch's, of sizes beyond 64 bits
+        raise ValueError(f"{name}: sizes that no memory holds; make the model smaller") from error
+    places = [("memory", memory_there_is(), 1 if device.type == "cuda" else TRAINED)]
+    if device.type == "cuda":
+        total = torch.cuda.get_device_properties(device).total_memory
+        places.append(("memory of the GPU", total, TRAINED))
+    for place, there, copies in places:
+        wanted = 4 * copies * numbers
+        if wanted > there:
+            raise ValueError(
+                f"{name}: {numbers:,} weights want {wanted / 2**30:,.0f} GiB, the {place} is "
+                f"{there / 2**30:,.0f} GiB; make the model smaller, e.g. model.hidden"
+            )
+
+
+def restore_model(name: str, folder: RunFolder) -> tuple[Model, dict[str, Any]]:
+    """The model of a trained run, and the arguments it was made with.
+
+    Args:
+        name: as of `build_model`.
+        folder: of the run.
+
+    Raises:
+        ValueError: config.json or model.safetensors is missing, damaged or another model's; names
+            the file.
+    """
+    arguments = read_arguments(folder)
+    try:
+        model = build_model(name, arguments)
+    except (ValueError, RuntimeError) as error:
+        raise ValueError(
+            f"{folder.model_arguments}: not the arguments of a {name} ({error}); {REMAKE}"
+        ) from error
+    load_weights(model, folder.best)
+    return model, arguments
 
 
 def initialise(

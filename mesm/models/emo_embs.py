@@ -7,6 +7,7 @@ from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, nn
 
 from mesm.data.feature_batch import FeatureBatch
+from mesm.models.checks import check_shares, check_sizes
 from mesm.models.recurrent import BidirectionalLSTM
 from mesm.models.two_phase import TwoPhaseLateFusion
 
@@ -56,6 +57,8 @@ class EmoEmbs(TwoPhaseLateFusion, PyTorchModelHubMixin):
             video_dim=video_dim,
             modalities=modalities,
         )
+        check_sizes("EmoEmbs", layers=layers, audio_hidden=audio_hidden, video_hidden=video_hidden)
+        check_shares("EmoEmbs", dropout=dropout)
         hidden = {"t": text_dim, "a": audio_hidden, "v": video_hidden}
         self.lstms = nn.ModuleDict(
             {

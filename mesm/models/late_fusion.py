@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from mesm.config.modalities import parse_modalities
 from mesm.data.batch import CHUNK_SHAPE, FACE_SHAPE, Batch
+from mesm.models.checks import check_batch, check_shares, check_sizes
 from mesm.models.fusion import WeightedSum
 from mesm.models.sequence import SequenceEncoder
 from mesm.models.text import ALBERT_BASE, TextEncoder
@@ -35,8 +36,10 @@ class TrainingOutputs(NamedTuple):
 
 def check_channels(channels: Sequence[int]) -> None:
     """Refuse, with a ValueError, what is not four positive widths."""
-    if len(channels) != 4 or min(channels) < 1:
-        raise ValueError(f"channels must be four positive widths, got {list(channels)}")
+    if not isinstance(channels, Sequence) or isinstance(channels, str) or len(channels) != 4:
+        got = list(channels) if isinstance(channels, tuple) else channels
+        raise ValueError(f"channels must be four positive widths, got {got!r}")
+    check_sizes("channels", **{f"width {place}": width for place, width in enumerate(channels)})
 
 
 class FrameBranch(nn.Module):
@@ -134,6 +137,10 @@ class LateFusionModel(nn.Module):
         super().__init__()
         self.modalities = parse_modalities(modalities)
         check_channels(channels)
+        owner = type(self).__name__
+        check_sizes(owner, emotions=emotions, hidden=hidden, dim=dim, heads=heads, layers=layers)
+        check_sizes(owner, feedforward=feedforward)
+        check_shares(owner, dropout=dropout)
         if dim % 2 or dim % heads:
             raise ValueError(f"dim must be even and divisible by heads={heads}, got {dim}")
         self.channels = tuple(channels)
@@ -156,6 +163,8 @@ class LateFusionModel(nn.Module):
         if "v" in self.modalities:
             self.face = branch("face", FACE_SHAPE)
         self.fuse = WeightedSum(len(self.modalities))
+        read = {"v": "faces", "a": "spectrograms"}
+        self._read = tuple(name for letter, name in read.items() if letter in self.modalities)
 
     def _extractor(self, modality: str, in_channels: int) -> nn.Module:
         """The per-frame network of one branch, "face" or "audio"."""
@@ -192,7 +201,12 @@ class LateFusionModel(nn.Module):
             batch: the clips.
             branches: give `TrainingOutputs`, with each modality's own logits.
             entropy: of "face" and "audio", whose first attention's entropy is wanted in these.
+
+        Raises:
+            ValueError: another kind of batch, or faces or spectrograms of another dtype than the
+                weights.
         """
+        check_batch(self, batch, Batch, *self._read)
         text = self.encode_text(batch)
         query, first_maps = self._query(batch, text)
         entropies: dict[str, Tensor] = {}

@@ -6,6 +6,7 @@ from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, nn
 
 from mesm.data.feature_batch import FeatureBatch
+from mesm.models.checks import check_shares, check_sizes
 from mesm.models.sequence import SequenceEncoder
 from mesm.models.two_phase import TwoPhaseLateFusion
 
@@ -54,6 +55,9 @@ class LFTransformer(TwoPhaseLateFusion, PyTorchModelHubMixin):
             video_dim=video_dim,
             modalities=modalities,
         )
+        check_sizes("LFTransformer", layers=layers, feedforward=feedforward, text_heads=text_heads)
+        check_sizes("LFTransformer", audio_heads=audio_heads, video_heads=video_heads)
+        check_shares("LFTransformer", dropout=dropout)
         heads = {"t": text_heads, "a": audio_heads, "v": video_heads}
         for modality in self.modalities:
             if self.dims[modality] < 2 or self.dims[modality] % heads[modality]:

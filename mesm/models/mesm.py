@@ -9,8 +9,9 @@ from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, nn
 
 from mesm.config.modalities import attended, parse_modalities
-from mesm.config.p import per_block, read_p
+from mesm.config.p import MODALITIES, per_block, read_p
 from mesm.data.batch import Batch
+from mesm.models.checks import check_shares, check_sizes
 from mesm.models.late_fusion import PAPER_CHANNELS, LateFusionModel, View, check_channels
 from mesm.models.query import QueryEncoder, query_sources
 from mesm.models.sparse_extractor import BlockStep, SparseExtractor
@@ -58,8 +59,12 @@ class MESM(LateFusionModel, PyTorchModelHubMixin):
         channels = shared.get("channels", PAPER_CHANNELS)
         check_channels(channels)
         dims = tuple(channels[:3]) if attention_dims is None else tuple(attention_dims)
-        if len(dims) != 3 or min(dims) < 1:
+        if len(dims) != 3:
             raise ValueError(f"attention_dims must be three positive widths, got {list(dims)}")
+        check_sizes("attention_dims", **{f"width {place}": dim for place, dim in enumerate(dims)})
+        check_shares("MESM", query_shuffle=query_shuffle)
+        if not set(local_start) <= set(MODALITIES):
+            raise ValueError(f"local_start must name face or audio, got {list(local_start)}")
         albert = shared.get("albert") or ALBERT_BASE
         self._local_start = tuple(local_start)
         self._sparse: dict[str, Any] = {

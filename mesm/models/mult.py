@@ -9,6 +9,7 @@ from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, nn
 
 from mesm.data.feature_batch import FeatureBatch
+from mesm.models.checks import check_shares, check_sizes
 from mesm.models.cross_modal_encoder import CrossModalEncoder
 from mesm.models.sequence import last_steps, pad_clips
 from mesm.models.two_phase import TwoPhaseModel
@@ -73,7 +74,16 @@ class MulT(TwoPhaseModel, PyTorchModelHubMixin):
                 f"MulT needs at least two modalities, one to look at another, got {modalities!r}; "
                 "LFTransformer does with one"
             )
-        if dim < 1 or heads < 1 or dim % heads:
+        check_sizes("MulT", dim=dim, heads=heads, layers=layers, memory_layers=memory_layers)
+        check_shares(
+            "MulT",
+            attention_dropout=attention_dropout,
+            relu_dropout=relu_dropout,
+            residual_dropout=residual_dropout,
+            embedding_dropout=embedding_dropout,
+            output_dropout=output_dropout,
+        )
+        if dim % heads:
             raise ValueError(f"MulT: dim must be divisible by heads={heads}, got {dim}")
         if len(kernels) != 3 or any(kernel < 1 or kernel % 2 == 0 for kernel in kernels):
             raise ValueError(f"MulT: kernels must be three odd widths, got {list(kernels)}")

@@ -6,7 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
+
+from mesm.models.checks import check_sizes
+from mesm.runs.finite import first_not_finite
 
 # transformers, which takes a second to import, is imported where it is needed.
 
@@ -22,7 +26,7 @@ def read_albert_config(folder: Path) -> dict[str, Any]:
     """The keyword arguments of the `AlbertConfig` that a local ALBERT folder holds.
 
     Raises:
-        ValueError: the folder holds no ALBERT.
+        ValueError: the folder holds no ALBERT, or its config.json is damaged.
     """
     file = folder / "config.json"
     if not file.is_file():
@@ -30,12 +34,20 @@ def read_albert_config(folder: Path) -> dict[str, Any]:
             f"{folder}: no config.json there; model.text.path wants a folder with an ALBERT "
             "(config.json, model.safetensors, tokenizer.json)"
         )
-    found = json.loads(file.read_text())
-    if found.get("model_type") != "albert":
-        raise ValueError(f"{file}: wanted model_type 'albert', got {found.get('model_type')!r}")
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{file}: not JSON ({error}); copy the ALBERT's folder again") from error
+    kind = found.get("model_type") if isinstance(found, dict) else type(found).__name__
+    if kind != "albert":
+        raise ValueError(f"{file}: wanted model_type 'albert', got {kind!r}")
     from transformers import AlbertConfig
 
-    return AlbertConfig(**found).to_diff_dict()
+    try:
+        return AlbertConfig(**found).to_diff_dict()
+    except Exception as error:  # the library checks its fields with errors of its own
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{file}: not an ALBERT's settings ({reason[:200]})") from error
 
 
 class TextEncoder(nn.Module):
@@ -43,6 +55,9 @@ class TextEncoder(nn.Module):
 
     Args:
         albert: keyword arguments of `transformers.AlbertConfig`.
+
+    Raises:
+        ValueError: a size is not positive, or the heads do not divide the width.
     """
 
     def __init__(self, albert: dict[str, Any]) -> None:
@@ -50,6 +65,21 @@ class TextEncoder(nn.Module):
 
         super().__init__()
         config = AlbertConfig(**albert)
+        check_sizes(
+            "TextEncoder",
+            **{
+                name: getattr(config, name)
+                for name in (
+                    *("vocab_size", "embedding_size", "hidden_size", "num_attention_heads"),
+                    *("num_hidden_layers", "intermediate_size", "max_position_embeddings"),
+                )
+            },
+        )
+        if config.hidden_size % config.num_attention_heads:
+            raise ValueError(
+                "TextEncoder: hidden_size must be divisible by num_attention_heads = "
+                f"{config.num_attention_heads}, got {config.hidden_size}"
+            )
         config._attn_implementation = "sdpa"  # takes a mask of booleans
         self.albert = AlbertModel(config, add_pooling_layer=False)
 
@@ -67,13 +97,35 @@ class TextEncoder(nn.Module):
         """Take the weights of the ALBERT in a local folder.
 
         Raises:
-            ValueError: its sizes are not this encoder's.
+            ValueError: it cannot be read, is not whole or not finite, or its sizes are not this
+                encoder's.
         """
         from transformers import AlbertModel
 
-        pretrained = AlbertModel.from_pretrained(
-            folder, add_pooling_layer=False, local_files_only=True, use_safetensors=True
-        )
+        try:
+            loaded: Any = AlbertModel.from_pretrained(
+                folder,
+                add_pooling_layer=False,
+                local_files_only=True,
+                use_safetensors=True,
+                output_loading_info=True,
+            )
+        except Exception as error:  # whatever the library and its file formats raise
+            reason = " ".join(str(error).split())
+            raise ValueError(
+                f"{folder}: its weights cannot be read ({reason[:200]}); model.text.path wants a "
+                "folder with an ALBERT (config.json, model.safetensors, tokenizer.json)"
+            ) from error
+        pretrained, told = loaded
+        missing = sorted(told["missing_keys"])
+        if missing:
+            raise ValueError(
+                f"{folder}: model.safetensors is not its ALBERT's: {', '.join(missing[:4])} "
+                f"{'is' if len(missing) == 1 else 'are'} missing"
+            )
+        odd_value = first_not_finite(pretrained.state_dict())
+        if odd_value is not None:
+            raise ValueError(f"{folder}: {odd_value} holds values that are not finite")
         wanted = {name: value.shape for name, value in self.albert.state_dict().items()}
         found = {name: value.shape for name, value in pretrained.state_dict().items()}
         if wanted != found:
@@ -82,7 +134,24 @@ class TextEncoder(nn.Module):
         self.albert.load_state_dict(pretrained.state_dict())
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """(B, T) subword numbers and their bool mask to (B, dim)."""
+        """(B, T) subword numbers and their bool mask to (B, dim).
+
+        Raises:
+            ValueError: there are more subwords than positions; or, where the numbers are on the
+                CPU, one is not in the vocabulary.
+        """
+        positions = self.albert.config.max_position_embeddings
+        if not 1 <= ids.shape[1] <= positions:
+            raise ValueError(
+                f"TextEncoder: texts must have 1 to {positions} subwords, got {ids.shape[1]}"
+            )
+        # Elsewhere it would wait for the device.
+        if ids.device.type == "cpu" and not torch.compiler.is_compiling():
+            low, high = (int(value) for value in ids.aminmax())
+            if low < 0 or high >= self.vocabulary:
+                raise ValueError(
+                    f"TextEncoder: subwords must be 0 to {self.vocabulary - 1}, got {low} to {high}"
+                )
         # The library would test whether a (B, T) mask is all True, which waits for the device.
         attended = mask[:, None, None, :]
         return self.albert(input_ids=ids, attention_mask=attended).last_hidden_state[:, 0]

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from mesm.config.modalities import parse_modalities
 from mesm.data.feature_batch import STREAMS, FeatureBatch
+from mesm.models.checks import check_batch, check_sizes
 from mesm.models.fusion import WeightedSum
 from mesm.models.late_fusion import TrainingOutputs
 
@@ -33,18 +34,17 @@ class TwoPhaseModel(nn.Module):
         super().__init__()
         self.modalities = parse_modalities(modalities)
         self.dims = {"t": text_dim, "a": audio_dim, "v": video_dim}
-        if emotions < 1 or min(self.dims.values()) < 1:
-            raise ValueError(
-                f"{type(self).__name__}: emotions and the features of each stream must be "
-                f"positive, got {emotions} and {self.dims}"
-            )
+        owner = type(self).__name__
+        check_sizes(owner, emotions=emotions, text_dim=text_dim)
+        check_sizes(owner, audio_dim=audio_dim, video_dim=video_dim)
 
     def rows(self, batch: FeatureBatch, modality: str) -> Tensor:
         """The vectors (ΣS, d) of "t", "a" or "v".
 
         Raises:
-            ValueError: they have another width than the model's.
+            ValueError: another kind of batch, or another width or dtype than the model's.
         """
+        check_batch(self, batch, FeatureBatch, STREAMS[modality])
         rows = batch.rows(modality)
         if rows.shape[1] != self.dims[modality]:
             raise ValueError(

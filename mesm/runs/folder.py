@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -77,6 +79,23 @@ class RunFolder:
         """Why a cell failed: one line, then the traceback; gone when it is tried again."""
         return self.path / "error.txt"
 
+    @property
+    def diverged(self) -> Path:
+        """Why the training diverged, where it did; other settings may then start anew here."""
+        return self.path / "diverged.txt"
+
+    def forget(self) -> None:
+        """Remove what a training and its evaluation made, but not the settings and `diverged`.
+
+        Killed half-way, the folder is still that of a training that diverged.
+        """
+        for name in ("last", ".last.new", ".last.old", "tensorboard", "predictions", "explain"):
+            if (self.path / name).is_dir():
+                shutil.rmtree(self.path / name)
+        files = (self.best, self.metrics, self.evaluation, self.tokenizer, self.features)
+        for file in (*files, self.path / "sweep.json", self.path / "sweep.png"):
+            file.unlink(missing_ok=True)
+
     def mend(self) -> None:
         """Finish or drop what a killed process left behind."""
         new, old = self.path / ".last.new", self.path / ".last.old"
@@ -103,5 +122,40 @@ class RunFolder:
         shutil.rmtree(old, ignore_errors=True)
 
     def write_json(self, file: Path, value: Any) -> None:
-        """Write JSON, atomically."""
-        write_beside(file, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+        """Write JSON, atomically.
+
+        Raises:
+            ValueError: a number is not finite; says where, and nothing is written.
+        """
+        write_beside(file, json_text(value, file, indent=2) + "\n")
+
+
+def json_text(value: Any, file: Path, indent: int | None = None) -> str:
+    """JSON for a file.
+
+    Raises:
+        ValueError: a number is not finite, which JSON cannot say; names the file and the place.
+    """
+    try:
+        return json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False)
+    except ValueError:
+        place = _not_finite(value)
+        if place is None:
+            raise
+        raise ValueError(
+            f"{file}: not written, because {place} is not a finite number; where it comes from "
+            "must be mended first"
+        ) from None
+
+
+def _not_finite(value: Any, place: str = "") -> str | None:
+    """Where the first number stands that is not finite, as "emotions.sad.f1 (nan)"."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return f"{place} ({value})" if place else str(value)
+    inside: Iterable[tuple[Any, Any]] = ()
+    if isinstance(value, dict):
+        inside = value.items()
+    elif isinstance(value, list | tuple):
+        inside = enumerate(value)
+    found = (_not_finite(item, f"{place}.{key}" if place else str(key)) for key, item in inside)
+    return next((text for text in found if text is not None), None)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import random
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +15,26 @@ import numpy as np
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.state import AcceleratorState
+from accelerate.utils import broadcast_object_list
+from torch import Tensor
 from tqdm import tqdm
 
 from mesm.config.end_to_end import MESMSettings
 from mesm.config.experiment import ExperimentConfig
 from mesm.config.files import differing_keys, dump_config, load_config
-from mesm.corpora.prepared import PreparedCorpus
 from mesm.data.clips import EpochBatches, make_loader
+from mesm.data.corpus_folder import open_corpus
 from mesm.evaluation.metrics import Thresholds, score
-from mesm.evaluation.predict import predict
+from mesm.evaluation.predict import NotFiniteError, predict
 from mesm.models import MESM
-from mesm.models.build import Model, arguments_of, build_model, initialise
+from mesm.models.build import (
+    Model,
+    arguments_of,
+    build_model,
+    check_memory,
+    initialise,
+    restore_model,
+)
 from mesm.models.registry import open_feed
 from mesm.runs.checkpoints import (
     Progress,
@@ -35,8 +44,10 @@ from mesm.runs.checkpoints import (
     save_best,
     save_last,
 )
-from mesm.runs.files import write_beside
-from mesm.runs.folder import RunFolder
+from mesm.runs.files import owned, write_beside
+from mesm.runs.finite import first_not_finite
+from mesm.runs.folder import RunFolder, json_text
+from mesm.training.diverged import Diverged, remedy
 from mesm.training.losses import TrainingLoss, positive_weights
 from mesm.training.optimizer import make_optimizer, set_learning_rate
 from mesm.training.p_schedule import p_of_epoch
@@ -69,8 +80,9 @@ def train(config: ExperimentConfig, run: Path) -> Path:
 
     Raises:
         ValueError: the corpus folder is none, the run has other settings, another corpus or
-            another model's checkpoint, or a setting does not fit the corpus. Nothing is written.
-        FloatingPointError: the loss is not finite any more.
+            another model's checkpoint, a setting does not fit the corpus, or another process
+            trains in the folder. Nothing is written.
+        Diverged: the loss is not finite any more; other settings may start anew in the folder.
     """
     # Accelerate keeps the settings of the process's first training, and refuses others.
     AcceleratorState._reset_state()
@@ -79,18 +91,33 @@ def train(config: ExperimentConfig, run: Path) -> Path:
         mixed_precision=config.training.mixed_precision,
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
     )
-    return _Training(config, RunFolder(run), accelerator).run()
+    with ExitStack() as stack:
+        refusal = None
+        if accelerator.is_main_process:
+            try:
+                stack.enter_context(owned(run, "training in"))
+            except (ValueError, OSError) as error:
+                refusal = error
+        # All processes end with it, lest the others wait.
+        (refusal,) = broadcast_object_list([refusal])
+        if refusal is not None:
+            raise refusal
+        return _Training(config, RunFolder(run), accelerator).run()
 
 
-def check_run(config: ExperimentConfig, folder: RunFolder) -> None:
+def check_run(config: ExperimentConfig, folder: RunFolder) -> list[str]:
     """Refuse a folder that holds something else than a run with these settings.
+
+    Returns:
+        The settings that differ from those of a run that diverged, in whose folder a training may
+        start anew; else none.
 
     Raises:
         ValueError: names the settings that differ.
     """
     path = folder.path
     if not path.exists() or not any(path.iterdir()):
-        return
+        return []
     if not folder.config.is_file():
         # A first start that was killed leaves only files that will be written again.
         files = (
@@ -103,13 +130,14 @@ def check_run(config: ExperimentConfig, folder: RunFolder) -> None:
         ours = (*(file.name for file in files), ".")
         if not all(entry.name.startswith(ours) for entry in path.iterdir()):
             raise ValueError(f"{path}: holds files but is no run; choose another folder")
-        return
+        return []
     differing = differing_keys(load_config(folder.config), config)
-    if differing:
+    if differing and not folder.diverged.is_file():
         raise ValueError(
             f"{path}: this run has other settings: {', '.join(differing)}; "
             "choose another folder, or the settings in its config.yaml"
         )
+    return differing
 
 
 def seed_everything(*entropy: int) -> None:
@@ -129,16 +157,19 @@ class _Training:
         self.config, self.folder, self.accelerator = config, folder, accelerator
         self.settings = config.training
         self.main = accelerator.is_main_process
-        corpus = PreparedCorpus.open(config.corpus)
+        known = folder.config.is_file()
+        corpus = open_corpus(config.corpus, folder.path if known else None)
         self.emotions = list(corpus.manifest.emotions)
-        self.feed = open_feed(config, corpus, folder)
+        self.changed = check_run(config, folder)
+        # A training that starts anew reads nothing of the one before.
+        self.old = RunFolder(folder.path / ".anew") if self.changed else folder
+        self.feed = open_feed(config, corpus, self.old)
         self.train_set = self.feed.dataset(
             "train", augment=self.settings.augment, seed=self.settings.seed
         )
         self.valid_set = self.feed.dataset("valid")
         sizes = {split: len(corpus.split(split)) for split in ("train", "valid", "test")}
         self.corpus_facts = {"emotions": self.emotions, "clips": sizes}
-        check_run(config, folder)
         self.feed.check()
 
     def run(self) -> Path:
@@ -150,12 +181,17 @@ class _Training:
         self.accelerator.wait_for_everyone()
         progress = self._progress()
         if progress.finished:
+            self._check_finished(progress)
             if self.main:
                 logger.info("%s: finished already (%s)", self.folder.path, progress.finished)
                 print(f"{self.folder.path}: finished already ({progress.finished})")
             return self.folder.path
-        self.feed.start(self.train_set)
+        if progress.epoch > 0:
+            self.feed.reopen()
+        else:
+            self.feed.start(self.train_set)
         arguments = arguments_of(self.config.model, self.feed.sizes())
+        check_memory(self.config.model.name, arguments, self.accelerator.device)
         model = self._model(arguments, resumed=progress.epoch > 0)
         self.raw_model = model
         self.raw_optimizer = make_optimizer(model, self.settings)
@@ -176,11 +212,29 @@ class _Training:
         if self.main:
             self._write_first_files(arguments)
         self.accelerator.wait_for_everyone()
-        self._epochs(progress)
+        try:
+            self._epochs(progress)
+        except Diverged as error:
+            if self.main:
+                write_beside(self.folder.diverged, f"{error}\n")
+            raise
         return self.folder.path
 
+    def _check_finished(self, progress: Progress) -> None:
+        """See that a finished run is whole; make again what its checkpoint tells."""
+        self.feed.reopen()
+        arguments = self.folder.model_arguments
+        if self.main and not arguments.exists():
+            own = arguments_of(self.config.model, self.feed.sizes())
+            self.folder.write_json(arguments, own)
+        self.accelerator.wait_for_everyone()
+        _, kept = restore_model(self.config.model.name, self.folder)
+        self.feed.check_model(kept)
+        if self.main and not self.folder.metrics.exists():
+            self._write_metrics(progress)
+
     def _progress(self) -> Progress:
-        progress = read_progress(self.folder) or Progress(self.corpus_facts)
+        progress = read_progress(self.old) or Progress(self.corpus_facts)
         if progress.corpus != self.corpus_facts:
             raise ValueError(
                 f"{self.folder.path}: was trained on another corpus than {self.config.corpus}: "
@@ -192,18 +246,25 @@ class _Training:
         name = self.config.model.name
         seed_everything(self.settings.seed)
         model = build_model(name, arguments)
-        if self.folder.best.exists():
+        if self.old.best.exists():
             # Refused here, while nothing of the run has been changed.
-            load_weights(build_model(name, arguments), self.folder.best)
+            load_weights(build_model(name, arguments), self.old.best)
         if not resumed:
             initialise(model, self.config.model, self.feed.emotion_vectors())
         return model
 
     def _write_first_files(self, arguments: dict[str, Any]) -> None:
-        self.folder.path.mkdir(parents=True, exist_ok=True)
+        if self.changed:
+            print(
+                f"{self.folder.path}: diverged with other settings; starting anew with "
+                f"{', '.join(self.changed)}"
+            )
+            self.folder.forget()
+        self.feed.folder = self.folder
         self.feed.write()
         self.folder.write_json(self.folder.model_arguments, arguments)
         write_beside(self.folder.config, dump_config(self.config))
+        self.folder.diverged.unlink(missing_ok=True)
 
     def _epochs(self, progress: Progress) -> None:
         steps = len(self.batches)
@@ -236,25 +297,28 @@ class _Training:
             disable=not self.main,
             file=sys.stderr,
         )
-        for epoch in range(progress.epoch + 1, self.settings.epochs + 1):
-            losses = [row["valid_loss"] for row in progress.history]
-            record = self._epoch(epoch, total, step, losses, bar)
-            self._note(progress, record)
+        try:
+            for epoch in range(progress.epoch + 1, self.settings.epochs + 1):
+                losses = [row["valid_loss"] for row in progress.history]
+                record = self._epoch(epoch, total, step, losses, bar)
+                self._note(progress, record)
+                if writer is not None:
+                    for name in CURVES:
+                        if record[name] is not None:
+                            writer.add_scalar(name, record[name], epoch * steps)
+                    writer.flush()
+                shown = record["train_loss"]
+                bar.set_postfix(
+                    loss="not finite" if shown is None else f"{shown:.3f}",
+                    valid_f1=f"{100 * record['valid_f1']:.1f}",
+                    clips_per_s=f"{record['clips_per_second']:.1f}",
+                )
+                if progress.finished:
+                    break
+        finally:
+            bar.close()  # whatever is said next stands below the bar
             if writer is not None:
-                for name in CURVES:
-                    if record[name] is not None:
-                        writer.add_scalar(name, record[name], epoch * steps)
-                writer.flush()
-            bar.set_postfix(
-                loss=f"{record['train_loss']:.3f}",
-                valid_f1=f"{100 * record['valid_f1']:.1f}",
-                clips_per_s=f"{record['clips_per_second']:.1f}",
-            )
-            if progress.finished:
-                break
-        bar.close()
-        if writer is not None:
-            writer.close()
+                writer.close()
         if self.main:
             best = progress.history[progress.best_epoch - 1]
             print(
@@ -293,19 +357,43 @@ class _Training:
         self._set_p(None)
         means = step.means(lambda sums: accelerator.reduce(sums, "sum"))
         trained = time.perf_counter() - began
-        if not math.isfinite(means.loss) and accelerator.scaler is None:
-            raise FloatingPointError(
-                f"epoch {epoch}: the loss is {means.loss}; lower training.learning_rate"
-            )
+        finite = math.isfinite(means.loss)
+        # fp16's scaler leaves out steps that overflow, and their losses are in the mean.
+        if not finite and accelerator.scaler is None:
+            raise self._diverged(epoch, f"the loss is {means.loss}")
+        odd = first_not_finite(dict(self.raw_model.named_parameters()))
+        if odd is not None:
+            raise self._diverged(epoch, f"the weights of {odd} are not finite")
+        try:
+            validated = self._validate(step.loss)
+        except NotFiniteError as error:
+            raise self._diverged(epoch, str(error)) from error
         return {
             "epoch": epoch,
-            "train_loss": means.loss,
+            "train_loss": means.loss if finite else None,
             "gradient_norm": means.gradient_norm,
-            **self._validate(step.loss),
+            **validated,
             "learning_rate": settings.learning_rate * factor,
             "clips_per_second": round(means.clips / trained, 2),
             "seconds": round(time.perf_counter() - began, 3),
         }
+
+    def _diverged(self, epoch: int, what: str) -> ValueError:
+        """The refusal to go on, with what is to be mended."""
+        for dataset in (self.train_set, self.valid_set):
+            for place in range(len(dataset)):
+                sample = dataset[place]
+                tensors = {name: x for name, x in vars(sample).items() if isinstance(x, Tensor)}
+                odd = first_not_finite(tensors)
+                if odd is not None:
+                    return ValueError(
+                        f"{self.config.corpus}: the {odd} of clip {sample.clip_id} hold values "
+                        f"that are not finite, so {what}; prepare the corpus again"
+                    )
+        return Diverged(
+            f"epoch {epoch}: {what}; {remedy(self.settings)}, and start again: the same folder "
+            "takes other settings now"
+        )
 
     def _set_p(self, epoch: int | None) -> None:
         """MESM's p of an epoch, which may go to that of the settings; None: the latter."""
@@ -360,10 +448,13 @@ class _Training:
         if self.main:
             if better or self.settings.keep == "last":
                 save_best(self.raw_model, self.folder)
-            lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in progress.history)
-            write_beside(self.folder.metrics, "".join(lines))
+            self._write_metrics(progress)
             save_last(self.raw_model, self.raw_optimizer, progress, self.folder)
         self.accelerator.wait_for_everyone()
+
+    def _write_metrics(self, progress: Progress) -> None:
+        file = self.folder.metrics
+        write_beside(file, "".join(json_text(row, file) + "\n" for row in progress.history))
 
 
 def _merit(record: dict[str, Any]) -> tuple[float, float]:

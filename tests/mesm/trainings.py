@@ -8,6 +8,12 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from mesm.config.experiment import ExperimentConfig
 
 SCRIPT = """
 import sys
@@ -18,6 +24,51 @@ from mesm.config.files import load_config
 from mesm.training.loop import train
 train(load_config(sys.argv[1], sys.argv[3:]), Path(sys.argv[2]))
 """
+
+SMALL = [
+    "model.channels=[4,6,8,10]",
+    "model.hidden=16",
+    "model.dim=8",
+    "model.heads=2",
+    "model.layers=1",
+    "model.feedforward=16",
+    "model.text.vocabulary=60",
+    "model.text.embedding=8",
+    "model.text.hidden=12",
+    "model.text.heads=2",
+    "model.text.layers=1",
+    "model.text.feedforward=16",
+    "training.learning_rate=0.003",
+    "training.text_learning_rate_factor=1",
+    "training.batch_size=4",
+    "training.augment=true",
+    "training.schedule=cosine",
+    "training.epochs=4",
+]
+# A rate with which the loss is not finite after an epoch.
+WILD = [
+    "training.learning_rate=1e30",
+    "training.schedule=constant",
+    "training.gradient_clip=null",
+    "model.modalities=t",
+]
+
+
+def settings(corpus: Path, *overrides: str, model: str = "mesm") -> ExperimentConfig:
+    """Of a small training."""
+    from mesm.config.files import load_config
+
+    return load_config(f"iemocap_{model}", [f"corpus={corpus}", *SMALL, *overrides])
+
+
+def refused(config: ExperimentConfig, run: Path, message: str) -> None:
+    """See that a training is refused and leaves the run as it was."""
+    from mesm.training.loop import train
+
+    before = snapshot(run)
+    with pytest.raises(ValueError, match=message):
+        train(config, run)
+    assert snapshot(run) == before
 
 
 def digests(run: Path) -> dict[str, str]:

@@ -138,6 +138,26 @@ def test_overrides_are_yaml():
         ("training.epochs.more=3", "epochs has no keys below it"),
         ("training.epochs", "override must look like training.epochs=3"),
         ("training.epochs=[", "not YAML"),
+        ("training.epochs=true", "training.epochs: wanted a number, got true"),
+        ("training.epochs='3'", "training.epochs: wanted a number, got '3'"),
+        ("training.epochs=010", "override 'training.epochs=010': not YAML .*'010' may be read"),
+        ("training.epochs=99999999999", "training.epochs: .*less than or equal to 2147483647"),
+        ("model.channels=[4, true, 4, 4]", "model.channels.1: wanted a number, got true"),
+        ("model.dropout=.nan", "model.dropout: .*finite number, got nan"),
+        ("training.gradient_clip=.inf", "training.gradient_clip: .*finite number, got inf"),
+        ("training.weight_decay=.inf", "training.weight_decay: .*finite number, got inf"),
+        ("training.concentration=.inf", "training.concentration: .*finite number, got inf"),
+        ("training.learning_rate=1e300", "learning_rate, times its factors, .*at most 1e.38"),
+        ("training.augment=1", "training.augment: wanted true or false, got 1"),
+        ("training.workers=100000", "training.workers: .*less than or equal to 256"),
+        ("model.layers=1000000", "model.layers: .*less than or equal to 1000"),
+        ("model.heads=3", "model.dim must be even and divisible by model.heads = 3, got 64"),
+        ("model.dim=5", "model.dim must be even and divisible by model.heads = 4, got 5"),
+        ("model.text.heads=3", "model.text.hidden must be divisible by model.text.heads = 3"),
+        ("model.text.max_length=1", "model.text.max_length: .*greater than or equal to 2"),
+        ("model.text.vocabulary=4", "model.text.vocabulary: .*greater than or equal to 5"),
+        ("corpus=''", "corpus: wanted the name of a file or folder, got ''"),
+        ('corpus="a\\0b"', "corpus: wanted the name of a file or folder, got"),
         ("evaluation.threshold=0.4", "'tuned', 'tuned_wacc' or '0.5', got"),
         ("evaluation.f1=macro", "'binary' or 'weighted', got 'macro'"),
     ],
@@ -145,6 +165,15 @@ def test_overrides_are_yaml():
 def test_refuses_with_the_key(override, message):
     with pytest.raises(ValueError, match=message):
         load_config("iemocap_mesm", [override])
+
+
+def test_heads_of_the_baselines():
+    with pytest.raises(ValueError, match=r"model\.dim must be divisible by model\.heads = 3, got"):
+        load_config("iemocap_mult", ["model.heads=3"])
+
+
+def test_of_two_overrides_the_last_counts():
+    assert load_config("iemocap_mesm", ["training.seed=1", "training.seed=2"]).training.seed == 2
 
 
 def test_refuses_files_that_are_none(tmp_path):

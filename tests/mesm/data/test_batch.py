@@ -26,6 +26,13 @@ def test_a_clip_without_faces_is_fine():
     ("change", "message"),
     [
         ({"clip_ids": []}, "at least one clip"),
+        ({"clip_ids": "ab"}, "clip_ids must be a sequence of names, got str"),
+        ({"clip_ids": [1, 2]}, "clip_ids must be names, got one of type int"),
+        ({"faces": None}, "faces must be a tensor, got NoneType"),
+        ({"labels": [[0.0]]}, "labels must be a tensor, got list"),
+        ({"most_faces": 2}, "most_faces must be the largest length, 3, got 2"),
+        ({"most_chunks": "3"}, "most_chunks must be the largest length, 3, got '3'"),
+        ({"text_ids": torch.zeros(2, 0, dtype=torch.int64)}, "T at least 1"),
         ({"text_ids": torch.zeros(2, 5)}, r"text_ids must be \(2, T\) torch.int64"),
         ({"text_ids": torch.zeros(3, 5, dtype=torch.int64)}, r"got \(3, 5\)"),
         ({"text_mask": torch.ones(2, 4, dtype=torch.bool)}, r"text_mask must be \(2, 5\)"),

@@ -1,3 +1,4 @@
+import math
 from pathlib import Path
 
 import numpy as np
@@ -127,3 +128,9 @@ def test_processes_share_each_epoch(clips, processes):
     seen = [index for share in shares for batch in share for index in batch]
     assert set(seen) == set(range(clips))
     assert len(seen) - clips < processes
+
+
+@pytest.mark.parametrize(("mean", "std"), [(0.0, 0.0), (0.0, -1.0), (0.0, math.nan), (math.inf, 1)])
+def test_statistics_that_normalise_nothing(mean, std):
+    with pytest.raises(ValueError, match=r"spectrogram_std more than 0, got .*prepare the corpus"):
+        ClipDataset([], mean, std)

@@ -73,5 +73,5 @@ def test_what_a_run_keeps_of_its_features(tiny_features, tmp_path):
     with pytest.raises(ValueError, match=r"trained on other features .*'others' .*'made-up"):
         feed.check()
     (tmp_path / "features.json").write_text("{")
-    with pytest.raises(ValueError, match=r"features\.json: not JSON"):
+    with pytest.raises(ValueError, match=r"features\.json: damaged"):
         feed.reopen()

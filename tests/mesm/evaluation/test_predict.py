@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from mesm.corpora.prepared import Clip
 from mesm.data.batch import Batch
 from mesm.data.clips import ClipDataset, Collate
-from mesm.evaluation.predict import predict
+from mesm.evaluation.predict import NotFiniteError, predict
 
 EMOTIONS = 3
 
@@ -161,3 +161,15 @@ def test_one_process_under_accelerate_gathers_nothing() -> None:
     logits, _ = run(Spelling(), 5, 2, exchange)
     torch.testing.assert_close(logits, expected(5)[0])
     assert exchange.left == [[]]
+
+
+def test_logits_that_are_not_finite_name_their_clip(capsys):
+    class Odd(nn.Module):
+        def forward(self, batch: Batch) -> Tensor:
+            odd = torch.tensor([name in ("clip3", "clip4") for name in batch.clip_ids])
+            return torch.where(odd, torch.nan, 0.0)[:, None].expand(-1, EMOTIONS)
+
+    collate, device = Collate(OneSubword(), 5), torch.device("cpu")
+    message = r"the logits of clip clip3 and of 1 more are not finite"
+    with pytest.raises(NotFiniteError, match=message):
+        predict(Odd(), dataset(6), collate, 4, device, progress="test")

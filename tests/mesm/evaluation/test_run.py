@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -96,7 +97,7 @@ def test_a_table_of_runs_loads_no_weights(run, monkeypatch):
     def refuse(*arguments):
         raise AssertionError("loaded")
 
-    monkeypatch.setattr("mesm.evaluation.run.build_model", refuse)
+    monkeypatch.setattr("mesm.evaluation.run.restore_model", refuse)
     found = Run(run)
     assert (found.system, found.seed) == ("mesm", 0)
     assert found.is_scored
@@ -131,4 +132,47 @@ def test_a_corpus_with_other_emotions_is_refused(run):
     (run / "config.yaml").write_text(config)
     message = f"has 5 emotions, the model of .* tells {arguments['emotions']} apart"
     with pytest.raises(ValueError, match=message):
+        Run.open(run).model  # noqa: B018
+
+
+def test_kept_predictions_that_are_not_the_corpus_are_made_anew(run):
+    whole = Run.open(run).predictions("test")
+    file = run / "predictions" / "test.parquet"
+
+    def spoilt(**changes):
+        replace(whole, **changes).write(file)
+        found = Run.open(run).predictions("test")
+        assert found.clip_ids == whole.clip_ids
+        assert torch.equal(found.labels, whole.labels)
+        assert torch.equal(found.logits, whole.logits)
+
+    spoilt(logits=whole.logits * torch.nan)
+    spoilt(labels=1 - whole.labels)
+    spoilt(clip_ids=whole.clip_ids[::-1])
+    spoilt(dialogs=["other"] * len(whole.dialogs))
+    spoilt(
+        clip_ids=whole.clip_ids[:3],
+        dialogs=whole.dialogs[:3],
+        logits=whole.logits[:3],
+        labels=whole.labels[:3],
+    )
+
+
+def test_metrics_that_are_damaged_are_named(run):
+    file = run / "metrics.jsonl"
+    first = file.read_text().splitlines()[0]
+    for text in (f"{first}\n{{}}\n", f"{first}\nnull\n", f"{first}\n{{", f"{first}\n{first}\n"):
+        file.write_text(text)
+        with pytest.raises(ValueError, match=r"metrics\.jsonl, line 2: damaged .*delete it"):
+            Run(run).history  # noqa: B018
+    file.write_bytes(b"\xff")
+    with pytest.raises(ValueError, match=r"metrics\.jsonl: not UTF-8"):
+        Run(run).history  # noqa: B018
+
+
+def test_another_runs_subwords_are_refused(run):
+    other = json.loads((run / "tokenizer.json").read_text())
+    other["model"]["vocab"].pop()
+    (run / "tokenizer.json").write_text(json.dumps(other))
+    with pytest.raises(ValueError, match=r"tokenizer\.json: has \d+ subwords, the model knows"):
         Run.open(run).model  # noqa: B018

@@ -7,7 +7,9 @@ import json
 import numpy as np
 import pytest
 import torch
+from transformers import AlbertConfig, AlbertModel
 
+from mesm.config.end_to_end import FE2ESettings, TextSettings
 from mesm.config.files import load_config
 from mesm.models.build import arguments_of, build_model, initialise
 from mesm.models.registry import SYSTEMS
@@ -68,3 +70,14 @@ def test_convolutions_start_from_vgg11(tmp_path):
     model = build_model("fe2e", arguments_of(settings, SUBWORDS))
     initialise(model, settings, None)
     assert torch.equal(model.face.extractor.stage.pair1.conv1.weight, kernel)
+
+
+def test_texts_longer_than_a_pretrained_encoders_positions(small, tmp_path):
+    AlbertModel(AlbertConfig(**small["albert"])).save_pretrained(tmp_path)
+    settings = TextSettings(path=tmp_path, max_length=33)
+    config = FE2ESettings(name="fe2e", text=settings)
+    message = r"know 32 positions, model\.text\.max_length is 33; set model\.text\.max_length=32"
+    with pytest.raises(ValueError, match=message):
+        arguments_of(config, {"emotions": 6, "vocabulary": 40})
+    settings = TextSettings(path=tmp_path, max_length=32)
+    arguments_of(FE2ESettings(name="fe2e", text=settings), {"emotions": 6, "vocabulary": 40})

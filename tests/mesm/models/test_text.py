@@ -2,6 +2,7 @@ import json
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import AlbertConfig, AlbertModel
 
 from mesm.models.text import ALBERT_BASE, TextEncoder, read_albert_config
@@ -43,3 +44,29 @@ def test_refuses_folders_without_an_albert(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert"}))
     with pytest.raises(ValueError, match="wanted model_type 'albert', got 'bert'"):
         read_albert_config(tmp_path)
+
+
+def test_damaged_alberts_are_refused(folder):
+    encoder = TextEncoder(read_albert_config(folder))
+    file, config = folder / "model.safetensors", folder / "config.json"
+    weights, settings = load_file(file), config.read_text()
+    save_file({f"other.{name}": value for name, value in weights.items()}, file)
+    with pytest.raises(ValueError, match=r"model\.safetensors is not its ALBERT's: .* missing"):
+        encoder.load(folder)
+    name = next(iter(weights))
+    save_file(weights | {name: weights[name] * torch.nan}, file, {"format": "pt"})
+    with pytest.raises(ValueError, match="holds values that are not finite"):
+        encoder.load(folder)
+    for content in (b"", b"nonsense", b"\0" * 100):
+        file.write_bytes(content)
+        with pytest.raises(ValueError, match=r"its weights cannot be read .*text.path wants"):
+            encoder.load(folder)
+    file.unlink()
+    with pytest.raises(ValueError, match="its weights cannot be read"):
+        encoder.load(folder)
+    for text in ("{", "[]", "null", "{}", settings.replace('"albert"', '"bert"')):
+        config.write_text(text)
+        with pytest.raises(
+            ValueError, match=r"config\.json: (not JSON|wanted model_type 'albert')"
+        ):
+            read_albert_config(folder)

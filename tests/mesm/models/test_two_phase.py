@@ -82,7 +82,7 @@ def test_saves_and_loads_as_a_hub_model(kind, widths, batch, tmp_path):
 def test_refuses(kind, widths, batch):
     with pytest.raises(ValueError, match="modalities must be one of"):
         build(kind, widths, modalities="txv")
-    with pytest.raises(ValueError, match="must be positive"):
+    with pytest.raises(ValueError, match="audio_dim must be a positive whole number, got 0"):
         build(kind, widths | {"audio_dim": 0})
     batch.audio, model = batch.audio[:, :7], build(kind, widths)
     with pytest.raises(ValueError, match=f"{kind.__name__}: reads 10 audio features, got 7"):

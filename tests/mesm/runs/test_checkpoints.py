@@ -1,4 +1,5 @@
 import json
+from typing import Any
 
 import pytest
 import torch
@@ -21,6 +22,10 @@ def network(width: int = 3) -> nn.Sequential:
     conv = nn.Conv2d(2, width, 3)
     conv.weight.data = conv.weight.data.contiguous(memory_format=torch.channels_last)
     return nn.Sequential(conv, nn.BatchNorm2d(width), nn.Flatten(), nn.Linear(width, 1))
+
+
+def record(epoch: int) -> dict[str, Any]:
+    return {"epoch": epoch, "train_loss": 0.5, "valid_loss": 0.5, "valid_f1": 0.25}
 
 
 def steps(model: nn.Module, optimizer: torch.optim.Optimizer, seed: int) -> None:
@@ -56,7 +61,8 @@ def test_progress_is_json(tmp_path):
     folder = RunFolder(tmp_path)
     assert read_progress(folder) is None
     model = network()
-    progress = Progress({"emotions": ["sad"]}, 2, [{"epoch": 1}, {"epoch": 2}], 1, None, None)
+    history = [record(1), record(2)]
+    progress = Progress({"emotions": ["sad"]}, 2, history, 1, None, None)
     save_last(model, torch.optim.Adam(model.parameters()), progress, folder)
     assert read_progress(folder) == progress
     (folder.last / "state.json").write_text(json.dumps({"epoch": 1, "nonsense": 2}))

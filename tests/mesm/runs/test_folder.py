@@ -1,5 +1,9 @@
+import json
+import math
 import shutil
 from pathlib import Path
+
+import pytest
 
 from mesm.runs.folder import RunFolder
 
@@ -65,3 +69,13 @@ def test_mend_drops_partial_files(tmp_path):
     folder.mend()
     assert {entry.name for entry in tmp_path.iterdir()} == {"metrics.jsonl", "predictions"}
     assert [entry.name for entry in predictions.parent.iterdir()] == ["test.parquet"]
+
+
+def test_json_holds_finite_numbers(tmp_path):
+    folder, file = RunFolder(tmp_path), tmp_path / "scores.json"
+    folder.write_json(file, {"a": [1.5, "é"]})
+    for value in (math.nan, math.inf):
+        message = r"scores\.json: not written, because emotions\.1\.f1 \((nan|inf)\)"
+        with pytest.raises(ValueError, match=message):
+            folder.write_json(file, {"emotions": [{"f1": 1.0}, {"f1": value}]})
+    assert json.loads(file.read_text()) == {"a": [1.5, "é"]}

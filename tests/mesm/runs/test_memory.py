@@ -6,6 +6,8 @@ import platform
 import subprocess
 import sys
 
+from mesm.runs.memory import memory_there_is
+
 PROGRAM = """
 import ctypes, resource
 from mesm.runs.memory import keep_freed_pages
@@ -42,3 +44,7 @@ def test_freed_pages_are_kept() -> None:
         assert int(kept) * 10 < int(default)
     else:
         assert took == "False"
+
+
+def test_there_is_memory():
+    assert 2**28 < memory_there_is() < 2**50

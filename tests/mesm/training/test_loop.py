@@ -11,39 +11,12 @@ from safetensors.torch import load_file, save_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from transformers import AlbertConfig, AlbertModel
 
-from mesm.config.experiment import ExperimentConfig
-from mesm.config.files import load_config
 from mesm.models import MESM
 from mesm.runs.checkpoints import read_progress
 from mesm.runs.folder import RunFolder
 from mesm.training import loop as training
 from mesm.training.loop import train
-from tests.mesm.trainings import digests, snapshot, spawn
-
-SMALL = [
-    "model.channels=[4,6,8,10]",
-    "model.hidden=16",
-    "model.dim=8",
-    "model.heads=2",
-    "model.layers=1",
-    "model.feedforward=16",
-    "model.text.vocabulary=60",
-    "model.text.embedding=8",
-    "model.text.hidden=12",
-    "model.text.heads=2",
-    "model.text.layers=1",
-    "model.text.feedforward=16",
-    "training.learning_rate=0.003",
-    "training.text_learning_rate_factor=1",
-    "training.batch_size=4",
-    "training.augment=true",
-    "training.schedule=cosine",
-    "training.epochs=4",
-]
-
-
-def settings(corpus: Path, *overrides: str, model: str = "mesm") -> ExperimentConfig:
-    return load_config(f"iemocap_{model}", [f"corpus={corpus}", *SMALL, *overrides])
+from tests.mesm.trainings import SMALL, WILD, digests, refused, settings, snapshot, spawn
 
 
 @pytest.fixture(scope="module")
@@ -187,13 +160,6 @@ def test_p_per_block_can_rise(tiny_corpus, tmp_path, monkeypatch):
     assert json.loads((run / "config.json").read_text())["p"] == final
 
 
-def refused(config: ExperimentConfig, run: Path, message: str) -> None:
-    before = snapshot(run)
-    with pytest.raises(ValueError, match=message):
-        train(config, run)
-    assert snapshot(run) == before
-
-
 def test_refuses_a_run_with_other_settings(whole, tiny_corpus):
     message = r"other settings: model\.p \(0\.7, now 0\.3\), training\.epochs \(4, now 5\)"
     refused(settings(tiny_corpus, "model.p=0.3", "training.epochs=5"), whole, message)
@@ -232,7 +198,7 @@ def test_refuses_another_models_last_checkpoint(tiny_corpus, tmp_path):
     config = settings(tiny_corpus, "training.epochs=2", "model.modalities=t")
     run = train(config, tmp_path / "run")
     state = json.loads((run / "last" / "state.json").read_text())
-    state |= {"finished": None, "epoch": 1}
+    state |= {"finished": None, "epoch": 1, "best_epoch": 1, "history": state["history"][:1]}
     (run / "last" / "state.json").write_text(json.dumps(state))
     weights = load_file(run / "last" / "model.safetensors")
     weights["classify_text.weight"] = torch.zeros(6, 5)
@@ -250,13 +216,7 @@ def test_refuses_to_go_on_with_another_corpus(tiny_corpus, tmp_path):
 
 
 def test_a_loss_that_is_not_finite_stops_the_training(tiny_corpus, tmp_path):
-    config = settings(
-        tiny_corpus,
-        "training.learning_rate=1e30",
-        "training.schedule=constant",
-        "training.gradient_clip=null",
-        "model.modalities=t",
-    )
+    config = settings(tiny_corpus, *WILD)
     with pytest.raises(FloatingPointError, match=r"the loss is .*lower training\.learning_rate"):
         train(config, tmp_path / "run")
 
