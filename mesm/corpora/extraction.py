@@ -122,12 +122,17 @@ def extract(dialog: Dialog, detector: FaceDetector) -> Part:
         else:
             try:
                 waveform = read_waveform(
-                    utterance.audio, utterance.start, utterance.end, utterance.channel
+                    utterance.audio,
+                    utterance.start,
+                    utterance.end,
+                    utterance.channel,
+                    utterance.channels,
                 )
+                spectrogram = log_mel(waveform)
             except ValueError as error:
                 fail(draft, "unreadable sound", utterance.audio, str(error))
                 continue
-            draft.spectrogram = log_mel(waveform)
+            draft.spectrogram = spectrogram
             draft.instants = sampling_instants(utterance.start, utterance.end)
     _read_faces(drafts, detector, fail)
     skipped = [draft.failure for draft in drafts if draft.failure is not None]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from pathlib import Path
 
 from mesm.corpora.utterances import RawCorpus, Utterance, read_lines, read_text
@@ -61,9 +62,7 @@ def read_mosei(raw: Path) -> RawCorpus:
     corpus = RawCorpus("mosei", root)
     answers = _read_answers(corpus)
     seen = set()
-    for file in sorted((root / TRANSCRIPTS).glob("*.txt")):
-        if file.name.startswith("."):
-            continue
+    for file in corpus.text_files(root / TRANSCRIPTS, ".txt"):
         for number, text_line in enumerate(read_lines(file), 1):
             if not text_line.strip():
                 continue
@@ -90,9 +89,7 @@ _Answers = dict[tuple[str, str], tuple[list[float] | None, Path, int]]
 def _read_answers(corpus: RawCorpus) -> _Answers:
     answers: _Answers = {}
     fits = False
-    for file in sorted((corpus.root / LABELS).glob("*.csv")):
-        if file.name.startswith("."):
-            continue
+    for file in corpus.text_files(corpus.root / LABELS, ".csv"):
         rows = csv.DictReader(io.StringIO(read_text(file), newline=""))
         missing = [column for column in COLUMNS if column not in (rows.fieldnames or [])]
         if missing:
@@ -103,7 +100,7 @@ def _read_answers(corpus: RawCorpus) -> _Answers:
             key = (row["Input.VIDEO_ID"] or "").strip(), (row["Input.CLIP"] or "").strip()
             sums, where, line = answers.get(key, ([0.0] * len(ANSWERS), file, rows.line_num))
             try:
-                values = [float(row[column] or 0) for column in ANSWERS]
+                values = [_rating(row[column]) for column in ANSWERS]
             except ValueError as error:
                 corpus.skip("_".join(key), "unreadable label", file, rows.line_num, str(error))
                 answers[key] = (None, where, line)
@@ -118,6 +115,18 @@ def _read_answers(corpus: RawCorpus) -> _Answers:
     return answers
 
 
+def _rating(cell: str | None) -> float:
+    """A rater's answer; an empty cell is 0.
+
+    Raises:
+        ValueError: it is not a finite number of at least 0.
+    """
+    value = float(cell or 0)
+    if not 0 <= value < math.inf:
+        raise ValueError(f"wanted a number of at least 0, got {cell!r}")
+    return value
+
+
 def _read_utterance(
     corpus: RawCorpus, file: Path, number: int, line: str, answers: _Answers
 ) -> Utterance | None:
@@ -126,10 +135,14 @@ def _read_utterance(
     fields = rest.split("___", 3)
     try:
         clip, start, end, text = fields[0].strip(), float(fields[1]), float(fields[2]), fields[3]
+        if not (math.isfinite(start) and math.isfinite(end)):
+            raise ValueError("not finite")
     except (IndexError, ValueError):
         corpus.skip("", "unreadable transcript", file, number, line[:80])
         return None
     clip_id = f"{file.stem}_{clip}"
+    if not corpus.usable(clip_id, file.stem, file, number):
+        return None
     if rest == line:
         corpus.skip("", "transcript of another video", file, number, line[:80])
         return None
@@ -142,6 +155,8 @@ def _read_utterance(
     if not text.strip():
         corpus.skip(clip_id, "empty transcript", file, number)
         return None
+    # Aligners may place a first word before the recording; nothing can be read there.
+    start = max(start, 0.0)
     if not end > start:
         corpus.skip(clip_id, "zero length", file, number)
         return None
