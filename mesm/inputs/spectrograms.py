@@ -19,8 +19,8 @@ MEL_BINS = 128
 CHUNK_COLUMNS = 32  # 400 ms
 # The least power; its logarithm, -23.03, is what digital silence becomes.
 POWER_FLOOR = 1e-10
-# A recording may end this much before a clip does.
-LONGEST_LACK = 0.25
+# A recording may end this much before a clip does: aligners place words up to half a second off.
+LONGEST_LACK = 0.5
 # Samples per second: telephones have 8,000, studios 192,000. Far outside, a header is damaged, and
 # its rate would move every clip to another place.
 RATES = (4_000, 768_000)
@@ -45,7 +45,7 @@ def read_waveform(
     Args:
         path: any file soundfile reads.
         start: seconds, at least 0.
-        end: seconds, after the start; the recording may end up to 0.25 s before.
+        end: seconds, after the start; the recording may end up to 0.5 s before.
         channel: which channel; None: the mean of all.
         channels: how many the recording must have; None: any number.
 
