@@ -24,8 +24,8 @@ from mesm.corpora.prepared import FORMAT, MEL_BINS, SCHEMA
 from mesm.corpora.utterances import SkippedClip, Utterance
 from mesm.inputs.face_detector import FaceDetector
 from mesm.inputs.faces import FaceCrop, crop_faces, sampling_instants
-from mesm.inputs.spectrograms import log_mel, read_waveform
-from mesm.inputs.video import VideoError, frames_at
+from mesm.inputs.spectrograms import SAMPLE_RATE, log_mel, read_waveform
+from mesm.inputs.video import LONGEST_HOLD, VideoError, frames_at
 
 FRAMES_PER_BATCH = 16
 
@@ -122,13 +122,21 @@ def extract(dialog: Dialog, detector: FaceDetector) -> Part:
         else:
             try:
                 waveform = read_waveform(
-                    utterance.audio, utterance.start, utterance.end, utterance.channel
+                    utterance.audio,
+                    utterance.start,
+                    utterance.end,
+                    utterance.channel,
+                    utterance.channels,
                 )
+                spectrogram = log_mel(waveform)
             except ValueError as error:
                 fail(draft, "unreadable sound", utterance.audio, str(error))
                 continue
-            draft.spectrogram = log_mel(waveform)
-            draft.instants = sampling_instants(utterance.start, utterance.end)
+            draft.spectrogram = spectrogram
+            # No frame is looked for after the end of the sound, to which a late end is clamped.
+            heard = utterance.start + len(waveform) / SAMPLE_RATE
+            end = utterance.end if utterance.end <= heard + LONGEST_HOLD else heard
+            draft.instants = sampling_instants(utterance.start, end)
     _read_faces(drafts, detector, fail)
     skipped = [draft.failure for draft in drafts if draft.failure is not None]
     rows = [_row(draft) for draft in drafts if draft.failure is None]

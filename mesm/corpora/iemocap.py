@@ -68,8 +68,7 @@ def read_iemocap(raw: Path) -> RawCorpus:
         names = {
             file.stem
             for folder in ("EmoEvaluation", "transcriptions")
-            for file in (dialogs / folder).glob("*.txt")
-            if not file.name.startswith(".")
+            for file in corpus.text_files(dialogs / folder, ".txt")
         }
         for name in sorted(names):
             if _DIALOG.fullmatch(name):
@@ -96,6 +95,8 @@ def _read_dialog(corpus: RawCorpus, dialogs: Path, dialog: str) -> None:
         gender = clip_id.rpartition("_")[2][:1]
         if not clip_id.startswith(dialog + "_") or gender not in ("F", "M"):
             corpus.skip(clip_id, "not an utterance of its dialog", evaluation, label.line)
+        elif not corpus.usable(clip_id, dialog, evaluation, label.line):
+            continue
         elif label.name in OTHER_LABELS:
             corpus.other_labels[label.name] += 1
         elif label.name not in LABELS:
@@ -122,6 +123,7 @@ def _read_dialog(corpus: RawCorpus, dialogs: Path, dialog: str) -> None:
                     audio=dialogs / "wav" / f"{dialog}.wav",
                     half="left" if first else "right",
                     channel=0 if first else 1,
+                    channels=2,
                 )
             )
 

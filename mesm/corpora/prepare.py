@@ -7,7 +7,7 @@ import json
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import groupby
 from pathlib import Path
@@ -20,12 +20,21 @@ from mesm.corpora.assembly import Figures, assemble, collect
 from mesm.corpora.extraction import Dialog, extractor
 from mesm.corpora.miniature import ground_truth
 from mesm.corpora.parts import make_all
-from mesm.corpora.prepared import FORMAT, MANIFEST, Manifest, read_manifest, sha256
+from mesm.corpora.prepared import (
+    FORMAT,
+    LEAST_STD,
+    MANIFEST,
+    Manifest,
+    PreparedCorpus,
+    read_manifest,
+    sha256,
+)
 from mesm.corpora.registry import find_corpus
 from mesm.corpora.splits import random_split, read_split_lists, speaker_split
 from mesm.corpora.utterances import RawCorpus, SkippedClip
 from mesm.inputs.face_detector import FaceDetector
-from mesm.runs.files import locked, write_beside
+from mesm.runs.files import owned, read_json, write_beside
+from mesm.runs.hashes import MEMORY
 
 WORK = ".work"
 
@@ -80,10 +89,21 @@ def prepare(corpus: str, raw: Path, out: Path, options: PrepareOptions | None = 
     lists = None if options.splits is None else read_split_lists(options.splits, corpus)
     fingerprint = _fingerprint(corpus, options, lists)
     FaceDetector(options.min_face_size)
+    _look_at(out, fingerprint)
+    with owned(out, "preparing"):
+        return _prepare(raw, out, reader, fingerprint, lists, options)
+
+
+def _prepare(
+    raw: Path,
+    out: Path,
+    reader: Callable[[Path], RawCorpus],
+    fingerprint: dict[str, Any],
+    lists: dict[str, str] | None,
+    options: PrepareOptions,
+) -> Manifest:
+    """Prepare into a folder that nobody else writes to; errors as in `prepare`."""
     finished = _look_at(out, fingerprint)
-    if finished is not None and not (out / WORK).exists():
-        print(f"{out} is already prepared: nothing to do")
-        return finished
     found = reader(raw)
     utterances = found.utterances
     if lists is not None:
@@ -97,13 +117,17 @@ def prepare(corpus: str, raw: Path, out: Path, options: PrepareOptions | None = 
         Dialog(name, found.root, tuple(group), options.min_face_size)
         for name, group in groupby(utterances, key=lambda u: u.dialog)
     ]
-    out.mkdir(parents=True, exist_ok=True)
-    with locked(out, "preparing"):
-        finished = _look_at(out, fingerprint)
-        if finished is None:
-            parts = _extract_all(dialogs, out / WORK, fingerprint, found, options)
-            finished = _finish(parts, found, lists, out, fingerprint, options)
-        shutil.rmtree(out / WORK, ignore_errors=True)
+    if lists is not None and all(lists[u.clip_id] != "train" for u in utterances):
+        raise ValueError(f"{raw} has no clip of the training list, {found.name}_train.txt")
+    seen = _seen(found, dialogs)
+    whole = finished is not None and _still_holds(out, finished, seen)
+    if finished is not None and whole and not (out / WORK).exists():
+        print(f"{out} is already prepared: nothing to do")
+        return finished
+    if finished is None or not whole:
+        parts = _extract_all(dialogs, out / WORK, fingerprint, found, options)
+        finished = _finish(parts, found, lists, out, fingerprint, options, seen)
+    shutil.rmtree(out / WORK, ignore_errors=True)
     print(summary(finished))
     return finished
 
@@ -162,9 +186,11 @@ def _look_at(out: Path, fingerprint: dict[str, Any]) -> Manifest | None:
     if manifest is not None:
         before, state = manifest.options, "prepared"
     elif begun.is_file():
-        before, state = json.loads(begun.read_text(encoding="utf-8")), "begun"
+        before, state = read_json(begun), "begun"
+        if not isinstance(before, dict):
+            raise ValueError(f"{begun} is damaged: wanted the options; delete {out / WORK}")
     else:
-        others = sorted(path.name for path in out.iterdir() if path.name != WORK)
+        others = sorted(path.name for path in out.iterdir() if path.name not in (WORK, MEMORY))
         if others:
             raise ValueError(f"{out} is not empty ({others[0]}): name a new folder")
         return None
@@ -180,6 +206,37 @@ def _look_at(out: Path, fingerprint: dict[str, Any]) -> Manifest | None:
             "or delete it"
         )
     return manifest
+
+
+def _seen(found: RawCorpus, dialogs: Sequence[Dialog]) -> str:
+    """Hash all that the result depends on: texts, labels, what was left out, stamps of media."""
+    skipped = [clip.model_dump() for clip in found.skipped]
+    others = sorted(found.other_labels.items())
+    key = [[dialog.part_name() for dialog in dialogs], skipped, others, found.notes]
+    return hashlib.sha256(json.dumps(key, ensure_ascii=True).encode()).hexdigest()
+
+
+def _still_holds(out: Path, manifest: Manifest, seen: str) -> bool:
+    """Tell whether a finished corpus is whole, and its raw corpus as it was; say what is not."""
+    try:
+        PreparedCorpus(out, manifest).check()
+    except ValueError as error:
+        tqdm.write(f"{error}: preparing anew", file=sys.stderr)
+        return False
+    if manifest.raw is None:
+        if manifest.skipped:
+            tqdm.write(
+                f"{len(manifest.skipped)} clips were left out of {out}, see {MANIFEST}; if the raw "
+                f"corpus was mended since, delete {out} to prepare it anew",
+                file=sys.stderr,
+            )
+        return True
+    if manifest.raw != seen:
+        tqdm.write(
+            f"the raw corpus has changed since {out} was made: preparing anew", file=sys.stderr
+        )
+        return False
+    return True
 
 
 def _extract_all(
@@ -207,6 +264,7 @@ def _finish(
     out: Path,
     fingerprint: dict[str, Any],
     options: PrepareOptions,
+    seen: str,
 ) -> Manifest:
     speakers, left_out = collect(parts)
     if not speakers:
@@ -221,15 +279,17 @@ def _finish(
         raise ValueError("no clip of the training split can be used")
     fresh = out / WORK / "data"
     shutil.rmtree(fresh, ignore_errors=True)
-    shutil.rmtree(out / "data", ignore_errors=True)
     fresh.mkdir()
     emotions = find_corpus(found.name).emotions
     with tqdm(total=len(speakers), desc="writing", unit="clip") as bar:
         files, figures = assemble(parts, splits, emotions, fresh, bar.update)
     hashes = {f"data/{file.name}": sha256(file) for file in files}
-    fresh.rename(out / "data")
     skipped = sorted([*found.skipped, *left_out], key=lambda s: (s.clip_id, s.file))
-    manifest = _manifest(found, figures, skipped, lists, fingerprint, hashes)
+    # Before anything is replaced: figures that are not finite are refused here.
+    manifest = _manifest(found, figures, skipped, lists, fingerprint, hashes, seen)
+    (out / MANIFEST).unlink(missing_ok=True)
+    shutil.rmtree(out / "data", ignore_errors=True)
+    fresh.rename(out / "data")
     write_beside(out / MANIFEST, manifest.model_dump_json(indent=1) + "\n")
     return manifest
 
@@ -241,8 +301,14 @@ def _manifest(
     lists: dict[str, str] | None,
     fingerprint: dict[str, Any],
     files: dict[str, str],
+    seen: str,
 ) -> Manifest:
     mean, std = figures.mean_and_std()
+    if not std >= LEAST_STD:
+        raise ValueError(
+            f"{found.root}: the sound of the training split is all the same, as digital silence "
+            "is, and nothing can be learnt of it; extract the recordings' sound anew"
+        )
     reasons = _reasons(skipped)
     if found.other_labels:
         reasons["label"] = found.other_labels.total()
@@ -266,6 +332,7 @@ def _manifest(
         options=fingerprint,
         files=files,
         synthetic=is_generated(found),
+        raw=seen,
     )
 
 

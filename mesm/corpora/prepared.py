@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,10 +21,16 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 from mesm.corpora.registry import find_corpus
 from mesm.corpora.splits import SPLITS
 from mesm.corpora.utterances import SkippedClip
+from mesm.runs.files import file_name
+from mesm.runs.hashes import check_files
+from mesm.runs.hashes import sha256 as sha256
 
 FORMAT = 1
 MANIFEST = "manifest.json"
 MEL_BINS = 128
+# The least deviation of spectrograms that anything can be divided by.
+LEAST_STD = 1e-6
+MEND = "run the same mesm prepare again to mend it"
 
 SCHEMA = pa.schema(
     [
@@ -45,7 +52,7 @@ SCHEMA = pa.schema(
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class SplitCounts(_Model):
@@ -98,6 +105,7 @@ class Manifest(_Model):
         options: how it was prepared.
         files: SHA-256 of each Parquet file.
         synthetic: whether it was generated; None: prepared before this was noted.
+        raw: hash of all that was read of the raw corpus; None: prepared before this was noted.
     """
 
     format: int
@@ -117,11 +125,23 @@ class Manifest(_Model):
     options: dict[str, Any]
     files: dict[str, str]
     synthetic: bool | None = None
+    raw: str | None = None
 
     @field_validator("corpus")
     @classmethod
     def _is_known(cls, value: str) -> str:
         return find_corpus(value).name
+
+    @field_validator("spectrogram_std")
+    @classmethod
+    def _is_not_silent(cls, value: float) -> float:
+        if value < LEAST_STD:
+            raise ValueError(
+                f"wanted at least {LEAST_STD}, got {value}: the training split's sound is all the "
+                "same, as digital silence is, and nothing can be learnt of it; give the raw "
+                "corpus its sound and prepare it into a new folder"
+            )
+        return value
 
 
 @dataclass(frozen=True)
@@ -170,7 +190,12 @@ class ClipList(Sequence[Clip]):
         # File, row group and row in it of each clip.
         self._rows: list[tuple[int, int, int]] = []
         for i, path in enumerate(self._paths):
-            metadata = pq.read_metadata(path)
+            with _blamed(path):
+                metadata = pq.read_metadata(path)
+                schema = metadata.schema.to_arrow_schema()
+                lacking = [name for name in SCHEMA.names if name not in schema.names]
+                if lacking:
+                    raise ValueError(f"no column {', '.join(lacking)}")
             for group in range(metadata.num_row_groups):
                 count = metadata.row_group(group).num_rows
                 self._rows.extend((i, group, row) for row in range(count))
@@ -189,9 +214,11 @@ class ClipList(Sequence[Clip]):
         file, group, row = self._rows[index]
         if self._latest is None or self._latest[0] != (file, group):
             # No threads: data loaders fork.
-            table = self._open(file).read_row_group(group, use_threads=False)
+            with _blamed(self._paths[file]):
+                table = self._open(file).read_row_group(group, use_threads=False)
             self._latest = ((file, group), table)
-        return _decode(self._latest[1], row, self._split)
+        with _blamed(self._paths[file]):
+            return _decode(self._latest[1], row, self._split)
 
     @cached_property
     def clip_ids(self) -> list[str]:
@@ -206,7 +233,9 @@ class ClipList(Sequence[Clip]):
     def _column(self, name: str) -> list[str]:
         values: list[str] = []
         for i in range(len(self._paths)):
-            values.extend(self._open(i).read(columns=[name])[name].to_pylist())
+            with _blamed(self._paths[i]):
+                names = self._open(i).read(columns=[name])[name].to_pylist()
+                values.extend(file_name(value, name) for value in names)
         return values
 
     @cached_property
@@ -214,7 +243,10 @@ class ClipList(Sequence[Clip]):
         """The clips' labels (N, E), read without their pictures."""
         rows: list[list[int]] = []
         for i in range(len(self._paths)):
-            rows.extend(self._open(i).read(columns=["labels"])["labels"].to_pylist())
+            with _blamed(self._paths[i]):
+                rows.extend(self._open(i).read(columns=["labels"])["labels"].to_pylist())
+                if any(len(row) != len(rows[0]) or not set(row) <= {0, 1} for row in rows):
+                    raise ValueError("labels other than 0 and 1, or not as many for each clip")
         return np.array(rows, dtype=np.int8)
 
     def _open(self, file: int) -> pq.ParquetFile:
@@ -236,7 +268,9 @@ class PreparedCorpus:
 
     @classmethod
     def open(cls, path: Path | str) -> PreparedCorpus:
-        """Read the manifest and look for the files it names.
+        """Read the manifest and compare the files it names with their hashes.
+
+        Hashes are remembered, see `mesm.runs.hashes.check_files`.
 
         Raises:
             ValueError: `path` is not a prepared corpus, or not a whole one; says how to make it.
@@ -245,10 +279,17 @@ class PreparedCorpus:
         manifest = read_manifest(path)
         if manifest is None:
             raise ValueError(f"{path} is not a prepared corpus: no {MANIFEST}; run mesm prepare")
-        for name in manifest.files:
-            if not (path / name).is_file():
-                raise ValueError(f"{path} is not whole: no {name}; delete it and prepare it again")
-        return cls(path, manifest)
+        corpus = cls(path, manifest)
+        corpus.check()
+        return corpus
+
+    def check(self) -> None:
+        """Compare every file with its hash in the manifest, where that is not remembered.
+
+        Raises:
+            ValueError: a file is missing or differs; names it and the mend.
+        """
+        check_files(self.path, self.manifest.files, MEND)
 
     def split(self, name: str) -> ClipList:
         """Give the clips of "train", "valid" or "test"."""
@@ -274,11 +315,9 @@ class PreparedCorpus:
         """Compare every file with its hash in the manifest.
 
         Raises:
-            ValueError: a file differs; names it.
+            ValueError: a file is missing or differs; names it and the mend.
         """
-        for name, wanted in self.manifest.files.items():
-            if sha256(self.path / name) != wanted:
-                raise ValueError(f"{self.path / name} is not as it was written: its hash differs")
+        check_files(self.path, self.manifest.files, MEND, anew=True)
 
     @cached_property
     def _places(self) -> dict[str, tuple[str, int]]:
@@ -301,16 +340,39 @@ def read_manifest(path: Path) -> Manifest | None:
     try:
         manifest = Manifest.model_validate_json(file.read_bytes())
     except ValidationError as error:
-        raise ValueError(f"{file} is not the manifest of a prepared corpus: {error}") from error
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        message = first["msg"].removeprefix("Value error, ")
+        raise ValueError(
+            f"{file} is not the manifest of a prepared corpus: "
+            f"{f'{where}: ' if where else ''}{message}; delete {path} and "
+            "run mesm prepare again"
+        ) from None
     if manifest.format != FORMAT:
         raise ValueError(f"{file} has format {manifest.format}, wanted {FORMAT}; prepare it again")
     return manifest
 
 
-def sha256(file: Path) -> str:
-    """Hash a file."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+@contextmanager
+def _blamed(file: Path) -> Iterator[None]:
+    """Turn whatever a damaged Parquet file raises into one sentence with its name and the mend."""
+    try:
+        yield
+    except (
+        pa.ArrowException,
+        ValueError,
+        TypeError,
+        KeyError,
+        AttributeError,
+        SyntaxError,
+    ) as error:
+        said = str(error).partition("\n")[0][:200]
+        raise ValueError(f"{file} cannot be read as prepared clips ({said}); {MEND}") from error
+    except OSError as error:
+        if isinstance(error, FileNotFoundError | PermissionError):
+            raise
+        said = str(error).partition("\n")[0][:200]
+        raise ValueError(f"{file} cannot be read as prepared clips ({said}); {MEND}") from error
 
 
 def _decode(table: pa.Table, row: int, split: str) -> Clip:
@@ -325,10 +387,17 @@ def _decode(table: pa.Table, row: int, split: str) -> Clip:
         for png in table["faces"][row].as_py()
     ]
     columns = table["spectrogram_columns"][row].as_py()
+    start, end = table["start"][row].as_py(), table["end"][row].as_py()
+    if not (math.isfinite(start) and math.isfinite(end)):
+        raise ValueError(f"a clip from {start} s to {end} s")
+    if not np.isfinite(numpy("spectrogram")).all():
+        raise ValueError("a spectrogram with values that are not finite")
+    for name in ("clip_id", "speaker", "dialog"):
+        file_name(table[name][row].as_py(), name)
     return Clip(
         **{name: table[name][row].as_py() for name in ("clip_id", "text", "speaker", "dialog")},
-        start=table["start"][row].as_py(),
-        end=table["end"][row].as_py(),
+        start=start,
+        end=end,
         labels=numpy("labels").astype(np.int8),
         faces=np.stack(images) if images else np.empty((0, 48, 48, 3), np.uint8),
         face_found=numpy("face_found").astype(np.bool_),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
 from dataclasses import dataclass, field
@@ -9,6 +10,8 @@ from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
+
+from mesm.runs.files import file_name
 
 # How a user can mend a clip that was left out, by reason.
 MENDS = {
@@ -19,6 +22,7 @@ MENDS = {
     "no transcript": "transcribe the clip",
     "no video file": "copy the recording's video there",
     "not an utterance of its dialog": "the name must begin with the file's, and F or M",
+    "the decoder crashed": "copy the video anew, or give more memory",
     "transcribed twice, first kept": "delete the line that is wrong",
     "transcript of another video": "move the line to the file of its video",
     "truncated or damaged video": "copy the video anew",
@@ -27,6 +31,7 @@ MENDS = {
     "unreadable sound": "copy the sound anew",
     "unreadable transcript": "write the line as the others are",
     "unreadable video": "copy the video anew",
+    "unusable name": "rename it, in all files that speak of it",
     "zero length": "mend the start or the end",
 }
 
@@ -47,6 +52,7 @@ class Utterance:
         audio: the dialog's sound; may be missing.
         half: the half of the frame the speaker is in; None: all of it.
         channel: the channel of the sound the speaker is on; None: all of them.
+        channels: how many channels the sound must have; None: any number.
     """
 
     clip_id: str
@@ -60,6 +66,7 @@ class Utterance:
     audio: Path
     half: Literal["left", "right"] | None = None
     channel: int | None = None
+    channels: int | None = None
 
 
 class SkippedClip(BaseModel):
@@ -107,6 +114,32 @@ class RawCorpus:
         """Note a clip that is left out."""
         where = self.relative(file) + (f":{line}" if line is not None else "")
         self.skipped.append(SkippedClip(clip_id=clip_id, reason=reason, file=where, detail=detail))
+
+    def usable(self, clip_id: str, dialog: str, file: Path, line: int | None = None) -> bool:
+        """Tell whether a clip and its dialog can name files; note the clip as left out if not."""
+        try:
+            file_name(dialog, "dialog")
+            file_name(clip_id, "clip")
+        except ValueError as error:
+            self.skip(clip_id, "unusable name", file, line, str(error))
+            return False
+        return True
+
+    def text_files(self, folder: Path, ending: str) -> list[Path]:
+        """The files of a folder with an ending, sorted; others of that name are noted.
+
+        Hidden files are passed over: Macs leave such files everywhere.
+        """
+        files = []
+        for path in sorted(folder.glob(f"*{ending}")):
+            if path.name.startswith("."):
+                continue
+            if path.is_file() and os.access(path, os.R_OK):
+                files.append(path)
+            else:
+                kind = "not readable" if path.is_file() else "not a file"
+                self.notes.append(f"passed over {self.relative(path)!r}: {kind}")
+        return files
 
     def relative(self, file: Path) -> str:
         """Name a file as seen from the corpus's folder."""

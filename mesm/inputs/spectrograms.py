@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import cache
 from pathlib import Path
 
@@ -18,8 +19,14 @@ MEL_BINS = 128
 CHUNK_COLUMNS = 32  # 400 ms
 # The least power; its logarithm, -23.03, is what digital silence becomes.
 POWER_FLOOR = 1e-10
-# A recording may end this much before a clip does.
-LONGEST_LACK = 0.25
+# A recording may end this much before a clip does: aligners place words up to half a second off.
+LONGEST_LACK = 0.5
+# Samples per second: telephones have 8,000, studios 192,000. Far outside, a header is damaged, and
+# its rate would move every clip to another place.
+RATES = (4_000, 768_000)
+# Full scale is 1; files of floats may go beyond. From here on no recording was meant, and powers
+# of larger samples would leave float32's range.
+LOUDEST = 1e6
 
 
 class AudioError(ValueError):
@@ -27,29 +34,44 @@ class AudioError(ValueError):
 
 
 def read_waveform(
-    path: Path, start: float, end: float, channel: int | None = None
+    path: Path,
+    start: float,
+    end: float,
+    channel: int | None = None,
+    channels: int | None = None,
 ) -> npt.NDArray[np.float32]:
     """Read a part of a recording at 16 kHz, mono.
 
     Args:
         path: any file soundfile reads.
-        start: seconds.
-        end: seconds; the recording may end up to 0.25 s before.
+        start: seconds, at least 0.
+        end: seconds, after the start; the recording may end up to 0.5 s before.
         channel: which channel; None: the mean of all.
+        channels: how many the recording must have; None: any number.
 
     Returns:
         (n,) float32 in -1 to 1.
 
     Raises:
-        AudioError: the file cannot be read, has no such channel, or ends too early; names it.
+        AudioError: the file cannot be read, has no such channel or another number of them, a rate
+            outside 4 kHz to 768 kHz, samples that are not finite or beyond 1e6, or ends too early;
+            names it. Or start and end are no part of a recording.
     """
     import soundfile
 
+    if not 0 <= start < end < math.inf:
+        raise AudioError(f"{path}: wanted a part from 0 s on, got {start:.2f} s to {end:.2f} s")
     try:
         with soundfile.SoundFile(path) as file:
-            rate, channels = file.samplerate, file.channels
-            if channel is not None and channel >= channels:
-                raise AudioError(f"{path} has {channels} channel(s), none at index {channel}")
+            rate, there = file.samplerate, file.channels
+            if channels is not None and there != channels:
+                raise AudioError(f"{path} has {there} channel(s), wanted {channels}")
+            if channel is not None and channel >= there:
+                raise AudioError(f"{path} has {there} channel(s), none at index {channel}")
+            if not RATES[0] <= rate <= RATES[1]:
+                raise AudioError(
+                    f"{path} has {rate} samples per second, wanted {RATES[0]} to {RATES[1]}"
+                )
             if file.frames / rate < end - LONGEST_LACK:
                 raise AudioError(f"{path} ends at {file.frames / rate:.2f} s, before {end:.2f} s")
             first = min(round(start * rate), file.frames)
@@ -59,12 +81,23 @@ def read_waveform(
         raise AudioError(f"{path} cannot be read as sound ({error})") from error
     if len(samples) == 0:
         raise AudioError(f"{path} has no sound from {start:.2f} s to {end:.2f} s")
+    # Each channel, before the mean: opposite infinities would hide in one.
+    _check_samples(samples if channel is None else samples[:, channel], str(path))
     waveform = samples.mean(axis=1) if channel is None else samples[:, channel]
     if rate != SAMPLE_RATE:
         import soxr
 
         waveform = soxr.resample(waveform, rate, SAMPLE_RATE)
     return np.ascontiguousarray(waveform, dtype=np.float32)
+
+
+def _check_samples(samples: npt.NDArray[np.float32], what: str) -> None:
+    loudest = float(np.abs(samples).max(initial=0.0))
+    if not np.isfinite(loudest):
+        kind = "NaN" if np.isnan(samples).any() else "infinite values"
+        raise AudioError(f"{what} holds {kind}")
+    if loudest > LOUDEST:
+        raise AudioError(f"{what} holds samples of {loudest:.3g}, wanted -1 to 1")
 
 
 @cache
@@ -86,7 +119,11 @@ def log_mel(waveform: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
 
     Returns:
         (128, 1 + n // 200) float32.
+
+    Raises:
+        AudioError: a sample is not finite, or beyond 1e6.
     """
+    _check_samples(waveform, "the waveform")
     spectrum = torch.stft(
         torch.from_numpy(waveform),
         n_fft=WINDOW,
@@ -115,8 +152,10 @@ def chunk(spectrogram: npt.NDArray[np.float32] | Tensor, mean: float, std: float
         (ceil(T / 32), 1, 128, 32) float32.
 
     Raises:
-        ValueError: the shape does not fit.
+        ValueError: the shape does not fit, or mean and std cannot normalise anything.
     """
+    if not (math.isfinite(mean) and math.isfinite(std) and std > 0):
+        raise ValueError(f"wanted a finite mean and a std above 0, got {mean} and {std}")
     columns = torch.as_tensor(spectrogram)
     if columns.ndim != 2 or columns.shape[0] != MEL_BINS or columns.shape[1] == 0:
         raise ValueError(f"a spectrogram must be ({MEL_BINS}, T), got {tuple(columns.shape)}")
