@@ -5,10 +5,15 @@ from __future__ import annotations
 import torch
 from torch.autograd import forward_ad
 
-__all__ = ["is_eager"]
+__all__ = ["is_eager", "is_transformed"]
 
 _transforms = torch._C._functorch.maybe_current_level
 _modes = torch._C._len_torch_dispatch_stack
+
+
+def is_transformed() -> bool:
+    """Return whether a function transform (`vmap`, `grad`) runs, in which tensors are wrapped."""
+    return _transforms() is not None
 
 
 def is_eager() -> bool:

@@ -85,14 +85,12 @@ def check_inputs(
     )
     check_tensor(_NAME, "score_weight", score_weight, (1, k), device)
     check_tensor(_NAME, "score_bias", score_bias, (1,), device)
-    for name, tensor in (
-        ("query", query),
-        ("map_weight", map_weight),
-        ("map_bias", map_bias),
-        ("query_weight", query_weight),
-        ("score_weight", score_weight),
-        ("score_bias", score_bias),
-    ):
+    tensors = (query, map_weight, map_bias, query_weight, score_weight, score_bias)
+    same = query.dtype is map_weight.dtype is map_bias.dtype is x.features.dtype
+    if same and query_weight.dtype is score_weight.dtype is score_bias.dtype is query.dtype:
+        return  # the usual case
+    names = ("query", "map_weight", "map_bias", "query_weight", "score_weight", "score_bias")
+    for name, tensor in zip(names, tensors, strict=True):
         check_dtype(_NAME, name, tensor, x, autocast=True)
 
 
