@@ -7,6 +7,7 @@ import numbers
 from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ from torch.utils import _pytree as pytree
 from . import extension
 from .eager import is_eager, is_transformed
 
-__all__ = ["DTYPES", "SparseFeatureMaps", "check_values"]
+__all__ = ["DTYPES", "SparseFeatureMaps", "check_offsets", "check_values"]
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 _NAME = "SparseFeatureMaps"
@@ -53,8 +54,7 @@ class SparseFeatureMaps:
 
     def __post_init__(self) -> None:
         _check_shapes(self)
-        if _values_can_be_read(self.sites):
-            check_values(_NAME, self.sites, self.offsets, self.height, self.width)
+        self.check()
 
     @property
     def frames(self) -> int:
@@ -179,10 +179,18 @@ class SparseFeatureMaps:
             )
         return self._trusted(features, self.sites, self.offsets, self.height, self.width)
 
+    def check(self) -> None:
+        """Check sites and offsets again, which may have been changed in place.
+
+        Raises:
+            ValueError: On a CPU, outside a compiled graph, sites or offsets are those of no maps.
+        """
+        if _values_can_be_read(self.sites):
+            check_values(_NAME, self.sites, self.offsets, self.height, self.width)
+
     def _site_indices(self) -> Tensor:
         """Return each row's index into (F * H * W + 1,) sites; padding rows share the last one."""
-        if _values_can_be_read(self.sites):  # else rows would go to places of other frames
-            check_values(_NAME, self.sites, self.offsets, self.height, self.width)
+        self.check()  # else rows would go to places of other frames
         frame = self.frame_of_row()
         size = self.height * self.width
         return torch.where(frame < self.frames, frame * size + self.sites, self.frames * size)
@@ -259,6 +267,8 @@ def _check_shapes(maps: SparseFeatureMaps) -> None:
 def _check_tensor(name: str, value: Any) -> None:
     if not isinstance(value, Tensor):
         raise ValueError(f"{_NAME}: {name} must be a tensor, got {type(value).__name__}")
+    if value.layout is not torch.strided:
+        raise ValueError(f"{_NAME}: {name} must be a dense tensor, got one of {value.layout}")
 
 
 def _check_dtype(name: str, tensor: Tensor) -> None:
@@ -313,12 +323,8 @@ def check_values(op: str, sites: Tensor, offsets: Tensor, height: int, width: in
         )
     ):
         return  # torch's own calls take some ten times as long
-    steps = offsets.diff()
+    check_offsets(op, offsets, rows)
     total = int(offsets[-1])
-    if int(offsets[0]) != 0 or total > rows or (steps.numel() and int(steps.min()) < 0):
-        raise ValueError(
-            f"{op}: offsets must rise from 0 to at most {rows} rows, got {offsets.tolist()}"
-        )
     if not total:
         return
     real = sites[:total]
@@ -340,6 +346,22 @@ def check_values(op: str, sites: Tensor, offsets: Tensor, height: int, width: in
             f"{op}: sites must ascend inside a frame, got site {int(real[wrong])} after "
             f"{int(real[wrong - 1])} in frame {frame}"
         )
+
+
+def check_offsets(op: str, offsets: Tensor, rows: int) -> None:
+    """Refuse offsets that no maps have; waits for the tensor's device.
+
+    Args:
+        op: The name with which the message begins.
+        offsets: (F + 1,) int32.
+        rows: The maps' rows N.
+
+    Raises:
+        ValueError: Offsets do not rise from 0 to at most N.
+    """
+    ends = offsets.tolist()
+    if ends[0] != 0 or ends[-1] > rows or any(a > b for a, b in pairwise(ends)):
+        raise ValueError(f"{op}: offsets must rise from 0 to at most {rows} rows, got {ends}")
 
 
 def _flatten(maps: SparseFeatureMaps) -> tuple[list[Any], tuple[int, int]]:

@@ -32,6 +32,7 @@ __all__ = [
 ]
 
 _is_traced = torch._C._is_tracing
+_STRIDED = torch.strided
 _TENSORS = (Tensor, Parameter)
 _SELECTIONS = {"weighted": Selection.WEIGHTED, "hard": Selection.HARD}
 
@@ -78,12 +79,19 @@ def check_tensor(
         because: Ends the message, and may quote wanted dimensions, as "for {1} input channels".
 
     Raises:
-        ValueError: The argument is no tensor, or the shape or the device is another one.
+        ValueError: The argument is no dense tensor, or the shape or the device is another one.
     """
-    if type(tensor) in _TENSORS and tensor.shape == shape and tensor.device == device:
+    if (
+        type(tensor) in _TENSORS
+        and tensor.shape == shape
+        and tensor.device == device
+        and tensor.layout is _STRIDED
+    ):
         return  # the usual case, by fast comparisons
     if not isinstance(tensor, Tensor):
         raise ValueError(f"{op}: {name} must be a tensor, got {type(tensor).__name__}")
+    if tensor.layout is not _STRIDED:
+        raise ValueError(f"{op}: {name} must be a dense tensor, got one of {tensor.layout}")
     if not _fits(tensor.shape, shape):
         wanted = ", ".join(str(want) for want in shape) + ("," if len(shape) == 1 else "")
         reason = f" {because.format(*shape)}" if because else ""

@@ -11,7 +11,7 @@ from torch._ops import OpOverload
 from torch.utils.flop_counter import register_flop_formula
 
 from .. import backends, extension
-from ..sparse_feature_maps import check_values
+from ..sparse_feature_maps import check_offsets, check_values
 from .checks import check_variance
 from .contract import Arguments, Contract, Results
 from .direct import Op, autocast_to
@@ -118,18 +118,21 @@ def _checked(
     fields = contract.fields
     name = contract.signature.name.removesuffix("_backward")
     variances = [at for at, field in enumerate(fields) if field.startswith("running_var")]
+    has_offsets = {"features", "offsets"} <= set(fields)
     has_sites = {"sites", "offsets", "height", "width"} <= set(fields)
 
     def run(a: Arguments) -> Results:
+        given: Any = a
         if a[0].device.type == "cpu":
             if has_sites:
-                given: Any = a
                 check_values(name, given.sites, given.offsets, given.height, given.width)
+            elif has_offsets:
+                check_offsets(name, given.offsets, given.features.shape[0])
             for at in variances:
                 check_variance(name, fields[at], a[at])
         return reference(a)
 
-    return run if has_sites or variances else reference
+    return run if has_offsets or variances else reference
 
 
 def _flat(results: Any) -> Any:

@@ -120,10 +120,11 @@ def top_p_mask(logits: Tensor, p: float) -> Tensor:
     """
     if not isinstance(logits, Tensor):
         raise ValueError(f"top_p_mask: logits must be a tensor, got {type(logits).__name__}")
-    if logits.dim() != 2 or logits.dtype not in DTYPES:
+    if logits.dim() != 2 or logits.dtype not in DTYPES or logits.layout is not torch.strided:
         raise ValueError(
-            f"top_p_mask: logits must be (F, L) of float32, bfloat16, float16 or float64, got "
+            "top_p_mask: logits must be (F, L) of float32, bfloat16, float16 or float64, got "
             f"{tuple(logits.shape)} {logits.dtype}"
+            f"{'' if logits.layout is torch.strided else f' {logits.layout}'}"
         )
     p = check_p("top_p_mask", p)
     if logits.shape[1] == 0:
