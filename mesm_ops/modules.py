@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from . import ops
 from .eager import is_eager
-from .ops.checks import check_flag, check_number, check_p, check_selection, check_size
+from .ops.checks import check_flag, check_maps, check_number, check_p, check_selection, check_size
 from .sparse_feature_maps import SparseFeatureMaps
 
 __all__ = [
@@ -183,6 +183,7 @@ class SparseBatchNorm(_Layer, nn.BatchNorm1d):
             x: The norm's input.
             counts: Count the batch; False: the caller does, and momentum is not None.
         """
+        check_maps("SparseBatchNorm", x)  # before the batch is counted
         momentum: float | Tensor | None = self.momentum
         if self.training and counts:
             rows = x.offsets[-1]

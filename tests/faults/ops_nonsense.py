@@ -26,7 +26,7 @@ _FLOATS = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
 def nonsense(rng: random.Random) -> tuple[str, Callable[[], object]]:
     """Return a name, and a call that must be refused."""
-    draw = rng.choice((_op, _op, _op, _op, _maps, _from_dense, _methods, _module))
+    draw = rng.choice((*[_op] * 5, _maps, _from_dense, _methods, _module, _call, _transform))
     return draw(rng)
 
 
@@ -313,3 +313,55 @@ def _module(rng: random.Random) -> tuple[str, Callable[[], object]]:
         kinds = [*_OBJECTS[:4], "soft"] if at == "selection" else _SIZES
     given[at] = rng.choice(kinds)
     return f"{name} with {at} {_said(given[at])}", lambda: getattr(mesm_ops, name)(**given)
+
+
+def _call(rng: random.Random) -> tuple[str, Callable[[], object]]:
+    """A layer that is called on what is none of its input."""
+    x = _x(rng)
+    block = mesm_ops.SparseCrossModalBlock(3, 5, 6, 4)
+    asked = torch.ones(x.frames, 6)
+    calls: dict[str, Callable[[Any], object]] = {
+        "SparseCrossModalBlock": lambda given: block(given, asked),
+        "SparseCrossModalBlock.attend": lambda given: block.attend(given, asked),
+        "SparseCrossModalBlock.convolve": block.convolve,
+        "CrossModalAttention": lambda given: block.attention(given, asked, None),
+        "SubmConv2d": block.conv1,
+        "SparseBatchNorm": mesm_ops.SparseBatchNorm(3),
+        "SparseMaxPool2d": block.pool,
+    }
+    if rng.random() < 0.2:
+        name = rng.choice(["cppp", 3, None, ["cpp"]])
+        if rng.random() < 0.5:
+            return f"use_backend({name!r})", lambda: mesm_ops.use_backend(name)  # type: ignore[arg-type]
+        return f"explain({name!r})", lambda: mesm_ops.explain(name)  # type: ignore[arg-type]
+    name = rng.choice(list(calls))
+    reads = "Attention" not in name and "attend" not in name and "Norm" not in name
+    wrong = rng.choice([*_OBJECTS, x.features, _changed(x, rng, sites=reads)[1]])
+    return f"{name} of {_said(wrong)}", lambda: calls[name](wrong)
+
+
+def _transform(rng: random.Random) -> tuple[str, Callable[[], object]]:
+    """A derivative that the ops do not have."""
+    name = rng.choice([op for op in _OPS if op != "top_p_mask"])
+    given = _arguments(name, rng)
+    x = given["x"]
+
+    def value(features: Tensor) -> Tensor:
+        out = getattr(mesm_ops, name)(**{**given, "x": x.with_features(features)})
+        return (out if isinstance(out, Tensor) else out.features).square().sum()
+
+    def twice(features: Tensor) -> Tensor:
+        (gradient,) = torch.autograd.grad(value(features), features, create_graph=True)
+        return torch.autograd.grad(gradient.sum(), features)[0]
+
+    features = x.features.detach().nan_to_num(0)
+    ways: dict[str, Callable[[], object]] = {
+        "func.jvp": lambda: torch.func.jvp(value, (features,), (features,)),
+        "func.grad": lambda: torch.func.grad(value)(features),
+        "func.jacfwd": lambda: torch.func.jacfwd(value)(features),
+        "func.hessian": lambda: torch.func.hessian(value)(features),
+        "jit.trace": lambda: torch.jit.trace(value, features),
+        "second order": lambda: twice(features.clone().requires_grad_()),
+    }
+    way = rng.choice(list(ways))
+    return f"{way} through {name}", ways[way]
