@@ -100,7 +100,7 @@ def check_lengths(lengths: Tensor | None, offsets: Tensor, features: Tensor) -> 
     Args:
         lengths: (B,) int64 or int32, the frames of each sample; None: one sample for each frame.
         offsets: (F + 1,) int32.
-        features: (N, C); no Triton kernel checks lengths for float64, or where N is 0.
+        features: (N, C); no Triton kernel checks lengths for float64, or where N or F is 0.
 
     Raises:
         ValueError: On a CPU, lengths are negative or do not sum to F. A GPU stops with an
@@ -119,6 +119,7 @@ def check_lengths(lengths: Tensor | None, offsets: Tensor, features: Tensor) -> 
         or backends.available(_NAME, "triton")
         or features.dtype is torch.float64
         or not features.shape[0]
+        or not frames
     ):
         # The host does not wait for this assertion. Triton's kernels check lengths themselves.
         torch._assert_async((lengths.sum() == frames) & (lengths >= 0).all(), message)
