@@ -54,7 +54,7 @@ class SparseFeatureMaps:
 
     def __post_init__(self) -> None:
         _check_shapes(self)
-        self.check()
+        self._check()
 
     @property
     def frames(self) -> int:
@@ -179,7 +179,7 @@ class SparseFeatureMaps:
             )
         return self._trusted(features, self.sites, self.offsets, self.height, self.width)
 
-    def check(self) -> None:
+    def _check(self) -> None:
         """Check sites and offsets again, which may have been changed in place.
 
         Raises:
@@ -190,7 +190,7 @@ class SparseFeatureMaps:
 
     def _site_indices(self) -> Tensor:
         """Return each row's index into (F * H * W + 1,) sites; padding rows share the last one."""
-        self.check()  # else rows would go to places of other frames
+        self._check()  # else rows would go to places of other frames
         frame = self.frame_of_row()
         size = self.height * self.width
         return torch.where(frame < self.frames, frame * size + self.sites, self.frames * size)

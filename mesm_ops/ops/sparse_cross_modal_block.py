@@ -472,7 +472,7 @@ def _composed(
     p: float,
     selection: Literal["weighted", "hard"],
 ) -> SparseFeatureMaps:
-    x.check()
+    x._check()
     logits = cross_modal_score(x, query, lengths, *attention)
     x = top_p_select(x, logits, p, selection)
     for weight, norm in stages:
