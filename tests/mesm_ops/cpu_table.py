@@ -18,7 +18,7 @@ DOCUMENT = Path(__file__).parents[2] / "docs" / "block.md"
 BEGIN = "<!-- made by tests/mesm_ops/cpu_table.py -->"
 END = "<!-- end -->"
 DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
-# Of the norm of all entries, for values that went through several roundings.
+# Allowed error over the norm of all entries, for values that were rounded several times.
 _CLOSE = {torch.float32: 1e-4, torch.bfloat16: 0.3, torch.float16: 0.05, torch.float64: 1e-10}
 
 Run = Callable[[torch.dtype], tuple[Tensor, list[Tensor]]]  # a result, and the leaves
