@@ -3,6 +3,7 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <cstdint>
 #include <map>
 #include <string>
 
@@ -37,11 +38,31 @@ std::map<std::string, std::string> build_info() {
 
 std::string cpu_capability() { return mesm_ops::name_of(mesm_ops::cpu_capability()); }
 
+// Whether offsets rise from 0 to at most `rows`, and sites ascend inside a frame and lie below
+// `area`. The addresses are of contiguous int32 tensors, (rows,) and (frames + 1,).
+bool are_sites(std::uintptr_t sites, std::uintptr_t offsets, int64_t rows, int64_t frames,
+               int64_t area) {
+  const auto* site = reinterpret_cast<const int32_t*>(sites);
+  const auto* offset = reinterpret_cast<const int32_t*>(offsets);
+  if (offset[0] != 0) return false;
+  for (int64_t f = 0; f < frames; ++f) {
+    if (offset[f + 1] < offset[f] || offset[f + 1] > rows) return false;
+    int64_t before = -1;
+    for (int64_t row = offset[f]; row < offset[f + 1]; ++row) {
+      if (site[row] <= before) return false;
+      before = site[row];
+    }
+    if (before >= area) return false;
+  }
+  return true;
+}
+
 }  // namespace
 
 PYBIND11_MODULE(_C, m) {
   m.doc() = "Compiled CPU kernels of mesm_ops; importing it registers torch.ops.mesm_ops_cpp.*.";
   m.def("build_info", &build_info, "How this module was built.");
+  m.def("are_sites", &are_sites, "Whether int32 sites and offsets at these addresses are maps'.");
   m.def("cpu_capability", &cpu_capability,
         "Instruction set in use: portable, avx2, avx512 or avx512bf16; MESM_OPS_CPU forces one.");
 }

@@ -1,5 +1,7 @@
 """Sparse cross-modal ops whose saved FLOPs are saved time. Needs torch alone."""
 
+import sys
+
 from . import extension
 from .backends import use_backend
 from .explain import explain
@@ -23,7 +25,13 @@ from .ops import (
 )
 from .sparse_feature_maps import SparseFeatureMaps
 
-extension.module()  # registers the compiled kernels; their schemas must be defined before
+try:
+    extension.module()  # registers the compiled kernels; their schemas must be defined before
+except ValueError as refused:
+    if sys.argv[:1] != ["-m"]:
+        raise
+    # `python -m` imports the package before any of its code could say this in one line.
+    raise SystemExit(f"mesm_ops: {refused}") from None
 
 __all__ = [
     "AttentionParameters",

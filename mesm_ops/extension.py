@@ -27,17 +27,23 @@ BUILD_HINT = "build it with `pip install -e .` or `make setup` in the source fol
 @functools.cache
 def _load() -> tuple[ModuleType | None, str | None]:
     try:
-        return importlib.import_module("mesm_ops._C"), None
+        compiled = importlib.import_module("mesm_ops._C")
     except ModuleNotFoundError as error:
         if error.name != "mesm_ops._C":
             raise
         return None, f"the compiled extension mesm_ops._C is missing: {BUILD_HINT}"
     except ImportError as error:
         return None, f"the compiled extension mesm_ops._C does not load ({error}): {BUILD_HINT}"
+    compiled.cpu_capability()  # refuses MESM_OPS_CPU here, not in some kernel's thread
+    return compiled, None
 
 
 def module() -> ModuleType | None:
-    """Return `mesm_ops._C`, which holds the build facts; None where the extension is missing."""
+    """Return `mesm_ops._C`, which holds the build facts; None where the extension is missing.
+
+    Raises:
+        ValueError: MESM_OPS_CPU names no instruction set, or one that cannot run here.
+    """
     return _load()[0]
 
 

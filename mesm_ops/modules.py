@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from . import ops
 from .eager import is_eager
-from .ops.checks import check_p, check_selection
+from .ops.checks import check_flag, check_maps, check_number, check_p, check_selection, check_size
 from .sparse_feature_maps import SparseFeatureMaps
 
 __all__ = [
@@ -23,8 +23,24 @@ __all__ = [
 Selection = Literal["weighted", "hard"]
 
 
-class CrossModalAttention(nn.Module):
+class _Layer(nn.Module):
+    def __prepare_scriptable__(self) -> nn.Module:
+        raise RuntimeError(
+            f"{type(self).__name__}: torch.jit.script is not supported, use torch.compile or "
+            "torch.export"
+        )
+
+
+def _check_sizes(layer: nn.Module, **sizes: int) -> None:
+    for name, size in sizes.items():
+        check_size(type(layer).__name__, name, size)
+
+
+class CrossModalAttention(_Layer):
     """Keep the sites that matter most to a query (Dai et al., 2021, Eq. 1 to 4).
+
+    `p` and `selection` are settings, which a state_dict does not hold: a layer that loads another's
+    state keeps its own.
 
     Args:
         in_channels: Channels C of the maps.
@@ -34,7 +50,8 @@ class CrossModalAttention(nn.Module):
         selection: "weighted" or "hard", as in `top_p_select`.
 
     Raises:
-        ValueError: p is not in (0, 1], or there is no such selection.
+        ValueError: A size is no positive integer, p is not in (0, 1], or there is no such
+            selection.
     """
 
     def __init__(
@@ -46,6 +63,9 @@ class CrossModalAttention(nn.Module):
         selection: Selection = "weighted",
     ) -> None:
         super().__init__()
+        _check_sizes(
+            self, in_channels=in_channels, query_dim=query_dim, attention_dim=attention_dim
+        )
         check_selection("CrossModalAttention", selection)
         self.map_proj = nn.Linear(in_channels, attention_dim)
         self.query_proj = nn.Linear(query_dim, attention_dim, bias=False)
@@ -60,8 +80,7 @@ class CrossModalAttention(nn.Module):
 
     @p.setter
     def p(self, p: float) -> None:
-        check_p("CrossModalAttention", p)
-        self._p = float(p)
+        self._p = check_p("CrossModalAttention", p)
 
     def parameter_tuple(self) -> ops.AttentionParameters:
         """Return the parameters as `cross_modal_score` takes them."""
@@ -88,17 +107,22 @@ class CrossModalAttention(nn.Module):
         return f"p={self.p}, selection={self.selection!r}"
 
 
-class SubmConv2d(nn.Module):
+class SubmConv2d(_Layer):
     """Submanifold 3 x 3 convolution (Graham and van der Maaten, 2017).
 
     Args:
         in_channels: Channels Cin of the input.
         out_channels: Channels Cout of the output.
         bias: Add a learned bias at active sites.
+
+    Raises:
+        ValueError: A size is no positive integer, or bias is no bool.
     """
 
     def __init__(self, in_channels: int, out_channels: int, bias: bool = True) -> None:
         super().__init__()
+        _check_sizes(self, in_channels=in_channels, out_channels=out_channels)
+        check_flag("SubmConv2d", "bias", bias)
         self.weight = nn.Parameter(torch.empty(out_channels, in_channels, 3, 3))
         self.bias = nn.Parameter(torch.empty(out_channels)) if bias else None
         self.reset_parameters()
@@ -119,7 +143,7 @@ class SubmConv2d(nn.Module):
         return f"{cin}, {cout}, bias={self.bias is not None}"
 
 
-class SparseBatchNorm(nn.BatchNorm1d):
+class SparseBatchNorm(_Layer, nn.BatchNorm1d):
     """Batch normalisation over active sites, with its ReLU; state as `torch.nn.BatchNorm1d`.
 
     Args:
@@ -127,6 +151,10 @@ class SparseBatchNorm(nn.BatchNorm1d):
         eps: Added to the variance.
         momentum: The share of a batch in the running statistics; None: their plain average.
         relu: Apply a ReLU to the normalised features, in the same pass.
+
+    Raises:
+        ValueError: num_features is no positive integer, eps not finite or negative, or momentum
+            neither None nor a number from 0 to 1.
     """
 
     running_mean: Tensor
@@ -140,6 +168,11 @@ class SparseBatchNorm(nn.BatchNorm1d):
         momentum: float | None = 0.1,
         relu: bool = False,
     ) -> None:
+        check_size("SparseBatchNorm", "num_features", num_features)
+        check_number("SparseBatchNorm", "eps", eps)
+        if momentum is not None:
+            check_number("SparseBatchNorm", "momentum", momentum, 1, " or None")
+        check_flag("SparseBatchNorm", "relu", relu)
         super().__init__(num_features, eps=eps, momentum=momentum)
         self.relu = relu
 
@@ -150,6 +183,7 @@ class SparseBatchNorm(nn.BatchNorm1d):
             x: The norm's input.
             counts: Count the batch; False: the caller does, and momentum is not None.
         """
+        check_maps("SparseBatchNorm", x)  # before the batch is counted
         momentum: float | Tensor | None = self.momentum
         if self.training and counts:
             rows = x.offsets[-1]
@@ -178,7 +212,7 @@ class SparseBatchNorm(nn.BatchNorm1d):
         return f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, relu={self.relu}"
 
 
-class SparseMaxPool2d(nn.Module):
+class SparseMaxPool2d(_Layer):
     """2 x 2 max-pooling with stride 2 over active sites."""
 
     def forward(self, x: SparseFeatureMaps) -> SparseFeatureMaps:
@@ -186,8 +220,11 @@ class SparseMaxPool2d(nn.Module):
         return ops.sparse_max_pool2d(x)
 
 
-class SparseCrossModalBlock(nn.Module):
+class SparseCrossModalBlock(_Layer):
     """A cross-modal sparse block (Dai et al., 2021, section 4.3): select, convolve twice, pool.
+
+    `p` and `selection` are settings, which a state_dict does not hold: a block that loads another's
+    state keeps its own.
 
     Args:
         in_channels: Channels of the maps.
@@ -199,7 +236,8 @@ class SparseCrossModalBlock(nn.Module):
         selection: "weighted" lets the attention learn; "hard", the original, does not.
 
     Raises:
-        ValueError: p is not in (0, 1], or there is no such selection.
+        ValueError: A size is no positive integer, p is not in (0, 1], or there is no such
+            selection.
     """
 
     def __init__(
@@ -212,6 +250,7 @@ class SparseCrossModalBlock(nn.Module):
         selection: Selection = "weighted",
     ) -> None:
         super().__init__()
+        _check_sizes(self, in_channels=in_channels, out_channels=out_channels)
         self.attention = CrossModalAttention(in_channels, query_dim, attention_dim, p, selection)
         self.conv1 = SubmConv2d(in_channels, out_channels, bias=False)
         self.norm1 = SparseBatchNorm(out_channels, relu=True)

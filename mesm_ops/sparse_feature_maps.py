@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import functools
+import numbers
 from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from .eager import is_eager
+from . import extension
+from .eager import is_eager, is_transformed
 
-__all__ = ["SparseFeatureMaps"]
+__all__ = ["DTYPES", "SparseFeatureMaps", "check_offsets", "check_values"]
 
+DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 _NAME = "SparseFeatureMaps"
 _MOST_ROWS = 2**31 - 1  # sites and offsets are int32
 
@@ -38,8 +42,8 @@ class SparseFeatureMaps:
         width: Width of the maps.
 
     Raises:
-        ValueError: A shape, dtype or device does not fit. On a CPU, outside a compiled graph, the
-            values of `sites` and `offsets` are checked too.
+        ValueError: An argument is of another kind, or a shape, dtype or device does not fit. On a
+            CPU, outside a compiled graph, the values of `sites` and `offsets` are checked too.
     """
 
     features: Tensor  # (N, C)
@@ -50,8 +54,7 @@ class SparseFeatureMaps:
 
     def __post_init__(self) -> None:
         _check_shapes(self)
-        if _values_can_be_read(self.sites):
-            _check_values(self)
+        self._check()
 
     @property
     def frames(self) -> int:
@@ -87,22 +90,25 @@ class SparseFeatureMaps:
             with F * H * W rows, so that nothing waits for the device.
 
         Raises:
-            ValueError: A shape, dtype or device does not fit.
+            ValueError: An argument is no tensor, or a shape, dtype or device does not fit.
         """
+        _check_tensor("maps", maps)
         if maps.dim() != 4:
             raise ValueError(f"{_NAME}: maps must be (F, C, H, W), got {tuple(maps.shape)}")
-        if not maps.is_floating_point():
-            raise ValueError(f"{_NAME}: maps must be floating-point, got {maps.dtype}")
+        _check_dtype("maps", maps)
         frames, channels, height, width = maps.shape
         rows = frames * height * width
-        if not torch.compiler.is_compiling() and rows > _MOST_ROWS:
-            raise ValueError(f"{_NAME}: at most {_MOST_ROWS} sites fit, got {rows}")
+        if not torch.compiler.is_compiling():
+            _check_size(height, width)
+            if rows > _MOST_ROWS:
+                raise ValueError(f"{_NAME}: at most {_MOST_ROWS} sites fit, got {rows}")
         features = maps.permute(0, 2, 3, 1).reshape(rows, channels)
         size, device = height * width, maps.device
         if mask is None:
             sites, offsets = _all_sites(frames, size, device)
             return cls._trusted(features, sites, offsets, height, width)
 
+        _check_tensor("mask", mask)
         if mask.shape != (frames, height, width) or mask.dtype != torch.bool:
             raise ValueError(
                 f"{_NAME}: mask must be {(frames, height, width)} torch.bool for maps "
@@ -125,14 +131,22 @@ class SparseFeatureMaps:
         return cls._trusted(features, torch.where(real, sites[row], 0), offsets, height, width)
 
     def to_dense(self) -> Tensor:
-        """Return the maps as (F, C, H, W), zero where inactive. Differentiable in `features`."""
+        """Return the maps as (F, C, H, W), zero where inactive. Differentiable in `features`.
+
+        Raises:
+            ValueError: On a CPU, sites or offsets were changed to values that no maps have.
+        """
         dense = self.features.new_zeros(self.frames * self.height * self.width + 1, self.channels)
         dense = dense.index_copy(0, self._site_indices(), self.features)[:-1]
         dense = dense.view(self.frames, self.height, self.width, self.channels)
         return dense.permute(0, 3, 1, 2)
 
     def mask(self) -> Tensor:
-        """Return the active sites as (F, H, W) bool."""
+        """Return the active sites as (F, H, W) bool.
+
+        Raises:
+            ValueError: On a CPU, sites or offsets were changed to values that no maps have.
+        """
         flat = torch.zeros(
             self.frames * self.height * self.width + 1, dtype=torch.bool, device=self.device
         )
@@ -153,14 +167,30 @@ class SparseFeatureMaps:
         Raises:
             ValueError: The number of rows, the dtype or the device does not fit the sites.
         """
+        _check_tensor("features", features)
         if features.dim() != 2 or features.shape[0] != self.sites.shape[0]:
             raise ValueError(
                 f"{_NAME}: features must be ({self.sites.shape[0]}, C), got {tuple(features.shape)}"
             )
+        _check_dtype("features", features)
+        if features.device != self.sites.device:
+            raise ValueError(
+                f"{_NAME}: features must be on {self.sites.device} as sites, got {features.device}"
+            )
         return self._trusted(features, self.sites, self.offsets, self.height, self.width)
+
+    def _check(self) -> None:
+        """Check sites and offsets again, which may have been changed in place.
+
+        Raises:
+            ValueError: On a CPU, outside a compiled graph, sites or offsets are those of no maps.
+        """
+        if _values_can_be_read(self.sites):
+            check_values(_NAME, self.sites, self.offsets, self.height, self.width)
 
     def _site_indices(self) -> Tensor:
         """Return each row's index into (F * H * W + 1,) sites; padding rows share the last one."""
+        self._check()  # else rows would go to places of other frames
         frame = self.frame_of_row()
         size = self.height * self.width
         return torch.where(frame < self.frames, frame * size + self.sites, self.frames * size)
@@ -205,10 +235,11 @@ def _sites_of_frame(size: int) -> bytes:
 
 def _check_shapes(maps: SparseFeatureMaps) -> None:
     features, sites, offsets = maps.features, maps.sites, maps.offsets
+    for name, tensor in (("features", features), ("sites", sites), ("offsets", offsets)):
+        _check_tensor(name, tensor)
     if features.dim() != 2:
         raise ValueError(f"{_NAME}: features must be (N, C), got {tuple(features.shape)}")
-    if not features.is_floating_point():
-        raise ValueError(f"{_NAME}: features must be floating-point, got {features.dtype}")
+    _check_dtype("features", features)
     if sites.dim() != 1 or sites.shape[0] != features.shape[0]:
         raise ValueError(
             f"{_NAME}: sites must be ({features.shape[0]},) for {features.shape[0]} rows of "
@@ -223,42 +254,114 @@ def _check_shapes(maps: SparseFeatureMaps) -> None:
             raise ValueError(
                 f"{_NAME}: {name} must be on {features.device} as features, got {tensor.device}"
             )
-    if maps.height < 1 or maps.width < 1:
+    for name in ("height", "width"):
+        given = getattr(maps, name)
+        if type(given) is int or isinstance(given, torch.SymInt):
+            continue
+        if isinstance(given, bool) or not isinstance(given, numbers.Integral):
+            raise ValueError(f"{_NAME}: {name} must be an integer, got {given!r}")
+        object.__setattr__(maps, name, int(given))
+    _check_size(maps.height, maps.width)
+
+
+def _check_tensor(name: str, value: Any) -> None:
+    if not isinstance(value, Tensor):
+        raise ValueError(f"{_NAME}: {name} must be a tensor, got {type(value).__name__}")
+    if value.layout is not torch.strided:
+        raise ValueError(f"{_NAME}: {name} must be a dense tensor, got one of {value.layout}")
+
+
+def _check_dtype(name: str, tensor: Tensor) -> None:
+    if tensor.dtype not in DTYPES:
+        wanted = ", ".join(map(str, DTYPES))
+        raise ValueError(f"{_NAME}: {name} must be one of {wanted}, got {tensor.dtype}")
+
+
+def _check_size(height: int, width: int) -> None:
+    if height < 1 or width < 1:
+        raise ValueError(f"{_NAME}: height and width must be at least 1, got {height} x {width}")
+    if not torch.compiler.is_compiling() and height * width > _MOST_ROWS:
         raise ValueError(
-            f"{_NAME}: height and width must be at least 1, got {maps.height} x {maps.width}"
+            f"{_NAME}: height * width must be at most {_MOST_ROWS}, got {height} x {width}"
         )
 
 
 def _values_can_be_read(tensor: Tensor) -> bool:
     """Return whether reading neither waits for a device nor meets a traced tensor."""
     return (
-        not torch.compiler.is_compiling() and type(tensor) is Tensor and tensor.device.type == "cpu"
+        not torch.compiler.is_compiling()
+        and type(tensor) is Tensor
+        and tensor.is_cpu
+        and not is_transformed()
     )
 
 
-def _check_values(maps: SparseFeatureMaps) -> None:
-    sites, offsets = maps.sites, maps.offsets
+def check_values(op: str, sites: Tensor, offsets: Tensor, height: int, width: int) -> None:
+    """Refuse sites or offsets that no maps have; waits for the tensors' device.
+
+    Args:
+        op: The name with which the message begins.
+        sites: (N,) int32.
+        offsets: (F + 1,) int32.
+        height: Height of the maps.
+        width: Width of the maps.
+
+    Raises:
+        ValueError: Offsets do not rise from 0 to at most N, or sites do not ascend inside a frame
+            or lie outside the maps.
+    """
     rows = sites.shape[0]
+    compiled = extension.module()
+    if (
+        compiled is not None
+        and sites.dtype is offsets.dtype is torch.int32
+        and sites.is_cpu
+        and sites.is_contiguous()
+        and offsets.is_contiguous()
+        and compiled.are_sites(
+            sites.data_ptr(), offsets.data_ptr(), rows, offsets.shape[0] - 1, height * width
+        )
+    ):
+        return  # torch's own calls take some ten times as long
+    check_offsets(op, offsets, rows)
     total = int(offsets[-1])
-    if int(offsets[0]) != 0 or bool((offsets.diff() < 0).any()) or total > rows:
-        raise ValueError(
-            f"{_NAME}: offsets must rise from 0 to at most {rows} rows, got {offsets.tolist()}"
-        )
+    if not total:
+        return
     real = sites[:total]
-    size = maps.height * maps.width
-    if total and not 0 <= int(real.min()) <= int(real.max()) < size:
+    size = height * width
+    least, most = map(int, real.aminmax())
+    if least < 0 or most >= size:
         raise ValueError(
-            f"{_NAME}: sites must lie in [0, {size}) for {maps.height} x {maps.width} maps, got "
-            f"{int(real.min())} to {int(real.max())}"
+            f"{op}: sites must lie in [0, {size}) for {height} x {width} maps, got "
+            f"{least} to {most}"
         )
-    frame = maps.frame_of_row()[:total]
-    place = frame * size + real
-    if bool((place.diff() <= 0).any()):
-        wrong = int((place.diff() <= 0).nonzero()[0]) + 1
+    rises = real.diff() > 0
+    starts = offsets[1:-1]
+    starts = starts[(starts > 0) & (starts < total)].long()
+    rises[starts - 1] = True  # from frame to frame sites may fall
+    if not bool(rises.all()):
+        wrong = int((~rises).nonzero()[0]) + 1
+        frame = int(torch.bucketize(wrong, offsets[1:], right=True))
         raise ValueError(
-            f"{_NAME}: sites must ascend inside a frame, got site {int(real[wrong])} after "
-            f"{int(real[wrong - 1])} in frame {int(frame[wrong])}"
+            f"{op}: sites must ascend inside a frame, got site {int(real[wrong])} after "
+            f"{int(real[wrong - 1])} in frame {frame}"
         )
+
+
+def check_offsets(op: str, offsets: Tensor, rows: int) -> None:
+    """Refuse offsets that no maps have; waits for the tensor's device.
+
+    Args:
+        op: The name with which the message begins.
+        offsets: (F + 1,) int32.
+        rows: The maps' rows N.
+
+    Raises:
+        ValueError: Offsets do not rise from 0 to at most N.
+    """
+    ends = offsets.tolist()
+    if ends[0] != 0 or ends[-1] > rows or any(a > b for a, b in pairwise(ends)):
+        raise ValueError(f"{op}: offsets must rise from 0 to at most {rows} rows, got {ends}")
 
 
 def _flatten(maps: SparseFeatureMaps) -> tuple[list[Any], tuple[int, int]]:

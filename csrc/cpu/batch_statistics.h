@@ -48,14 +48,28 @@ void batch_moments(const SparseBatchNormKernelsOf<T, P>& kernels, const T* x, in
     for (int64_t i = 0; i < chunks; ++i) {
       const double added =
           static_cast<double>(std::min(rows, (i + 1) * kStatisticsRows) - i * kStatisticsRows);
-      const double difference = means[i * channels + c] - centre;
+      const double mean_here = means[i * channels + c];
+      const double difference = mean_here - centre;
       const double total = count + added;
-      centre += difference * added / total;
+      if (std::isfinite(difference)) {
+        centre += difference * added / total;
+      } else {  // an infinity stays one
+        centre = centre * (count / total) + mean_here * (added / total);
+      }
       square += squares[i * channels + c] + difference * difference * count * added / total;
       count = total;
     }
     mean[c] = static_cast<P>(centre);
     var[c] = rows > 0 ? static_cast<P>(square / rows) : P(0);
+  }
+}
+
+// A variance may be NaN, which reaches the loss, but never negative.
+template <class P>
+void check_variances(const char* op, const char* name, const Tensor& var) {
+  for (int64_t c = 0; c < var.numel(); ++c) {
+    MESM_CHECK(!(data<P>(var)[c] < 0), op, ": ", name, " must not be negative, got ",
+               data<P>(var)[c], " in channel ", c);
   }
 }
 

@@ -45,11 +45,11 @@ CpuCapability detect() {
   for (CpuCapability capability : kBestFirst) {
     if (std::string(wanted) != name_of(capability)) continue;
     if (runs_here(capability)) return capability;
-    throw std::runtime_error(std::string("MESM_OPS_CPU=") + wanted +
-                             ": this machine or this build does not have it; unset MESM_OPS_CPU "
-                             "to use the best it has");
+    throw std::invalid_argument(std::string("MESM_OPS_CPU=") + wanted +
+                                ": this machine or this build does not have it; unset MESM_OPS_CPU "
+                                "to use the best it has");
   }
-  throw std::runtime_error(
+  throw std::invalid_argument(
       std::string("MESM_OPS_CPU must be portable, avx2, avx512 or avx512bf16, or unset, got \"") +
       wanted + "\"");
 }

@@ -29,26 +29,25 @@ std::vector<int32_t> samples_of_frames(const Frames& frames, int64_t samples,
                                        const std::optional<Tensor>& lengths) {
   std::vector<int32_t> out(frames.count);
   if (!lengths.has_value()) {
-    STD_TORCH_CHECK(samples == frames.count, kOp, ": query must have one row per frame (",
-                    frames.count, ") where lengths is None, got ", samples);
+    MESM_CHECK(samples == frames.count, kOp, ": query must have one row per frame (", frames.count,
+               ") where lengths is None, got ", samples);
     std::iota(out.begin(), out.end(), 0);
     return out;
   }
   const Tensor wide_lengths = as_dtype(*lengths, ScalarType::Long);
-  STD_TORCH_CHECK(
-      wide_lengths.is_cpu() && wide_lengths.dim() == 1 && wide_lengths.numel() == samples, kOp,
-      ": lengths must have one element per row of query (", samples, "), got ",
-      wide_lengths.numel());
+  MESM_CHECK(wide_lengths.is_cpu() && wide_lengths.dim() == 1 && wide_lengths.numel() == samples,
+             kOp, ": lengths must have one element per row of query (", samples, "), got ",
+             wide_lengths.numel());
   const int64_t* length = data<int64_t>(wide_lengths);
   int64_t frame = 0;
   for (int64_t b = 0; b < samples; ++b) {
-    STD_TORCH_CHECK(length[b] >= 0 && length[b] <= frames.count - frame, kOp,
-                    ": lengths must be >= 0 and sum to the ", frames.count, " frames, got ",
-                    length[b], " for sample ", b);
+    MESM_CHECK(length[b] >= 0 && length[b] <= frames.count - frame, kOp,
+               ": lengths must be >= 0 and sum to the ", frames.count, " frames, got ", length[b],
+               " for sample ", b);
     for (int64_t i = 0; i < length[b]; ++i) out[frame++] = static_cast<int32_t>(b);
   }
-  STD_TORCH_CHECK(frame == frames.count, kOp, ": lengths must sum to the ", frames.count,
-                  " frames, got ", frame);
+  MESM_CHECK(frame == frames.count, kOp, ": lengths must sum to the ", frames.count,
+             " frames, got ", frame);
   return out;
 }
 
@@ -57,21 +56,20 @@ Inputs check_inputs(const Tensor& features, const Tensor& offsets, const Tensor&
                     const Tensor& map_bias, const Tensor& query_weight,
                     const Tensor& score_weight) {
   check_features(kOp, features);
-  STD_TORCH_CHECK(map_weight.dim() == 2 && query_weight.dim() == 2 && query.dim() == 2, kOp,
-                  ": query, map_weight and query_weight must have 2 dimensions");
+  MESM_CHECK(map_weight.dim() == 2 && query_weight.dim() == 2 && query.dim() == 2, kOp,
+             ": query, map_weight and query_weight must have 2 dimensions");
   const ScalarType given = features.scalar_type();
   const int64_t hidden = map_weight.size(0);
   const int64_t channels = features.size(1);
   const int64_t samples = query.size(0);
   const int64_t query_dim = query.size(1);
-  STD_TORCH_CHECK(map_weight.size(1) == channels, kOp, ": map_weight must be (", hidden, ", ",
-                  channels, ") for ", channels, " channels, got (", hidden, ", ",
-                  map_weight.size(1), ")");
+  MESM_CHECK(map_weight.size(1) == channels, kOp, ": map_weight must be (", hidden, ", ", channels,
+             ") for ", channels, " channels, got (", hidden, ", ", map_weight.size(1), ")");
   check_operand(kOp, "map_weight", map_weight, hidden * channels, given);
   check_operand(kOp, "map_bias", map_bias, hidden, given);
-  STD_TORCH_CHECK(query_weight.size(0) == hidden && query_weight.size(1) == query_dim, kOp,
-                  ": query_weight must be (", hidden, ", ", query_dim, "), got (",
-                  query_weight.size(0), ", ", query_weight.size(1), ")");
+  MESM_CHECK(query_weight.size(0) == hidden && query_weight.size(1) == query_dim, kOp,
+             ": query_weight must be (", hidden, ", ", query_dim, "), got (", query_weight.size(0),
+             ", ", query_weight.size(1), ")");
   check_operand(kOp, "query_weight", query_weight, hidden * query_dim, given);
   check_operand(kOp, "query", query, samples * query_dim, given);
   check_operand(kOp, "score_weight", score_weight, hidden, given);

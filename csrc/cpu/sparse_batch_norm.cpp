@@ -25,6 +25,7 @@ Triple norm(const SparseBatchNormKernelsOf<T, P>& kernels, const Tensor& feature
             bool relu) {
   const int64_t channels = features.size(1);
   const T* x = data<T>(features);
+  check_variances<P>(kOp, "running_var", running_var);
   Tensor mean = empty({channels}, weight.scalar_type());
   Tensor var = empty({channels}, weight.scalar_type());
   if (training) {
@@ -45,8 +46,8 @@ Triple norm(const SparseBatchNormKernelsOf<T, P>& kernels, const Tensor& feature
 }
 
 void check_parameter(const char* name, const Tensor& t, int64_t channels) {
-  STD_TORCH_CHECK(t.is_cpu() && t.numel() == channels, kOp, ": ", name, " must have ", channels,
-                  " elements on the CPU, got ", t.numel());
+  MESM_CHECK(t.is_cpu() && t.numel() == channels, kOp, ": ", name, " must have ", channels,
+             " elements on the CPU, got ", t.numel());
 }
 
 Triple sparse_batch_norm(const Tensor& features, const Tensor& offsets, const Tensor& weight,
@@ -96,8 +97,8 @@ Triple norm_backward(const SparseBatchNormKernelsOf<T, P>& kernels, const Tensor
   T* to = mutable_data<T>(grad_features);
   parallel_chunks(rows, kStatisticsRows, [&](int64_t begin, int64_t end) {
     kernels.backward(grad + begin * channels, x + begin * channels, end - begin, channels, centre,
-                     scale, shift, gradient.intercept.data(), gradient.slope.data(), relu,
-                     to + begin * channels);
+                     scale, shift, gradient.intercept.data(),
+                     training ? gradient.slope.data() : nullptr, relu, to + begin * channels);
   });
   zero_rows(to, rows, features.size(0), channels);
   return {grad_features, gradient.weight, gradient.bias};

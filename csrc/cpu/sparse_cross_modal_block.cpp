@@ -174,8 +174,8 @@ Outputs sparse_cross_modal_block(
   check_floating("running_var", running_var1, stage1.out());
   check_floating("running_mean", running_mean2, stage2.out());
   check_floating("running_var", running_var2, stage2.out());
-  STD_TORCH_CHECK(p > 0, kBlock, ": p must be in (0, 1], got ", p);
-  STD_TORCH_CHECK(height >= 2 && width >= 2, kBlock, ": maps must be at least 2 x 2");
+  MESM_CHECK(p > 0, kBlock, ": p must be in (0, 1], got ", p);
+  MESM_CHECK(height >= 2 && width >= 2, kBlock, ": maps must be at least 2 x 2");
   const Frames frames = check_offsets(kBlock, offsets, rows);
   const Tensor site = check_sites(kBlock, sites, frames, rows, height, width);
   const auto in_dtype = [&](const Tensor& t) { return as_dtype(t, dtype); };
@@ -186,6 +186,8 @@ Outputs sparse_cross_modal_block(
   return with_storage(dtype, {stage1.in(), stage2.in()}, [&]<class T>() -> Outputs {
     using A = Sums<T>;
     constexpr ScalarType wide = scalar_type_of<A>();
+    check_variances<A>(kBlock, "running_var of the first norm", as_dtype(running_var1, wide));
+    check_variances<A>(kBlock, "running_var of the second norm", as_dtype(running_var2, wide));
     const Tensor x = as_dtype(features, scalar_type_of<T>());
     const Selection kept = select_sites(selection_kernels<A>(), logits, site, frames, p, trim);
     const Frames kept_frames = check_offsets(kBlock, kept.offsets, kept.rows.numel());
@@ -223,7 +225,10 @@ Outputs sparse_cross_modal_block(
     };
     const auto convolved = [&](const Tensor& from, const Stage& stage) {
       const Tensor weight = packable<T>(stage.weight);
-      return convolve<T>(from, Weights{weight, false, stage.in(), stage.out()}, nullptr, pairs);
+      const Weights weights{weight, false, stage.in(), stage.out()};
+      const Tensor y = convolve<T>(from, weights, nullptr, pairs);
+      // The backward pass reads what is kept, rounded, so the statistics are of these values too.
+      return y.scalar_type() == dtype ? y : as_dtype(in_dtype(y), y.scalar_type());
     };
     const Tensor y1 = convolved(selected, stage1);
     const auto [mean1, var1] = statistics(y1, running_mean1, running_var1);

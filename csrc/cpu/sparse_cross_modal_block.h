@@ -46,14 +46,14 @@ struct Stage {
 };
 
 inline void check_floating(const char* name, const Tensor& t, int64_t elements) {
-  STD_TORCH_CHECK(t.is_cpu() && t.numel() == elements, kBlock, ": ", name, " must have ", elements,
-                  " elements on the CPU, got ", t.numel());
+  MESM_CHECK(t.is_cpu() && t.numel() == elements, kBlock, ": ", name, " must have ", elements,
+             " elements on the CPU, got ", t.numel());
 }
 
 inline void check_stage(const Stage& stage, int64_t channels) {
-  STD_TORCH_CHECK(stage.weight.is_cpu() && stage.weight.dim() == 4 && stage.in() == channels &&
-                      stage.weight.size(2) == 3 && stage.weight.size(3) == 3,
-                  kBlock, ": weight must be (Cout, ", channels, ", 3, 3) on the CPU");
+  MESM_CHECK(stage.weight.is_cpu() && stage.weight.dim() == 4 && stage.in() == channels &&
+                 stage.weight.size(2) == 3 && stage.weight.size(3) == 3,
+             kBlock, ": weight must be (Cout, ", channels, ", 3, 3) on the CPU");
   check_floating("norm_weight", stage.norm_weight, stage.out());
   check_floating("norm_bias", stage.norm_bias, stage.out());
 }

@@ -27,8 +27,8 @@ Tensor pool_gradient(const Tensor& grad_out, const Tensor& argmax, const Tensor&
                      const Frames& frames, int64_t rows) {
   const int64_t channels = grad_out.size(1);
   const Frames out_frames = check_offsets(kBlock, out_offsets, grad_out.size(0));
-  STD_TORCH_CHECK(out_frames.count == frames.count, kBlock, ": out_offsets must be of ",
-                  frames.count, " frames, got ", out_frames.count);
+  MESM_CHECK(out_frames.count == frames.count, kBlock, ": out_offsets must be of ", frames.count,
+             " frames, got ", out_frames.count);
   Tensor grad = temporary<kLastSlot>({rows, channels}, grad_out.scalar_type());
   T* to = mutable_data<T>(grad);
   std::atomic<bool> fits{true};
@@ -41,7 +41,7 @@ Tensor pool_gradient(const Tensor& grad_out, const Tensor& argmax, const Tensor&
       fits.store(false);
     }
   });
-  STD_TORCH_CHECK(fits.load(), kBlock, ": argmax must be rows from 0 to ", rows - 1);
+  MESM_CHECK(fits.load(), kBlock, ": argmax must be rows from 0 to ", rows - 1);
   zero_rows(to, frames.active, rows, channels);
   return grad;
 }
@@ -69,7 +69,7 @@ NormGradient<Sums<T>> norm_gradient(const Tensor& grad, const Tensor& y, const N
   parallel_chunks(rows, kStatisticsRows, [&](int64_t begin, int64_t end) {
     kernels.backward(g + begin * channels, data<T>(y) + begin * channels, end - begin, channels,
                      mean, affine.scale.data(), affine.shift.data(), out.intercept.data(),
-                     out.slope.data(), true, g + begin * channels);
+                     training ? out.slope.data() : nullptr, true, g + begin * channels);
   });
   return out;
 }
@@ -111,8 +111,8 @@ Gradients sparse_cross_modal_block_backward(
   check_operand(kBlock, "y1", y1, rows.numel() * stage1.out(), dtype);
   check_operand(kBlock, "y2", y2, rows.numel() * stage2.out(), dtype);
   check_operand(kBlock, "attention", attention, features.size(0), compute_dtype(dtype));
-  STD_TORCH_CHECK(grad_out.is_cpu() && grad_out.dim() == 2 && grad_out.size(1) == stage2.out(),
-                  kBlock, ": grad_out must be (rows, ", stage2.out(), ") on the CPU");
+  MESM_CHECK(grad_out.is_cpu() && grad_out.dim() == 2 && grad_out.size(1) == stage2.out(), kBlock,
+             ": grad_out must be (rows, ", stage2.out(), ") on the CPU");
   check_operand(kBlock, "argmax", argmax, grad_out.numel(), ScalarType::Int);
   const Frames frames = check_offsets(kBlock, offsets, features.size(0));
   const Tensor site = check_sites(kBlock, sites, frames, features.size(0), height, width);

@@ -94,17 +94,17 @@ Tensor pool_backward(const SparseMaxPool2dKernelsOf<T>& kernels, const Tensor& g
       fits.store(false);
     }
   });
-  STD_TORCH_CHECK(fits.load(), kOp, ": argmax must be -1 or a row from 0 to ", rows - 1);
+  MESM_CHECK(fits.load(), kOp, ": argmax must be -1 or a row from 0 to ", rows - 1);
   return grad_in;
 }
 
 Tensor sparse_max_pool2d_backward(const Tensor& grad_out, const Tensor& argmax, int64_t rows) {
   check_features(kOp, grad_out);
-  STD_TORCH_CHECK(argmax.is_cpu() && argmax.dim() == 2 && argmax.scalar_type() == ScalarType::Int &&
-                      argmax.size(0) == grad_out.size(0) && argmax.size(1) == grad_out.size(1),
-                  kOp, ": argmax must be an int32 tensor of grad_out's shape (", grad_out.size(0),
-                  ", ", grad_out.size(1), ")");
-  STD_TORCH_CHECK(rows >= 0, kOp, ": rows must not be negative, got ", rows);
+  MESM_CHECK(argmax.is_cpu() && argmax.dim() == 2 && argmax.scalar_type() == ScalarType::Int &&
+                 argmax.size(0) == grad_out.size(0) && argmax.size(1) == grad_out.size(1),
+             kOp, ": argmax must be an int32 tensor of grad_out's shape (", grad_out.size(0), ", ",
+             grad_out.size(1), ")");
+  MESM_CHECK(rows >= 0, kOp, ": rows must not be negative, got ", rows);
   return with_kernels(grad_out.scalar_type(), [&](const auto& kernels) {
     return pool_backward(kernels, as_contiguous(grad_out), as_contiguous(argmax), rows);
   });

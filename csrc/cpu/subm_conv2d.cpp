@@ -25,9 +25,9 @@ Tensor bias_gradient(const Tensor& grad, int64_t active) {
 }
 
 void check_weight(const Tensor& features, const Tensor& weight) {
-  STD_TORCH_CHECK(weight.dim() == 4 && weight.size(1) == features.size(1) && weight.size(2) == 3 &&
-                      weight.size(3) == 3,
-                  kOp, ": weight must be (Cout, ", features.size(1), ", 3, 3)");
+  MESM_CHECK(weight.dim() == 4 && weight.size(1) == features.size(1) && weight.size(2) == 3 &&
+                 weight.size(3) == 3,
+             kOp, ": weight must be (Cout, ", features.size(1), ", 3, 3)");
   check_operand(kOp, "weight", weight, weight.size(0) * weight.size(1) * kTaps,
                 features.scalar_type());
 }

@@ -15,6 +15,7 @@
 #include <optional>
 #include <vector>
 
+#include "../check.h"
 #include "kernels/bfloat16.h"
 
 namespace mesm_ops {
@@ -113,11 +114,11 @@ inline ScalarType compute_dtype(ScalarType dtype) {
 }
 
 inline void check_features(const char* op, const Tensor& features) {
-  STD_TORCH_CHECK(features.dim() == 2, op, ": features must be (rows, channels), got ",
-                  features.dim(), " dimensions");
-  STD_TORCH_CHECK(features.is_cpu(), op, ": features must be on the CPU");
+  MESM_CHECK(features.dim() == 2, op, ": features must be (rows, channels), got ", features.dim(),
+             " dimensions");
+  MESM_CHECK(features.is_cpu(), op, ": features must be on the CPU");
   const ScalarType dtype = features.scalar_type();
-  STD_TORCH_CHECK(
+  MESM_CHECK(
       dtype == ScalarType::Float || dtype == ScalarType::BFloat16 || dtype == ScalarType::Double,
       op, ": the cpp kernels take float32, bfloat16 or float64 features, got ",
       torch::headeronly::toString(dtype));
@@ -126,17 +127,17 @@ inline void check_features(const char* op, const Tensor& features) {
 // A floating-point operand of this many elements and of the features' dtype.
 inline void check_operand(const char* op, const char* name, const Tensor& t, int64_t elements,
                           ScalarType dtype) {
-  STD_TORCH_CHECK(t.is_cpu(), op, ": ", name, " must be on the CPU");
-  STD_TORCH_CHECK(t.scalar_type() == dtype, op, ": ", name, " must be ",
-                  torch::headeronly::toString(dtype), ", got ",
-                  torch::headeronly::toString(t.scalar_type()));
-  STD_TORCH_CHECK(t.numel() == elements, op, ": ", name, " must have ", elements, " elements, got ",
-                  t.numel());
+  MESM_CHECK(t.is_cpu(), op, ": ", name, " must be on the CPU");
+  MESM_CHECK(t.scalar_type() == dtype, op, ": ", name, " must be ",
+             torch::headeronly::toString(dtype), ", got ",
+             torch::headeronly::toString(t.scalar_type()));
+  MESM_CHECK(t.numel() == elements, op, ": ", name, " must have ", elements, " elements, got ",
+             t.numel());
 }
 
 inline void check_int32(const char* op, const char* name, const Tensor& t) {
-  STD_TORCH_CHECK(t.is_cpu() && t.dim() == 1 && t.scalar_type() == ScalarType::Int, op, ": ", name,
-                  " must be a 1-d int32 tensor on the CPU");
+  MESM_CHECK(t.is_cpu() && t.dim() == 1 && t.scalar_type() == ScalarType::Int, op, ": ", name,
+             " must be a 1-d int32 tensor on the CPU");
 }
 
 // Frames of rows: frame f has rows [offsets[f], offsets[f + 1]).
@@ -149,20 +150,18 @@ struct Frames {
 
 inline Frames check_offsets(const char* op, const Tensor& offsets, int64_t rows) {
   check_int32(op, "offsets", offsets);
-  STD_TORCH_CHECK(offsets.numel() >= 1, op, ": offsets must have frames + 1 elements, got none");
-  STD_TORCH_CHECK(rows <= INT32_MAX, op, ": at most 2^31 - 1 rows, got ", rows);
+  MESM_CHECK(offsets.numel() >= 1, op, ": offsets must have frames + 1 elements, got none");
+  MESM_CHECK(rows <= INT32_MAX, op, ": at most 2^31 - 1 rows, got ", rows);
   Frames frames{as_contiguous(offsets), nullptr, offsets.numel() - 1, 0};
   frames.offsets = data<int32_t>(frames.owner);
-  STD_TORCH_CHECK(frames.offsets[0] == 0, op, ": offsets must begin with 0, got ",
-                  frames.offsets[0]);
+  MESM_CHECK(frames.offsets[0] == 0, op, ": offsets must begin with 0, got ", frames.offsets[0]);
   for (int64_t f = 0; f < frames.count; ++f) {
-    STD_TORCH_CHECK(frames.offsets[f + 1] >= frames.offsets[f], op,
-                    ": offsets must not descend, got ", frames.offsets[f], " before ",
-                    frames.offsets[f + 1], " at frame ", f);
+    MESM_CHECK(frames.offsets[f + 1] >= frames.offsets[f], op, ": offsets must not descend, got ",
+               frames.offsets[f], " before ", frames.offsets[f + 1], " at frame ", f);
   }
   frames.active = frames.offsets[frames.count];
-  STD_TORCH_CHECK(frames.active <= rows, op, ": offsets end at ", frames.active,
-                  " but there are only ", rows, " rows");
+  MESM_CHECK(frames.active <= rows, op, ": offsets end at ", frames.active, " but there are only ",
+             rows, " rows");
   return frames;
 }
 
@@ -170,11 +169,11 @@ inline Frames check_offsets(const char* op, const Tensor& offsets, int64_t rows)
 inline Tensor check_sites(const char* op, const Tensor& sites, const Frames& frames, int64_t rows,
                           int64_t height, int64_t width) {
   check_int32(op, "sites", sites);
-  STD_TORCH_CHECK(sites.numel() == rows, op, ": sites must have ", rows,
-                  " elements, one per row of features, got ", sites.numel());
-  STD_TORCH_CHECK(height >= 0 && width >= 0 && height <= INT32_MAX && width <= INT32_MAX &&
-                      height * width <= INT32_MAX,
-                  op, ": height * width must be from 0 to 2^31 - 1, got ", height, " * ", width);
+  MESM_CHECK(sites.numel() == rows, op, ": sites must have ", rows,
+             " elements, one per row of features, got ", sites.numel());
+  MESM_CHECK(height >= 0 && width >= 0 && height <= INT32_MAX && width <= INT32_MAX &&
+                 height * width <= INT32_MAX,
+             op, ": height * width must be from 0 to 2^31 - 1, got ", height, " * ", width);
   const Tensor contiguous = as_contiguous(sites);
   const int32_t* site = data<int32_t>(contiguous);
   const int64_t area = height * width;
@@ -190,9 +189,9 @@ inline Tensor check_sites(const char* op, const Tensor& sites, const Frames& fra
       if (!fits || before >= area) wrong.store(f);
     }
   });
-  STD_TORCH_CHECK(wrong.load() < 0, op, ": sites of frame ", wrong.load(),
-                  " must ascend and be from 0 to ", area - 1, " (height ", height, ", width ",
-                  width, ")");
+  MESM_CHECK(wrong.load() < 0, op, ": sites of frame ", wrong.load(),
+             " must ascend and be from 0 to ", area - 1, " (height ", height, ", width ", width,
+             ")");
   return contiguous;
 }
 

@@ -38,9 +38,9 @@ Selected top_p_select(const Tensor& features, const Tensor& sites, const Tensor&
   const ScalarType dtype = features.scalar_type();
   check_operand(kOp, "logits", logits, rows, compute_dtype(dtype));
   check_int32(kOp, "sites", sites);
-  STD_TORCH_CHECK(sites.numel() == rows, kOp, ": sites must have ", rows,
-                  " elements, one per row of features, got ", sites.numel());
-  STD_TORCH_CHECK(p > 0, kOp, ": p must be in (0, 1], got ", p);
+  MESM_CHECK(sites.numel() == rows, kOp, ": sites must have ", rows,
+             " elements, one per row of features, got ", sites.numel());
+  MESM_CHECK(p > 0, kOp, ": p must be in (0, 1], got ", p);
   const Frames frames = check_offsets(kOp, offsets, rows);
   return with_kernels(dtype, [&](const auto& selection, const auto& by_row) {
     return select(selection, by_row, as_contiguous(features), as_contiguous(sites),

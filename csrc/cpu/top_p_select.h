@@ -104,13 +104,13 @@ Tensor gather_kept(const TopPRowKernelsOf<T, A>& kernels, const Tensor& features
 // Every kept row must be a candidate of its frame, or its gradient would be written outside.
 inline void check_rows(const char* op, const Tensor& rows, const Frames& frames,
                        const Frames& kept) {
-  STD_TORCH_CHECK(kept.count == frames.count, op, ": out_offsets must be of ", frames.count,
-                  " frames, got ", kept.count);
+  MESM_CHECK(kept.count == frames.count, op, ": out_offsets must be of ", frames.count,
+             " frames, got ", kept.count);
   for (int64_t f = 0; f < frames.count; ++f) {
     for (int64_t i = kept.offsets[f]; i < kept.offsets[f + 1]; ++i) {
       const int64_t row = data<int32_t>(rows)[i];
-      STD_TORCH_CHECK(row >= frames.offsets[f] && row < frames.offsets[f + 1], op,
-                      ": rows must be those of top_p_select, got ", row, " in frame ", f);
+      MESM_CHECK(row >= frames.offsets[f] && row < frames.offsets[f + 1], op,
+                 ": rows must be those of top_p_select, got ", row, " in frame ", f);
     }
   }
 }

@@ -15,6 +15,7 @@
 #include <cstdint>
 #include <initializer_list>
 
+#include "../check.h"
 #include "rows.cuh"
 
 namespace mesm_ops {
@@ -48,7 +49,7 @@ inline int warps_for(int64_t candidates, int most) {
 
 inline void check_launch(const char* op, const char* kernel) {
   const cudaError_t error = cudaGetLastError();
-  STD_TORCH_CHECK(error == cudaSuccess, op, ": ", kernel, ": ", cudaGetErrorString(error));
+  MESM_CHECK(error == cudaSuccess, op, ": ", kernel, ": ", cudaGetErrorString(error));
 }
 
 inline cudaStream_t current_stream(const Tensor& t) {
@@ -73,8 +74,8 @@ void with_type(const char* op, ScalarType dtype, const F& f) {
   if (dtype == ScalarType::Float) return f(float());
   if (dtype == ScalarType::BFloat16) return f(__nv_bfloat16());
   if (dtype == ScalarType::Half) return f(__half());
-  STD_TORCH_CHECK(false, op, ": the cuda kernels take float32, bfloat16 or float16 features, got ",
-                  torch::headeronly::toString(dtype));
+  MESM_CHECK(false, op, ": the cuda kernels take float32, bfloat16 or float16 features, got ",
+             torch::headeronly::toString(dtype));
 }
 
 // Calls f with a pack of the element type: 16 bytes if rows and addresses are multiples of 16.
@@ -94,16 +95,16 @@ void with_pack(const char* op, ScalarType dtype, int64_t channels,
 
 // Rows are numbered in int32.
 inline void check_features(const char* op, const Tensor& features) {
-  STD_TORCH_CHECK(features.is_cuda() && features.dim() == 2 && features.size(0) <= INT32_MAX &&
-                      features.size(1) <= INT32_MAX,
-                  op, ": features must be (rows, channels), fewer than 2^31 each");
+  MESM_CHECK(features.is_cuda() && features.dim() == 2 && features.size(0) <= INT32_MAX &&
+                 features.size(1) <= INT32_MAX,
+             op, ": features must be (rows, channels), fewer than 2^31 each");
 }
 
 // A block for each frame, and one block for the padding alone.
 inline unsigned blocks_for_frames(const char* op, const Tensor& offsets) {
   const int64_t frames = offsets.numel() - 1;
-  STD_TORCH_CHECK(frames >= 0 && frames < INT32_MAX, op,
-                  ": offsets must be of 0 to 2^31 - 2 frames, got ", frames);
+  MESM_CHECK(frames >= 0 && frames < INT32_MAX, op,
+             ": offsets must be of 0 to 2^31 - 2 frames, got ", frames);
   return static_cast<unsigned>(std::max<int64_t>(frames, 1));
 }
 
@@ -112,8 +113,8 @@ inline bool is_beside(const Tensor& t, const Tensor& features) {
 }
 
 inline void check_int32(const char* op, const char* name, const Tensor& t, const Tensor& features) {
-  STD_TORCH_CHECK(is_beside(t, features) && t.scalar_type() == ScalarType::Int, op, ": ", name,
-                  " must be int32 on the features' device");
+  MESM_CHECK(is_beside(t, features) && t.scalar_type() == ScalarType::Int, op, ": ", name,
+             " must be int32 on the features' device");
 }
 
 }  // namespace mesm_ops

@@ -49,8 +49,8 @@ void launch(const char* name, void (*kernel)(Op), unsigned blocks, int threads, 
     const cudaError_t error =
         cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
                              cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared));
-    STD_TORCH_CHECK(error == cudaSuccess, "place: ", name, " takes ", shared,
-                    " bytes of a block's shared memory: ", cudaGetErrorString(error));
+    MESM_CHECK(error == cudaSuccess, "place: ", name, " takes ", shared,
+               " bytes of a block's shared memory: ", cudaGetErrorString(error));
   }
   kernel<<<blocks, threads, shared, stream>>>(op);
   check_launch("place", name);
@@ -77,19 +77,18 @@ struct Wanted {
 
 void check(const char* op, const Tensor& beside, const std::vector<Wanted>& tensors) {
   for (const auto& [name, tensor, dtype, sizes] : tensors) {
-    STD_TORCH_CHECK(tensor.scalar_type() == dtype && is_beside(tensor, beside), op, ": ", name,
-                    " must be ", torch::headeronly::toString(dtype), " on the device of sites");
+    MESM_CHECK(tensor.scalar_type() == dtype && is_beside(tensor, beside), op, ": ", name,
+               " must be ", torch::headeronly::toString(dtype), " on the device of sites");
     const std::vector<int64_t> found = sizes_of(tensor);
-    STD_TORCH_CHECK(found == sizes && tensor.is_contiguous(), op, ": ", name, " must be ",
-                    text_of(sizes), " and contiguous, got ", text_of(found));
+    MESM_CHECK(found == sizes && tensor.is_contiguous(), op, ": ", name, " must be ",
+               text_of(sizes), " and contiguous, got ", text_of(found));
   }
 }
 
 void check_maps(const char* op, int64_t height, int64_t width) {
-  STD_TORCH_CHECK(height >= 0 && width >= 0 && height <= kMostSites && width <= kMostSites &&
-                      height * width <= kMostSites,
-                  op, ": maps must have at most ", kMostSites, " sites, got ", height, " x ",
-                  width);
+  MESM_CHECK(height >= 0 && width >= 0 && height <= kMostSites && width <= kMostSites &&
+                 height * width <= kMostSites,
+             op, ": maps must have at most ", kMostSites, " sites, got ", height, " x ", width);
 }
 
 // Common to both ops: checked maps, scratch memory, and the launches.
@@ -105,8 +104,8 @@ struct Launches {
   Launches(const char* name, const Tensor& sites, const Tensor& offsets, int64_t height,
            int64_t width, const Tensor& words)
       : op(name), scratch(nullptr, 0, 0, 0) {
-    STD_TORCH_CHECK(sites.is_cuda() && sites.numel() <= INT32_MAX - kTileRows, op,
-                    ": sites must be on a GPU and fewer than 2^31 - ", kTileRows);
+    MESM_CHECK(sites.is_cuda() && sites.numel() <= INT32_MAX - kTileRows, op,
+               ": sites must be on a GPU and fewer than 2^31 - ", kTileRows);
     check_maps(op, height, width);
     blocks = blocks_for_frames(op, offsets);
     const int64_t rows = sites.numel(), frames = offsets.numel() - 1;
@@ -119,10 +118,10 @@ struct Launches {
            {"scratch", words, ScalarType::Int, {words.numel()}}});
     const int64_t wanted = Scratch::words(rows, frames, spans);
     int32_t* at = mutable_data<int32_t>(words);
-    STD_TORCH_CHECK(
-        words.numel() >= wanted && reinterpret_cast<uintptr_t>(at) % alignof(RankedRow) == 0, op,
-        ": scratch must be of at least ", wanted, " elements that begin at a multiple of ",
-        alignof(RankedRow), " bytes, got ", words.numel());
+    MESM_CHECK(words.numel() >= wanted && reinterpret_cast<uintptr_t>(at) % alignof(RankedRow) == 0,
+               op, ": scratch must be of at least ", wanted,
+               " elements that begin at a multiple of ", alignof(RankedRow), " bytes, got ",
+               words.numel());
     maps = {data<int32_t>(sites),         data<int32_t>(offsets),     frames, rows,
             static_cast<int32_t>(height), static_cast<int32_t>(width)};
     scratch = Scratch(at, rows, frames, spans);
@@ -139,7 +138,7 @@ struct Launches {
 
   void launch_sum_up(const SumUp& sum_up_op, cudaStream_t stream) const {
     const int64_t number = spans * SumUp::kBlocksOfSpan + SumUp::kBlocksBeside;
-    STD_TORCH_CHECK(number <= INT32_MAX, op, ": too many frames, ", maps.frames);
+    MESM_CHECK(number <= INT32_MAX, op, ": too many frames, ", maps.frames);
     launch("sum_up_counts", sum_up_counts, static_cast<unsigned>(number), kSumThreads, 0, stream,
            sum_up_op);
   }
@@ -173,13 +172,13 @@ void select_and_place(const Tensor& features, const Tensor& sites, const Tensor&
                       Tensor lists, Tensor masks, Tensor x, Tensor windows, Tensor window_of,
                       Tensor out_sites, Tensor out_offsets, Tensor scratch) {
   constexpr const char* kOp = "select_and_place";
-  STD_TORCH_CHECK(p > 0, kOp, ": p must be in (0, 1], got ", p);
+  MESM_CHECK(p > 0, kOp, ": p must be in (0, 1], got ", p);
   const Launches launches(kOp, sites, offsets, height, width, scratch);
   check_features(kOp, features);
   const int64_t number = launches.maps.rows, frames = launches.maps.frames;
   const int64_t tiles = launches.tiles, channels = features.size(1);
   const int64_t out_rows = std::min(number, frames * (height / 2) * (width / 2));
-  STD_TORCH_CHECK(out_rows <= INT32_MAX / 4, kOp, ": too many rows, ", number);
+  MESM_CHECK(out_rows <= INT32_MAX / 4, kOp, ": too many rows, ", number);
   constexpr auto kInt = ScalarType::Int;
   const ScalarType dtype = features.scalar_type();
   check(kOp, sites,
@@ -196,8 +195,8 @@ void select_and_place(const Tensor& features, const Tensor& sites, const Tensor&
          {"window_of", window_of, kInt, {tiles * kTileRows}},
          {"out_sites", out_sites, kInt, {out_rows}},
          {"out_offsets", out_offsets, kInt, {frames + 1}}});
-  STD_TORCH_CHECK(reinterpret_cast<uintptr_t>(windows.const_data_ptr()) % 16 == 0, kOp,
-                  ": windows must begin at a multiple of 16 bytes");
+  MESM_CHECK(reinterpret_cast<uintptr_t>(windows.const_data_ptr()) % 16 == 0, kOp,
+             ": windows must begin at a multiple of 16 bytes");
   const void* from = features.const_data_ptr();
   void* to = x.mutable_data_ptr();
   const torch::stable::accelerator::DeviceGuard guard(sites.get_device_index());

@@ -28,17 +28,17 @@ using Pooled = std::tuple<Tensor, Tensor, Tensor, Tensor>;
 
 Pooled sparse_max_pool2d(const Tensor& features_in, const Tensor& sites_in,
                          const Tensor& offsets_in, int64_t height, int64_t width, bool trim) {
-  STD_TORCH_CHECK(!trim, kOp, ": trim waits for the device and is for the CPU only");
+  MESM_CHECK(!trim, kOp, ": trim waits for the device and is for the CPU only");
   check_features(kOp, features_in);
   check_int32(kOp, "sites", sites_in, features_in);
   check_int32(kOp, "offsets", offsets_in, features_in);
   const int64_t rows = features_in.size(0);
   const int64_t channels = features_in.size(1);
-  STD_TORCH_CHECK(sites_in.numel() == rows, kOp, ": sites must have ", rows, " elements, got ",
-                  sites_in.numel());
-  STD_TORCH_CHECK(height >= 0 && width >= 0 && height <= INT32_MAX && width <= INT32_MAX &&
-                      height * width <= INT32_MAX,
-                  kOp, ": height * width must be from 0 to 2^31 - 1");
+  MESM_CHECK(sites_in.numel() == rows, kOp, ": sites must have ", rows, " elements, got ",
+             sites_in.numel());
+  MESM_CHECK(height >= 0 && width >= 0 && height <= INT32_MAX && width <= INT32_MAX &&
+                 height * width <= INT32_MAX,
+             kOp, ": height * width must be from 0 to 2^31 - 1");
   const unsigned blocks = blocks_for_frames(kOp, offsets_in);
   const int64_t frames = offsets_in.numel() - 1;
   const torch::stable::accelerator::DeviceGuard guard(features_in.get_device_index());
@@ -86,9 +86,9 @@ Pooled sparse_max_pool2d(const Tensor& features_in, const Tensor& sites_in,
 Tensor sparse_max_pool2d_backward(const Tensor& grad_in, const Tensor& argmax_in, int64_t rows) {
   check_features(kOp, grad_in);
   check_int32(kOp, "argmax", argmax_in, grad_in);
-  STD_TORCH_CHECK(argmax_in.dim() == 2 && argmax_in.size(0) == grad_in.size(0) &&
-                      argmax_in.size(1) == grad_in.size(1) && rows >= 0,
-                  kOp, ": argmax must have grad_out's shape, and rows must not be negative");
+  MESM_CHECK(argmax_in.dim() == 2 && argmax_in.size(0) == grad_in.size(0) &&
+                 argmax_in.size(1) == grad_in.size(1) && rows >= 0,
+             kOp, ": argmax must have grad_out's shape, and rows must not be negative");
   const torch::stable::accelerator::DeviceGuard guard(grad_in.get_device_index());
   const Tensor grad_out = torch::stable::contiguous(grad_in);
   const Tensor argmax = torch::stable::contiguous(argmax_in);

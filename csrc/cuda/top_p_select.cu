@@ -39,26 +39,26 @@ __global__ void __launch_bounds__(kThreads, 4)
 }
 
 void check_float32(const char* name, const Tensor& t, const Tensor& features) {
-  STD_TORCH_CHECK(is_beside(t, features) && t.scalar_type() == ScalarType::Float &&
-                      t.numel() == features.size(0),
-                  kOp, ": ", name, " must be ", features.size(0),
-                  " float32 elements on the features' device, got ", t.numel());
+  MESM_CHECK(is_beside(t, features) && t.scalar_type() == ScalarType::Float &&
+                 t.numel() == features.size(0),
+             kOp, ": ", name, " must be ", features.size(0),
+             " float32 elements on the features' device, got ", t.numel());
 }
 
 using Selected = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor>;
 
 Selected top_p_select(const Tensor& features_in, const Tensor& sites_in, const Tensor& offsets_in,
                       const Tensor& logits_in, double p, bool weighted, bool trim) {
-  STD_TORCH_CHECK(!trim, kOp, ": trim waits for the device and is for the CPU only");
-  STD_TORCH_CHECK(p > 0, kOp, ": p must be in (0, 1], got ", p);
+  MESM_CHECK(!trim, kOp, ": trim waits for the device and is for the CPU only");
+  MESM_CHECK(p > 0, kOp, ": p must be in (0, 1], got ", p);
   check_features(kOp, features_in);
   const int64_t rows = features_in.size(0);
   const int64_t channels = features_in.size(1);
   check_int32(kOp, "sites", sites_in, features_in);
   check_int32(kOp, "offsets", offsets_in, features_in);
   check_float32("logits", logits_in, features_in);
-  STD_TORCH_CHECK(sites_in.numel() == rows, kOp, ": sites must have ", rows, " elements, got ",
-                  sites_in.numel());
+  MESM_CHECK(sites_in.numel() == rows, kOp, ": sites must have ", rows, " elements, got ",
+             sites_in.numel());
   const unsigned blocks = blocks_for_frames(kOp, offsets_in);
   const int64_t frames = offsets_in.numel() - 1;
   const torch::stable::accelerator::DeviceGuard guard(features_in.get_device_index());
@@ -124,13 +124,13 @@ std::tuple<Tensor, Tensor> top_p_select_backward(const Tensor& grad_in, const Te
   check_int32(kOp, "out_offsets", out_offsets_in, features_in);
   check_int32(kOp, "rows", rows_in, features_in);
   check_float32("attention", attention_in, features_in);
-  STD_TORCH_CHECK(is_beside(grad_in, features_in) && grad_in.dim() == 2 &&
-                      grad_in.scalar_type() == features_in.scalar_type() &&
-                      grad_in.size(0) == rows_in.numel() && grad_in.size(1) == channels,
-                  kOp, ": grad_out must be (", rows_in.numel(), ", ", channels,
-                  ") of the features' dtype and device");
-  STD_TORCH_CHECK(out_offsets_in.numel() == offsets_in.numel(), kOp, ": out_offsets must have ",
-                  offsets_in.numel(), " elements, got ", out_offsets_in.numel());
+  MESM_CHECK(is_beside(grad_in, features_in) && grad_in.dim() == 2 &&
+                 grad_in.scalar_type() == features_in.scalar_type() &&
+                 grad_in.size(0) == rows_in.numel() && grad_in.size(1) == channels,
+             kOp, ": grad_out must be (", rows_in.numel(), ", ", channels,
+             ") of the features' dtype and device");
+  MESM_CHECK(out_offsets_in.numel() == offsets_in.numel(), kOp, ": out_offsets must have ",
+             offsets_in.numel(), " elements, got ", out_offsets_in.numel());
   const unsigned blocks = blocks_for_frames(kOp, offsets_in);
   const torch::stable::accelerator::DeviceGuard guard(features_in.get_device_index());
   const Tensor grad_out = torch::stable::contiguous(grad_in);

@@ -7,6 +7,9 @@ from typing import Any, Generic
 
 import torch
 from torch import Tensor
+from torch._library.autograd import Info, make_autograd_impl
+from torch._ops import OpOverload
+from torch.autograd import forward_ad
 
 from .. import backends
 from .contract import Arguments, Contract, Results, getter
@@ -14,6 +17,9 @@ from .direct import Op
 from .registration import libraries
 
 __all__ = ["LATER", "make_differentiable"]
+
+transforms_are_active = torch._C._are_functorch_transforms_active
+any_requires_grad = torch._C._any_requires_grad
 
 # In `saved`, `LATER` stands for an argument of the backward op that only the backward pass knows.
 LATER: Any = None
@@ -130,6 +136,32 @@ def make_differentiable(
             return run(ctx, *grads)
 
     forward.differentiable = Direct.apply
-    library = libraries["mesm_ops"]
-    torch.library.register_autograd(forward.overload, run, setup_context=setup, lib=library)
-    torch.library.register_autograd(backward.overload, refuse, lib=library)
+    _register(forward.overload, run, setup)
+    _register(backward.overload, refuse, None)
+
+
+def _register(
+    overload: OpOverload, backward: Callable[..., Any], setup: Callable[..., None] | None
+) -> None:
+    """Do what `torch.library.register_autograd` does, and refuse by name what has no formula.
+
+    torch would take a tangent off without a word, and names its own class, not the op, to
+    `torch.func.grad`.
+    """
+    differentiate = make_autograd_impl(overload, Info(backward, setup))
+
+    def run(keyset: Any, *flat: Any) -> Any:
+        if forward_ad._current_level >= 0 and any(map(_has_tangent, flat)):
+            raise RuntimeError(f"{overload.name()}: forward-mode derivatives are not supported")
+        if transforms_are_active() and torch.is_grad_enabled() and any_requires_grad(*flat):
+            raise RuntimeError(
+                f"{overload.name()}: the gradients of torch.func (grad, vjp, jacrev, hessian) are "
+                "not supported; use backward or torch.autograd.grad"
+            )
+        return differentiate(keyset, *flat)
+
+    libraries["mesm_ops"].impl(overload, run, "Autograd", with_keyset=True)
+
+
+def _has_tangent(value: Any) -> bool:
+    return isinstance(value, Tensor) and forward_ad.unpack_dual(value).tangent is not None

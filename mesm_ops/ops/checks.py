@@ -6,25 +6,34 @@ Messages are put together only when something is wrong, so the checks trace unde
 
 from __future__ import annotations
 
+import math
+import numbers
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn import Parameter
 
 from ..reference import Selection
-from ..sparse_feature_maps import SparseFeatureMaps
+from ..sparse_feature_maps import DTYPES, SparseFeatureMaps
 
 __all__ = [
     "check_dtype",
+    "check_flag",
     "check_maps",
+    "check_number",
     "check_p",
     "check_selection",
+    "check_size",
     "check_tensor",
+    "check_variance",
     "trims",
     "values_are_known",
 ]
 
+_is_traced = torch._C._is_tracing
+_STRIDED = torch.strided
 _TENSORS = (Tensor, Parameter)
-_DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 _SELECTIONS = {"weighted": Selection.WEIGHTED, "hard": Selection.HARD}
 
 
@@ -38,11 +47,16 @@ def check_maps(op: str, x: SparseFeatureMaps) -> None:
     Raises:
         ValueError: x is no SparseFeatureMaps, or the features' dtype is none of float16, bfloat16,
             float32 and float64.
+        RuntimeError: `torch.jit.trace` calls.
     """
     if not isinstance(x, SparseFeatureMaps):
         raise ValueError(f"{op}: x must be SparseFeatureMaps, got {type(x).__name__}")
-    if x.features.dtype not in _DTYPES:
-        wanted = ", ".join(str(dtype) for dtype in _DTYPES)
+    if not torch.compiler.is_compiling() and _is_traced():
+        raise RuntimeError(
+            f"{op}: torch.jit.trace is not supported, use torch.compile or torch.export"
+        )
+    if x.features.dtype not in DTYPES:
+        wanted = ", ".join(str(dtype) for dtype in DTYPES)
         raise ValueError(f"{op}: features must be one of {wanted}, got {x.features.dtype}")
 
 
@@ -65,12 +79,19 @@ def check_tensor(
         because: Ends the message, and may quote wanted dimensions, as "for {1} input channels".
 
     Raises:
-        ValueError: The argument is no tensor, or the shape or the device is another one.
+        ValueError: The argument is no dense tensor, or the shape or the device is another one.
     """
-    if type(tensor) in _TENSORS and tensor.shape == shape and tensor.device == device:
+    if (
+        type(tensor) in _TENSORS
+        and tensor.shape == shape
+        and tensor.device == device
+        and tensor.layout is _STRIDED
+    ):
         return  # the usual case, by fast comparisons
     if not isinstance(tensor, Tensor):
         raise ValueError(f"{op}: {name} must be a tensor, got {type(tensor).__name__}")
+    if tensor.layout is not _STRIDED:
+        raise ValueError(f"{op}: {name} must be a dense tensor, got one of {tensor.layout}")
     if not _fits(tensor.shape, shape):
         wanted = ", ".join(str(want) for want in shape) + ("," if len(shape) == 1 else "")
         reason = f" {because.format(*shape)}" if because else ""
@@ -118,14 +139,85 @@ def _autocast_dtype(dtype: torch.dtype, device: str) -> torch.dtype:
     return torch.get_autocast_dtype(device) if casts else dtype
 
 
-def check_p(op: str, p: float) -> None:
-    """Refuse a share of the attention outside (0, 1].
+def check_p(op: str, p: float) -> float:
+    """Return a share of the attention; refuse one outside (0, 1].
 
     Raises:
-        ValueError: p is not in (0, 1].
+        ValueError: p is no number in (0, 1].
     """
-    if not 0 < p <= 1:
-        raise ValueError(f"{op}: p must be in (0, 1], got {p}")
+    if type(p) is float and 0 < p <= 1:
+        return p  # the usual case
+    if not _is_number(p) or not 0 < p <= 1:
+        raise ValueError(f"{op}: p must be in (0, 1], got {_said(p)}")
+    return float(p)
+
+
+def check_number(
+    op: str, name: str, number: float, most: float = math.inf, other: str = ""
+) -> float:
+    """Return a finite number that is at least 0; refuse any other object.
+
+    Args:
+        op: The public function's name, with which the message begins.
+        name: The argument's name.
+        number: The argument.
+        most: The largest number that is taken.
+        other: Names what else the caller takes, as " or None".
+
+    Raises:
+        ValueError: The argument is no number, not finite, negative, or above `most`.
+    """
+    if type(number) is float and 0 <= number <= most and number != math.inf:
+        return number  # the usual case
+    if not _is_number(number) or not 0 <= number <= most or number == math.inf:
+        wanted = "finite and at least 0" if most == math.inf else f"a number from 0 to {most}"
+        raise ValueError(f"{op}: {name} must be {wanted}{other}, got {_said(number)}")
+    return float(number)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (numbers.Real, torch.SymFloat)) and not isinstance(value, bool)
+
+
+def _said(value: Any) -> str:
+    if isinstance(value, Tensor):
+        return f"a tensor of shape {tuple(value.shape)}"
+    text = str(value) if _is_number(value) else repr(value)
+    return text if len(text) <= 100 else f"{text[:100]}..."
+
+
+def check_flag(op: str, name: str, flag: bool) -> None:
+    """Refuse anything but True and False.
+
+    Raises:
+        ValueError: The argument is no bool.
+    """
+    if flag is not True and flag is not False:
+        raise ValueError(f"{op}: {name} must be True or False, got {_said(flag)}")
+
+
+def check_variance(op: str, name: str, variance: Tensor) -> None:
+    """Refuse negative variances; waits for the tensor's device. NaN passes, to reach the loss.
+
+    Raises:
+        ValueError: An entry is negative.
+    """
+    negative = (variance < 0).nonzero()
+    if negative.numel():
+        at = int(negative[0])
+        raise ValueError(
+            f"{op}: {name} must not be negative, got {float(variance[at])} in channel {at}"
+        )
+
+
+def check_size(op: str, name: str, size: int) -> None:
+    """Refuse sizes of layers that are no positive integers.
+
+    Raises:
+        ValueError: The size is no integer, or less than 1.
+    """
+    if isinstance(size, bool) or not isinstance(size, (numbers.Integral, torch.SymInt)) or size < 1:
+        raise ValueError(f"{op}: {name} must be an integer of at least 1, got {_said(size)}")
 
 
 def check_selection(op: str, selection: str) -> Selection:
@@ -134,7 +226,7 @@ def check_selection(op: str, selection: str) -> Selection:
     Raises:
         ValueError: The name is neither "weighted" nor "hard".
     """
-    if selection not in _SELECTIONS:
+    if not isinstance(selection, str) or selection not in _SELECTIONS:
         wanted = " or ".join(map(repr, _SELECTIONS))
         raise ValueError(f"{op}: selection must be {wanted}, got {selection!r}")
     return _SELECTIONS[selection]

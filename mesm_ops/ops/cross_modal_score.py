@@ -85,14 +85,12 @@ def check_inputs(
     )
     check_tensor(_NAME, "score_weight", score_weight, (1, k), device)
     check_tensor(_NAME, "score_bias", score_bias, (1,), device)
-    for name, tensor in (
-        ("query", query),
-        ("map_weight", map_weight),
-        ("map_bias", map_bias),
-        ("query_weight", query_weight),
-        ("score_weight", score_weight),
-        ("score_bias", score_bias),
-    ):
+    tensors = (query, map_weight, map_bias, query_weight, score_weight, score_bias)
+    same = query.dtype is map_weight.dtype is map_bias.dtype is x.features.dtype
+    if same and query_weight.dtype is score_weight.dtype is score_bias.dtype is query.dtype:
+        return  # the usual case
+    names = ("query", "map_weight", "map_bias", "query_weight", "score_weight", "score_bias")
+    for name, tensor in zip(names, tensors, strict=True):
         check_dtype(_NAME, name, tensor, x, autocast=True)
 
 
@@ -102,7 +100,7 @@ def check_lengths(lengths: Tensor | None, offsets: Tensor, features: Tensor) -> 
     Args:
         lengths: (B,) int64 or int32, the frames of each sample; None: one sample for each frame.
         offsets: (F + 1,) int32.
-        features: (N, C); no Triton kernel checks lengths for float64, or where N is 0.
+        features: (N, C); no Triton kernel checks lengths for float64, or where N or F is 0.
 
     Raises:
         ValueError: On a CPU, lengths are negative or do not sum to F. A GPU stops with an
@@ -121,6 +119,7 @@ def check_lengths(lengths: Tensor | None, offsets: Tensor, features: Tensor) -> 
         or backends.available(_NAME, "triton")
         or features.dtype is torch.float64
         or not features.shape[0]
+        or not frames
     ):
         # The host does not wait for this assertion. Triton's kernels check lengths themselves.
         torch._assert_async((lengths.sum() == frames) & (lengths >= 0).all(), message)

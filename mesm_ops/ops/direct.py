@@ -55,13 +55,16 @@ class Op(Generic[Arguments, Results]):
         self._results = contract.results
         self._tensors = contract.tensors
         self._dtypes = dtypes
+        # The gradient of logits is float32 beside float16 features: both must fit the kernel.
+        fields = contract.fields
+        self._features = fields.index("features") if "features" in fields else 0
         self._check = check
         self._casts = casts  # by device, which arguments autocast casts
         self._built: bool | None = None
 
     def __call__(self, a: Arguments) -> Results:
         """Run the op."""
-        if not is_eager() or not self._is_direct(a[0]):
+        if not is_eager() or not self._is_direct(a):
             return self._results(self.overload(*a))
         grad_enabled = torch.is_grad_enabled()
         learns = False
@@ -86,12 +89,14 @@ class Op(Generic[Arguments, Results]):
             return backends.run(self._name, a)
         return self._kernel(a)
 
-    def _is_direct(self, first: Tensor) -> bool:
+    def _is_direct(self, a: Arguments) -> bool:
+        first = a[0]
         if first.is_cuda:
             return True
         return (
             first.is_cpu
             and first.dtype in self._dtypes
+            and a[self._features].dtype in self._dtypes
             and not (self._casts["cpu"] and torch.is_autocast_enabled("cpu"))
             and self._is_chosen()
         )

@@ -11,6 +11,8 @@ from torch._ops import OpOverload
 from torch.utils.flop_counter import register_flop_formula
 
 from .. import backends, extension
+from ..sparse_feature_maps import check_offsets, check_values
+from .checks import check_variance
 from .contract import Arguments, Contract, Results
 from .direct import Op, autocast_to
 from .schemas import CUDA_ONLY
@@ -67,7 +69,7 @@ def define_op(
     libraries["mesm_ops"].define(contract.signature.schema)
     for namespace in ("mesm_ops_cpp", "mesm_ops_cuda") if cuda else ("mesm_ops_cpp",):
         libraries[namespace].define(contract.signature.kernel_schema)
-    backends.register(name, "reference", reference)
+    backends.register(name, "reference", _checked(reference, contract))
     backends.register_compiled(
         name, "cpp", "cpu", _CPP_DTYPES, contract.compiled, extension.cpu_missing
     )
@@ -107,6 +109,30 @@ def define_op(
             library.impl(name, kernel, f"Autocast{device.upper()}")
     register_flop_formula(packet, get_raw=True)(counted)
     return Op(contract, packet.default, _CPP_DTYPES, check, casts)
+
+
+def _checked(
+    reference: Callable[[Arguments], Results], contract: Contract[Arguments, Results]
+) -> Callable[[Arguments], Results]:
+    """Check on a CPU the values that compiled kernels check themselves."""
+    fields = contract.fields
+    name = contract.signature.name.removesuffix("_backward")
+    variances = [at for at, field in enumerate(fields) if field.startswith("running_var")]
+    has_offsets = {"features", "offsets"} <= set(fields)
+    has_sites = {"sites", "offsets", "height", "width"} <= set(fields)
+
+    def run(a: Arguments) -> Results:
+        given: Any = a
+        if a[0].device.type == "cpu":
+            if has_sites:
+                check_values(name, given.sites, given.offsets, given.height, given.width)
+            elif has_offsets:
+                check_offsets(name, given.offsets, given.features.shape[0])
+            for at in variances:
+                check_variance(name, fields[at], a[at])
+        return reference(a)
+
+    return run if has_offsets or variances else reference
 
 
 def _flat(results: Any) -> Any:

@@ -15,10 +15,10 @@ from ..reference import (
 )
 from ..sparse_feature_maps import SparseFeatureMaps
 from .autograd import LATER, make_differentiable
-from .checks import check_maps, check_tensor
+from .checks import check_flag, check_maps, check_number, check_tensor
 from .registration import define_op
 
-__all__ = ["check_parameters", "sparse_batch_norm", "update_statistics"]
+__all__ = ["check_norm", "sparse_batch_norm", "update_statistics"]
 
 _NAME = "sparse_batch_norm"
 
@@ -35,25 +35,38 @@ def _arguments(
     relu: bool = False,
 ) -> SparseBatchNorm:
     check_maps(_NAME, x)
-    check_parameters((running_mean, running_var, weight, bias), x.channels, x.dtype, x.device)
-    parameters = (weight, bias, running_mean, running_var)
-    return SparseBatchNorm(x.features, x.offsets, *parameters, training, eps, relu)
+    parameters = (running_mean, running_var, weight, bias)
+    eps = check_norm(x, x.channels, parameters, training, momentum, eps)
+    check_flag(_NAME, "relu", relu)
+    return SparseBatchNorm(
+        x.features, x.offsets, weight, bias, running_mean, running_var, training, eps, relu
+    )
 
 
-def check_parameters(
-    parameters: tuple[Tensor, ...], channels: int, dtype: torch.dtype, device: torch.device
-) -> None:
-    """Refuse parameters that do not fit features of so many channels.
+def check_norm(
+    x: SparseFeatureMaps,
+    channels: int,
+    parameters: tuple[Tensor, ...],
+    training: bool,
+    momentum: float | Tensor,
+    eps: float,
+) -> float:
+    """Refuse parameters and settings that do not fit features of so many channels; return eps.
 
     Args:
-        parameters: running_mean, running_var, weight and bias, each (channels,).
+        x: Maps of the features' dtype and device; parameters have this dtype or float32.
         channels: The features' channels.
-        dtype: The features' dtype; parameters have this dtype or float32.
-        device: The features' device.
+        parameters: running_mean, running_var, weight and bias, each (channels,).
+        training: A bool.
+        momentum: A number from 0 to 1, or a tensor of one or of one for each channel,
+            whose values are not read.
+        eps: A finite number, at least 0.
 
     Raises:
-        ValueError: A shape, dtype or device does not fit; says what was wanted and what came.
+        ValueError: A shape, dtype or device does not fit, or a setting is none; says what was
+            wanted and what came.
     """
+    dtype, device = x.dtype, x.device
     wide = torch.float64 if dtype is torch.float64 else torch.float32
     names = ("running_mean", "running_var", "weight", "bias")
     for name, tensor in zip(names, parameters, strict=True):
@@ -63,6 +76,28 @@ def check_parameters(
             raise ValueError(
                 f"{_NAME}: {name} must be {wanted} for {dtype} features, got {tensor.dtype}"
             )
+    if _are_one(parameters[0], parameters[1], training):
+        raise ValueError(
+            f"{_NAME}: running_mean and running_var must be two tensors, got one twice"
+        )
+    check_flag(_NAME, "training", training)
+    if type(momentum) is float and 0 <= momentum <= 1:
+        pass  # the usual case
+    elif isinstance(momentum, Tensor):
+        if momentum.numel() not in (1, channels) or momentum.dtype.is_complex:
+            raise ValueError(
+                f"{_NAME}: momentum must be one number, or one for each of {channels} channels, "
+                f"got {momentum.dtype} of shape {tuple(momentum.shape)}"
+            )
+    else:
+        check_number(_NAME, "momentum", momentum, 1, " or a tensor")
+    return check_number(_NAME, "eps", eps)
+
+
+def _are_one(mean: Tensor, var: Tensor, training: bool) -> bool:
+    if mean is var:
+        return True
+    return training and is_eager() and mean.data_ptr() == var.data_ptr() != 0
 
 
 def _fake(a: SparseBatchNorm) -> SparseBatchNormResult:
@@ -128,16 +163,19 @@ def sparse_batch_norm(
         weight: (C,), float32 or x's dtype.
         bias: (C,), likewise.
         training: Normalise by the batch's statistics instead of the running ones.
-        momentum: The share of the batch in the running statistics; the host does not wait for a
-            tensor.
-        eps: Added to the variance.
+        momentum: The share of the batch in the running statistics, from 0 to 1; the host does not
+            wait for a tensor (of one number, or one for each channel), whose values are not
+            checked.
+        eps: Added to the variance; at least 0.
         relu: Apply a ReLU to the normalised features, in the same pass.
 
     Returns:
         The sites of x with features (N, C), in x's dtype.
 
     Raises:
-        ValueError: A shape, dtype or device does not fit; says what was wanted and what came.
+        ValueError: A shape, dtype or device does not fit, or a setting is none; says what was
+            wanted and what came. On a CPU a negative running_var is refused, by the C++ kernels
+            with a RuntimeError; a GPU is not waited for.
     """
     out = _forward(
         _arguments(x, running_mean, running_var, weight, bias, training, momentum, eps, relu)
@@ -167,7 +205,7 @@ def update_statistics(
         momentum: The share of the batch.
     """
     same = running_mean.dtype is mean.dtype and running_var.dtype is var.dtype
-    if same and rows.is_cpu and isinstance(momentum, float) and is_eager():
+    if same and rows.is_cpu and not isinstance(momentum, Tensor) and is_eager():
         count = int(rows)  # a CPU need not wait, and a number takes fewer torch calls
         if count > 0:
             running_mean.lerp_(mean, momentum)

@@ -19,7 +19,7 @@ from ..reference import (
 from ..sparse_feature_maps import SparseFeatureMaps
 from ..triton.parts.layout import book_layout, maps_layout
 from .autograd import LATER, make_differentiable
-from .checks import check_p, check_selection, trims, values_are_known
+from .checks import check_maps, check_p, check_selection, trims, values_are_known
 from .cross_modal_score import (
     check_inputs,
     check_lengths,
@@ -28,7 +28,7 @@ from .cross_modal_score import (
     score_flops_backward,
 )
 from .registration import define_op
-from .sparse_batch_norm import check_parameters, sparse_batch_norm, update_statistics
+from .sparse_batch_norm import check_norm, sparse_batch_norm, update_statistics
 from .sparse_max_pool2d import check_size, sparse_max_pool2d
 from .subm_conv2d import active_pairs, check_weight, subm_conv2d
 from .top_p_select import top_p_select
@@ -90,15 +90,29 @@ def _arguments(
     p: float,
     selection: str = "weighted",
 ) -> SparseCrossModalBlock:
+    _check_counts(attention, stages)
+    return _checked(x, query, lengths, attention, stages, p, selection)
+
+
+def _checked(
+    x: SparseFeatureMaps,
+    query: Tensor,
+    lengths: Tensor | None,
+    attention: AttentionParameters,
+    stages: Sequence[Stage],
+    p: float,
+    selection: str,
+) -> SparseCrossModalBlock:
     check_inputs(x, query, lengths, *attention)
-    check_p("top_p_select", p)
+    p = check_p("top_p_select", p)
     kind = check_selection("top_p_select", selection)
     check_size(x)
     channels = x.channels
+    eps = []
     for weight, norm in stages:
         check_weight(x, weight, channels)
         channels = weight.shape[0]
-        check_parameters(norm[:4], channels, x.dtype, x.device)
+        eps.append(check_norm(x, channels, norm[:4], norm.training, norm.momentum, norm.eps))
     if not kind.learns:  # the attention is no part of the graph: its gradients stay None
         query, attention = query.detach(), AttentionParameters(*(t.detach() for t in attention))
     (weight1, norm1), (weight2, norm2) = stages
@@ -129,11 +143,39 @@ def _arguments(
         p=p,
         selection=kind,
         training=norm1.training,
-        eps1=float(norm1.eps),
-        eps2=float(norm2.eps),
+        eps1=eps[0],
+        eps2=eps[1],
         trim=trims(x.features),
         keep=torch.is_grad_enabled() and any(tensor.requires_grad for tensor in learned),
     )
+
+
+def _check_counts(attention: AttentionParameters, stages: Sequence[Stage]) -> None:
+    """Refuse other than five parameters of the attention and two stages of weight and norm."""
+    if not isinstance(attention, AttentionParameters):
+        wanted = ", ".join(AttentionParameters._fields)
+        raise ValueError(
+            f"{_NAME}: attention must be AttentionParameters({wanted}), got {_count_of(attention)}"
+        )
+    try:
+        (_, norm1), (_, norm2) = stages
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"{_NAME}: stages must be two pairs of a weight and NormParameters, got "
+            f"{_count_of(stages)}"
+        ) from None
+    for norm in (norm1, norm2):
+        if not isinstance(norm, NormParameters):
+            raise ValueError(
+                f"{_NAME}: a stage's norm must be NormParameters, got {_count_of(norm)}"
+            )
+
+
+def _count_of(value: Any) -> str:
+    kind = type(value).__name__
+    if not isinstance(value, (tuple, list)):
+        return kind
+    return f"{kind} of {len(value)} ({', '.join(type(one).__name__ for one in value)})"
 
 
 def _check(a: SparseCrossModalBlock) -> None:
@@ -339,13 +381,17 @@ def sparse_cross_modal_block(
         Maps of half the height and width, with the last convolution's channels.
 
     Raises:
-        ValueError: p is not in (0, 1], or a shape, dtype or device does not fit.
+        ValueError: p is not in (0, 1], or a number of parameters, a shape, dtype or device does not
+            fit.
     """
+    if not isinstance(x, SparseFeatureMaps):
+        check_maps(_NAME, x)
+    _check_counts(attention, stages)
     (_, norm1), (_, norm2) = stages
     if not _is_one_op(x) or norm1.training != norm2.training:
         _count(batches, (norm1, norm2), x.offsets[-1])
         return _composed(x, query, lengths, attention, stages, p, selection)
-    out = _forward(_arguments(x, query, lengths, attention, stages, p, selection))
+    out = _forward(_checked(x, query, lengths, attention, stages, p, selection))
     if norm1.training and out.rulebook.shape[0] and _moves_at_once(x, norm1, norm2, batches):
         _move_running(out, norm1, norm2, batches)
     elif norm1.training:
@@ -426,6 +472,7 @@ def _composed(
     p: float,
     selection: Literal["weighted", "hard"],
 ) -> SparseFeatureMaps:
+    x._check()
     logits = cross_modal_score(x, query, lengths, *attention)
     x = top_p_select(x, logits, p, selection)
     for weight, norm in stages:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .. import backends, reference
 from ..reference import TopPSelect, TopPSelectBackward, TopPSelectGradients, TopPSelectResult
-from ..sparse_feature_maps import SparseFeatureMaps
+from ..sparse_feature_maps import DTYPES, SparseFeatureMaps
 from .autograd import LATER, make_differentiable
 from .checks import check_maps, check_p, check_selection, check_tensor, trims
 from .registration import define_op
@@ -23,7 +23,7 @@ def _arguments(
     x: SparseFeatureMaps, logits: Tensor, p: float, selection: str = "weighted"
 ) -> TopPSelect:
     check_maps(_NAME, x)
-    check_p(_NAME, p)
+    p = check_p(_NAME, p)
     kind = check_selection(_NAME, selection)
     rows = x.features.shape[0]
     check_tensor(_NAME, "logits", logits, (rows,), x.device, "for {0} rows of features")
@@ -109,7 +109,7 @@ def top_p_mask(logits: Tensor, p: float) -> Tensor:
     """Say which sites `top_p_select` keeps, for frames of equally many candidates.
 
     Args:
-        logits: (F, L), any floating-point dtype.
+        logits: (F, L), float32, bfloat16, float16 or float64.
         p: The share of the attention to keep, in (0, 1].
 
     Returns:
@@ -118,12 +118,17 @@ def top_p_mask(logits: Tensor, p: float) -> Tensor:
     Raises:
         ValueError: p is not in (0, 1], or logits are no floating-point matrix.
     """
-    if logits.dim() != 2 or not logits.is_floating_point():
+    if not isinstance(logits, Tensor):
+        raise ValueError(f"top_p_mask: logits must be a tensor, got {type(logits).__name__}")
+    if logits.dim() != 2 or logits.dtype not in DTYPES or logits.layout is not torch.strided:
         raise ValueError(
-            f"top_p_mask: logits must be (F, L) floating-point, got {tuple(logits.shape)} "
-            f"{logits.dtype}"
+            "top_p_mask: logits must be (F, L) of float32, bfloat16, float16 or float64, got "
+            f"{tuple(logits.shape)} {logits.dtype}"
+            f"{'' if logits.layout is torch.strided else f' {logits.layout}'}"
         )
-    check_p("top_p_mask", p)
+    p = check_p("top_p_mask", p)
+    if logits.shape[1] == 0:
+        return logits.new_empty(logits.shape, dtype=torch.bool)
     wide = logits.detach().to(torch.promote_types(logits.dtype, torch.float32))
     x = SparseFeatureMaps.from_dense(wide[:, None, None, :])
     return top_p_select(x, wide.reshape(-1), p, "hard").mask()[:, 0]

@@ -64,15 +64,19 @@ def cross_modal_score_backward(a: CrossModalScoreBackward) -> CrossModalScoreGra
     wide = torch.promote_types(a.features.dtype, torch.float32)
     sample, real = _sample_of_row(a)
     x = torch.where(real[:, None], a.features, 0).to(wide)
-    hidden = _hidden(a, x, sample, wide)
+    # Even zeros of padding would make NaN of an infinite weight.
+    hidden = torch.where(real[:, None], _hidden(a, x, sample, wide), 0)
     grad = torch.where(real, a.grad_logits, 0)
     grad_sum = grad[:, None] * a.score_weight.to(wide) * (1 - hidden**2)  # (N, k), inside the tanh
+    grad_sum = torch.where(real[:, None], grad_sum, 0)
 
     samples = a.query.shape[0]
     by_sample = grad_sum.new_zeros(samples + 1, grad_sum.shape[1])
     by_sample = by_sample.index_add(0, sample, grad_sum)[:samples]
     return CrossModalScoreGradients(
-        features=(grad_sum @ a.map_weight.to(wide)).to(a.features.dtype),
+        features=torch.where(real[:, None], grad_sum @ a.map_weight.to(wide), 0).to(
+            a.features.dtype
+        ),
         query=(by_sample @ a.query_weight.to(wide)).to(a.query.dtype),
         map_weight=(grad_sum.T @ x).to(a.map_weight.dtype),
         map_bias=grad_sum.sum(0).to(a.map_bias.dtype),

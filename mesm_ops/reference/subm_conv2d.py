@@ -53,7 +53,7 @@ def subm_conv2d(a: SubmConv2d) -> Tensor:
     x, w = _with_zero_row(a.features, wide), a.weight.to(wide)
     out = x.new_zeros(a.features.shape[0], a.weight.shape[0])
     for i, j, neighbour in _neighbours(a):
-        out = out + x[neighbour] @ w[:, :, i, j].T
+        out = out + _of_active(neighbour, x[neighbour] @ w[:, :, i, j].T)
     if a.bias is not None:
         out = out + a.bias.to(wide)
     return torch.where(_real(a)[:, None], out, 0).to(a.features.dtype)
@@ -70,9 +70,10 @@ def subm_conv2d_backward(a: SubmConv2dBackward) -> SubmConv2dGradients:
     grad_weight = x.new_zeros(a.weight.shape if a.needs_weight else 0)
     for i, j, neighbour in _neighbours(a):
         if a.needs_features:  # row s + o got W[:, :, o] from s, so s gets W[:, :, -o] from s + o
-            grad_features = grad_features + g[neighbour] @ w[:, :, 2 - i, 2 - j]
+            added = g[neighbour] @ w[:, :, 2 - i, 2 - j]
+            grad_features = grad_features + _of_active(neighbour, added)
         if a.needs_weight:
-            grad_weight[:, :, i, j] = grad.T @ x[neighbour]
+            grad_weight[:, :, i, j] = _of_active(neighbour, grad).T @ x[neighbour]
     if a.needs_features:
         grad_features = torch.where(real, grad_features, 0)
     grad_bias = grad.sum(0) if a.needs_bias else x.new_zeros(0)
@@ -97,6 +98,11 @@ def _neighbours(a: SubmConv2d | SubmConv2dBackward) -> Iterator[tuple[int, int, 
     for i in range(3):
         for j in range(3):
             yield i, j, table[frame, y + i, x + j]
+
+
+def _of_active(neighbour: Tensor, rows: Tensor) -> Tensor:
+    """Return rows, zero where the neighbour is inactive: an infinite weight makes NaN of zeros."""
+    return torch.where((neighbour < neighbour.shape[0])[:, None], rows, 0)
 
 
 def _with_zero_row(features: Tensor, dtype: torch.dtype) -> Tensor:

@@ -88,7 +88,7 @@ def _parts(plan: _Plan, maps: Tensor, book: Tensor) -> dict[str, Tensor]:
 def sparse_cross_modal_block(a: SparseCrossModalBlock) -> SparseCrossModalBlockResult:
     """Run `mesm_ops::sparse_cross_modal_block` in Triton."""
     if not a.features.shape[0] or a.offsets.shape[0] < 2:
-        return reference.sparse_cross_modal_block(a)
+        return _of_no_sites(a)
     features, keeps = a.features, a.training or a.keep
     plan = _plan(a, keeps)
     maps = features.new_empty(plan.maps.size)
@@ -182,6 +182,19 @@ def sparse_cross_modal_block(a: SparseCrossModalBlock) -> SparseCrossModalBlockR
     )
 
 
+def _of_no_sites(a: SparseCrossModalBlock) -> SparseCrossModalBlockResult:
+    """Return the reference's result; what the backward pass keeps has the sizes of all results."""
+    found = reference.sparse_cross_modal_block(a)
+    if not (a.training or a.keep):
+        return found
+    return found._replace(
+        y1=a.features.new_zeros(maps_layout(a).size),
+        y2=a.features.new_empty(0),
+        argmax=found.argmax.to(torch.uint8),
+        rulebook=a.sites.new_zeros(book_layout(a, 0).size),
+    )
+
+
 def _convolve_and_norm(
     x: Tensor,
     rules: Rulebook,
@@ -202,7 +215,14 @@ def sparse_cross_modal_block_backward(
 ) -> SparseCrossModalBlockGradients:
     """Run `mesm_ops::sparse_cross_modal_block_backward` in Triton."""
     if not a.features.shape[0] or a.offsets.shape[0] < 2:
-        return reference.sparse_cross_modal_block_backward(a)
+        rows, out = a.rows.shape[0], a.weight2.shape[0]
+        return reference.sparse_cross_modal_block_backward(
+            a._replace(
+                y1=a.features.new_zeros(rows, a.weight1.shape[0]),
+                y2=a.features.new_zeros(rows, out),
+                argmax=a.rows.new_empty(0, out),
+            )
+        )
     plan, features = _plan(a), a.features
     of = _parts(plan, a.y1, a.rulebook)
     norm1 = Norm(

@@ -116,7 +116,8 @@ def int32(*values: int) -> Tensor:
         ({"features": torch.zeros(3)}, "features must be (N, C), got (3,)"),
         (
             {"features": torch.zeros(3, 2, dtype=torch.int64)},
-            "features must be floating-point, got torch.int64",
+            "features must be one of torch.float32, torch.bfloat16, torch.float16, torch.float64, "
+            "got torch.int64",
         ),
         ({"sites": int32(0, 1)}, "sites must be (3,) for 3 rows of features, got (2,)"),
         ({"sites": torch.tensor([0, 1, 0])}, "sites must be torch.int32, got torch.int64"),
@@ -161,7 +162,8 @@ def test_refuses(changes: dict[str, Any], message: str) -> None:
         (
             torch.zeros(2, 1, 3, 4, dtype=torch.uint8),
             None,
-            "maps must be floating-point, got torch.uint8",
+            "maps must be one of torch.float32, torch.bfloat16, torch.float16, torch.float64, "
+            "got torch.uint8",
         ),
         (
             torch.zeros(2, 1, 3, 4),

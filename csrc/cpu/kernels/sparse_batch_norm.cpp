@@ -39,6 +39,8 @@ void each_run(const T* x, const T* y, int64_t rows, int64_t channels, const F& f
   }
 }
 
+inline bool is_finite(double value) { return value - value == 0; }
+
 // Two passes over a run: its mean up to rounding, then the sums of differences from this mean,
 // which correct the mean, and of their squares. Runs are merged in double (Chan et al.), so neither
 // many rows nor a mean far larger than the deviation cost precision.
@@ -76,9 +78,24 @@ void moments(const T* x, int64_t rows, int64_t channels, double* mean, double* s
              const double spread = static_cast<double>(before) * share;
              for (int64_t c = 0; c < columns; ++c) {
                const double off = sums[c] / number;
-               const double apart = centres[c] + off - mean[first + c];
-               mean[first + c] += apart * share;
-               squares[first + c] += squared[c] - off * sums[c] + apart * apart * spread;
+               double centre_here = centres[c] + off;
+               double square_here = squared[c] - off * sums[c];
+               if (!is_finite(centre_here)) {
+                 centre_here = square_here = 0;
+                 for (int64_t r = 0; r < count; ++r) centre_here += load(run[r * stride + c]);
+                 centre_here /= number;
+                 for (int64_t r = 0; r < count; ++r) {
+                   const double difference = load(run[r * stride + c]) - centre_here;
+                   square_here += difference * difference;
+                 }
+               }
+               const double apart = centre_here - mean[first + c];
+               if (is_finite(apart)) {
+                 mean[first + c] += apart * share;
+               } else {  // an infinity stays one
+                 mean[first + c] = mean[first + c] * (1 - share) + centre_here * share;
+               }
+               squares[first + c] += square_here + apart * apart * spread;
              }
            });
 }
@@ -154,7 +171,7 @@ void backward_sums(const T* grad_out, const T* x, int64_t rows, int64_t channels
   run(grad_out, x, rows, channels, mean, scale, shift, weight_sums, bias_sums);
 }
 
-template <bool kRelu, class T, class P>
+template <bool kRelu, bool kCentred, class T, class P>
 void backward_rows(const T* grad_out, const T* x, int64_t rows, int64_t channels, const P* mean,
                    const P* scale, const P* shift, const P* intercept, const P* slope, T* out) {
   for (int64_t r = 0; r < rows; ++r, x += channels, grad_out += channels, out += channels) {
@@ -163,8 +180,12 @@ void backward_rows(const T* grad_out, const T* x, int64_t rows, int64_t channels
       const V centred = load_as<V>(x + c) - load_as<V>(mean + c);
       const V g =
           masked<kRelu, V>(load_as<V>(grad_out + c), centred, factor, load_as<V>(shift + c));
-      store_as<V>(out + c,
-                  factor * ((g - load_as<V>(intercept + c)) - load_as<V>(slope + c) * centred));
+      if constexpr (kCentred) {
+        store_as<V>(out + c,
+                    factor * ((g - load_as<V>(intercept + c)) - load_as<V>(slope + c) * centred));
+      } else {
+        store_as<V>(out + c, factor * g);
+      }
     });
   }
 }
@@ -173,7 +194,9 @@ template <class T, class P>
 void backward(const T* grad_out, const T* x, int64_t rows, int64_t channels, const P* mean,
               const P* scale, const P* shift, const P* intercept, const P* slope, bool relu,
               T* grad) {
-  const auto run = relu ? backward_rows<true, T, P> : backward_rows<false, T, P>;
+  const auto known = relu ? backward_rows<true, false, T, P> : backward_rows<false, false, T, P>;
+  const auto of_batch = relu ? backward_rows<true, true, T, P> : backward_rows<false, true, T, P>;
+  const auto run = slope == nullptr ? known : of_batch;
   run(grad_out, x, rows, channels, mean, scale, shift, intercept, slope, grad);
 }
 

@@ -22,7 +22,7 @@ struct SparseBatchNormKernelsOf {
                         const P* mean, const P* scale, const P* shift, bool relu,
                         double* weight_sums, double* bias_sums);
 
-  // grad = scale * (g - intercept - slope * (x - mean)); both are 0 outside training.
+  // grad = scale * (g - intercept - slope * (x - mean)); slope null: grad = scale * g.
   void (*backward)(const T* grad_out, const T* x, int64_t rows, int64_t channels, const P* mean,
                    const P* scale, const P* shift, const P* intercept, const P* slope, bool relu,
                    T* grad);

@@ -238,11 +238,17 @@ def test_refuses(changes: dict[str, Any], message: str) -> None:
 @pytest.mark.parametrize(
     ("logits", "p", "message"),
     [
-        (torch.zeros(3), 0.5, "logits must be (F, L) floating-point, got (3,) torch.float32"),
+        (
+            torch.zeros(3),
+            0.5,
+            "logits must be (F, L) of float32, bfloat16, float16 or float64, "
+            "got (3,) torch.float32",
+        ),
         (
             torch.zeros(3, 2, dtype=torch.int64),
             0.5,
-            "logits must be (F, L) floating-point, got (3, 2) torch.int64",
+            "logits must be (F, L) of float32, bfloat16, float16 or float64, "
+            "got (3, 2) torch.int64",
         ),
         (torch.zeros(3, 2), 1.5, "p must be in (0, 1], got 1.5"),
     ],

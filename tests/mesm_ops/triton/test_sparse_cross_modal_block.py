@@ -275,6 +275,27 @@ def test_the_fake_has_room_for_what_triton_keeps(device: str, keep: bool) -> Non
         assert found.rulebook.shape == (0,)
 
 
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize(("frames", "padding"), [(0, 0), (0, 3), (2, 0)])
+def test_the_fake_knows_what_triton_keeps_of_no_sites(
+    frames: int, padding: int, training: bool
+) -> None:
+    x = make_case(frames, 4, 5, 6, 0.0, torch.float32, padding).x
+    args = arguments(x, 6, None, training=training)
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        fakes = tree_map_only(
+            Tensor, lambda t: torch.empty(t.shape, dtype=t.dtype, device="cuda"), args
+        )
+        wanted = module._fake(fakes)
+    found = run("triton", args, torch.zeros(0, 6))
+    for name, fake in wanted._asdict().items():
+        assert (found[name].shape, found[name].dtype) == (fake.shape, fake.dtype), name
+    others = run("reference", args, torch.zeros(0, 6))
+    for name, tensor in others.items():
+        if name not in OWN:
+            torch.testing.assert_close(found[name], tensor, equal_nan=True, msg=name)
+
+
 @pytest.mark.parametrize("triton", [True, False])
 @pytest.mark.parametrize("device", ["cpu", "cuda", "meta"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
