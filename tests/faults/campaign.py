@@ -1,0 +1,47 @@
+"""The kinds of input, and how many of each a campaign tries."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from tests.faults import raw
+from tests.faults.base import Base
+from tests.faults.outcome import Outcome
+from tests.faults.pool import Input
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of input.
+
+    Args:
+        make: makes the input of a seed, tries it and tells the outcome.
+        group: "commands", "readers", "ops", "kills" or "situations".
+        full: how many the whole campaign tries.
+        short: how many the short form tries.
+        batch: how many one process tries.
+    """
+
+    make: Callable[[Base, int], Outcome]
+    group: str
+    full: int
+    short: int
+    batch: int = 1
+
+
+KINDS: dict[str, Kind] = {
+    "prepare": Kind(raw.prepare, "commands", 150, 6),
+    "features": Kind(raw.features, "commands", 90, 4),
+}
+
+
+def batches(names: Iterable[str], seed: int, full: bool) -> list[list[Input]]:
+    """The inputs of a campaign, those that take longest first."""
+    found = []
+    for name in names:
+        kind = KINDS[name]
+        seeds = range(seed, seed + (kind.full if full else kind.short))
+        inputs = [(name, one) for one in seeds]
+        found += [inputs[i : i + kind.batch] for i in range(0, len(inputs), kind.batch)]
+    return found
