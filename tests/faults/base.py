@@ -19,7 +19,21 @@ from tests.faults.process import run
 
 CLIPS = 14
 FACES = ("--min-face-size", "60", "--workers", "1")
-TINY = ["model.channels=[4,8,8,8]", "model.hidden=16", "model.dim=16", "model.heads=2", "model.layers=1", "model.feedforward=16", "model.text.embedding=8", "model.text.hidden=16", "model.text.heads=2", "model.text.feedforward=16", "model.text.vocabulary=100", "training.epochs=2", "training.patience=2"]
+TINY = [
+    "model.channels=[4,8,8,8]",
+    "model.hidden=16",
+    "model.dim=16",
+    "model.heads=2",
+    "model.layers=1",
+    "model.feedforward=16",
+    "model.text.embedding=8",
+    "model.text.hidden=16",
+    "model.text.heads=2",
+    "model.text.feedforward=16",
+    "model.text.vocabulary=100",
+    "training.epochs=2",
+    "training.patience=2",
+]
 SHORT = ("training.epochs=2", "training.patience=2")
 COMMANDS = (
     f"miniature iemocap --clips {CLIPS}",

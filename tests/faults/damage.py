@@ -41,7 +41,23 @@ def bytes_of(file: Path, rng: random.Random, may_change: frozenset[str]) -> Dama
     data = bytearray(file.read_bytes())
     size = max(1, len(data))
     kind = rng.choice(
-        ["flip", "flip", "flip", "truncate", "truncate", "zeros", "garbage", "append", "empty", "delete", "folder", "loop", "fifo", "swap", "head"]
+        [
+            "flip",
+            "flip",
+            "flip",
+            "truncate",
+            "truncate",
+            "zeros",
+            "garbage",
+            "append",
+            "empty",
+            "delete",
+            "folder",
+            "loop",
+            "fifo",
+            "swap",
+            "head",
+        ]
     )
     what = f"{file.name}: {kind}"
     if kind == "flip":
@@ -167,7 +183,21 @@ def lines_of(file: Path, rng: random.Random, number: re.Pattern[str]) -> Damage:
         number: matches the numbers that may be made unusable.
     """
     kind = rng.choice(
-        ["number", "number", "number", "twice", "delete", "quote", "delimiter", "utf16", "latin1", "long", "id", "nul", "bytes"]
+        [
+            "number",
+            "number",
+            "number",
+            "twice",
+            "delete",
+            "quote",
+            "delimiter",
+            "utf16",
+            "latin1",
+            "long",
+            "id",
+            "nul",
+            "bytes",
+        ]
     )
     if kind == "bytes":
         return bytes_of(file, rng, ANY)

@@ -60,11 +60,13 @@ def _refusal(result: Result) -> Outcome:
     if any(line.startswith("Usage: ") for line in lines):
         return Outcome("refused", f"{result.line}: {one_line(lines[-2])}")
     said = [line for line in lines if "mesm: " in line]
+    while len(lines) > 1 and lines[-1].startswith("  ") and "\r" not in lines[-1]:
+        del lines[-1]  # the parts of a message that tells of several problems
     last = lines[-1]
     problem = ""
     if not said:
         problem = "no line that begins with mesm:"
-    elif len(said) > 1 and result.code == 2:
+    elif len(said) > 1 and result.code == 2:  # an experiment tells of each cell with status 1
         problem = "several messages"
     elif not last.startswith("mesm: "):
         problem = "the message is not the last line, or stands inside a progress bar"

@@ -95,7 +95,7 @@ def _judge(
             if done.harmless:
                 return Outcome("wrong", f"{clip_id} is left out, though nothing is wrong")
             if not blamed and not about and (file is None or file.name not in said):
-                if not _may_vanish(done):
+                if not may_vanish(done):
                     return Outcome("wrong", f"{clip_id} is gone without a word")
         else:
             other = _differing(row, rows[clip_id])
@@ -107,7 +107,7 @@ def _judge(
     return Outcome("right" if rows.keys() == wanted.keys() else "skipped", "prepared")
 
 
-def _may_vanish(done: Damage) -> bool:
+def may_vanish(done: Damage) -> bool:
     """Whether nothing is left that could tell of a clip."""
     return any(
         word in done.what
