@@ -29,9 +29,10 @@ from tests.faults.base import Base
 from tests.faults.campaign import KINDS, batches
 from tests.faults.outcome import BAD, VERDICTS, Outcome
 from tests.faults.pool import run_all
-from tests.faults.process import warm
+from tests.faults.process import ROOT, warm
 
 SEED = 20
+KEPT = ROOT / "build/faults"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -43,6 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--count", type=int, default=1, help="with --seed: so many from there on")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes at a time")
     parser.add_argument("--base", type=Path, help="folder to keep the undamaged corpora in")
+    parser.add_argument("--keep", type=Path, default=KEPT, help="folder for inputs of findings")
     parser.add_argument("--json", type=Path, help="file for the figures")
     given = parser.parse_args(arguments)
     tqdm.monitor_interval = 0  # its thread would be lost in forks
@@ -66,7 +68,14 @@ def _run(given: argparse.Namespace, base: Base) -> int:
     began, alone = time.monotonic(), bool(given.only)
 
     def one(kind: str, seed: int) -> Outcome:
-        return KINDS[kind].make(base, seed)
+        place = given.keep.resolve() / f"{kind}-{seed}"
+        shutil.rmtree(place, ignore_errors=True)
+        place.mkdir(parents=True)
+        tempfile.tempdir = str(place)
+        outcome = KINDS[kind].make(base, seed)
+        if not outcome.is_bad:
+            shutil.rmtree(place, ignore_errors=True)
+        return outcome
 
     bar = tqdm(total=sum(map(len, inputs)), unit="input", dynamic_ncols=True)
     with bar:

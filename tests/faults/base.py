@@ -71,14 +71,13 @@ class Base:
 
     @contextmanager
     def sandbox(self, *names: str) -> Iterator[Path]:
-        """A folder with copies of what is named; it goes in the end."""
-        with tempfile.TemporaryDirectory(prefix="mesm-faults-") as place:
-            # One level down, so that what leaves the folder upwards is seen.
-            folder = Path(place) / "here"
-            folder.mkdir()
-            for name in names:
-                self.take(name, folder)
-            yield folder
+        """A folder with copies of what is named."""
+        # One level down, so that what leaves the folder upwards is seen.
+        folder = scratch() / "here"
+        folder.mkdir()
+        for name in names:
+            self.take(name, folder)
+        yield folder
 
     def take(self, name: str, folder: Path) -> None:
         """Copy one of the base's folders; a run then reads the copied corpus."""
@@ -103,6 +102,11 @@ class Base:
             name: read_json(self.folder / name / "evaluation.json")
             for name in ("run", "features_run")
         }
+
+
+def scratch() -> Path:
+    """A new folder; it goes with its input, unless that is a finding."""
+    return Path(tempfile.mkdtemp(prefix="mesm-faults-"))
 
 
 def prepared_rows(prep: Path) -> dict[str, dict[str, Any]]:

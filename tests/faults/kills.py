@@ -9,10 +9,10 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from tests.faults.base import Base
+from tests.faults.base import Base, scratch
 from tests.faults.jobs import JOBS, Job, difference, furnish, job_sandbox, state, undisturbed
 from tests.faults.judge import ended
 from tests.faults.outcome import Outcome, one_line
@@ -55,9 +55,9 @@ def _stopped(base: Base, name: str, rng: random.Random, signals: list[signal.Sig
                 end_group(process.pid)
             if left:
                 return Outcome("lost", f"{what} left processes {left} that go on")
-            if not had_ended and number != signal.SIGKILL:
-                if problem := _signalled(result, number, job):
-                    return Outcome(problem.verdict, f"{what} {problem.what}")
+            told = not had_ended and number != signal.SIGKILL
+            if told and (problem := _signalled(result, number, job)):
+                return Outcome(problem.verdict, f"{what} {problem.what}")
         again = fresh(job.arguments, folder)
         if bad := ended(again):
             if _may_refuse(name, bad):
@@ -162,12 +162,11 @@ class _Disk:
 
 @contextmanager
 def _disk() -> Iterator[_Disk]:
-    with tempfile.TemporaryDirectory(prefix="mesm-faults-disk-") as place:
-        disk = _Disk(Path(place))
-        try:
-            yield disk
-        finally:
-            disk.remove()
+    disk = _Disk(scratch())
+    try:
+        yield disk
+    finally:
+        disk.remove()
 
 
 def pair(base: Base, seed: int) -> Outcome:
@@ -185,8 +184,8 @@ def pair(base: Base, seed: int) -> Outcome:
     wait = rng.uniform(0, seconds * 0.9)
     what = f"two of {name}, {wait:.2f} s apart"
     with job_sandbox(base, job) as folder:
-        files = [tempfile.TemporaryFile() for _ in range(4)]
-        try:
+        with ExitStack() as stack:
+            files = [stack.enter_context(tempfile.TemporaryFile()) for _ in range(4)]
             one = start(job.arguments, folder, files[0], files[1])
             time.sleep(wait)
             other_one = start(second, folder, files[2], files[3])
@@ -196,9 +195,6 @@ def pair(base: Base, seed: int) -> Outcome:
             ]
             end_group(one.pid)
             end_group(other_one.pid)
-        finally:
-            for file in files:
-                file.close()
         bads = [ended(result) for result in results]
         for bad in bads:
             if bad is not None and bad.is_bad:

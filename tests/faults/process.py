@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import IO
 
 ROOT = Path(__file__).parent.parent.parent
+MEMORY = 6 << 30  # bytes; a command here takes less than 1 GiB
 PATIENCE = 150.0  # seconds; every command on these corpora takes less than 15
 
 
@@ -79,6 +81,9 @@ def _become(arguments: Sequence[str], folder: Path, out: IO[bytes], err: IO[byte
     code = 70
     try:
         os.setsid()
+        tempfile.tempdir = None
+        # A command that asks for all memory must not end the machine's other processes.
+        resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.dup2(out.fileno(), 1)
         os.dup2(err.fileno(), 2)

@@ -94,9 +94,9 @@ def _judge(
             about = [s for s in manifest["skipped"] if file and file.name in s["file"]]
             if done.harmless:
                 return Outcome("wrong", f"{clip_id} is left out, though nothing is wrong")
-            if not blamed and not about and (file is None or file.name not in said):
-                if not may_vanish(done):
-                    return Outcome("wrong", f"{clip_id} is gone without a word")
+            told = blamed or about or (file is not None and file.name in said)
+            if not told and not may_vanish(done):
+                return Outcome("wrong", f"{clip_id} is gone without a word")
         else:
             other = _differing(row, rows[clip_id])
             own = file is None or file.suffix == ".csv" or file.stem == row["dialog"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import shutil
-import tempfile
 from collections.abc import Callable
 from contextlib import chdir
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tests.faults import damage, raw
-from tests.faults.base import Base
+from tests.faults.base import Base, scratch
 from tests.faults.damage import Damage
 from tests.faults.held import weights
 from tests.faults.outcome import Outcome, one_line
@@ -25,13 +24,10 @@ def read(base: Base, seed: int) -> Outcome:
     """One damaged file read by its reader."""
     rng = random.Random(f"read {seed}")
     reader = rng.choice(READERS)
-    with tempfile.TemporaryDirectory(prefix="mesm-faults-read-") as place:
-        folder = Path(place)
-        try:
-            said = reader(base, folder, rng)
-        except _Refused as refused:
-            return refused.outcome
-        return said
+    try:
+        return reader(base, scratch(), rng)
+    except _Refused as refused:
+        return refused.outcome
 
 
 class _Refused(Exception):
