@@ -70,7 +70,7 @@ JOBS = {
 }
 
 # Measured anew every time, or made of such figures.
-_TIMED = re.compile(r"second|per_s|latency|_ms|environment|speed|time|flops_per")
+_TIMED = re.compile(r"second|per_s|latency|_ms|environment|commit|speed|time|flops_per")
 _UNCOMPARED = ("tensorboard", "log.txt", "sweep.png", "page.html")
 _LEFT_OVER = re.compile(r"\.partial|\.tmp$|\.work|\.last\.(new|old)|\.staging")
 
