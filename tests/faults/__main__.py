@@ -28,7 +28,7 @@ from mesm.runs.files import write_beside
 from tests.faults.base import Base
 from tests.faults.campaign import KINDS, batches
 from tests.faults.outcome import BAD, VERDICTS, Outcome
-from tests.faults.pool import run_all
+from tests.faults.pool import PATIENCE, run_all
 from tests.faults.process import ROOT, warm
 
 SEED = 20
@@ -77,9 +77,12 @@ def _run(given: argparse.Namespace, base: Base) -> int:
             shutil.rmtree(place, ignore_errors=True)
         return outcome
 
+    def patience(kind: str) -> float:
+        return 60.0 if KINDS[kind].group in ("readers", "ops") else PATIENCE
+
     bar = tqdm(total=sum(map(len, inputs)), unit="input", dynamic_ncols=True)
     with bar:
-        for (kind, seed), outcome in run_all(inputs, one, given.jobs):
+        for (kind, seed), outcome in run_all(inputs, one, given.jobs, patience):
             counts[kind][outcome.verdict] += 1
             if outcome.is_bad or (alone and given.seed is not None):
                 again = f"python -m tests.faults --only {kind} --seed {seed}"

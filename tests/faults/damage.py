@@ -6,7 +6,7 @@ import os
 import random
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,29 +36,22 @@ class Damage:
     harmless: bool = False
 
 
-def bytes_of(file: Path, rng: random.Random, may_change: frozenset[str]) -> Damage:
+# Flips and cuts are what is hardest to notice.
+BYTES = (
+    *("flip", "flip", "flip", "truncate", "truncate", "zeros", "garbage", "append"),
+    *("empty", "delete", "folder", "loop", "fifo", "swap", "head"),
+)
+# Commands ask whether a path is a file; readers, called on a pipe, wait for its other end.
+NO_PIPE = tuple(kind for kind in BYTES if kind != "fifo")
+
+
+def bytes_of(
+    file: Path, rng: random.Random, may_change: frozenset[str], kinds: Sequence[str] = BYTES
+) -> Damage:
     """Damage a file as a disk or a broken transfer would, or put something else in its place."""
     data = bytearray(file.read_bytes())
     size = max(1, len(data))
-    kind = rng.choice(
-        [
-            "flip",
-            "flip",
-            "flip",
-            "truncate",
-            "truncate",
-            "zeros",
-            "garbage",
-            "append",
-            "empty",
-            "delete",
-            "folder",
-            "loop",
-            "fifo",
-            "swap",
-            "head",
-        ]
-    )
+    kind = rng.choice(kinds)
     what = f"{file.name}: {kind}"
     if kind == "flip":
         for _ in range(rng.choice((1, 1, 8, 64))):
@@ -91,13 +84,13 @@ def bytes_of(file: Path, rng: random.Random, may_change: frozenset[str]) -> Dama
     return Damage(what, may_change)
 
 
-def wav(file: Path, rng: random.Random) -> Damage:
+def wav(file: Path, rng: random.Random, kinds: Sequence[str] = BYTES) -> Damage:
     """Write a sound with samples or a format that no clip can be made of; or its bytes damaged."""
     import soundfile
 
     kind = rng.choice(("nan", "inf", "huge", "hertz", "mono", "silence", "float", "bytes", "bytes"))
     if kind == "bytes":
-        return bytes_of(file, rng, SOUND)
+        return bytes_of(file, rng, SOUND, kinds)
     samples, rate = soundfile.read(file, dtype="float32", always_2d=True)
     place = rng.randrange(len(samples))
     stretch = slice(place, place + rng.choice((1, 10, 4000)))
@@ -126,21 +119,6 @@ def wav(file: Path, rng: random.Random) -> Damage:
     return Damage(f"{file.name}: {kind} at sample {place}", changes, harmless)
 
 
-NUMBERS = (
-    "nan",
-    "NaN",
-    "-999",
-    "inf",
-    "-inf",
-    "1e400",
-    "-1",
-    "1_0",
-    "0x10",
-    "١",
-    "1e-400",
-    "--",
-    "",
-)
 UNUSABLE = ("nan", "NaN", "-999", "inf", "-inf", "1e400", "0x10", "--", "1,5;")
 IDS = (
     "../../../../esc/x",
@@ -174,13 +152,16 @@ def harmless_text(file: Path, rng: random.Random) -> Damage:
     return Damage(f"{file.name}: {kind}", harmless=True)
 
 
-def lines_of(file: Path, rng: random.Random, number: re.Pattern[str]) -> Damage:
+def lines_of(
+    file: Path, rng: random.Random, number: re.Pattern[str], kinds: Sequence[str] = BYTES
+) -> Damage:
     """Damage a text file of labels or transcripts, line by line.
 
     Args:
         file: the text.
         rng: chooses.
         number: matches the numbers that may be made unusable.
+        kinds: of damage to its bytes.
     """
     kind = rng.choice(
         [
@@ -200,7 +181,7 @@ def lines_of(file: Path, rng: random.Random, number: re.Pattern[str]) -> Damage:
         ]
     )
     if kind == "bytes":
-        return bytes_of(file, rng, ANY)
+        return bytes_of(file, rng, ANY, kinds)
     text = file.read_bytes().decode()
     lines = text.split("\n")
     found = [i for i, line in enumerate(lines) if number.search(line)]
@@ -271,11 +252,13 @@ def folder_tricks(folder: Path, rng: random.Random) -> Damage:
     return Damage(f"{place.name}: {kind}", ANY)
 
 
-def table_of_numbers(file: Path, rng: random.Random, separator: str) -> Damage:
+def table_of_numbers(
+    file: Path, rng: random.Random, separator: str, kinds: Sequence[str] = BYTES
+) -> Damage:
     """Damage a file of numbers such as OpenFace's: a cell, a column, a row or its bytes."""
     kind = rng.choice(["cell", "cell", "cell", "cell", "column", "row", "bytes", "header"])
     if kind == "bytes":
-        return bytes_of(file, rng, ANY)
+        return bytes_of(file, rng, ANY, kinds)
     lines = file.read_text().split("\n")
     place = rng.randrange(1, max(2, len(lines) - 1))
     cells = lines[place].split(separator)
@@ -300,7 +283,6 @@ def table_of_numbers(file: Path, rng: random.Random, separator: str) -> Damage:
     return Damage(what, ANY)
 
 
-Maker = Callable[[random.Random], str]
 VALUES: tuple[str, ...] = (
     "null",
     "[]",

@@ -14,8 +14,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from tests.faults.outcome import Outcome, one_line
+from tests.faults.process import end_with_parent
 
-PATIENCE = 400.0  # seconds for one input, which may be several commands
+PATIENCE = 600.0  # seconds for one input, which may be several commands
 
 # A kind of input, and a seed.
 Input = tuple[str, int]
@@ -31,7 +32,10 @@ class _Worker:
 
 
 def run_all(
-    inputs: Sequence[Sequence[Input]], one: Callable[[str, int], Outcome], jobs: int
+    inputs: Sequence[Sequence[Input]],
+    one: Callable[[str, int], Outcome],
+    jobs: int,
+    patience: Callable[[str], float] = lambda _kind: PATIENCE,
 ) -> Iterator[tuple[Input, Outcome]]:
     """Give every input's outcome as soon as it is there.
 
@@ -39,6 +43,7 @@ def run_all(
         inputs: in batches; a process does one batch.
         one: makes an input and tells its outcome.
         jobs: processes at a time.
+        patience: seconds after which an input of a kind counts as hanging.
     """
     waiting = deque(batch for batch in inputs if batch)
     workers: list[_Worker] = []
@@ -54,11 +59,13 @@ def run_all(
                     if data:
                         continue
                     problem = _end(worker)
-                elif time.monotonic() - worker.since > PATIENCE:
+                elif time.monotonic() - worker.since > patience(
+                    worker.left[0][0] if worker.left else ""
+                ):
                     with contextlib.suppress(ProcessLookupError):
                         os.killpg(worker.pid, signal.SIGKILL)
                     _end(worker)
-                    problem = f"no end within {PATIENCE:g} s"
+                    problem = "hangs"
                 else:
                     continue
                 workers.remove(worker)
@@ -79,6 +86,7 @@ def _start(batch: Sequence[Input], one: Callable[[str, int], Outcome]) -> _Worke
     if pid == 0:
         try:
             os.setsid()
+            end_with_parent()
             os.close(reading)
             for kind, seed in batch:
                 try:

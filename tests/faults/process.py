@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import resource
 import signal
@@ -81,6 +82,7 @@ def _become(arguments: Sequence[str], folder: Path, out: IO[bytes], err: IO[byte
     code = 70
     try:
         os.setsid()
+        end_with_parent()
         tempfile.tempdir = None
         # A command that asks for all memory must not end the machine's other processes.
         resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
@@ -155,6 +157,11 @@ def fresh(arguments: Sequence[str], folder: Path, **options: object) -> Result:
         result = finish(process, arguments, out, err)
         end_group(process.pid)
         return result
+
+
+def end_with_parent() -> None:
+    """Let the kernel kill this process when the one that started it ends."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
 def members(session: int) -> list[int]:

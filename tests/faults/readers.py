@@ -13,7 +13,7 @@ import numpy as np
 
 from tests.faults import damage, raw
 from tests.faults.base import Base, scratch
-from tests.faults.damage import Damage
+from tests.faults.damage import NO_PIPE, Damage
 from tests.faults.held import weights
 from tests.faults.outcome import Outcome, one_line
 
@@ -68,7 +68,7 @@ def _wav(base: Base, folder: Path, rng: random.Random) -> Outcome:
 
     layout = rng.choice(("iemocap", "mosei"))
     file = _copy(rng.choice(sorted((base.folder / layout).rglob("*.wav"))), folder)
-    done = damage.wav(file, rng)
+    done = damage.wav(file, rng, NO_PIPE)
     start = rng.uniform(-0.1, 8)
     end = start + rng.choice((0.01, 0.5, 2.0, 6.0))
     channel = rng.choice((None, 0, 1)) if layout == "iemocap" else None
@@ -87,7 +87,7 @@ def _video(base: Base, folder: Path, rng: random.Random) -> Outcome:
 
     files = sorted([*base.folder.rglob("*.avi"), *base.folder.rglob("*.mp4")])
     file = _copy(rng.choice([f for f in files if "undisturbed" not in f.parts]), folder)
-    done = damage.bytes_of(file, rng, damage.FACES)
+    done = damage.bytes_of(file, rng, damage.FACES, NO_PIPE)
     what = f"video {done.what}"
     instants = sorted(rng.uniform(0, 10) for _ in range(3))
     frames = _try(what, lambda: list(frames_at(file, instants)), (file.name,))
@@ -101,7 +101,7 @@ def _openface(base: Base, folder: Path, rng: random.Random) -> Outcome:
 
     file = _copy(rng.choice(sorted((base.folder / "iemocap/OpenFace").glob("*.csv"))), folder)
     wanted = read_openface(file, 0.0, 2.0, 0.1)
-    done = damage.table_of_numbers(file, rng, ",")
+    done = damage.table_of_numbers(file, rng, ",", NO_PIPE)
     what = f"OpenFace {done.what}"
 
     def call() -> Any:
@@ -129,7 +129,7 @@ def _glove(base: Base, folder: Path, rng: random.Random) -> Outcome:
     source = base.folder / "iemocap/glove.txt.gz"
     wanted = read_vectors(source, words)
     file = _copy(source, folder)
-    done = damage.bytes_of(file, rng, damage.NOTHING)
+    done = damage.bytes_of(file, rng, damage.NOTHING, NO_PIPE)
     what = f"GloVe {done.what}"
     found = _try(what, lambda: read_vectors(file, words), (file.name,))
     if not all(_sane(vector) for vector in found.values()):
@@ -145,7 +145,7 @@ def _glove_text(base: Base, folder: Path, rng: random.Random) -> Outcome:
     file = folder / "glove.txt"
     numbers = " ".join(f"{rng.gauss(0, 1):.4f}" for _ in range(300))
     file.write_text(f"the {numbers}\nhappy {numbers}\n")
-    done = damage.table_of_numbers(file, rng, " ")
+    done = damage.table_of_numbers(file, rng, " ", NO_PIPE)
     what = f"GloVe {done.what}"
     found = _try(what, lambda: read_vectors(file, ["the", "happy"]), (file.name,))
     sane = all(_sane(vector) for vector in found.values())
@@ -168,7 +168,7 @@ def _labels(base: Base, folder: Path, rng: random.Random) -> Outcome:
     if rng.random() < 0.15:
         done = damage.harmless_text(file, rng)
     else:
-        done = damage.lines_of(file, rng, raw.NUMBER[layout])
+        done = damage.lines_of(file, rng, raw.NUMBER[layout], NO_PIPE)
     what = f"{layout} {done.what}"
     corpus = _try(what, lambda: reader(place), (file.name, layout, file.parent.name))
     found = {u.clip_id: u for u in corpus.utterances}
@@ -206,7 +206,9 @@ def _prepared(base: Base, folder: Path, rng: random.Random) -> Outcome:
     before = file.read_bytes()
     is_data = file.suffix == ".parquet"
     hurt: Damage = (
-        damage.bytes_of(file, rng, damage.NOTHING) if is_data else damage.json_value(file, rng)
+        damage.bytes_of(file, rng, damage.NOTHING, NO_PIPE)
+        if is_data
+        else damage.json_value(file, rng)
     )
     what = f"prepared corpus, {hurt.what}"
 
@@ -231,7 +233,11 @@ def _store(base: Base, folder: Path, rng: random.Random) -> Outcome:
     shutil.copytree(base.folder / "prep", prep)
     file = rng.choice(sorted((prep / "features").iterdir()))
     is_data = file.suffix == ".parquet"
-    hurt = damage.bytes_of(file, rng, damage.NOTHING) if is_data else damage.json_value(file, rng)
+    hurt = (
+        damage.bytes_of(file, rng, damage.NOTHING, NO_PIPE)
+        if is_data
+        else damage.json_value(file, rng)
+    )
     what = f"features, {hurt.what}"
 
     def call() -> Any:
@@ -265,7 +271,7 @@ def _run_files(base: Base, folder: Path, rng: random.Random) -> Outcome:
     name = rng.choice(list(asks))
     file = run / name
     if file.suffix == ".parquet":
-        hurt = damage.bytes_of(file, rng, damage.NOTHING)
+        hurt = damage.bytes_of(file, rng, damage.NOTHING, NO_PIPE)
     elif file.suffix == ".yaml" or rng.random() < 0.3:
         hurt = damage.structure(file, rng)
     else:
