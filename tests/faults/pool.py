@@ -59,9 +59,7 @@ def run_all(
                     if data:
                         continue
                     problem = _end(worker)
-                elif time.monotonic() - worker.since > patience(
-                    worker.left[0][0] if worker.left else ""
-                ):
+                elif worker.left and time.monotonic() - worker.since > patience(worker.left[0][0]):
                     with contextlib.suppress(ProcessLookupError):
                         os.killpg(worker.pid, signal.SIGKILL)
                     _end(worker)
