@@ -59,7 +59,8 @@ def _refusal(result: Result) -> Outcome:
         return Outcome("traceback", f"{result.line}: status {result.code} without a word")
     if any(line.startswith("Usage: ") for line in lines):
         return Outcome("refused", f"{result.line}: {one_line(lines[-2])}")
-    said = [line for line in lines if "mesm: " in line]
+    # A bar of a training begins with its system, "train mesm: ".
+    said = [line for line in lines if line.rpartition("\r")[2].startswith("mesm: ")]
     while len(lines) > 1 and lines[-1].startswith("  ") and "\r" not in lines[-1]:
         del lines[-1]  # the parts of a message that tells of several problems
     last = lines[-1]
