@@ -115,13 +115,13 @@ def full_disk(base: Base, seed: int) -> Outcome:
         if first.code == 0:
             return Outcome("right", f"{what}: enough")
         bad = ended(first, allowed=(1, 2))
-        if bad is not None and bad.is_bad:
-            return Outcome(bad.verdict, f"{what}: {bad.what}")
         again = fresh(job.arguments, folder)
-        if bad := ended(again):
-            return Outcome("lost", f"{what}: then {bad.what}")
+        if refusal := ended(again):
+            return Outcome("lost", f"{what}: then {refusal.what}")
         if problem := difference(wanted, state(folder)):
             return Outcome("lost", f"{what}: then {problem}")
+        if bad is not None and bad.is_bad:
+            return Outcome(bad.verdict, f"{what}: {bad.what}")
         return Outcome("refused", what)
 
 
