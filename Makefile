@@ -6,6 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # `make gpu` makes no environment: it takes the python whose torch has CUDA.
 GPU_PYTHON ?= $(PYTHON)
 GPU_ARGS ?=
+FAULTS_ARGS ?=
 # What `mesm train` and `mesm evaluate` import that torch, transformers and huggingface_hub do not
 # bring. Tensorboard's own needs are for its server, which a training does not start.
 GPU_WHEELS ?= absl-py accelerate annotated-types pillow protobuf psutil pydantic pydantic-core \
@@ -21,7 +22,7 @@ SOURCES := $(shell find csrc -type f -not -name '*.pyc' 2>/dev/null)
 CXX_SOURCES := $(filter %.cpp %.h %.cu %.cuh,$(SOURCES)) $(shell find tests/csrc -name '*.cpp' -o -name '*.h')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test sanitize lint format docs demo bench gpu-check bounds build-matrix gpu gpu-wheels study results tables clean
+.PHONY: help setup test faults sanitize lint format docs demo bench gpu-check bounds build-matrix gpu gpu-wheels study results tables clean
 
 help:  ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -37,6 +38,9 @@ $(STAMP): pyproject.toml setup.py constraints.txt $(SOURCES)
 
 test: setup lint docs  ## Run lint, types, the strict documentation build and all tests
 	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+faults: setup  ## Damage, kills, full disks: 10,000 inputs and 100 kills (about an hour on 2 cores)
+	$(BIN)/python -m tests.faults --json benchmarks/results/faults.json $(FAULTS_ARGS)
 
 sanitize: setup  ## Run the op tests on kernels that check their memory and arithmetic (5 minutes)
 	tests/sanitize.sh $(BIN)/python

@@ -29,7 +29,7 @@ def table(name: str) -> Callable[[Table], Table]:
 
 def load() -> dict[str, Table]:
     """All tables by name."""
-    for module in ("backends", "cpu", "experiment", "gpu", "learning", "roofline"):
+    for module in ("backends", "cpu", "experiment", "faults", "gpu", "learning", "roofline"):
         importlib.import_module(f"benchmarks.tables.{module}")
     return TABLES
 
