@@ -1,0 +1,89 @@
+"""Hashes of files compared with those written down, and remembered while the files stay."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path, PurePosixPath
+
+from mesm.runs.files import write_beside
+
+MEMORY = ".verified.json"
+# Bytes; hashing less takes some milliseconds, so nothing is written into the folder for it.
+WORTH_REMEMBERING = 16 << 20
+# Seconds; a file system's clock is coarse, and a file changed twice in one tick looks unchanged.
+SETTLED = 0.1
+
+# Size, times of change in nanoseconds, and inode of a file.
+_Stamp = tuple[int, int, int, int]
+
+
+def sha256(file: Path) -> str:
+    """Hash a file."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def check_files(folder: Path, hashes: Mapping[str, str], mend: str, *, anew: bool = False) -> None:
+    """Compare files with the hashes that were written down when they were made.
+
+    A hash found right is remembered in `folder`, with the file's size, times of change and inode,
+    and is not computed again while those stay. Folders that cannot be written to are fine.
+
+    Args:
+        folder: where the files lie.
+        hashes: SHA-256 of each, by its path in `folder`.
+        mend: how to make the files again, for the message.
+        anew: compute every hash, whatever is remembered.
+
+    Raises:
+        ValueError: a file is missing or is not as it was written, or a path leads out of `folder`;
+            names the file and the mend.
+    """
+    memory = _remembered(folder)
+    known = {} if anew else memory
+    found: dict[str, tuple[str, _Stamp]] = {}
+    computed = 0
+    for name, wanted in hashes.items():
+        pure = PurePosixPath(name)
+        if pure.is_absolute() or ".." in pure.parts or "\\" in name or "\0" in name:
+            raise ValueError(f"{folder} names a file outside of it, {name!r}; {mend}")
+        file = folder / name
+        if not file.is_file():
+            raise ValueError(f"{folder} is not whole: no {name}; {mend}")
+        stamp = _stamp(file)
+        if known.get(name) != (wanted, stamp):
+            computed += stamp[0]
+            if sha256(file) != wanted:
+                raise ValueError(f"{file} is not as it was written: its hash differs; {mend}")
+        found[name] = (wanted, stamp)
+    if computed < WORTH_REMEMBERING:
+        return
+    settled = {name: entry for name, entry in found.items() if _is_settled(entry[1])}
+    if settled and settled != {name: memory.get(name) for name in settled}:
+        with suppress(OSError):
+            write_beside(folder / MEMORY, json.dumps({**memory, **settled}))
+
+
+def _stamp(file: Path) -> _Stamp:
+    stat = file.stat()
+    return stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino
+
+
+def _is_settled(stamp: _Stamp) -> bool:
+    return max(stamp[1], stamp[2]) < time.time_ns() - SETTLED * 1e9
+
+
+def _remembered(folder: Path) -> dict[str, tuple[str, _Stamp]]:
+    """The memory of a folder; one that cannot be read as such remembers nothing."""
+    try:
+        entries = json.loads((folder / MEMORY).read_text(encoding="utf-8")).items()
+        return {
+            str(name): (str(value), (int(a), int(b), int(c), int(d)))
+            for name, (value, (a, b, c, d)) in entries
+        }
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
+        return {}
