@@ -80,7 +80,7 @@ def test_pixels_that_cannot_be():
     assert square_pixels(720, None) == square_pixels(720, Fraction(1)) == 720
     assert square_pixels(720, Fraction(8, 9)) == 640
     for wrong in (Fraction(200), Fraction(1, 200), Fraction(-1)):
-        with pytest.raises(PictureError, match="its pixels are .*, wanted between 1:8 and 8:1"):
+        with pytest.raises(PictureError, match=r"its pixels are .*, wanted between 1:8 and 8:1"):
             square_pixels(720, wrong)
 
 
