@@ -12,6 +12,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.csv as pacsv
 
+from mesm.runs.files import file_name
+
 # The words that C++ and Python programs write where there is no number.
 _NO_NUMBER = ["", "nan", "NaN", "-nan", "nan(ind)", "-nan(ind)", "NA"]
 
@@ -22,7 +24,12 @@ def find_csv(folder: Path, clip_id: str, dialog: str) -> tuple[Path, bool] | Non
     Returns:
         The file, and whether it is the clip's own, its time counted from the clip's start; else it
         is counted in the dialog. None: neither is there.
+
+    Raises:
+        ValueError: a name would lead out of the folder.
     """
+    file_name(clip_id, "clip id")
+    file_name(dialog, "dialog")
     own, shared = folder / f"{clip_id}.csv", folder / f"{dialog}.csv"
     if own.is_file():
         return own, True

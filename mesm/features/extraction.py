@@ -167,12 +167,23 @@ def _video(dialog: DialogSources, clip: ClipSources, skipped: list[SkippedClip])
         return nothing
     file = clip.openface.file
     half = None if clip.openface.own else clip.half
+    remarks: list[str] = []
     try:
-        rows = read_openface(file, *_span(clip, clip.openface), dialog.video_step, half)
+        rows = read_openface(
+            file,
+            *_span(clip, clip.openface),
+            dialog.video_step,
+            half,
+            own=clip.openface.own,
+            remarks=remarks,
+        )
     except ValueError as error:
         reason = "unreadable OpenFace file"
         skipped.append(_skip(clip, reason, file, file.parent, str(error)))
         return nothing
+    if remarks:
+        reason = "OpenFace file read in part"
+        skipped.append(_skip(clip, reason, file, file.parent, "; ".join(remarks)))
     if len(rows) == 0:
         reason = "no OpenFace row in the clip's time"
         mend = f"its time must be the {'clip' if clip.openface.own else 'dialog'}'s"

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 from tqdm import tqdm
 
 from mesm.corpora.parts import make_all
@@ -28,6 +28,7 @@ from mesm.features.manifest import (
     Column,
     FeatureManifest,
     ModalityFeatures,
+    check_features,
     features_folder,
     prepared_hash,
     read_features_manifest,
@@ -39,9 +40,12 @@ from mesm.features.phonet import PHONET_COLUMNS
 from mesm.features.sources import ClipSources, Inputs, find_inputs, find_sources, listing
 from mesm.features.statistics import ColumnStatistics
 from mesm.inputs.words import split_words
-from mesm.runs.files import locked, write_beside
+from mesm.runs.files import owned, write_beside
+from mesm.runs.hashes import check_files
 
 WORK = ".work"
+# Seconds from row to row; no face camera gives frames more often.
+SHORTEST_STEP, LONGEST_STEP = 0.01, 1.0
 NO_PHONET = (
     "no Phonet posteriors: the 34 computed audio columns stand alone, and the paper's 108 "
     "phonological statistics are absent"
@@ -66,8 +70,8 @@ class FeatureOptions(BaseModel):
     openface: Path | None = None
     glove: Path | None = None
     phonet: Path | None = None
-    video_step: float = Field(default=DEFAULT_STEP, ge=0, le=1)
-    workers: int | None = Field(default=None, ge=1)
+    video_step: float = DEFAULT_STEP
+    workers: int | None = None
 
 
 def make_features(corpus: PreparedCorpus, options: FeatureOptions) -> FeatureManifest:
@@ -86,20 +90,30 @@ def make_features(corpus: PreparedCorpus, options: FeatureOptions) -> FeatureMan
     Raises:
         ValueError: something is missing or does not fit; nothing is replaced then.
     """
+    _check_options(options)
     inputs = find_inputs(options.raw, options.openface, options.glove, options.phonet)
     finished = read_features_manifest(corpus)
+    check_files(
+        corpus.path,
+        corpus.manifest.files,
+        f"delete {corpus.path} and run mesm prepare again",
+    )
     root, clips, lacking = find_sources(corpus, inputs)
     folder = features_folder(corpus)
     fingerprint = _fingerprint(inputs, clips, options)
     if finished is not None and not (folder / WORK).exists():
         same = finished.options == fingerprint and finished.prepared == prepared_hash(corpus)
-        if same and all((folder / name).is_file() for name in FILES.values()):
-            print(f"{folder} is already made: nothing to do")
-            return finished
-        print(f"{folder} was made from something else: making it anew")
+        try:
+            check_features(folder, finished, "making it anew")
+        except ValueError as error:
+            print(error)
+        else:
+            if same:
+                print(f"{folder} is already made: nothing to do")
+                return finished
+            print(f"{folder} was made from something else: making it anew")
     words = _read_words(corpus, clips, inputs.glove)
-    folder.mkdir(exist_ok=True)
-    with locked(folder, "preparing"):
+    with owned(folder, "making features in"):
         for clip in lacking:
             tqdm.write(clip.line(), file=sys.stderr)
         parts = _make_all(root, clips, folder / WORK, inputs, options)
@@ -122,6 +136,17 @@ def make_features(corpus: PreparedCorpus, options: FeatureOptions) -> FeatureMan
         shutil.rmtree(folder / WORK)
     print(summary(manifest))
     return manifest
+
+
+def _check_options(options: FeatureOptions) -> None:
+    step = options.video_step
+    if step != 0 and not SHORTEST_STEP <= step <= LONGEST_STEP:
+        raise ValueError(
+            f"--video-step must be 0 for every frame, or {SHORTEST_STEP:g} to {LONGEST_STEP:g} "
+            f"seconds, got {step:g}: a shorter one would repeat frames"
+        )
+    if options.workers is not None and options.workers < 1:
+        raise ValueError(f"--workers must be at least 1, got {options.workers}")
 
 
 def summary(manifest: FeatureManifest) -> str:

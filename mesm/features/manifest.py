@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError
 
 from mesm.config.modalities import Modality
 from mesm.corpora.prepared import MANIFEST, PreparedCorpus, sha256
 from mesm.corpora.utterances import SkippedClip
+from mesm.runs.hashes import check_files
 
 FORMAT = 1
 FOLDER = "features"
@@ -54,8 +55,8 @@ class ModalityFeatures(_Model):
 
     columns: list[Column]
     step: float | None
-    mean: list[float]
-    std: list[float]
+    mean: list[FiniteFloat]
+    std: list[FiniteFloat]
     rows: int
     rows_measured: int
     clips_without_rows: list[str]
@@ -129,6 +130,18 @@ def read_features_manifest(corpus: PreparedCorpus) -> FeatureManifest | None:
             "mesm features again"
         )
     return manifest
+
+
+def check_features(folder: Path, manifest: FeatureManifest, mend: str) -> None:
+    """Compare the files of features with their hashes.
+
+    Raises:
+        ValueError: a file is missing, not named by the manifest, or damaged; names it and `mend`.
+    """
+    unnamed = sorted(set(FILES.values()) - set(manifest.files))
+    if unnamed:
+        raise ValueError(f"{folder / FILE} has no hash of {unnamed[0]}; {mend}")
+    check_files(folder, {name: manifest.files[name] for name in FILES.values()}, mend)
 
 
 def features_folder(corpus: PreparedCorpus) -> Path:

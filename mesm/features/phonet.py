@@ -63,10 +63,17 @@ def read_phonet(file: Path, start: float, end: float, rows: int) -> npt.NDArray[
         (rows, 108) float32; NaN where the file has no posterior.
 
     Raises:
-        ValueError: the file cannot be read.
+        ValueError: the file cannot be read, or a posterior is not between 0 and 1.
     """
     columns = read_columns(file, (TIME, *CLASSES))
     posteriors = np.stack([columns[name] for name in CLASSES], 1)
+    wrong = (posteriors < 0) | (posteriors > 1)
+    if wrong.any():
+        row, column = np.argwhere(wrong)[0]
+        raise ValueError(
+            f"{file}: row {row + 1} of the table has {posteriors[row, column]:g} for "
+            f"{CLASSES[column]!r}; a posterior lies between 0 and 1"
+        )
     times = columns[TIME] - start
     good = (times >= -1e-6) & (times < end - start) & np.isfinite(posteriors).all(1)
     places = ((times[good] + 1e-6) / ROW).astype(int)

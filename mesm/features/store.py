@@ -19,6 +19,7 @@ from mesm.features.manifest import (
     STREAMS,
     FeatureManifest,
     ModalityFeatures,
+    check_features,
     features_folder,
     prepared_hash,
     read_features_manifest,
@@ -67,11 +68,11 @@ class FeatureStore:
 
     @classmethod
     def open(cls, corpus: PreparedCorpus) -> FeatureStore:
-        """Read the manifest and look for the files it names.
+        """Read the manifest and compare the files that it names with their hashes.
 
         Raises:
-            ValueError: the corpus has no features, not all of them, or features of another
-                preparation; says how to make them.
+            ValueError: the corpus has no features, not all of them, damaged ones, or features of
+                another preparation; says how to make them.
         """
         folder = features_folder(corpus)
         command = f"run mesm features {corpus.path} --raw RAW"
@@ -80,9 +81,7 @@ class FeatureStore:
             raise ValueError(f"{corpus.path} has no hand-crafted features; {command}")
         if manifest.prepared != prepared_hash(corpus):
             raise ValueError(f"{folder} was made for another preparation of the corpus; {command}")
-        for name in FILES.values():
-            if not (folder / name).is_file():
-                raise ValueError(f"{folder} is not whole: no {name}; delete it and {command}")
+        check_features(folder, manifest, f"delete {folder} and {command}")
         return cls(folder, manifest, list(corpus.manifest.emotions))
 
     def clip(self, clip_id: str) -> ClipFeatures:

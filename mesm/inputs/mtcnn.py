@@ -139,7 +139,7 @@ def load_networks(folder: Path | None = None) -> tuple[PNet, RNet, ONet]:
 
     Raises:
         FileNotFoundError: the weights are missing; says how to install them.
-        ValueError: a file's layout does not fit its network.
+        ValueError: a file is damaged, or its layout does not fit its network.
     """
     folder = weights_folder() if folder is None else folder
     networks = (PNet(), RNet(), ONet())
@@ -149,8 +149,17 @@ def load_networks(folder: Path | None = None) -> tuple[PNet, RNet, ONet]:
             raise FileNotFoundError(WEIGHTS_MISSING.format(what=f"no file {path}"))
         try:
             network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-        except RuntimeError as error:
-            raise ValueError(f"{path} does not hold MTCNN's {name[:-3]}: {error}") from error
+        except Exception as error:  # a damaged pickle may raise anything
+            what = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise ValueError(
+                f"{path} does not hold MTCNN's {name[:-3]} ({what}); install the weights again "
+                "with: pip install --force-reinstall --no-deps facenet-pytorch==2.5.3"
+            ) from error
+        if not all(bool(values.isfinite().all()) for values in network.state_dict().values()):
+            raise ValueError(
+                f"{path} holds a weight that is not finite; install the weights again with: "
+                "pip install --force-reinstall --no-deps facenet-pytorch==2.5.3"
+            )
         # Pooling is several times faster with the channels innermost.
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         network.eval().requires_grad_(False)

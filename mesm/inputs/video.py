@@ -9,13 +9,28 @@ from pathlib import Path
 import av
 import numpy as np
 import numpy.typing as npt
+from av.container import InputContainer
+from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
+
+from mesm.inputs.display import PictureError, to_rgb
+from mesm.inputs.picture_times import mend_times
 
 # A frame that starts this much after an instant counts as shown at it: time bases are rounded.
 ROUNDING = 1e-4
 # How long a frame may stand for what follows it: half the distance between two sampled faces.
 LONGEST_HOLD = 0.25
+# Seconds from frame to frame where a file does not tell its rate.
+ORDINARY_INTERVAL = 1 / 25
+# An encoder's delay of sound is counted below zero; at most this many seconds.
+LONGEST_PRIMING = 0.1
+# Streams of pictures that are no recording.
+NO_VIDEO = Disposition.attached_pic | Disposition.still_image | Disposition.timed_thumbnails
+
+
+# FFmpeg's failures: av maps some to Python's own, and memory that is not there is one too.
+DECODING = (av.FFmpegError, OSError, ValueError, MemoryError)
 
 
 class VideoError(ValueError):
@@ -28,32 +43,35 @@ def frames_at(
     """Decode a video once and give the frame shown at each instant.
 
     A frame is shown from its own timestamp to the next frame's, so uneven and broken rates
-    (29.97 per second) need no counting. Where frames are missing, one stands for at most 0.25 s.
+    (29.97 per second) need no counting; times out of order are mended (`mend_times`). Where frames
+    are missing, one stands for at most 0.25 s. Frames are as a viewer sees them (`to_rgb`): their
+    pixels square, turned and mirrored as the file says. Covers are passed over; of several videos
+    the one marked as default is taken.
 
     Args:
         path: the video file.
-        instants: seconds from the start of the recording, ascending.
+        instants: seconds, ascending, from where the first of the file's streams begins.
 
     Yields:
         Index of the instant, in order, and the frame (H, W, 3) uint8 RGB; None where the video has
         no frame: it is truncated or damaged there. One array may be given several times.
 
     Raises:
-        VideoError: the file cannot be opened as a video; names it.
+        VideoError: the file cannot be opened as a video, or its pictures cannot be shown; names it.
     """
     if any(late < early for early, late in pairwise(instants)):
         raise ValueError("instants must be ascending")
     try:
         container = av.open(str(path))
-    except (OSError, ValueError) as error:
+    except DECODING as error:
         raise VideoError(f"{path} cannot be opened as a video ({error})") from error
     with container:
-        if not container.streams.video:
-            raise VideoError(f"{path} has no video stream")
-        stream = container.streams.video[0]
+        stream = _picture_stream(path, container)
         # Dialogs are already spread over processes.
         stream.codec_context.thread_count = 1
-        origin = (container.start_time or 0) / av.time_base
+        origin = _origin(container)
+        rate = stream.average_rate or stream.guessed_rate
+        interval = 1 / float(rate) if rate else ORDINARY_INTERVAL
         hold = LONGEST_HOLD
         if stream.average_rate:
             hold = max(hold, 1.5 / float(stream.average_rate))
@@ -61,21 +79,20 @@ def frames_at(
         shown: VideoFrame | None = None
         shown_at = 0.0
         image: npt.NDArray[np.uint8] | None = None
-        for frame in _decode(container, stream):
-            if frame.time is None:
-                continue
-            time = frame.time - origin
-            if shown is not None and time <= shown_at:
-                continue
+        decoded = (
+            (None if frame.time is None else frame.time - origin, frame)
+            for frame in _decode(container, stream)
+        )
+        for time, frame in mend_times(decoded, interval):
             while index < len(instants) and instants[index] < time - ROUNDING:
                 if shown is None:
                     # Recordings may start a little late; their first frame then stands in.
                     usable = time - instants[index] <= hold
-                    yield index, _rgb(frame) if usable else None
+                    yield index, _rgb(path, frame, stream) if usable else None
                 else:
                     usable = instants[index] - shown_at <= hold
                     if usable and image is None:
-                        image = _rgb(shown)
+                        image = _rgb(path, shown, stream)
                     yield index, image if usable else None
                 index += 1
             if index == len(instants):
@@ -84,21 +101,47 @@ def frames_at(
         for late in range(index, len(instants)):
             usable = shown is not None and instants[late] - shown_at <= hold
             if usable and image is None and shown is not None:
-                image = _rgb(shown)
+                image = _rgb(path, shown, stream)
             yield late, image if usable else None
 
 
-def _rgb(frame: VideoFrame) -> npt.NDArray[np.uint8]:
-    return np.asarray(frame.to_ndarray(format="rgb24"), dtype=np.uint8)
+def _picture_stream(path: Path, container: InputContainer) -> VideoStream:
+    """Choose the stream that players show: the first one marked as default, else the first."""
+    streams = [s for s in container.streams.video if not s.disposition & NO_VIDEO]
+    if not streams:
+        what = "no video stream" if not container.streams.video else "no video, only a still cover"
+        raise VideoError(f"{path} has {what}; wanted a video")
+    stream = next((s for s in streams if s.disposition & Disposition.default), streams[0])
+    # av has no context of a codec that it cannot decode, though its annotations promise one.
+    if getattr(stream, "codec_context", None) is None:
+        raise VideoError(
+            f"{path} has a video of a codec that cannot be decoded; convert it (ffmpeg -i IN -c:v "
+            "libx264 OUT)"
+        )
+    return stream
 
 
-def _decode(container: av.container.InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
+def _origin(container: InputContainer) -> float:
+    """Give the seconds at which the recording begins: where its first stream does."""
+    origin = (container.start_time or 0) / av.time_base
+    # Decoders throw away the sound before 0, with which a codec only warms up.
+    return 0.0 if -LONGEST_PRIMING < origin < 0 else origin
+
+
+def _rgb(path: Path, frame: VideoFrame, stream: VideoStream) -> npt.NDArray[np.uint8]:
+    try:
+        return to_rgb(frame, stream.sample_aspect_ratio)
+    except PictureError as error:
+        raise VideoError(f"{path}: {error}") from error
+
+
+def _decode(container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
     """Decode what can be decoded: damaged packets are passed over."""
     packets = container.demux(stream)
     while True:
         try:
             packet = next(packets, None)
-        except (OSError, ValueError):
+        except DECODING:
             return
         if packet is None:
             return
@@ -106,7 +149,7 @@ def _decode(container: av.container.InputContainer, stream: VideoStream) -> Iter
             continue
         try:
             frames = packet.decode()
-        except (OSError, ValueError):
+        except DECODING:
             continue
         for frame in frames:
             if not frame.is_corrupt:

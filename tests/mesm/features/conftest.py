@@ -34,14 +34,21 @@ def openface_header():
 
 @pytest.fixture
 def write_openface(tmp_path, openface_header):
-    """Write an OpenFace file from rows of (time, success, face_id, pose_Tx, value of all units)."""
+    """Write an OpenFace file from rows of (time, success, face_id, pose_Tx, value).
+
+    A value is a hundred times the first intensity; the k-th is larger by 0.01 k; presences are 0.
+    """
 
     def write(rows, *, header=None, name="clip.csv"):
         names = header or openface_header
         lines = [", ".join(names)]
         for i, (time, success, face, side, value) in enumerate(rows):
             first = [i + 1, face, f"{time:.3f}", 0.9, success, side]
-            lines.append(", ".join(map(str, first + [value + 0.01 * k for k in range(35)])))
+            lines.append(
+                ", ".join(
+                    map(str, first + [value / 100 + 0.01 * k for k in range(17)] + [0.0] * 18)
+                )
+            )
         path = tmp_path / name
         path.write_text("\n".join(lines) + "\n")
         return path

@@ -45,3 +45,10 @@ def test_broken_files_are_named(tmp_path, content, message):
     with pytest.raises(ValueError, match=message) as error:
         read_columns(file, ["a"])
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["../d", "a/b", "a\0b", "..", "", "a" * 300])
+def test_names_that_lead_elsewhere_are_refused(tmp_path, name):
+    for clip_id, dialog in ((name, "d"), ("d_1", name)):
+        with pytest.raises(ValueError, match="so it cannot name a file: rename it"):
+            find_csv(tmp_path, clip_id, dialog)

@@ -28,7 +28,7 @@ def sound(tmp_path):
 
 @pytest.fixture
 def faces(write_openface):
-    """A dialog's file at 10 frames a second: on the left units of 1 + time, on the right 5."""
+    """A dialog's file at 10 frames a second: on the left hundredths of 1 + time, right 5."""
     rows = []
     for i in range(60):
         rows += [(i / 10, 1, 0, -70.0, 1 + i / 10), (i / 10, 1, 1, 70.0, 5.0)]
@@ -62,8 +62,8 @@ def test_a_dialogs_file_is_read_in_the_clips_time_and_half(make, sound):
     assert out.skipped == []
     video = out.video["d_F000"]
     # From 2 s on; three decimals were written.
-    np.testing.assert_allclose(video[:, 0], 3 + np.arange(10) / 10, atol=1e-6)
-    assert (extract_features(make(half="right")).video["d_F000"][:, 0] == 5).all()
+    np.testing.assert_allclose(video[:, 0], (3 + np.arange(10) / 10) / 100, atol=1e-6)
+    assert (extract_features(make(half="right")).video["d_F000"][:, 0] == np.float32(0.05)).all()
     left = soundfile.read(sound)[0][2 * RATE : 3 * RATE, 0].astype(np.float32)
     np.testing.assert_array_equal(out.audio["d_F000"], onset_features(left))
     assert np.isfinite(out.audio["d_F000"]).any()
@@ -100,7 +100,10 @@ def test_what_cannot_be_read_is_reported(make, faces, tmp_path):
         "copy the sound anew"
     )
     out = extract_features(make(start=4.0, end=5.0, openface=CsvSource(faces, True), half=None))
-    assert out.skipped == []
+    (skipped,) = out.skipped
+    assert skipped.reason == "OpenFace file read in part"
+    assert "its last row is at 5.90 s, and the clip is 1.00 s long" in skipped.detail
+    assert "face_id 0 is read and not 1: " in skipped.detail
     # A recording may end a little before its last clip.
     assert extract_features(make(start=5.9, end=6.1)).skipped == []
     faces.write_text(faces.read_text().partition("\n")[0] + "\n")

@@ -282,9 +282,32 @@ def test_missing_and_wrong_inputs_are_refused_before_any_work(copies, tmp_path, 
         make_features(corpus, FeatureOptions(raw=tmp_path / "none"))
     with pytest.raises(ValueError, match="is not IEMOCAP"):
         make_features(corpus, FeatureOptions(raw=corpus.path, openface=faces, glove=glove))
-    for wrong in ({"video_step": -1}, {"workers": 0}, {"stepp": 1}):
-        with pytest.raises(ValueError, match=next(iter(wrong))):
-            FeatureOptions(raw=raw, **wrong)
+    for step in (1e-7, -1, float("nan"), float("inf"), 2):
+        refused("--video-step must be 0 for every frame, or 0.01 to 1 seconds", video_step=step)
+    with pytest.raises(ValueError, match="--workers must be at least 1, got 0"):
+        make_features(corpus, FeatureOptions(raw=raw, workers=0))
+    with pytest.raises(ValueError, match="stepp"):
+        FeatureOptions(raw=raw, stepp=1)
+
+
+def test_damaged_features_are_made_anew_and_a_damaged_corpus_is_refused(copies, capsys):
+    raw, corpus = copies()
+    path = corpus.path
+    run(corpus, raw)
+    whole = contents(path / "features")
+    for damage in (lambda data: data[:200], lambda data: data[:50] + b"?" + data[51:]):
+        file = path / "features" / "audio.parquet"
+        file.write_bytes(damage(file.read_bytes()))
+        with pytest.raises(ValueError, match=r"audio\.parquet is not as it was written"):
+            FeatureStore.open(corpus)
+        capsys.readouterr()
+        run(corpus, raw)
+        assert "making it anew" in capsys.readouterr().out
+        assert contents(path / "features") == whole
+    file = next((path / "data").glob("test-*"))
+    file.write_bytes(file.read_bytes()[:-9])
+    with pytest.raises(ValueError, match=r"test-.* not as it was written.*mesm prepare again"):
+        run(corpus, raw)
 
 
 def test_another_raw_corpus_is_refused(copies, corpora, tmp_path):

@@ -1,9 +1,18 @@
 import numpy as np
 import pytest
 
-from mesm.features.openface import ACTION_UNITS, VIDEO_COLUMNS, check_openface, read_openface
+from mesm.features import openface
+from mesm.features.openface import ACTION_UNITS, VIDEO_COLUMNS, check_openface
+from mesm.features.people import RULE
 
-UNITS = np.arange(35) * 0.01
+UNITS = np.array([*range(17), *[0] * 18])
+
+
+def read_openface(*arguments, **more):
+    """Rows in the hundredths that `write_openface` counts in."""
+    rows = openface.read_openface(*arguments, **more)
+    assert rows.dtype == np.float32
+    return np.round(rows * 100, 2)
 
 
 def frames(n, rate=30, value=lambda i: float(i), **changes):
@@ -17,12 +26,10 @@ def test_columns_are_found_by_name_and_the_blanks_do_not_matter(write_openface, 
     file = write_openface(frames(3), header=header)
     check_openface(file, two_people=False)
     rows = read_openface(file, 0, 0.1, 0)
-    assert rows.dtype == np.float32
-    # Three decimals in the file.
-    np.testing.assert_allclose(rows, np.arange(3)[:, None] + UNITS, atol=1e-6)
+    np.testing.assert_allclose(rows[:, :17], np.arange(3)[:, None] + UNITS[:17], atol=1e-4)
     swapped = header[:6] + header[7:8] + header[6:7] + header[8:]
     rows = read_openface(write_openface(frames(1), header=swapped), 0, 0.1, 0)
-    np.testing.assert_allclose(rows[0, :3], [0.01, 0.0, 0.02], atol=1e-6)
+    np.testing.assert_allclose(rows[0, :3], [1, 0, 2], atol=1e-4)
 
 
 def test_the_columns_are_openfaces_last_35():
@@ -70,7 +77,7 @@ def test_no_rows_in_the_clips_time(write_openface):
 
 def test_not_a_number_is_a_gap(write_openface):
     file = write_openface(frames(2))
-    file.write_text(file.read_text().replace("1.34", "-nan(ind)"))
+    file.write_text(file.read_text().replace("0.17", "-nan(ind)"))
     rows = read_openface(file, 0, 1, 0)
     assert np.isnan(rows[1]).all()
     assert np.isfinite(rows[0]).all()
@@ -111,3 +118,42 @@ def test_a_missing_column_is_named(write_openface, openface_header):
             ValueError, match=rf"two people and has no column '{name}'.*run OpenFace"
         ):
             check_openface(file, two_people=True)
+
+
+def test_of_several_faces_the_one_followed_longest_is_read(write_openface):
+    both = [(i / 30, 1, face, 0.0, 10.0 * face) for i in range(30) for face in (1, 2)]
+    for step in (0, 0.1):
+        remarks = []
+        rows = read_openface(write_openface(both[:-1]), 0, 1, step, own=True, remarks=remarks)
+        assert set(rows[:, 0]) == {10}
+        assert remarks == [f"face_id 1 is read and not 2: {RULE}"]
+    # As long and as sure: the lower face_id.
+    assert set(read_openface(write_openface(both), 0, 1, 0)[:, 0]) == {10}
+    surer = write_openface(both)
+    lines = surer.read_text().splitlines()
+    surer.write_text(
+        "\n".join(s.replace(", 0.9,", ", 0.95,") if ", 2, " in s else s for s in lines)
+    )
+    assert set(read_openface(surer, 0, 1, 0)[:, 0]) == {20}
+
+
+@pytest.mark.parametrize("value", ["1e300", "inf", "-inf", "-0.5", "5.01"])
+def test_values_that_openface_cannot_give_are_gaps_and_told(write_openface, value):
+    file = write_openface(frames(2))
+    file.write_text(file.read_text().replace("0.17", value))
+    remarks = []
+    rows = read_openface(file, 0, 1 / 15, 0, remarks=remarks)
+    assert np.isnan(rows[1]).all()
+    assert np.isfinite(rows[0]).all()
+    assert [r.split(" have ")[0] for r in remarks] == ["1 rows"]
+
+
+def test_rows_that_do_not_fit_the_clip_are_told(write_openface):
+    remarks = []
+    rows = [*frames(30), (0.5, 1, 0, 0.0, 99.0), (-1.0, 1, 0, 0.0, 1.0), (9.0, 1, 0, 0.0, 1.0)]
+    assert len(read_openface(write_openface(rows), 0, 1, 0, own=True, remarks=remarks)) == 30
+    assert remarks == [
+        "1 rows lie before 0 s and are left out",
+        "its last row is at 9.00 s, and the clip is 1.00 s long",
+        "1 rows repeat a timestamp and are left out",
+    ]

@@ -3,6 +3,7 @@ from fractions import Fraction
 import av
 import numpy as np
 import pytest
+from av.stream import Disposition
 
 from mesm.inputs.video import VideoError, frames_at
 
@@ -90,3 +91,63 @@ def test_what_is_no_video_is_refused_by_name(tmp_path):
         list(frames_at(tmp_path / "sound.wav", [0.0]))
     with pytest.raises(ValueError, match="ascending"):
         list(frames_at(tmp_path / "text.avi", [1.0, 0.0]))
+
+
+def grey(level, pts, rate=30):
+    frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), level, np.uint8), format="rgb24")
+    frame.pts, frame.time_base = pts, Fraction(1, rate)
+    return frame
+
+
+def write_streams(path, streams):
+    """Write videos side by side: (levels of the frames, first frame's place, disposition)."""
+    with av.open(str(path), "w") as out:
+        made = []
+        for _, _, disposition in streams:
+            stream = out.add_stream("mpeg4", rate=30)
+            stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+            stream.disposition = disposition
+            made.append(stream)
+        for stream, (levels, start, _) in zip(made, streams, strict=True):
+            for i, level in enumerate(levels):
+                out.mux(stream.encode(grey(level, start + i)))
+            out.mux(stream.encode())
+
+
+def test_of_several_videos_the_default_one_is_shown_and_covers_never(tmp_path):
+    write_streams(tmp_path / "a.mkv", [([80] * 9, 0, 0), ([160] * 9, 0, Disposition.default)])
+    assert [shown(f) for _, f in frames_at(tmp_path / "a.mkv", [0.1])] == [20]
+    write_streams(tmp_path / "b.mkv", [([80] * 9, 0, 0), ([160] * 9, 0, 0)])
+    assert [shown(f) for _, f in frames_at(tmp_path / "b.mkv", [0.1])] == [10]
+    with av.open(str(tmp_path / "c.mp4"), "w") as out:
+        cover = out.add_stream("mjpeg", rate=30)
+        cover.width, cover.height, cover.pix_fmt = 64, 48, "yuvj420p"
+        cover.disposition = Disposition.attached_pic
+        sound = out.add_stream("aac", rate=16000)
+        out.mux(cover.encode(grey(80, 0).reformat(format="yuvj420p")))
+        out.mux(cover.encode())
+        tone = av.AudioFrame.from_ndarray(np.zeros((1, 16000), np.float32), "fltp", "mono")
+        tone.sample_rate = 16000
+        out.mux(sound.encode(tone))
+        out.mux(sound.encode())
+    with pytest.raises(VideoError, match=r"c\.mp4 has no video, only a still cover"):
+        list(frames_at(tmp_path / "c.mp4", [0.0]))
+
+
+def test_seconds_are_counted_from_the_first_stream(tmp_path):
+    """Frames that begin 0.2 s after the sound are shown 0.2 s later."""
+    for name in ("a.mkv", "a.mp4"):
+        with av.open(str(tmp_path / name), "w") as out:
+            stream = out.add_stream("mpeg4", rate=30)
+            stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+            sound = out.add_stream("pcm_s16le" if name == "a.mkv" else "aac", rate=16000)
+            form, kind = ("s16", np.int16) if name == "a.mkv" else ("fltp", np.float32)
+            tone = av.AudioFrame.from_ndarray(np.zeros((1, 1024), kind), form, "mono")
+            tone.sample_rate, tone.pts = 16000, 0
+            out.mux(sound.encode(tone))
+            out.mux(sound.encode())
+            for i in range(30):
+                out.mux(stream.encode(grey(i * 8, 6 + i)))
+            out.mux(stream.encode())
+        found = [shown(f) for _, f in frames_at(tmp_path / name, [0.41, 0.81])]
+        assert found == [6, 18], name
