@@ -56,6 +56,18 @@ class Dialog:
         key = json.dumps([FORMAT, self.min_face_size, clips, stamps], sort_keys=True)
         return f"{self.name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.parquet"
 
+    def refused(self, reason: str) -> Part:
+        """Give the part in which all of its clips are left out."""
+        skipped = [
+            SkippedClip(
+                clip_id=utterance.clip_id,
+                reason=reason,
+                file=utterance.video.relative_to(self.root).as_posix(),
+            )
+            for utterance in self.utterances
+        ]
+        return pa.Table.from_pylist([], schema=SCHEMA), skipped
+
 
 @dataclass
 class _Draft:

@@ -39,6 +39,9 @@ class Dialog(Protocol):
     def part_name(self) -> str:
         """Name the part file; the name changes with all that its content depends on."""
 
+    def refused(self, reason: str) -> Part:
+        """Give the part in which all of its clips are left out."""
+
 
 D = TypeVar("D", bound=Dialog)
 # Opened once in every process; gives what makes a part of a dialog. Sent to other processes.
@@ -61,12 +64,13 @@ def make_all(
         All part files, in the dialogs' order.
 
     Raises:
-        RuntimeError: a process died.
+        ChildProcessError: a process died while it had no dialog.
     """
     folder.mkdir(parents=True, exist_ok=True)
     parts = {dialog.name: folder / dialog.part_name() for dialog in dialogs}
+    kept = {*parts.values(), *map(_begun, parts.values())}
     for path in folder.iterdir():
-        if path not in parts.values():
+        if path not in kept:
             path.unlink()
     todo = [dialog for dialog in dialogs if not parts[dialog.name].is_file()]
     total = sum(map(len, dialogs))
@@ -87,6 +91,9 @@ def make_parts(
 ) -> Iterator[tuple[D, list[SkippedClip]]]:
     """Write the part file of every dialog.
 
+    A dialog during which a process died, in this run or the one before, is tried once more, in a
+    process of its own; if that one dies too, the dialog's clips are left out.
+
     Args:
         todo: the dialogs, in the order to begin them.
         parts: dialog to its file.
@@ -97,13 +104,38 @@ def make_parts(
         Each dialog as it is done, and its clips left out.
 
     Raises:
-        RuntimeError: a process died.
+        ChildProcessError: a process died while it had no dialog.
     """
-    if workers == 1:
-        with opened() as extract:
-            for dialog in todo:
-                yield dialog, _make_part(dialog, parts[dialog.name], extract)
-        return
+    left = list(todo)
+    while left:
+        suspects = [dialog for dialog in left if _begun(parts[dialog.name]).exists()]
+        for dialog in suspects:
+            yield dialog, _make_alone(dialog, parts[dialog.name], opened)
+        left = [dialog for dialog in left if dialog not in suspects]
+        if workers == 1:
+            with opened() as extract:
+                for dialog in left:
+                    yield dialog, _make_part(dialog, parts[dialog.name], extract)
+            return
+        done = []
+        try:
+            for dialog, skipped in _make_side_by_side(left, parts, opened, workers):
+                done.append(dialog)
+                yield dialog, skipped
+        except BrokenProcessPool as error:
+            left = [dialog for dialog in left if dialog not in done]
+            if not any(_begun(parts[dialog.name]).exists() for dialog in left):
+                raise ChildProcessError(
+                    "a worker process died, for instance for want of memory; run again to go on, "
+                    "with fewer --workers if it was memory"
+                ) from error
+        else:
+            return
+
+
+def _make_side_by_side(
+    todo: Sequence[D], parts: Mapping[str, Path], opened: Opened[D], workers: int
+) -> Iterator[tuple[D, list[SkippedClip]]]:
     # Forking after torch has started its threads may hang.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, context, _start_worker, (opened,)) as pool:
@@ -111,14 +143,24 @@ def make_parts(
         try:
             for future in as_completed(running):
                 yield running[future], future.result()
-        except BrokenProcessPool as error:
-            raise RuntimeError(
-                "a worker process died: out of memory, or a decoder crashed; run again to go on, "
-                "with fewer --workers if it was memory"
-            ) from error
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+def _make_alone(dialog: D, part: Path, opened: Opened[D]) -> list[SkippedClip]:
+    try:
+        ((_, skipped),) = _make_side_by_side([dialog], {dialog.name: part}, opened, 1)
+    except BrokenProcessPool:
+        table, skipped = dialog.refused("a decoder crashed")
+        write_part(part, table, skipped)
+        _begun(part).unlink()
+    return skipped
+
+
+def _begun(part: Path) -> Path:
+    """The file that is there while a process makes a part, and stays if the process dies."""
+    return part.with_name(f"{part.name}.begun")
 
 
 def write_part(path: Path, table: pa.Table, skipped: Sequence[SkippedClip]) -> None:
@@ -154,6 +196,8 @@ def _work(dialog: Dialog, part: Path) -> list[SkippedClip]:
 
 
 def _make_part(dialog: D, part: Path, extract: Callable[[D], Part]) -> list[SkippedClip]:
+    _begun(part).touch()
     table, skipped = extract(dialog)
     write_part(part, table, skipped)
+    _begun(part).unlink()
     return skipped

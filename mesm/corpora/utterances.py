@@ -15,6 +15,7 @@ from mesm.runs.files import file_name
 
 # How a user can mend a clip that was left out, by reason.
 MENDS = {
+    "a decoder crashed": "convert the recording to another format, or copy it anew",
     "empty transcript": "write there what is said",
     "labelled twice, first label kept": "delete the line that is wrong",
     "no label": "label the clip, or delete its line",

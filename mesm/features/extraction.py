@@ -72,6 +72,14 @@ class DialogSources:
         key = json.dumps([FORMAT, self.phonet, self.video_step, facts, stamps])
         return f"{self.name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.parquet"
 
+    def refused(self, reason: str) -> Part:
+        """Give the part in which all of its clips are left out."""
+        skipped = [
+            SkippedClip(clip_id=clip.clip_id, reason=reason, file=str(clip.audio))
+            for clip in self.clips
+        ]
+        return pa.Table.from_pylist([], schema=_PART_SCHEMA), skipped
+
 
 @dataclass
 class DialogFeatures:

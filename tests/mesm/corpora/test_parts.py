@@ -54,6 +54,70 @@ def test_killed_workers_end_with_their_run_and_change_nothing(prepared, tmp_path
     assert contents(out) == contents(wanted)
 
 
+DEADLY = """
+import os, sys
+from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+import pyarrow as pa
+from mesm.corpora.parts import make_all, read_part
+from mesm.corpora.utterances import SkippedClip
+
+@dataclass(frozen=True)
+class Dialog:
+    name: str
+
+    def __len__(self):
+        return 1
+
+    def part_name(self):
+        return self.name
+
+    def refused(self, reason):
+        return pa.table({"x": []}), [SkippedClip(clip_id=self.name, reason=reason, file="f")]
+
+def extract(dialog):
+    if dialog.name == "deadly" or dialog.name == "once" and not Path("tried").exists():
+        Path("tried").touch() if dialog.name == "once" else None
+        os.kill(os.getpid(), 11)
+    return pa.table({"x": [1.0]}), []
+
+if __name__ == "__main__":
+    names = ("a", "deadly", "b", "once", "c", "d")
+    files = make_all(
+        [Dialog(name) for name in names], Path("parts"), partial(nullcontext, extract),
+        int(sys.argv[1]), "clips",
+    )
+    for file in files:
+        table, skipped = read_part(file)
+        print(file.name, len(table), [clip.reason for clip in skipped])
+    print(sorted(path.name for path in Path("parts").iterdir()) == sorted(names))
+"""
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_decoder_that_crashes_costs_its_dialog_alone(workers, tmp_path):
+    (tmp_path / "run.py").write_text(DEADLY)
+    command = [sys.executable, "run.py", str(workers)]
+    tries = 0
+    while True:
+        tries += 1
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        if done.returncode == 0:
+            break
+        # With one worker the command itself is what dies; the same command goes on.
+        assert (workers, done.returncode) == (1, -11), done.stderr
+        assert tries < 4
+    assert tries == (3 if workers == 1 else 1)
+    assert done.stdout.splitlines() == [
+        "a 1 []",
+        "deadly 0 ['a decoder crashed']",
+        *("b 1 []", "once 1 []", "c 1 []", "d 1 []", "True"),
+    ]
+    assert "skipped deadly: a decoder crashed: f; convert the recording" in done.stderr
+
+
 class _Deadly:
     """Ends the process that unpickles it."""
 
@@ -67,5 +131,5 @@ class _Deadly:
 def test_a_worker_that_dies_is_reported(tmp_path):
     todo = [_Deadly("a"), _Deadly("b")]
     parts = {dialog.name: tmp_path / dialog.name for dialog in todo}
-    with pytest.raises(RuntimeError, match=r"a worker process died.*run again"):
+    with pytest.raises(ChildProcessError, match=r"a worker process died.*run again"):
         list(make_parts(todo, parts, partial(nullcontext, None), 2))
