@@ -19,6 +19,9 @@ def main() -> None:
         from mesm.cli import app
 
         app()
+    except ValueError as error:  # the kernels refuse MESM_OPS_CPU as they are imported
+        print(f"mesm: {error}", file=sys.stderr)
+        sys.exit(2)
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
         if not package or package in OWN:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-# What torch counts with; more is no size.
+# The largest size that torch counts with.
 MOST = 2**31 - 1
 _WORDS = ("yes", "no", "on", "off")
 

@@ -89,7 +89,8 @@ class Predictions:
                 origin=dict(facts["origin"]),
             )
         except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{file} holds no predictions ({error}); delete it") from error
+            what = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise ValueError(f"{file} holds no predictions ({what}); delete it") from error
 
     def fits(
         self,

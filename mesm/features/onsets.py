@@ -12,6 +12,7 @@ from scipy.fft import dct
 
 from mesm.features.manifest import Column
 from mesm.features.pitch import track_pitch, voicing_onsets
+from mesm.inputs.mel_filters import mel_filters
 from mesm.inputs.spectrograms import SAMPLE_RATE
 
 ROW = 0.4  # seconds
@@ -134,9 +135,5 @@ def _bark_bank() -> Matrix:
 @cache
 def _mel_bank() -> Matrix:
     """(1025, 32)."""
-    import librosa
-
-    bank = librosa.filters.mel(
-        sr=SAMPLE_RATE, n_fft=FFT, n_mels=FILTERS, htk=True, norm=None, dtype=np.float64
-    )
+    bank = mel_filters(SAMPLE_RATE, FFT, FILTERS, htk=True, norm=None, dtype=np.float64)
     return np.ascontiguousarray(bank.T)

@@ -84,7 +84,7 @@ def read_openface(
         own: whether the file is the clip's own, so that all its rows should lie in the clip.
         remarks: is given a sentence for each thing in the file that does not fit.
 
-    Of several faces in the clip's time, one is read: `people.RULE`. A row counts as a gap where
+    One face is read of several in the clip's time: `people.RULE`. A row counts as a gap where
     OpenFace lost the face, its confidence is no number from 0 to 1, or a value is missing or out
     of OpenFace's range.
 

@@ -152,7 +152,7 @@ class _ClipTable:
         group, row = self._places[clip_id]
         if self._latest is None or self._latest[0] != group:
             # No threads: data loaders fork.
-            self._latest = group, self._open().read_row_group(group, use_threads=False)
+            self._latest = group, self._read(group)
         table = self._latest[1]
         return {name: table[name][row] for name in table.column_names}
 
@@ -161,17 +161,34 @@ class _ClipTable:
         file = self._open()
         places = {}
         for group in range(file.num_row_groups):
-            column = file.read_row_group(group, columns=["clip_id"], use_threads=False)["clip_id"]
+            column = self._read(group, ["clip_id"])["clip_id"]
             places.update({clip: (group, row) for row, clip in enumerate(column.to_pylist())})
         return places
 
+    def _read(self, group: int, columns: list[str] | None = None) -> pa.Table:
+        try:
+            return self._open().read_row_group(group, columns=columns, use_threads=False)
+        except (pa.ArrowException, OSError) as error:
+            raise ValueError(_damaged(self._path, error)) from error
+
     def _open(self) -> pq.ParquetFile:
         if self._file is None:
-            self._file = pq.ParquetFile(self._path, memory_map=True)
+            try:
+                self._file = pq.ParquetFile(self._path, memory_map=True)
+                missing = {"clip_id"} - set(self._file.schema_arrow.names)
+            except (pa.ArrowException, OSError) as error:
+                raise ValueError(_damaged(self._path, error)) from error
+            if missing:
+                raise ValueError(_damaged(self._path, "no column clip_id"))
         return self._file
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_file": None, "_latest": None}
+
+
+def _damaged(file: Path, error: object) -> str:
+    what = str(error).splitlines()[0]
+    return f"{file} is damaged ({what}); delete its folder and run mesm features again"
 
 
 def _normalise(row: dict[str, pa.Scalar], modality: ModalityFeatures) -> _Matrix:

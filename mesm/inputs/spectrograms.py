@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from mesm.inputs.mel_filters import mel_filters
+
 SAMPLE_RATE = 16_000
 WINDOW = 400  # 25 ms, also the length of the Fourier transform
 HOP = 200  # 12.5 ms
@@ -102,9 +104,7 @@ def _check_samples(samples: npt.NDArray[np.float32], what: str) -> None:
 
 @cache
 def _mel_bank() -> Tensor:
-    import librosa
-
-    return torch.from_numpy(librosa.filters.mel(sr=SAMPLE_RATE, n_fft=WINDOW, n_mels=MEL_BINS))
+    return torch.from_numpy(mel_filters(SAMPLE_RATE, WINDOW, MEL_BINS))
 
 
 @torch.inference_mode()

@@ -146,7 +146,7 @@ def restore_model(name: str, folder: RunFolder) -> tuple[Model, dict[str, Any]]:
     arguments = read_arguments(folder)
     try:
         model = build_model(name, arguments)
-    except (ValueError, RuntimeError) as error:
+    except (ValueError, RuntimeError, TypeError, OverflowError) as error:
         raise ValueError(
             f"{folder.model_arguments}: not the arguments of a {name} ({error}); {REMAKE}"
         ) from error

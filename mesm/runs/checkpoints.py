@@ -131,7 +131,7 @@ def read_progress(folder: RunFolder) -> Progress | None:
     return progress
 
 
-# Of an epoch's record: what the training or a command reads, which may be no number.
+# The figures of an epoch's record that the training or a command reads.
 _NUMBERS = ("train_loss", "valid_loss", "valid_f1")
 _NUMBERS_OR_NONE = ("gradient_norm", "valid_accuracy", "learning_rate", "clips_per_second")
 

@@ -55,7 +55,7 @@ WILD = [
 
 
 def settings(corpus: Path, *overrides: str, model: str = "mesm") -> ExperimentConfig:
-    """Of a small training."""
+    """Settings of a small training."""
     from mesm.config.files import load_config
 
     return load_config(f"iemocap_{model}", [f"corpus={corpus}", *SMALL, *overrides])

@@ -1,4 +1,4 @@
-"""What a training refuses, with which message, and that the run stays as it was."""
+"""A training refuses with these messages, and its run stays as it was."""
 
 import json
 import shutil
