@@ -83,6 +83,8 @@ def expected(error: Exception) -> str | None:
     if isinstance(error, BrokenProcessPool):
         return "a worker process died, of too little memory or a damaged file; run the same again"
     text = str(error)
+    if isinstance(error, RuntimeError) and text.startswith("Symlink loop"):  # of Path.resolve
+        return f"{text}: a link leads to itself; delete it"
     if (
         isinstance(error, MemoryError)
         or type(error).__name__ == "OutOfMemoryError"

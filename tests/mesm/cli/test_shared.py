@@ -36,6 +36,7 @@ EXPECTED = [
     (OSError(errno.ENOSPC, "No space", "out.json"), "out.json: the disk is full; make room"),
     (PermissionError(errno.EACCES, "Permission denied", "x"), "x: permission denied"),
     (FloatingPointError("the loss is nan"), "the loss is nan"),
+    (RuntimeError("Symlink loop from 'x'"), "Symlink loop from 'x': a link leads to itself"),
     (BrokenProcessPool("x"), "a worker process died"),
     (MemoryError(), "not enough memory"),
     (torch.OutOfMemoryError("CUDA out of memory"), "not enough memory: CUDA out of memory"),
