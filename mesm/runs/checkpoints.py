@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from mesm.runs.files import write_beside
+from mesm.runs.files import finite_json, write_beside
 from mesm.runs.finite import first_not_finite
 from mesm.runs.folder import RunFolder, json_text
 
@@ -233,7 +233,7 @@ def read_arguments(folder: RunFolder) -> dict[str, Any]:
     """
     file = folder.model_arguments
     try:
-        arguments = json.loads(file.read_text(encoding="utf-8"))
+        arguments = finite_json(file.read_text(encoding="utf-8"))
         if not isinstance(arguments, dict):
             raise ValueError(f"wanted keys and values, got {type(arguments).__name__}")
     except (OSError, ValueError, RecursionError) as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import math
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -45,7 +46,7 @@ def read_json(file: Path, shape: Any = None) -> Any:
         return None
     mend = "delete it and make it again"
     try:
-        content = json.loads(file.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+        content = finite_json(file.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{file}: not JSON ({error}); {mend}") from error
     if shape is not None:
@@ -59,8 +60,16 @@ def read_json(file: Path, shape: Any = None) -> Any:
     return content
 
 
-def _refuse_constant(name: str) -> float:
-    raise ValueError(f"{name} is no number")
+def finite_json(text: str) -> Any:
+    """Read JSON text; a ValueError where the text is not JSON or a number in it is not finite."""
+    return json.loads(text, parse_constant=_finite, parse_float=_finite)
+
+
+def _finite(number: str) -> float:
+    value = float(number)
+    if not math.isfinite(value):
+        raise ValueError(f"{number} is not finite")
+    return value
 
 
 @cache
