@@ -311,6 +311,21 @@ def report(
 
 
 @app.command()
+def verify(
+    path: Annotated[Path, typer.Argument(help="Folder of a prepared corpus or of a run.")],
+) -> None:
+    """Check a corpus or a run whole, and say what to do: exit status 0 whole, 1 with findings."""
+    from mesm.analysis.verify import examine
+
+    found = examine(path)
+    for finding in found.findings:
+        typer.echo(finding)
+    if found.findings:
+        raise typer.Exit(1)
+    typer.echo(f"{path}: whole ({', '.join(dict.fromkeys(found.checked))})")
+
+
+@app.command()
 def demo(
     out: Annotated[Path, typer.Argument(help="Folder for everything the demo makes.")],
 ) -> None:
