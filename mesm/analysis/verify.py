@@ -47,9 +47,9 @@ def examine(path: Path) -> Examined:
     """Look at every file of a prepared corpus or of a run; the corpus of a run as well.
 
     A corpus is looked at for hashes, computed anew; that each clip decodes, with finite values;
-    counts; the hand-crafted features if there are any. A run is looked at for settings, weights, checkpoint, metrics, kept
-    predictions, scores, sweeps and explanations, and whether these are of one another. Nothing is
-    written but remembered hashes (see `mesm.runs.hashes`).
+    counts; the hand-crafted features if there are any. A run is looked at for settings, weights,
+    checkpoint, metrics, kept predictions, scores, sweeps and explanations, and whether these are
+    of one another. Nothing is written but remembered hashes (see `mesm.runs.hashes`).
 
     Args:
         path: the folder that `mesm prepare` or `mesm train` made.
