@@ -23,7 +23,6 @@ MENDS = {
     "no transcript": "transcribe the clip",
     "no video file": "copy the recording's video there",
     "not an utterance of its dialog": "the name must begin with the file's, and F or M",
-    "the decoder crashed": "copy the video anew, or give more memory",
     "transcribed twice, first kept": "delete the line that is wrong",
     "transcript of another video": "move the line to the file of its video",
     "truncated or damaged video": "copy the video anew",

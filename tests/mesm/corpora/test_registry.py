@@ -60,7 +60,7 @@ def toy(tmp_path: Path) -> Path:
     raw.mkdir()
     lines = []
     for place, utterance in enumerate(read_mosei(made).utterances):
-        for folder, ending in ((VIDEOS, "mp4"), (AUDIO, "wav")):
+        for folder, ending in ((VIDEOS[0], "mp4"), (AUDIO[0], "wav")):
             file = made / folder / f"{utterance.dialog}.{ending}"
             (raw / file.name).write_bytes(file.read_bytes())
         fields = [f"toy{place}", utterance.dialog, utterance.start, utterance.end]

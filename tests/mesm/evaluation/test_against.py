@@ -1,12 +1,14 @@
 import json
 import shutil
 
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
 from mesm.evaluation.against import compare_runs
 from mesm.evaluation.bootstrap import Bootstrap
 from mesm.evaluation.evaluate import evaluate_run
+from mesm.runs.hashes import sha256
 
 
 def other_corpus(run, corpus, folder, change):
@@ -75,10 +77,14 @@ def swap_splits(manifest, folder):
     (folder / valid).rename(folder / "spare")
     (folder / test).rename(folder / valid)
     (folder / "spare").rename(folder / test)
+    files = manifest["files"]
+    files[valid], files[test] = files[test], files[valid]
 
 
 def prepare_anew(manifest, folder):
-    manifest["files"]["data/test-00000-of-00001.parquet"] = "another"
+    file = folder / "data" / "test-00000-of-00001.parquet"
+    pq.write_table(pq.read_table(file), file)  # with other settings than the corpus's writer
+    manifest["files"]["data/test-00000-of-00001.parquet"] = sha256(file)
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,8 @@ def test_state_comes_from_the_run_folder(trained):
     assert job(trained, "test", "valid").state() == "trained, not scored"
     state = trained / "last" / "state.json"
     values = json.loads(state.read_text())
-    state.write_text(json.dumps(values | {"finished": None, "epoch": 1}))
+    earlier = {"finished": None, "epoch": 1, "best_epoch": 1, "history": values["history"][:1]}
+    state.write_text(json.dumps(values | earlier))
     assert not job(trained).trained()
     assert job(trained).state() == "epoch 1 of 2"
     (trained / "error.txt").write_text("no memory\n\nTraceback")

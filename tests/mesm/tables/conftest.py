@@ -13,11 +13,13 @@ from tests.mesm.tables.cases import Make, manifest, scores
 
 @pytest.fixture
 def make_corpus(tmp_path: Path) -> Make:
-    def make(name: str = "corpus", corpus: str = "iemocap", **facts: Any) -> Path:
+    def make(
+        name: str = "corpus", corpus: str = "iemocap", data: bytes = b"", **facts: Any
+    ) -> Path:
         folder = tmp_path / name
         (folder / "data").mkdir(parents=True)
-        (folder / "data" / "train.parquet").touch()
-        content = manifest(corpus, **facts)
+        (folder / "data" / "train.parquet").write_bytes(data)
+        content = manifest(corpus, data, **facts)
         (folder / "manifest.json").write_text(json.dumps(content), encoding="utf-8")
         return folder
 

@@ -123,7 +123,7 @@ def test_what_does_not_compare_is_in_tables_of_its_own(
 
 def test_corpora_are_never_mixed(make_corpus: Make, make_run: Make) -> None:
     first = make_corpus("first")
-    other = make_corpus("other", files={"data/train.parquet": "1"})
+    other = make_corpus("other", data=b"other")
     mosei = make_corpus("mosei", "mosei")
     make_run("a", first)
     make_run("b", other, seed=1)

@@ -111,7 +111,7 @@ def test_corpora_are_never_mixed(make_corpus: Make, make_run: Make) -> None:
     content = {"sweep.json": sweep(point(0.5, 0.5, 2e9, 9.0))}
     first = make_corpus("first")
     make_run("a", first, mesm(), files=content)
-    other = make_corpus("other", files={"data/train.parquet": "1"})
+    other = make_corpus("other", data=b"other")
     make_run("b", other, mesm(), 1, files=content)
     tables = sweep_tables([first.parent / "runs"])
     assert [table.name for table in tables] == ["sweep_iemocap_test_1", "sweep_iemocap_test_2"]
