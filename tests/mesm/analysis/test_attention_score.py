@@ -1,6 +1,7 @@
 """Scoring kept sites against planted regions, on traces whose answer is known and on a run."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -66,9 +67,15 @@ def test_sound_is_scored_chunk_by_chunk_without_the_padding(tiny_corpus: Path) -
     assert set(scores) == {"all", "misleading"}
 
 
-def test_run_is_scored_over_the_split(tiny_mesm: Path, tiny_corpus: Path) -> None:
-    scores = score_attention(tiny_mesm, tiny_corpus / "ground_truth.jsonl", "test")
-    written = json.loads((tiny_mesm / "explain" / "action_units.json").read_text())
+@pytest.fixture
+def run(tiny_mesm: Path, tmp_path: Path) -> Path:
+    """A copy, as the scores are written into the run."""
+    return shutil.copytree(tiny_mesm, tmp_path / "run")
+
+
+def test_run_is_scored_over_the_split(run: Path, tiny_corpus: Path) -> None:
+    scores = score_attention(run, tiny_corpus / "ground_truth.jsonl", "test")
+    written = json.loads((run / "explain" / "action_units.json").read_text())
     assert written == scores
     assert (scores["clips"], scores["p"], scores["split"]) == (7, 0.5, "test")
     assert "chance" in scores["definition"]
@@ -82,18 +89,18 @@ def test_run_is_scored_over_the_split(tiny_mesm: Path, tiny_corpus: Path) -> Non
     assert scores["face"]["all"]["blocks"][0]["frames"] == 3 * 7 - 2
 
 
-def test_everything_kept_is_chance(tiny_mesm: Path, tiny_corpus: Path) -> None:
-    scores = score_attention(tiny_mesm, tiny_corpus / "ground_truth.jsonl", "valid", p=1.0)
+def test_everything_kept_is_chance(run: Path, tiny_corpus: Path) -> None:
+    scores = score_attention(run, tiny_corpus / "ground_truth.jsonl", "valid", p=1.0)
     for modality in ("face", "audio"):
         for entry in scores[modality]["all"]["blocks"]:
             assert entry["sites"]["ratio"] == pytest.approx(1)
 
 
 def test_ground_truth_of_another_corpus_is_refused(
-    tiny_mesm: Path, tiny_corpus: Path, tmp_path: Path
+    run: Path, tiny_corpus: Path, tmp_path: Path
 ) -> None:
     line = json.loads((tiny_corpus / "ground_truth.jsonl").read_text().splitlines()[0])
     other = tmp_path / "ground_truth.jsonl"
     other.write_text(json.dumps(line | {"clip_id": "elsewhere"}) + "\n")
     with pytest.raises(ValueError, match="names none of the 7 clips"):
-        score_attention(tiny_mesm, other)
+        score_attention(run, other)
