@@ -34,7 +34,7 @@ def block_of(size: int) -> int:
 @functools.cache
 def programs_of(device: torch.device, each: int) -> int:
     """Return how many programs run side by side when each multiprocessor runs `each`."""
-    if device.type != "cuda":
+    if triton_interprets():
         return each * _INTERPRETED
     return each * torch.cuda.get_device_properties(device).multi_processor_count
 
