@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from . import ops
+from .all_sites import shared_sites
 from .eager import is_eager
 from .ops.checks import check_flag, check_maps, check_number, check_p, check_selection, check_size
 from .sparse_feature_maps import SparseFeatureMaps
@@ -315,4 +316,6 @@ class SparseCrossModalBlock(_Layer):
 
 
 def _sparse(maps: Tensor | SparseFeatureMaps) -> SparseFeatureMaps:
-    return maps if isinstance(maps, SparseFeatureMaps) else SparseFeatureMaps.from_dense(maps)
+    if isinstance(maps, SparseFeatureMaps):
+        return maps
+    return SparseFeatureMaps._of_all_sites(maps, shared_sites)  # which never leave the block

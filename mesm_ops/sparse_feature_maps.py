@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 import numbers
-from array import array
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -15,7 +13,8 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from . import extension
-from .eager import is_eager, is_transformed
+from .all_sites import all_sites
+from .eager import is_transformed
 
 __all__ = ["DTYPES", "SparseFeatureMaps", "check_offsets", "check_values"]
 
@@ -92,22 +91,11 @@ class SparseFeatureMaps:
         Raises:
             ValueError: An argument is no tensor, or a shape, dtype or device does not fit.
         """
-        _check_tensor("maps", maps)
-        if maps.dim() != 4:
-            raise ValueError(f"{_NAME}: maps must be (F, C, H, W), got {tuple(maps.shape)}")
-        _check_dtype("maps", maps)
-        frames, channels, height, width = maps.shape
-        rows = frames * height * width
-        if not torch.compiler.is_compiling():
-            _check_size(height, width)
-            if rows > _MOST_ROWS:
-                raise ValueError(f"{_NAME}: at most {_MOST_ROWS} sites fit, got {rows}")
-        features = maps.permute(0, 2, 3, 1).reshape(rows, channels)
-        size, device = height * width, maps.device
+        every = cls._of_all_sites(maps, all_sites)
         if mask is None:
-            sites, offsets = _all_sites(frames, size, device)
-            return cls._trusted(features, sites, offsets, height, width)
-
+            return every
+        features, (frames, _, height, width) = every.features, maps.shape
+        rows, size, device = features.shape[0], height * width, maps.device
         _check_tensor("mask", mask)
         if mask.shape != (frames, height, width) or mask.dtype != torch.bool:
             raise ValueError(
@@ -116,7 +104,7 @@ class SparseFeatureMaps:
             )
         if mask.device != maps.device:
             raise ValueError(f"{_NAME}: mask must be on {maps.device}, got {mask.device}")
-        sites, _ = _all_sites(frames, size, device)
+        sites = every.sites
         keep = mask.reshape(rows)
         kept_before = torch.cat([sites.new_zeros(1), keep.cumsum(0, dtype=torch.int32)])
         offsets = kept_before[torch.arange(frames + 1, device=device) * size]
@@ -208,29 +196,30 @@ class SparseFeatureMaps:
         object.__setattr__(maps, "width", width)
         return maps
 
+    @classmethod
+    def _of_all_sites(
+        cls, maps: Tensor, make: Callable[[int, int, torch.device], tuple[Tensor, Tensor]]
+    ) -> SparseFeatureMaps:
+        """Return dense maps at all sites, which `make` makes as `all_sites` does."""
+        _check_tensor("maps", maps)
+        if maps.dim() != 4:
+            raise ValueError(f"{_NAME}: maps must be (F, C, H, W), got {tuple(maps.shape)}")
+        _check_dtype("maps", maps)
+        frames, channels, height, width = maps.shape
+        rows = frames * height * width
+        if not torch.compiler.is_compiling():
+            _check_size(height, width)
+            if rows > _MOST_ROWS:
+                raise ValueError(f"{_NAME}: at most {_MOST_ROWS} sites fit, got {rows}")
+        features = maps.permute(0, 2, 3, 1).reshape(rows, channels)
+        sites, offsets = make(frames, height * width, maps.device)
+        return cls._trusted(features, sites, offsets, height, width)
+
     def __repr__(self) -> str:
         return (
             f"{_NAME}(features={tuple(self.features.shape)} {self.dtype}, frames={self.frames}, "
             f"height={self.height}, width={self.width}, device={self.device})"
         )
-
-
-def _all_sites(frames: int, size: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Return sites and offsets of frames whose `size` sites are all active."""
-    if device.type == "cpu" and frames * size > 0 and is_eager():
-        # A few torch calls on small tensors would take longer than copying the bytes.
-        offsets = array("i", range(0, frames * size + 1, size))
-        return (
-            torch.frombuffer(bytearray(_sites_of_frame(size) * frames), dtype=torch.int32),
-            torch.frombuffer(offsets, dtype=torch.int32),
-        )
-    sites = torch.arange(size, dtype=torch.int32, device=device).repeat(frames)
-    return sites, torch.arange(frames + 1, dtype=torch.int32, device=device) * size
-
-
-@functools.lru_cache(maxsize=16)
-def _sites_of_frame(size: int) -> bytes:
-    return array("i", range(size)).tobytes()
 
 
 def _check_shapes(maps: SparseFeatureMaps) -> None:
