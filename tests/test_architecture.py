@@ -19,7 +19,13 @@ LAYERS = {
         *("demo", "cli", "__main__"),
     ),
     "mesm_ops": (
-        *("eager extension reference", "all_sites backends", "sparse_feature_maps", "triton", "ops"),
+        *(
+            "eager extension reference",
+            "all_sites backends",
+            "sparse_feature_maps",
+            "triton",
+            "ops",
+        ),
         *("explain modules tune", "__main__"),
     ),
     "benchmarks": (

@@ -252,14 +252,15 @@ def sparse_cross_modal_block_backward(
     total(
         *(pooled, None, a.var2, a.eps2, of_norm2, of_norm_weight2, of_norm_bias2, rules, taps),
     )
-    grad = torch.empty_like(of["y2"])
+    spent = _is_spent()
+    grad = of["y2"] if spent else torch.empty_like(of["y2"])
     norm_pool_gradient(
         *(grad_out, a.argmax, of["y2"], of["window_of"], number, norm2, of_norm2, grad),
         training=a.training,
     )
     weight2 = weight_gradient(of["z1"], grad, rules, taps, of_weight2)
 
-    grad1 = torch.empty_like(of["y1"])
+    grad1 = of["z1"] if spent else torch.empty_like(of["z1"])
     most = 2 * size // (2 * plan.middle)
     lines = partial[: most * 2 * plan.middle].view(most, 2, plan.middle)
     written = convolve(
@@ -275,7 +276,7 @@ def sparse_cross_modal_block_backward(
     total(lines[: written.number], None, a.var1, a.eps1, of_norm1, of_norm_weight1, of_norm_bias1)
     norm_gradient(grad1, of["y1"], number, norm1, of_norm1, grad1, training=a.training)
     weight1 = weight_gradient(of["x"], grad1, rules, taps, of_weight1)
-    grad_x = torch.empty_like(of["x"])
+    grad_x = of["x"] if spent else torch.empty_like(of["x"])
     convolve(grad1, rules, of["packed1"], grad_x, transposed=True)
 
     of_features = torch.empty_like(features)
@@ -301,6 +302,15 @@ def sparse_cross_modal_block_backward(
         scatter_kept_rows(grad_x, a.offsets, *kept, position_of, of_features)
     finish(weight1, weight2, scores)
     return SparseCrossModalBlockGradients(of_features, *of_learned, *grads)
+
+
+# Private, as AOTAutograd's own check before it reuses saved memory; torch without it: never.
+_keeps_graph = getattr(torch._C._autograd, "_get_current_graph_task_keep_graph", lambda: True)
+
+
+def _is_spent() -> bool:
+    """Return whether saved tensors may be written: no backward pass comes after the one running."""
+    return not _keeps_graph()
 
 
 def _floats(like: Tensor, *shape: int) -> Tensor:

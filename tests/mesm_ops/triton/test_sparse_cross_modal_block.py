@@ -306,3 +306,31 @@ def test_is_one_op_where_kernels_take_it(
     x: Any = SimpleNamespace(device=torch.device(device), dtype=dtype)
     kernels = device == "cuda" and triton and dtype == torch.float32
     assert module._is_one_op(x) == (device == "cpu" or kernels)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_the_last_backward_pass_takes_saved_memory(
+    training: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The pass that frees the graph writes into what was saved, and finds the same gradients."""
+    launcher, spent = importlib.import_module("mesm_ops.triton.sparse_cross_modal_block"), []
+    is_spent = launcher._is_spent
+    monkeypatch.setattr(launcher, "_is_spent", lambda: spent.append(is_spent()) or spent[-1])
+    x = maps(3, 20, 7, 6, 0.6, torch.float32)
+    torch.manual_seed(0)
+    block = SparseCrossModalBlock(20, 34, 5, 7, p=0.6).train(training).to(DEVICE)
+    features = x.features.nan_to_num().to(DEVICE).requires_grad_()
+    place = SparseFeatureMaps(features, *(t.to(DEVICE) for t in (x.sites, x.offsets)), 7, 6)
+    leaves = (features, *block.parameters())
+    query = torch.randn(3, 5, device=DEVICE)
+    with use_backend("triton"):
+        out = block(place, query).features
+        grad = torch.randn_like(out)
+        passes = [
+            torch.autograd.grad(out, leaves, grad, retain_graph=retained)
+            for retained in (True, True, False)
+        ]
+    assert spent == [False, False, True]
+    for first, second, last in zip(*passes, strict=True):
+        assert torch.equal(first, second)
+        assert torch.equal(first, last)
