@@ -254,7 +254,9 @@ def use_backend(name: str) -> contextlib.AbstractContextManager[None]:
     The choice holds for the current thread (or asyncio task). A backward pass runs on the backend
     that was named when its forward pass ran, whichever thread autograd uses. A compiled graph
     chooses its backend when the graph runs, not when the graph is compiled: put the `with` around
-    the compiled function, not into the function.
+    the compiled function, not into the function, and around the backward pass too. A graph of
+    `sparse_cross_modal_block` on a GPU holds sizes of the backend it was compiled on: no other
+    backend can run its training.
 
     Args:
         name: "auto" (the fastest that can run), "reference", "cpp", "cuda" or "triton".

@@ -20,6 +20,7 @@ LIMITS = {"build": 150.0, "tests": 200.0, "sanitizer": 100.0}  # seconds
 # A conftest.py may import packages that a GPU machine lacks, so each group has its own session.
 TEST_FOLDERS = (("tests/mesm_ops", "tests/csrc/cuda"), ("tests/mesm",))
 TAIL = 6  # lines of a step's log that are printed
+FAULTS = 30  # at most so many lines before, where a step failed: those that name a test at fault
 
 
 class Deadline:
@@ -149,8 +150,10 @@ class Checks:
             except subprocess.TimeoutExpired:
                 process.kill()
                 return f"not done after {limit:.0f} s; {log}"
-        tail = log.read_text(errors="replace").splitlines()[-TAIL:]
-        print("\n".join(f"   {text[:200]}" for text in tail), flush=True)
+        lines = log.read_text(errors="replace").splitlines()
+        faults = [text for text in lines[:-TAIL] if text.startswith(("FAILED", "ERROR"))]
+        shown = [*(faults[:FAULTS] if code else ()), *lines[-TAIL:]]
+        print("\n".join(f"   {text[:200]}" for text in shown), flush=True)
         return f"exit code {code}; {log}" if code else None
 
 

@@ -82,6 +82,21 @@ Tensor input_gradient(const Tensor& grad, const Stage& stage, const ActivePairs&
   return convolve<T>(grad, Weights{weight, true, stage.out(), stage.in()}, nullptr, pairs, place);
 }
 
+// Refuses what another backend's forward pass kept, in the words of the reference.
+void check_saved(const Tensor& y1, const Tensor& y2, const Tensor& argmax, int64_t rows,
+                 int64_t middle, int64_t out) {
+  const auto is = [&](const Tensor& t, int64_t channels) {
+    return t.dim() == 2 && t.size(0) == rows && t.size(1) == channels;
+  };
+  MESM_CHECK(is(y1, middle) && is(y2, out) && argmax.scalar_type() == ScalarType::Int, kBlock,
+             ": the backward pass cannot read what the forward pass kept: wanted y1 of (", rows,
+             ", ", middle, "), y2 of (", rows, ", ", out, ") and argmax of Int, got ", y1.numel(),
+             " and ", y2.numel(), " elements and ",
+             torch::headeronly::toString(argmax.scalar_type()),
+             ". They ran on different backends: put `use_backend` around both passes, a compiled "
+             "function's too");
+}
+
 // Gradients of features, query, the attention's five parameters, then each stage's weight and norm.
 using Gradients = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor,
                              Tensor, Tensor, Tensor, Tensor>;
@@ -108,6 +123,7 @@ Gradients sparse_cross_modal_block_backward(
   check_floating("mean", mean2, stage2.out());
   check_floating("var", var2, stage2.out());
   check_int32(kBlock, "rows", rows);
+  check_saved(y1, y2, argmax, rows.numel(), stage1.out(), stage2.out());
   check_operand(kBlock, "y1", y1, rows.numel() * stage1.out(), dtype);
   check_operand(kBlock, "y2", y2, rows.numel() * stage2.out(), dtype);
   check_operand(kBlock, "attention", attention, features.size(0), compute_dtype(dtype));

@@ -206,7 +206,7 @@ def _fake(a: SparseCrossModalBlock) -> SparseCrossModalBlockResult:
         attention=a.features.new_empty(kept.attention, dtype=wide),
         y1=a.features.new_empty(kept.y1),
         y2=a.features.new_empty(kept.y2),
-        argmax=a.sites.new_empty(kept.argmax, dtype=torch.uint8 if _is_on_gpu(a) else torch.int32),
+        argmax=a.sites.new_empty(kept.argmax, dtype=torch.uint8 if _is_flat(a) else torch.int32),
         rulebook=a.sites.new_empty(kept.rulebook),
     )
 
@@ -222,11 +222,11 @@ class _Kept(NamedTuple):
 
 
 def _kept(a: SparseCrossModalBlock, rows: Any, out_rows: Any) -> _Kept:
-    """Return the shapes of the results for the backward pass; on a GPU, Triton's flat tensors."""
+    """Return the shapes of the results for the backward pass."""
     if not (a.training or a.keep):
         return _Kept()
     channels = a.weight2.shape[0]
-    if _is_on_gpu(a):
+    if _is_flat(a):
         return _Kept(
             attention=(a.features.shape[0],),
             y1=(maps_layout(a).size,),
@@ -241,8 +241,10 @@ def _kept(a: SparseCrossModalBlock, rows: Any, out_rows: Any) -> _Kept:
     )
 
 
-def _is_on_gpu(a: SparseCrossModalBlock) -> bool:
-    return a.features.device.type == "cuda"
+def _is_flat(a: SparseCrossModalBlock) -> bool:
+    """Return whether Triton, which keeps flat tensors, is to run: a compiled graph holds sizes."""
+    wanted = backends.requested()
+    return wanted == "triton" or (wanted == "auto" and a.features.device.type == "cuda")
 
 
 def _fake_backward(a: SparseCrossModalBlockBackward) -> SparseCrossModalBlockGradients:

@@ -156,6 +156,15 @@ class SparseCrossModalBlockGradients(NamedTuple):
     norm_bias2: Tensor
 
 
+def refuse_saved(wanted: str, got: str) -> RuntimeError:
+    """Return the error of a backward pass that cannot read what the forward pass kept for it."""
+    return RuntimeError(
+        "sparse_cross_modal_block: the backward pass cannot read what the forward pass kept: "
+        f"wanted {wanted}, got {got}. They ran on different backends: put `use_backend` around "
+        "both passes, a compiled function's too"
+    )
+
+
 def sparse_cross_modal_block(a: SparseCrossModalBlock) -> SparseCrossModalBlockResult:
     """Score, select, convolve twice with norm and ReLU, and pool."""
     dtype = a.features.dtype
@@ -207,7 +216,18 @@ def sparse_cross_modal_block(a: SparseCrossModalBlock) -> SparseCrossModalBlockR
 def sparse_cross_modal_block_backward(
     a: SparseCrossModalBlockBackward,
 ) -> SparseCrossModalBlockGradients:
-    """Return the gradients; the selected and the normalised rows are computed again."""
+    """Return the gradients; the selected and the normalised rows are computed again.
+
+    Raises:
+        RuntimeError: The forward pass ran on a backend that keeps other tensors.
+    """
+    rows, middle, out = a.rows.shape[0], a.weight1.shape[0], a.weight2.shape[0]
+    # The C++ backward pass refuses the same in the same words.
+    if a.y1.shape != (rows, middle) or a.y2.shape != (rows, out) or a.argmax.dtype != torch.int32:
+        raise refuse_saved(
+            f"y1 of ({rows}, {middle}), y2 of ({rows}, {out}) and argmax of torch.int32",
+            f"{tuple(a.y1.shape)}, {tuple(a.y2.shape)} and {a.argmax.dtype}",
+        )
     dtype = a.features.dtype
     x = _selected(a)
     real, row = a.rows >= 0, a.rows.clamp(min=0)

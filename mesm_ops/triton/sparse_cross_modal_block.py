@@ -21,6 +21,7 @@ from ..reference import (
     SparseCrossModalBlockGradients,
     SparseCrossModalBlockResult,
 )
+from ..reference.sparse_cross_modal_block import refuse_saved
 from .parts.convolution import Epilogue, convolve, partial_rows
 from .parts.finish import finish
 from .parts.layout import book_layout, maps_layout
@@ -213,7 +214,11 @@ def _convolve_and_norm(
 def sparse_cross_modal_block_backward(
     a: SparseCrossModalBlockBackward,
 ) -> SparseCrossModalBlockGradients:
-    """Run `mesm_ops::sparse_cross_modal_block_backward` in Triton."""
+    """Run `mesm_ops::sparse_cross_modal_block_backward` in Triton.
+
+    Raises:
+        RuntimeError: The forward pass ran on a backend that keeps other tensors.
+    """
     if not a.features.shape[0] or a.offsets.shape[0] < 2:
         rows, out = a.rows.shape[0], a.weight2.shape[0]
         return reference.sparse_cross_modal_block_backward(
@@ -224,6 +229,13 @@ def sparse_cross_modal_block_backward(
             )
         )
     plan, features = _plan(a), a.features
+    # A kernel would read beyond what another backend kept.
+    sizes, kind = (plan.maps.size, plan.book.size), a.argmax.dtype
+    if (a.y1.numel(), a.rulebook.numel()) != sizes or kind != torch.uint8:
+        raise refuse_saved(
+            f"y1 and rulebook of {sizes[0]} and {sizes[1]} elements and argmax of torch.uint8",
+            f"{a.y1.numel()} and {a.rulebook.numel()} elements and {kind}",
+        )
     of = _parts(plan, a.y1, a.rulebook)
     norm1 = Norm(
         *(a.norm_weight1, a.norm_bias1, a.mean1, a.var1, of["scale1"], of["shift1"], a.eps1)

@@ -31,6 +31,22 @@ def test_a_failing_step_is_named_with_its_log(
     assert "   said" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("code", [0, 1])
+def test_tests_at_fault_are_named(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    code: int,
+) -> None:
+    lines = [*(f"FAILED test {i}" for i in range(50)), *(f"line {i}" for i in range(20))]
+    command = [sys.executable, "-c", f"print({chr(10).join(lines)!r}); raise SystemExit({code})"]
+    monkeypatch.setattr(Checks, "_tests", lambda self: self._command("tests", command))
+    assert checks(tmp_path).run("tests") == (code == 0)
+    said = capsys.readouterr().out
+    assert said.count("   FAILED test") == 30 * code
+    assert said.count("   line") == 6
+
+
 def test_a_step_has_its_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = checks(tmp_path, seconds=0.5)
     command = [sys.executable, "-c", "import time; time.sleep(60)"]

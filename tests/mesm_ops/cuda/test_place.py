@@ -112,6 +112,12 @@ def outputs(maps: Maps) -> dict[str, Tensor]:
     return made
 
 
+@pytest.fixture(autouse=True)
+def kernels() -> None:
+    """Loads the library: `mesm_ops` does so where an op first runs on a CUDA kernel."""
+    assert extension.cuda_missing() is None
+
+
 def scratch_size(maps: Maps) -> int:
     frames = len(maps.offsets) - 1
     size = torch.ops.mesm_ops_cuda.place_scratch(maps.sites, frames, maps.height, maps.width)
@@ -121,7 +127,6 @@ def scratch_size(maps: Maps) -> int:
 def select_and_place(
     maps: Maps, p: float, weighted: bool, made: dict[str, Tensor] | None = None
 ) -> dict[str, Tensor]:
-    assert extension.cuda_missing() is None  # and loads the kernels
     made = outputs(maps) if made is None else made
     torch.ops.mesm_ops_cuda.select_and_place(
         *(maps.features, maps.sites, maps.offsets, maps.logits, maps.height, maps.width),
@@ -259,7 +264,6 @@ def test_nothing_waits_and_a_graph_captures() -> None:
 def test_what_is_refused() -> None:
     maps = draw(Case([20, 16], 5, 5, 8)).cuda()
     made = outputs(maps)
-    assert extension.cuda_missing() is None
 
     def refuses(match: str, maps: Maps = maps, p: float = 0.5, **others: Tensor) -> None:
         with pytest.raises(RuntimeError, match=match):

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import importlib
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,20 +9,23 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._pytree import tree_map_only
 
-from mesm_ops import SparseCrossModalBlock, SparseFeatureMaps, reference, use_backend
+from mesm_ops import (
+    SparseCrossModalBlock,
+    SparseFeatureMaps,
+    backends,
+    reference,
+    use_backend,
+)
 from mesm_ops.ops.sparse_cross_modal_block import _arguments
 from mesm_ops.triton.parts.layout import book_layout, maps_layout
+from tests.mesm_ops.block_passes import FORWARD, OWN, backward, forward, module
+from tests.mesm_ops.block_passes import both_passes as run
 from tests.mesm_ops.cases import make_case
 
-# The function sparse_cross_modal_block hides its module.
-module = importlib.import_module("mesm_ops.ops.sparse_cross_modal_block")
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-FORWARD = torch.ops.mesm_ops.sparse_cross_modal_block
-BACKWARD = torch.ops.mesm_ops.sparse_cross_modal_block_backward
 SCORE = torch.ops.mesm_ops.cross_modal_score
 PARAMETERS = ("map_weight", "map_bias", "query_weight", "score_weight", "score_bias")
 KEPT = ("attention", "y1", "y2", "argmax", "rulebook")
-OWN = ("y1", "y2", "argmax", "rulebook")  # results for the backward pass that only Triton reads
 
 
 def arguments(
@@ -46,8 +48,8 @@ def arguments(
         torch.nn.init.uniform_(norm.running_var, 0.5, 1.5)
         torch.nn.init.normal_(norm.bias, std=0.3)
         torch.nn.init.normal_(norm.weight)  # of both signs
-    for module in (block.attention, block.conv1, block.conv2):
-        module.to(dtype)
+    for part in (block.attention, block.conv1, block.conv2):
+        part.to(dtype)
     query = torch.randn(x.frames if lengths is None else len(lengths), 5).to(dtype)
     stages = tuple(
         (conv.weight, norm.parameter_tuple(x))
@@ -57,17 +59,6 @@ def arguments(
     a = _arguments(x, query, given, block.attention.parameter_tuple(), stages, 0.6, selection)
     a = tree_map_only(Tensor, lambda tensor: tensor.detach().to(DEVICE), a)
     return a._replace(trim=trim, keep=keep)
-
-
-def run(backend: str, a: reference.SparseCrossModalBlock, grad: Tensor | None) -> dict[str, Tensor]:
-    """Results of both passes."""
-    with use_backend(backend), torch.no_grad():
-        out = reference.SparseCrossModalBlockResult(*FORWARD(*a))
-        if grad is None:
-            return out._asdict()
-        saved = module._saved(a, out)._replace(grad_out=grad)
-        grads = reference.SparseCrossModalBlockGradients(*BACKWARD(*saved))
-    return out._asdict() | {f"grad of {name}": g for name, g in grads._asdict().items()}
 
 
 def maps(
@@ -222,6 +213,63 @@ def test_attends_as_the_score_and_the_selection_do() -> None:
         mixed = {other: t.to(x.dtype).float() for other, t in wide.items()} | {name: wide[name]}
         others = attend(args.features.float(), mixed).attention[:rows]
         assert ((others / rounded.attention[:rows] - 1).abs() > 1e-4).any(), name
+
+
+@pytest.mark.parametrize("others", ["reference", "cpp"])
+@pytest.mark.parametrize("training", [True, False])
+def test_passes_on_two_backends_are_refused(others: str, training: bool) -> None:
+    """What one backend kept is another's out of bounds."""
+    x = maps(3, 6, 7, 9, 0.5, torch.float32)
+    args, grad = arguments(x, 10, [1, 2], training=training), gradient(x, 10)
+    if backends.refusal("sparse_cross_modal_block", others, args):
+        pytest.skip(f"{others} does not run here")
+    kept = {backend: forward(backend, args) for backend in ("triton", others)}
+    mend = "They ran on different backends: put `use_backend` around both passes"
+    for first, second in (("triton", others), (others, "triton")):
+        with pytest.raises(RuntimeError, match=rf"^sparse_cross_modal_block: .*{mend}"):
+            backward(second, args, kept[first], grad)
+        backward(second, args, kept[second], grad)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"y1": lambda t: t[:-1]},
+        {"y1": lambda t: torch.cat([t, t[:1]])},
+        {"rulebook": lambda t: t[:-1]},
+        {"argmax": lambda t: t.int()},
+    ],
+)
+def test_what_triton_did_not_keep_is_refused(changes: dict[str, Any]) -> None:
+    x = maps(2, 4, 5, 6, 0.7, torch.float32)
+    args, grad = arguments(x, 6, None), gradient(x, 6)
+    kept = forward("triton", args)
+    kept = kept._replace(**{name: change(getattr(kept, name)) for name, change in changes.items()})
+    with pytest.raises(RuntimeError, match="cannot read what the forward pass kept"):
+        backward("triton", args, kept, grad)
+
+
+@pytest.mark.parametrize("compiled_on", ["triton", "reference"])
+def test_a_compiled_block_keeps_what_its_backend_keeps(compiled_on: str) -> None:
+    x = maps(3, 6, 7, 9, 0.5, torch.float32)
+    block = SparseCrossModalBlock(6, 10, 5, 4, p=0.6).to(DEVICE)
+    on_device = torch.utils._pytree.tree_map(lambda t: t.to(DEVICE), x)
+    given = (on_device, torch.randn(2, 5).to(DEVICE), torch.tensor([1, 2]).to(DEVICE))
+    torch._dynamo.reset()
+    runner = torch.compile(block, fullgraph=True, backend="aot_eager")
+    found = []
+    for run_it in (block, runner):
+        block.zero_grad()
+        with use_backend(compiled_on):
+            out = run_it(*given)
+            out.to_dense().square().sum().backward()
+        found.append([out.to_dense().detach(), *(p.grad.clone() for p in block.parameters())])
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+    with use_backend("reference" if compiled_on == "triton" else "triton"):
+        out = runner(*given)
+    with use_backend(compiled_on), pytest.raises(RuntimeError, match="different backends"):
+        out.to_dense().square().sum().backward()
 
 
 def test_two_runs_agree_bit_for_bit() -> None:

@@ -113,25 +113,6 @@ def test_profilers_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(kernel.first) == 2
 
 
-@pytest.mark.gpu
-def test_on_a_gpu_the_second_launch_does_as_the_first() -> None:
-    from mesm_ops.triton.parts.norms import norm_of, norm_rows
-
-    norm = norm_of(torch.ones(64, device="cuda"), torch.zeros(64, device="cuda"), 1e-5)
-    norm.scale.fill_(2.0)
-    norm.shift.fill_(-1.0)
-    norm.mean.zero_()
-    norm.var.fill_(1.0)
-    number = torch.tensor([200], dtype=torch.int32, device="cuda")
-    found = []
-    for _ in range(3):
-        x, out = torch.ones(256, 64, device="cuda"), torch.zeros(256, 64, device="cuda")
-        norm_rows(x, number, norm, out)
-        found.append(out)
-    assert torch.equal(found[0], found[1])
-    assert torch.equal(found[0], found[2])
-
-
 def test_other_numbers_are_taken_as_python_takes_them() -> None:
     kernel, x = Kernel("C"), aligned()
     for given in (5, np.int64(5)):
