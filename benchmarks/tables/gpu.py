@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 from benchmarks.environment import ROOT
 from benchmarks.floors import passes
 from benchmarks.floors.sizes import Sizes
-from benchmarks.gpu.plan import (
-    EAGER_GOALS,
-    EAGER_MODEL_GOALS,
-    FULL_P_GOAL,
-    INFERENCE_GOAL,
-    LOW_P_GOALS,
-    MODEL_GOALS,
-    TRAINING_GOAL,
-)
+from benchmarks.gpu import plan
+from benchmarks.gpu.report import AT_LEAST, GOAL_WORDS
 from benchmarks.report import markdown
-from benchmarks.shapes import FACE_BLOCKS, HEADLINE_P, LOW_P, QUERY_DIM
+from benchmarks.shapes import FACE_BLOCKS, HEADLINE_P, LONG_BATCHES, LOW_P, QUERY_DIM
 from benchmarks.tables.registry import Row, one, results, table
 
 BEFORE = "h100-2026-11-26-before"
-DENSE = "h100-2026-11-26-dense"
 REDESIGN = "h100-2026-11-26-redesign"
+RUN = "h100-2026-11-27"
 CHOICES = ROOT / "mesm_ops/triton/configs"
 FACES = tuple(map(str, FACE_BLOCKS))
 UNMEASURED = "not measured"
@@ -49,56 +43,84 @@ def _times(row: Row) -> str:
 
 @table("gpu-blocks")
 def blocks() -> str:
-    """Blocks replayed from graphs: redesigned, before, and dense in the run of before."""
-    redesigned = results(REDESIGN)["blocks"]
-    rows = [*results(DENSE)["rows"], *map(_as_dense, results(BEFORE)["rows"])]
+    """Blocks replayed from graphs beside the better dense run, at the p that have goals."""
+    rows = [row for row in results(RUN)["rows"] if row.get("dtype") == "bfloat16"]
     lines = []
-    for what, name in (
-        ("block inference", "inference_us"),
-        ("block training step", "training_step_us"),
+    for p in (HEADLINE_P, *LOW_P, 1.0):
+        for what in ("block inference", "block training step"):
+            cells = (_compared(_found(rows, what=what, p=p, shape=shape)) for shape in FACES)
+            lines.append((f"{what}, p = {p:g}", *cells))
+    return markdown(("µs, ours / the better dense", *FACES), lines)
+
+
+@table("gpu-models")
+def models() -> str:
+    """MESM beside FE2E, replayed from graphs and called from Python."""
+    rows = [row for row in results(RUN)["rows"] if row.get("dtype") == "bfloat16"]
+    names = [str(clips.count) + " clips" for clips in reversed(LONG_BATCHES)]
+    lines = []
+    for how, words in (("", "graphs"), ("eager ", "called from Python")):
+        for what in ("MESM inference", "MESM training step"):
+            found = (_found(rows, what=how + what, p=HEADLINE_P, shape=name) for name in names)
+            cells = (_compared(row, 1) for row in found)
+            lines.append((f"{what}, {words}", *cells))
+    return markdown((f"ms, MESM at p = {HEADLINE_P:g} / the better FE2E", *names), lines)
+
+
+@table("gpu-eager")
+def eager() -> str:
+    """Training steps of blocks called from Python."""
+    found = [
+        _found(results(RUN)["rows"], what="eager block training step", shape=shape)
+        for shape in FACES
+    ]
+    lines = [("ms, ours / the better dense", *(_compared(row, 2) for row in found))]
+    for words, name in (
+        ("launches, ours / dense eager", "launches"),
+        ("µs on the host, likewise", "host_us"),
     ):
-        found = [_first(rows, what, shape) for shape in FACES]
-        times = (one(redesigned, shape=shape)[name] for shape in FACES)
-        lines.append((f"{what}, **redesigned**", *(f"**{us:.0f}**" for us in times)))
-        lines.append((f"{what}, before the redesign", *(f"{row['us']:.0f}" for row in found)))
-        for rival, words in (("eager", "dense eager"), ("max-autotune", "dense compiled")):
-            cells = (row["rivals_us"].get(rival) for row in found)
-            lines.append((f"{what}, {words}", *(f"{us:.0f}" if us else UNMEASURED for us in cells)))
-    return markdown(("µs", *FACES), lines)
+        cells = (
+            f"{row[name]:.0f} / {row[f'rival_{name}']:.0f}" if row else UNMEASURED for row in found
+        )
+        lines.append((words, *cells))
+    return markdown(("training step called from Python", *FACES), lines)
 
 
-def _as_dense(row: Row) -> Row:
-    """A row of `make gpu`'s results in the form of those beside it."""
-    if "error" in row:
-        return row
-    return row | {"us": row["ms"] * 1e3, "rivals_us": {"eager": row["rival_ms"] * 1e3}}
-
-
-def _first(rows: list[Row], what: str, shape: str) -> Row:
-    wanted = {"what": what, "shape": shape, "p": HEADLINE_P}
-    return next(row for row in rows if wanted.items() <= row.items() and "us" in row)
-
-
-@table("gpu-steps")
-def steps() -> str:
-    """Launches, calls from Python and memory of the same training steps."""
-    found = [one(results(REDESIGN)["blocks"], shape=shape) for shape in FACES]
-    launches = (
-        "{} / {}".format(*(each["kernels"][step]["launches"] for step in passes.STEPS.values()))
-        for each in found
+@table("gpu-memory")
+def memory() -> str:
+    """The peak of a training step's memory."""
+    rows = [row for row in results(RUN)["rows"] if row.get("dtype") == "bfloat16"]
+    found = [
+        (shape, _found(rows, what="block training step", p=HEADLINE_P, shape=shape))
+        for shape in FACES
+    ]
+    for clips in reversed(LONG_BATCHES):
+        name = f"{clips.count} clips"
+        row = _found(rows, what="MESM training step", p=HEADLINE_P, shape=name)
+        found.append((f"MESM, {name}", row))
+    cells = (
+        f"{row['peak_mib']:.0f} / {row['dense_peak_mib']:.0f}" if row else UNMEASURED
+        for _, row in found
     )
     return markdown(
-        ("", *FACES),
-        [
-            ("launches, training step / inference", *launches),
-            (
-                "training step called from Python, ms",
-                *(f"{each['eager_training_step_us'] / 1e3:.1f}" for each in found),
-            ),
-            ("its time on the host, ms", *(f"{each['training_host_ms']:.1f}" for each in found)),
-            ("peak memory, MiB", *(str(each["training_peak_mib"]) for each in found)),
-        ],
+        ("MiB, training step", *(name for name, _ in found)), [("ours / dense eager", *cells)]
     )
+
+
+def _found(rows: list[Row], **wanted: Any) -> Row | None:
+    """The measured row with these values, if there is one."""
+    matching = (row for row in rows if wanted.items() <= row.items() and "ratio" in row)
+    return next(matching, None)
+
+
+def _compared(row: Row | None, digits: int = 0) -> str:
+    """Our time, the better rival's and how often ours goes into it: µs without digits, else ms."""
+    if row is None:
+        return UNMEASURED
+    scale = 1.0 if digits else 1e3
+    ours, dense = (f"{row[name] * scale:.{digits}f}" for name in ("ms", "rival_ms"))
+    which = row["rival"].rsplit(None, 1)[-1]
+    return f"{ours} / {dense} {which}: **{row['ratio']:.2f}x**"
 
 
 @table("gpu-groups")
@@ -213,16 +235,18 @@ def _choice(row: Row) -> str:
 
 @table("gpu-goals")
 def goals() -> str:
-    """The goals that `make gpu` holds the block and MESM to."""
-    half, (low, least) = f"p = {HEADLINE_P}", LOW_P
-    steps = ("inference", "training step")
-    lines = [
-        (f"block, {half}, graphs", *(f"{goal} x" for goal in (INFERENCE_GOAL, TRAINING_GOAL))),
-        (f"block, p = {low} and {least}, graphs", *(f"{goal} x" for goal in LOW_P_GOALS)),
-        ("block, p = 1, graphs", *[f"{FULL_P_GOAL} x"] * 2),
-        (f"MESM beside FE2E, {half}, 64 clips, graphs", *(f"{goal} x" for goal in MODEL_GOALS)),
-        ("the same, called from Python", *(f"{goal} x" for goal in EAGER_MODEL_GOALS)),
-        ("launches of a block", "", f"{EAGER_GOALS['launches']}"),
-        ("time on the host of a block", "", f"{EAGER_GOALS['host_us']:.0f} µs"),
-    ]
-    return markdown(("at least so often dense's speed, or at most", *steps), lines)
+    """Every goal that `make gpu` holds the block and MESM to, and what was measured."""
+    rows = [row for row in results(RUN)["rows"] if "error" not in row]
+    lines = []
+    for row in plan.rows(plan.setting_of("cuda", ROOT, small=False)):
+        for key, goal in row.goals.items():
+            made = next((each for each in rows if each["row"] == row.name and key in each), None)
+            wanted = f"{'≥' if key in AT_LEAST else '≤'} {goal:g} {GOAL_WORDS[key]}"
+            if made is None:
+                lines.append((row.name, wanted, UNMEASURED, ""))
+                continue
+            met = made[key] >= goal if key in AT_LEAST else made[key] <= goal
+            digits = 2 if goal < 10 else 0
+            verdict = "met" if met else "**missed**"
+            lines.append((row.name, wanted, f"{made[key]:.{digits}f}", verdict))
+    return markdown(("", "wanted", "measured", ""), lines)
