@@ -149,15 +149,20 @@ class Checks:
                 code = process.wait(limit)
             except subprocess.TimeoutExpired:
                 process.kill()
-                return f"not done after {limit:.0f} s; {log}"
+                return f"not done after {limit:.0f} s; {_named(log)}"
         lines = log.read_text(errors="replace").splitlines()
         faults = [text for text in lines[:-TAIL] if text.startswith(("FAILED", "ERROR"))]
         shown = [*(faults[:FAULTS] if code else ()), *lines[-TAIL:]]
         print("\n".join(f"   {text[:200]}" for text in shown), flush=True)
-        return f"exit code {code}; {log}" if code else None
+        return f"exit code {code}; {_named(log)}" if code else None
 
 
 def gpu_tests(folders: tuple[str, ...]) -> list[Path]:
     """Test files that have a test marked gpu."""
     every = (path for folder in folders for path in (ROOT / folder).rglob("test_*.py"))
     return sorted(path for path in every if "mark.gpu" in path.read_text())
+
+
+def _named(log: Path) -> str:
+    """A log's path as results show it, without the machine's own folders."""
+    return str(log.relative_to(ROOT)) if log.is_relative_to(ROOT) else log.name
