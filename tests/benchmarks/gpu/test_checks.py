@@ -26,7 +26,7 @@ def test_a_failing_step_is_named_with_its_log(
     command = [sys.executable, "-c", "print('said'); raise SystemExit(3)"]
     monkeypatch.setattr(Checks, "_build", lambda self: self._command("build", command))
     assert not made.run("build", "device")
-    assert made.problems == {"build": f"exit code 3; {tmp_path / 'build.log'}"}
+    assert made.problems == {"build": "exit code 3; build.log"}
     assert (tmp_path / "build.log").read_text() == "said\n"
     assert "   said" in capsys.readouterr().out
 
