@@ -60,6 +60,17 @@ class ModelRow:
         batch = bench.once("batch", lambda: draw_batch(self.clips).to(device))
         sparse = make_model("MESM", channels, p=self.p).to(device).train(train)
         dense = bench.once("FE2E", lambda: make_model("FE2E", channels).to(device).train(train))
+        ours = model_run(sparse, batch, dtype, train)
+        ours()
+
+        def check() -> Facts:
+            return {
+                **densities(sparse, batch, dtype),
+                "flops": _flops(sparse, batch),
+                "gate_error": check_model(sparse, batch, dtype, train),
+            }
+
+        bench.once("check", check)
         facts: Facts = {
             "group": f"{self.what} against FE2E, {self.dtype}, {self.clips}",
             "what": self.what,
@@ -67,29 +78,23 @@ class ModelRow:
             "frames": self.clips.frames,
             "p": self.p,
             "dtype": self.dtype,
-            **densities(sparse, batch, dtype),
-            "flops": _flops(sparse, batch),
             "dense_flops": bench.once("FE2E's FLOPs", lambda: _flops(dense, batch)),
         }
-        ours = model_run(sparse, batch, dtype, train)
-        ours()
-        bench.once("gate", lambda: check_model(sparse, batch, dtype, train))
         rivals, facts["notes"] = bench.once(
             self.rival.name, lambda: self.rival.of(dense, batch).sides(setting.uncompiled)
         )
-        check = partial(check_model, sparse, batch, dtype, train)
         return partial(self._measure, setting, check, ours, rivals, facts)
 
     def _measure(
         self,
         setting: Setting,
-        check: Callable[[], float],
+        check: Callable[[], Facts],
         ours: Run,
         rivals: Mapping[str, Run],
         facts: Facts,
     ) -> Iterator[Facts]:
         """Check, then time."""
-        facts["gate_error"] = check()
+        facts |= check()
         with cudnn_search():
             if self.train:
                 for run in (ours, rivals["eager"]):
