@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from benchmarks.floors.cost_model import block_costs, dense_costs
 from benchmarks.floors.sizes import block_sizes
 from benchmarks.gate import check_block
-from benchmarks.gpu.kernels import launches
-from benchmarks.gpu.rivals import DenseBlock
-from benchmarks.gpu.row import Facts, Setting, of_dense, timed
-from benchmarks.inputs import BlockCase, block_case
+from benchmarks.gpu.kernels import case_at, launches
+from benchmarks.gpu.rivals import DenseBlock, cudnn_search
+from benchmarks.gpu.row import Facts, Measurement, Setting, Workbench, of_dense, timed
+from benchmarks.inputs import BlockCase
 from benchmarks.measure import Run, host_us, peak_memory
 from benchmarks.shapes import DTYPES, Shape
 from benchmarks.steps import block_run
@@ -19,7 +20,7 @@ from benchmarks.steps import block_run
 
 @dataclass(frozen=True)
 class BlockRow:
-    """One block at one p; called, it measures."""
+    """One block at one p."""
 
     shape: Shape
     train: bool
@@ -43,25 +44,41 @@ class BlockRow:
         """The dense block that this row compares with."""
         return DenseBlock(self.shape, self.dtype, self.train)
 
-    def __call__(self, setting: Setting) -> Iterator[Facts]:
-        """Check, then time."""
-        dtype = DTYPES[self.dtype]
-        case = block_case(self.shape, self.p, dtype, setting.frames, setting.device)
-        facts = self._facts(setting, case)
-        facts["gate_error"] = check_block(case, dtype, self.train)
+    @property
+    def family(self) -> str:
+        """As `Measure.family`."""
+        return self.rival.name
+
+    def prepare(self, bench: Workbench) -> Measurement:
+        """Compile both sides, and run all that the gate will run."""
+        setting, dtype = bench.setting, DTYPES[self.dtype]
+        case = case_at(bench, self.shape, self.p, self.dtype)
         ours = block_run(case, dtype, self.train)
-        rivals, notes = self.rival.of(case).sides(self.rival.name, setting.compiled)
-        if self.train:
-            device = setting.device
-            for run in (ours, *rivals.values()):
-                run()  # from now on every parameter has a gradient
-            facts["peak_mib"] = peak_memory(ours, device)
-            peaks = {name: peak_memory(run, device) for name, run in rivals.items()}
-            facts |= {"dense_peak_mib": peaks["eager"], "rivals_peak_mib": peaks}
-            facts |= of_dense(facts)
-        facts |= {"notes": notes} | timed(setting, ours, rivals, self.graph)
-        if not self.graph:
-            facts |= self._host(ours, rivals["eager"], setting.device)
+        ours()
+        facts = self._facts(setting, case)
+        bench.once("gate", lambda: check_block(case, dtype, self.train))
+        rivals, notes = bench.once(
+            self.rival.name, lambda: self.rival.of(case).sides(setting.uncompiled)
+        )
+        return partial(self._measure, setting, case, ours, rivals, facts | {"notes": notes})
+
+    def _measure(
+        self, setting: Setting, case: BlockCase, ours: Run, rivals: Mapping[str, Run], facts: Facts
+    ) -> Iterator[Facts]:
+        """Check, then time."""
+        device = setting.device
+        facts["gate_error"] = check_block(case, DTYPES[self.dtype], self.train)
+        with cudnn_search():
+            if self.train:
+                for run in (ours, *rivals.values()):
+                    run()  # from now on every parameter has a gradient
+                facts["peak_mib"] = peak_memory(ours, device)
+                peaks = {name: peak_memory(run, device) for name, run in rivals.items()}
+                facts |= {"dense_peak_mib": peaks["eager"], "rivals_peak_mib": peaks}
+                facts |= of_dense(facts)
+            facts |= timed(setting, ours, rivals, self.graph)
+            if not self.graph:
+                facts |= self._host(ours, rivals["eager"], device)
         yield facts
 
     def _host(self, ours: Run, dense: Run, device: str) -> Facts:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -12,7 +14,7 @@ from torch import Tensor
 from benchmarks.floors.sizes import sizes_of
 from benchmarks.gate import RedGate, check_conv2d, check_conv2d_gradients, error_line
 from benchmarks.gpu.candidates import Sites, candidates
-from benchmarks.gpu.row import Facts, Setting, timed
+from benchmarks.gpu.row import Facts, Measurement, Setting, Workbench, timed
 from benchmarks.inputs import ConvolutionCase, convolution_case
 from benchmarks.measure import Run
 from benchmarks.shapes import DTYPES, HALF, Shape
@@ -22,10 +24,11 @@ PASSES = ("forward", "input gradient", "weight gradient")
 
 @dataclass(frozen=True)
 class ConvolutionRow:
-    """One candidate on one shape; called, it measures its three passes."""
+    """One candidate on one shape, in its three passes."""
 
     candidate: str
     shape: Shape
+    family: str = "convolutions"
     density: float = HALF
     dtype: str = "bfloat16"
     rival = None
@@ -36,11 +39,11 @@ class ConvolutionRow:
         return f"convolutions {self.candidate} {self.shape} density={self.density:g} {self.dtype}"
 
     @torch.no_grad()
-    def __call__(self, setting: Setting) -> Iterator[Facts]:
-        """Check and time one pass after the other."""
+    def prepare(self, bench: Workbench) -> Measurement:
+        """Compile the three passes, and run all that the gates will run."""
         from mesm_ops import SparseFeatureMaps
 
-        dtype = DTYPES[self.dtype]
+        setting, dtype = bench.setting, DTYPES[self.dtype]
         case = convolution_case(self.shape, self.density, dtype, setting.frames, setting.device)
         x = SparseFeatureMaps.from_dense(case.maps, case.mask)
         at = Sites(x.sites, x.offsets, x.height, x.width)
@@ -65,20 +68,38 @@ class ConvolutionRow:
                 {"weight": ours["weight gradient"]()}, upstream, *_inputs(case)
             ),
         }
+        for run in (*ours.values(), *gates.values()):
+            with contextlib.suppress(RedGate):  # which is told where the pass would be timed
+                run()
         rivals = _dense_passes(case, upstream)
         channels = 2 * self.shape.in_channels * self.shape.out_channels
         pairs = sizes_of(case.mask, self.shape, 1, dtype.itemsize).pairs
+        shared: Facts = {
+            "shape": str(self.shape),
+            "frames": setting.frames,
+            "p": None,
+            "dtype": self.dtype,
+            "density": self.density,
+            "flops": channels * pairs,
+            "dense_flops": channels * 9 * setting.frames * self.shape.sites,
+        }
+        return partial(self._measure, setting, ours, gates, rivals, shared)
+
+    @torch.no_grad()
+    def _measure(
+        self,
+        setting: Setting,
+        ours: Mapping[str, Run],
+        gates: Mapping[str, Callable[[], float]],
+        rivals: Mapping[str, Run],
+        shared: Facts,
+    ) -> Iterator[Facts]:
+        """Check and time one pass after the other."""
         for which in PASSES:
-            facts: Facts = {
+            facts = {
                 "group": f"convolutions, {which}, {self.dtype}, {setting.frames} frames",
                 "what": f"convolutions {self.candidate}, {which}",
-                "shape": str(self.shape),
-                "frames": setting.frames,
-                "p": None,
-                "dtype": self.dtype,
-                "density": self.density,
-                "flops": channels * pairs,
-                "dense_flops": channels * 9 * setting.frames * self.shape.sites,
+                **shared,
             }
             try:
                 facts["gate_error"] = gates[which]()
@@ -90,9 +111,11 @@ class ConvolutionRow:
 
 
 def rows(shapes: tuple[Shape, ...]) -> list[ConvolutionRow]:
-    """Both convolutions of each block by every candidate."""
-    every = [each for shape in shapes for each in (shape, shape.second())]
-    return [ConvolutionRow(name, shape) for shape in every for name in candidates()]
+    """Both convolutions of each block by every candidate, in one family with the block's ops."""
+    every = [(shape, each) for shape in shapes for each in (shape, shape.second())]
+    return [
+        ConvolutionRow(name, each, f"ops {shape}") for shape, each in every for name in candidates()
+    ]
 
 
 def _inputs(case: ConvolutionCase) -> tuple[Tensor, Tensor, Tensor]:

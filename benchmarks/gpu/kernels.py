@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,8 +18,9 @@ from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.environment import ROOT
-from benchmarks.gpu.row import Facts, Setting
-from benchmarks.inputs import block_case
+from benchmarks.gpu.rivals import DenseBlock, DenseModel, cudnn_search
+from benchmarks.gpu.row import Facts, Measurement, Setting, Workbench
+from benchmarks.inputs import BlockCase, block_case
 from benchmarks.measure import WARM_RUNS, Run
 from benchmarks.models import draw_batch, make_model, model_run
 from benchmarks.shapes import DTYPES, HEADLINE_P, Clips, Shape
@@ -27,6 +29,16 @@ from benchmarks.steps import block_run, dense_run
 STEPS = 3  # steps that a profile averages over
 MOST_KERNELS = 40  # the longest kernels of a profile, which are kept
 SECTIONS = ("SpeedOfLight", "LaunchStats", "Occupancy", "ComputeWorkloadAnalysis")
+
+
+def case_at(bench: Workbench, shape: Shape, p: float, dtype: str) -> BlockCase:
+    """The case of a shape, drawn once: weights and maps are the same at every p."""
+    frames, device = bench.setting.frames, bench.setting.device
+    case = bench.once(
+        f"case {shape} {dtype}", lambda: block_case(shape, p, DTYPES[dtype], frames, device)
+    )
+    case.block.p = p
+    return case
 
 
 def kernels(run: Run, device: str) -> list[dict[str, Any]]:
@@ -86,13 +98,26 @@ class BlockKernels:
         """Unique among the rows."""
         return f"kernels of {'training step' if self.train else 'inference'} {self.shape}"
 
-    def __call__(self, setting: Setting) -> Iterator[Facts]:
+    @property
+    def family(self) -> str:
+        """With the rows that time this block."""
+        return DenseBlock(self.shape, "bfloat16", self.train).name
+
+    def prepare(self, bench: Workbench) -> Measurement:
+        """Compile the sparse block."""
+        case, dtype = case_at(bench, self.shape, HEADLINE_P, "bfloat16"), DTYPES["bfloat16"]
+        sides = {"ours": block_run(case, dtype, self.train)}
+        sides["dense"] = dense_run(case, dtype, self.train)
+        for run in sides.values():
+            run()
+        return partial(self._measure, sides, bench.setting.device)
+
+    def _measure(self, sides: dict[str, Run], device: str) -> Iterator[Facts]:
         """The sparse block's kernels, then the dense block's."""
-        dtype = DTYPES["bfloat16"]
-        case = block_case(self.shape, HEADLINE_P, dtype, setting.frames, setting.device)
         kind = "training step" if self.train else "inference"
-        for side, make in (("ours", block_run), ("dense", dense_run)):
-            found = kernels(make(case, dtype, self.train), setting.device)
+        for side, run in sides.items():
+            with cudnn_search():
+                found = kernels(run, device)
             yield _facts(f"{side}, block {kind}", str(self.shape), HEADLINE_P, found)
 
 
@@ -108,12 +133,26 @@ class ModelKernels:
         """Unique among the rows."""
         return f"kernels of MESM training step {self.clips.count} clips"
 
-    def __call__(self, setting: Setting) -> Iterator[Facts]:
-        """MESM, then FE2E."""
-        batch = draw_batch(self.clips).to(setting.device)
+    @property
+    def family(self) -> str:
+        """With the rows that time this batch."""
+        return DenseModel(self.clips, "bfloat16", True).name
+
+    def prepare(self, bench: Workbench) -> Measurement:
+        """Compile MESM."""
+        setting, sides = bench.setting, {}
+        batch = bench.once("batch", lambda: draw_batch(self.clips).to(setting.device))
         for side in ("MESM", "FE2E"):
             model = make_model(side, setting.channels).to(setting.device).train()
-            found = kernels(model_run(model, batch, torch.bfloat16, True), setting.device)
+            sides[side] = model_run(model, batch, torch.bfloat16, True)
+            sides[side]()
+        return partial(self._measure, sides, setting.device)
+
+    def _measure(self, sides: dict[str, Run], device: str) -> Iterator[Facts]:
+        """MESM, then FE2E."""
+        for side, run in sides.items():
+            with cudnn_search():
+                found = kernels(run, device)
             yield _facts(f"{side} training step", f"{self.clips.count} clips", None, found)
 
 
@@ -129,7 +168,16 @@ class Counters:
         """Unique among the rows."""
         return f"ncu on convolutions {self.shape}"
 
-    def __call__(self, setting: Setting) -> Iterator[Facts]:
+    @property
+    def family(self) -> str:
+        """A family of one: ncu watches a process of its own."""
+        return self.name
+
+    def prepare(self, bench: Workbench) -> Measurement:
+        """Nothing."""
+        return partial(self._measure, bench.setting)
+
+    def _measure(self, setting: Setting) -> Iterator[Facts]:
         """One row with every counter of every kernel."""
         program = [sys.executable, "-m", "benchmarks.gpu.watch", "--device", setting.device]
         program += ["--shape", self.shape.id(), "--frames", str(setting.frames)]

@@ -7,23 +7,24 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 
 from benchmarks.environment import ROOT
-from benchmarks.gpu.rivals import DenseModel
-from benchmarks.gpu.row import Facts, Setting, of_dense, timed
-from benchmarks.measure import count_flops, peak_memory
+from benchmarks.gpu.rivals import DenseModel, cudnn_search
+from benchmarks.gpu.row import Facts, Measurement, Setting, Workbench, of_dense, timed
+from benchmarks.measure import Run, count_flops, peak_memory
 from benchmarks.models import check_model, densities, draw_batch, make_model, model_run
 from benchmarks.shapes import DTYPES, Clips
 
 
 @dataclass(frozen=True)
 class ModelRow:
-    """MESM at one p on a batch of so many clips; called, it measures."""
+    """MESM at one p on a batch of so many clips."""
 
     clips: Clips
     train: bool
@@ -47,12 +48,29 @@ class ModelRow:
         """The dense model that this row compares with."""
         return DenseModel(self.clips, self.dtype, self.train)
 
-    def __call__(self, setting: Setting) -> Iterator[Facts]:
-        """Check, then time."""
-        device, dtype, train = setting.device, DTYPES[self.dtype], self.train
-        batch = draw_batch(self.clips).to(device)
-        sparse = make_model("MESM", setting.channels, p=self.p).to(device).train(train)
-        dense = make_model("FE2E", setting.channels).to(device).train(train)
+    @property
+    def family(self) -> str:
+        """As `Measure.family`."""
+        return self.rival.name
+
+    def prepare(self, bench: Workbench) -> Measurement:
+        """Compile both models, and run all that the gate will run."""
+        setting, dtype, train = bench.setting, DTYPES[self.dtype], self.train
+        device, channels = setting.device, setting.channels
+        batch = bench.once("batch", lambda: draw_batch(self.clips).to(device))
+        sparse = make_model("MESM", channels, p=self.p).to(device).train(train)
+        dense = bench.once("FE2E", lambda: make_model("FE2E", channels).to(device).train(train))
+        ours = model_run(sparse, batch, dtype, train)
+        ours()
+
+        def check() -> Facts:
+            return {
+                **densities(sparse, batch, dtype),
+                "flops": _flops(sparse, batch),
+                "gate_error": check_model(sparse, batch, dtype, train),
+            }
+
+        bench.once("check", check)
         facts: Facts = {
             "group": f"{self.what} against FE2E, {self.dtype}, {self.clips}",
             "what": self.what,
@@ -60,20 +78,31 @@ class ModelRow:
             "frames": self.clips.frames,
             "p": self.p,
             "dtype": self.dtype,
-            **densities(sparse, batch, dtype),
-            "flops": _flops(sparse, batch),
-            "dense_flops": _flops(dense, batch),
+            "dense_flops": bench.once("FE2E's FLOPs", lambda: _flops(dense, batch)),
         }
-        facts["gate_error"] = check_model(sparse, batch, dtype, train)
-        ours = model_run(sparse, batch, dtype, train)
-        rivals, notes = self.rival.of(dense, batch).sides(self.rival.name, setting.compiled)
-        if train:
-            ours()
-            rivals["eager"]()
-            facts["peak_mib"] = peak_memory(ours, device)
-            facts["dense_peak_mib"] = peak_memory(rivals["eager"], device)
-            facts |= of_dense(facts)
-        facts |= {"notes": notes} | timed(setting, ours, rivals, self.graph)
+        rivals, facts["notes"] = bench.once(
+            self.rival.name, lambda: self.rival.of(dense, batch).sides(setting.uncompiled)
+        )
+        return partial(self._measure, setting, check, ours, rivals, facts)
+
+    def _measure(
+        self,
+        setting: Setting,
+        check: Callable[[], Facts],
+        ours: Run,
+        rivals: Mapping[str, Run],
+        facts: Facts,
+    ) -> Iterator[Facts]:
+        """Check, then time."""
+        facts |= check()
+        with cudnn_search():
+            if self.train:
+                for run in (ours, rivals["eager"]):
+                    run()
+                facts["peak_mib"] = peak_memory(ours, setting.device)
+                facts["dense_peak_mib"] = peak_memory(rivals["eager"], setting.device)
+                facts |= of_dense(facts)
+            facts |= timed(setting, ours, rivals, self.graph)
         yield facts | {"rival": facts["rival"].replace("dense", "FE2E")}
 
 
@@ -91,8 +120,20 @@ class FirstStep:
     name = "first training step of MESM"
     rival = None
 
-    def __call__(self, setting: Setting) -> Iterator[Facts]:
-        """Run `benchmarks.gpu.first_step` twice, the second time with the first one's caches."""
+    @property
+    def family(self) -> str:
+        """A family of one."""
+        return self.name
+
+    def prepare(self, bench: Workbench) -> Measurement:
+        """Run `benchmarks.gpu.first_step` twice, the second time with the first one's caches.
+
+        Without a turn: for nearly all of the time the step compiles on one core.
+        """
+        found = [*self._steps(bench.setting)]
+        return lambda: iter(found)
+
+    def _steps(self, setting: Setting) -> Iterator[Facts]:
         with tempfile.TemporaryDirectory() as folder:
             places = ("TRITON_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR", "XDG_CACHE_HOME")
             caches = {place: f"{folder}/{place.lower()}" for place in places}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -12,8 +13,10 @@ from torch import Tensor
 from benchmarks.calls import Call, calls
 from benchmarks.floors.cost_model import op_costs
 from benchmarks.floors.sizes import block_sizes
-from benchmarks.gpu.row import Facts, Setting
-from benchmarks.inputs import block_case
+from benchmarks.gpu.kernels import case_at
+from benchmarks.gpu.rivals import cudnn_search
+from benchmarks.gpu.row import Facts, Measurement, Setting, Workbench
+from benchmarks.inputs import BlockCase
 from benchmarks.measure import Run, median_ms, replayable
 from benchmarks.shapes import DTYPES, HEADLINE_P, Shape
 
@@ -24,10 +27,14 @@ CEILING_SIZE = {"cuda": 8192, "cpu": 64}  # rows of square matrices
 class Ceilings:
     """Rates that the device reaches: a copy, and products of square matrices."""
 
-    name = "ceilings"
+    name = family = "ceilings"
     rival = None
 
-    def __call__(self, setting: Setting) -> Iterator[Facts]:
+    def prepare(self, bench: Workbench) -> Measurement:
+        """Nothing."""
+        return partial(self._measure, bench.setting)
+
+    def _measure(self, setting: Setting) -> Iterator[Facts]:
         """GB/s, bytes read and bytes written counted, and TFLOP/s at torch's setting of tf32."""
         device, size = setting.device, CEILING_SIZE[setting.device]
         source = torch.empty(size * size * 4, device=device)
@@ -48,7 +55,7 @@ def _product(a: Tensor, b: Tensor) -> Run:
 
 @dataclass(frozen=True)
 class OpsRow:
-    """Every op of one block, half of the sites kept; called, it measures them in order."""
+    """Every op of one block in order, half of the sites kept."""
 
     shape: Shape
     dtype: str = "bfloat16"
@@ -59,11 +66,23 @@ class OpsRow:
         """Unique among the rows."""
         return f"ops {self.shape} {self.dtype}"
 
+    @property
+    def family(self) -> str:
+        """With the convolutions of the shape."""
+        return f"ops {self.shape}"
+
     @torch.no_grad()
-    def __call__(self, setting: Setting) -> Iterator[Facts]:
+    def prepare(self, bench: Workbench) -> Measurement:
+        """Compile the ops by running each."""
+        case = case_at(bench, self.shape, HEADLINE_P, self.dtype)
+        for call in calls(case, DTYPES[self.dtype]):
+            call.run()
+        return partial(self._measure, bench.setting, case)
+
+    @torch.no_grad()
+    def _measure(self, setting: Setting, case: BlockCase) -> Iterator[Facts]:
         """Times, floors, and dense PyTorch's counterpart where there is one; gated elsewhere."""
         device, dtype = setting.device, DTYPES[self.dtype]
-        case = block_case(self.shape, HEADLINE_P, dtype, setting.frames, device)
         counted = block_sizes(case, self.shape, dtype)
         costs = op_costs(counted)
         for call in calls(case, dtype):
@@ -84,7 +103,8 @@ class OpsRow:
             run, facts["how"] = replayable(call.run, device)
             facts["ms"] = median_ms(run, device, setting.seconds / 2)
             if (dense := dense_call(call, setting.frames)) is not None:
-                run, _ = replayable(dense, device)
+                with cudnn_search():
+                    run, _ = replayable(dense, device)
                 facts["dense_ms"] = median_ms(run, device, setting.seconds / 2)
             yield facts
 

@@ -55,11 +55,6 @@ class Results:
         self.write()
         return row
 
-    def forget(self, name: str) -> None:
-        """Drop the facts of a row that could not end."""
-        self.content["rows"] = [row for row in self.rows if row["row"] != name]
-        self.write()
-
     def write(self, **further: Any) -> None:
         """Write the file, with further keys from now on."""
         self.content |= further

@@ -6,12 +6,10 @@ import statistics
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import Any, Protocol, TypeVar
 
 from benchmarks.floors.machines import MACHINES, Machine
-from benchmarks.gpu.rivals import Rival
+from benchmarks.gpu.rivals import Rival, cudnn_search
 from benchmarks.measure import WARM_RUNS, Run, compare, in_turns, replayable, rounds_within
 from benchmarks.shapes import (
     AUDIO_BLOCKS,
@@ -25,6 +23,7 @@ from benchmarks.shapes import (
 )
 
 Facts = dict[str, Any]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,7 @@ class Setting:
     Attributes:
         folder: the folder of results, logs and caches.
         seconds: how long each side of a row is timed.
-        compiled: names of the rivals whose compilation lies in the cache.
+        uncompiled: why rivals are not compiled; None: they are.
         low_p, other_p: at which block and model are measured besides the headline's and 1.
         channels: widths of the models; None: the paper's.
         machine: the cost model's figures for the GPU, if it has them.
@@ -49,35 +48,72 @@ class Setting:
     low_p: tuple[float, ...] = LOW_P
     other_p: tuple[float, ...] = OTHER_P
     channels: tuple[int, ...] | None = None
-    seconds: float = 0.25
-    compiled: frozenset[str] = frozenset()
+    seconds: float = 0.15
+    uncompiled: str | None = None
     machine: Machine | None = None
+
+
+class Workbench:
+    """What the rows of one process share: the setting, and things that are made once."""
+
+    def __init__(self, setting: Setting) -> None:
+        self.setting = setting
+        self._made: dict[str, Any] = {}
+
+    def once(self, name: str, make: Callable[[], T]) -> T:
+        """What `make` returned when this name was first asked for."""
+        if name not in self._made:
+            self._made[name] = make()
+        made: T = self._made[name]
+        return made
+
+
+Measurement = Callable[[], Iterator[Facts]]
+
+
+class Measure(Protocol):
+    """How a row is measured."""
+
+    @property
+    def name(self) -> str:
+        """Unique among the rows."""
+
+    @property
+    def rival(self) -> Rival | None:
+        """What the row compares with, if that takes long to compile."""
+
+    @property
+    def family(self) -> str:
+        """Rows of one family are measured in one process, and share what is made there."""
+
+    def prepare(self, bench: Workbench) -> Measurement:
+        """Build and compile while other processes do the same, or time.
+
+        Returns:
+            Called in a turn on the device, yields facts; each becomes a row of the results.
+        """
 
 
 @dataclass(frozen=True)
 class Row:
-    """One measurement, made in a process of its own.
+    """One measurement.
 
     Attributes:
-        name: unique, and matched by --only.
-        measure: yields facts; each becomes a row of the results at once.
-        rival: the rival that has to be compiled before.
-        limit: seconds after which the row's process is stopped.
+        measure: measures.
+        limit: seconds after which a turn is stopped.
+        preparation: seconds after which the preparation is stopped.
         goals: bounds of the facts: a lower bound for "ratio", upper bounds for the others.
     """
 
-    name: str
-    measure: Callable[[Setting], Iterator[Facts]]
-    rival: Rival | None = None
+    measure: Measure
     limit: float = 60.0
+    preparation: float = 120.0
     goals: Mapping[str, float] = field(default_factory=dict)
 
-
-def measure(row: Row, setting: Setting) -> Iterator[Facts]:
-    """Measure a row, in the process made for it."""
-    # cuDNN tries its algorithms, as users commonly let it.
-    torch.backends.cudnn.benchmark = True
-    yield from row.measure(setting)
+    @property
+    def name(self) -> str:
+        """Unique, and matched by --only."""
+        return self.measure.name
 
 
 def of_dense(facts: Facts) -> Facts:
@@ -102,14 +138,15 @@ def timed(setting: Setting, ours: Run, rivals: Mapping[str, Run], graph: bool = 
         graph: replay CUDA graphs; else call from Python as a program would.
     """
     runs, how = {}, {}
-    for name, run in {"ours": ours, **rivals}.items():
-        if graph:
-            runs[name], how[name] = replayable(run, setting.device)
-            continue
-        for _ in range(WARM_RUNS):
-            run()
-        runs[name], how[name] = run, "call"
-    seconds = in_turns(runs, setting.device, rounds_within(setting.seconds * len(runs)))
+    with cudnn_search():
+        for name, run in {"ours": ours, **rivals}.items():
+            if graph:
+                runs[name], how[name] = replayable(run, setting.device)
+                continue
+            for _ in range(WARM_RUNS):
+                run()
+            runs[name], how[name] = run, "call"
+        seconds = in_turns(runs, setting.device, rounds_within(setting.seconds * len(runs)))
     mine = seconds.pop("ours")
     medians = {name: statistics.median(times) * 1e3 for name, times in seconds.items()}
     best = min(medians, key=lambda name: medians[name])

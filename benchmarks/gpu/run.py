@@ -1,10 +1,10 @@
 """`make gpu`: everything that needs a GPU, in one command of at most nine minutes.
 
 Builds the kernels in place with its own python, runs all tests marked `gpu` while compute-sanitizer
-watches every op on small maps, compiles the dense rivals, then measures: the most wanted rows
-first, each in a process of its own. Needs no network. The folder of results gets bench.json,
-written anew after every row, bench.txt, a page of all rows, bench.png and a log of each step. A
-second call resumes where the first stopped, as long as the sources are the same.
+watches every op on small maps, and measures: processes compile side by side and take turns on the
+device, the most wanted rows first. Needs no network. The folder of results gets bench.json, written
+anew after every row, bench.txt, a page of all rows, bench.png and a log of each step. A second call
+resumes where the first stopped, as long as the sources are the same.
 
     python -m benchmarks.gpu.run
     python -m benchmarks.gpu.run --skip-build --skip-tests --only "block inference" --seconds 120
@@ -15,10 +15,8 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import sys
-from collections import Counter
-from collections.abc import Iterator
+import threading
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -28,17 +26,17 @@ import torch
 from benchmarks.environment import ROOT, environment, sources_digest
 from benchmarks.gpu import plan, report
 from benchmarks.gpu.checks import Checks, Deadline
-from benchmarks.gpu.compilation import Compilation
-from benchmarks.gpu.processes import Processes, Stopped
+from benchmarks.gpu.families import CORES_EACH, Family, families_of, processes_at_once
+from benchmarks.gpu.processes import Processes
 from benchmarks.gpu.results import Results
-from benchmarks.gpu.rivals import Rival, hold
 from benchmarks.gpu.row import Facts, Row, Setting, machine_of
-from benchmarks.gpu.row import measure as measure_row
-from mesm_ops import backends, explain
+from benchmarks.gpu.scheduler import Scheduler
+from benchmarks.gpu.turns import Turns
 
 SECONDS = 540.0
-COMPILING = 120.0  # seconds that the rivals may take once the tests are over
-LEAST = 8.0  # seconds that must be left for another row to begin
+PATIENCE = 4.0  # a rehearsal's time limits, in those of a GPU
+MOST = 16  # processes that may live
+GIB_EACH = 4  # of the GPU's memory
 CACHE = ROOT / "build" / "gpu" / "cache"
 CACHES = {"TORCHINDUCTOR_CACHE_DIR": "inductor", "TRITON_CACHE_DIR": "triton"}
 
@@ -91,6 +89,7 @@ def prepare(rehearse: bool) -> None:
     for variable, name in CACHES.items():
         os.environ.setdefault(variable, str(CACHE / name))
     CACHE.mkdir(parents=True, exist_ok=True)
+    os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = str(CORES_EACH)
     os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
     os.environ.pop("TRITON_INTERPRET", None)
 
@@ -98,29 +97,35 @@ def prepare(rehearse: bool) -> None:
 def check_and_measure(
     arguments: argparse.Namespace, checks: Checks, setting: Setting, rows: list[Row]
 ) -> int:
-    """Test while the rivals are compiled, then measure; returns how many rows failed."""
+    """Test while the first rows are prepared, then measure; returns how many rows failed."""
     folder, deadline = setting.folder, checks.deadline
+    steps = () if arguments.skip_tests else ("tests", "sanitizer")
     if arguments.no_measure:
-        if not arguments.skip_tests:
-            checks.run("tests", "sanitizer")
+        if steps:
+            checks.run(*steps)
         return 0
-    facts = environment(setting.device)
-    facts["backends"] = {op: explain(op) for op in backends.ops()}
+    processes, facts = usable_processes(setting)
     setting = replace(setting, machine=machine_of(facts["name"]))
     results = Results(folder / "bench.json", facts, sources_digest(), again=arguments.retry)
-    waiting = [row for row in rows if not results.has(row.name)]
-    processes = usable_processes(setting)
-    lock = CACHE / "timing.lock"
-    with hold(lock):  # while tests run, no compiler times its kernels
-        compilation = Compilation(processes, setting, rivals_of(waiting, arguments), lock)
-        if not arguments.skip_tests:
-            checks.run("tests", "sanitizer")
-    compiled, problems = compilation.finish(min(COMPILING, deadline.left()))
-    for name, problem in problems.items():
-        print(f"   {name}: {problem}", flush=True)
-    setting = replace(setting, compiled=compiled)
-    missing = [*measure(processes, results, setting, waiting, deadline)]
-    results.write(finished=not missing, problems=checks.problems | problems)
+    testing = threading.Thread(target=checks.run, args=steps, daemon=True)
+    if steps:
+        testing.start()
+    Scheduler(
+        processes,
+        results,
+        setting,
+        families([row for row in rows if not results.has(row.name)], arguments),
+        order=[row.name for row in rows],
+        left=deadline.left,
+        at_once=processes_at_once(),
+        most=most_processes(facts),
+        testing=testing.is_alive,
+        patience=PATIENCE if arguments.rehearse else 1.0,
+    ).run()
+    if steps:
+        testing.join()
+    missing = [row.name for row in rows if not results.has(row.name)]
+    results.write(finished=not missing, problems=checks.problems)
     text = report.page(results.content, missing)
     (folder / "bench.txt").write_text("\n".join(text) + "\n")
     print("\n".join(["", *report.ending(results.content, missing)]))
@@ -128,72 +133,48 @@ def check_and_measure(
     return sum("error" in row for row in results.rows)
 
 
-def usable_processes(setting: Setting) -> Processes:
-    """Forked processes where the device works in them, else fresh ones."""
+def usable_processes(setting: Setting) -> tuple[Processes, Facts]:
+    """Forked processes where the device works in them, else fresh ones; facts about the machine."""
+    ask = partial(describe, setting.device)
+    log = setting.folder / "rows.log"
     processes = Processes()
     try:
-        for _ in processes.stream(partial(touch, setting.device), 60, setting.folder / "rows.log"):
-            pass
-    except (RuntimeError, Stopped) as error:
+        (facts,) = processes.ask(ask, 60, log)
+    except RuntimeError as error:
         print(f"   forked processes cannot use the device ({error}): fresh ones", flush=True)
-        return Processes("spawn")
-    return processes
+        processes = Processes("spawn")
+        (facts,) = processes.ask(ask, 60, log)
+    return processes, facts
 
 
-def touch(device: str) -> Iterator[Facts]:
-    """Compute something on the device."""
-    yield {"sum": float(torch.ones(8, device=device).sum())}
+def describe(device: str, turns: Turns) -> None:
+    """Facts about the machine and the kernels, by a process that began after the build."""
+    from mesm_ops import backends, explain
+
+    torch.ones(8, device=device).sum().item()
+    turns.send(
+        "facts", environment(device) | {"backends": {op: explain(op) for op in backends.ops()}}
+    )
 
 
-def rivals_of(rows: list[Row], arguments: argparse.Namespace) -> list[Rival]:
-    """The rivals of the rows, each once; in a rehearsal one rival that a single row needs."""
+def families(rows: list[Row], arguments: argparse.Namespace) -> list[Family]:
+    """The rows' families; in a rehearsal only one with a single row compiles its rival."""
     if arguments.no_compile:
-        return []
-    every = [row.rival for row in rows if row.rival is not None]
-    found = {rival.name: rival for rival in every}
+        return families_of(rows, "not compiled, as was asked")
+    found = families_of(rows)
     if arguments.rehearse:
-        needed = Counter(rival.name for rival in every)
-        return [rival for name, rival in found.items() if needed[name] == 1][:1]
-    # The models in bfloat16 take longest to compile and come first; the others keep their order.
-    return sorted(found.values(), key=lambda rival: not re.match("FE2E.*bfloat16", rival.name))
+        chosen = next((f for f in found if f.compiles and len(f.rows) == 1), None)
+        for family in found:
+            if family is not chosen:
+                family.uncompiled = "not compiled in a rehearsal"
+    return found
 
 
-def measure(
-    processes: Processes,
-    results: Results,
-    setting: Setting,
-    rows: list[Row],
-    deadline: Deadline,
-) -> Iterator[str]:
-    """Measure row by row; yields the names of rows that were not measured for lack of time."""
-    for number, row in enumerate(rows, start=1):
-        left = deadline.left()
-        if left < LEAST:
-            yield from (each.name for each in rows[number - 1 :])
-            return
-        limit = min(left, row.limit)
-        try:
-            work = partial(measure_row, row, setting)
-            for facts in processes.stream(work, limit, setting.folder / "rows.log"):
-                say(number, rows, left, results.add(row.name, facts, dict(row.goals)))
-        except Stopped as error:
-            if limit < row.limit:  # the run ended; the row is not at fault
-                results.forget(row.name)
-                yield row.name
-                continue
-            say(number, rows, left, results.add(row.name, failure(row, error), {}))
-        except RuntimeError as error:
-            say(number, rows, left, results.add(row.name, failure(row, error), {}))
-
-
-def say(number: int, rows: list[Row], left: float, row: Facts) -> None:
-    """Print a row as soon as it is measured: output is often read from its end."""
-    print(f"[{number}/{len(rows)}, {left:.0f} s left] {report.line(row)}", flush=True)
-
-
-def failure(row: Row, error: Exception) -> Facts:
-    """The facts of a row that failed."""
-    return {"group": "failed", "what": row.name, "error": str(error)}
+def most_processes(facts: Facts) -> int:
+    """How many processes may live, given the memory of the machine's GPU."""
+    if "memory_gib" not in facts:
+        return 2 * processes_at_once()
+    return max(2, min(MOST, int(facts["memory_gib"] / GIB_EACH)))
 
 
 def picture(results: Results) -> str:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from benchmarks.gpu.kernels import BlockKernels, kernels, launches, read_counters
-from tests.benchmarks.gpu.settings import SHAPE, tiny
+from tests.benchmarks.gpu.settings import SHAPE, facts_of, tiny
 
 NCU = """==PROF== Connected to process 7
 every op ran
@@ -32,7 +32,7 @@ def test_kernels_are_counted_for_one_step() -> None:
 
 
 def test_a_row_for_ours_and_one_for_dense(tmp_path: Path) -> None:
-    ours, dense = BlockKernels(SHAPE, False)(tiny(tmp_path))
+    ours, dense = facts_of(BlockKernels(SHAPE, False), tiny(tmp_path))
     names = {kernel["name"] for kernel in ours["kernels"]}
     assert "mesm_ops::sparse_cross_modal_block" in names
     assert "aten::conv2d" in {kernel["name"] for kernel in dense["kernels"]}

@@ -7,11 +7,11 @@ import torch
 from benchmarks.calls import calls
 from benchmarks.gpu.ops import Ceilings, OpsRow, dense_call
 from benchmarks.inputs import block_case
-from tests.benchmarks.gpu.settings import SHAPE, tiny
+from tests.benchmarks.gpu.settings import SHAPE, facts_of, tiny
 
 
 def test_every_op_has_a_time_and_a_floor(tmp_path: Path) -> None:
-    found = [*OpsRow(SHAPE)(tiny(tmp_path))]
+    found = facts_of(OpsRow(SHAPE), tiny(tmp_path))
     assert len(found) == 16
     for facts in found:
         assert facts["ms"] > 0
@@ -39,6 +39,6 @@ def test_dense_counterparts_do_the_dense_work() -> None:
 
 
 def test_ceilings(tmp_path: Path) -> None:
-    (facts,) = Ceilings()(tiny(tmp_path))
+    (facts,) = facts_of(Ceilings(), tiny(tmp_path))
     assert facts["copy_gb_per_s"] > 0
     assert facts["bfloat16_tflop_per_s"] > 0

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.gpu import plan
+from benchmarks.gpu.families import families_of
 from benchmarks.gpu.plan import chosen, rows, setting_of
 
 SETTING = setting_of("cuda", Path("out"), small=False)
@@ -28,11 +29,27 @@ def test_the_most_wanted_come_first() -> None:
     wanted = (
         *("ceilings", "block inference 64→128 @ 24x24 p=0.5 bfloat16", "block training step 64"),
         *("eager block training step", "MESM inference 64 clips", "eager MESM inference 64 clips"),
-        *("MESM inference 8 clips p=0.5", "first training step", "p=0.1", "p=0.05", "p=1 "),
-        *("convolutions op", "p=0.2", "float32", "64x16", "kernels of inference", "ncu"),
+        *("MESM inference 8 clips p=0.5", "first training step", "p=0.1", "p=0.05"),
+        *("kernels of training step", "p=1 ", "convolutions op", "p=0.2", "float32", "64x16"),
+        *("ops 64→128 @ 24x24", "MESM inference 64 clips p=0.1", "ncu"),
     )
     places = [place(text) for text in wanted]
     assert places == sorted(places)
+
+
+def test_rows_of_one_rival_are_one_family() -> None:
+    families = {family.name: family for family in families_of(ROWS)}
+    assert sum(len(family.rows) for family in families.values()) == len(ROWS)
+    for row in ROWS:
+        if row.measure.rival:
+            assert row.measure.family == row.measure.rival.name
+    names = [row.name for row in families["dense block training step 256→512 @ 6x6 bfloat16"].rows]
+    assert names[:2] == [
+        "block training step 256→512 @ 6x6 p=0.5 bfloat16",
+        "eager block training step 256→512 @ 6x6 p=0.5 bfloat16",
+    ]
+    assert "kernels of training step 256→512 @ 6x6" in names
+    assert len(families) < 36
 
 
 def test_goals_are_those_of_the_largest_batch() -> None:

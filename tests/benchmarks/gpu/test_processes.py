@@ -1,96 +1,89 @@
-"""Work in a process of its own may crash, hang or be killed: the rest goes on."""
+"""Work in a process of its own may crash, hang or be killed: the caller is told how."""
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import signal
-import threading
+import subprocess
+import sys
 import time
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from benchmarks.gpu.processes import Processes, Stopped
+from benchmarks.gpu.processes import Processes
+from benchmarks.gpu.turns import Turns
 
-Facts = dict[str, Any]
 
-
-def count(numbers: int) -> Iterator[Facts]:
+def count(numbers: int, turns: Turns) -> None:
     print("counting")
     for number in range(numbers):
-        yield {"number": number, "process": os.getpid()}
+        turns.send("facts", (number, os.getpid()))
 
 
-def crash() -> Iterator[Facts]:
-    yield {"number": 1}
+def crash(turns: Turns) -> None:
+    faulthandler.disable()  # pytest's
     os.kill(os.getpid(), signal.SIGSEGV)
 
 
-def fail() -> Iterator[Facts]:
-    yield {"number": 1}
+def fail(turns: Turns) -> None:
     raise ValueError("wrong\nat length")
 
 
-def hang() -> Iterator[Facts]:
-    yield {"process": os.getpid()}
+def hang(turns: Turns) -> None:
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    turns.send("facts", (os.getpid(), child.pid))
     time.sleep(600)
 
 
 @pytest.fixture(scope="module")
 def processes() -> Processes:
-    return Processes("spawn")  # starts nothing that would outlive the test
+    return Processes("fork")  # at once, and starts nothing that would outlive the test
 
 
 def test_facts_come_from_another_process(processes: Processes, tmp_path: Path) -> None:
     log = tmp_path / "log"
-    found = [*processes.stream(partial(count, 3), 60, log)]
-    assert [facts["number"] for facts in found] == [0, 1, 2]
-    assert found[0]["process"] != os.getpid()
+    found = processes.ask(partial(count, 3), 60, log)
+    assert [number for number, _ in found] == [0, 1, 2]
+    assert found[0][1] != os.getpid()
     assert log.read_text() == "counting\n"
 
 
-def test_a_crash_is_named_after_what_was_found(processes: Processes, tmp_path: Path) -> None:
-    stream = processes.stream(crash, 60, tmp_path / "log")
-    assert next(stream) == {"number": 1}
+def test_a_crash_is_named(processes: Processes, tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="its process died of SIGSEGV"):
-        next(stream)
+        processes.ask(crash, 60, tmp_path / "log")
 
 
 def test_an_exception_is_one_line_and_its_trace_lies_in_the_log(
     processes: Processes, tmp_path: Path
 ) -> None:
-    stream = processes.stream(fail, 60, tmp_path / "log")
-    next(stream)
     with pytest.raises(RuntimeError, match=r"^ValueError: wrong$"):
-        next(stream)
+        processes.ask(fail, 60, tmp_path / "log")
     assert "in fail" in (tmp_path / "log").read_text()
 
 
+def test_what_takes_too_long_is_ended(processes: Processes, tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="not done after 0 s"):
+        processes.ask(hang, 0.3, tmp_path / "log")
+
+
 def gone(pid: int) -> bool:
+    """Whether a process has ended; one that nobody has waited for counts as ended."""
     for _ in range(100):
         try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
+            state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+        except FileNotFoundError:
+            return True
+        if state == "Z":
             return True
         time.sleep(0.05)
     return False
 
 
-def test_what_hangs_is_killed(processes: Processes, tmp_path: Path) -> None:
-    stream = processes.stream(hang, 20, tmp_path / "log")
-    pid = next(stream)["process"]
-    with pytest.raises(Stopped, match="not done after 20 s"):
-        next(stream)
-    assert gone(pid)
-
-
-def test_everything_can_be_stopped_from_outside(processes: Processes, tmp_path: Path) -> None:
-    stream = processes.stream(hang, 600, tmp_path / "log")
-    pid = next(stream)["process"]
-    threading.Timer(0.2, processes.kill).start()
-    with pytest.raises(RuntimeError, match="died of SIGKILL"):
-        next(stream)
-    assert gone(pid)
+def test_a_process_is_ended_with_all_that_it_started(processes: Processes, tmp_path: Path) -> None:
+    worker = processes.start(hang, tmp_path / "log")
+    _, pids = worker.connection.recv()
+    worker.end()
+    assert all(gone(pid) for pid in pids)

@@ -35,8 +35,6 @@ def test_rows_of_the_same_sources_are_not_measured_again(tmp_path: Path) -> None
     assert again.has("bad")  # an error stays
     assert not again.has("goo")
     assert not Results(path, MACHINE, "abc", again=True).has("bad")
-    again.forget("good")
-    assert not Results(path, MACHINE, "abc").has("good")
 
 
 def test_results_of_other_sources_are_moved_aside(tmp_path: Path) -> None:
