@@ -100,7 +100,6 @@ def finish_scores(
                 features, parts, of_map_weight, program, number, length, BLOCK_LINES, BLOCK_WIDTH
             )
         program -= adds
-    INNER: tl.constexpr = 2 * BLOCK  # summed over at a time: loads wait for memory each time
     blocks = tl.cdiv(depth, BLOCK_D)
     d = tl.arange(0, BLOCK_D)
     dtype = features.dtype.element_ty
@@ -109,8 +108,8 @@ def finish_scores(
         d += program % blocks * BLOCK_D
         sample = program // blocks * BLOCK + tl.arange(0, BLOCK)
         at = of_sample + sample.to(tl.int64)[:, None] * width
-        for start in range(0, k, INNER):
-            column = start + tl.arange(0, INNER)
+        for start in range(0, k, BLOCK):
+            column = start + tl.arange(0, BLOCK)
             mask = (sample < samples)[:, None] & (column < k)[None, :]
             a = tl.load(at + column[None, :], mask, 0.0)
             b_at = query_weight + column[:, None] * depth + d[None, :]
@@ -122,8 +121,8 @@ def finish_scores(
     if (program >= 0) & (program < weights):
         d += program % blocks * BLOCK_D
         column = program // blocks * BLOCK + tl.arange(0, BLOCK)
-        for start in range(0, samples, INNER):
-            sample = start + tl.arange(0, INNER)
+        for start in range(0, samples, BLOCK):
+            sample = start + tl.arange(0, BLOCK)
             at = of_sample + sample.to(tl.int64)[None, :] * width + column[:, None]
             a = tl.load(at, (sample < samples)[None, :] & (column < k)[:, None], 0.0)
             b_at = query + sample.to(tl.int64)[:, None] * depth + d[None, :]

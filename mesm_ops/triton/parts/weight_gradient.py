@@ -150,7 +150,6 @@ class WeightParts(NamedTuple):
     programs: int  # how many programs made the parts
     block: tuple[int, int]  # output and input channels of a tile of the weight
     steps: int  # how many steps a tile of rows took
-    tiles: int  # the most tiles of rows
 
     @property
     def units(self) -> int:
@@ -162,11 +161,6 @@ class WeightParts(NamedTuple):
     def slots(self) -> int:
         """Parts of an entry, as a rule and at a tap of many tiles; a power of two."""
         return next_power_of_2(cdiv(self.programs, 9 * self.units) + 1)
-
-    @property
-    def wide(self) -> bool:
-        """Whether all steps times all programs may not fit into 32 bits."""
-        return (9 * self.tiles * self.steps * self.units + 1) * self.programs >= 2**31
 
 
 def weight_gradient(
@@ -233,4 +227,4 @@ def weight_gradient(
             BLOCK_R=rows,
             **choice.options(),
         )
-    return WeightParts(partial, counts, out, programs, (m, n), TILE // rows, capacity)
+    return WeightParts(partial, counts, out, programs, (m, n), TILE // rows)

@@ -126,11 +126,12 @@ def two_steps(
     device: str,
     *,
     waiting: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext,
+    wrapper: Callable[[nn.Module], nn.Module] | None = None,
 ) -> tuple[float, dict[str, Tensor]]:
     """The mean loss of two steps and the state after them."""
     batch = draw_batch(CLIPS).to(device)
-    make_step("MESM", device)(batch, 0.5)  # kernels load and choose their tiles
-    step = make_step("MESM", device)
+    make_step("MESM", device, wrapper)(batch, 0.5)  # kernels load and choose their tiles
+    step = make_step("MESM", device, wrapper)
     # Adam divides a gradient by its own size: one that is nothing but rounding would move a weight
     # by a whole rate, this way or that. Beside this eps it moves none.
     for group in step.optimizer.param_groups:
@@ -202,12 +203,7 @@ def test_a_gpu_learns_in_bfloat16() -> None:
             with torch.autocast("cuda", torch.bfloat16):
                 return self.model(batch, **options)
 
-    batch = draw_batch(CLIPS).to("cuda")
-    make_step("MESM", "cuda", LowPrecision)(batch, 0.5)
-    step = make_step("MESM", "cuda", LowPrecision)
-    with waiting_is_an_error():
-        for _ in range(2):
-            step(batch, 0.5)
+    loss, state = two_steps("cuda", waiting=waiting_is_an_error, wrapper=LowPrecision)
     # A few roundings of 2^-8 on the way to the logits.
-    assert step.means().loss == pytest.approx(two_steps("cpu")[0], rel=5e-2)
-    assert all(tensor.isfinite().all() for tensor in step.model.state_dict().values())
+    assert loss == pytest.approx(two_steps("cpu")[0], rel=5e-2)
+    assert all(tensor.isfinite().all() for tensor in state.values())

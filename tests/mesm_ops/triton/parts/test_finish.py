@@ -71,11 +71,3 @@ def test_scores_are_sums_and_products() -> None:
 
 def test_nothing_left_to_do() -> None:
     finish()
-
-
-def test_more_rows_than_32_bits_have_room_for() -> None:
-    given, wide = weights(20, 12), weights(20, 12)._replace(tiles=2**28)
-    assert (given.wide, wide.wide) == (False, True)
-    finish(given)
-    finish(wide)
-    assert torch.equal(given.out, wide.out)

@@ -48,7 +48,7 @@ def check(
     )
     out = torch.full((cout, cin, 3, 3), torch.nan)
     parts = torch.from_numpy(partial)
-    finish(WeightParts(parts, torch.from_numpy(counts), out, programs, (m, n), TILE // 64, 1))
+    finish(WeightParts(parts, torch.from_numpy(counts), out, programs, (m, n), TILE // 64))
     want = weight_gradient(rules, x, grad)
     assert np.abs(out.flatten(2).numpy() - want).max() <= SUMS * np.abs(want).max()
 
