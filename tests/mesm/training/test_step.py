@@ -126,7 +126,7 @@ def two_steps(
     device: str,
     *,
     waiting: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext,
-    wrapper: Callable[[nn.Module], nn.Module] | None = None,
+    wrapper: Callable[[nn.Module], nn.Module] = nn.Identity,
 ) -> tuple[float, dict[str, Tensor]]:
     """The mean loss of two steps and the state after them."""
     batch = draw_batch(CLIPS).to(device)

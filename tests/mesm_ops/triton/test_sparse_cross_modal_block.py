@@ -219,7 +219,7 @@ def test_attends_as_the_score_and_the_selection_do() -> None:
 @pytest.mark.parametrize("others", ["reference", "cpp"])
 @pytest.mark.parametrize("training", [True, False])
 def test_passes_on_two_backends_are_refused(others: str, training: bool) -> None:
-    """One backend would read out of bounds of what another kept."""
+    """Each backend keeps other tensors for the backward pass."""
     x = maps(3, 6, 7, 9, 0.5, torch.float32)
     args, grad = arguments(x, 10, [1, 2], training=training), gradient(x, 10)
     if backends.refusal("sparse_cross_modal_block", others, args):
