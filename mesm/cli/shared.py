@@ -15,10 +15,10 @@ import typer
 from tqdm import tqdm
 from typer.core import TyperGroup
 
+from mesm.runs import interrupts
+
 Split = Literal["train", "valid", "test"]
 
-# Commands that take up their own work where it stopped.
-RESUMING = ("prepare", "features", "train", "experiment", "demo")
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 REPORT = "this is a fault of mesm, not of yours: please report it, with these lines and the command"
 # Typer's own, which end a command as they are: --help, a wrong option, an answer "no".
@@ -29,6 +29,11 @@ _OWN += (ModuleNotFoundError,)  # told by `mesm.__main__`
 
 class Refusing(TyperGroup):
     """Commands whose expected failures end in one line; see `refusals_in_one_line`."""
+
+    def make_context(self, *given: Any, **options: Any) -> Any:
+        """Read the command line."""
+        with refusals_in_one_line():
+            return super().make_context(*given, **options)
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""
@@ -52,8 +57,10 @@ def refusals_in_one_line(ctx: typer.Context | None = None) -> Iterator[None]:
     except _OWN:
         raise
     except KeyboardInterrupt as error:
-        _tell(f"stopped; {_how_to_go_on(ctx)}")
-        raise typer.Exit(130) from error
+        interrupts.ignore()
+        command = None if ctx is None else ctx.invoked_subcommand
+        _tell(f"stopped; {interrupts.how_to_go_on(command)}")
+        raise typer.Exit(interrupts.STATUS) from error
     except BrokenPipeError as error:
         # Python would write what is left of the output, and complain again.
         with suppress(OSError, ValueError):
@@ -118,13 +125,7 @@ def _about_system(error: OSError) -> str:
 def _resumed(ctx: typer.Context | None) -> str | None:
     """The command's name if the command takes up its own work."""
     name = None if ctx is None else ctx.invoked_subcommand
-    return name if name in RESUMING else None
-
-
-def _how_to_go_on(ctx: typer.Context | None) -> str:
-    if _resumed(ctx) is not None:
-        return "the same command goes on where it was"
-    return "no file is left half written; run the same command again"
+    return name if name in interrupts.RESUMING else None
 
 
 def _close_bars() -> None:
