@@ -6,7 +6,7 @@ import errno
 import os
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from typing import Any, Literal
@@ -21,9 +21,9 @@ Split = Literal["train", "valid", "test"]
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 REPORT = "this is a fault of mesm, not of yours: please report it, with these lines and the command"
-# Typer's own, which end a command as they are: --help, a wrong option, an answer "no".
-_WRONG_USE = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
-_OWN: tuple[type[BaseException], ...] = (typer.Exit, typer.Abort, _WRONG_USE)
+# Typer's own, which end a command as they are: --help, no argument at all, an answer "no".
+_WRONG_USE: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "UsageError")
+_OWN: tuple[type[BaseException], ...] = (typer.Exit, typer.Abort)
 _OWN += (ModuleNotFoundError,)  # told by `mesm.__main__`
 
 
@@ -43,6 +43,31 @@ class Refusing(TyperGroup):
             return done
 
 
+def at_least(least: int) -> Callable[[int | None], int | None]:
+    """Make an option refuse smaller numbers."""
+
+    def check(value: int | None) -> int | None:
+        if value is not None and value < least:
+            raise typer.BadParameter(f"wanted at least {least}, got {value}")
+        return value
+
+    return check
+
+
+def step(value: float) -> float:
+    """Refuse an option's value that is not from 0 to 1."""
+    if not 0 <= value <= 1:  # NaN neither
+        raise typer.BadParameter(f"wanted seconds from 0 to 1, got {value:g}")
+    return value
+
+
+def share(value: float | None) -> float | None:
+    """Refuse an option's value that is not above 0 and at most 1."""
+    if value is not None and not 0 < value <= 1:
+        raise typer.BadParameter(f"wanted a number above 0, at most 1, got {value:g}")
+    return value
+
+
 @contextmanager
 def refusals_in_one_line(ctx: typer.Context | None = None) -> Iterator[None]:
     """End a command that failed.
@@ -56,6 +81,11 @@ def refusals_in_one_line(ctx: typer.Context | None = None) -> Iterator[None]:
         yield
     except _OWN:
         raise
+    except _WRONG_USE as error:
+        if type(error).__name__ == "NoArgsIsHelpError":
+            raise
+        _tell(_wrong_use(error))
+        raise typer.Exit(2) from error
     except KeyboardInterrupt as error:
         interrupts.ignore()
         command = None if ctx is None else ctx.invoked_subcommand
@@ -100,6 +130,12 @@ def expected(error: Exception) -> str | None:
         what = text.splitlines()[0].rpartition("] ")[2] if text else "an array is too large"
         return f"not enough memory: {what}; take a smaller model, batch or number of workers"
     return None
+
+
+def _wrong_use(error: Any) -> str:
+    message = " ".join(error.format_message().split()).replace("Value error, ", "").rstrip(".")
+    where = f"; see {error.ctx.command_path} --help" if error.ctx is not None else ""
+    return f"{message[:1].lower()}{message[1:]}{where}"
 
 
 def sentence(error: Any) -> str:

@@ -54,7 +54,7 @@ class PrepareOptions(BaseModel):
 
     split: Literal["random", "speaker"] = "random"
     splits: Path | None = None
-    seed: int = 0
+    seed: int = Field(default=0, ge=0)
     min_face_size: int = Field(default=20, ge=12)
     workers: int | None = Field(default=None, ge=1)
 

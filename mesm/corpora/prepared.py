@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import io
 import math
 from collections.abc import Iterator, Sequence
@@ -304,10 +305,12 @@ class PreparedCorpus:
         """Find a clip by its name.
 
         Raises:
-            ValueError: there is none.
+            ValueError: there is none; names those of similar names.
         """
         if clip_id not in self._places:
-            raise ValueError(f"{self.path} has no clip {clip_id!r}")
+            near = difflib.get_close_matches(clip_id, self._places, n=3, cutoff=0.5)
+            hint = f"; near are {', '.join(near)}" if near else ""
+            raise ValueError(f"{self.path} has no clip {clip_id!r}{hint}")
         split, index = self._places[clip_id]
         return self.split(split)[index]
 
