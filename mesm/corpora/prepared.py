@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import io
+import json
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -23,7 +24,7 @@ from mesm.corpora.registry import find_corpus
 from mesm.corpora.splits import SPLITS
 from mesm.corpora.utterances import SkippedClip
 from mesm.runs.files import file_name
-from mesm.runs.hashes import check_files
+from mesm.runs.hashes import check_files, check_seal
 from mesm.runs.hashes import sha256 as sha256
 
 FORMAT = 1
@@ -107,6 +108,8 @@ class Manifest(_Model):
         files: SHA-256 of each Parquet file.
         synthetic: whether it was generated; None: prepared before this was noted.
         raw: hash of all that was read of the raw corpus; None: prepared before this was noted.
+        digest: hash of all the rest, see `mesm.runs.hashes.sealed`; None: prepared before this was
+            noted.
     """
 
     format: int
@@ -127,6 +130,7 @@ class Manifest(_Model):
     files: dict[str, str]
     synthetic: bool | None = None
     raw: str | None = None
+    digest: str | None = None
 
     @field_validator("corpus")
     @classmethod
@@ -341,7 +345,10 @@ def read_manifest(path: Path) -> Manifest | None:
     if not file.is_file():
         return None
     try:
-        manifest = Manifest.model_validate_json(file.read_bytes())
+        content = file.read_bytes()
+        manifest = Manifest.model_validate_json(content)
+        if manifest.digest is not None:
+            check_seal(json.loads(content))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
@@ -351,6 +358,8 @@ def read_manifest(path: Path) -> Manifest | None:
             f"{f'{where}: ' if where else ''}{message}; delete {path} and "
             "run mesm prepare again"
         ) from None
+    except ValueError as error:
+        raise ValueError(f"{file} {error}; delete {path} and run mesm prepare again") from None
     if manifest.format != FORMAT:
         raise ValueError(f"{file} has format {manifest.format}, wanted {FORMAT}; prepare it again")
     return manifest

@@ -17,8 +17,9 @@ from mesm.evaluation.run import Run
 from mesm.plots.learning_curves import draw_learning_curves
 from mesm.plots.style import png_bytes
 from mesm.report.tables import corpus_table, results_table, score_tables, sweep_tables
+from mesm.runs.documents import ShownSweep
 from mesm.runs.environment import describe
-from mesm.runs.files import owned_file, write_beside
+from mesm.runs.files import owned_file, read_json, write_beside
 from mesm.tables.costs import flops_per_clip, sweep_points
 from mesm.tables.names import run_name
 from mesm.tables.table import percent
@@ -66,6 +67,7 @@ def _write_report(
     corpora = {run.config.corpus.resolve() for run in opened}
     for run in opened:
         run.check_scored()
+        read_json(run.path / "sweep.json", ShownSweep)
     if len(corpora) > 1:
         raise ValueError(
             f"report: wanted runs on one corpus, got {', '.join(sorted(map(str, corpora)))}"

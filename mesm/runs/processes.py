@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -23,6 +24,8 @@ from typing import Any
 
 from mesm.runs import interrupts
 
+_SECONDS = 0.2
+
 
 class _Fork(ForkProcess):
     def start(self) -> None:
@@ -35,6 +38,21 @@ class _Spawn(SpawnProcess):
         resource_tracker.ensure_running()  # would unblock the signal as it starts
         with interrupts.blocked():
             super().start()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Made in the new process before what its work needs is imported, which takes seconds.
+        return _arrive, (os.getpid(),), self.__dict__
+
+
+def _arrive(parent: int) -> _Spawn:
+    threading.Thread(target=_end_as_orphan, args=(parent,), daemon=True).start()
+    return _Spawn.__new__(_Spawn)
+
+
+def _end_as_orphan(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(_SECONDS)
+    os._exit(1)
 
 
 class _ForkServer(ForkServerProcess):

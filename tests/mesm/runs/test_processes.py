@@ -1,5 +1,7 @@
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -59,3 +61,29 @@ def test_a_pool_ends_at_once_with_an_exception():
 def test_a_pool_does_its_work():
     with worker_pool(1, end_with_parent) as pool:
         assert list(pool.map(abs, [-1, 2])) == [1, 2]
+
+
+STARTING = """
+import os, time
+from mesm.runs.processes import shielded
+
+class Slow:
+    def __reduce__(self):
+        return time.sleep, (100,)
+
+if __name__ == "__main__":
+    process = shielded("spawn").Process(target=print, args=(Slow(),))
+    process.start()
+    time.sleep(1)
+    print(process.pid, flush=True)
+    os.kill(os.getpid(), 9)
+"""
+
+
+def test_a_process_that_still_imports_ends_with_its_parent(tmp_path):
+    script = tmp_path / "start.py"
+    script.write_text(STARTING)
+    # The pipe ends when the last process that holds it is gone.
+    done = subprocess.run([sys.executable, str(script)], stdout=subprocess.PIPE, timeout=30)
+    assert done.returncode == -signal.SIGKILL
+    assert int(done.stdout) > 0
