@@ -40,7 +40,7 @@ test: setup lint docs  ## Run lint, types, the strict documentation build and al
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 faults: setup  ## Damage, kills, full disks: 10,000 inputs and 100 kills (about an hour on 2 cores)
-	$(BIN)/python -m tests.faults --json benchmarks/results/faults.json $(FAULTS_ARGS)
+	$(BIN)/python -m tests.faults --journal build/faults/journal.jsonl --json benchmarks/results/faults.json $(FAULTS_ARGS)
 
 sanitize: setup  ## Run the op tests on kernels that check their memory and arithmetic (5 minutes)
 	tests/sanitize.sh $(BIN)/python

@@ -5,11 +5,24 @@ from __future__ import annotations
 import os
 import sys
 
+from mesm.runs import interrupts
+
 OWN = ("mesm", "mesm_ops")
 
 
 def main() -> None:
     """Run the command; a missing package ends it with how to install the experiment's packages."""
+    interrupts.listen()
+    try:
+        try:
+            _run()
+        finally:
+            interrupts.ignore()
+    except KeyboardInterrupt:
+        interrupts.end()
+
+
+def _run() -> None:
     _read_arguments_as_utf8()
     for stream in (sys.stdout, sys.stderr):
         # A terminal that knows no "ü" shows an escape instead.

@@ -30,7 +30,8 @@ def machine() -> str:
     content = results(FAULTS)
     where = content["environment"]
     minutes = content["seconds"] / 60
-    return f"{where['cpu']}, {where['cores']} cores, {minutes:.0f} minutes, {where['commit'][:7]}"
+    commits = ", ".join(commit[:7] for commit in content["commits"])
+    return f"{where['cpu']}, {where['cores']} cores, {minutes:.0f} minutes, {commits}"
 
 
 def total(content: dict[str, Any]) -> dict[str, int]:

@@ -28,6 +28,7 @@ from mesm.data.batch import Batch
 from mesm.evaluation.metrics import Thresholds, score
 from mesm.evaluation.run import Run
 from mesm.runs.environment import describe
+from mesm.runs.files import one_at_a_time
 from mesm.runs.folder import RunFolder
 
 # Keeps one site of a frame, unless others are just as attended.
@@ -231,6 +232,7 @@ def dense_flops(run: Run, batches: Sequence[Batch]) -> float:
     return float(total)
 
 
+@one_at_a_time("budget.json", "sweeping into")
 def find_budget(
     run: Path,
     shares: Sequence[float],

@@ -32,13 +32,14 @@ from mesm.inputs.spectrograms import CHUNK_COLUMNS, MEL_BINS
 from mesm.plots.attention import draw_faces, draw_spectrogram
 from mesm.plots.panels import Row
 from mesm.plots.style import save_png
-from mesm.runs.files import file_name
+from mesm.runs.files import file_name, one_at_a_time
 
 MOST_FACES = 8
 
 __all__ = ["explain", "score_attention"]
 
 
+@one_at_a_time("explain", "drawing into")
 def explain(
     run: Path,
     clip_id: str | None = None,

@@ -22,7 +22,7 @@ from mesm.plots.p_curve import draw_p_curve
 from mesm.plots.style import save_png
 from mesm.runs.checkpoints import read_progress
 from mesm.runs.environment import describe
-from mesm.runs.files import locked
+from mesm.runs.files import locked, one_at_a_time
 from mesm.runs.folder import RunFolder
 from mesm.training.loop import check_run
 
@@ -38,6 +38,7 @@ class _Trainings:
         return self.jobs[p].folder.path if p in self.jobs else self.finished[p]
 
 
+@one_at_a_time("retrain.json", "sweeping into")
 def retrain(
     run: Path,
     p_values: Sequence[float],

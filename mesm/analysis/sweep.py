@@ -20,7 +20,7 @@ from mesm.plots.p_curve import draw_p_curve
 from mesm.plots.style import save_png
 from mesm.runs.documents import Sweep
 from mesm.runs.environment import describe
-from mesm.runs.files import read_json
+from mesm.runs.files import one_at_a_time, read_json
 from mesm.runs.folder import RunFolder
 
 MOST_VALUES = 200
@@ -62,6 +62,7 @@ def check_p_values(values: Sequence[float]) -> list[float]:
     return sorted(set(values))
 
 
+@one_at_a_time("sweep.json", "sweeping into")
 def sweep(
     run: Path,
     p_values: Sequence[float],

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from mesm.cli.shared import Refusing, Split
+from mesm.cli.shared import Refusing, Split, at_least, share, step
 from mesm.cli.tables import tables
 from mesm.corpora.registry import CORPORA
 from mesm.runs.memory import keep_freed_pages
@@ -39,8 +39,8 @@ def _settings() -> None:
 @app.command()
 def miniature(
     out: Annotated[Path, typer.Argument(help="Folder to create; it must not hold anything.")],
-    clips: Annotated[int, typer.Option(help="Number of utterances.")] = 240,
-    seed: Annotated[int, typer.Option(help="Same seed, same corpus.")] = 0,
+    clips: Annotated[int, typer.Option(callback=at_least(1), help="Number of utterances.")] = 240,
+    seed: Annotated[int, typer.Option(callback=at_least(0), help="Same seed, same corpus.")] = 0,
     layout: Annotated[
         Literal["iemocap", "mosei"], typer.Option(help="Whose on-disk layout to write.")
     ] = "iemocap",
@@ -67,10 +67,15 @@ def prepare(
         Path | None,
         typer.Option(help="Folder with published id lists, e.g. iemocap_train.txt; beats --split."),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the split.")] = 0,
-    workers: Annotated[int | None, typer.Option(help="Processes; default: all cores.")] = None,
+    seed: Annotated[int, typer.Option(callback=at_least(0), help="Seed of the split.")] = 0,
+    workers: Annotated[
+        int | None, typer.Option(callback=at_least(1), help="Processes; default: all cores.")
+    ] = None,
     min_face_size: Annotated[
-        int, typer.Option(help="Smallest face searched for, in pixels; larger is faster.")
+        int,
+        typer.Option(
+            callback=at_least(12), help="Smallest face searched for, in pixels; larger is faster."
+        ),
     ] = 20,
 ) -> None:
     """Turn a raw corpus into faces, spectrograms and text, in Parquet; resumes where it stopped."""
@@ -98,10 +103,11 @@ def features(
         Path | None, typer.Option(help="Folder of Phonet's CSV files; default: none are used.")
     ] = None,
     video_step: Annotated[
-        float, typer.Option(min=0, max=1, help="Seconds between rows of the video; 0: all frames.")
+        float,
+        typer.Option(callback=step, help="Seconds between rows of the video; 0: all frames."),
     ] = 0.1,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes; default: all cores.")
+        int | None, typer.Option(callback=at_least(1), help="Processes; default: all cores.")
     ] = None,
 ) -> None:
     """Make the hand-crafted features of the two-phase baselines; resumes where it stopped."""
@@ -149,10 +155,16 @@ def experiment(
         typer.Option(help="Folder, resumed if it exists; default: experiments/CONFIG."),
     ] = None,
     jobs: Annotated[
-        int | None, typer.Option(help="Trainings at a time; default: one per GPU, else per core.")
+        int | None,
+        typer.Option(
+            callback=at_least(1), help="Trainings at a time; default: one per GPU, else per core."
+        ),
     ] = None,
     threads: Annotated[
-        int | None, typer.Option(help="Of each; default: 1, or with GPUs a share of the cores.")
+        int | None,
+        typer.Option(
+            callback=at_least(1), help="Of each; default: 1, or with GPUs a share of the cores."
+        ),
     ] = None,
     only: Annotated[
         str | None, typer.Option(help="Cells or groups to run, e.g. results or '*--seed-0'.")
@@ -198,7 +210,9 @@ def evaluate(
         Literal["clip", "dialog"],
         typer.Option(help="What the bootstrap draws; utterances of a dialog are not independent."),
     ] = "clip",
-    draws: Annotated[int, typer.Option(help="Resamples of the bootstrap.")] = 1000,
+    draws: Annotated[
+        int, typer.Option(callback=at_least(1), help="Resamples of the bootstrap.")
+    ] = 1000,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Predict anew, whatever predictions are kept.")
     ] = False,
@@ -245,7 +259,10 @@ def sweep(
         typer.Option(help="With --retrain: folders of finished runs to use; may be repeated."),
     ] = None,
     jobs: Annotated[
-        int | None, typer.Option(help="With --retrain: trainings at a time; as in experiment.")
+        int | None,
+        typer.Option(
+            callback=at_least(1), help="With --retrain: trainings at a time; as in experiment."
+        ),
     ] = None,
 ) -> None:
     """Measure quality, FLOPs, latency and active sites per p (the paper's Figure 5)."""
@@ -290,7 +307,10 @@ def explain(
         Path | None,
         typer.Option(help="ground_truth.jsonl of a miniature corpus, to score the attention."),
     ] = None,
-    p: Annotated[float | None, typer.Option(help="Another share than the run's own.")] = None,
+    p: Annotated[
+        float | None,
+        typer.Option(callback=share, help="Another share than the run's own."),
+    ] = None,
 ) -> None:
     """Draw what the attention keeps, on faces and spectrograms (the paper's Figures 3, 4 and 6)."""
     from mesm.analysis.explain import explain as run_explain

@@ -6,7 +6,7 @@ import errno
 import os
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from typing import Any, Literal
@@ -15,20 +15,25 @@ import typer
 from tqdm import tqdm
 from typer.core import TyperGroup
 
+from mesm.runs import interrupts
+
 Split = Literal["train", "valid", "test"]
 
-# Commands that take up their own work where it stopped.
-RESUMING = ("prepare", "features", "train", "experiment", "demo")
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 REPORT = "this is a fault of mesm, not of yours: please report it, with these lines and the command"
-# Typer's own, which end a command as they are: --help, a wrong option, an answer "no".
-_WRONG_USE = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
-_OWN: tuple[type[BaseException], ...] = (typer.Exit, typer.Abort, _WRONG_USE)
+# Typer's own, which end a command as they are: --help, no argument at all, an answer "no".
+_WRONG_USE: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "UsageError")
+_OWN: tuple[type[BaseException], ...] = (typer.Exit, typer.Abort)
 _OWN += (ModuleNotFoundError,)  # told by `mesm.__main__`
 
 
 class Refusing(TyperGroup):
     """Commands whose expected failures end in one line; see `refusals_in_one_line`."""
+
+    def make_context(self, *given: Any, **options: Any) -> Any:
+        """Read the command line."""
+        with refusals_in_one_line():
+            return super().make_context(*given, **options)
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""
@@ -36,6 +41,31 @@ class Refusing(TyperGroup):
             done = super().invoke(ctx)
             sys.stdout.flush()  # a closed pipe is noticed here, not when Python ends
             return done
+
+
+def at_least(least: int) -> Callable[[int | None], int | None]:
+    """Make an option refuse smaller numbers."""
+
+    def check(value: int | None) -> int | None:
+        if value is not None and value < least:
+            raise typer.BadParameter(f"wanted at least {least}, got {value}")
+        return value
+
+    return check
+
+
+def step(value: float) -> float:
+    """Refuse an option's value that is not from 0 to 1."""
+    if not 0 <= value <= 1:  # NaN neither
+        raise typer.BadParameter(f"wanted seconds from 0 to 1, got {value:g}")
+    return value
+
+
+def share(value: float | None) -> float | None:
+    """Refuse an option's value that is not above 0 and at most 1."""
+    if value is not None and not 0 < value <= 1:
+        raise typer.BadParameter(f"wanted a number above 0, at most 1, got {value:g}")
+    return value
 
 
 @contextmanager
@@ -51,9 +81,16 @@ def refusals_in_one_line(ctx: typer.Context | None = None) -> Iterator[None]:
         yield
     except _OWN:
         raise
+    except _WRONG_USE as error:
+        if type(error).__name__ == "NoArgsIsHelpError":
+            raise
+        _tell(_wrong_use(error))
+        raise typer.Exit(2) from error
     except KeyboardInterrupt as error:
-        _tell(f"stopped; {_how_to_go_on(ctx)}")
-        raise typer.Exit(130) from error
+        interrupts.ignore()
+        command = None if ctx is None else ctx.invoked_subcommand
+        _tell(f"stopped; {interrupts.how_to_go_on(command)}")
+        raise typer.Exit(interrupts.STATUS) from error
     except BrokenPipeError as error:
         # Python would write what is left of the output, and complain again.
         with suppress(OSError, ValueError):
@@ -95,6 +132,12 @@ def expected(error: Exception) -> str | None:
     return None
 
 
+def _wrong_use(error: Any) -> str:
+    message = " ".join(error.format_message().split()).replace("Value error, ", "").rstrip(".")
+    where = f"; see {error.ctx.command_path} --help" if error.ctx is not None else ""
+    return f"{message[:1].lower()}{message[1:]}{where}"
+
+
 def sentence(error: Any) -> str:
     """Say how pydantic found values to be wrong, as "KEY: wanted ..., got ..." of each value."""
     found = []
@@ -118,13 +161,7 @@ def _about_system(error: OSError) -> str:
 def _resumed(ctx: typer.Context | None) -> str | None:
     """The command's name if the command takes up its own work."""
     name = None if ctx is None else ctx.invoked_subcommand
-    return name if name in RESUMING else None
-
-
-def _how_to_go_on(ctx: typer.Context | None) -> str:
-    if _resumed(ctx) is not None:
-        return "the same command goes on where it was"
-    return "no file is left half written; run the same command again"
+    return name if name in interrupts.RESUMING else None
 
 
 def _close_bars() -> None:

@@ -128,8 +128,10 @@ def table_runs(
 
 
 def _show_tables(make: Callable[[], list[Table]], out: Path) -> list[Table]:
+    from mesm.runs.files import check_folder
     from mesm.tables.formats import to_markdown, write_tables
 
+    check_folder(out)
     made = make()
     files = write_tables(made, out)
     for table in made:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
@@ -18,7 +17,7 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from mesm.corpora.utterances import SkippedClip
-from mesm.runs.processes import end_with_parent
+from mesm.runs.processes import end_with_parent, worker_pool
 
 _SKIPPED_KEY = b"mesm.skipped"
 
@@ -136,16 +135,10 @@ def make_parts(
 def _make_side_by_side(
     todo: Sequence[D], parts: Mapping[str, Path], opened: Opened[D], workers: int
 ) -> Iterator[tuple[D, list[SkippedClip]]]:
-    # Forking after torch has started its threads may hang.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, _start_worker, (opened,)) as pool:
+    with worker_pool(workers, _start_worker, opened) as pool:
         running = {pool.submit(_work, dialog, parts[dialog.name]): dialog for dialog in todo}
-        try:
-            for future in as_completed(running):
-                yield running[future], future.result()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+        for future in as_completed(running):
+            yield running[future], future.result()
 
 
 def _make_alone(dialog: D, part: Path, opened: Opened[D]) -> list[SkippedClip]:

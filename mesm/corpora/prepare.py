@@ -34,7 +34,7 @@ from mesm.corpora.splits import random_split, read_split_lists, speaker_split
 from mesm.corpora.utterances import RawCorpus, SkippedClip
 from mesm.inputs.face_detector import FaceDetector
 from mesm.runs.files import owned, read_json, write_beside
-from mesm.runs.hashes import MEMORY
+from mesm.runs.hashes import MEMORY, sealed
 
 WORK = ".work"
 
@@ -54,7 +54,7 @@ class PrepareOptions(BaseModel):
 
     split: Literal["random", "speaker"] = "random"
     splits: Path | None = None
-    seed: int = 0
+    seed: int = Field(default=0, ge=0)
     min_face_size: int = Field(default=20, ge=12)
     workers: int | None = Field(default=None, ge=1)
 
@@ -314,7 +314,7 @@ def _manifest(
         reasons["label"] = found.other_labels.total()
     on_disk = {u.clip_id for u in found.utterances}
     known = on_disk | {clip.clip_id for clip in skipped}
-    return Manifest(
+    manifest = Manifest(
         format=FORMAT,
         corpus=found.name,
         emotions=list(find_corpus(found.name).emotions),
@@ -334,6 +334,7 @@ def _manifest(
         synthetic=is_generated(found),
         raw=seen,
     )
+    return Manifest(**sealed(manifest.model_dump(mode="json")))
 
 
 def is_generated(corpus: RawCorpus) -> bool:

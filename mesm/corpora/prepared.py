@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import io
+import json
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -22,7 +24,7 @@ from mesm.corpora.registry import find_corpus
 from mesm.corpora.splits import SPLITS
 from mesm.corpora.utterances import SkippedClip
 from mesm.runs.files import file_name
-from mesm.runs.hashes import check_files
+from mesm.runs.hashes import check_files, check_seal
 from mesm.runs.hashes import sha256 as sha256
 
 FORMAT = 1
@@ -106,6 +108,8 @@ class Manifest(_Model):
         files: SHA-256 of each Parquet file.
         synthetic: whether it was generated; None: prepared before this was noted.
         raw: hash of all that was read of the raw corpus; None: prepared before this was noted.
+        digest: hash of all the rest, see `mesm.runs.hashes.sealed`; None: prepared before this was
+            noted.
     """
 
     format: int
@@ -126,6 +130,7 @@ class Manifest(_Model):
     files: dict[str, str]
     synthetic: bool | None = None
     raw: str | None = None
+    digest: str | None = None
 
     @field_validator("corpus")
     @classmethod
@@ -304,10 +309,12 @@ class PreparedCorpus:
         """Find a clip by its name.
 
         Raises:
-            ValueError: there is none.
+            ValueError: there is none; names those of similar names.
         """
         if clip_id not in self._places:
-            raise ValueError(f"{self.path} has no clip {clip_id!r}")
+            near = difflib.get_close_matches(clip_id, self._places, n=3, cutoff=0.5)
+            hint = f"; near are {', '.join(near)}" if near else ""
+            raise ValueError(f"{self.path} has no clip {clip_id!r}{hint}")
         split, index = self._places[clip_id]
         return self.split(split)[index]
 
@@ -338,7 +345,10 @@ def read_manifest(path: Path) -> Manifest | None:
     if not file.is_file():
         return None
     try:
-        manifest = Manifest.model_validate_json(file.read_bytes())
+        content = file.read_bytes()
+        manifest = Manifest.model_validate_json(content)
+        if manifest.digest is not None:
+            check_seal(json.loads(content))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
@@ -348,6 +358,8 @@ def read_manifest(path: Path) -> Manifest | None:
             f"{f'{where}: ' if where else ''}{message}; delete {path} and "
             "run mesm prepare again"
         ) from None
+    except ValueError as error:
+        raise ValueError(f"{file} {error}; delete {path} and run mesm prepare again") from None
     if manifest.format != FORMAT:
         raise ValueError(f"{file} has format {manifest.format}, wanted {FORMAT}; prepare it again")
     return manifest

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from mesm.data.augment import augment_faces, augment_spectrogram
 from mesm.data.batch import CHUNK_SHAPE, FACE_SHAPE, Batch
 from mesm.inputs.spectrograms import CHUNK_COLUMNS, chunk
+from mesm.runs.processes import shielded
 
 if TYPE_CHECKING:
     from mesm.corpora.prepared import Clip, PreparedCorpus
@@ -231,6 +232,7 @@ def make_loader(
         collate_fn=collate,
         num_workers=workers,
         pin_memory=pin_memory,
+        multiprocessing_context=shielded() if workers else None,
     )
 
 

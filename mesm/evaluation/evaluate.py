@@ -10,6 +10,7 @@ from mesm.evaluation.bootstrap import Bootstrap, intervals
 from mesm.evaluation.metrics import score
 from mesm.evaluation.run import Run
 from mesm.evaluation.score_table import format_table
+from mesm.runs.files import one_at_a_time
 
 
 def score_run(run: Run, split: str, bootstrap: Bootstrap) -> dict[str, Any]:
@@ -27,6 +28,7 @@ def score_run(run: Run, split: str, bootstrap: Bootstrap) -> dict[str, Any]:
     }
 
 
+@one_at_a_time("evaluation.json", "scoring into")
 def evaluate_run(
     run: Path,
     split: str = "test",

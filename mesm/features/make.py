@@ -41,7 +41,7 @@ from mesm.features.sources import ClipSources, Inputs, find_inputs, find_sources
 from mesm.features.statistics import ColumnStatistics
 from mesm.inputs.words import split_words
 from mesm.runs.files import owned, write_beside
-from mesm.runs.hashes import check_files
+from mesm.runs.hashes import check_files, sealed
 
 WORK = ".work"
 # Seconds from row to row; no face camera gives frames more often.
@@ -328,7 +328,7 @@ def _manifest(
     )
     notes = _notes(inputs)
     skipped = sorted([*lacking, *rows.skipped], key=lambda s: (s.clip_id, s.reason))
-    return FeatureManifest(
+    manifest = FeatureManifest(
         format=FORMAT,
         prepared=prepared_hash(corpus),
         feature_set=_sentence(glove, notes, options.video_step, phonet=phonet),
@@ -343,6 +343,7 @@ def _manifest(
         options=fingerprint,
         files={name: sha256(fresh / name) for name in FILES.values()},
     )
+    return FeatureManifest(**sealed(manifest.model_dump(mode="json")))
 
 
 def _notes(inputs: Inputs) -> list[str]:

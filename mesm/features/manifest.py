@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError
 from mesm.config.modalities import Modality
 from mesm.corpora.prepared import MANIFEST, PreparedCorpus, sha256
 from mesm.corpora.utterances import SkippedClip
-from mesm.runs.hashes import check_files
+from mesm.runs.hashes import check_files, check_seal
 
 FORMAT = 1
 FOLDER = "features"
@@ -82,6 +83,8 @@ class FeatureManifest(_Model):
         skipped: one entry per clip and modality left without rows.
         options: how they were made.
         files: SHA-256 of each Parquet file.
+        digest: hash of all the rest, see `mesm.runs.hashes.sealed`; None: made before this was
+            noted.
     """
 
     format: int
@@ -97,6 +100,7 @@ class FeatureManifest(_Model):
     skipped: list[SkippedClip]
     options: dict[str, Any]
     files: dict[str, str]
+    digest: str | None = None
 
     def modality(self, name: str) -> ModalityFeatures:
         """Give one modality by name."""
@@ -118,12 +122,19 @@ def read_features_manifest(corpus: PreparedCorpus) -> FeatureManifest | None:
     if not file.is_file():
         return None
     try:
-        manifest = FeatureManifest.model_validate_json(file.read_bytes())
+        content = file.read_bytes()
+        manifest = FeatureManifest.model_validate_json(content)
+        if manifest.digest is not None:
+            check_seal(json.loads(content))
     except ValidationError as error:
         raise ValueError(
             f"{file} is not a manifest of features: {_first_line(error)}; delete "
             f"{file.parent} and run mesm features again"
         ) from error
+    except ValueError as error:
+        raise ValueError(
+            f"{file} {error}; delete {file.parent} and run mesm features again"
+        ) from None
     if manifest.format != FORMAT:
         raise ValueError(
             f"{file} has format {manifest.format}, wanted {FORMAT}; delete {file.parent} and run "

@@ -17,8 +17,9 @@ from mesm.evaluation.run import Run
 from mesm.plots.learning_curves import draw_learning_curves
 from mesm.plots.style import png_bytes
 from mesm.report.tables import corpus_table, results_table, score_tables, sweep_tables
+from mesm.runs.documents import ShownSweep
 from mesm.runs.environment import describe
-from mesm.runs.files import write_beside
+from mesm.runs.files import owned_file, read_json, write_beside
 from mesm.tables.costs import flops_per_clip, sweep_points
 from mesm.tables.names import run_name
 from mesm.tables.table import percent
@@ -50,14 +51,23 @@ def write_report(
         The file.
 
     Raises:
-        ValueError: no run, a run that was not evaluated on the split, or runs on several corpora.
+        ValueError: no run, a run that was not evaluated on the split, or runs on several corpora;
+            or another process writes the file, or the file is a folder.
     """
+    with owned_file(out_html, "writing"):
+        return _write_report(out_html, runs, split, synthetic, title)
+
+
+def _write_report(
+    out_html: Path, runs: Sequence[Path], split: str, synthetic: bool | None, title: str | None
+) -> Path:
     if not runs:
         raise ValueError("report: wanted at least one run, got none")
     opened = [Run(path, split) for path in runs]
     corpora = {run.config.corpus.resolve() for run in opened}
     for run in opened:
         run.check_scored()
+        read_json(run.path / "sweep.json", ShownSweep)
     if len(corpora) > 1:
         raise ValueError(
             f"report: wanted runs on one corpus, got {', '.join(sorted(map(str, corpora)))}"
@@ -77,7 +87,6 @@ def write_report(
         lstrip_blocks=True,
     )
     page = environment.get_template("report.html").render(context)
-    out_html.parent.mkdir(parents=True, exist_ok=True)
     write_beside(out_html, page)
     return out_html
 

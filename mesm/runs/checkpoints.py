@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -120,7 +119,7 @@ def read_progress(folder: RunFolder) -> Progress | None:
     if not folder.last.exists():
         return None
     try:
-        values = json.loads(file.read_text(encoding="utf-8"))
+        values = finite_json(file.read_text(encoding="utf-8"))
         if not isinstance(values, dict):
             raise ValueError(f"wanted keys and values, got {type(values).__name__}")
         progress = Progress(**values)

@@ -5,14 +5,25 @@ Each type is for `mesm.runs.files.read_json`; a file may hold more than its type
 
 from __future__ import annotations
 
-from typing import Annotated, Any, NotRequired
+from typing import Annotated, Any, Literal, NotRequired, Required
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from typing_extensions import TypedDict
 
 Figure = Annotated[float, Field(allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Figures = dict[str, Figure]
 Count = Annotated[int, Field(ge=0)]
+F1Name = Literal["binary", "weighted"]
+
+
+def _has_its_f1(scores: Any) -> Any:
+    if scores.get("f1_variant") == "weighted" and "f1_weighted" not in scores["average"]:
+        raise ValueError("average has no f1_weighted, which is its F1")
+    return scores
+
+
+HasItsF1 = AfterValidator(_has_its_f1)
 
 
 class Threshold(TypedDict):
@@ -22,24 +33,37 @@ class Threshold(TypedDict):
     values: NotRequired[Figures]
 
 
+class Averages(TypedDict):
+    """The scores of an emotion, or their average over the emotions."""
+
+    accuracy: Figure
+    weighted_accuracy: Figure
+    f1: Figure
+    f1_weighted: NotRequired[Figure]
+
+
 class Scores(TypedDict):
     """The scores of one split, from `mesm.evaluation.metrics.score`."""
 
     clips: Count
+    headline: Literal["accuracy", "weighted_accuracy"]
     threshold: Threshold
-    emotions: dict[str, Figures]
-    average: Figures
-    f1_variant: NotRequired[str]
+    emotions: dict[str, Averages]
+    average: Averages
+    f1_variant: NotRequired[F1Name]
     intervals: NotRequired[dict[str, Any]]
+
+
+WholeScores = Annotated[Scores, HasItsF1]
 
 
 class Evaluation(TypedDict, total=False):
     """The content of evaluation.json."""
 
-    train: Scores
-    valid: Scores
-    test: Scores
-    variants: dict[str, dict[str, Scores]]
+    train: WholeScores
+    valid: WholeScores
+    test: WholeScores
+    variants: dict[str, dict[str, WholeScores]]
 
 
 class Flops(TypedDict):
@@ -64,10 +88,22 @@ class Cost(TypedDict, total=False):
     active_sites: dict[str, Any] | None
 
 
+class LatencySetting(TypedDict):
+    """How latency was measured."""
+
+    repeats: Count
+    batch_size: Count
+    device: str
+    threads: Count
+    dtype: str
+
+
 class ScoredPoint(Cost):
     """A point with its scores."""
 
-    average: Figures
+    p: Required[Any]  # type: ignore[misc]
+    average: Averages
+    f1_variant: NotRequired[F1Name]
     threshold: Threshold
     emotions: NotRequired[dict[str, Figures]]
 
@@ -94,10 +130,117 @@ class Sweep(TypedDict):
     corpus: str
     split: str
     clips: Count
-    metric: str
-    points: Annotated[list[ScoredPoint], Field(min_length=1)]
-    own_point: NotRequired[ScoredPoint | None]
+    metric: Literal["accuracy", "weighted_accuracy"]
+    latency_setting: NotRequired[LatencySetting | None]
+    points: Annotated[list[Annotated[ScoredPoint, HasItsF1]], Field(min_length=1)]
+    own_point: NotRequired[Annotated[ScoredPoint, HasItsF1] | None]
     baseline: NotRequired[Point | None]
+
+
+class FullFlops(TypedDict):
+    """FLOPs per clip, those of the attention apart."""
+
+    total: Positive
+    attention: Figure
+
+
+class FullLatency(TypedDict):
+    """Milliseconds per clip, of the whole and of the feature extraction."""
+
+    model: Positive
+    extraction: Figure
+
+
+class ShownFlops(TypedDict):
+    """FLOPs per clip of a model without attention."""
+
+    total: Positive
+
+
+class ShownBaseline(TypedDict):
+    """FE2E's figures that a report shows."""
+
+    average: Averages
+    flops_per_clip: ShownFlops
+    latency_ms_per_clip: FullLatency
+
+
+class ShownPoint(TypedDict):
+    """The figures at one p that a report shows."""
+
+    p: Any
+    average: Averages
+    threshold: Threshold
+    f1_variant: NotRequired[F1Name]
+    flops_per_clip: FullFlops
+    latency_ms_per_clip: FullLatency
+    active_sites: dict[Literal["face", "audio"], list[Figure]]
+
+
+class UniformPoint(ShownPoint):
+    """A point of one p for all blocks."""
+
+    p: Figure
+
+
+class Environment(TypedDict):
+    """The content that `mesm.runs.environment.describe` gives, and a report shows."""
+
+    cpu: str
+    cores: int | None
+    threads: int
+    gpu: str | None
+    versions: dict[str, Any]
+    kernels: dict[str, Any] | None
+    commit: str | None
+
+
+class ShownSweep(TypedDict):
+    """The parts of sweep.json that a report shows."""
+
+    split: str
+    clips: Count
+    trained_p: Figure | list[Any] | dict[str, list[Figure]]
+    metric: Literal["accuracy", "weighted_accuracy"]
+    latency_setting: LatencySetting
+    environment: Environment
+    points: Annotated[list[Annotated[UniformPoint, HasItsF1]], Field(min_length=1)]
+    own_point: NotRequired[Annotated[ShownPoint, HasItsF1] | None]
+    baseline: ShownBaseline | None
+
+
+class Sites(TypedDict):
+    """How often kept sites hit planted regions, against chance."""
+
+    hit: Figure | None
+    chance: Figure | None
+    ratio: Figure
+    interval: Annotated[list[Figure], Field(min_length=2, max_length=2)]
+
+
+class Hits(TypedDict):
+    """The hits of one attention, or of the sites that all of them kept."""
+
+    block: int | str
+    height: int
+    width: int
+    kept_sites: Any
+    frames: Count
+    clips: Count
+    sites: Sites
+
+
+class HitGroup(TypedDict):
+    """The hits of all attentions of a modality."""
+
+    blocks: Annotated[list[Hits], Field(min_length=1)]
+    final: Hits
+
+
+class ModalityHits(TypedDict, total=False):
+    """The hits of a modality; "all" is over every kind of planted region."""
+
+    all: HitGroup | None
 
 
 class Attention(TypedDict):
@@ -106,6 +249,9 @@ class Attention(TypedDict):
     definition: str
     split: str
     clips: Count
+    p: Any
+    face: NotRequired[ModalityHits]
+    audio: NotRequired[ModalityHits]
 
 
 class Cell(TypedDict):

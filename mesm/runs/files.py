@@ -6,28 +6,130 @@ import fcntl
 import json
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from functools import cache
+from functools import cache, wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
+P = ParamSpec("P")
+T = TypeVar("T")
 LONGEST_NAME = 200  # bytes; file systems take 255, of which a hash and endings need a part
 
 
 def write_beside(file: Path, content: str | bytes) -> None:
-    """Write beside the place, then rename: readers see the old file or the new one."""
+    """Write beside the place, then rename: readers see the old file or the new one.
+
+    Where several processes write one file, each writes the whole, one after the other.
+    """
     beside = file.with_name(f".{file.name}.partial")
+    data = content.encode() if isinstance(content, str) else content
     try:
-        beside.write_bytes(content.encode() if isinstance(content, str) else content)
-        beside.replace(file)
+        with _alone(beside, fcntl.LOCK_EX) as handle:
+            try:
+                os.ftruncate(handle, 0)
+                with open(handle, "wb", closefd=False) as stream:
+                    stream.write(data)
+                beside.replace(file)
+            except BaseException:
+                with suppress(OSError):
+                    beside.unlink(missing_ok=True)
+                raise
     except OSError as error:
-        with suppress(OSError):
-            beside.unlink(missing_ok=True)
         # A full disk is told by a number alone.
         raise OSError(error.errno, error.strerror or str(error), str(file)) from error
+
+
+@contextmanager
+def owned_file(file: Path, doing: str) -> Iterator[None]:
+    """Be the only process that makes a file, from its inputs' reading to its end.
+
+    Args:
+        file: may be missing, as may its folder.
+        doing: what is being done, e.g. "writing".
+
+    Raises:
+        ValueError: another process makes the file, and is named where the system tells; or `file`
+            is a folder.
+        OSError: the file's folder cannot be made.
+    """
+    if file.is_dir():
+        raise ValueError(f"{file} is a folder; name a file, for instance {file / 'page.html'}")
+    check_folder(file.parent)
+    made = _make(file.parent)
+    try:
+        with _claimed(file, doing):
+            yield
+    finally:
+        _remove_empty(made)
+
+
+def one_at_a_time(
+    name: str, doing: str
+) -> Callable[[Callable[Concatenate[Path, P], T]], Callable[Concatenate[Path, P], T]]:
+    """Decorate a function of a run's folder that writes there: one process at a time does.
+
+    Args:
+        name: of the file or folder that is written.
+        doing: for the second process's ValueError, e.g. "sweeping into".
+    """
+
+    def decorate(work: Callable[Concatenate[Path, P], T]) -> Callable[Concatenate[Path, P], T]:
+        @wraps(work)
+        def alone(run: Path, *args: P.args, **kwargs: P.kwargs) -> T:
+            if not run.is_dir():
+                return work(run, *args, **kwargs)  # which refuses it
+            with _claimed(run / name, doing):
+                return work(run, *args, **kwargs)
+
+        return alone
+
+    return decorate
+
+
+@contextmanager
+def _claimed(place: Path, doing: str) -> Iterator[None]:
+    mark = place.with_name(f".{place.name}.owner.partial")
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(_alone(mark, fcntl.LOCK_EX | fcntl.LOCK_NB))
+        except BlockingIOError as error:
+            raise ValueError(
+                f"another process is {doing} {place}{_holder(mark)}: wait for it"
+            ) from error
+        try:
+            yield
+        finally:
+            mark.unlink(missing_ok=True)
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse, with a ValueError, a path that cannot be a folder because a file stands there."""
+    for place in (folder, *folder.parents):
+        if place.is_dir():
+            return
+        if place.exists():
+            raise ValueError(f"{place} is a file, so {folder} cannot be a folder; name another one")
+
+
+@contextmanager
+def _alone(file: Path, how: int) -> Iterator[int]:
+    """Make a file if need be and lock it; the file is where it was when the lock is there."""
+    while True:
+        handle = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            fcntl.flock(handle, how)
+            # Whoever had the lock may have renamed or removed the file.
+            there = False
+            with suppress(FileNotFoundError):
+                there = os.path.samestat(os.fstat(handle), file.stat())
+            if there:
+                yield handle
+                return
+        finally:
+            os.close(handle)
 
 
 def read_json(file: Path, shape: Any = None) -> Any:
@@ -120,7 +222,7 @@ def locked(folder: Path, doing: str) -> Iterator[None]:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise ValueError(
-                f"another process is {doing} {folder}{_holder(handle)}: wait for it, or choose "
+                f"another process is {doing} {folder}{_holder(folder)}: wait for it, or choose "
                 "another folder"
             ) from error
         yield
@@ -139,11 +241,12 @@ def owned(folder: Path, doing: str) -> Iterator[None]:
         doing: what is being done there, e.g. "training in".
 
     Raises:
-        ValueError: another process owns the folder; says which, where the system tells.
+        ValueError: another process owns the folder; says which, where the system tells. Or a file
+            stands there.
         OSError: the folder cannot be made.
     """
-    made = not folder.exists()
-    folder.mkdir(parents=True, exist_ok=True)
+    check_folder(folder)
+    made = _make(folder)
     with ExitStack() as stack:
         stack.enter_context(locked(folder, doing))
         if not folder.exists():
@@ -152,15 +255,26 @@ def owned(folder: Path, doing: str) -> Iterator[None]:
         try:
             yield
         finally:
-            if made:
-                with suppress(OSError):
-                    folder.rmdir()  # fails where the folder holds something
+            _remove_empty(made)  # before somebody else has the lock
 
 
-def _holder(handle: int) -> str:
-    """Who holds the lock on an open folder, as " (process 12: mesm train ...)"; "" if unknown."""
-    inode = os.fstat(handle).st_ino
+def _make(folder: Path) -> list[Path]:
+    """Make a folder; gives it and those above it that were missing."""
+    made = [place for place in (folder, *folder.parents) if not place.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    return made
+
+
+def _remove_empty(folders: list[Path]) -> None:
+    for place in folders:
+        with suppress(OSError):
+            place.rmdir()  # fails where the folder holds something
+
+
+def _holder(place: Path) -> str:
+    """Who holds the lock on a file or folder, as " (process 12: mesm train ...)"; "" if unknown."""
     with suppress(OSError, ValueError):
+        inode = place.stat().st_ino
         for line in Path("/proc/locks").read_text().splitlines():
             fields = line.split()  # 1: FLOCK ADVISORY WRITE 10484 fe:00:2189693 0 EOF
             if fields[1] == "FLOCK" and int(fields[5].rpartition(":")[2]) == inode:

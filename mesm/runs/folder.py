@@ -106,7 +106,7 @@ class RunFolder:
             shutil.rmtree(leftover, ignore_errors=True)
         partials = (self.path.glob(f"{place}.*.partial") for place in ("", "predictions/"))
         for partial in (*chain.from_iterable(partials), *self.path.glob("*.tmp")):
-            partial.unlink()
+            partial.unlink(missing_ok=True)
 
     def replace_last(self, files: dict[str, bytes]) -> None:
         """Make `last` a folder of exactly these files; at any moment it can be mended."""

@@ -1,4 +1,7 @@
-"""Hashes of files compared with those written down, and remembered while the files stay."""
+"""Hashes of files compared with those written down, and remembered while the files stay.
+
+A JSON file that names other files' hashes can carry its own.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from mesm.runs.files import write_beside
 
@@ -25,6 +29,25 @@ def sha256(file: Path) -> str:
     """Hash a file."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def sealed(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Add to the content of a JSON file its own hash, as "digest"."""
+    return {**values, "digest": _digest(values)}
+
+
+def check_seal(values: Mapping[str, Any]) -> None:
+    """Refuse, with a ValueError, the content of a JSON file that is not as `sealed` made it.
+
+    Content without a digest, from before there was one, is taken.
+    """
+    if values.get("digest") not in (None, _digest(values)):
+        raise ValueError("is not as it was written: its digest differs")
+
+
+def _digest(values: Mapping[str, Any]) -> str:
+    rest = {key: value for key, value in values.items() if key != "digest"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
 def check_files(folder: Path, hashes: Mapping[str, str], mend: str, *, anew: bool = False) -> None:

@@ -1,11 +1,122 @@
-"""Worker processes that end with the process that started them, however that one ended."""
+"""Worker processes that never see Ctrl-C and end with the process that started them."""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
 import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
+from multiprocessing.context import (
+    BaseContext,
+    ForkContext,
+    ForkProcess,
+    ForkServerContext,
+    ForkServerProcess,
+    SpawnContext,
+    SpawnProcess,
+)
+from typing import Any
+
+from mesm.runs import interrupts
+
+_SECONDS = 0.2
+
+
+class _Fork(ForkProcess):
+    def start(self) -> None:
+        with interrupts.blocked():
+            super().start()
+
+
+class _Spawn(SpawnProcess):
+    def start(self) -> None:
+        resource_tracker.ensure_running()  # would unblock the signal as it starts
+        with interrupts.blocked():
+            super().start()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Made in the new process before what its work needs is imported, which takes seconds.
+        return _arrive, (os.getpid(),), self.__dict__
+
+
+def _arrive(parent: int) -> _Spawn:
+    threading.Thread(target=_end_as_orphan, args=(parent,), daemon=True).start()
+    return _Spawn.__new__(_Spawn)
+
+
+def _end_as_orphan(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(_SECONDS)
+    os._exit(1)
+
+
+class _ForkServer(ForkServerProcess):
+    def start(self) -> None:
+        resource_tracker.ensure_running()
+        with interrupts.blocked():
+            super().start()
+
+
+class _ForkContext(ForkContext):
+    Process = _Fork
+
+
+class _SpawnContext(SpawnContext):
+    Process = _Spawn
+
+
+class _ForkServerContext(ForkServerContext):
+    Process = _ForkServer
+
+
+_CONTEXTS: dict[str, type[BaseContext]] = {
+    "fork": _ForkContext,
+    "spawn": _SpawnContext,
+    "forkserver": _ForkServerContext,
+}
+
+
+def shielded(method: str | None = None) -> BaseContext:
+    """A context of `multiprocessing` whose processes never see Ctrl-C, not even as they start.
+
+    The terminal sends Ctrl-C to every process of a command; the one that started the others is to
+    end them, and to tell.
+
+    Args:
+        method: "fork", "spawn" or "forkserver"; None: this Python's default.
+    """
+    return _CONTEXTS[method or multiprocessing.get_start_method()]()
+
+
+@contextmanager
+def worker_pool(
+    workers: int, initializer: Callable[..., None], *arguments: Any
+) -> Iterator[ProcessPoolExecutor]:
+    """New processes for a block of work; they end at once where the block is left by an exception.
+
+    Args:
+        workers: how many processes.
+        initializer: what each calls first; should call `end_with_parent`.
+        arguments: of the initializer.
+    """
+    others = multiprocessing.active_children()
+    # Forking after torch has started its threads may hang.
+    pool = ProcessPoolExecutor(workers, shielded("spawn"), initializer, arguments)
+    try:
+        yield pool
+    except BaseException:
+        with interrupts.blocked():
+            for process in multiprocessing.active_children():
+                if process not in others:
+                    process.kill()
+            pool.shutdown(cancel_futures=True)
+        raise
+    pool.shutdown()
 
 
 def end_with_parent() -> None:

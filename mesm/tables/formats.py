@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mesm.runs.files import write_beside
+from mesm.runs.files import check_folder, write_beside
 from mesm.tables.table import PAPER, Row, Table
 
 # Characters that mean something to TeX, and those its standard fonts have under another name.
@@ -153,7 +153,11 @@ def write_tables(tables: Sequence[Table], out: Path) -> list[Path]:
 
     Returns:
         The files.
+
+    Raises:
+        ValueError: a file stands where the folder is to be.
     """
+    check_folder(out)
     out.mkdir(parents=True, exist_ok=True)
     files = []
     for table in tables:

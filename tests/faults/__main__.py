@@ -14,7 +14,6 @@ import os
 import shutil
 import sys
 import tempfile
-import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,10 +22,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from tqdm import tqdm
 
-from mesm.runs.environment import describe
+from mesm.runs.environment import describe, git_commit
 from mesm.runs.files import write_beside
 from tests.faults.base import Base
 from tests.faults.campaign import KINDS, batches
+from tests.faults.journal import Journal
 from tests.faults.outcome import BAD, VERDICTS, Outcome
 from tests.faults.pool import PATIENCE, run_all
 from tests.faults.process import ROOT, warm
@@ -46,6 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--base", type=Path, help="folder to keep the undamaged corpora in")
     parser.add_argument("--keep", type=Path, default=KEPT, help="folder for inputs of findings")
     parser.add_argument("--json", type=Path, help="file for the figures")
+    parser.add_argument("--journal", type=Path, help="file of outcomes, to go on from")
     given = parser.parse_args(arguments)
     tqdm.monitor_interval = 0  # its thread would be lost in forks
     warm()
@@ -64,8 +65,9 @@ def _run(given: argparse.Namespace, base: Base) -> int:
         inputs = [[(name, seed)] for name in names for seed in seeds]
     else:
         inputs = batches(names, SEED if given.seed is None else given.seed, not given.short)
-    counts: dict[str, Counter[str]] = {name: Counter() for name in names}
-    began, alone = time.monotonic(), bool(given.only)
+    journal = Journal(given.journal, git_commit())
+    inputs = [[one for one in batch if one not in journal.done()] for batch in inputs]
+    alone = bool(given.only)
 
     def one(kind: str, seed: int) -> Outcome:
         place = given.keep.resolve() / f"{kind}-{seed}"
@@ -83,17 +85,16 @@ def _run(given: argparse.Namespace, base: Base) -> int:
     bar = tqdm(total=sum(map(len, inputs)), unit="input", dynamic_ncols=True)
     with bar:
         for (kind, seed), outcome in run_all(inputs, one, given.jobs, patience):
-            counts[kind][outcome.verdict] += 1
+            journal.add(kind, seed, outcome)
             if outcome.is_bad or (alone and given.seed is not None):
                 again = f"python -m tests.faults --only {kind} --seed {seed}"
                 bar.write(f"{outcome.verdict}: {outcome.what} | {again}", file=sys.stdout)
             bar.update()
-    figures = {
-        "inputs": {name: {v: counts[name][v] for v in VERDICTS} for name in names},
+    figures = journal.figures(names) | {
         "groups": {name: KINDS[name].group for name in names},
-        "seconds": round(time.monotonic() - began),
         "environment": describe(),
     }
+    counts = {name: Counter(found) for name, found in figures["inputs"].items()}
     print(_table(counts))
     if given.json:
         write_beside(given.json, json.dumps(figures, indent=1, allow_nan=False) + "\n")

@@ -49,7 +49,9 @@ def _stopped(base: Base, name: str, rng: random.Random, signals: list[signal.Sig
                 time.sleep(moment)
                 had_ended = process.poll() is not None
                 if not had_ended:
-                    process.send_signal(number)
+                    # A terminal sends to all processes of a command, `kill` to one.
+                    to = os.killpg if rng.random() < 0.5 else os.kill
+                    to(process.pid, number)
                 result = finish(process, job.arguments, out, err, 60)
                 left = _orphans(process.pid)
                 end_group(process.pid)
@@ -83,7 +85,7 @@ def _orphans(session: int) -> list[int]:
 def _signalled(result: Result, number: signal.Signals, job: Job) -> Outcome | None:
     if result.code is None:
         return Outcome("crashed", "does not end")
-    if "Traceback" in result.err:
+    if "Traceback" in result.err or "Exception ignored" in result.err:
         return Outcome("traceback", one_line(result.err[-300:]))
     if result.code not in (0, 128 + number, -number):
         return Outcome("wrong", f"status {result.code}: {one_line(result.err[-200:])}")

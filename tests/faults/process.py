@@ -129,7 +129,14 @@ def start(
         stderr=err,
         env=environment,
         start_new_session=True,
+        preexec_fn=_hear,
     )
+
+
+def _hear() -> None:
+    # A campaign that `nohup` or a shell's & started hands on that these are ignored.
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def finish(

@@ -184,6 +184,8 @@ def line(base: Base, seed: int) -> Outcome:
     if (option, value) == ("--clips", "99999999999"):
         value = "-5"
     arguments = command.split() + ([value] if option == "*" else [option, value])
+    if command == "miniature out" and option != "--clips":
+        arguments += ["--clips", "2"]
     with base.sandbox(*needs) as folder:
         result = run(arguments, folder)
         if (bad := ended(result)) is not None:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import shutil
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +23,7 @@ from mesm.corpora.miniature.plan import DialogPlan, Planner, fill
 from mesm.corpora.miniature.recording import stage
 from mesm.corpora.miniature.word_vectors import write_word_vectors
 from mesm.runs.files import owned
-from mesm.runs.processes import end_with_parent
+from mesm.runs.processes import end_with_parent, worker_pool
 
 
 def generate(
@@ -138,12 +136,8 @@ def _results(tasks: list[_Task], workers: int) -> Iterator[Iterator[list[dict[st
     if workers == 1:
         yield map(_record, tasks)
         return
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=end_with_parent)
-    try:
+    with worker_pool(workers, end_with_parent) as pool:
         yield pool.map(_record, tasks)
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def _record(task: _Task) -> list[dict[str, Any]]:

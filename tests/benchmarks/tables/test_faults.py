@@ -15,7 +15,8 @@ def content() -> dict[str, Any]:
     return {
         "inputs": {"held": none | {"right": 1200, "lost": 1}, "ops": none | {"refused": 7}},
         "seconds": 90,
-        "environment": {"cpu": "a CPU", "cores": 2, "commit": "0123456789"},
+        "environment": {"cpu": "a CPU", "cores": 2},
+        "commits": ["0123456789"],
     }
 
 

@@ -39,7 +39,7 @@ def test_help_names_every_command():
         (("train", "miniature_mesm", "model.p=1.5", "--run", "{tmp}/out"), "model.p"),
         (("evaluate", "{tmp}/out"), "out"),
         (("evaluate", "{tmp}/out", "--against", "{tmp}/none"), "out"),
-        (("evaluate", "{tmp}/out", "--draws", 0), "at least one draw, got 0"),
+        (("evaluate", "{tmp}/out", "--draws", 0), "wanted at least 1, got 0"),
         (("sweep", "{tmp}/out", "--p", "0:1:0.1"), "p"),
         (("sweep", "{tmp}/out", "--retrain"), "out"),
         (("sweep", "{tmp}/out", "--jobs", 2), "--retrain only"),

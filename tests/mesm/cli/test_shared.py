@@ -87,12 +87,16 @@ def test_an_interrupted_command_says_how_to_go_on(tmp_path):
         [sys.executable, "-m", "mesm", "miniature", tmp_path / "out", "--clips", "500"],
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=True,
     )
     while not list(tmp_path.iterdir()):
         assert process.poll() is None
         time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
-    assert process.communicate(timeout=60)[1].splitlines()[-1].startswith("mesm: stopped; ")
+    time.sleep(0.3)  # the worker processes begin, and import
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    lines = process.communicate(timeout=60)[1].splitlines()
+    assert lines[-1].startswith("mesm: stopped; ")
+    assert all(line.startswith("miniature corpus: ") for line in lines[:-1] if line)
     assert process.returncode == 130
     assert list(tmp_path.iterdir()) == []
 

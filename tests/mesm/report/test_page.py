@@ -129,7 +129,11 @@ def test_refusals_write_nothing(runs: list[Path], tmp_path: Path) -> None:
     ):
         with pytest.raises(ValueError, match=message):
             write_report(out, wrong)
-    assert not out.exists()
+    out.mkdir()
+    with pytest.raises(ValueError, match=r"report\.html is a folder; name a file"):
+        write_report(out, runs)
+    assert sorted(tmp_path.iterdir()) == [bare, out]
+    assert list(out.iterdir()) == []
 
 
 def test_flops_are_those_of_the_run_and_of_no_other_of_its_name(

@@ -1,6 +1,7 @@
 """A file is the old one or the new one; a folder is one process's at a time."""
 
 import errno
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +9,16 @@ from pathlib import Path
 import pytest
 
 from mesm.runs.documents import Figure
-from mesm.runs.files import file_name, locked, owned, read_json, write_beside
+from mesm.runs.files import (
+    check_folder,
+    file_name,
+    locked,
+    one_at_a_time,
+    owned,
+    owned_file,
+    read_json,
+    write_beside,
+)
 
 HOLDER = """
 import sys, time
@@ -95,12 +105,70 @@ def test_json_with_what_is_no_number_or_cut_is_damaged(content, tmp_path):
 
 
 def test_a_full_disk_names_the_file_and_leaves_nothing(tmp_path, monkeypatch):
-    def fail(self, content):
-        self.touch()
+    def fail(handle, size):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_bytes", fail)
+    monkeypatch.setattr(os, "ftruncate", fail)
     with pytest.raises(OSError, match=r"No space left on device: .*file") as told:
         write_beside(tmp_path / "file", "new")
     assert told.value.errno == errno.ENOSPC
+    assert list(tmp_path.iterdir()) == []
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from mesm.runs.files import write_beside
+for _ in range(150):
+    write_beside(Path(sys.argv[1]), sys.argv[2] * 300_000)
+"""
+
+
+def test_writers_at_once_leave_the_whole_file_of_one(tmp_path):
+    file = tmp_path / "file"
+    command = [sys.executable, "-c", WRITER, str(file)]
+    writers = [subprocess.Popen([*command, letter], stderr=subprocess.PIPE) for letter in "ab"]
+    for writer in writers:
+        assert writer.communicate(timeout=60)[1] == b""
+        assert writer.returncode == 0
+    assert file.read_text() in ("a" * 300_000, "b" * 300_000)
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_file_is_made_by_one_process_at_a_time(tmp_path):
+    file = tmp_path / "a" / "b" / "page.html"
+    second = pytest.raises(ValueError, match=r"another process is writing .*page\.html \(process ")
+    with owned_file(file, "writing"), second, owned_file(file, "writing"):
+        pass
+    assert list(tmp_path.iterdir()) == []
+    with owned_file(file, "writing"):
+        write_beside(file, "x")
+    assert list(file.parent.iterdir()) == [file]
+    with (
+        pytest.raises(ValueError, match=r"b is a folder; name a file"),
+        owned_file(file.parent, ""),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("below", [".", "a", "a/b"])
+def test_a_file_is_no_folder(below, tmp_path):
+    file = tmp_path / "file"
+    file.touch()
+    with pytest.raises(ValueError, match=r"file is a file, so .* cannot be a folder; name another"):
+        check_folder(file / below)
+    with pytest.raises(ValueError, match="is a file"), owned(file / below, "training in"):
+        pass
+    check_folder(tmp_path / below)
+
+
+def test_a_function_of_a_run_is_called_by_one_process_at_a_time(tmp_path):
+    @one_at_a_time("x.json", "sweeping into")
+    def work(run, again):
+        assert run.is_dir() == again
+        return again and work(run, again)
+
+    with pytest.raises(ValueError, match=r"another process is sweeping into .*x\.json"):
+        work(tmp_path, True)
+    assert work(tmp_path / "none", False) is False
     assert list(tmp_path.iterdir()) == []
