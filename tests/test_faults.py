@@ -44,6 +44,7 @@ def test_a_sample_of_the_campaign(tmp_path: Path) -> None:
         (2, 0, "train mesm: 50%\rtrain mesm: 60%\nmesm: x.csv: no column\n", "refused"),
         (2, 0, "Usage: mesm x\nInvalid value for --p\n╰──╯\n", "refused"),
         (2, 0, "bar 50%\rbar 60% mesm: x.csv: no column\n", "traceback"),
+        (2, 0, "bar 50%\r       \rmesm: x.csv: no column\n", "refused"),
         (2, 0, "mesm: x.csv: no column\nbar 60%", "traceback"),
         (2, 0, "mesm: one\nmesm: two\n", "traceback"),
         (2, 0, "mesm: [Errno 28] No space left on device\n", "traceback"),

@@ -96,6 +96,11 @@ def refusals_in_one_line(ctx: typer.Context | None = None) -> Iterator[None]:
         with suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(0 if _resumed(ctx) is None else 141) from error
+    except SystemExit as error:
+        # The library that shows help ends the process itself where nobody reads.
+        if isinstance(error.__context__, BrokenPipeError):
+            raise typer.Exit(0) from error
+        raise
     except Exception as error:
         _close_bars()
         message = expected(error)

@@ -30,6 +30,8 @@ ANSWERS = (
 # Lines that one cell may go on in.
 LONGEST_CELL = 20
 COLUMNS = ("Input.VIDEO_ID", "Input.CLIP", *ANSWERS)
+# Seconds; aligners place first words a little before the recording, and nothing earlier.
+EARLIEST = -1.0
 
 
 def find_root(raw: Path) -> Path:
@@ -220,8 +222,10 @@ def _read_utterance(
     fields = rest.split("___", 3)
     try:
         clip, start, end, text = fields[0].strip(), float(fields[1]), float(fields[2]), fields[3]
-        if not (math.isfinite(start) and math.isfinite(end)):
-            raise ValueError("not finite")
+        if not (EARLIEST <= start < math.inf and math.isfinite(end)):
+            raise ValueError("no times of a recording")
+        if any(letter < " " and letter != "\t" for letter in text):
+            raise ValueError("no text")
     except (IndexError, ValueError):
         corpus.skip("", "unreadable transcript", file, number, line[:80])
         return None

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from mesm.config.modalities import Modality
+from mesm.data.batch import check_fields
 
 # Name in the batch by letter.
 STREAMS = {modality.letter: modality.stream for modality in Modality}
@@ -47,6 +48,7 @@ class FeatureBatch:
     host_lengths: dict[str, Tensor] | None = None
 
     def __post_init__(self) -> None:
+        check_fields("FeatureBatch", self)
         size = len(self.clip_ids)
         if size == 0:
             raise ValueError("FeatureBatch: wanted at least one clip, got none")
@@ -58,8 +60,17 @@ class FeatureBatch:
             )
         if not self.labels.is_floating_point():
             raise ValueError(f"FeatureBatch: labels must be floating, got {self.labels.dtype}")
-        if self.host_lengths is None and self.text_lengths.device.type == "cpu":
+        on_cpu = self.text_lengths.device.type == "cpu"
+        if self.host_lengths is None and on_cpu:
             self.host_lengths = {x: self.lengths(x) for x in STREAMS}
+        if self.host_lengths is not None:
+            _check_host_lengths(self.host_lengths, size)
+            for x, known in self.host_lengths.items():
+                if on_cpu and not torch.equal(known, self.lengths(x)):
+                    raise ValueError(
+                        f"FeatureBatch: host_lengths[{x!r}] must be {self.lengths(x).tolist()}, "
+                        f"got {known.tolist()}"
+                    )
 
     def __len__(self) -> int:
         return len(self.clip_ids)
@@ -95,6 +106,21 @@ class FeatureBatch:
             if isinstance(value := getattr(self, field.name), Tensor)
         }
         return replace(self, **tensors)
+
+
+def _check_host_lengths(known: Any, size: int) -> None:
+    if not isinstance(known, dict) or known.keys() != STREAMS.keys():
+        shown = sorted(map(str, known)) if isinstance(known, dict) else type(known).__name__
+        raise ValueError(
+            f"FeatureBatch: host_lengths must hold {', '.join(STREAMS)} alone, got {shown}"
+        )
+    for x, lengths in known.items():
+        tensor = isinstance(lengths, Tensor)
+        if not tensor or lengths.device.type != "cpu" or lengths.shape != (size,):
+            shown = f"{tuple(lengths.shape)} on {lengths.device}" if tensor else repr(lengths)
+            raise ValueError(
+                f"FeatureBatch: host_lengths[{x!r}] must be ({size},) on cpu, got {shown}"
+            )
 
 
 def _check_stream(name: str, rows: Tensor, lengths: Tensor, size: int) -> None:

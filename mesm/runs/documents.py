@@ -200,7 +200,7 @@ class ShownSweep(TypedDict):
 
     split: str
     clips: Count
-    trained_p: Figure | list[Any] | dict[str, list[Figure]]
+    trained_p: Figure | list[Figure] | dict[str, Figure | list[Figure]]
     metric: Literal["accuracy", "weighted_accuracy"]
     latency_setting: LatencySetting
     environment: Environment

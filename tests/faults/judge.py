@@ -63,7 +63,7 @@ def _refusal(result: Result) -> Outcome:
     said = [line for line in lines if line.rpartition("\r")[2].startswith("mesm: ")]
     while len(lines) > 1 and lines[-1].startswith("  ") and "\r" not in lines[-1]:
         del lines[-1]  # the parts of a message that tells of several problems
-    last = lines[-1]
+    last = re.sub(r"^.*\r +\r", "", lines[-1])  # a bar that was wiped away
     problem = ""
     if not said:
         problem = "no line that begins with mesm:"

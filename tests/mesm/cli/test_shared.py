@@ -113,6 +113,15 @@ def test_a_closed_pipe_is_no_error():
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_help_into_a_closed_pipe_is_no_error():
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "mesm", "--help"]
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 @pytest.mark.parametrize(("name", "status"), [("ü", 0), (b"\xff", 1)])
 def test_arguments_that_the_locale_cannot_read(name, status, tmp_path):
     plain = {key: value for key, value in os.environ.items() if not key.startswith("LC_")}

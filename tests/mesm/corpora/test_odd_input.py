@@ -89,6 +89,16 @@ def test_times_are_finite_and_begin_with_the_recording(tmp_path):
     }
 
 
+@pytest.mark.parametrize("line", ["v___0___-999___1___One", "v___0___0___1___O\0ne\x05"])
+def test_a_line_that_no_aligner_writes_is_named(line, tmp_path):
+    rows = ["1,v,0,0,0,1,0,0,0", "2,v,1,0,0,1,0,0,0"]
+    corpus = read_mosei(mosei(tmp_path, rows, f"{line}\nv___1___1___2___Two\n"))
+    assert [u.clip_id for u in corpus.utterances] == ["v_1"]
+    assert ("unreadable transcript", "Transcript/Combined/v.txt:1") in {
+        (s.reason, s.file) for s in corpus.skipped
+    }
+
+
 def test_names_that_lead_elsewhere_and_folders_that_look_like_files(tmp_path):
     rows = ["1,v,../../x,0,0,1,0,0,0", "2,v,1,0,0,1,0,0,0"]
     root = mosei(tmp_path, rows, "v___../../x___0___1___One\nv___1___1___2___Two\n")

@@ -28,6 +28,17 @@ def test_streams_by_letter():
     ("change", "message"),
     [
         ({"clip_ids": []}, "at least one clip, got none"),
+        ({"clip_ids": "ab"}, "clip_ids must be a sequence of names, got str"),
+        ({"clip_ids": [1, 2]}, "clip_ids must be names, got one of type int"),
+        ({"text": None}, "text must be a tensor, got NoneType"),
+        ({"labels": [[0.0]]}, "labels must be a tensor, got list"),
+        ({"host_lengths": {}}, r"host_lengths must hold t, a, v alone, got \[\]"),
+        ({"host_lengths": [1]}, "host_lengths must hold t, a, v alone, got list"),
+        ({"host_lengths": dict.fromkeys("tav", 3)}, r"host_lengths\['t'\] must be \(2,\) on cpu"),
+        (
+            {"host_lengths": dict.fromkeys("tav", torch.tensor([1, 2]))},
+            r"host_lengths\['a'\] must be \[0, 4\], got \[1, 2\]",
+        ),
         ({"text": torch.zeros(3)}, r"text must be \(rows, features\) floating, got \(3,\)"),
         ({"audio": torch.zeros(4, 5, dtype=torch.int64)}, "audio must be .*torch.int64"),
         ({"audio_lengths": torch.tensor([1, 2])}, r"sum to the 4 rows of audio, got \[1, 2\]"),

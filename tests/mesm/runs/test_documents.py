@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mesm.runs.documents import Attention, Evaluation, Plan, Sweep
+from mesm.runs.documents import Attention, Evaluation, Plan, ShownSweep, Sweep
 from mesm.runs.files import read_json
 
 RUNS = Path(__file__).parents[2] / "data" / "legacy" / "runs"
@@ -13,6 +13,7 @@ FILES = [
     ("evaluation.json", Evaluation),
     ("sweep.json", Sweep),
     ("explain/action_units.json", Attention),
+    ("sweep.json", ShownSweep),
 ]
 
 
@@ -51,3 +52,12 @@ def test_scores_of_another_type_are_damaged(name, shape, tmp_path):
             (tmp_path / "file.json").write_text(json.dumps(spoil(content, (key, inner), value)))
             with pytest.raises(ValueError, match=rf"damaged, at {key}\.{inner}"):
                 read_json(tmp_path / "file.json", shape)
+
+
+@pytest.mark.parametrize("key", ["p", "average", "flops_per_clip", "active_sites", "threshold"])
+def test_a_sweep_without_what_a_report_shows_is_damaged(key, tmp_path):
+    content = json.loads((RUNS / "iemocap_mesm" / "sweep.json").read_text())
+    del content["points"][0][key]
+    (tmp_path / "file.json").write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=rf"damaged, at points\.0\.{key}"):
+        read_json(tmp_path / "file.json", ShownSweep)

@@ -1,9 +1,10 @@
+import json
 import os
 
 import pytest
 
 from mesm.runs import hashes
-from mesm.runs.hashes import MEMORY, check_files, sha256
+from mesm.runs.hashes import MEMORY, check_files, check_seal, sealed, sha256
 
 MEND = "run mesm make again"
 
@@ -100,3 +101,12 @@ def test_a_folder_that_cannot_be_written_to(folder, monkeypatch):
     monkeypatch.setattr(hashes, "write_beside", refuse)
     check_files(folder, written(folder), MEND)
     assert not (folder / MEMORY).exists()
+
+
+def test_a_json_file_that_carries_its_own_hash_tells_every_change():
+    content = sealed({"a": [1, 2.5], "b": {"c": "x"}})
+    check_seal(json.loads(json.dumps(content, indent=1)))
+    check_seal({"a": 1})  # from before there was a digest
+    for change in ({"a": [2.5, 1]}, {"b": {"c": ""}}, {"digest": "0"}, {"d": None}):
+        with pytest.raises(ValueError, match="is not as it was written: its digest differs"):
+            check_seal(content | change)
