@@ -79,7 +79,7 @@ class Dense:
 
 
 class Rival(Protocol):
-    """What rows compare with: rows of one rival are measured in one process."""
+    """A dense side that rows compare with: rows of one rival are measured in one process."""
 
     @property
     def name(self) -> str:

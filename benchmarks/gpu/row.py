@@ -54,14 +54,14 @@ class Setting:
 
 
 class Workbench:
-    """What the rows of one process share: the setting, and things that are made once."""
+    """Shared by the rows of one process: the setting, and things that are made once."""
 
     def __init__(self, setting: Setting) -> None:
         self.setting = setting
         self._made: dict[str, Any] = {}
 
     def once(self, name: str, make: Callable[[], T]) -> T:
-        """What `make` returned when this name was first asked for."""
+        """Return what `make` returned when this name was first asked for."""
         if name not in self._made:
             self._made[name] = make()
         made: T = self._made[name]
@@ -80,7 +80,7 @@ class Measure(Protocol):
 
     @property
     def rival(self) -> Rival | None:
-        """What the row compares with, if that takes long to compile."""
+        """The dense side that the row compares with, if that takes long to compile."""
 
     @property
     def family(self) -> str:

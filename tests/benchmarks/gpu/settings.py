@@ -21,5 +21,5 @@ def tiny(folder: Path, **changed: Any) -> Setting:
 
 
 def facts_of(measure: Measure, setting: Setting) -> list[Facts]:
-    """What a row finds in a process of its own."""
+    """A bench as a row finds it in a process of its own."""
     return [*measure.prepare(Workbench(setting))()]

@@ -75,7 +75,7 @@ class Fake:
 
 
 class Run:
-    """What a scheduler made of rows, with seconds small enough for a test."""
+    """Results that a scheduler made of rows, with seconds small enough for a test."""
 
     def __init__(self, folder: Path, fakes: Sequence[Fake], **options: Any) -> None:
         seconds = options.pop("seconds", 30.0)
@@ -132,7 +132,7 @@ def test_rows_after_a_failure_have_another_process_once(tmp_path: Path, how: str
     assert run.pid("a1") != run.pid("a2")
     assert run.errors["a3"].startswith(f"not tried, since {names[3]} ended so: ")
     assert "b1" in run.whole
-    # What was found before the failure is kept.
+    # Facts found before the failure are kept.
     assert [row for row in run.results.rows if row["row"] == names[1] and "half" in row]
 
 
