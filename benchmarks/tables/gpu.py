@@ -54,6 +54,18 @@ def compiled() -> str:
     return markdown(("µs, ours / the better dense", *FACES), lines)
 
 
+@table("gpu-short")
+def short() -> str:
+    """The ratios of the table above in a line: the least and the most."""
+    rows = results(FIRST)["rows"]
+    words = []
+    for what, name in (("inference", "inference"), ("training step", "training steps")):
+        found = [row for row in rows if row["what"] == f"block {what}" and row["p"] == HEADLINE_P]
+        times = [f"{pick(row['ratio'] for row in found):.2f}" for pick in (min, max)]
+        words.append(f"{name} {' to '.join(times)} times as fast")
+    return ", ".join(words)
+
+
 def _eager(row: Row | None) -> str:
     return UNMEASURED if row is None else f"{row['rivals_ms']['eager'] * 1e3:.0f}"
 
