@@ -7,7 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import InvalidStateError, ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
@@ -110,13 +110,29 @@ def worker_pool(
     try:
         yield pool
     except BaseException:
-        with interrupts.blocked():
+        with interrupts.blocked(), _cancelled_work_may_break():
             for process in multiprocessing.active_children():
                 if process not in others:
                     process.kill()
             pool.shutdown(cancel_futures=True)
         raise
     pool.shutdown()
+
+
+@contextmanager
+def _cancelled_work_may_break() -> Iterator[None]:
+    """Keep a pool's thread quiet that tells cancelled work of its process's end, and so fails."""
+    report = threading.excepthook
+
+    def others(failure: threading.ExceptHookArgs) -> None:
+        if failure.exc_type is not InvalidStateError:
+            report(failure)
+
+    threading.excepthook = others
+    try:
+        yield
+    finally:
+        threading.excepthook = report
 
 
 def end_with_parent() -> None:
