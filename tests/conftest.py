@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import signal
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +22,11 @@ from mesm_ops import backends
 
 # `from tests.oracle import ...` works however pytest was started.
 sys.path.insert(0, str(Path(__file__).parent.parent))
+
+# A job that a script puts into the background ignores Ctrl-C and hands that on; tests send it.
+_in_main_thread = threading.current_thread() is threading.main_thread()
+if _in_main_thread and signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The same examples on every run: a red test stays red, and says which example it was.
 hypothesis.settings.register_profile(
