@@ -216,14 +216,13 @@ def test_attends_as_the_score_and_the_selection_do() -> None:
         assert ((others / rounded.attention[:rows] - 1).abs() > 1e-4).any(), name
 
 
-@pytest.mark.parametrize("others", ["reference", "cpp"])
+@pytest.mark.parametrize("others", ["reference", *(["cpp"] if DEVICE == "cpu" else [])])
 @pytest.mark.parametrize("training", [True, False])
 def test_passes_on_two_backends_are_refused(others: str, training: bool) -> None:
     """Each backend keeps other tensors for the backward pass."""
     x = maps(3, 6, 7, 9, 0.5, torch.float32)
     args, grad = arguments(x, 10, [1, 2], training=training), gradient(x, 10)
-    if backends.refusal("sparse_cross_modal_block", others, args):
-        pytest.skip(f"{others} does not run here")
+    assert backends.refusal("sparse_cross_modal_block", others, args) is None
     kept = {backend: forward(backend, args) for backend in ("triton", others)}
     mend = "They ran on different backends: put `use_backend` around both passes"
     for first, second in (("triton", others), (others, "triton")):
