@@ -39,7 +39,7 @@ def run_sanitized(compile_for_host: Callable[..., Path]) -> Callable[..., None]:
     """Compile a program with a sanitizer, and check that the program runs clean."""
 
     def run(name: str, sanitizer: str, *flags: str) -> None:
-        checks = ("-O1", f"-fsanitize={sanitizer}", "-fno-sanitize-recover=all")
+        checks = ("-O0", f"-fsanitize={sanitizer}", "-fno-sanitize-recover=all")
         program = str(compile_for_host(name, *checks, *flags))
         # A preloaded library (a test runner's, say) must not come before the sanitizer's own.
         kept = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
