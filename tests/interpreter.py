@@ -22,6 +22,7 @@ import numpy as np
 import torch
 import triton.language as tl
 from torch import Tensor
+from triton.language.semantic import TritonSemantic
 from triton.runtime import interpreter
 from triton.tools.tensor_descriptor import TensorDescriptor
 
@@ -160,7 +161,7 @@ def _patch_bounds(replace: Callable[[Any, str, Any], None]) -> None:
 
 
 def _patch_speed(replace: Callable[[Any, str, Any], None]) -> None:
-    """Do once what the interpreter does at each call of a device function."""
+    """Do once what the interpreter does at each call or for each value."""
     patch, call = interpreter._patch_lang, interpreter.GridExecutor.__call__
     find_dtype = interpreter._get_np_dtype
     dtypes: dict[str, np.dtype[Any]] = {}
@@ -182,6 +183,49 @@ def _patch_speed(replace: Callable[[Any, str, Any], None]) -> None:
             dtypes[name] = find_dtype(kind)
         return dtypes[name]
 
+    make_type, make_tensor = tl.block_type.__init__, tl.tensor.__init__
+    same_type, same_shape = tl.block_type.__eq__, tl.tuple.__eq__
+    types: dict[tuple[str, tuple[int, ...]], tuple[Any, ...]] = {}
+    of_types: dict[tuple[int, ...], Any] = {}
+    of_tensors: dict[tuple[int, ...], tuple[Any, ...]] = {}
+    broadcast = TritonSemantic.broadcast_impl_value
+
+    # Nothing changes a shape, so types and tensors of one shape share theirs.
+    def block_type(self: Any, element: Any, shape: Any) -> None:
+        key = str(element), tuple(getattr(n, "value", n) for n in shape)
+        if key in types:
+            self.element_ty = element
+            self.shape, self.numel, self.name = types[key]
+        else:
+            make_type(self, element, shape)
+            self.shape = of_types.setdefault(key[1], self.shape)
+            types[key] = self.shape, self.numel, self.name
+
+    def tensor(self: Any, handle: Any, kind: Any) -> None:
+        key = tuple(kind.shape) if kind.is_block() else ()
+        if key in of_tensors:
+            self.handle, self.type, self.dtype = handle, kind, kind.scalar
+            self.shape, self.numel = of_tensors[key]
+        else:
+            make_tensor(self, handle, kind)
+            of_tensors[key] = self.shape, self.numel
+
+    def equal_types(self: Any, other: Any) -> bool:
+        return self is other or same_type(self, other)
+
+    def equal_shapes(self: Any, other: Any) -> Any:
+        return tl.constexpr(True) if self is other else same_shape(self, other)
+
+    def broadcast_value(self: Any, a: Any, b: Any) -> Any:
+        if getattr(a.type, "shape", None) is getattr(b.type, "shape", None):
+            return a, b  # scalars have none
+        return broadcast(self, a, b)
+
+    replace(TritonSemantic, "broadcast_impl_value", broadcast_value)
+    replace(tl.block_type, "__init__", block_type)
+    replace(tl.block_type, "__eq__", equal_types)
+    replace(tl.tensor, "__init__", tensor)
+    replace(tl.tuple, "__eq__", equal_shapes)
     replace(interpreter, "_get_np_dtype", np_dtype)
     replace(interpreter, "_patch_lang", patch_lang)
     replace(interpreter.GridExecutor, "__call__", launch)
