@@ -8,6 +8,7 @@ import hashlib
 import io
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -166,16 +167,30 @@ def _train(name: str, corpus: Path, run: Path, *overrides: str) -> Path:
     return run
 
 
+def _unchanged(run: Path) -> Iterator[Path]:
+    """Hand out a run that tests share: whoever writes into one writes into a copy."""
+
+    def state() -> dict[Path, bytes]:
+        return {file: file.read_bytes() for file in sorted(run.rglob("*")) if file.is_file()}
+
+    before = state()
+    yield run
+    changed = [str(file) for file, _ in before.items() ^ state().items()]
+    assert not changed, f"a test wrote into a run that others read: {changed}"
+
+
 @pytest.fixture(scope="session")
-def tiny_mesm(tiny_corpus: Path) -> Path:
+def tiny_mesm(tiny_corpus: Path) -> Iterator[Path]:
     """A MESM run (p = 0.5) of two epochs, evaluated on the test split."""
-    return _train("iemocap_mesm", tiny_corpus, tiny_corpus.parent / "mesm", "model.p=0.5")
+    yield from _unchanged(
+        _train("iemocap_mesm", tiny_corpus, tiny_corpus.parent / "mesm", "model.p=0.5")
+    )
 
 
 @pytest.fixture(scope="session")
-def tiny_fe2e(tiny_corpus: Path) -> Path:
+def tiny_fe2e(tiny_corpus: Path) -> Iterator[Path]:
     """An FE2E run of two epochs, evaluated on the test split."""
-    return _train("iemocap_fe2e", tiny_corpus, tiny_corpus.parent / "fe2e")
+    yield from _unchanged(_train("iemocap_fe2e", tiny_corpus, tiny_corpus.parent / "fe2e"))
 
 
 @pytest.fixture(scope="session")

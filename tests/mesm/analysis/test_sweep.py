@@ -52,18 +52,23 @@ def test_parse_refuses(text: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def swept(tiny_mesm: Path, tiny_fe2e: Path) -> dict:
-    return sweep(tiny_mesm, [1.0, 0.1, 0.5], baseline=tiny_fe2e, repeats=2)
+def run(tiny_mesm: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return shutil.copytree(tiny_mesm, tmp_path_factory.mktemp("swept") / "mesm")
 
 
-def test_files_hold_what_is_returned(swept: dict, tiny_mesm: Path) -> None:
-    assert json.loads((tiny_mesm / "sweep.json").read_text()) == swept
-    assert (tiny_mesm / "sweep.png").read_bytes().startswith(b"\x89PNG")
-    assert not list(tiny_mesm.glob(".*"))
+@pytest.fixture(scope="module")
+def swept(run: Path, tiny_fe2e: Path) -> dict:
+    return sweep(run, [1.0, 0.1, 0.5], baseline=tiny_fe2e, repeats=2)
 
 
-def test_point_at_the_run_s_p_scores_as_its_evaluation(swept: dict, tiny_mesm: Path) -> None:
-    evaluation = json.loads((tiny_mesm / "evaluation.json").read_text())["test"]
+def test_files_hold_what_is_returned(swept: dict, run: Path) -> None:
+    assert json.loads((run / "sweep.json").read_text()) == swept
+    assert (run / "sweep.png").read_bytes().startswith(b"\x89PNG")
+    assert not list(run.glob(".*"))
+
+
+def test_point_at_the_run_s_p_scores_as_its_evaluation(swept: dict, run: Path) -> None:
+    evaluation = json.loads((run / "evaluation.json").read_text())["test"]
     point = next(point for point in swept["points"] if point["p"] == 0.5)
     for key in ("clips", "emotions", "average", "threshold"):
         assert point[key] == evaluation[key]
