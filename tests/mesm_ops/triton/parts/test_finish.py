@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
+
 import numpy as np
+import pytest
 import torch
 
+from mesm_ops.triton.parts import finish as module
 from mesm_ops.triton.parts.finish import finish
 from mesm_ops.triton.parts.score_gradients import ScoreParts
 from mesm_ops.triton.parts.weight_gradient import WeightParts, tap_tiles, weight_gradient
@@ -67,6 +72,20 @@ def test_scores_are_sums_and_products() -> None:
         (given.of_score_bias, given.of_sample[:, 2 * K].sum()[None]),
     ):
         torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-5)
+
+
+def test_programs_of_the_real_size_write_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    (real,) = (
+        line.value.value
+        for line in ast.parse(inspect.getsource(module)).body
+        if isinstance(line, ast.Assign) and ast.unparse(line.targets[0]) == "_PIECE"
+        if isinstance(line.value, ast.Constant)
+    )
+    first, second = weights(20, 12), weights(20, 12)
+    finish(first)
+    monkeypatch.setattr(module, "_PIECE", real)
+    finish(second)
+    assert torch.equal(first.out, second.out)
 
 
 def test_nothing_left_to_do() -> None:
