@@ -20,6 +20,8 @@ from tests.faults.process import Result
 
 ROOT = Path(__file__).parent.parent
 
+pytestmark = pytest.mark.early
+
 
 @pytest.mark.timeout(420)
 def test_a_sample_of_the_campaign(tmp_path: Path) -> None:

@@ -20,6 +20,8 @@ from mesm.runs.checkpoints import read_progress
 from mesm.runs.files import locked
 from mesm.runs.folder import RunFolder
 
+pytestmark = pytest.mark.early
+
 CELLS = ["miniature_fe2e--seed-0", "miniature_mesm--seed-0", "miniature_mesm--p-0.3--seed-0"]
 
 
