@@ -74,8 +74,8 @@ def update_both(
     """Move the running statistics of a block's two norms in training, and count the batch.
 
     Args:
-        x: What the block was given.
-        out: What the block returned, with the batch's statistics of both norms.
+        x: The maps that the block was given.
+        out: The block's result, with the batch's statistics of both norms.
         norm1: The first convolution's.
         norm2: The second convolution's.
         batches: As in `count_batch`.
