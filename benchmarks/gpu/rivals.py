@@ -87,7 +87,7 @@ class Rival(Protocol):
 
     @property
     def restart(self) -> float:
-        """Seconds before the end at which what is still compiling is measured without that."""
+        """Seconds before the end at which a row stops compiling and is measured without."""
 
 
 @dataclass(frozen=True)
