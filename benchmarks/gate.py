@@ -48,7 +48,7 @@ def check_block(case: BlockCase, dtype: torch.dtype, train: bool) -> float:
     """Compare one block's kept sites, values and (when training) gradients; returns the error.
 
     Raises:
-        RedGate: they do not agree.
+        RedGate: block and dense do not agree.
     """
     case.block.train(train)
     ours, kept = _run_sparse(case, dtype, train)
@@ -73,7 +73,7 @@ def check_conv2d(ours: Tensor, maps: Tensor, mask: Tensor, weight: Tensor) -> fl
     """Compare a submanifold convolution's dense form with the masked dense one.
 
     Raises:
-        RedGate: they do not agree.
+        RedGate: the two convolutions do not agree.
     """
     with full_float32():
         truth = masked_conv2d(maps.float(), mask, weight.float())
@@ -99,7 +99,7 @@ def check_conv2d_gradients(
         weight: (Cout, Cin, 3, 3).
 
     Raises:
-        RedGate: they do not agree.
+        RedGate: the gradients do not agree.
     """
     with full_float32():
         truth = _conv2d_gradients(upstream.float(), maps.float(), mask, weight.float())

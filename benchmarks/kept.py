@@ -20,7 +20,7 @@ class KeptSites(TorchDispatchMode):
     """Records the sites that every block inside the `with` keeps.
 
     Attributes:
-        masks: (F, H, W) bool of each block, in the order in which they ran.
+        masks: (F, H, W) bool of each block, in the order in which the blocks ran.
     """
 
     def __init__(self) -> None:

@@ -128,7 +128,7 @@ def check_model(model: Any, batch: Any, dtype: torch.dtype, train: bool) -> floa
     rounding, all gradients together, within the tolerance of `benchmarks.gate`.
 
     Raises:
-        RedGate: they do not agree.
+        RedGate: the extractors and whole maps do not agree.
     """
     with torch.no_grad():
         query = model.text(batch.text_ids, batch.text_mask)

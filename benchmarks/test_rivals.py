@@ -103,7 +103,7 @@ def _check_rival(name: str, rival: Rival, case: BlockCase, kept: Tensor) -> floa
     """Compare a rival's block with whole maps, masked where the rival is sparse.
 
     Raises:
-        RedGate: they do not agree.
+        RedGate: the rival and whole maps do not agree.
     """
     if name == SPCONV:
         truth = masked_block(case.block, case.maps, case.query, case.lengths, kept)

@@ -42,12 +42,12 @@ class _Shared:
     sites: Tensor
     offsets: Tensor
     frames: int
-    stream: Any  # on which they are written
+    stream: Any  # writes the tensors
     written: Any  # an event; None once it is known to have happened
 
 
 _shared: dict[tuple[int, torch.device], _Shared] = {}
-_outgrown: list[_Shared] = []  # CUDA graphs and other streams may read them still
+_outgrown: list[_Shared] = []  # CUDA graphs and other streams may still read these tensors
 
 
 def shared_sites(frames: int, size: int, device: torch.device) -> tuple[Tensor, Tensor]:

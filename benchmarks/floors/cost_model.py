@@ -4,7 +4,7 @@ Bytes: every active row that an op reads once, every row that it writes once (pa
 which the contract wants zero), weights once. Caches are taken as perfect inside an op and empty
 before it. FLOPs: 2 per multiply–accumulate over exact pairs, as the ops' own FLOP formulas count.
 
-    python -m benchmarks.floors.cost_model          # the passes, beside what an H100 took
+    python -m benchmarks.floors.cost_model          # the passes, beside an H100's times
     python -m benchmarks.floors.cost_model --ops    # floors of every op on every machine
 """
 
@@ -170,7 +170,7 @@ def ops_table(frames: int, p: float, dtype: str) -> list[str]:
 
 
 def passes_table(frames: int, p: float, training: bool) -> list[str]:
-    """Lines of Markdown: each pass of each face block on an H100, bfloat16, beside what it took."""
+    """Lines of Markdown: each pass of each face block on an H100, bfloat16, with its time."""
     (machine,) = (machine for machine in MACHINES if machine.name == "H100")
     took = passes.measured(training) if (frames, p) == (512, HEADLINE_P) else {}
     lines = []

@@ -37,8 +37,8 @@ class Pass:
 
     Attributes:
         name: unique in its step.
-        kernel: the name that a profiler gives it.
-        cost: of all its launches.
+        kernel: the kernel's name in a profile.
+        cost: of all the kernel's launches in a step.
         group: of passes that belong together.
         estimate: the name of its estimate in `ESTIMATES`, which several passes may share; None: it
             is counted in another's.
@@ -219,7 +219,7 @@ def _score_gradients(s: Sizes, sums: int) -> list[Pass]:
 
 
 def kernel_name(profiled: str) -> str:
-    """The kernel's own name in what a profiler calls it."""
+    """The kernel's own name, out of a profiler's name for the kernel."""
     match = re.match(r"(?:void )?(?:\w+::|\(anonymous namespace\)::)*(\w+)", profiled)
     if match is None:
         raise ValueError(f"no kernel's name: {profiled!r}")
@@ -232,10 +232,10 @@ class Measured:
 
     launches: int
     total_us: float
-    kernels: Mapping[str, tuple[int, float]]  # launches and µs of all of them, by kernel
+    kernels: Mapping[str, tuple[int, float]]  # launches, and µs of all launches, by kernel
 
     def us(self, step: list[Pass], kernel: str) -> float | None:
-        """The time of a kernel, if it was launched as often as the step's passes have it."""
+        """The time of a kernel, if it was launched as often as the step has passes of its name."""
         wanted = sum(each.kernel == kernel for each in step)
         launches, us = self.kernels.get(kernel, (0, 0.0))
         return us if launches == wanted else None
@@ -297,7 +297,7 @@ def table(
         training: a step of which.
         machine: gives the floors.
         took: what was measured of the same shape; None: nothing.
-        number: which of the estimates' shapes it is; None: none.
+        number: the shape's number among the estimates; None: no estimate.
     """
     step, lines = passes(s, training), []
 
@@ -343,7 +343,7 @@ def _cells(
     guess: int | None,
     us: float | None,
 ) -> tuple[str, ...]:
-    """Cells of a line; the floors are that of all passes, and that of those with a time."""
+    """Cells of a line; the floors of all passes, and of the passes with a time."""
     moved, flops = sum(cost.bytes for cost in costs), sum(cost.flops for cost in costs)
     floor, beside = floors
     return (

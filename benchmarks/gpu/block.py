@@ -11,7 +11,7 @@ from benchmarks.floors.sizes import block_sizes
 from benchmarks.gate import check_block
 from benchmarks.gpu.kernels import case_at, launches
 from benchmarks.gpu.rivals import DenseBlock, cudnn_search
-from benchmarks.gpu.row import Facts, Measurement, Setting, Workbench, of_dense, timed
+from benchmarks.gpu.row import Facts, Measurement, PassRow, Setting, Workbench, of_dense, timed
 from benchmarks.inputs import BlockCase
 from benchmarks.measure import Run, host_us, peak_memory
 from benchmarks.shapes import DTYPES, Shape
@@ -19,40 +19,25 @@ from benchmarks.steps import block_run
 
 
 @dataclass(frozen=True)
-class BlockRow:
+class BlockRow(PassRow[Shape]):
     """One block at one p."""
 
-    shape: Shape
-    train: bool
-    p: float
-    dtype: str = "bfloat16"
-    graph: bool = True
+    sparse = "block"
 
     @property
-    def what(self) -> str:
-        """The group of rows that this row belongs to."""
-        kind = "block training step" if self.train else "block inference"
-        return kind if self.graph else f"eager {kind}"
-
-    @property
-    def name(self) -> str:
-        """Unique among the rows."""
-        return f"{self.what} {self.shape} p={self.p:g} {self.dtype}"
+    def shape(self) -> str:
+        """Channels, height and width."""
+        return str(self.size)
 
     @property
     def rival(self) -> DenseBlock:
         """The dense block that this row compares with."""
-        return DenseBlock(self.shape, self.dtype, self.train)
-
-    @property
-    def family(self) -> str:
-        """As `Measure.family`."""
-        return self.rival.name
+        return DenseBlock(self.size, self.dtype, self.train)
 
     def prepare(self, bench: Workbench) -> Measurement:
         """Compile both sides, and run all that the gate will run."""
         setting, dtype = bench.setting, DTYPES[self.dtype]
-        case = case_at(bench, self.shape, self.p, self.dtype)
+        case = case_at(bench, self.size, self.p, self.dtype)
         ours = block_run(case, dtype, self.train)
         ours()
         facts = self._facts(setting, case)
@@ -88,16 +73,11 @@ class BlockRow:
         return facts | {f"{side}launches": launches(run, device) for side, run in sides.items()}
 
     def _facts(self, setting: Setting, case: BlockCase) -> Facts:
-        counted = block_sizes(case, self.shape, DTYPES[self.dtype])
-        kind = "block training step" if self.train else "block inference"
-        cost, dense = block_costs(counted)[kind], dense_costs(counted)[kind]
+        counted = block_sizes(case, self.size, DTYPES[self.dtype])
+        cost, dense = block_costs(counted)[self.kind], dense_costs(counted)[self.kind]
         facts: Facts = {
             "group": f"{self.what}, {self.dtype}, {setting.frames} frames",
-            "what": self.what,
-            "shape": str(self.shape),
-            "frames": setting.frames,
-            "p": self.p,
-            "dtype": self.dtype,
+            **self.described(setting.frames),
             "density": counted.kept / counted.rows,
             "flops": cost.flops,
             "dense_flops": dense.flops,

@@ -16,48 +16,33 @@ import torch
 
 from benchmarks.environment import ROOT
 from benchmarks.gpu.rivals import DenseModel, cudnn_search
-from benchmarks.gpu.row import Facts, Measurement, Setting, Workbench, of_dense, timed
+from benchmarks.gpu.row import Facts, Measurement, PassRow, Setting, Workbench, of_dense, timed
 from benchmarks.measure import Run, count_flops, peak_memory
 from benchmarks.models import check_model, densities, draw_batch, make_model, model_run
 from benchmarks.shapes import DTYPES, Clips
 
 
 @dataclass(frozen=True)
-class ModelRow:
+class ModelRow(PassRow[Clips]):
     """MESM at one p on a batch of so many clips."""
 
-    clips: Clips
-    train: bool
-    p: float
-    dtype: str = "bfloat16"
-    graph: bool = True
+    sparse = "MESM"
 
     @property
-    def what(self) -> str:
-        """The group of rows that this row belongs to."""
-        kind = "MESM training step" if self.train else "MESM inference"
-        return kind if self.graph else f"eager {kind}"
-
-    @property
-    def name(self) -> str:
-        """Unique among the rows."""
-        return f"{self.what} {self.clips.count} clips p={self.p:g} {self.dtype}"
+    def shape(self) -> str:
+        """How many clips."""
+        return f"{self.size.count} clips"
 
     @property
     def rival(self) -> DenseModel:
         """The dense model that this row compares with."""
-        return DenseModel(self.clips, self.dtype, self.train)
-
-    @property
-    def family(self) -> str:
-        """As `Measure.family`."""
-        return self.rival.name
+        return DenseModel(self.size, self.dtype, self.train)
 
     def prepare(self, bench: Workbench) -> Measurement:
         """Compile both models, and run all that the gate will run."""
         setting, dtype, train = bench.setting, DTYPES[self.dtype], self.train
         device, channels = setting.device, setting.channels
-        batch = bench.once("batch", lambda: draw_batch(self.clips).to(device))
+        batch = bench.once("batch", lambda: draw_batch(self.size).to(device))
         sparse = make_model("MESM", channels, p=self.p).to(device).train(train)
         dense = bench.once("FE2E", lambda: make_model("FE2E", channels).to(device).train(train))
         ours = model_run(sparse, batch, dtype, train)
@@ -72,12 +57,8 @@ class ModelRow:
 
         bench.once("check", check)
         facts: Facts = {
-            "group": f"{self.what} against FE2E, {self.dtype}, {self.clips}",
-            "what": self.what,
-            "shape": f"{self.clips.count} clips",
-            "frames": self.clips.frames,
-            "p": self.p,
-            "dtype": self.dtype,
+            "group": f"{self.what} against FE2E, {self.dtype}, {self.size}",
+            **self.described(self.size.frames),
             "dense_flops": bench.once("FE2E's FLOPs", lambda: _flops(dense, batch)),
         }
         rivals, facts["notes"] = bench.once(

@@ -43,7 +43,7 @@ class Worker:
 
     def go(self) -> None:
         """Let the process have the turn that it asked for."""
-        with contextlib.suppress(OSError):  # it died; the connection tells
+        with contextlib.suppress(OSError):  # the process died; the connection tells
             self.connection.send("go")
 
     def death(self) -> str:

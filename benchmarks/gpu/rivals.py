@@ -87,7 +87,7 @@ class Rival(Protocol):
 
     @property
     def restart(self) -> float:
-        """Seconds before the end at which what is still compiling is measured without that."""
+        """Seconds before the end at which a row stops compiling and is measured without."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ class DenseBlock:
     @property
     def name(self) -> str:
         """As the rows call it."""
-        return f"dense block {_kind(self.train)} {self.shape} {self.dtype}"
+        return f"dense block {kind_of(self.train)} {self.shape} {self.dtype}"
 
     def of(self, case: BlockCase) -> Dense:
         """The dense side of a case."""
@@ -126,7 +126,7 @@ class DenseModel:
     @property
     def name(self) -> str:
         """As the rows call it."""
-        return f"FE2E {_kind(self.train)} {self.clips.count} clips {self.dtype}"
+        return f"FE2E {kind_of(self.train)} {self.clips.count} clips {self.dtype}"
 
     def of(self, model: Any, batch: Any) -> Dense:
         """The dense side of a model and a batch."""
@@ -136,7 +136,8 @@ class DenseModel:
         )
 
 
-def _kind(train: bool) -> str:
+def kind_of(train: bool) -> str:
+    """A pass, as rows and rivals call it."""
     return "training step" if train else "inference"
 
 

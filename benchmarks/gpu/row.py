@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import statistics
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from benchmarks.floors.machines import MACHINES, Machine
-from benchmarks.gpu.rivals import Rival, cudnn_search
+from benchmarks.gpu.rivals import Rival, cudnn_search, kind_of
 from benchmarks.measure import WARM_RUNS, Run, compare, in_turns, replayable, rounds_within
 from benchmarks.shapes import (
     AUDIO_BLOCKS,
@@ -24,6 +25,7 @@ from benchmarks.shapes import (
 
 Facts = dict[str, Any]
 T = TypeVar("T")
+Size = TypeVar("Size", Shape, Clips)
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,67 @@ class Measure(Protocol):
         Returns:
             Called in a turn on the device, yields facts; each becomes a row of the results.
         """
+
+
+@dataclass(frozen=True)
+class PassRow(ABC, Generic[Size]):
+    """Inference or a training step of one size at one p, against a dense rival.
+
+    Attributes:
+        size: of the block, or of the batch.
+        train: a training step; else inference.
+        p: of the sparse side.
+        dtype: a key of `DTYPES`.
+        graph: replayed from a CUDA graph; else called from Python.
+    """
+
+    size: Size
+    train: bool
+    p: float
+    dtype: str = "bfloat16"
+    graph: bool = True
+
+    sparse: ClassVar[str]  # the sparse side's name
+
+    @property
+    @abstractmethod
+    def rival(self) -> Rival:
+        """The dense side that this row compares with."""
+
+    @property
+    @abstractmethod
+    def shape(self) -> str:
+        """The size, as rows are told apart by it."""
+
+    @property
+    def kind(self) -> str:
+        """The pass, as cost models call it."""
+        return f"{self.sparse} {kind_of(self.train)}"
+
+    @property
+    def what(self) -> str:
+        """The group of rows that this row belongs to."""
+        return self.kind if self.graph else f"eager {self.kind}"
+
+    @property
+    def name(self) -> str:
+        """Unique among the rows."""
+        return f"{self.what} {self.shape} p={self.p:g} {self.dtype}"
+
+    @property
+    def family(self) -> str:
+        """As `Measure.family`."""
+        return self.rival.name
+
+    def described(self, frames: int) -> Facts:
+        """The facts that tell this row, of so many frames, from others."""
+        return {
+            "what": self.what,
+            "shape": self.shape,
+            "frames": frames,
+            "p": self.p,
+            "dtype": self.dtype,
+        }
 
 
 @dataclass(frozen=True)

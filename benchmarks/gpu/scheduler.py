@@ -36,12 +36,12 @@ class Live:
 
     Attributes:
         state: what the process does.
-        since: when it began to do so.
-        wants: the row, or TUNING, for which it waits or has the turn.
+        since: the time at which the process entered this state.
+        wants: the row, or TUNING, for which the process waits or has the turn.
         prepared: seconds of preparation of the present row.
         ready: whether a row was ready to be timed.
         measured: rows that were measured.
-        facts: those of the present row.
+        facts: the present row's facts.
         turn: seconds of the present row's turn.
     """
 
@@ -180,7 +180,7 @@ class Scheduler:
         live.worker.go()
 
     def _listen(self) -> None:
-        """Wait for messages, and hear those that came."""
+        """Wait for messages, and hear every message that came."""
         if not self._live:
             return
         waiting_for = {live.worker.connection: live for live in self._live}
@@ -233,7 +233,7 @@ class Scheduler:
                     self._failed(live, f"not prepared after {took:.0f} s", died=True)
 
     def _row_over(self, live: Live, problem: str | None) -> None:
-        """Keep a row's facts, and why it has no more of them."""
+        """Keep a row's facts, and why the row has no further facts."""
         row = live.family.rows.pop(0)
         live.measured += problem is None
         self._keep(row, live.facts, problem, live.turn)

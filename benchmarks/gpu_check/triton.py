@@ -155,8 +155,8 @@ def kernels() -> dict[str, Any]:
 def unlaunched(launches: list[Launch]) -> list[str]:
     """Return the kernels that nothing launched and that no other function calls.
 
-    The Hopper kernels are left out under a Triton that they are not written for: `possible` offers
-    them under no other.
+    The Hopper kernels are left out unless Triton is of the version these are written for: else
+    `possible` never offers these kernels.
     """
     every = kernels()
     launched = {id(launch.kernel) for launch in launches}
@@ -277,7 +277,7 @@ def compile_launch(launch: Launch) -> Compiled:
         return row
     # ptxas counts no dynamic shared memory, Triton's metadata all of it.
     row.shared = max(static, made.metadata.shared)
-    # Warp specialisation adds warps to those of the launch.
+    # Warp specialisation adds warps to the launch's warps.
     row.threads = max(row.threads, 32 * int(getattr(made.metadata, "total_num_warps", 0) or 0))
     code = disassemble(made.asm["cubin"])
     row.tensor = tensor_instructions(code)

@@ -95,7 +95,7 @@ def drawing() -> str:
     maps, heat, bars, sparse = LEFTS
     parts = [
         *_text_and_query(),
-        # The map, with what it shows.
+        # The map, with the face on the map.
         cells(maps, TOP, ((x, y, "cell", 1) for x, y in every)),
         _face(maps),
         words(maps + width / 2, TOP - 16, "frames or sound", "head"),

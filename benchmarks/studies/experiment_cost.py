@@ -56,7 +56,7 @@ def _children() -> float:
 
 
 def measure_layout(layout: str, clips: int, prepared: Path) -> dict[str, Any]:
-    """Generate a corpus and prepare it; returns how much was prepared and what that took."""
+    """Generate a corpus and prepare it; returns the amount prepared and its cost."""
     raw = prepared.parent / f"raw-{prepared.name}"
     cpu_seconds("miniature", str(raw), "--clips", str(clips), "--layout", layout)
     preparing = cpu_seconds("prepare", layout, str(raw), str(prepared))

@@ -26,7 +26,7 @@ def faults() -> str:
 
 @table("faults-machine")
 def machine() -> str:
-    """Where and how long it ran."""
+    """Where and how long the campaign ran."""
     content = results(FAULTS)
     where = content["environment"]
     minutes = content["seconds"] / 60

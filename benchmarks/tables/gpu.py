@@ -143,7 +143,7 @@ def _found(rows: list[Row], **wanted: Any) -> Row | None:
 
 
 def _compared(row: Row | None, digits: int = 0) -> str:
-    """Our time, the better rival's and how often ours goes into it: µs without digits, else ms."""
+    """Our time, the better rival's and the better rival's over ours: µs without digits, else ms."""
     if row is None:
         return UNMEASURED
     scale = 1.0 if digits else 1e3
@@ -206,7 +206,7 @@ def convolutions_not_built() -> str:
 
 
 def _is_built(row: Row) -> bool:
-    """Whether a tile is as wide as `choice.possible` has it."""
+    """Whether a tile is as wide as `choice.possible` allows."""
     wide: bool = row["tile"] == f"128x{min(128, row['cout'])}"
     return wide
 

@@ -44,7 +44,7 @@ def one(rows: Iterable[Row], **wanted: Any) -> Row:
     """The single row with these values.
 
     Raises:
-        LookupError: no row has them, or several have.
+        LookupError: no row has these values, or several rows have.
     """
     found = [row for row in rows if all(row.get(key) == value for key, value in wanted.items())]
     if len(found) != 1:

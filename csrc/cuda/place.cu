@@ -162,8 +162,8 @@ struct Launches {
 //     undefined beyond K
 //   windows (W, 4): the positions of the rows of each active window, -1 if there is none; undefined
 //     beyond the last
-//   window_of (T * 128): by position, 4 * the row's window + its site there, -1 if it is in none;
-//     undefined beyond K
+//   window_of (T * 128): by position, 4 * the row's window + the row's slot there, -1 without
+//     a window; undefined beyond K
 //   out_sites (W): the site of each active window in the pooled map; 0 in padding
 //   out_offsets (F + 1): the active windows' offsets
 void select_and_place(const Tensor& features, const Tensor& sites, const Tensor& offsets,

@@ -1,5 +1,5 @@
-// The third step of placing rows. A row's position is its place among all kept rows when those of
-// each span of frames are sorted by key (see rank.cuh), stably. From the sums of the second step
+// The third step of placing rows. A row's position is its place among all kept rows when the rows
+// of each span of frames are sorted by key (see rank.cuh), stably. From the sums of the second step
 // (sum_up.cuh) a block knows the position of every row of its frame, and writes all arrays that are
 // sorted by position.
 #pragma once
@@ -40,7 +40,7 @@ struct PlaceSelected {
   const int32_t* out_offsets;  // (frames + 1,)
   int64_t out_rows;
   Pack<int32_t, 4>* windows;  // (out_rows,): the positions of each active window's rows
-  int32_t* window_of;         // (tiles * kTileRows,): 4 * the row's window + its site there, or -1
+  int32_t* window_of;         // (tiles * kTileRows,): 4 * the row's window + the row's slot, or -1
   int32_t* out_sites;         // (out_rows,)
 };
 

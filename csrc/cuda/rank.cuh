@@ -68,7 +68,7 @@ struct Maps {
 // A kept row of a frame.
 struct alignas(8) RankedRow {
   uint16_t key;
-  uint16_t rank;  // how many of the frame's kept rows before have its key
+  uint16_t rank;  // how many of the frame's kept rows before this row have the same key
   uint16_t candidate, site;
 };
 

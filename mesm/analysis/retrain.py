@@ -24,7 +24,7 @@ from mesm.runs.checkpoints import read_progress
 from mesm.runs.environment import describe
 from mesm.runs.files import locked, one_at_a_time
 from mesm.runs.folder import RunFolder
-from mesm.training.loop import check_run
+from mesm.training.check import check_run
 
 
 @dataclass(frozen=True)

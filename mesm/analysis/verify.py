@@ -9,7 +9,8 @@ from typing import Any
 from mesm.analysis.verify_corpus import Examined, examine_corpus
 from mesm.config.experiment import ExperimentConfig
 from mesm.config.yaml_text import read_text
-from mesm.corpora.prepared import MANIFEST, PreparedCorpus, sha256
+from mesm.corpora.manifest import MANIFEST
+from mesm.corpora.prepared import PreparedCorpus
 from mesm.corpora.splits import SPLITS
 from mesm.data.corpus_folder import open_corpus
 from mesm.data.feed import Feed
@@ -20,6 +21,7 @@ from mesm.models.registry import open_feed
 from mesm.runs.checkpoints import MEND, REMAKE, Progress, load_last, read_progress
 from mesm.runs.documents import Attention, Evaluation, Sweep
 from mesm.runs.files import read_json
+from mesm.runs.hashes import sha256
 from mesm.training.optimizer import make_optimizer
 
 # The files that make a folder a run, though others of it are missing.

@@ -11,16 +11,8 @@ from typing import ParamSpec, TypeVar
 import numpy as np
 from tqdm import tqdm
 
-from mesm.corpora.prepared import (
-    MANIFEST,
-    MEL_BINS,
-    MEND,
-    Clip,
-    ClipList,
-    Manifest,
-    PreparedCorpus,
-    read_manifest,
-)
+from mesm.corpora.manifest import MANIFEST, Manifest, read_manifest
+from mesm.corpora.prepared import MEL_BINS, MEND, Clip, ClipList, PreparedCorpus
 from mesm.corpora.splits import SPLITS
 from mesm.data.batch import FACE_SHAPE
 from mesm.features.manifest import FILE, FILES, FOLDER, prepared_hash, read_features_manifest

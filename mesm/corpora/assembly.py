@@ -11,8 +11,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mesm.corpora.manifest import Averages, FaceCounts, SplitCounts
 from mesm.corpora.parts import read_part
-from mesm.corpora.prepared import SCHEMA, Averages, FaceCounts, SplitCounts
+from mesm.corpora.prepared import SCHEMA
 from mesm.corpora.splits import SPLITS
 from mesm.corpora.utterances import SkippedClip
 

@@ -19,8 +19,9 @@ import pyarrow as pa
 import torch
 from PIL import Image
 
+from mesm.corpora.manifest import FORMAT
 from mesm.corpora.parts import Part
-from mesm.corpora.prepared import FORMAT, MEL_BINS, SCHEMA
+from mesm.corpora.prepared import MEL_BINS, SCHEMA
 from mesm.corpora.utterances import SkippedClip, Utterance
 from mesm.inputs.face_detector import FaceDetector
 from mesm.inputs.faces import FaceCrop, crop_faces, sampling_instants

@@ -18,23 +18,16 @@ from tqdm import tqdm
 
 from mesm.corpora.assembly import Figures, assemble, collect
 from mesm.corpora.extraction import Dialog, extractor
+from mesm.corpora.manifest import FORMAT, LEAST_STD, MANIFEST, Manifest, read_manifest
 from mesm.corpora.miniature import ground_truth
 from mesm.corpora.parts import make_all
-from mesm.corpora.prepared import (
-    FORMAT,
-    LEAST_STD,
-    MANIFEST,
-    Manifest,
-    PreparedCorpus,
-    read_manifest,
-    sha256,
-)
+from mesm.corpora.prepared import PreparedCorpus
 from mesm.corpora.registry import find_corpus
 from mesm.corpora.splits import random_split, read_split_lists, speaker_split
 from mesm.corpora.utterances import RawCorpus, SkippedClip
 from mesm.inputs.face_detector import FaceDetector
 from mesm.runs.files import owned, read_json, write_beside
-from mesm.runs.hashes import MEMORY, sealed
+from mesm.runs.hashes import MEMORY, sealed, sha256
 
 WORK = ".work"
 

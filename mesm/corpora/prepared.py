@@ -1,10 +1,9 @@
-"""The prepared corpus: Parquet files, their manifest, and reading them."""
+"""The prepared corpus: its Parquet files, and reading them."""
 
 from __future__ import annotations
 
 import difflib
 import io
-import json
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,20 +17,13 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
-from mesm.corpora.registry import find_corpus
+from mesm.corpora.manifest import MANIFEST, Manifest, read_manifest
 from mesm.corpora.splits import SPLITS
-from mesm.corpora.utterances import SkippedClip
 from mesm.runs.files import file_name
-from mesm.runs.hashes import check_files, check_seal
-from mesm.runs.hashes import sha256 as sha256
+from mesm.runs.hashes import check_files
 
-FORMAT = 1
-MANIFEST = "manifest.json"
 MEL_BINS = 128
-# The least deviation of spectrograms that anything can be divided by.
-LEAST_STD = 1e-6
 MEND = "run the same mesm prepare again to mend it"
 
 SCHEMA = pa.schema(
@@ -51,102 +43,6 @@ SCHEMA = pa.schema(
         ("spectrogram_columns", pa.int32()),
     ]
 )
-
-
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class SplitCounts(_Model):
-    """Size of one split.
-
-    Attributes:
-        clips: how many.
-        labels: clips per emotion.
-        no_emotion: clips with none.
-    """
-
-    clips: int
-    labels: dict[str, int]
-    no_emotion: int
-
-
-class Averages(_Model):
-    """Average length of clips: words of the text, seconds of the sound."""
-
-    words: float
-    seconds: float
-
-
-class FaceCounts(_Model):
-    """Sampled frames, those with a face, and the clips without a face in any frame."""
-
-    frames: int
-    found: int
-    clips_without: list[str]
-
-
-class Manifest(_Model):
-    """The contents of a prepared corpus, written last.
-
-    Attributes:
-        format: version of the layout.
-        corpus: which corpus.
-        emotions: in the order of the labels.
-        counts: per split.
-        averages: per emotion over all splits, and "all".
-        spectrogram_mean: over the training split, of the log-mel values.
-        spectrogram_std: likewise.
-        faces: how often one was found.
-        skipped: one entry per clip left out.
-        skipped_by_reason: how many; "label" counts clips with another label.
-        other_labels: how many clips carry each label outside the emotions.
-        unlisted: clips on disk that the id lists do not name.
-        missing: clips of the id lists that are not on disk.
-        notes: anything else found while reading the raw corpus.
-        options: how it was prepared.
-        files: SHA-256 of each Parquet file.
-        synthetic: whether it was generated; None: prepared before this was noted.
-        raw: hash of all that was read of the raw corpus; None: prepared before this was noted.
-        digest: hash of all the rest, see `mesm.runs.hashes.sealed`; None: prepared before this was
-            noted.
-    """
-
-    format: int
-    corpus: str
-    emotions: list[str]
-    counts: dict[str, SplitCounts]
-    averages: dict[str, Averages]
-    spectrogram_mean: float
-    spectrogram_std: float
-    faces: FaceCounts
-    skipped: list[SkippedClip]
-    skipped_by_reason: dict[str, int]
-    other_labels: dict[str, int]
-    unlisted: list[str]
-    missing: list[str]
-    notes: list[str]
-    options: dict[str, Any]
-    files: dict[str, str]
-    synthetic: bool | None = None
-    raw: str | None = None
-    digest: str | None = None
-
-    @field_validator("corpus")
-    @classmethod
-    def _is_known(cls, value: str) -> str:
-        return find_corpus(value).name
-
-    @field_validator("spectrogram_std")
-    @classmethod
-    def _is_not_silent(cls, value: float) -> float:
-        if value < LEAST_STD:
-            raise ValueError(
-                f"wanted at least {LEAST_STD}, got {value}: the training split's sound is all the "
-                "same, as digital silence is, and nothing can be learnt of it; give the raw "
-                "corpus its sound and prepare it into a new folder"
-            )
-        return value
 
 
 @dataclass(frozen=True)
@@ -333,36 +229,6 @@ class PreparedCorpus:
             for name in SPLITS
             for i, clip_id in enumerate(self.split(name).clip_ids)
         }
-
-
-def read_manifest(path: Path) -> Manifest | None:
-    """Read the manifest of a prepared corpus; None if there is none.
-
-    Raises:
-        ValueError: it cannot be read as one; names the file.
-    """
-    file = path / MANIFEST
-    if not file.is_file():
-        return None
-    try:
-        content = file.read_bytes()
-        manifest = Manifest.model_validate_json(content)
-        if manifest.digest is not None:
-            check_seal(json.loads(content))
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        message = first["msg"].removeprefix("Value error, ")
-        raise ValueError(
-            f"{file} is not the manifest of a prepared corpus: "
-            f"{f'{where}: ' if where else ''}{message}; delete {path} and "
-            "run mesm prepare again"
-        ) from None
-    except ValueError as error:
-        raise ValueError(f"{file} {error}; delete {path} and run mesm prepare again") from None
-    if manifest.format != FORMAT:
-        raise ValueError(f"{file} has format {manifest.format}, wanted {FORMAT}; prepare it again")
-    return manifest
 
 
 @contextmanager

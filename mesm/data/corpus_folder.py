@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mesm.corpora.prepared import MANIFEST, PreparedCorpus
+from mesm.corpora.manifest import MANIFEST
+from mesm.corpora.prepared import PreparedCorpus
 
 
 def open_corpus(path: Path, run: Path | None = None) -> PreparedCorpus:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mesm.config.baselines import TwoPhaseSettings
 from mesm.config.end_to_end import FE2ESettings
-from mesm.corpora.prepared import PreparedCorpus, sha256
+from mesm.corpora.prepared import PreparedCorpus
 from mesm.data.clips import ClipDataset, Collate, SplitDataset, split_dataset
 from mesm.data.features import FeatureDataset, Limits, collate_features
 from mesm.data.text_choice import choose_subwords, saved_subwords
@@ -21,6 +21,7 @@ from mesm.features.store import FeatureStore
 from mesm.inputs.subwords import Subwords, UnigramSubwords
 from mesm.runs.checkpoints import MEND
 from mesm.runs.folder import RunFolder
+from mesm.runs.hashes import sha256
 
 
 class Feed(ABC):

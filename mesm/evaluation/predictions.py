@@ -23,10 +23,11 @@ from torch import Tensor
 
 from mesm.config.end_to_end import FE2ESettings
 from mesm.config.experiment import ExperimentConfig
-from mesm.corpora.prepared import MANIFEST, sha256
+from mesm.corpora.manifest import MANIFEST
 from mesm.features.manifest import FILE, FOLDER
 from mesm.runs.files import write_beside
 from mesm.runs.folder import RunFolder
+from mesm.runs.hashes import sha256
 
 _KEY = b"mesm"
 

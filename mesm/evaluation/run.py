@@ -20,7 +20,8 @@ from mesm.config.experiment import (
 from mesm.config.files import load_config, parse_config, read_yaml
 from mesm.config.p import BlockP
 from mesm.config.yaml_text import read_text
-from mesm.corpora.prepared import Manifest, PreparedCorpus
+from mesm.corpora.manifest import Manifest
+from mesm.corpora.prepared import PreparedCorpus
 from mesm.corpora.registry import find_corpus
 from mesm.data.clips import EpochBatches, SplitDataset, make_loader
 from mesm.data.corpus_folder import open_corpus

@@ -20,7 +20,7 @@ from mesm.experiment.grid import Experiment, Grid
 from mesm.features.store import FeatureStore
 from mesm.runs.checkpoints import read_progress
 from mesm.runs.folder import RunFolder
-from mesm.training.loop import check_run
+from mesm.training.check import check_run
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict
 from tqdm import tqdm
 
 from mesm.corpora.parts import make_all
-from mesm.corpora.prepared import PreparedCorpus, sha256
+from mesm.corpora.prepared import PreparedCorpus
 from mesm.corpora.utterances import SkippedClip
 from mesm.features.extraction import DialogSources, extractor, read_features
 from mesm.features.glove import read_vectors
@@ -41,7 +41,7 @@ from mesm.features.sources import ClipSources, Inputs, find_inputs, find_sources
 from mesm.features.statistics import ColumnStatistics
 from mesm.inputs.words import split_words
 from mesm.runs.files import owned, write_beside
-from mesm.runs.hashes import check_files, sealed
+from mesm.runs.hashes import check_files, sealed, sha256
 
 WORK = ".work"
 # Seconds from row to row; no face camera gives frames more often.

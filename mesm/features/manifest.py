@@ -9,9 +9,10 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError
 
 from mesm.config.modalities import Modality
-from mesm.corpora.prepared import MANIFEST, PreparedCorpus, sha256
+from mesm.corpora.manifest import MANIFEST
+from mesm.corpora.prepared import PreparedCorpus
 from mesm.corpora.utterances import SkippedClip
-from mesm.runs.hashes import check_files, check_seal
+from mesm.runs.hashes import check_files, check_seal, sha256
 
 FORMAT = 1
 FOLDER = "features"

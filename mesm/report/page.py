@@ -11,7 +11,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from mesm.config.p import p_text, uniform_p
-from mesm.corpora.prepared import Manifest
+from mesm.corpora.manifest import Manifest
 from mesm.corpora.registry import find_corpus
 from mesm.evaluation.run import Run
 from mesm.plots.learning_curves import draw_learning_curves

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mesm.config.experiment import ExperimentConfig
-from mesm.corpora.prepared import Manifest
+from mesm.corpora.manifest import Manifest
 from mesm.corpora.registry import find_corpus
 from mesm.evaluation.metrics import SHORT_NAMES, f1_key
 from mesm.tables.costs import sweep_points

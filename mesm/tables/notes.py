@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from mesm.corpora.prepared import Manifest
+from mesm.corpora.manifest import Manifest
 from mesm.corpora.registry import find_corpus
 
 F1_VARIANTS = {

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mesm.config.modalities import ALL
-from mesm.corpora.prepared import Manifest
+from mesm.corpora.manifest import Manifest
 from mesm.evaluation.run import Run
 from mesm.tables.names import describe_value, run_name, system_order
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from mesm.corpora.manifest import Manifest
 from mesm.corpora.paper_figures import PaperSplit
-from mesm.corpora.prepared import Manifest, PreparedCorpus
+from mesm.corpora.prepared import PreparedCorpus
 from mesm.corpora.registry import find_corpus
 from mesm.runs.environment import describe
 from mesm.tables.notes import PAPER_MARK, as_paper, corpus_note, whose_note

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mesm.corpora.prepared import Manifest, read_manifest
+from mesm.corpora.manifest import Manifest, read_manifest
 from mesm.corpora.registry import find_corpus
 from mesm.evaluation.metrics import SHORT_NAMES, f1_key
 from mesm.evaluation.run import Run

@@ -2,16 +2,52 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from torch import Tensor
+
+from mesm.data.clips import SplitDataset
+from mesm.runs.finite import first_not_finite
+
 if TYPE_CHECKING:
-    from mesm.config.experiment import TrainingSettings
+    from mesm.config.experiment import ExperimentConfig, TrainingSettings
 
 LARGE = 100.0  # weights of terms of the loss beyond this are no usual ones
 
 
 class Diverged(ValueError, FloatingPointError):
     """The training cannot go on; the message names the settings that may be to blame."""
+
+
+def refusal(
+    epoch: int, what: str, config: ExperimentConfig, datasets: Iterable[SplitDataset]
+) -> ValueError:
+    """The refusal to go on, with what is to be mended: the clips if one is not finite.
+
+    Args:
+        epoch: in which it was seen.
+        what: is not finite, as "the loss is nan".
+        config: the training's.
+        datasets: whose clips are looked through.
+
+    Returns:
+        A `Diverged` where every clip is finite.
+    """
+    for dataset in datasets:
+        for place in range(len(dataset)):
+            sample = dataset[place]
+            tensors = {name: x for name, x in vars(sample).items() if isinstance(x, Tensor)}
+            odd = first_not_finite(tensors)
+            if odd is not None:
+                return ValueError(
+                    f"{config.corpus}: the {odd} of clip {sample.clip_id} hold values "
+                    f"that are not finite, so {what}; prepare the corpus again"
+                )
+    return Diverged(
+        f"epoch {epoch}: {what}; {remedy(config.training)}, and start again: the same folder "
+        "takes other settings now"
+    )
 
 
 def remedy(settings: TrainingSettings) -> str:

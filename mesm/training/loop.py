@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import math
 import random
-import sys
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,12 +15,10 @@ import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.state import AcceleratorState
 from accelerate.utils import broadcast_object_list
-from torch import Tensor
-from tqdm import tqdm
 
 from mesm.config.end_to_end import MESMSettings
 from mesm.config.experiment import ExperimentConfig
-from mesm.config.files import differing_keys, dump_config, load_config
+from mesm.config.files import dump_config
 from mesm.data.clips import EpochBatches, make_loader
 from mesm.data.corpus_folder import open_corpus
 from mesm.evaluation.metrics import Thresholds, score
@@ -47,7 +44,9 @@ from mesm.runs.checkpoints import (
 from mesm.runs.files import owned, write_beside
 from mesm.runs.finite import first_not_finite
 from mesm.runs.folder import RunFolder, json_text
-from mesm.training.diverged import Diverged, remedy
+from mesm.training.check import check_run
+from mesm.training.display import Display
+from mesm.training.diverged import Diverged, refusal
 from mesm.training.losses import TrainingLoss, positive_weights
 from mesm.training.optimizer import make_optimizer, set_learning_rate
 from mesm.training.p_schedule import p_of_epoch
@@ -57,11 +56,6 @@ logger = logging.getLogger(__name__)
 
 # Steps between two readings of the loss for the progress bar: each waits for the device.
 READ_EVERY = 50
-# The part of an epoch's record that tensorboard draws.
-CURVES = (
-    *("train_loss", "gradient_norm", "valid_loss", "valid_f1", "learning_rate"),
-    "clips_per_second",
-)
 
 
 def train(config: ExperimentConfig, run: Path) -> Path:
@@ -103,41 +97,6 @@ def train(config: ExperimentConfig, run: Path) -> Path:
         if refusal is not None:
             raise refusal
         return _Training(config, RunFolder(run), accelerator).run()
-
-
-def check_run(config: ExperimentConfig, folder: RunFolder) -> list[str]:
-    """Refuse a folder that holds something else than a run with these settings.
-
-    Returns:
-        The settings that differ from those of a run that diverged, in whose folder a training may
-        start anew; else none.
-
-    Raises:
-        ValueError: names the settings that differ.
-    """
-    path = folder.path
-    if not path.exists() or not any(path.iterdir()):
-        return []
-    if not folder.config.is_file():
-        # A first start that was killed leaves only files that will be written again.
-        files = (
-            folder.tokenizer,
-            folder.features,
-            folder.model_arguments,
-            folder.log,
-            folder.error,
-        )
-        ours = (*(file.name for file in files), ".")
-        if not all(entry.name.startswith(ours) for entry in path.iterdir()):
-            raise ValueError(f"{path}: holds files but is no run; choose another folder")
-        return []
-    differing = differing_keys(load_config(folder.config), config)
-    if differing and not folder.diverged.is_file():
-        raise ValueError(
-            f"{path}: this run has other settings: {', '.join(differing)}; "
-            "choose another folder, or the settings in its config.yaml"
-        )
-    return differing
 
 
 def seed_everything(*entropy: int) -> None:
@@ -283,42 +242,15 @@ class _Training:
             backward=self.accelerator.backward,
             clip=self.accelerator.clip_grad_norm_,
         )
-        writer = None
-        if self.main:
-            # tensorboard takes a third of a second to import.
-            from torch.utils.tensorboard import SummaryWriter
-
-            writer = SummaryWriter(str(self.folder.tensorboard), purge_step=first)
-        bar = tqdm(
-            total=total,
-            initial=first,
-            desc=f"train {self.config.model.name}",
-            unit="step",
-            disable=not self.main,
-            file=sys.stderr,
-        )
-        try:
+        name = self.config.model.name
+        with Display(self.folder, name, first, total, self.main) as display:
             for epoch in range(progress.epoch + 1, self.settings.epochs + 1):
                 losses = [row["valid_loss"] for row in progress.history]
-                record = self._epoch(epoch, total, step, losses, bar)
+                record = self._epoch(epoch, total, step, losses, display)
                 self._note(progress, record)
-                if writer is not None:
-                    for name in CURVES:
-                        if record[name] is not None:
-                            writer.add_scalar(name, record[name], epoch * steps)
-                    writer.flush()
-                shown = record["train_loss"]
-                bar.set_postfix(
-                    loss="not finite" if shown is None else f"{shown:.3f}",
-                    valid_f1=f"{100 * record['valid_f1']:.1f}",
-                    clips_per_s=f"{record['clips_per_second']:.1f}",
-                )
+                display.epoch(record, epoch * steps)
                 if progress.finished:
                     break
-        finally:
-            bar.close()  # whatever is said next stands below the bar
-            if writer is not None:
-                writer.close()
         if self.main:
             best = progress.history[progress.best_epoch - 1]
             print(
@@ -328,7 +260,7 @@ class _Training:
             )
 
     def _epoch(
-        self, epoch: int, total: int, step: TrainingStep, losses: list[float], bar: tqdm[Any]
+        self, epoch: int, total: int, step: TrainingStep, losses: list[float], display: Display
     ) -> dict[str, Any]:
         accelerator, settings = self.accelerator, self.settings
         seed_everything(settings.seed, epoch, accelerator.process_index)
@@ -349,11 +281,11 @@ class _Training:
             factor = set_learning_rate(self.raw_optimizer, settings, number, total, losses)
             step(batch.to(accelerator.device), number / total)
             number += 1
-            bar.update()
+            display.step()
             if self.main and step.steps % READ_EVERY == 0:
                 means = step.means()
                 speed = means.clips * accelerator.num_processes / (time.perf_counter() - began)
-                bar.set_postfix(loss=f"{means.loss:.3f}", clips_per_s=f"{speed:.1f}")
+                display.means(means.loss, speed)
         self._set_p(None)
         means = step.means(lambda sums: accelerator.reduce(sums, "sum"))
         trained = time.perf_counter() - began
@@ -379,21 +311,7 @@ class _Training:
         }
 
     def _diverged(self, epoch: int, what: str) -> ValueError:
-        """The refusal to go on, with what is to be mended."""
-        for dataset in (self.train_set, self.valid_set):
-            for place in range(len(dataset)):
-                sample = dataset[place]
-                tensors = {name: x for name, x in vars(sample).items() if isinstance(x, Tensor)}
-                odd = first_not_finite(tensors)
-                if odd is not None:
-                    return ValueError(
-                        f"{self.config.corpus}: the {odd} of clip {sample.clip_id} hold values "
-                        f"that are not finite, so {what}; prepare the corpus again"
-                    )
-        return Diverged(
-            f"epoch {epoch}: {what}; {remedy(self.settings)}, and start again: the same folder "
-            "takes other settings now"
-        )
+        return refusal(epoch, what, self.config, (self.train_set, self.valid_set))
 
     def _set_p(self, epoch: int | None) -> None:
         """MESM's p of an epoch, which may go to that of the settings; None: the latter."""

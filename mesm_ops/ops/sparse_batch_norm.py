@@ -17,8 +17,9 @@ from ..sparse_feature_maps import SparseFeatureMaps
 from .autograd import LATER, make_differentiable
 from .checks import check_flag, check_maps, check_number, check_tensor
 from .registration import define_op
+from .running_statistics import update_statistics
 
-__all__ = ["check_norm", "sparse_batch_norm", "update_statistics"]
+__all__ = ["check_norm", "sparse_batch_norm"]
 
 _NAME = "sparse_batch_norm"
 
@@ -183,36 +184,3 @@ def sparse_batch_norm(
     if training:
         update_statistics(running_mean, running_var, out.mean, out.var, x.offsets[-1], momentum)
     return x.with_features(out.features)
-
-
-@torch.no_grad()
-def update_statistics(
-    running_mean: Tensor,
-    running_var: Tensor,
-    mean: Tensor,
-    var: Tensor,
-    rows: Tensor,
-    momentum: float | Tensor,
-) -> None:
-    """Move running statistics towards a batch's, in place, as `torch.nn.BatchNorm1d` does.
-
-    Args:
-        running_mean: (C,), changed.
-        running_var: (C,), changed.
-        mean: (C,), the batch's mean.
-        var: (C,), the batch's biased variance.
-        rows: One integer, the batch's active rows; without rows nothing moves.
-        momentum: The share of the batch.
-    """
-    same = running_mean.dtype is mean.dtype and running_var.dtype is var.dtype
-    if same and rows.is_cpu and not isinstance(momentum, Tensor) and is_eager():
-        count = int(rows)  # a CPU need not wait, and a number takes fewer torch calls
-        if count > 0:
-            running_mean.lerp_(mean, momentum)
-            running_var.lerp_(var * (count / max(count - 1, 1)), momentum)
-        return
-    rows = rows.to(mean.dtype)
-    share = rows.clamp(max=1) * momentum  # 0 for a batch without active sites
-    unbiased = var * (rows / (rows - 1).clamp(min=1))
-    for running, batch in ((running_mean, mean), (running_var, unbiased)):
-        running.copy_(torch.lerp(running.to(batch.dtype), batch, share))

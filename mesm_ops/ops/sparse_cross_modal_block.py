@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from .. import backends, reference
-from ..eager import is_eager
 from ..reference import (
     SparseCrossModalBlock,
     SparseCrossModalBlockBackward,
@@ -27,58 +26,17 @@ from .cross_modal_score import (
     score_flops,
     score_flops_backward,
 )
+from .parameters import AttentionParameters, NormParameters, Stage
 from .registration import define_op
-from .sparse_batch_norm import check_norm, sparse_batch_norm, update_statistics
+from .running_statistics import count_batch, update_both
+from .sparse_batch_norm import check_norm, sparse_batch_norm
 from .sparse_max_pool2d import check_size, sparse_max_pool2d
 from .subm_conv2d import active_pairs, check_weight, subm_conv2d
 from .top_p_select import top_p_select
 
-__all__ = ["AttentionParameters", "NormParameters", "sparse_cross_modal_block"]
+__all__ = ["sparse_cross_modal_block"]
 
 _NAME = "sparse_cross_modal_block"
-
-
-class AttentionParameters(NamedTuple):
-    """The parameters of `cross_modal_score`, k the width of the attention.
-
-    Attributes:
-        map_weight: (k, C).
-        map_bias: (k,).
-        query_weight: (k, D).
-        score_weight: (1, k).
-        score_bias: (1,).
-    """
-
-    map_weight: Tensor
-    map_bias: Tensor
-    query_weight: Tensor
-    score_weight: Tensor
-    score_bias: Tensor
-
-
-class NormParameters(NamedTuple):
-    """The parameters and settings of `sparse_batch_norm`, in its order.
-
-    Attributes:
-        running_mean: (C,).
-        running_var: (C,).
-        weight: (C,).
-        bias: (C,).
-        training: Whether the batch's statistics are taken, and move the running ones.
-        momentum: The batch's share in the running statistics.
-        eps: Added to the variance.
-    """
-
-    running_mean: Tensor
-    running_var: Tensor
-    weight: Tensor
-    bias: Tensor
-    training: bool
-    momentum: float | Tensor
-    eps: float
-
-
-Stage = tuple[Tensor, NormParameters]
 
 
 def _arguments(
@@ -391,69 +349,13 @@ def sparse_cross_modal_block(
     _check_counts(attention, stages)
     (_, norm1), (_, norm2) = stages
     if not _is_one_op(x) or norm1.training != norm2.training:
-        _count(batches, (norm1, norm2), x.offsets[-1])
+        count_batch(batches, (norm1, norm2), x.offsets[-1])
         return _composed(x, query, lengths, attention, stages, p, selection)
     out = _forward(_checked(x, query, lengths, attention, stages, p, selection))
-    if norm1.training and out.rulebook.shape[0] and _moves_at_once(x, norm1, norm2, batches):
-        _move_running(out, norm1, norm2, batches)
-    elif norm1.training:
-        _count(batches, (norm1, norm2), x.offsets[-1])
-        rows = out.kept_offsets[-1]
-        for norm, mean, var in ((norm1, out.mean1, out.var1), (norm2, out.mean2, out.var2)):
-            running = (norm.running_mean, norm.running_var)
-            update_statistics(*running, mean, var, rows, norm.momentum)
+    if norm1.training:
+        update_both(x, out, norm1, norm2, batches)
     size = (x.height // 2, x.width // 2)
     return SparseFeatureMaps._trusted(out.features, out.sites, out.offsets, *size)
-
-
-@torch.no_grad()
-def _count(
-    batches: tuple[Tensor, Tensor] | None, norms: tuple[NormParameters, ...], rows: Tensor
-) -> None:
-    """Count a batch of so many rows for the norms in training."""
-    for count, norm in zip(batches or (), norms, strict=False):
-        if norm.training:
-            count.add_(rows > 0)
-
-
-def _moves_at_once(
-    x: SparseFeatureMaps,
-    norm1: NormParameters,
-    norm2: NormParameters,
-    batches: tuple[Tensor, Tensor] | None,
-) -> bool:
-    """Return whether `_move_running` takes these: tensors apart, on x's device, one value each."""
-    written = [*norm1[:2], *norm2[:2], *(batches or ())]
-    read = [n.momentum for n in (norm1, norm2) if isinstance(n.momentum, Tensor)]
-    return (
-        is_eager()
-        and all(t.device == x.device and t.is_contiguous() for t in (*written, *read))
-        and all(t.numel() == 1 for t in read)
-        and all(t.dtype == torch.int64 and t.numel() == 1 for t in batches or ())
-        and len({t.data_ptr() for t in written}) == len(written)
-    )
-
-
-def _move_running(
-    out: SparseCrossModalBlockResult,
-    norm1: NormParameters,
-    norm2: NormParameters,
-    batches: tuple[Tensor, Tensor] | None,
-) -> None:
-    """Do what `update_statistics` and `_count` do for both norms, in one launch."""
-    from ..triton.parts.running import Running, move_running
-
-    def running(norm: NormParameters, mean: Tensor, var: Tensor, count: Tensor | None) -> Running:
-        moves = norm.momentum if isinstance(norm.momentum, Tensor) else float(norm.momentum)
-        return Running(norm.running_mean, norm.running_var, mean, var, moves, count)
-
-    count1, count2 = batches or (None, None)
-    first = running(norm1, out.mean1, out.var1, count1)
-    second = running(norm2, out.mean2, out.var2, count2)
-    with backends.device_of(out.kept_offsets):
-        move_running(out.kept_offsets[-1:], first, second)
-    # A graph that saved one of them must notice, as it does where torch writes.
-    torch.autograd.graph.increment_version([*norm1[:2], *norm2[:2], *(batches or ())])
 
 
 def _is_one_op(x: SparseFeatureMaps) -> bool:

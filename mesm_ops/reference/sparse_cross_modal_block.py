@@ -34,8 +34,8 @@ from .top_p_select import (
     top_p_select_backward,
 )
 
-# An opaque int32 vector that Triton's forward pass leaves for Triton's backward pass. It is empty
-# from every other backend and ignored by every other backend; compiled kernels never see it.
+# An opaque int32 vector that Triton's forward pass leaves for Triton's backward pass. Every other
+# backend leaves the vector empty and ignores it; compiled kernels never see the vector.
 TritonState: TypeAlias = Tensor
 
 

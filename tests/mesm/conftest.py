@@ -111,7 +111,8 @@ def tiny_corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from mesm.corpora.prepared import FORMAT, SCHEMA
+    from mesm.corpora.manifest import FORMAT
+    from mesm.corpora.prepared import SCHEMA
 
     folder = tmp_path_factory.mktemp("tiny") / "corpus"
     (folder / "data").mkdir(parents=True)

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from mesm.corpora.prepared import PreparedCorpus, sha256
+from mesm.corpora.prepared import PreparedCorpus
 from mesm.features.manifest import FILES, FORMAT, Column, FeatureManifest, ModalityFeatures
 from mesm.features.parquet import rows_table, text_table, words_table, write_table
+from mesm.runs.hashes import sha256
 
 WIDTHS = {"audio": 34, "video": 35}
 FEATURE_SET = "made-up features"

@@ -7,9 +7,9 @@ import torch
 
 from mesm.config.experiment import ExperimentConfig
 from mesm.config.files import load_config
-from mesm.corpora.prepared import sha256
 from mesm.evaluation.predictions import Predictions, origin_of
 from mesm.runs.folder import RunFolder
+from mesm.runs.hashes import sha256
 
 
 @pytest.fixture

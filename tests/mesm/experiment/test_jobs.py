@@ -16,7 +16,7 @@ from mesm.experiment import jobs as module
 from mesm.experiment.display import Display
 from mesm.experiment.jobs import Job, Resources, run_jobs
 from mesm.runs.folder import RunFolder
-from mesm.training.loop import check_run
+from mesm.training.check import check_run
 
 
 def test_resources_of_a_machine_without_a_gpu(monkeypatch):

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from mesm.cli import app
 from mesm.corpora import parts
 from mesm.corpora.parts import make_parts
-from mesm.corpora.prepared import PreparedCorpus, sha256
+from mesm.corpora.prepared import PreparedCorpus
 from mesm.corpora.splits import SPLITS
 from mesm.features.glove import read_vectors
 from mesm.features.make import NO_PHONET, FeatureOptions, make_features
@@ -22,6 +22,7 @@ from mesm.features.openface import read_openface
 from mesm.features.phonet import CLASSES
 from mesm.features.store import FeatureStore
 from mesm.inputs.spectrograms import read_waveform
+from mesm.runs.hashes import sha256
 
 
 def contents(folder):

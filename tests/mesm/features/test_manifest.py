@@ -1,6 +1,6 @@
 import pytest
 
-from mesm.corpora.prepared import PreparedCorpus, sha256
+from mesm.corpora.prepared import PreparedCorpus
 from mesm.features.manifest import (
     Column,
     ModalityFeatures,
@@ -8,6 +8,7 @@ from mesm.features.manifest import (
     prepared_hash,
     read_features_manifest,
 )
+from mesm.runs.hashes import sha256
 
 
 def test_no_manifest_is_none_and_the_hash_is_the_prepared_manifests(tiny_corpus):

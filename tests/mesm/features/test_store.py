@@ -6,11 +6,12 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from mesm.corpora.prepared import PreparedCorpus, sha256
+from mesm.corpora.prepared import PreparedCorpus
 from mesm.features import store as module
 from mesm.features.manifest import FILES, FORMAT, Column, FeatureManifest, ModalityFeatures
 from mesm.features.parquet import rows_table, text_table, words_table, write_table
 from mesm.features.store import FeatureStore
+from mesm.runs.hashes import sha256
 
 AUDIO, VIDEO = 34, 35
 WORDS = ["some", "angry", "excited", "frustrated", "happy", "neutral", "sad"]

@@ -6,7 +6,7 @@ import pytest
 
 from mesm.config.experiment import ExperimentConfig
 from mesm.config.files import parse_config
-from mesm.corpora.prepared import Averages, FaceCounts, Manifest, SplitCounts
+from mesm.corpora.manifest import Averages, FaceCounts, Manifest, SplitCounts
 from mesm.corpora.utterances import SkippedClip
 from mesm.report.tables import corpus_table, results_table, score_tables, sweep_tables
 from mesm.tables.table import Table

@@ -1,6 +1,6 @@
 import pytest
 
-from mesm.corpora.prepared import Manifest
+from mesm.corpora.manifest import Manifest
 from mesm.tables.notes import (
     corpus_note,
     features_note,

@@ -12,12 +12,13 @@ from safetensors.torch import load_file
 
 from mesm.config.experiment import ExperimentConfig
 from mesm.config.files import load_config
-from mesm.corpora.prepared import PreparedCorpus, sha256
+from mesm.corpora.prepared import PreparedCorpus
 from mesm.evaluation.evaluate import evaluate_run
 from mesm.features.store import FeatureStore
 from mesm.report.page import write_report
 from mesm.runs.checkpoints import read_progress
 from mesm.runs.folder import RunFolder
+from mesm.runs.hashes import sha256
 from mesm.training.loop import train
 from tests.mesm.made_up_features import FEATURE_SET, write_features
 from tests.mesm.trainings import digests, snapshot, spawn
