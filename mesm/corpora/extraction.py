@@ -26,6 +26,7 @@ from mesm.inputs.face_detector import FaceDetector
 from mesm.inputs.faces import FaceCrop, crop_faces, sampling_instants
 from mesm.inputs.spectrograms import SAMPLE_RATE, log_mel, read_waveform
 from mesm.inputs.video import LONGEST_HOLD, VideoError, frames_at
+from mesm.runs.files import not_a_file
 
 FRAMES_PER_BATCH = 16
 
@@ -128,9 +129,9 @@ def extract(dialog: Dialog, detector: FaceDetector) -> Part:
     for draft in drafts:
         utterance = draft.utterance
         if not utterance.audio.is_file():
-            fail(draft, "no sound file", utterance.audio)
+            fail(draft, "no sound file", utterance.audio, not_a_file(utterance.audio))
         elif not utterance.video.is_file():
-            fail(draft, "no video file", utterance.video)
+            fail(draft, "no video file", utterance.video, not_a_file(utterance.video))
         else:
             try:
                 waveform = read_waveform(

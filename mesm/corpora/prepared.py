@@ -23,7 +23,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 from mesm.corpora.registry import find_corpus
 from mesm.corpora.splits import SPLITS
 from mesm.corpora.utterances import SkippedClip
-from mesm.runs.files import file_name
+from mesm.runs.files import file_name, ordinary
 from mesm.runs.hashes import check_files, check_seal
 from mesm.runs.hashes import sha256 as sha256
 
@@ -342,8 +342,9 @@ def read_manifest(path: Path) -> Manifest | None:
         ValueError: it cannot be read as one; names the file.
     """
     file = path / MANIFEST
-    if not file.is_file():
+    if not file.exists():
         return None
+    ordinary(file)
     try:
         content = file.read_bytes()
         manifest = Manifest.model_validate_json(content)

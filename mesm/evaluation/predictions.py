@@ -25,7 +25,7 @@ from mesm.config.end_to_end import FE2ESettings
 from mesm.config.experiment import ExperimentConfig
 from mesm.corpora.prepared import MANIFEST, sha256
 from mesm.features.manifest import FILE, FOLDER
-from mesm.runs.files import write_beside
+from mesm.runs.files import ordinary, write_beside
 from mesm.runs.folder import RunFolder
 
 _KEY = b"mesm"
@@ -72,7 +72,7 @@ class Predictions:
             ValueError: the file is damaged or another; names it.
         """
         try:
-            table = pq.read_table(file)
+            table = pq.read_table(ordinary(file))
             facts = json.loads(table.schema.metadata[_KEY])
             emotions = list(facts["emotions"])
 

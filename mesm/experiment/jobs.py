@@ -19,7 +19,7 @@ from mesm.config.experiment import ExperimentConfig
 from mesm.experiment.display import Display
 from mesm.runs.checkpoints import read_progress
 from mesm.runs.documents import Evaluation
-from mesm.runs.files import read_json, write_beside
+from mesm.runs.files import ordinary, read_json, write_beside
 from mesm.runs.folder import RunFolder
 
 POLL_SECONDS = 0.1
@@ -183,8 +183,9 @@ def run_jobs(jobs: Sequence[Job], resources: Resources, display: Display) -> dic
 def first_line(file: Path) -> str:
     """The first line of a text file, for the display."""
     try:
-        return file.read_text(encoding="utf-8", errors="replace").partition("\n")[0]
-    except OSError as error:
+        text = ordinary(file).read_text(encoding="utf-8", errors="replace")
+        return text.partition("\n")[0]
+    except (OSError, ValueError) as error:
         return str(error)
 
 

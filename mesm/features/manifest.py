@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError
 from mesm.config.modalities import Modality
 from mesm.corpora.prepared import MANIFEST, PreparedCorpus, sha256
 from mesm.corpora.utterances import SkippedClip
+from mesm.runs.files import ordinary
 from mesm.runs.hashes import check_files, check_seal
 
 FORMAT = 1
@@ -119,8 +120,9 @@ def read_features_manifest(corpus: PreparedCorpus) -> FeatureManifest | None:
         ValueError: it cannot be read as one, or its format is another; names the file.
     """
     file = corpus.path / FOLDER / FILE
-    if not file.is_file():
+    if not file.exists():
         return None
+    ordinary(file)
     try:
         content = file.read_bytes()
         manifest = FeatureManifest.model_validate_json(content)

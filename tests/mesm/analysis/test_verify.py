@@ -102,7 +102,7 @@ def test_every_legacy_run_is_whole(monkeypatch: pytest.MonkeyPatch) -> None:
         (CORPUS, f"{CORPUS}/manifest.json", Path.unlink, "manifest.json: missing"),
         (CORPUS, f"{CORPUS}/manifest.json", cut, "not the manifest"),
         (RUN, TEST_CLIPS, flip, "its hash differs"),
-        (RUN, f"{RUN}/config.yaml", Path.unlink, "config.yaml is missing"),
+        (RUN, f"{RUN}/config.yaml", Path.unlink, "config.yaml is not there"),
         (RUN, f"{RUN}/config.json", Path.unlink, "config.json"),
         (RUN, f"{RUN}/model.safetensors", cut, "not a safetensors file"),
         (RUN, f"{RUN}/model.safetensors", poison, "not finite"),
