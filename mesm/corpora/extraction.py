@@ -106,6 +106,10 @@ def extractor(min_face_size: int) -> Iterator[Callable[[Dialog], Part]]:
         torch.set_num_threads(threads)
 
 
+def _stands(file: Path) -> str:
+    return not_a_file(file) if file.exists() else ""
+
+
 def extract(dialog: Dialog, detector: FaceDetector) -> Part:
     """Read a dialog's sound and video once, and make a row of every clip that is sound.
 
@@ -129,9 +133,9 @@ def extract(dialog: Dialog, detector: FaceDetector) -> Part:
     for draft in drafts:
         utterance = draft.utterance
         if not utterance.audio.is_file():
-            fail(draft, "no sound file", utterance.audio, not_a_file(utterance.audio))
+            fail(draft, "no sound file", utterance.audio, _stands(utterance.audio))
         elif not utterance.video.is_file():
-            fail(draft, "no video file", utterance.video, not_a_file(utterance.video))
+            fail(draft, "no video file", utterance.video, _stands(utterance.video))
         else:
             try:
                 waveform = read_waveform(

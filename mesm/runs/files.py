@@ -53,11 +53,13 @@ def owned_file(file: Path, doing: str) -> Iterator[None]:
 
     Raises:
         ValueError: another process makes the file, and is named where the system tells; or `file`
-            is a folder.
+            is a folder, a named pipe, a socket or a device.
         OSError: the file's folder cannot be made.
     """
     if file.is_dir():
         raise ValueError(f"{file} is a folder; name a file, for instance {file / 'page.html'}")
+    if file.exists():
+        ordinary(file)
     check_folder(file.parent)
     made = _make(file.parent)
     try:
@@ -194,7 +196,8 @@ def read_json(file: Path, shape: Any = None) -> Any:
     if not file.exists():
         return None
     mend = "delete it and make it again"
-    ordinary(file)
+    if not file.is_file():
+        raise ValueError(f"{file} {not_a_file(file)}; {mend}")
     try:
         content = finite_json(file.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:

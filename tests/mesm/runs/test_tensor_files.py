@@ -46,8 +46,8 @@ def test_whole_files_are_read_and_damaged_ones_refused(tmp_path, name, content):
 def test_bytes_changed_anywhere_raise_nothing_but_refusals(tmp_path):
     draw = random.Random(20)
     file = tmp_path / "w.pth"
-    refused = 0
-    for _ in range(300):
+    refused = []
+    for _ in range(150):
         content = bytearray(pickled(TENSORS, False))
         for _ in range(draw.choice([1, 3, 20])):
             content[draw.randrange(len(content))] = draw.randrange(256)
@@ -55,10 +55,9 @@ def test_bytes_changed_anywhere_raise_nothing_but_refusals(tmp_path):
         try:
             read_tensors(file, MEND)
         except ValueError as error:
-            refused += 1
-            assert str(error).startswith(f"{file}: ")
-            assert "\n" not in str(error)
-    assert refused > 100
+            refused.append(str(error))
+    assert len(refused) > 50
+    assert all(text.startswith(f"{file}: ") and "\n" not in text for text in refused)
 
 
 @pytest.mark.parametrize(
@@ -85,8 +84,8 @@ def test_no_file_no_tensors(tmp_path):
         read_tensors(tmp_path / "none.pt", MEND)
     with pytest.raises(ValueError, match=f"is a folder, wanted a file; {MEND}"):
         read_tensors(tmp_path, MEND)
-    with pytest.raises(ValueError, match="sparse|dense"):
-        torch.save({"a": torch.ones(2, 2).to_sparse()}, tmp_path / "w.pt")
+    torch.save({"a": torch.ones(2, 2).to_sparse()}, tmp_path / "w.pt")
+    with pytest.raises(ValueError, match="dense tensors by name"):
         read_tensors(tmp_path / "w.pt", MEND)
 
 
