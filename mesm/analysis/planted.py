@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mesm.inputs.spectrograms import HOP, MEL_BINS, SAMPLE_RATE
-from mesm.runs.files import not_a_file
+from mesm.runs.ordinary import not_a_file
 
 Regions = NDArray[np.float64]  # (R, 4): x0, y0, x1, y1
 

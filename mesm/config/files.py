@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from mesm.config.experiment import AnySystem, ExperimentConfig
 from mesm.config.yaml_text import SHOWN, parse_yaml, read_text
-from mesm.runs.files import not_a_file
+from mesm.runs.ordinary import not_a_file
 
 SHIPPED = Path(__file__).parent / "shipped"
 # By the name that a config gives them.

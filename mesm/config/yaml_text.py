@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from mesm.runs.files import ordinary
+from mesm.runs.ordinary import ordinary
 
 DEEPEST = 20  # brackets in brackets; a config has 4
 MOST_VALUES = 10_000  # with aliases written out; a config has 70

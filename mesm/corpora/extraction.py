@@ -26,7 +26,7 @@ from mesm.inputs.face_detector import FaceDetector
 from mesm.inputs.faces import FaceCrop, crop_faces, sampling_instants
 from mesm.inputs.spectrograms import SAMPLE_RATE, log_mel, read_waveform
 from mesm.inputs.video import LONGEST_HOLD, VideoError, frames_at
-from mesm.runs.files import not_a_file
+from mesm.runs.ordinary import not_a_file
 
 FRAMES_PER_BATCH = 16
 

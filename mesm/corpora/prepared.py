@@ -23,9 +23,11 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 from mesm.corpora.registry import find_corpus
 from mesm.corpora.splits import SPLITS
 from mesm.corpora.utterances import SkippedClip
-from mesm.runs.files import file_name, ordinary
+from mesm.inputs.faces import IMAGE_SIZE
+from mesm.runs.files import file_name
 from mesm.runs.hashes import check_files, check_seal
 from mesm.runs.hashes import sha256 as sha256
+from mesm.runs.ordinary import ordinary
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -388,6 +390,25 @@ def _blamed(file: Path) -> Iterator[None]:
         raise ValueError(f"{file} cannot be read as prepared clips ({said}); {MEND}") from error
 
 
+def _picture(png: bytes) -> npt.NDArray[np.uint8]:
+    """Decode a face as `mesm prepare` writes them; a ValueError or OSError for any other picture.
+
+    Depths, palettes and kinds of colour that Pillow would convert are refused: other numbers than
+    those of the picture would come out.
+    """
+    try:
+        image = Image.open(io.BytesIO(png), formats=["PNG"])
+    except Image.DecompressionBombError as error:
+        raise ValueError(f"a face far too large: {error}") from error
+    if image.mode != "RGB" or image.size != (IMAGE_SIZE, IMAGE_SIZE):
+        width, height = image.size
+        raise ValueError(
+            f"a face of {width}x{height} pixels, {image.mode}; wanted {IMAGE_SIZE}x{IMAGE_SIZE}, "
+            "RGB"
+        )
+    return np.asarray(image)
+
+
 def _decode(table: pa.Table, row: int, split: str) -> Clip:
     def numpy(name: str) -> npt.NDArray[Any]:
         values = table[name][row].values
@@ -395,10 +416,7 @@ def _decode(table: pa.Table, row: int, split: str) -> Clip:
             values = values.flatten()
         return values.to_numpy(zero_copy_only=False)
 
-    images = [
-        np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
-        for png in table["faces"][row].as_py()
-    ]
+    images = [_picture(png) for png in table["faces"][row].as_py()]
     columns = table["spectrogram_columns"][row].as_py()
     start, end = table["start"][row].as_py(), table["end"][row].as_py()
     if not (math.isfinite(start) and math.isfinite(end)):

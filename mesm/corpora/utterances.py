@@ -11,7 +11,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from mesm.runs.files import file_name, ordinary
+from mesm.runs.files import file_name
+from mesm.runs.ordinary import ordinary
 
 # How a user can mend a clip that was left out, by reason.
 MENDS = {

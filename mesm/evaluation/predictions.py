@@ -25,8 +25,9 @@ from mesm.config.end_to_end import FE2ESettings
 from mesm.config.experiment import ExperimentConfig
 from mesm.corpora.prepared import MANIFEST, sha256
 from mesm.features.manifest import FILE, FOLDER
-from mesm.runs.files import ordinary, write_beside
+from mesm.runs.files import write_beside
 from mesm.runs.folder import RunFolder
+from mesm.runs.ordinary import ordinary
 
 _KEY = b"mesm"
 

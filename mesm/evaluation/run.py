@@ -33,8 +33,9 @@ from mesm.models.build import Model, restore_model
 from mesm.models.registry import open_feed
 from mesm.runs.checkpoints import REMAKE, check_record
 from mesm.runs.documents import Attention, Evaluation, Points
-from mesm.runs.files import not_a_file, read_json
+from mesm.runs.files import read_json
 from mesm.runs.folder import RunFolder
+from mesm.runs.ordinary import not_a_file
 
 
 class Run:

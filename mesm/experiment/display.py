@@ -10,8 +10,8 @@ from typing import Any, TextIO
 
 from tqdm import tqdm
 
-from mesm.runs.files import ordinary
 from mesm.runs.folder import RunFolder
+from mesm.runs.ordinary import ordinary
 
 LINE_SECONDS = 30.0
 BAR = "{desc} {bar:20} {n_fmt}/{total_fmt} epochs {postfix}"

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from mesm.config.files import SHIPPED as CONFIGS
 from mesm.config.files import read_yaml
-from mesm.runs.files import not_a_file
+from mesm.runs.ordinary import not_a_file
 
 SHIPPED = CONFIGS / "experiments"
 

@@ -19,8 +19,9 @@ from mesm.config.experiment import ExperimentConfig
 from mesm.experiment.display import Display
 from mesm.runs.checkpoints import read_progress
 from mesm.runs.documents import Evaluation
-from mesm.runs.files import ordinary, read_json, write_beside
+from mesm.runs.files import read_json, write_beside
 from mesm.runs.folder import RunFolder
+from mesm.runs.ordinary import ordinary
 
 POLL_SECONDS = 0.1
 # Variables of torchrun and accelerate, which would make a child process wait for others.

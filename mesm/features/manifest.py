@@ -11,8 +11,8 @@ from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError
 from mesm.config.modalities import Modality
 from mesm.corpora.prepared import MANIFEST, PreparedCorpus, sha256
 from mesm.corpora.utterances import SkippedClip
-from mesm.runs.files import ordinary
 from mesm.runs.hashes import check_files, check_seal
+from mesm.runs.ordinary import ordinary
 
 FORMAT = 1
 FOLDER = "features"

@@ -18,7 +18,7 @@ from mesm.corpora.utterances import SkippedClip, Utterance
 from mesm.features.csv_files import find_csv
 from mesm.features.openface import check_openface
 from mesm.features.phonet import check_phonet
-from mesm.runs.files import not_a_file
+from mesm.runs.ordinary import not_a_file
 
 OPENFACE, GLOVES = "OpenFace", ("glove.txt", "glove.txt.gz")
 # A miniature corpus can be told by this file; its OpenFace files and word vectors are synthetic.

@@ -21,7 +21,7 @@ from tokenizers import (
 from torch import Tensor
 
 from mesm.inputs.unigram import learn_unigram
-from mesm.runs.files import check_contents, not_a_file
+from mesm.runs.ordinary import check_contents, not_a_file
 
 PAD, UNKNOWN, CLS, SEP = "[PAD]", "[UNK]", "[CLS]", "[SEP]"
 SPECIAL = [PAD, UNKNOWN, CLS, SEP]

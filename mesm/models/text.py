@@ -11,8 +11,8 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from mesm.models.checks import check_sizes
-from mesm.runs.files import check_contents, finite_json, ordinary
 from mesm.runs.finite import first_not_finite
+from mesm.runs.ordinary import check_contents, ordinary
 
 # transformers, which takes a second to import, is imported where it is needed.
 
@@ -37,13 +37,15 @@ def read_albert_config(folder: Path) -> dict[str, Any]:
     file = folder / "config.json"
     if not file.exists():
         raise ValueError(f"{folder}: no config.json there; {_WANTED}")
+    from huggingface_hub.errors import StrictDataclassError
+
+    from mesm.runs.files import finite_json  # brings pydantic, without which a step can do
+
     check_contents(folder)
     try:
         found = finite_json(ordinary(file).read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{file}: not JSON ({error}); copy the ALBERT's folder again") from error
-    from huggingface_hub.errors import StrictDataclassError
-
     kind = found.get("model_type") if isinstance(found, dict) else type(found).__name__
     if kind != "albert":
         raise ValueError(f"{file}: wanted model_type 'albert', got {kind!r}")

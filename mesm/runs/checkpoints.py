@@ -12,9 +12,10 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from mesm.runs.files import finite_json, ordinary, write_beside
+from mesm.runs.files import finite_json, write_beside
 from mesm.runs.finite import first_not_finite
 from mesm.runs.folder import RunFolder, json_text
+from mesm.runs.ordinary import ordinary
 from mesm.runs.tensor_files import read_tensors
 
 MEND = "copy the run again from where it is whole, or delete its folder and train it anew"

@@ -6,7 +6,6 @@ import fcntl
 import json
 import math
 import os
-import stat
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from functools import cache, wraps
@@ -14,6 +13,8 @@ from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
+
+from mesm.runs.ordinary import not_a_file, ordinary
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -115,51 +116,6 @@ def check_folder(folder: Path) -> None:
             return
         if place.exists():
             raise ValueError(f"{place} is a file, so {folder} cannot be a folder; name another one")
-
-
-def ordinary(file: Path) -> Path:
-    """Check that a path leads to a file with content of its own, before it is opened.
-
-    Opening a named pipe would wait for whoever writes there, for ever if nobody does.
-
-    Returns:
-        The path.
-
-    Raises:
-        ValueError: it leads to a folder, a named pipe, a socket or a device.
-        OSError: nothing is there, or it cannot be looked at.
-    """
-    if not stat.S_ISREG(file.stat().st_mode):
-        raise ValueError(f"{file} {not_a_file(file)}")
-    return file
-
-
-def check_contents(folder: Path) -> None:
-    """Refuse, as `ordinary` does, a folder that is to be read by others and holds what is no file.
-
-    Folders in it are passed over.
-    """
-    for place in sorted(folder.iterdir()):
-        if not place.is_dir():
-            ordinary(place)
-
-
-def not_a_file(place: Path) -> str:
-    """Say what stands where a file is wanted, e.g. "is a folder, wanted a file"."""
-    try:
-        mode = place.stat().st_mode
-    except OSError as error:
-        if place.is_symlink():
-            return f"is a link to {place.readlink()}, which is not there"
-        if isinstance(error, FileNotFoundError | NotADirectoryError):
-            return "is not there"
-        return f"cannot be looked at ({error.strerror})"
-    if stat.S_ISDIR(mode):
-        return "is a folder, wanted a file"
-    if stat.S_ISFIFO(mode):
-        return "is a named pipe, wanted a file: copy what comes out of it into one"
-    kind = "socket" if stat.S_ISSOCK(mode) else "device"
-    return f"is a {kind}, wanted a file"
 
 
 @contextmanager

@@ -13,7 +13,8 @@ from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from mesm.runs.files import not_a_file, ordinary, write_beside
+from mesm.runs.files import write_beside
+from mesm.runs.ordinary import not_a_file, ordinary
 
 MEMORY = ".verified.json"
 # Bytes; hashing less takes some milliseconds, so nothing is written into the folder for it.

@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from mesm.runs.files import not_a_file
+from mesm.runs.ordinary import not_a_file
 
 # A damaged pickle makes torch's reader stumble anywhere; each of these was seen to be raised.
 _TORCH = (
