@@ -19,6 +19,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -135,7 +136,12 @@ def tune(shapes: tuple[str, ...] = SHAPES) -> list[Row]:
     rows: list[Row] = []
     for kind in ("plain", "hopper"):
         command = [sys.executable, "-m", "mesm_ops.tune", "--kind", kind, "--shapes", *shapes]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        with ExitStack() as stack:
+            # Ctrl-C is this process's to tell: in a session of its own, the other gets none.
+            process = stack.enter_context(
+                subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
+            )
+            stack.callback(process.kill)  # without effect where it has ended
             assert process.stdout is not None
             selector = selectors.DefaultSelector()
             selector.register(process.stdout, selectors.EVENT_READ)
@@ -250,7 +256,10 @@ def main() -> None:
         beside.unlink()
     except (OSError, RuntimeError) as error:
         parser.error(f"the table cannot be written: {error}; name a file with --out")
-    rows = tune(tuple(arguments.shapes))
+    try:
+        rows = tune(tuple(arguments.shapes))
+    except KeyboardInterrupt:
+        parser.exit(130, f"stopped; {path} stays as it was\n")
     if not rows:
         parser.exit(1, f"no kernel was measured; {path} stays as it was\n")
     write_table(rows, path)

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 # before it. Names in one string are one layer, whose members never import each other.
 LAYERS = {
     "mesm": (
-        *("config", "runs", "inputs", "corpora", "features", "data", "models"),
+        *("runs", "config", "inputs", "corpora", "features", "data", "models"),
         *("evaluation", "training", "experiment", "tables", "plots", "analysis", "report"),
         *("demo", "cli", "__main__"),
     ),

@@ -20,6 +20,7 @@ from typing import Any
 
 from benchmarks.gate import error_line
 from benchmarks.gpu.turns import Turns
+from mesm.runs.interrupts import blocked
 
 Work = Callable[[Turns], None]
 # The server imports these modules, none of which may touch a GPU.
@@ -38,7 +39,10 @@ class Worker:
     def __init__(self, context: Any, work: Work, log: Path) -> None:
         self.connection, theirs = context.Pipe()
         self._process = context.Process(target=_run, args=(theirs, work, str(log)))
-        self._process.start()
+        # Ctrl-C is the parent's to tell: neither the server, while it imports, nor this process,
+        # before it is in a session of its own, may print a trace.
+        with blocked():
+            self._process.start()
         theirs.close()
 
     def go(self) -> None:

@@ -71,6 +71,16 @@ def main() -> int:
         print("\n".join(row.name for row in rows))
         return 0
     folder.mkdir(parents=True, exist_ok=True)
+    try:
+        return run(arguments, setting, rows)
+    except KeyboardInterrupt:
+        print("stopped; what was measured is kept, and the same command goes on", file=sys.stderr)
+        return 130
+
+
+def run(arguments: argparse.Namespace, setting: Setting, rows: list[Row]) -> int:
+    """Build, test and measure; returns the exit status."""
+    folder = setting.folder
     prepare(arguments.rehearse)
     checks = Checks(folder, arguments.rehearse, Deadline(arguments.seconds))
     usable = checks.run("device") and (arguments.skip_build or checks.run("build"))

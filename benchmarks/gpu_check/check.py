@@ -33,6 +33,7 @@ from benchmarks.gpu_check.report import Compiled, table
 from benchmarks.gpu_check.triton import Launch
 from benchmarks.inputs import block_case
 from benchmarks.shapes import DTYPES, FACE_BLOCKS, HEADLINE_P, SMALL, Shape
+from mesm.runs.interrupts import blocked
 from mesm_ops.reference import Selection
 from mesm_ops.triton.parts.running import Running, move_running
 
@@ -96,15 +97,21 @@ def run(jobs: list[Job], workers: int) -> list[Compiled]:
     start = time.perf_counter()
     context = multiprocessing.get_context("fork")
     with ProcessPoolExecutor(max(1, workers), mp_context=context) as pool:
-        waiting = {pool.submit(work, *arguments): name for name, work, arguments in jobs}
-        for number, future in enumerate(as_completed(waiting), start=1):
-            made = future.result()
-            rows += made
-            failed = sum(row.failure() is not None for row in made)
-            took = time.perf_counter() - start
-            note = f", {failed} FAIL" if failed else ""
-            name = waiting[future]
-            print(f"[{number}/{len(jobs)}, {took:.0f} s] {name}{note}", file=sys.stderr, flush=True)
+        with blocked():  # workers start here, and Ctrl-C is this process's to tell
+            waiting = {pool.submit(work, *arguments): name for name, work, arguments in jobs}
+        try:
+            for number, future in enumerate(as_completed(waiting), start=1):
+                made = future.result()
+                rows += made
+                failed = sum(row.failure() is not None for row in made)
+                took = time.perf_counter() - start
+                note = f", {failed} FAIL" if failed else ""
+                line = f"[{number}/{len(jobs)}, {took:.0f} s] {waiting[future]}{note}"
+                print(line, file=sys.stderr, flush=True)
+        except KeyboardInterrupt:
+            for worker in multiprocessing.active_children():
+                worker.kill()  # the pool would wait for what they compile
+            raise
     return rows
 
 
@@ -183,4 +190,7 @@ def main() -> None:
     parser.add_argument("--full", action="store_true", help="every shape in every dtype")
     parser.add_argument("--workers", type=int, default=WORKERS)
     parser.add_argument("--table", type=Path, help="write the table to a file as well")
-    sys.exit(1 if check(parser.parse_args()) else 0)
+    try:
+        sys.exit(1 if check(parser.parse_args()) else 0)
+    except KeyboardInterrupt:
+        parser.exit(130, "stopped; nothing was written\n")

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mesm.inputs.spectrograms import HOP, MEL_BINS, SAMPLE_RATE
+from mesm.runs.ordinary import not_a_file
 
 Regions = NDArray[np.float64]  # (R, 4): x0, y0, x1, y1
 
@@ -82,7 +83,7 @@ def read_ground_truth(path: Path) -> dict[str, PlantedClip]:
     """
     if not path.is_file():
         raise ValueError(
-            f"{path}: no such file; the ground truth is ground_truth.jsonl in the folder that "
+            f"{path} {not_a_file(path)}; the ground truth is ground_truth.jsonl in the folder that "
             "`mesm miniature` made"
         )
     clips = {}

@@ -95,7 +95,7 @@ def _examine_run(path: Path, found: Examined, corpora: dict[Path, PreparedCorpus
     progress = found.attempt(read_progress, run.folder)
     if progress is not None and not progress.finished:
         found.checked.append(f"{path.name} is unfinished after epoch {progress.epoch}")
-    if run.folder.diverged.is_file():
+    if run.folder.diverged.exists():
         reason = found.attempt(read_text, run.folder.diverged) or ""
         found.add(f"{run.folder.diverged}: the training diverged: {reason[:500]}")
     corpus, feed, weights = None, None, False
@@ -244,6 +244,6 @@ def _examine_documents(run: Run, weights: bool, found: Examined) -> None:
     documents.append((run.path / "explain" / "action_units.json", Attention))
     documents += [(file, dict) for file in sorted((run.path / "explain").glob("*/*.json"))]
     for document, shape in documents:
-        if document.is_file():
+        if document.exists():
             found.attempt(read_json, document, shape)
             found.checked.append(document.name)

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from mesm.config.experiment import AnySystem, ExperimentConfig
 from mesm.config.yaml_text import SHOWN, parse_yaml, read_text
+from mesm.runs.ordinary import not_a_file
 
 SHIPPED = Path(__file__).parent / "shipped"
 # By the name that a config gives them.
@@ -55,7 +56,8 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> ExperimentCo
     elif str(path) in shipped():
         values = _compose(*str(path).split("_", 1))
     else:
-        raise ValueError(f"{path}: no such config file; shipped are {', '.join(shipped())}")
+        what = not_a_file(Path(path)) if Path(path).exists() else "is no config file"
+        raise ValueError(f"{path} {what}; shipped are {', '.join(shipped())}")
     for override in overrides:
         _override(values, override)
     return parse_config(values, str(path))

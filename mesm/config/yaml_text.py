@@ -14,6 +14,8 @@ from typing import Any
 import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
+from mesm.runs.ordinary import ordinary
+
 DEEPEST = 20  # brackets in brackets; a config has 4
 MOST_VALUES = 10_000  # with aliases written out; a config has 70
 LONGEST_NUMBER = 40
@@ -84,7 +86,8 @@ def parse_yaml(text: str, source: str) -> Any:
 
 
 def read_text(file: Path) -> str:
-    """The text of a UTF-8 file; ValueError, with the file's name, if it is not UTF-8."""
+    """The text of a UTF-8 file; ValueError, with the file's name, if it is not UTF-8 or no file."""
+    ordinary(file)
     try:
         return file.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -27,6 +27,7 @@ from mesm.inputs.face_detector import FaceDetector
 from mesm.inputs.faces import FaceCrop, crop_faces, sampling_instants
 from mesm.inputs.spectrograms import SAMPLE_RATE, log_mel, read_waveform
 from mesm.inputs.video import LONGEST_HOLD, VideoError, frames_at
+from mesm.runs.ordinary import not_a_file
 
 FRAMES_PER_BATCH = 16
 
@@ -106,6 +107,10 @@ def extractor(min_face_size: int) -> Iterator[Callable[[Dialog], Part]]:
         torch.set_num_threads(threads)
 
 
+def _stands(file: Path) -> str:
+    return not_a_file(file) if file.exists() else ""
+
+
 def extract(dialog: Dialog, detector: FaceDetector) -> Part:
     """Read a dialog's sound and video once, and make a row of every clip that is sound.
 
@@ -129,9 +134,9 @@ def extract(dialog: Dialog, detector: FaceDetector) -> Part:
     for draft in drafts:
         utterance = draft.utterance
         if not utterance.audio.is_file():
-            fail(draft, "no sound file", utterance.audio)
+            fail(draft, "no sound file", utterance.audio, _stands(utterance.audio))
         elif not utterance.video.is_file():
-            fail(draft, "no video file", utterance.video)
+            fail(draft, "no video file", utterance.video, _stands(utterance.video))
         else:
             try:
                 waveform = read_waveform(

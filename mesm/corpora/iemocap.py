@@ -86,6 +86,9 @@ def _sessions(root: Path) -> list[Path]:
 def _read_dialog(corpus: RawCorpus, dialogs: Path, dialog: str) -> None:
     evaluation = dialogs / "EmoEvaluation" / f"{dialog}.txt"
     transcript = dialogs / "transcriptions" / f"{dialog}.txt"
+    for file in (evaluation, transcript):
+        if file.exists() and not file.is_file():
+            corpus.notes.append(f"passed over {corpus.relative(file)!r}: not a file")
     labels = _read_labels(corpus, evaluation) if evaluation.is_file() else {}
     texts = _read_texts(corpus, transcript) if transcript.is_file() else {}
     for clip_id, (_, line) in texts.items():

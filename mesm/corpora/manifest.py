@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 from mesm.corpora.registry import find_corpus
 from mesm.corpora.utterances import SkippedClip
 from mesm.runs.hashes import check_seal
+from mesm.runs.ordinary import ordinary
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -121,8 +122,9 @@ def read_manifest(path: Path) -> Manifest | None:
         ValueError: it cannot be read as one; names the file.
     """
     file = path / MANIFEST
-    if not file.is_file():
+    if not file.exists():
         return None
+    ordinary(file)
     try:
         content = file.read_bytes()
         manifest = Manifest.model_validate_json(content)

@@ -136,6 +136,12 @@ def summary(manifest: Manifest) -> str:
         )
     faces = manifest.faces
     lines.append(f"faces found in {faces.found} of {faces.frames} frames")
+    if faces.frames and not faces.found:
+        lines.append(
+            "no face anywhere: every picture is the middle of its frame, of which nothing can be "
+            "learnt; where there are small ones, prepare into another folder with a smaller "
+            "--min-face-size; where there are none, train with model.modalities=ta"
+        )
     if manifest.skipped_by_reason:
         reasons = ", ".join(f"{n} {reason}" for reason, n in manifest.skipped_by_reason.items())
         lines.append(f"skipped: {reasons}")

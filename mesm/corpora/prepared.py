@@ -20,6 +20,7 @@ from PIL import Image
 
 from mesm.corpora.manifest import MANIFEST, Manifest, read_manifest
 from mesm.corpora.splits import SPLITS
+from mesm.inputs.faces import IMAGE_SIZE
 from mesm.runs.files import file_name
 from mesm.runs.hashes import check_files
 
@@ -253,6 +254,25 @@ def _blamed(file: Path) -> Iterator[None]:
         raise ValueError(f"{file} cannot be read as prepared clips ({said}); {MEND}") from error
 
 
+def _picture(png: bytes) -> npt.NDArray[np.uint8]:
+    """Decode a face as `mesm prepare` writes them; a ValueError or OSError for any other picture.
+
+    Depths, palettes and kinds of colour that Pillow would convert are refused: other numbers than
+    those of the picture would come out.
+    """
+    try:
+        image = Image.open(io.BytesIO(png), formats=["PNG"])
+    except Image.DecompressionBombError as error:
+        raise ValueError(f"a face far too large: {error}") from error
+    if image.mode != "RGB" or image.size != (IMAGE_SIZE, IMAGE_SIZE):
+        width, height = image.size
+        raise ValueError(
+            f"a face of {width}x{height} pixels, {image.mode}; wanted {IMAGE_SIZE}x{IMAGE_SIZE}, "
+            "RGB"
+        )
+    return np.asarray(image)
+
+
 def _decode(table: pa.Table, row: int, split: str) -> Clip:
     def numpy(name: str) -> npt.NDArray[Any]:
         values = table[name][row].values
@@ -260,10 +280,7 @@ def _decode(table: pa.Table, row: int, split: str) -> Clip:
             values = values.flatten()
         return values.to_numpy(zero_copy_only=False)
 
-    images = [
-        np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
-        for png in table["faces"][row].as_py()
-    ]
+    images = [_picture(png) for png in table["faces"][row].as_py()]
     columns = table["spectrogram_columns"][row].as_py()
     start, end = table["start"][row].as_py(), table["end"][row].as_py()
     if not (math.isfinite(start) and math.isfinite(end)):

@@ -74,7 +74,7 @@ def read_split_lists(folder: Path, corpus: str) -> dict[str, str]:
         ValueError: a list is missing or empty, or a clip is listed twice; names file and line.
     """
     files = {name: folder / f"{corpus}_{name}.txt" for name in SPLITS}
-    missing = [file.name for file in files.values() if not file.is_file()]
+    missing = [file.name for file in files.values() if not file.exists()]
     if missing:
         raise ValueError(f"{folder} has no {', '.join(missing)}: wanted one list per split")
     splits: dict[str, str] = {}

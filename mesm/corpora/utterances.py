@@ -12,6 +12,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from mesm.runs.files import file_name
+from mesm.runs.ordinary import ordinary
 
 # How a user can mend a clip that was left out, by reason.
 MENDS = {
@@ -153,7 +154,7 @@ class RawCorpus:
 
 def read_text(file: Path) -> str:
     """Read a text file: UTF-8, or Latin-1 where it is not."""
-    data = file.read_bytes()
+    data = ordinary(file).read_bytes()
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:

@@ -28,6 +28,7 @@ from mesm.features.manifest import FILE, FOLDER
 from mesm.runs.files import write_beside
 from mesm.runs.folder import RunFolder
 from mesm.runs.hashes import sha256
+from mesm.runs.ordinary import ordinary
 
 _KEY = b"mesm"
 
@@ -73,7 +74,7 @@ class Predictions:
             ValueError: the file is damaged or another; names it.
         """
         try:
-            table = pq.read_table(file)
+            table = pq.read_table(ordinary(file))
             facts = json.loads(table.schema.metadata[_KEY])
             emotions = list(facts["emotions"])
 

@@ -36,6 +36,7 @@ from mesm.runs.checkpoints import REMAKE, check_record
 from mesm.runs.documents import Attention, Evaluation, Points
 from mesm.runs.files import read_json
 from mesm.runs.folder import RunFolder
+from mesm.runs.ordinary import not_a_file
 
 
 class Run:
@@ -97,7 +98,7 @@ class Run:
         run = cls(path, **options)
         for file in (run.folder.config, run.folder.model_arguments, run.folder.best):
             if not file.is_file():
-                raise ValueError(f"{run.path}: no trained run, {file.name} is missing")
+                raise ValueError(f"{run.path}: no trained run, {file.name} {not_a_file(file)}")
         run.feed.check()  # predictions that are kept would not ask
         return run
 
@@ -161,7 +162,8 @@ class Run:
         """Its settings, checked."""
         if not self.folder.config.is_file():
             raise ValueError(
-                f"{self.path}: no run, config.yaml is missing; `mesm train` makes runs"
+                f"{self.path}: no run, config.yaml {not_a_file(self.folder.config)}; `mesm train` "
+                "makes runs"
             )
         return load_config(self.folder.config)
 
@@ -223,7 +225,7 @@ class Run:
     @cached_property
     def history(self) -> list[dict[str, Any]]:
         """A record per epoch."""
-        if not self.folder.metrics.is_file():
+        if not self.folder.metrics.exists():
             return []
         records = []
         for number, line in enumerate(read_text(self.folder.metrics).splitlines(), 1):

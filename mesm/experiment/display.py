@@ -11,6 +11,7 @@ from typing import Any, TextIO
 from tqdm import tqdm
 
 from mesm.runs.folder import RunFolder
+from mesm.runs.ordinary import ordinary
 
 LINE_SECONDS = 30.0
 BAR = "{desc} {bar:20} {n_fmt}/{total_fmt} epochs {postfix}"
@@ -31,7 +32,7 @@ class Curve:
             changed = self.folder.metrics.stat().st_mtime_ns
             if changed == self.seen:
                 return False
-            lines = self.folder.metrics.read_text(encoding="utf-8").splitlines()
+            lines = ordinary(self.folder.metrics).read_text(encoding="utf-8").splitlines()
             records = [json.loads(line) for line in lines]
         except (OSError, ValueError):
             return False  # the training that owns the file will tell

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from mesm.config.files import SHIPPED as CONFIGS
 from mesm.config.files import read_yaml
+from mesm.runs.ordinary import not_a_file
 
 SHIPPED = CONFIGS / "experiments"
 
@@ -72,7 +73,8 @@ def load_experiment(path: str | Path) -> Experiment:
     if not file.is_file() and str(path) in shipped:
         file = SHIPPED / f"{path}.yaml"
     if not file.is_file():
-        raise ValueError(f"{path}: no such experiment file; shipped are {', '.join(shipped)}")
+        what = not_a_file(file) if file.exists() else "is no experiment file"
+        raise ValueError(f"{path} {what}; shipped are {', '.join(shipped)}")
     values = read_yaml(file)
     try:
         return Experiment.model_validate(values)

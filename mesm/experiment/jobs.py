@@ -21,6 +21,7 @@ from mesm.runs.checkpoints import read_progress
 from mesm.runs.documents import Evaluation
 from mesm.runs.files import read_json, write_beside
 from mesm.runs.folder import RunFolder
+from mesm.runs.ordinary import ordinary
 
 POLL_SECONDS = 0.1
 # Variables of torchrun and accelerate, which would make a child process wait for others.
@@ -183,8 +184,9 @@ def run_jobs(jobs: Sequence[Job], resources: Resources, display: Display) -> dic
 def first_line(file: Path) -> str:
     """The first line of a text file, for the display."""
     try:
-        return file.read_text(encoding="utf-8", errors="replace").partition("\n")[0]
-    except OSError as error:
+        text = ordinary(file).read_text(encoding="utf-8", errors="replace")
+        return text.partition("\n")[0]
+    except (OSError, ValueError) as error:
         return str(error)
 
 

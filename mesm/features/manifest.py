@@ -13,6 +13,7 @@ from mesm.corpora.manifest import MANIFEST
 from mesm.corpora.prepared import PreparedCorpus
 from mesm.corpora.utterances import SkippedClip
 from mesm.runs.hashes import check_files, check_seal, sha256
+from mesm.runs.ordinary import ordinary
 
 FORMAT = 1
 FOLDER = "features"
@@ -120,8 +121,9 @@ def read_features_manifest(corpus: PreparedCorpus) -> FeatureManifest | None:
         ValueError: it cannot be read as one, or its format is another; names the file.
     """
     file = corpus.path / FOLDER / FILE
-    if not file.is_file():
+    if not file.exists():
         return None
+    ordinary(file)
     try:
         content = file.read_bytes()
         manifest = FeatureManifest.model_validate_json(content)

@@ -18,6 +18,7 @@ from mesm.corpora.utterances import SkippedClip, Utterance
 from mesm.features.csv_files import find_csv
 from mesm.features.openface import check_openface
 from mesm.features.phonet import check_phonet
+from mesm.runs.ordinary import not_a_file
 
 OPENFACE, GLOVES = "OpenFace", ("glove.txt", "glove.txt.gz")
 # A miniature corpus can be told by this file; its OpenFace files and word vectors are synthetic.
@@ -111,7 +112,7 @@ def find_inputs(
             )
         synthetic += ["glove"] * miniature
     elif not glove.is_file():
-        raise ValueError(f"--glove {glove} is not a file; wanted one such as glove.840B.300d.txt")
+        raise ValueError(f"--glove {glove} {not_a_file(glove)}, such as glove.840B.300d.txt")
     if phonet is not None and not phonet.is_dir():
         raise ValueError(f"--phonet {phonet} is not a folder; wanted one with <clip id>.csv")
     return Inputs(raw, openface, glove, phonet, tuple(synthetic))

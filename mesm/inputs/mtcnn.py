@@ -11,9 +11,15 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from mesm.runs.finite import first_not_finite
+from mesm.runs.tensor_files import read_tensors
+
 WEIGHTS_MISSING = (
     "the MTCNN weights are missing ({what}); install them with: "
     "pip install --no-deps facenet-pytorch==2.5.3"
+)
+INSTALL_AGAIN = (
+    "install the weights again with: pip install --force-reinstall --no-deps facenet-pytorch==2.5.3"
 )
 
 
@@ -147,19 +153,14 @@ def load_networks(folder: Path | None = None) -> tuple[PNet, RNet, ONet]:
         path = folder / name
         if not path.is_file():
             raise FileNotFoundError(WEIGHTS_MISSING.format(what=f"no file {path}"))
-        try:
-            network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-        except Exception as error:  # a damaged pickle may raise anything
-            what = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise ValueError(
-                f"{path} does not hold MTCNN's {name[:-3]} ({what}); install the weights again "
-                "with: pip install --force-reinstall --no-deps facenet-pytorch==2.5.3"
-            ) from error
-        if not all(bool(values.isfinite().all()) for values in network.state_dict().values()):
-            raise ValueError(
-                f"{path} holds a weight that is not finite; install the weights again with: "
-                "pip install --force-reinstall --no-deps facenet-pytorch==2.5.3"
-            )
+        weights = read_tensors(path, INSTALL_AGAIN)
+        forms = {key: (value.shape, value.dtype) for key, value in network.state_dict().items()}
+        if forms != {key: (value.shape, value.dtype) for key, value in weights.items()}:
+            raise ValueError(f"{path} does not hold MTCNN's {name[:-3]}; {INSTALL_AGAIN}")
+        odd = first_not_finite(weights)
+        if odd is not None:
+            raise ValueError(f"{path}: {odd} holds values that are not finite; {INSTALL_AGAIN}")
+        network.load_state_dict(weights)
         # Pooling is several times faster with the channels innermost.
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         network.eval().requires_grad_(False)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
@@ -20,6 +21,7 @@ from tokenizers import (
 from torch import Tensor
 
 from mesm.inputs.unigram import learn_unigram
+from mesm.runs.ordinary import check_contents, not_a_file
 
 PAD, UNKNOWN, CLS, SEP = "[PAD]", "[UNK]", "[CLS]", "[SEP]"
 SPECIAL = [PAD, UNKNOWN, CLS, SEP]
@@ -102,11 +104,12 @@ class UnigramSubwords:
             ValueError: it is not such a tokenizer; names the file.
         """
         if not path.is_file():
-            raise FileNotFoundError(f"no tokenizer at {path}")
-        try:
-            return cls(Tokenizer.from_file(str(path)))
-        except Exception as error:  # the library raises bare Exception
-            raise ValueError(f"{path} is not a tokenizer of this project ({error})") from error
+            raise FileNotFoundError(f"no tokenizer at {path}, which {not_a_file(path)}")
+        content = path.read_bytes()
+        with _refused(f"{path} is not a tokenizer of this project"):
+            subwords = cls(Tokenizer.from_buffer(content))
+            subwords.tokens("a")  # some damage shows only here
+        return subwords
 
     def save(self, path: Path) -> None:
         """Write tokenizer.json; the file appears whole or not at all."""
@@ -148,14 +151,12 @@ class PretrainedSubwords:
         """
         if not path.is_dir():
             raise FileNotFoundError(f"no text model at {path}: a folder with its files is wanted")
+        check_contents(path)
         from transformers import AutoTokenizer
 
-        try:
+        with _refused(f"{path} holds no tokenizer transformers can load"):
             self._tokenizer = AutoTokenizer.from_pretrained(str(path), local_files_only=True)
-        except (OSError, ValueError, KeyError) as error:
-            raise ValueError(
-                f"{path} holds no tokenizer transformers can load ({error})"
-            ) from error
+            self._tokenizer("a")  # some damage shows only here
         if self._tokenizer.cls_token_id is None or self._tokenizer.pad_token_id is None:
             raise ValueError(f"the tokenizer in {path} has no CLS or no padding token")
         self.pad_id: int = self._tokenizer.pad_token_id
@@ -176,6 +177,23 @@ class PretrainedSubwords:
     def tokens(self, text: str) -> list[str]:
         """Give the subwords of a text as they are written, special ones included."""
         return list(self._tokenizer.convert_ids_to_tokens(self._tokenizer(text)["input_ids"]))
+
+
+@contextmanager
+def _refused(what: str) -> Iterator[None]:
+    """Turn what the libraries raise of damaged files into a ValueError that begins with `what`."""
+    from huggingface_hub.errors import StrictDataclassError
+
+    known = (OSError, ValueError, LookupError, TypeError, AttributeError, StrictDataclassError)
+    try:
+        yield
+    except BaseException as error:
+        # Rust raises bare Exception; its panics derive from BaseException, and have no public name.
+        rust = type(error) is Exception or type(error).__name__ == "PanicException"
+        if not rust and not isinstance(error, known):
+            raise
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(f"{what} ({reason[:200]})") from error
 
 
 def _tokenizer(model: models.Model) -> Tokenizer:

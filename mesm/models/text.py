@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import json
+import copy
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from mesm.models.checks import check_sizes
 from mesm.runs.finite import first_not_finite
+from mesm.runs.ordinary import check_contents, ordinary
 
 # transformers, which takes a second to import, is imported where it is needed.
 
@@ -21,6 +23,10 @@ ALBERT_BASE: dict[str, Any] = {
     "intermediate_size": 3072,
 }
 
+_WANTED = (
+    "model.text.path wants a folder with an ALBERT (config.json, model.safetensors, tokenizer.json)"
+)
+
 
 def read_albert_config(folder: Path) -> dict[str, Any]:
     """The keyword arguments of the `AlbertConfig` that a local ALBERT folder holds.
@@ -29,23 +35,29 @@ def read_albert_config(folder: Path) -> dict[str, Any]:
         ValueError: the folder holds no ALBERT, or its config.json is damaged.
     """
     file = folder / "config.json"
-    if not file.is_file():
-        raise ValueError(
-            f"{folder}: no config.json there; model.text.path wants a folder with an ALBERT "
-            "(config.json, model.safetensors, tokenizer.json)"
-        )
+    if not file.exists():
+        raise ValueError(f"{folder}: no config.json there; {_WANTED}")
+    from huggingface_hub.errors import StrictDataclassError
+
+    from mesm.runs.files import finite_json  # brings pydantic, without which a step can do
+
+    check_contents(folder)
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
+        found = finite_json(ordinary(file).read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{file}: not JSON ({error}); copy the ALBERT's folder again") from error
     kind = found.get("model_type") if isinstance(found, dict) else type(found).__name__
     if kind != "albert":
         raise ValueError(f"{file}: wanted model_type 'albert', got {kind!r}")
     from transformers import AlbertConfig
+    from transformers.activations import ACT2FN
 
     try:
-        return AlbertConfig(**found).to_diff_dict()
-    except Exception as error:  # the library checks its fields with errors of its own
+        config = AlbertConfig(**found)
+        if config.hidden_act not in ACT2FN:
+            raise ValueError(f"hidden_act is {config.hidden_act!r}")
+        return config.to_diff_dict()
+    except (ValueError, TypeError, LookupError, AttributeError, StrictDataclassError) as error:
         reason = " ".join(str(error).split())
         raise ValueError(f"{file}: not an ALBERT's settings ({reason[:200]})") from error
 
@@ -72,9 +84,20 @@ class TextEncoder(nn.Module):
                 for name in (
                     *("vocab_size", "embedding_size", "hidden_size", "num_attention_heads"),
                     *("num_hidden_layers", "intermediate_size", "max_position_embeddings"),
+                    *("type_vocab_size", "num_hidden_groups", "inner_group_num"),
                 )
             },
         )
+        pad = config.pad_token_id
+        if pad is not None and not 0 <= pad < config.vocab_size:
+            raise ValueError(
+                f"TextEncoder: pad_token_id must be 0 to {config.vocab_size - 1}, got {pad}"
+            )
+        if config.num_hidden_groups > config.num_hidden_layers:
+            raise ValueError(
+                f"TextEncoder: {config.num_hidden_layers} layers cannot be in "
+                f"{config.num_hidden_groups} groups"
+            )
         if config.hidden_size % config.num_attention_heads:
             raise ValueError(
                 "TextEncoder: hidden_size must be divisible by num_attention_heads = "
@@ -102,19 +125,22 @@ class TextEncoder(nn.Module):
         """
         from transformers import AlbertModel
 
+        check_contents(folder)
         try:
             loaded: Any = AlbertModel.from_pretrained(
                 folder,
+                config=copy.deepcopy(self.albert.config),  # config.json has been read and checked
+                ignore_mismatched_sizes=True,  # they are told below
                 add_pooling_layer=False,
                 local_files_only=True,
+                dtype=torch.float32,
                 use_safetensors=True,
                 output_loading_info=True,
             )
-        except Exception as error:  # whatever the library and its file formats raise
+        except (SafetensorError, OSError, ValueError, LookupError) as error:
             reason = " ".join(str(error).split())
             raise ValueError(
-                f"{folder}: its weights cannot be read ({reason[:200]}); model.text.path wants a "
-                "folder with an ALBERT (config.json, model.safetensors, tokenizer.json)"
+                f"{folder}: its weights cannot be read ({reason[:200]}); {_WANTED}"
             ) from error
         pretrained, told = loaded
         missing = sorted(told["missing_keys"])
@@ -123,14 +149,12 @@ class TextEncoder(nn.Module):
                 f"{folder}: model.safetensors is not its ALBERT's: {', '.join(missing[:4])} "
                 f"{'is' if len(missing) == 1 else 'are'} missing"
             )
+        if told["mismatched_keys"]:
+            odd = sorted(name for name, *_ in told["mismatched_keys"])
+            raise ValueError(f"{folder}: does not fit the text encoder; differs in {odd[:4]}")
         odd_value = first_not_finite(pretrained.state_dict())
         if odd_value is not None:
             raise ValueError(f"{folder}: {odd_value} holds values that are not finite")
-        wanted = {name: value.shape for name, value in self.albert.state_dict().items()}
-        found = {name: value.shape for name, value in pretrained.state_dict().items()}
-        if wanted != found:
-            odd = sorted(name for name in wanted | found if wanted.get(name) != found.get(name))
-            raise ValueError(f"{folder}: does not fit the text encoder; differs in {odd[:4]}")
         self.albert.load_state_dict(pretrained.state_dict())
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:

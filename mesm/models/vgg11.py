@@ -7,10 +7,10 @@ import re
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from mesm.models.late_fusion import LateFusionModel
+from mesm.runs.tensor_files import read_tensors
 
 logger = logging.getLogger(__name__)
 
@@ -62,30 +62,17 @@ def _convolutions(extractor: nn.Module) -> list[tuple[str, Tensor]]:
 
 
 def _read_kernels(file: Path) -> dict[str, Tensor]:
-    if not file.is_file():
-        raise ValueError(f"{file}: no such file; wanted VGG-11 weights")
-    try:
-        if file.suffix == ".safetensors":
-            state = load_file(file)
-        else:
-            state = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever the formats raise
-        reason = " ".join(str(error).split())
-        raise ValueError(
-            f"{file}: not a file of torch weights, nor .safetensors ({reason[:200]})"
-        ) from error
-    if not isinstance(state, dict):
-        raise ValueError(f"{file}: wanted VGG-11 weights by name, got {type(state).__name__}")
+    state = read_tensors(file, "vgg11 wants torchvision's VGG-11 weights, .pth or .safetensors")
     layers = {}
     for name, value in state.items():
-        match = re.fullmatch(r"features\.(\d+)\.weight", str(name))
-        if match and isinstance(value, Tensor) and value.ndim == 4:
+        match = re.fullmatch(r"features\.(\d+)\.weight", name)
+        if match and value.ndim == 4:
             if not bool(value.isfinite().all()):
                 raise ValueError(f"{file}: {name} holds values that are not finite")
             layers[int(match[1])] = (name, value)
     if not layers:
         raise ValueError(
             f"{file}: no features.N.weight there; wanted torchvision's VGG-11, "
-            f"got {sorted(map(str, state))[:3]}"
+            f"got {sorted(state)[:3]}"
         )
     return dict(layers[number] for number in sorted(layers))

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from mesm.runs.files import finite_json, write_beside
 from mesm.runs.finite import first_not_finite
 from mesm.runs.folder import RunFolder, json_text
+from mesm.runs.ordinary import ordinary
+from mesm.runs.tensor_files import read_tensors
 
 MEND = "copy the run again from where it is whole, or delete its folder and train it anew"
 MODEL, OPTIMIZER, STATE = "model.safetensors", "optimizer.safetensors", "state.json"
@@ -119,7 +120,7 @@ def read_progress(folder: RunFolder) -> Progress | None:
     if not folder.last.exists():
         return None
     try:
-        values = finite_json(file.read_text(encoding="utf-8"))
+        values = finite_json(ordinary(file).read_text(encoding="utf-8"))
         if not isinstance(values, dict):
             raise ValueError(f"wanted keys and values, got {type(values).__name__}")
         progress = Progress(**values)
@@ -232,7 +233,7 @@ def read_arguments(folder: RunFolder) -> dict[str, Any]:
     """
     file = folder.model_arguments
     try:
-        arguments = finite_json(file.read_text(encoding="utf-8"))
+        arguments = finite_json(ordinary(file).read_text(encoding="utf-8"))
         if not isinstance(arguments, dict):
             raise ValueError(f"wanted keys and values, got {type(arguments).__name__}")
     except (OSError, ValueError, RecursionError) as error:
@@ -244,13 +245,4 @@ REMAKE = "delete it, and the same `mesm train` makes it again"
 
 
 def _read(file: Path) -> dict[str, Tensor]:
-    if not file.is_file():
-        what = "is a folder, wanted a safetensors file" if file.is_dir() else "no such checkpoint"
-        raise ValueError(f"{file}: {what}; {MEND}")
-    try:
-        return load_file(file)
-    except (SafetensorError, ValueError, KeyError, RuntimeError) as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(
-            f"{file}: not a safetensors file, or damaged ({reason}); {MEND}"
-        ) from error
+    return read_tensors(file, MEND)

@@ -14,6 +14,8 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
+from mesm.runs.ordinary import not_a_file, ordinary
+
 P = ParamSpec("P")
 T = TypeVar("T")
 LONGEST_NAME = 200  # bytes; file systems take 255, of which a hash and endings need a part
@@ -52,11 +54,13 @@ def owned_file(file: Path, doing: str) -> Iterator[None]:
 
     Raises:
         ValueError: another process makes the file, and is named where the system tells; or `file`
-            is a folder.
+            is a folder, a named pipe, a socket or a device.
         OSError: the file's folder cannot be made.
     """
     if file.is_dir():
         raise ValueError(f"{file} is a folder; name a file, for instance {file / 'page.html'}")
+    if file.exists():
+        ordinary(file)
     check_folder(file.parent)
     made = _make(file.parent)
     try:
@@ -141,12 +145,15 @@ def read_json(file: Path, shape: Any = None) -> Any:
             further keys are taken as they are; None: any.
 
     Raises:
-        ValueError: the file is not JSON, holds NaN or an infinity, or has another content.
+        ValueError: the file is not JSON, holds NaN or an infinity, or has another content; or it is
+            no ordinary file.
         OSError: the file cannot be read.
     """
     if not file.exists():
         return None
     mend = "delete it and make it again"
+    if not file.is_file():
+        raise ValueError(f"{file} {not_a_file(file)}; {mend}")
     try:
         content = finite_json(file.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:

@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from mesm.runs.files import write_beside
+from mesm.runs.ordinary import not_a_file, ordinary
 
 MEMORY = ".verified.json"
 # Bytes; hashing less takes some milliseconds, so nothing is written into the folder for it.
@@ -76,7 +77,7 @@ def check_files(folder: Path, hashes: Mapping[str, str], mend: str, *, anew: boo
             raise ValueError(f"{folder} names a file outside of it, {name!r}; {mend}")
         file = folder / name
         if not file.is_file():
-            raise ValueError(f"{folder} is not whole: no {name}; {mend}")
+            raise ValueError(f"{folder} is not whole: {name} {not_a_file(file)}; {mend}")
         stamp = _stamp(file)
         if known.get(name) != (wanted, stamp):
             computed += stamp[0]
@@ -103,7 +104,7 @@ def _is_settled(stamp: _Stamp) -> bool:
 def _remembered(folder: Path) -> dict[str, tuple[str, _Stamp]]:
     """The memory of a folder; one that cannot be read as such remembers nothing."""
     try:
-        entries = json.loads((folder / MEMORY).read_text(encoding="utf-8")).items()
+        entries = json.loads(ordinary(folder / MEMORY).read_text(encoding="utf-8")).items()
         return {
             str(name): (str(value), (int(a), int(b), int(c), int(d)))
             for name, (value, (a, b, c, d)) in entries

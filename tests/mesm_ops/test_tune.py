@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -114,6 +116,34 @@ def test_a_process_that_crashes_or_never_ends_loses_its_further_rows(
     assert "plain: stopped after 0 s without a row" in said
     assert "hopper: ended with status 3" in said
     assert "convolution 64→128, 16 bits, plain: 9.0 µs" in said
+
+
+def test_ctrl_c_is_one_line_and_ends_the_process_that_measures(
+    gpu: Path,
+    measuring: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    measuring.write_text(
+        "import os, pathlib, signal, time\n"
+        f"pathlib.Path({str(tmp_path / 'pid')!r}).write_text(str(os.getpid()))\n"
+        "assert os.getsid(0) == os.getpid()\n"  # so a terminal's Ctrl-C does not reach it
+        f"print({json.dumps(row(4.0, False))!r}, flush=True)\n"
+        "os.kill(os.getppid(), signal.SIGINT)\n"
+        "time.sleep(600)\n"
+    )
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(SystemExit) as ended:
+            started(monkeypatch)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == f"stopped; {gpu} stays as it was\n"
+    assert not gpu.exists()
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "pid").read_text()), 0)
 
 
 def test_it_writes_to_the_cache_folder_or_where_it_is_told(

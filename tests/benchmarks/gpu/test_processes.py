@@ -23,6 +23,10 @@ def count(numbers: int, turns: Turns) -> None:
         turns.send("facts", (number, os.getpid()))
 
 
+def ask_for_signals(turns: Turns) -> None:
+    turns.send("facts", signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, []))
+
+
 def crash(turns: Turns) -> None:
     faulthandler.disable()  # pytest's
     os.kill(os.getpid(), signal.SIGSEGV)
@@ -49,6 +53,11 @@ def test_facts_come_from_another_process(processes: Processes, tmp_path: Path) -
     assert [number for number, _ in found] == [0, 1, 2]
     assert found[0][1] != os.getpid()
     assert log.read_text() == "counting\n"
+
+
+def test_a_process_leaves_ctrl_c_to_its_parent(processes: Processes, tmp_path: Path) -> None:
+    assert processes.ask(ask_for_signals, 60, tmp_path / "log") == [True]
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
 
 
 def test_a_crash_is_named(processes: Processes, tmp_path: Path) -> None:

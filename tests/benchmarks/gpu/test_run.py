@@ -8,8 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from benchmarks.environment import ROOT
 from benchmarks.gpu.plan import rows, setting_of
+from benchmarks.gpu.run import main
 
 
 def run(*arguments: str, out: Path) -> subprocess.CompletedProcess[str]:
@@ -77,3 +80,17 @@ def test_without_time_every_row_is_missing(tmp_path: Path) -> None:
     done = run(*given, "--seconds", "1", out=tmp_path)
     assert "ceilings: no time was left" in done.stdout
     assert not json.loads((tmp_path / "bench.json").read_text())["finished"]
+
+
+def test_ctrl_c_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object) -> bool:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys, "argv", ["run", "--rehearse", "--out", str(tmp_path)])
+    monkeypatch.setattr(os, "environ", dict(os.environ))  # is changed for later processes
+    monkeypatch.setattr("benchmarks.gpu.run.Checks.run", interrupted)
+    assert main() == 130
+    said = "stopped; what was measured is kept, and the same command goes on\n"
+    assert capsys.readouterr() == ("", said)

@@ -68,3 +68,20 @@ def test_a_kernel_that_nothing_launches_is_named(
     recorded: dict[str, dict[str, list[str]]],
 ) -> None:
     assert recorded["3.6.0"]["without one"] == ["parts.convolution_hopper.convolve_kernel"]
+
+
+def test_ctrl_c_ends_at_once_and_workers_say_nothing() -> None:
+    program = (
+        "import os, signal, time; from benchmarks.gpu_check import check\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "def interrupt(parent):\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"  # as a terminal sends the signal to all
+        "    os.kill(parent, signal.SIGINT)\n"
+        "    time.sleep(600)\n"
+        "jobs = [('a', interrupt, (os.getpid(),)), ('b', time.sleep, (600,))]\n"
+        "check.check = lambda arguments: check.run(jobs, 2)\n"
+        "import sys; sys.argv = ['gpu_check']; check.main()"
+    )
+    done = run("-c", program)
+    assert (done.returncode, done.stdout) == (130, "")
+    assert done.stderr == "stopped; nothing was written\n"

@@ -73,6 +73,6 @@ def test_refusals_write_nothing(tiny_fe2e: Path, run: Path, tmp_path: Path) -> N
         explain(run, "no_such_clip")
     with pytest.raises(ValueError, match=r"p must be in \(0, 1\]"):
         explain(run, "test_000", p=2)
-    with pytest.raises(ValueError, match="no such file"):
+    with pytest.raises(ValueError, match="is not there"):
         explain(run, "test_000", ground_truth=tmp_path / "none.jsonl")
     assert sorted(run.rglob("*")) == before

@@ -177,7 +177,7 @@ def test_of_two_overrides_the_last_counts():
 
 
 def test_refuses_files_that_are_none(tmp_path):
-    with pytest.raises(ValueError, match="no such config file; shipped are iemocap_emo_embs"):
+    with pytest.raises(ValueError, match="is no config file; shipped are iemocap_emo_embs"):
         load_config(tmp_path / "none.yaml")
     file = tmp_path / "list.yaml"
     file.write_text("- 1\n- 2\n")

@@ -1,15 +1,24 @@
 """Odd raw corpora and damaged prepared ones: the right value or a refusal, never silence."""
 
+import json
 import shutil
 
 import numpy as np
 import pytest
 import soundfile
 
+from mesm.analysis.explain import explain
+from mesm.config.files import load_config
 from mesm.corpora.mosei import ANSWERS, read_mosei
 from mesm.corpora.prepare import PrepareOptions, prepare
 from mesm.corpora.prepared import PreparedCorpus
+from mesm.evaluation.evaluate import evaluate_run
+from mesm.features.make import FeatureOptions, make_features
+from mesm.inputs.face_detector import Detections, FaceDetector
 from mesm.inputs.spectrograms import AudioError, chunk, log_mel, read_waveform
+from mesm.runs.files import finite_json
+from mesm.training.loop import train
+from tests.mesm.conftest import SMALL
 
 HEADER = "HITId,Input.VIDEO_ID,Input.CLIP," + ",".join(ANSWERS)
 FAST = {"min_face_size": 80, "workers": 1}
@@ -140,3 +149,56 @@ def test_damage_and_a_mended_raw_corpus_are_noticed(prepared, tmp_path, capsys):
     assert "has changed since" in capsys.readouterr().err
     assert "unreadable sound" in manifest.skipped_by_reason
     assert np.isfinite([manifest.spectrogram_mean, manifest.spectrogram_std]).all()
+
+
+def no_faces(_detector, frames):
+    nothing = np.empty((0, 4), np.float32), np.empty(0, np.float32)
+    return [Detections(*nothing, np.empty((0, 5, 2), np.float32))] * len(frames)
+
+
+def test_a_corpus_of_digital_silence_is_refused_before_anything_stays(raw, tmp_path, monkeypatch):
+    monkeypatch.setattr(FaceDetector, "detect", no_faces)
+    silent, out = tmp_path / "raw", tmp_path / "out"
+    shutil.copytree(raw("iemocap"), silent)
+    for wav in silent.rglob("*.wav"):
+        with soundfile.SoundFile(wav, "r+") as file:
+            file.write(np.zeros((file.frames, file.channels)))
+    said = "the sound of the training split is all the same, as digital silence is.*extract"
+    with pytest.raises(ValueError, match=said):
+        prepare("iemocap", silent, out, PrepareOptions(**FAST))
+    with pytest.raises(ValueError, match="not a prepared corpus"):
+        PreparedCorpus.open(out)
+
+
+def test_a_corpus_without_a_face_is_told_and_gives_finite_figures(
+    raw, tmp_path, monkeypatch, capsys
+):
+    """Also hand-crafted features whose columns are all the same, which have no deviation."""
+    monkeypatch.setattr(FaceDetector, "detect", no_faces)
+    source, out, run = tmp_path / "raw", tmp_path / "out", tmp_path / "run"
+    shutil.copytree(raw("iemocap"), source)
+    for file in (source / "OpenFace").glob("*.csv"):
+        header, *rows = file.read_text().splitlines()
+        same = ["1"] * (header.count(",") - 3)
+        rows = [",".join([*row.split(",")[:4], *same]) for row in rows]
+        file.write_text("\n".join([header, *rows]) + "\n")
+    prepare("iemocap", source, out, PrepareOptions(**FAST))
+    assert "no face anywhere" in capsys.readouterr().out
+    make_features(PreparedCorpus.open(out), FeatureOptions(raw=source, workers=1))
+    small = [f"corpus={out}", "training.epochs=1", "model.max_video=20"]
+    lstm = load_config("miniature_lf_lstm", small)
+    mesm = load_config("miniature_mesm", [f"corpus={out}", *SMALL, "training.epochs=1"])
+    for config, place in ((lstm, tmp_path / "lstm"), (mesm, run)):
+        train(config, place)
+        evaluate_run(place, "test")
+    scores = explain(run, ground_truth=source / "ground_truth.jsonl")["scores"]
+    assert scores["face"] == {}
+    documents = [file for place in (out, run, tmp_path / "lstm") for file in place.rglob("*.json*")]
+    assert len(documents) > 10
+    for document in documents:
+        if document.suffix == ".jsonl":
+            assert [finite_json(line) for line in document.read_text().splitlines()]
+        else:
+            finite_json(document.read_text())
+    features = json.loads((out / "features" / "features.json").read_text())
+    assert not any(features["video"]["std"])

@@ -1,15 +1,17 @@
 import io
 import pickle
+import zlib
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
 from mesm.corpora.assembly import assemble
 from mesm.corpora.manifest import FORMAT, Manifest
 from mesm.corpora.parts import write_part
-from mesm.corpora.prepared import SCHEMA, PreparedCorpus
+from mesm.corpora.prepared import SCHEMA, ClipList, PreparedCorpus
 from mesm.runs.hashes import sha256
 
 CLIPS = 19
@@ -137,5 +139,53 @@ def test_refusals_name_what_is_wrong(prepared, tmp_path):
     with pytest.raises(ValueError, match=r"test-00000-of-00001\.parquet is not as it was written"):
         corpus.verify()
     file.unlink()
-    with pytest.raises(ValueError, match=r"is not whole: no data/test-00000-of-00001\.parquet"):
+    with pytest.raises(ValueError, match=r"test-00000-of-00001\.parquet is not there"):
         PreparedCorpus.open(prepared)
+
+
+def picture(mode="RGB", size=(48, 48), kind="PNG", **options):
+    stream = io.BytesIO()
+    Image.new(mode, size, 7).save(stream, format=kind, **options)
+    return stream.getvalue()
+
+
+def declared(width, height):
+    """A picture whose header says another size, with the checksum that fits."""
+    content = bytearray(picture())
+    content[16:24] = width.to_bytes(4, "big") + height.to_bytes(4, "big")
+    content[29:33] = zlib.crc32(content[12:29]).to_bytes(4, "big")
+    return bytes(content)
+
+
+@pytest.mark.parametrize(
+    "face",
+    [
+        *(picture()[:cut] for cut in (0, 8, 20, 60, -30)),
+        *(picture(mode) for mode in ("L", "LA", "P", "1", "I;16", "RGBA")),
+        *(picture(size=size) for size in ((1, 1), (48, 47), (96, 96))),
+        *(picture(mode, kind="JPEG") for mode in ("RGB", "L", "CMYK")),
+        *(
+            declared(*size)
+            for size in ((48, 49), (0, 48), (60_000, 60_000), (2**31 - 1, 2**31 - 1))
+        ),
+        b"nonsense" * 9,
+    ],
+)
+def test_a_face_that_prepare_does_not_write_is_refused(tmp_path, face):
+    values = row(0) | {"faces": [face], "face_found": [True], "face_boxes": [[0, 0, 1, 1]]}
+    file = tmp_path / "test-00000-of-00001.parquet"
+    pq.write_table(pa.Table.from_pylist([values | {"face_times": [0.0]}], SCHEMA), file)
+    with pytest.raises(ValueError, match=r"test-0.*parquet cannot be read as prepared clips \(.*;"):
+        ClipList([file], "test")[0]
+
+
+def test_a_note_on_how_to_turn_a_face_changes_nothing(tmp_path):
+    """`mesm prepare` writes pictures upright, and none of them carries such a note."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    image = Image.fromarray(faces(0)[0])
+    stream = io.BytesIO()
+    image.save(stream, format="PNG", exif=exif)
+    file = tmp_path / "test-00000-of-00001.parquet"
+    pq.write_table(pa.Table.from_pylist([row(0) | {"faces": [stream.getvalue()]}], SCHEMA), file)
+    assert np.array_equal(ClipList([file], "test")[0].faces, faces(0)[:1])

@@ -48,7 +48,7 @@ def test_batches_and_single_clips_agree(tiny_mesm):
 @pytest.mark.parametrize("name", ["config.yaml", "config.json", "model.safetensors"])
 def test_refuses_a_folder_that_is_no_run(run, name):
     (run / name).unlink()
-    with pytest.raises(ValueError, match=f"no trained run, {name} is missing"):
+    with pytest.raises(ValueError, match=f"no trained run, {name} is not there"):
         Run.open(run)
 
 

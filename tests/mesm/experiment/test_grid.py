@@ -83,7 +83,7 @@ def test_refuses_no_yaml_and_no_file(tmp_path):
     with pytest.raises(ValueError, match="not YAML"):
         load_experiment(file)
     with pytest.raises(
-        ValueError, match="no such experiment file; shipped are demo, miniature, paper_"
+        ValueError, match="is no experiment file; shipped are demo, miniature, paper_"
     ):
         load_experiment(tmp_path / "none.yaml")
 

@@ -118,7 +118,7 @@ def test_every_setting_that_does_not_fit_is_named_at_once():
     assert "a: miniature_mesm--p-1.5--epochs-0--seed-0" in message
     assert "model.p" in message
     assert "training.epochs" in message
-    assert "b: no_such--seed-0 and 1 more: no_such: no such config file" in message
+    assert "b: no_such--seed-0 and 1 more: no_such is no config file" in message
     assert "c: miniature_fe2e--modalites-t--seed-0" in message
     assert "did you mean model.modalities" in message
 

@@ -257,7 +257,7 @@ def test_missing_and_wrong_inputs_are_refused_before_any_work(copies, tmp_path, 
         assert not (corpus.path / "features").exists()
 
     refused(r"is not a folder; wanted one with <clip id>\.csv", openface=tmp_path / "none")
-    refused(r"--glove .*none\.txt is not a file", glove=tmp_path / "none.txt")
+    refused(r"--glove .*none\.txt is not there", glove=tmp_path / "none.txt")
     refused(r"--phonet .*none is not a folder", phonet=tmp_path / "none")
     faces.rename(kept)
     refused(r"OpenFace does not exist: name .* with --openface; .*FeatureExtraction")
@@ -403,7 +403,7 @@ def test_the_command(copies):
     assert json.loads((corpus.path / "features" / "features.json").read_text())["format"] == 1
     refused = runner.invoke(app, [*arguments, "--glove", str(raw / "none.txt")])
     assert refused.exit_code == 2
-    assert "none.txt is not a file" in refused.output
+    assert "none.txt is not there" in refused.output
     nothing = runner.invoke(app, ["features", str(raw), "--raw", str(raw)])
     assert nothing.exit_code == 2
     assert "is not a prepared corpus" in nothing.output

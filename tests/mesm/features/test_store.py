@@ -164,7 +164,7 @@ def test_no_features_stale_features_and_broken_ones_are_refused(corpus, tiny_cor
         FeatureStore.open(PreparedCorpus.open(path))
     shutil.copy(corpus / "manifest.json", manifest)
     (path / "features" / "video.parquet").unlink()
-    with pytest.raises(ValueError, match=r"is not whole: no video\.parquet; delete .* and run"):
+    with pytest.raises(ValueError, match=r"whole: video\.parquet is not there; delete .* and run"):
         FeatureStore.open(PreparedCorpus.open(path))
     file = path / "features" / "features.json"
     before = json.loads(file.read_text())

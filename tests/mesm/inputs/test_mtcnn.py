@@ -36,6 +36,18 @@ def test_another_networks_weights_are_refused(tmp_path):
         mtcnn.load_networks(tmp_path)
 
 
+def test_weights_that_are_not_finite_are_refused(tmp_path):
+    weights = torch.load(mtcnn.weights_folder() / "pnet.pt", weights_only=True)
+    weights["conv2.weight"][0] = torch.nan
+    torch.save(weights, tmp_path / "pnet.pt")
+    again = "pip install --force-reinstall --no-deps facenet-pytorch"
+    with pytest.raises(ValueError, match=rf"pnet\.pt: conv2\.weight holds .* not finite.*{again}"):
+        mtcnn.load_networks(tmp_path)
+    torch.save({name: value.half() for name, value in weights.items()}, tmp_path / "pnet.pt")
+    with pytest.raises(ValueError, match=rf"pnet\.pt does not hold MTCNN's pnet; .*{again}"):
+        mtcnn.load_networks(tmp_path)
+
+
 def test_the_package_itself_is_not_imported():
     import sys
 

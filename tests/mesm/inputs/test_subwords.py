@@ -1,3 +1,5 @@
+import json
+
 import pytest
 import torch
 from transformers import PreTrainedTokenizerFast
@@ -92,16 +94,50 @@ def test_refusals(subwords, tmp_path):
         PretrainedSubwords(tmp_path)
 
 
-def test_a_pretrained_tokenizer_gives_the_same_shapes(subwords, tmp_path):
-    subwords.save(tmp_path / "tokenizer.json")
+def save_pretrained(subwords, folder):
+    subwords.save(folder / "tokenizer.json")
     PreTrainedTokenizerFast(
-        tokenizer_file=str(tmp_path / "tokenizer.json"),
+        tokenizer_file=str(folder / "tokenizer.json"),
         cls_token=CLS,
         sep_token=SEP,
         pad_token=PAD,
         unk_token=UNKNOWN,
-    ).save_pretrained(tmp_path / "model")
-    pretrained = PretrainedSubwords(tmp_path / "model")
+    ).save_pretrained(folder / "model")
+    return folder / "model"
+
+
+def test_damaged_tokenizers_are_refused(subwords, tmp_path):
+    """Also where the library panics as soon as a text comes."""
+    model = save_pretrained(subwords, tmp_path)
+    panics = json.loads((tmp_path / "tokenizer.json").read_text())
+    del panics["post_processor"]["special_tokens"][CLS]
+    for content in (b"", b"{", b"[]", b"\xff\xfe", b"{}", json.dumps(panics).encode()):
+        for file in (tmp_path / "tokenizer.json", model / "tokenizer.json"):
+            file.write_bytes(content)
+        with pytest.raises(ValueError, match=r"tokenizer\.json is not a tokenizer of this project"):
+            UnigramSubwords.load(tmp_path / "tokenizer.json")
+        with pytest.raises(ValueError, match="model holds no tokenizer"):
+            PretrainedSubwords(model)
+    save_pretrained(subwords, tmp_path)
+    for content in (b"\xc4", b"{", b'{"unk_token": {}}', b'{"tokenizer_class": 1.5}'):
+        (model / "tokenizer_config.json").write_bytes(content)
+        with pytest.raises(ValueError, match="model holds no tokenizer"):
+            PretrainedSubwords(model)
+
+
+def test_faults_of_our_own_are_not_taken_for_damage(subwords, tmp_path, monkeypatch):
+    subwords.save(tmp_path / "tokenizer.json")
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(UnigramSubwords, "tokens", stop)
+    with pytest.raises(KeyboardInterrupt):
+        UnigramSubwords.load(tmp_path / "tokenizer.json")
+
+
+def test_a_pretrained_tokenizer_gives_the_same_shapes(subwords, tmp_path):
+    pretrained = PretrainedSubwords(save_pretrained(subwords, tmp_path))
     for longest in (50, 6):
         for wanted, got in zip(
             subwords.encode(TEXTS[:5], longest), pretrained.encode(TEXTS[:5], longest), strict=True

@@ -38,6 +38,32 @@ def test_refuses_another_albert(folder, small):
         TextEncoder(small["albert"] | {"hidden_size": 16}).load(folder)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [{"pad_token_id": 40}, {"type_vocab_size": -1}, {"num_hidden_groups": 3}, {"vocab_size": 0}],
+)
+def test_refuses_sizes_that_make_no_albert(small, change):
+    with pytest.raises(ValueError, match="TextEncoder: "):
+        TextEncoder(small["albert"] | change)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_weights_of_other_precision_become_float32(folder, dtype):
+    file, config = folder / "model.safetensors", folder / "config.json"
+    save_file({name: value.to(dtype) for name, value in load_file(file).items()}, file)
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"dtype": str(dtype)[6:]}))
+    encoder = TextEncoder(read_albert_config(folder))
+    encoder.load(folder)
+    assert {value.dtype for value in encoder.state_dict().values()} <= {torch.float32, torch.int64}
+
+
+def test_faults_of_our_own_are_not_taken_for_damage(folder, monkeypatch):
+    encoder = TextEncoder(read_albert_config(folder))
+    monkeypatch.setattr(AlbertModel, "from_pretrained", lambda *_, **__: encoder.no_such_thing)
+    with pytest.raises(AttributeError):
+        encoder.load(folder)
+
+
 def test_refuses_folders_without_an_albert(tmp_path):
     with pytest.raises(ValueError, match=r"no config\.json there"):
         read_albert_config(tmp_path)
@@ -64,6 +90,16 @@ def test_damaged_alberts_are_refused(folder):
     file.unlink()
     with pytest.raises(ValueError, match="its weights cannot be read"):
         encoder.load(folder)
+    for key, value in {
+        "hidden_size": "wide",
+        "hidden_act": "NaN",
+        "layer_norm_eps": None,
+        "rope_parameters": [1],
+        "initializer_range": float("nan"),
+    }.items():
+        config.write_text(json.dumps(json.loads(settings) | {key: value}))
+        with pytest.raises(ValueError, match=r"config\.json: not (JSON|an ALBERT's settings)"):
+            read_albert_config(folder)
     for text in ("{", "[]", "null", "{}", settings.replace('"albert"', '"bert"')):
         config.write_text(text)
         with pytest.raises(

@@ -45,10 +45,10 @@ def test_a_damaged_or_missing_file_is_named_with_the_mend(folder):
         (folder / "data" / "b").write_bytes(kept)
         check_files(folder, wanted, MEND)
     (folder / "data" / "a").unlink()
-    with pytest.raises(ValueError, match=r"is not whole: no data/a; run mesm make again"):
+    with pytest.raises(ValueError, match=r"is not whole: data/a is not there; run mesm make again"):
         check_files(folder, wanted, MEND)
     (folder / "data" / "a").mkdir()
-    with pytest.raises(ValueError, match="no data/a"):
+    with pytest.raises(ValueError, match="data/a is a folder, wanted a file"):
         check_files(folder, wanted, MEND)
 
 
