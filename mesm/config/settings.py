@@ -9,6 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 # The largest size that torch counts with.
 MOST = 2**31 - 1
+MOST_LAYERS = 1000
 _WORDS = ("yes", "no", "on", "off")
 
 
@@ -39,7 +40,7 @@ Number = Annotated[float, BeforeValidator(_number)]
 Truth = Annotated[bool, BeforeValidator(_truth)]
 Place = Annotated[Path, BeforeValidator(_place)]
 Positive = Annotated[Whole, Field(gt=0, le=MOST)]
-Layers = Annotated[Whole, Field(gt=0, le=1000)]
+Layers = Annotated[Whole, Field(gt=0, le=MOST_LAYERS)]
 Share = Annotated[Number, Field(ge=0.0, lt=1.0)]
 
 

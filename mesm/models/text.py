@@ -10,6 +10,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
+from mesm.config.settings import MOST_LAYERS
 from mesm.models.checks import check_sizes
 from mesm.runs.finite import first_not_finite
 from mesm.runs.ordinary import check_contents, ordinary
@@ -88,6 +89,10 @@ class TextEncoder(nn.Module):
                 )
             },
         )
+        for name in ("num_hidden_layers", "inner_group_num"):
+            number = getattr(config, name)
+            if number > MOST_LAYERS:
+                raise ValueError(f"TextEncoder: {name} must be at most {MOST_LAYERS}, got {number}")
         pad = config.pad_token_id
         if pad is not None and not 0 <= pad < config.vocab_size:
             raise ValueError(

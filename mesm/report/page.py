@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -54,13 +55,15 @@ def write_report(
         ValueError: no run, a run that was not evaluated on the split, or runs on several corpora;
             or another process writes the file, or the file is a folder.
     """
-    with owned_file(out_html, "writing"):
-        return _write_report(out_html, runs, split, synthetic, title)
+    place = Path(os.path.realpath(out_html))  # a link stays, and the file that it names is written
+    with owned_file(place, "writing"):
+        _write_report(place, runs, split, synthetic, title)
+    return out_html
 
 
 def _write_report(
     out_html: Path, runs: Sequence[Path], split: str, synthetic: bool | None, title: str | None
-) -> Path:
+) -> None:
     if not runs:
         raise ValueError("report: wanted at least one run, got none")
     opened = [Run(path, split) for path in runs]
@@ -88,7 +91,6 @@ def _write_report(
     )
     page = environment.get_template("report.html").render(context)
     write_beside(out_html, page)
-    return out_html
 
 
 def _context(runs: Sequence[Run], manifest: Manifest, synthetic: bool) -> dict[str, Any]:

@@ -40,7 +40,10 @@ def test_refuses_another_albert(folder, small):
 
 @pytest.mark.parametrize(
     "change",
-    [{"pad_token_id": 40}, {"type_vocab_size": -1}, {"num_hidden_groups": 3}, {"vocab_size": 0}],
+    [
+        *({"pad_token_id": 40}, {"type_vocab_size": -1}, {"num_hidden_groups": 3}),
+        *({"vocab_size": 0}, {"num_hidden_layers": 2**40}, {"inner_group_num": 1001}),
+    ],
 )
 def test_refuses_sizes_that_make_no_albert(small, change):
     with pytest.raises(ValueError, match="TextEncoder: "):

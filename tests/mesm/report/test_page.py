@@ -117,6 +117,17 @@ def test_run_without_sweep_or_pictures(tiny_fe2e: Path, tmp_path: Path) -> None:
     assert "How much attention mass" not in text
 
 
+def test_a_link_stays_and_its_file_is_written(tiny_fe2e: Path, tmp_path: Path) -> None:
+    (tmp_path / "pages").mkdir()
+    link = tmp_path / "latest.html"
+    link.symlink_to("pages/today.html")
+    assert write_report(link, [tiny_fe2e]) == link
+    assert link.is_symlink()
+    assert (
+        (tmp_path / "pages/today.html").read_text().lstrip().lower().startswith("<!doctype html>")
+    )
+
+
 def test_refusals_write_nothing(runs: list[Path], tmp_path: Path) -> None:
     out = tmp_path / "report.html"
     bare = tmp_path / "bare"
