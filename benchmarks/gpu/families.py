@@ -26,12 +26,14 @@ class Family:
         rows: the most wanted first.
         uncompiled: why the rivals are not compiled; None: they are.
         retried: whether the rows are measured in a second process, since the first one failed.
+        alone: whether no other process may live beside the next one, since memory ran out.
     """
 
     name: str
     rows: list[Row]
     uncompiled: str | None = None
     retried: bool = False
+    alone: bool = False
 
     @property
     def compiles(self) -> bool:

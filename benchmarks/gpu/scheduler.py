@@ -27,6 +27,7 @@ COMPILING = 20.0  # seconds that a process compiles at least before it is starte
 LATE = "not compiled in time"
 ENDING = 10.0  # seconds that a process takes to end at most
 TICK = 0.25  # seconds between looks at the clock
+OUT_OF_MEMORY = "OutOfMemoryError"  # the kind of error
 PREPARES, WAITS, HAS_TURN = "prepares", "waits", "has the turn"
 
 
@@ -147,6 +148,9 @@ class Scheduler:
         while self._waiting and len(self._live) < self._most:
             if sum(self._is_busy(live) for live in self._live) >= at_once:
                 return
+            alone = self._waiting[0].alone or any(live.family.alone for live in self._live)
+            if alone and self._live:
+                return
             family = self._waiting.pop(0)
             if family.compiles and left < family.restart * self._patience:
                 family.uncompiled = LATE
@@ -256,6 +260,11 @@ class Scheduler:
             print(f"   {family.name}: {why}, measured without its compilation", flush=True)
             self._put_back(family, uncompiled=f"not compiled: {why}")
             return
+        if why.startswith(OUT_OF_MEMORY) and self._live and not family.alone:
+            print(f"   {family.name}: {why}; again, alone, at the end", flush=True)
+            family.alone = True
+            self._put_back(family, family.uncompiled)
+            return
         row = family.rows.pop(0)
         self._keep(row, live.facts, why, time.monotonic() - live.since if in_turn else live.turn)
         if not family.rows:
@@ -276,7 +285,7 @@ class Scheduler:
     def _put_back(self, family: Family, uncompiled: str | None) -> None:
         family.uncompiled = uncompiled
         self._waiting.append(family)
-        self._waiting.sort(key=lambda family: self._place[family.rows[0].name])
+        self._waiting.sort(key=lambda family: (family.alone, self._place[family.rows[0].name]))
 
     def _keep(self, row: Row, facts: list[Facts], problem: str | None, turn: float) -> None:
         """Add a row to the results, and print it at once: output is often read from its end."""

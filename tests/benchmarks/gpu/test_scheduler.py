@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from benchmarks.gate import RedGate
 from benchmarks.gpu import scheduler
@@ -175,6 +176,32 @@ def test_nothing_is_timed_while_tests_run(tmp_path: Path) -> None:
     end = time.monotonic() + 0.7
     run = Run(tmp_path, [Fake("a1", "a"), Fake("b1", "b")], testing=lambda: time.monotonic() < end)
     assert all(row["turn"][0] >= end for row in run.whole.values())
+
+
+@dataclass(frozen=True)
+class Greedy(Fake):
+    """Finds no memory at its first try."""
+
+    def prepare(self, bench: Workbench) -> Measurement:
+        tried = bench.setting.folder / "tried"
+        if not tried.exists():
+            tried.touch()
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return super().prepare(bench)
+
+
+def test_what_finds_no_memory_is_measured_alone_at_the_end(tmp_path: Path) -> None:
+    fakes = [Greedy("g1", "g"), *(Fake(f"{letter}1", letter, seconds=0.3) for letter in "abc")]
+    run = Run(tmp_path, [*fakes, Fake("g2", "g")], at_once=2)
+    assert run.errors == {}
+    others = max(run.whole[f"{letter}1"]["turn"][1] for letter in "abc")
+    assert others <= run.whole["g1"]["turn"][0] <= run.whole["g2"]["turn"][0]
+    assert run.pid("g1") == run.pid("g2")
+
+
+def test_what_finds_no_memory_alone_is_told(tmp_path: Path) -> None:
+    run = Run(tmp_path, [Greedy("g1", "g")])
+    assert run.errors == {"g1": "OutOfMemoryError: CUDA out of memory."}
 
 
 def test_few_processes_live_at_a_time(tmp_path: Path) -> None:
