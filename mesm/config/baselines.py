@@ -31,11 +31,15 @@ class TwoPhaseSettings(SystemSettings):
 class LFLSTMSettings(TwoPhaseSettings):
     """The late-fusion LSTM: its sizes follow from the features."""
 
+    title: ClassVar[str] = "LF-LSTM"
+
     name: Literal["lf_lstm"]
 
 
 class LFTransformerSettings(TwoPhaseSettings):
     """The late-fusion Transformer."""
+
+    title: ClassVar[str] = "LF-TRANS"
 
     name: Literal["lf_transformer"]
     text_heads: Positive = 4
@@ -52,6 +56,8 @@ class LFTransformerSettings(TwoPhaseSettings):
 class EmoEmbsSettings(TwoPhaseSettings):
     """Emotion embeddings."""
 
+    title: ClassVar[str] = "EmoEmbs"
+
     name: Literal["emo_embs"]
     audio_hidden: Positive = 200
     video_hidden: Positive = 100
@@ -62,6 +68,7 @@ class EmoEmbsSettings(TwoPhaseSettings):
 class MulTSettings(TwoPhaseSettings):
     """The multimodal Transformer."""
 
+    title: ClassVar[str] = "MulT"
     has_branches: ClassVar[bool] = False
 
     name: Literal["mult"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, PlainValidator, field_validator, model_validator
 
@@ -54,6 +54,8 @@ class TextSettings(Settings):
 class FE2ESettings(SystemSettings):
     """The fully end-to-end model."""
 
+    title: ClassVar[str] = "FE2E"
+
     name: Literal["fe2e"]
     modalities: str = Field(default="tav", description="tav, ta, tv, va, t, a or v.")
     channels: list[Positive] = Field(
@@ -84,6 +86,8 @@ class FE2ESettings(SystemSettings):
 
 class MESMSettings(FE2ESettings):
     """The sparse model: FE2E's settings and those of its attention."""
+
+    title: ClassVar[str] = "MESM"
 
     name: Literal["mesm"]  # type: ignore[assignment]
     attention_dims: list[Positive] | None = Field(

@@ -21,14 +21,15 @@ MOST_WORKERS = 256
 LARGEST = 1e38  # what float32 holds
 
 
-# The settings that a config's model section may hold; its name tells which.
+# The settings that a config's model section may hold, in the order of the paper's tables; the
+# name in them tells which.
 AnySystem = (
-    FE2ESettings
-    | MESMSettings
-    | LFLSTMSettings
+    LFLSTMSettings
     | LFTransformerSettings
     | EmoEmbsSettings
     | MulTSettings
+    | FE2ESettings
+    | MESMSettings
 )
 
 

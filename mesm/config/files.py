@@ -11,12 +11,13 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from mesm.config.experiment import AnySystem, ExperimentConfig
+from mesm.config.settings import SystemSettings
 from mesm.config.yaml_text import SHOWN, parse_yaml, read_text
 from mesm.runs.ordinary import not_a_file
 
 SHIPPED = Path(__file__).parent / "shipped"
 # By the name that a config gives them.
-MODEL_SETTINGS: dict[str, type[BaseModel]] = {
+MODEL_SETTINGS: dict[str, type[SystemSettings]] = {
     get_args(kind.model_fields["name"].annotation)[0]: kind for kind in get_args(AnySystem)
 }
 

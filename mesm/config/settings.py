@@ -54,10 +54,12 @@ class SystemSettings(Settings):
     """Settings of one system, each with a literal `name`; class attributes say what it is like.
 
     Attributes:
+        title: in tables.
         reads_features: hand-crafted features, and not faces, sound and subwords.
         has_branches: whether each modality has logits of its own.
     """
 
+    title: ClassVar[str]
     reads_features: ClassVar[bool] = False
     has_branches: ClassVar[bool] = True
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import torch
 from torch import Tensor
@@ -29,14 +29,15 @@ from mesm.data.feed import Feed
 from mesm.evaluation.metrics import Thresholds
 from mesm.evaluation.predict import NotFiniteError, predict
 from mesm.evaluation.predictions import Predictions, origin_of
-from mesm.models import MESM
-from mesm.models.build import Model, restore_model
-from mesm.models.registry import open_feed
 from mesm.runs.checkpoints import REMAKE, check_record
 from mesm.runs.documents import Attention, Evaluation, Points
 from mesm.runs.files import read_json
 from mesm.runs.folder import RunFolder
 from mesm.runs.ordinary import not_a_file
+
+if TYPE_CHECKING:  # models import the kernels, which tables and reports do without
+    from mesm.models import MESM
+    from mesm.models.build import Model
 
 
 class Run:
@@ -244,11 +245,15 @@ class Run:
     @cached_property
     def feed(self) -> Feed:
         """How it reads its corpus; ready to read once the model is loaded."""
+        from mesm.models.registry import open_feed
+
         return open_feed(self.config, self.corpus, self.folder)
 
     @cached_property
     def model(self) -> Model:
         """Its weights, in evaluation mode, on the device."""
+        from mesm.models.build import restore_model
+
         model, arguments = restore_model(self.config.model.name, self.folder)
         self.feed.reopen()
         self.feed.check_model(arguments)
@@ -257,6 +262,8 @@ class Run:
     @property
     def sparse(self) -> MESM:
         """Its model, where that is a MESM; else a ValueError."""
+        from mesm.models import MESM
+
         if not isinstance(self.model, MESM):
             raise ValueError(
                 f"{self.path}: wanted a MESM run, got {type(self.model).__name__}, which has no "

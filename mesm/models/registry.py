@@ -29,29 +29,32 @@ class System:
 
     Attributes:
         name: in configs and runs.
-        title: in tables.
         model: made of plain keyword arguments; `model(batch)` gives logits (B, E).
         settings: the model section of its configs.
         feed: what reads a corpus for it, made of settings, corpus and run folder.
     """
 
     name: str
-    title: str
     model: type[nn.Module]
     settings: type[SystemSettings]
     feed: Callable[[Any, PreparedCorpus, RunFolder], Feed]
+
+    @property
+    def title(self) -> str:
+        """Its name in tables."""
+        return self.settings.title
 
 
 # In the order of the paper's tables.
 SYSTEMS = {
     system.name: system
     for system in (
-        System("lf_lstm", "LF-LSTM", LFLSTM, LFLSTMSettings, TwoPhaseFeed),
-        System("lf_transformer", "LF-TRANS", LFTransformer, LFTransformerSettings, TwoPhaseFeed),
-        System("emo_embs", "EmoEmbs", EmoEmbs, EmoEmbsSettings, TwoPhaseFeed),
-        System("mult", "MulT", MulT, MulTSettings, TwoPhaseFeed),
-        System("fe2e", "FE2E", FE2E, FE2ESettings, EndToEndFeed),
-        System("mesm", "MESM", MESM, MESMSettings, EndToEndFeed),
+        System("lf_lstm", LFLSTM, LFLSTMSettings, TwoPhaseFeed),
+        System("lf_transformer", LFTransformer, LFTransformerSettings, TwoPhaseFeed),
+        System("emo_embs", EmoEmbs, EmoEmbsSettings, TwoPhaseFeed),
+        System("mult", MulT, MulTSettings, TwoPhaseFeed),
+        System("fe2e", FE2E, FE2ESettings, EndToEndFeed),
+        System("mesm", MESM, MESMSettings, EndToEndFeed),
     )
 }
 

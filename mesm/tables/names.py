@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from mesm.config.experiment import ExperimentConfig
+from mesm.config.files import MODEL_SETTINGS
 from mesm.config.modalities import ALL, parse_modalities
-from mesm.models.registry import SYSTEMS
 from mesm.tables.costs import uniform
 from mesm.tables.table import DASH
 
@@ -17,7 +17,7 @@ MODALITIES = ("tav", "ta", "tv", "av", "t", "a", "v")
 
 def system_order(name: str) -> int:
     """Where a system stands in the paper's tables; unknown ones come last."""
-    names = list(SYSTEMS)
+    names = list(MODEL_SETTINGS)
     return names.index(name) if name in names else len(names)
 
 
@@ -38,7 +38,7 @@ def run_name(config: ExperimentConfig | Mapping[str, Any]) -> str:
         facts += [f"{describe_value(query)} as query"] if query != "text" else []
     modalities = parse_modalities(config.get("modalities") or ALL)
     facts += [modalities.upper()] if modalities != ALL else []
-    system = SYSTEMS.get(config["name"])
+    system = MODEL_SETTINGS.get(config["name"])
     name = config["name"] if system is None else system.title
     return name + (f" ({', '.join(facts)})" if facts else "")
 
@@ -58,4 +58,4 @@ def describe_value(value: Any) -> str:
 
 def reads_features(system: str) -> bool:
     """Whether a system's figures depend on hand-crafted features; unknown ones' may."""
-    return system not in SYSTEMS or SYSTEMS[system].settings.reads_features
+    return system not in MODEL_SETTINGS or MODEL_SETTINGS[system].reads_features

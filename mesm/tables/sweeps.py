@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mesm.config.end_to_end import FE2ESettings
 from mesm.corpora.manifest import Manifest, read_manifest
 from mesm.corpora.registry import find_corpus
 from mesm.evaluation.metrics import SHORT_NAMES, f1_key
 from mesm.evaluation.run import Run
-from mesm.models.registry import SYSTEMS
 from mesm.runs.documents import Sweep
 from mesm.runs.environment import describe
 from mesm.runs.files import read_json
@@ -173,7 +173,7 @@ def _rows(curve: Curve, accuracy: str, f1: str) -> list[Row]:
         if content.get(BASELINE)
     ]
     if bases:
-        name = Cell(f"{SYSTEMS['fe2e'].title}, beside {curve.name}", bases[0].figures.get("run"))
+        name = Cell(f"{FE2ESettings.title}, beside {curve.name}", bases[0].figures.get("run"))
         rows.append(_row("fe2e", name, Cell(""), bases, accuracy, f1))
     points: dict[str, list[_Point]] = {}
     for _, path, content in curve.files:

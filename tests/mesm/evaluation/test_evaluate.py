@@ -85,7 +85,7 @@ def test_scores_again_without_the_model(run, predicted, monkeypatch):
         raise AssertionError("loaded")
 
     with monkeypatch.context() as patched:
-        patched.setattr("mesm.evaluation.run.restore_model", refuse)
+        patched.setattr("mesm.models.build.restore_model", refuse)
         assert evaluate_run(run) == first
     assert evaluate_run(run, fresh=True) == first
     assert sorted(predicted) == ["test", "test", "valid", "valid"]

@@ -97,7 +97,7 @@ def test_a_table_of_runs_loads_no_weights(run, monkeypatch):
     def refuse(*arguments):
         raise AssertionError("loaded")
 
-    monkeypatch.setattr("mesm.evaluation.run.restore_model", refuse)
+    monkeypatch.setattr("mesm.models.build.restore_model", refuse)
     found = Run(run)
     assert (found.system, found.seed) == ("mesm", 0)
     assert found.is_scored

@@ -20,3 +20,4 @@ def test_systems_stand_in_the_order_of_the_papers_tables():
     titles = ["LF-LSTM", "LF-TRANS", "EmoEmbs", "MulT", "FE2E", "MESM"]
     assert [system.title for system in SYSTEMS.values()] == titles
     assert all(system.name == name for name, system in SYSTEMS.items())
+    assert list(SYSTEMS) == list(MODEL_SETTINGS)
