@@ -1,0 +1,30 @@
+import subprocess
+import sys
+
+import pytest
+
+from mesm.features import sptk
+
+
+def test_pkg_resources_is_left_as_it_was():
+    script = (
+        "import sys; from mesm.features.sptk import load_sptk; "
+        "assert load_sptk() is load_sptk(); assert 'pkg_resources' not in sys.modules or "
+        "sys.modules['pkg_resources'].__file__; print(load_sptk().__name__)"
+    )
+    command = [sys.executable, "-W", "error", "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("pysptk.sptk\n", "")
+
+
+def test_its_absence_is_one_line(monkeypatch):
+    sptk.load_sptk.cache_clear()
+    with monkeypatch.context() as patch:
+        patch.setattr(sptk.importlib.util, "find_spec", lambda name: None)
+        with pytest.raises(FileNotFoundError, match=r"pysptk is missing.*\.\[features\].*compiler"):
+            sptk.load_sptk()
+    monkeypatch.setitem(sys.modules, "pysptk", None)
+    with pytest.raises((FileNotFoundError, ValueError)) as error:
+        sptk.load_sptk()
+    assert "\n" not in str(error.value)
+    sptk.load_sptk.cache_clear()
