@@ -169,6 +169,7 @@ def features(base: Base, seed: int) -> Outcome:
         if problem := not_finite(folder / "prep"):
             return Outcome("wrong", f"{what}: not finite: {problem}")
         manifest = (folder / "prep/features/features.json").read_text()
-        if re.search(r"e\+?(3[89]|[4-9]\d|\d{3})\b", manifest):
+        # Numbers alone: a hash may end like one.
+        if re.search(r"(?<![\w\"])-?\d+\.?\d*e\+?(3[89]|[4-9]\d|\d{3})\b", manifest):
             return Outcome("wrong", f"{what}: figures beyond float32 in features.json")
         return Outcome("right", what)
