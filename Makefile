@@ -22,7 +22,7 @@ SOURCES := $(shell find csrc -type f -not -name '*.pyc' 2>/dev/null)
 CXX_SOURCES := $(filter %.cpp %.h %.cu %.cuh,$(SOURCES)) $(shell find tests/csrc -name '*.cpp' -o -name '*.h')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test faults sanitize lint format docs demo bench gpu-check bounds build-matrix gpu gpu-wheels study results tables clean
+.PHONY: help setup test faults real sanitize lint format docs demo bench gpu-check bounds build-matrix gpu gpu-wheels study results tables clean
 
 help:  ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -42,6 +42,10 @@ test: setup lint docs  ## Run lint, types, the strict documentation build and al
 
 faults: setup  ## Damage, kills, full disks: 10,000 inputs and 100 kills (about an hour on 2 cores)
 	$(BIN)/python -m tests.faults --journal build/faults/journal.jsonl --json benchmarks/results/faults.json $(FAULTS_ARGS)
+
+real: setup  ## Real recordings (fetched, network) against what others' own programs gave
+	tests/real/fetch.sh $(BIN)/python build/real
+	$(BIN)/python -m tests.real build/real
 
 sanitize: setup  ## Run the op tests on kernels that check their memory and arithmetic (5 minutes)
 	tests/sanitize.sh $(BIN)/python
