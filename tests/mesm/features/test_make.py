@@ -15,6 +15,7 @@ from mesm.corpora import parts
 from mesm.corpora.parts import make_parts
 from mesm.corpora.prepared import PreparedCorpus, sha256
 from mesm.corpora.splits import SPLITS
+from mesm.features import make
 from mesm.features.glove import read_vectors
 from mesm.features.make import FeatureOptions, make_features
 from mesm.features.onsets import onset_features
@@ -292,6 +293,40 @@ def test_missing_and_wrong_inputs_are_refused_before_any_work(copies, tmp_path, 
         make_features(corpus, FeatureOptions(raw=raw, workers=0))
     with pytest.raises(ValueError, match="stepp"):
         FeatureOptions(raw=raw, stepp=1)
+
+
+@pytest.mark.parametrize("missing", ["load_sptk", "load_network"])
+def test_missing_packages_are_refused_before_any_work(copies, tmp_path, monkeypatch, missing):
+    raw, corpus = copies("mosei")
+
+    def absent():
+        raise FileNotFoundError("it is missing; install it")
+
+    monkeypatch.setattr(make, missing, absent)
+    monkeypatch.setattr(parts, "make_parts", None)
+    with pytest.raises(FileNotFoundError, match="missing"):
+        run(corpus, raw)
+    assert not (corpus.path / "features").exists()
+    if missing == "load_network":
+        # A user's posteriors need no network.
+        monkeypatch.undo()
+        monkeypatch.setattr(make, missing, absent)
+        run(corpus, raw, phonet=write_phonet(tmp_path / "phonet", clips_of(corpus)))
+
+
+def test_features_of_an_older_format_are_read_and_made_anew(copies, capsys):
+    raw, corpus = copies("mosei")
+    run(corpus, raw)
+    file = corpus.path / "features" / "features.json"
+    content = json.loads(file.read_text())
+    older = {**content, "format": 1, "options": {**content["options"], "format": 1}}
+    del older["digest"]
+    file.write_text(json.dumps(older))
+    assert FeatureStore.open(corpus).dims["audio"] == 142
+    capsys.readouterr()
+    run(corpus, raw)
+    assert "was made from something else: making it anew" in capsys.readouterr().out
+    assert json.loads(file.read_text()) == content
 
 
 def test_damaged_features_are_made_anew_and_a_damaged_corpus_is_refused(copies, capsys):
