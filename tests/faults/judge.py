@@ -101,6 +101,15 @@ def not_finite(folder: Path) -> str | None:
     return None
 
 
+def beyond_float32(value: Any) -> bool:
+    """Whether a number inside what a JSON file holds is greater than float32's greatest."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list):
+        return any(map(beyond_float32, value))
+    return isinstance(value, int | float) and abs(value) > float(np.finfo(np.float32).max)
+
+
 def _bad_number(value: Any) -> str | None:
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)

@@ -13,7 +13,7 @@ from mesm.runs.files import read_json
 from tests.faults import damage
 from tests.faults.base import FACES, Base, prepared_rows
 from tests.faults.damage import Damage
-from tests.faults.judge import ended, not_finite, stray
+from tests.faults.judge import beyond_float32, ended, not_finite, stray
 from tests.faults.outcome import Outcome
 from tests.faults.process import Result, run
 
@@ -168,8 +168,6 @@ def features(base: Base, seed: int) -> Outcome:
             return _named(what, bad)
         if problem := not_finite(folder / "prep"):
             return Outcome("wrong", f"{what}: not finite: {problem}")
-        manifest = (folder / "prep/features/features.json").read_text()
-        # Numbers alone: a hash may end like one.
-        if re.search(r"(?<![\w\"])-?\d+\.?\d*e\+?(3[89]|[4-9]\d|\d{3})\b", manifest):
+        if beyond_float32(read_json(folder / "prep/features/features.json")):
             return Outcome("wrong", f"{what}: figures beyond float32 in features.json")
         return Outcome("right", what)
