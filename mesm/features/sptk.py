@@ -31,8 +31,12 @@ def load_sptk() -> ModuleType:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # pkg_resources, where it is, warns of its end
             from pysptk import sptk
-    except ImportError as error:
-        raise FileNotFoundError(f"pysptk does not run here ({error}); {INSTALL}") from error
+    except (ImportError, ValueError, RuntimeError) as error:  # so numpy refuses another numpy's
+        what = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise FileNotFoundError(
+            f"pysptk does not run here ({what}); compile it anew with: "
+            "pip install --force-reinstall --no-deps --no-cache-dir pysptk"
+        ) from error
     finally:
         if stand_in:
             del sys.modules["pkg_resources"]
