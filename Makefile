@@ -22,7 +22,7 @@ SOURCES := $(shell find csrc -type f -not -name '*.pyc' 2>/dev/null)
 CXX_SOURCES := $(filter %.cpp %.h %.cu %.cuh,$(SOURCES)) $(shell find tests/csrc -name '*.cpp' -o -name '*.h')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test faults sanitize lint format docs demo bench gpu-check bounds build-matrix gpu gpu-wheels study results tables clean
+.PHONY: help setup test faults real sanitize lint format docs demo bench gpu-check bounds build-matrix gpu gpu-wheels study results tables clean
 
 help:  ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -31,9 +31,10 @@ setup: $(STAMP)  ## Create .venv, install everything, compile the kernels
 
 $(STAMP): pyproject.toml setup.py constraints.txt $(SOURCES)
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(PIP) install -q -c constraints.txt torch==2.13.0 setuptools wheel ninja pybind11
-	$(PIP) install -q -c constraints.txt --no-build-isolation -e '.[experiment,dev]'
+	$(PIP) install -q -c constraints.txt torch==2.13.0 setuptools wheel ninja pybind11 cython numpy
+	$(PIP) install -q -c constraints.txt --no-build-isolation -e '.[experiment,features,dev]'
 	$(PIP) install -q -c constraints.txt --no-deps facenet-pytorch==2.5.3  # for its MTCNN weight files only
+	$(PIP) install -q -c constraints.txt --no-build-isolation --no-deps phonet==0.3.7  # likewise
 	@touch $@
 
 test: setup lint docs  ## Run lint, types, the strict documentation build and all tests
@@ -41,6 +42,10 @@ test: setup lint docs  ## Run lint, types, the strict documentation build and al
 
 faults: setup  ## Damage, kills, full disks: 10,000 inputs and 100 kills (about an hour on 2 cores)
 	$(BIN)/python -m tests.faults --journal build/faults/journal.jsonl --json benchmarks/results/faults.json $(FAULTS_ARGS)
+
+real: setup  ## Real recordings (fetched, network) against what others' own programs gave
+	tests/real/fetch.sh $(BIN)/python build/real
+	$(BIN)/python -m tests.real build/real
 
 sanitize: setup  ## Run the op tests on kernels that check their memory and arithmetic (5 minutes)
 	tests/sanitize.sh $(BIN)/python

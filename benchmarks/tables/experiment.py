@@ -1,4 +1,4 @@
-"""The experiment's costs on real corpora: measured per minute of clips, scaled to theirs."""
+"""The experiment's costs: preparing and training scaled to real corpora, acoustic features."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from benchmarks.tables.registry import results, table
 from mesm.corpora.paper_figures import IEMOCAP_SPLITS, MOSEI_SPLITS
 
 COST = "experiment-cost-epyc-2cores"
+ACOUSTICS = "acoustic-features-epyc-2cores"
 TITLES = {"iemocap": "IEMOCAP", "mosei": "CMU-MOSEI"}
 MOSEI_CLIPS = 20477  # of the published lists; clips have several emotions or none
 
@@ -64,3 +65,22 @@ def machine() -> str:
     minutes = sum(found["minutes"] for found in corpora)
     clips = sum(found["clips"] for found in corpora)
     return f"{clips} clips of {minutes:.1f} minutes together on {content['machine']['cpu']}"
+
+
+@table("acoustic-features")
+def acoustics() -> str:
+    """CPU time per stage of the acoustic columns, and how many times faster than real time."""
+    clips = results(ACOUSTICS)["clips"]
+    head = ("CPU ms, one thread", *(f"{clip['seconds']:g} s of sound" for clip in clips))
+    lines = [
+        (name, *(f"{clip['cpu_ms'][name]:.1f}" for clip in clips)) for name in clips[0]["cpu_ms"]
+    ]
+    lines.append(("**times real time**", *(f"**{clip['times_real_time']:.0f}**" for clip in clips)))
+    return markdown(head, lines)
+
+
+@table("acoustic-features-least")
+def least_acoustics() -> str:
+    """How many times faster than real time at least, in words."""
+    slowest = min(clip["times_real_time"] for clip in results(ACOUSTICS)["clips"])
+    return f"{slowest:.0f} times as fast as real time or faster on one core"

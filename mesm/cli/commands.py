@@ -100,7 +100,8 @@ def features(
         typer.Option(help="GloVe's vectors, text or gzip; default: RAW/glove.txt or .txt.gz."),
     ] = None,
     phonet: Annotated[
-        Path | None, typer.Option(help="Folder of Phonet's CSV files; default: none are used.")
+        Path | None,
+        typer.Option(help="Folder of Phonet's CSV files; default: posteriors are computed."),
     ] = None,
     video_step: Annotated[
         float,

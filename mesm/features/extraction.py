@@ -12,15 +12,19 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import torch
 
 from mesm.corpora.parts import Part, read_part
 from mesm.corpora.utterances import SkippedClip
 from mesm.features.manifest import FORMAT
 from mesm.features.onsets import ONSET_COLUMNS, onset_features
 from mesm.features.openface import VIDEO_COLUMNS, read_openface
-from mesm.features.phonet import PHONET_COLUMNS, read_phonet
+from mesm.features.phonet import PHONET_COLUMNS, phonet_features, read_phonet
+from mesm.features.phonet_network import load_network
 from mesm.features.sources import ClipSources, CsvSource
 from mesm.inputs.spectrograms import read_waveform
+
+AUDIO_COLUMNS = [*ONSET_COLUMNS, *PHONET_COLUMNS]
 
 _PART_SCHEMA = pa.schema(
     [("clip_id", pa.string())]
@@ -39,7 +43,7 @@ class DialogSources:
         name: of the dialog.
         root: the raw corpus's folder.
         clips: in order of time.
-        phonet: whether phonological statistics are among the audio features.
+        phonet: whether posteriors are read from files rather than computed.
         video_step: seconds between rows; 0: every frame.
     """
 
@@ -51,11 +55,6 @@ class DialogSources:
 
     def __len__(self) -> int:
         return len(self.clips)
-
-    @property
-    def audio_dim(self) -> int:
-        """34, or 142 with the phonological statistics."""
-        return len(ONSET_COLUMNS) + (len(PHONET_COLUMNS) if self.phonet else 0)
 
     def part_name(self) -> str:
         """Name the dialog's part file; the name changes with all that its content depends on."""
@@ -105,8 +104,13 @@ def extract_features(dialog: DialogSources) -> DialogFeatures:
 
 @contextmanager
 def extractor() -> Iterator[Callable[[DialogSources], Part]]:
-    """Give `extract_part`, which needs nothing to be opened."""
-    yield extract_part
+    """Give `extract_part`, on one thread: results then depend on no worker count."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield extract_part
+    finally:
+        torch.set_num_threads(threads)
 
 
 def extract_part(dialog: DialogSources) -> Part:
@@ -154,10 +158,10 @@ def _audio(dialog: DialogSources, clip: ClipSources, skipped: list[SkippedClip])
         waveform = read_waveform(clip.audio, clip.start, clip.end, clip.channel)
     except ValueError as error:
         skipped.append(_skip(clip, "unreadable sound", clip.audio, dialog.root, str(error)))
-        return np.empty((0, dialog.audio_dim), np.float32)
+        return np.empty((0, len(AUDIO_COLUMNS)), np.float32)
     onsets = onset_features(waveform)
     if not dialog.phonet:
-        return onsets
+        return np.concatenate([onsets, phonet_features(waveform, load_network())], 1)
     phonological = np.full((len(onsets), len(PHONET_COLUMNS)), np.nan, np.float32)
     if clip.phonet is not None:
         file = clip.phonet.file

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from mesm.corpora.parts import make_all
 from mesm.corpora.prepared import PreparedCorpus
 from mesm.corpora.utterances import SkippedClip
-from mesm.features.extraction import DialogSources, extractor, read_features
+from mesm.features.extraction import AUDIO_COLUMNS, DialogSources, extractor, read_features
 from mesm.features.glove import read_vectors
 from mesm.features.manifest import (
     FILE,
@@ -33,11 +33,12 @@ from mesm.features.manifest import (
     prepared_hash,
     read_features_manifest,
 )
-from mesm.features.onsets import ONSET_COLUMNS, ROW
 from mesm.features.openface import DEFAULT_STEP, VIDEO_COLUMNS
 from mesm.features.parquet import WORD_DIM, RowsWriter, text_table, words_table, write_table
-from mesm.features.phonet import PHONET_COLUMNS
+from mesm.features.phonet_network import load_network
+from mesm.features.sound import ROW
 from mesm.features.sources import ClipSources, Inputs, find_inputs, find_sources, listing
+from mesm.features.sptk import load_sptk
 from mesm.features.statistics import ColumnStatistics
 from mesm.inputs.words import split_words
 from mesm.runs.files import owned, write_beside
@@ -46,10 +47,6 @@ from mesm.runs.hashes import check_files, sealed, sha256
 WORK = ".work"
 # Seconds from row to row; no face camera gives frames more often.
 SHORTEST_STEP, LONGEST_STEP = 0.01, 1.0
-NO_PHONET = (
-    "no Phonet posteriors: the 34 computed audio columns stand alone, and the paper's 108 "
-    "phonological statistics are absent"
-)
 
 
 class FeatureOptions(BaseModel):
@@ -59,7 +56,7 @@ class FeatureOptions(BaseModel):
         raw: the raw corpus that was prepared.
         openface: folder of OpenFace's CSV files; None: OpenFace in `raw`.
         glove: file of word vectors; None: glove.txt or glove.txt.gz in `raw`.
-        phonet: folder of Phonet's CSV files; None: no phonological statistics.
+        phonet: folder of Phonet's CSV files; None: posteriors are computed.
         video_step: seconds between rows of the video; 0: every frame OpenFace saw.
         workers: processes; None: one per core. Changes nothing in the result.
     """
@@ -89,6 +86,7 @@ def make_features(corpus: PreparedCorpus, options: FeatureOptions) -> FeatureMan
 
     Raises:
         ValueError: something is missing or does not fit; nothing is replaced then.
+        FileNotFoundError: a package that audio features need is missing; likewise.
     """
     _check_options(options)
     inputs = find_inputs(options.raw, options.openface, options.glove, options.phonet)
@@ -112,6 +110,9 @@ def make_features(corpus: PreparedCorpus, options: FeatureOptions) -> FeatureMan
                 print(f"{folder} is already made: nothing to do")
                 return finished
             print(f"{folder} was made from something else: making it anew")
+    load_sptk()
+    if inputs.phonet is None:
+        load_network()
     words = _read_words(corpus, clips, inputs.glove)
     with owned(folder, "making features in"):
         for clip in lacking:
@@ -120,7 +121,7 @@ def make_features(corpus: PreparedCorpus, options: FeatureOptions) -> FeatureMan
         fresh = folder / WORK / "new"
         shutil.rmtree(fresh, ignore_errors=True)
         fresh.mkdir()
-        rows = _assemble(parts, clips, fresh, audio_dim=_audio_dim(inputs))
+        rows = _assemble(parts, clips, fresh)
         write_table(text_table(words.spoken, words.ids), fresh / FILES["text"])
         write_table(words_table(words.vectors), fresh / FILES["words"])
         for what, one in (("OpenFace file", rows.video), ("sound", rows.audio)):
@@ -217,10 +218,6 @@ def _fingerprint(
     }
 
 
-def _audio_dim(inputs: Inputs) -> int:
-    return len(ONSET_COLUMNS) + (0 if inputs.phonet is None else len(PHONET_COLUMNS))
-
-
 def _make_all(
     root: Path, clips: Sequence[ClipSources], work: Path, inputs: Inputs, options: FeatureOptions
 ) -> list[Path]:
@@ -273,11 +270,9 @@ class _Assembled:
     skipped: list[SkippedClip] = field(default_factory=list)
 
 
-def _assemble(
-    parts: Sequence[Path], clips: Sequence[ClipSources], fresh: Path, *, audio_dim: int
-) -> _Assembled:
+def _assemble(parts: Sequence[Path], clips: Sequence[ClipSources], fresh: Path) -> _Assembled:
     """Write the files of audio and video, reading one part at a time."""
-    out = _Assembled(_Rows(audio_dim), _Rows(len(VIDEO_COLUMNS)))
+    out = _Assembled(_Rows(len(AUDIO_COLUMNS)), _Rows(len(VIDEO_COLUMNS)))
     known = {clip.clip_id: clip for clip in clips}
     with (
         RowsWriter(fresh / FILES["audio"]) as audio,
@@ -309,7 +304,6 @@ def _manifest(
     fresh: Path,
     options: FeatureOptions,
 ) -> FeatureManifest:
-    phonet = inputs.phonet is not None
     glove = inputs.glove.name
     text = ModalityFeatures(
         columns=[
@@ -331,10 +325,10 @@ def _manifest(
     manifest = FeatureManifest(
         format=FORMAT,
         prepared=prepared_hash(corpus),
-        feature_set=_sentence(glove, notes, options.video_step, phonet=phonet),
+        feature_set=_sentence(glove, notes, options.video_step),
         notes=notes,
         text=text,
-        audio=rows.audio.describe([*ONSET_COLUMNS, *(PHONET_COLUMNS if phonet else ())], ROW),
+        audio=rows.audio.describe(AUDIO_COLUMNS, ROW),
         video=rows.video.describe(VIDEO_COLUMNS, options.video_step or None),
         words=sum(word in words.vectors for word in {w for _, ws in words.spoken for w in ws}),
         tokens=words.tokens,
@@ -347,7 +341,7 @@ def _manifest(
 
 
 def _notes(inputs: Inputs) -> list[str]:
-    notes = [] if inputs.phonet is not None else [NO_PHONET]
+    notes = [] if inputs.phonet is None else ["Phonet's posteriors are read from files"]
     if "openface" in inputs.synthetic:
         notes.append("action units are not OpenFace's: the miniature corpus's planted ones, noisy")
     if "glove" in inputs.synthetic:
@@ -355,13 +349,11 @@ def _notes(inputs: Inputs) -> list[str]:
     return notes
 
 
-def _sentence(glove: str, notes: Sequence[str], step: float, *, phonet: bool) -> str:
+def _sentence(glove: str, notes: Sequence[str], step: float) -> str:
     rows = f"every {step:g} s" if step else "per frame"
-    audio = "142 per 400 ms (22 Bark-band energies, 12 MFCCs, 108 phonological statistics)"
-    if not phonet:
-        audio = "34 per 400 ms (22 Bark-band energies, 12 MFCCs)"
     sentence = (
-        f"Hand-crafted features: text, 300 per word ({glove}); audio, {audio}; video, 35 {rows} "
-        "(OpenFace action units)"
+        f"Hand-crafted features: text, 300 per word ({glove}); audio, 142 per 400 ms (DisVoice's: "
+        "22 Bark-band energies, 12 MFCCs, 108 phonological statistics); video, 35 "
+        f"{rows} (OpenFace action units)"
     )
     return "; ".join([sentence, *notes]) + "."

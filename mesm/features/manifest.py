@@ -15,7 +15,9 @@ from mesm.corpora.utterances import SkippedClip
 from mesm.runs.hashes import check_files, check_seal, sha256
 from mesm.runs.ordinary import ordinary
 
-FORMAT = 1
+FORMAT = 2
+# Those of format 1 have columns of their own kind for sound, which features.json names.
+READABLE = (1, FORMAT)
 FOLDER = "features"
 FILE = "features.json"
 STREAMS = tuple(modality.stream for modality in Modality)
@@ -138,7 +140,7 @@ def read_features_manifest(corpus: PreparedCorpus) -> FeatureManifest | None:
         raise ValueError(
             f"{file} {error}; delete {file.parent} and run mesm features again"
         ) from None
-    if manifest.format != FORMAT:
+    if manifest.format not in READABLE:
         raise ValueError(
             f"{file} has format {manifest.format}, wanted {FORMAT}; delete {file.parent} and run "
             "mesm features again"

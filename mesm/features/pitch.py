@@ -1,124 +1,64 @@
-"""Fundamental frequency by autocorrelation (Boersma, 1993), as Praat computes it.
-
-Written here because the choices were a copyleft binding to Praat, which tests use as their oracle,
-and librosa: its `yin` does not say which frames are voiced, and its `pyin` took 15 times as long.
-"""
+"""Fundamental frequency by RAPT (Talkin, 1995), as DisVoice asks pysptk for it."""
 
 from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
 
+from mesm.features.sound import Samples
+from mesm.features.sptk import load_sptk
 from mesm.inputs.spectrograms import SAMPLE_RATE
 
 LOWEST, HIGHEST = 60.0, 350.0  # Hz
-STEP = 0.01  # seconds
-WINDOW = 3 / LOWEST  # three periods of the lowest pitch
-# Praat's standard settings.
-VOICING_THRESHOLD = 0.45
-SILENCE_THRESHOLD = 0.03
-OCTAVE_COST = 0.01
-OCTAVE_JUMP_COST = 0.35
-VOICING_COST = 0.14
-CANDIDATES = 14
-
-_SAMPLES = round(WINDOW * SAMPLE_RATE)
-_PERIOD = round(SAMPLE_RATE / LOWEST)  # the longest
-_FFT = 2048  # at least one and a half windows: the autocorrelation must not wrap around
-_HANN = np.hanning(_SAMPLES + 2)[1:-1]
-_LAGS = np.arange(int(SAMPLE_RATE / HIGHEST) - 1, int(SAMPLE_RATE / LOWEST) + 3)
-
-Vector = npt.NDArray[np.floating]
+STEP = 320  # samples, 20 ms
+VOICE_BIAS = -0.2
+FULL_SCALE = 2**15
+# Two steps and a window of 7.5 ms; RAPT refuses shorter sounds.
+SHORTEST = 760
 
 
-def track_pitch(waveform: npt.NDArray[np.floating]) -> tuple[Vector, Vector]:
+def track_pitch(samples: Samples) -> npt.NDArray[np.float32]:
     """Follow the pitch of a voice.
 
-    Per frame of 50 ms, every 10 ms: the autocorrelation of the Hann-windowed frame, divided by that
-    of the window; its peaks between 60 and 350 Hz are the candidates, and one of them is no voice.
-    The path through the candidates that is strongest, less the cost of its jumps, is the pitch.
-
     Args:
-        waveform: (n,) at 16 kHz.
+        samples: (n,) at 16 kHz, as `normalise` gives them.
 
     Returns:
-        Times (frames,) in seconds, of the frames' centres, and F0 (frames,) in Hz, 0 where there
-        is no voice. No frames where the sound is shorter than one.
+        F0 (ceil(n / 320),) in Hz, every 20 ms; 0 where there is no voice, and in a sound shorter
+        than 47.5 ms.
     """
-    samples = np.asarray(waveform, np.float64)
-    duration = len(samples) / SAMPLE_RATE
-    frames = int(np.floor((duration - WINDOW) / STEP + 1e-9)) + 1
-    if frames < 1:
-        return np.zeros(0), np.zeros(0)
-    # Centred, so that as much is left out at either end.
-    times = duration / 2 + STEP * (np.arange(frames) - (frames - 1) / 2)
-    starts = np.clip(
-        np.rint(times * SAMPLE_RATE).astype(int) - _SAMPLES // 2, 0, len(samples) - _SAMPLES
+    if len(samples) < SHORTEST:
+        return np.zeros(-(-len(samples) // STEP), np.float32)
+    pitch = _rapt(samples * FULL_SCALE)
+    # RAPT adds faint noise from a generator that makes two numbers at a time, and keeps the second
+    # from call to call: an odd call would change what the next clip gets. A second one evens it.
+    if len(samples) % 2:
+        _rapt(np.zeros(SHORTEST + 1))
+    return pitch
+
+
+def voicing_onsets(pitch: npt.NDArray[np.floating], samples: int) -> npt.NDArray[np.int64]:
+    """Find the samples at which F0 goes from 0 to voiced, as DisVoice places them.
+
+    Args:
+        pitch: (frames,), every 20 ms.
+        samples: how many the clip has.
+
+    Returns:
+        (onsets,): j · floor(samples / frames) for each j from 2 on with no voice at j - 1 and voice
+        at j.
+    """
+    begins = 2 + np.flatnonzero((pitch[2:] > 0) & (pitch[1:-1] == 0))
+    return begins * (samples // max(1, len(pitch)))
+
+
+def _rapt(samples: Samples) -> npt.NDArray[np.float32]:
+    return load_sptk().rapt(
+        samples.astype(np.float32),
+        SAMPLE_RATE,
+        STEP,
+        min=LOWEST,
+        max=HIGHEST,
+        voice_bias=VOICE_BIAS,
+        otype="f0",
     )
-    windows = np.lib.stride_tricks.sliding_window_view(samples, _SAMPLES)[starts]
-    middle = _SAMPLES // 2
-    period = windows[:, middle - _PERIOD : middle + _PERIOD]
-    centred = windows - period.mean(1, keepdims=True)
-    loudest = np.abs(samples - samples.mean()).max()
-    if loudest == 0:
-        return times, np.zeros(frames)
-    frequency, strength = _candidates(centred)
-    half = slice(middle - _PERIOD // 2, middle + _PERIOD // 2)
-    relative = np.abs(centred[:, half]).max(1) / loudest
-    quiet = np.maximum(0, 2 - relative / (SILENCE_THRESHOLD / (1 + VOICING_THRESHOLD)))
-    frequency = np.concatenate([np.zeros((frames, 1)), frequency], 1)
-    strength = np.concatenate([(VOICING_THRESHOLD + quiet)[:, None], strength], 1)
-    return times, _best_path(frequency, strength)
-
-
-def voicing_onsets(times: Vector, pitch: Vector) -> Vector:
-    """Find the instants (seconds) where F0 goes from 0 to voiced, half-way between the frames."""
-    begins = np.flatnonzero((pitch[1:] > 0) & (pitch[:-1] == 0))
-    return (times[begins] + times[begins + 1]) / 2
-
-
-def _candidates(frames: Vector) -> tuple[Vector, Vector]:
-    """Frequencies (frames, 14) and strengths; -inf where there are fewer peaks."""
-    spectrum = np.fft.rfft(frames * _HANN, _FFT)
-    correlation = np.fft.irfft(np.abs(spectrum) ** 2, _FFT)
-    energy = correlation[:, :1]
-    window = np.fft.irfft(np.abs(np.fft.rfft(_HANN, _FFT)) ** 2, _FFT)
-    safe = np.where(energy > 0, energy, 1.0)
-    r = correlation[:, _LAGS] / safe / (window[_LAGS] / window[0])
-    before, here, after = r[:, :-2], r[:, 1:-1], r[:, 2:]
-    # A parabola through a peak and its neighbours.
-    bend = np.minimum(before - 2 * here + after, -1e-12)
-    shift = np.clip(0.5 * (before - after) / bend, -1, 1)
-    lag = _LAGS[1:-1] + shift
-    height = here - 0.25 * (before - after) * shift
-    height = np.where(height > 1, 1 / np.maximum(height, 1), height)
-    frequency = SAMPLE_RATE / lag
-    peak = (here > before) & (here >= after) & (here > 0.5 * VOICING_THRESHOLD)
-    peak &= (frequency >= LOWEST) & (frequency <= HIGHEST)
-    strength = np.where(peak, height - OCTAVE_COST * np.log2(LOWEST / frequency), -np.inf)
-    best = np.argsort(-strength, axis=1, kind="stable")[:, :CANDIDATES]
-    rows = np.arange(len(frames))[:, None]
-    return frequency[rows, best], strength[rows, best]
-
-
-def _best_path(frequency: Vector, strength: Vector) -> Vector:
-    """Viterbi's path; candidate 0 is no voice."""
-    scale = 0.01 / STEP
-    voiced = frequency > 0
-    octaves = np.log2(np.where(voiced, frequency, 1.0))
-    score = strength[0]
-    back = np.zeros(frequency.shape, int)
-    for i in range(1, len(frequency)):
-        both = voiced[i - 1][:, None] & voiced[i][None, :]
-        change = voiced[i - 1][:, None] != voiced[i][None, :]
-        jump = np.abs(octaves[i - 1][:, None] - octaves[i][None, :])
-        cost = scale * (VOICING_COST * change + OCTAVE_JUMP_COST * jump * both)
-        total = score[:, None] - cost
-        back[i] = total.argmax(0)
-        score = total.max(0) + strength[i]
-    place = int(score.argmax())
-    path = np.zeros(len(frequency))
-    for i in range(len(frequency) - 1, -1, -1):
-        path[i] = frequency[i, place]
-        place = back[i, place]
-    return path

@@ -41,8 +41,8 @@ class ClipFeatures:
         clip_id: its name.
         words: those of the transcript, in order.
         text: (T, 300) float32, one word vector per word, not normalised; zeros for a word without.
-        audio: (Sa, 34 or 142) float32, one row per 400 ms, normalised by the training split's mean
-            and standard deviation; zeros where nothing could be measured.
+        audio: (Sa, 142) float32, one row per 400 ms, normalised by the training split's mean and
+            standard deviation; zeros where nothing could be measured. Features of format 1 have 34.
         video: (Sv, 35) float32, likewise, one row per step.
     """
 

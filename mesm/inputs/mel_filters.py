@@ -11,16 +11,15 @@ import numpy as np
 import numpy.typing as npt
 
 
-def mel_filters(rate: int, window: int, bands: int, **options: Any) -> npt.NDArray[Any]:
+def mel_filters(rate: int, window: int, bands: int) -> npt.NDArray[Any]:
     """Give the filters (bands, 1 + window // 2).
 
     Args:
         rate: samples per second.
         window: samples of the Fourier transform.
         bands: how many filters.
-        options: further ones of `librosa.filters.mel`.
     """
-    filters = _librosa().filters.mel(sr=rate, n_fft=window, n_mels=bands, **options)
+    filters = _librosa().filters.mel(sr=rate, n_fft=window, n_mels=bands)
     return np.asarray(filters)
 
 

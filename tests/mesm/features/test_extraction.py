@@ -10,7 +10,8 @@ from mesm.features.extraction import (
     read_features,
 )
 from mesm.features.onsets import onset_features
-from mesm.features.phonet import CLASSES, statistics
+from mesm.features.phonet import log_ratios, phonet_features, statistics
+from mesm.features.phonet_network import CLASSES, load_network
 from mesm.features.sources import ClipSources, CsvSource
 
 RATE = 16_000
@@ -65,8 +66,11 @@ def test_a_dialogs_file_is_read_in_the_clips_time_and_half(make, sound):
     np.testing.assert_allclose(video[:, 0], (3 + np.arange(10) / 10) / 100, atol=1e-6)
     assert (extract_features(make(half="right")).video["d_F000"][:, 0] == np.float32(0.05)).all()
     left = soundfile.read(sound)[0][2 * RATE : 3 * RATE, 0].astype(np.float32)
-    np.testing.assert_array_equal(out.audio["d_F000"], onset_features(left))
-    assert np.isfinite(out.audio["d_F000"]).any()
+    audio = out.audio["d_F000"]
+    assert audio.shape == (3, 142)
+    np.testing.assert_array_equal(audio[:, :34], onset_features(left))
+    np.testing.assert_array_equal(audio[:, 34:], phonet_features(left, load_network()))
+    assert np.isfinite(audio).all(1).any()
 
 
 def test_posteriors_of_the_dialog_and_of_the_clip(make, tmp_path):
@@ -78,8 +82,8 @@ def test_posteriors_of_the_dialog_and_of_the_clip(make, tmp_path):
     for own, first in ((False, 200), (True, 0)):
         audio = extract_features(make(phonet=CsvSource(file, own))).audio["d_F000"]
         assert audio.shape == (3, 142)
-        wanted = statistics(posteriors[first : first + 40])
-        np.testing.assert_allclose(audio[0, 34:], wanted, rtol=1e-5, atol=1e-6)
+        wanted = statistics(log_ratios(posteriors[first : first + 40]))
+        np.testing.assert_allclose(audio[0, 34:], wanted, rtol=1e-5, atol=1e-5)
     file.write_text("time\n")
     out = extract_features(make(phonet=CsvSource(file, True)))
     assert out.audio["d_F000"].shape == (3, 142)
@@ -93,7 +97,7 @@ def test_posteriors_of_the_dialog_and_of_the_clip(make, tmp_path):
 
 def test_what_cannot_be_read_is_reported(make, faces, tmp_path):
     out = extract_features(make(channel=2, openface=None))
-    assert (out.audio["d_F000"].shape, out.video["d_F000"].shape) == ((0, 34), (0, 35))
+    assert (out.audio["d_F000"].shape, out.video["d_F000"].shape) == ((0, 142), (0, 35))
     (skipped,) = out.skipped
     assert skipped.line() == (
         "skipped d_F000: unreadable sound: d.wav (d.wav has 2 channel(s), none at index 2); "

@@ -15,11 +15,13 @@ from mesm.corpora import parts
 from mesm.corpora.parts import make_parts
 from mesm.corpora.prepared import PreparedCorpus
 from mesm.corpora.splits import SPLITS
+from mesm.features import make
 from mesm.features.glove import read_vectors
-from mesm.features.make import NO_PHONET, FeatureOptions, make_features
+from mesm.features.make import FeatureOptions, make_features
 from mesm.features.onsets import onset_features
 from mesm.features.openface import read_openface
-from mesm.features.phonet import CLASSES
+from mesm.features.phonet import log_ratios, phonet_features
+from mesm.features.phonet_network import CLASSES, load_network
 from mesm.features.store import FeatureStore
 from mesm.inputs.spectrograms import read_waveform
 from mesm.runs.hashes import sha256
@@ -76,7 +78,7 @@ def test_every_clip_gets_the_features_of_its_files(copies, layout):
     for name, digest in manifest.files.items():
         assert sha256(corpus.path / "features" / name) == digest
     store = FeatureStore.open(corpus)
-    assert store.dims == {"text": 300, "audio": 34, "video": 35}
+    assert store.dims == {"text": 300, "audio": 142, "video": 35}
     pattern = "wav/{}.wav" if layout == "iemocap" else "Audio/WAV_16000/{}.wav"
     raw_rows = {"audio": [], "video": []}
     for clip in clips_of(corpus):
@@ -84,7 +86,9 @@ def test_every_clip_gets_the_features_of_its_files(copies, layout):
         wav = next(raw.rglob(pattern.format(clip.dialog)))
         first = clip.clip_id.split("_")[-1][:1] == clip.dialog[5]
         channel = (0 if first else 1) if layout == "iemocap" else None
-        audio = onset_features(read_waveform(wav, clip.start, clip.end, channel))
+        waveform = read_waveform(wav, clip.start, clip.end, channel)
+        statistics = phonet_features(waveform, load_network())
+        audio = np.concatenate([onset_features(waveform), statistics], 1)
         video = read_openface(
             raw / "OpenFace" / f"{clip.clip_id}.csv", 0, clip.end - clip.start, 0.1
         )
@@ -111,9 +115,9 @@ def test_what_the_manifest_says(copies):
     raw, corpus = copies()
     manifest = run(corpus, raw)
     store = FeatureStore.open(corpus)
-    assert "no Phonet posteriors: the 34 computed audio columns stand alone" in store.feature_set
+    assert "audio, 142 per 400 ms (DisVoice's: 22 Bark-band energies, 12 " in store.feature_set
     assert "synthetic" in store.feature_set
-    assert manifest.notes[0] == NO_PHONET
+    assert not any("Phonet" in note for note in manifest.notes)
     for name in ("text", "audio", "video"):
         columns = manifest.modality(name).columns
         assert len({column.name for column in columns}) == len(columns) == store.dims[name]
@@ -135,7 +139,7 @@ def test_what_the_manifest_says(copies):
     assert manifest.skipped == []
 
 
-def test_phonets_posteriors_make_142(copies):
+def test_phonets_own_posteriors_are_taken(copies):
     raw, corpus = copies("mosei")
     clips = clips_of(corpus)
     phonet = write_phonet(raw / "phonet", clips)
@@ -143,15 +147,16 @@ def test_phonets_posteriors_make_142(copies):
     store = FeatureStore.open(corpus)
     assert store.dims["audio"] == 142
     assert "142 per 400 ms" in store.feature_set
-    assert NO_PHONET not in store.feature_set
+    assert "Phonet's posteriors are read from files" in store.feature_set
     assert manifest.audio.columns[34].name == "vocalic_mean"
     clip = clips[0]
     table = np.loadtxt(
         phonet / f"{clip.clip_id}.csv", delimiter=",", skiprows=1, usecols=range(2, 20)
     )
     one = manifest.audio
-    wanted = (table[:40, 7].max() - one.mean[34 + 7 * 6 + 4]) / one.std[34 + 7 * 6 + 4]
-    assert store.clip(clip.clip_id).audio[0, 34 + 7 * 6 + 4] == pytest.approx(wanted, rel=1e-4)
+    column = 34 + 7 * 6 + 4
+    wanted = (log_ratios(table[:40])[:, 7].max() - one.mean[column]) / one.std[column]
+    assert store.clip(clip.clip_id).audio[0, column] == pytest.approx(wanted, rel=1e-4)
     # One file less: named, and the statistics of that clip are the mean.
     (phonet / f"{clip.clip_id}.csv").unlink()
     manifest = run(corpus, raw, phonet=phonet)
@@ -185,7 +190,7 @@ def test_one_bad_clip_is_reported_and_gets_no_rows(copies, capsys):
     store = FeatureStore.open(corpus)
     assert store.clip(first.clip_id).video.shape == (1, 35)
     assert not store.clip(first.clip_id).video.any()
-    assert store.clip(third.clip_id).audio.shape == (1, 34)
+    assert store.clip(third.clip_id).audio.shape == (1, 142)
 
 
 def test_nothing_usable_is_refused(copies):
@@ -289,6 +294,40 @@ def test_missing_and_wrong_inputs_are_refused_before_any_work(copies, tmp_path, 
         make_features(corpus, FeatureOptions(raw=raw, workers=0))
     with pytest.raises(ValueError, match="stepp"):
         FeatureOptions(raw=raw, stepp=1)
+
+
+@pytest.mark.parametrize("missing", ["load_sptk", "load_network"])
+def test_missing_packages_are_refused_before_any_work(copies, tmp_path, monkeypatch, missing):
+    raw, corpus = copies("mosei")
+
+    def absent():
+        raise FileNotFoundError("it is missing; install it")
+
+    monkeypatch.setattr(make, missing, absent)
+    monkeypatch.setattr(parts, "make_parts", None)
+    with pytest.raises(FileNotFoundError, match="missing"):
+        run(corpus, raw)
+    assert not (corpus.path / "features").exists()
+    if missing == "load_network":
+        # A user's posteriors need no network.
+        monkeypatch.undo()
+        monkeypatch.setattr(make, missing, absent)
+        run(corpus, raw, phonet=write_phonet(tmp_path / "phonet", clips_of(corpus)))
+
+
+def test_features_of_an_older_format_are_read_and_made_anew(copies, capsys):
+    raw, corpus = copies("mosei")
+    run(corpus, raw)
+    file = corpus.path / "features" / "features.json"
+    content = json.loads(file.read_text())
+    older = {**content, "format": 1, "options": {**content["options"], "format": 1}}
+    del older["digest"]
+    file.write_text(json.dumps(older))
+    assert FeatureStore.open(corpus).dims["audio"] == 142
+    capsys.readouterr()
+    run(corpus, raw)
+    assert "was made from something else: making it anew" in capsys.readouterr().out
+    assert json.loads(file.read_text()) == content
 
 
 def test_damaged_features_are_made_anew_and_a_damaged_corpus_is_refused(copies, capsys):
@@ -400,7 +439,7 @@ def test_the_command(copies):
     done = runner.invoke(app, [*arguments, "--video-step", "0.2"])
     assert done.exit_code == 0, done.output
     assert "Hand-crafted features: text, 300 per word (glove.txt.gz)" in done.output
-    assert json.loads((corpus.path / "features" / "features.json").read_text())["format"] == 1
+    assert json.loads((corpus.path / "features" / "features.json").read_text())["format"] == 2
     refused = runner.invoke(app, [*arguments, "--glove", str(raw / "none.txt")])
     assert refused.exit_code == 2
     assert "none.txt is not there" in refused.output

@@ -169,7 +169,7 @@ def test_no_features_stale_features_and_broken_ones_are_refused(corpus, tiny_cor
     file = path / "features" / "features.json"
     before = json.loads(file.read_text())
     file.write_text(json.dumps({**before, "format": 99}))
-    with pytest.raises(ValueError, match=r"features\.json has format 99, wanted 1; delete"):
+    with pytest.raises(ValueError, match=r"features\.json has format 99, wanted 2; delete"):
         FeatureStore.open(PreparedCorpus.open(path))
     file.write_text("{}")
     with pytest.raises(ValueError, match=r"features\.json is not a manifest of features: "):

@@ -22,8 +22,6 @@ print(mel_filters(16000, 400, 128).shape, bool(numba.config.CACHE_DIR))
 def test_the_filters_are_librosas():
     wanted = librosa.filters.mel(sr=16000, n_fft=400, n_mels=128)
     assert np.array_equal(mel_filters(16000, 400, 128), wanted)
-    wanted = librosa.filters.mel(sr=16000, n_fft=2048, n_mels=32, htk=True, norm=None)
-    assert np.array_equal(mel_filters(16000, 2048, 32, htk=True, norm=None), wanted)
 
 
 def test_nothing_need_be_writable():
