@@ -6,10 +6,10 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, PlainValidator, field_validator, model_validator
 
+from mesm.config.limits import MOST
 from mesm.config.modalities import Modality, attended, parse_modalities
 from mesm.config.p import BlockP, read_p
 from mesm.config.settings import (
-    MOST,
     Layers,
     Number,
     Place,

@@ -7,9 +7,8 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-# The largest size that torch counts with.
-MOST = 2**31 - 1
-MOST_LAYERS = 1000
+from mesm.config.limits import MOST, MOST_LAYERS
+
 _WORDS = ("yes", "no", "on", "off")
 
 

@@ -10,7 +10,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from mesm.config.settings import MOST_LAYERS
+from mesm.config.limits import MOST_LAYERS
 from mesm.models.checks import check_sizes
 from mesm.runs.finite import first_not_finite
 from mesm.runs.ordinary import check_contents, ordinary
