@@ -70,7 +70,7 @@ demo: setup  ## Miniature corpus, preparation, training, p-curve, pictures, one 
 bench: setup  ## FLOPs and latency per p against PyTorch's dense block
 	$(BIN)/python -m pytest benchmarks --benchmark-only
 
-gpu-check: setup  ## Compile every GPU kernel for every architecture; no GPU needed (a few minutes)
+gpu-check: setup  ## Compile every GPU kernel for every architecture; no GPU needed (10 minutes)
 	$(BIN)/python -m benchmarks.gpu_check
 
 bounds: setup  ## Run the block's GPU kernels on the CPU, each access to memory checked (10 minutes)
