@@ -77,13 +77,21 @@ def prepare(
             callback=at_least(12), help="Smallest face searched for, in pixels; larger is faster."
         ),
     ] = 20,
+    device: Annotated[
+        str, typer.Option(help="Where faces are searched for: cpu, cuda or cuda:N.")
+    ] = "cpu",
 ) -> None:
     """Turn a raw corpus into faces, spectrograms and text, in Parquet; resumes where it stopped."""
     from mesm.corpora.prepare import PrepareOptions
     from mesm.corpora.prepare import prepare as run
 
     options = PrepareOptions(
-        split=split, splits=splits, seed=seed, workers=workers, min_face_size=min_face_size
+        split=split,
+        splits=splits,
+        seed=seed,
+        workers=workers,
+        min_face_size=min_face_size,
+        device=device,
     )
     run(corpus, raw, out, options)
 

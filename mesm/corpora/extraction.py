@@ -40,6 +40,7 @@ class Dialog:
     root: Path
     utterances: tuple[Utterance, ...]
     min_face_size: int
+    device: str = "cpu"
 
     def __len__(self) -> int:
         return len(self.utterances)
@@ -55,7 +56,10 @@ class Dialog:
         clips = [{k: str(v) for k, v in asdict(u).items()} for u in self.utterances]
         for clip in clips:
             del clip["video"], clip["audio"]
-        key = json.dumps([FORMAT, self.min_face_size, clips, stamps], sort_keys=True)
+        found_by: list[Any] = [self.min_face_size]
+        if self.device != "cpu":
+            found_by.append(self.device)
+        key = json.dumps([FORMAT, *found_by, clips, stamps], sort_keys=True)
         return f"{self.name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.parquet"
 
     def refused(self, reason: str) -> Part:
@@ -93,16 +97,17 @@ class _Slot:
 
 
 @contextmanager
-def extractor(min_face_size: int) -> Iterator[Callable[[Dialog], Part]]:
+def extractor(min_face_size: int, device: str) -> Iterator[Callable[[Dialog], Part]]:
     """Give `extract` with a face detector, on one thread: results then depend on no worker count.
 
     Args:
         min_face_size: side in pixels of the smallest face looked for.
+        device: where the detector's networks run.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        yield partial(extract, detector=FaceDetector(min_face_size))
+        yield partial(extract, detector=FaceDetector(min_face_size, device=device))
     finally:
         torch.set_num_threads(threads)
 

@@ -7,7 +7,7 @@ import json
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import groupby
 from pathlib import Path
@@ -41,6 +41,8 @@ class PrepareOptions(BaseModel):
         seed: of the split.
         min_face_size: side in pixels of the smallest face looked for; larger is faster.
         workers: processes; None: one per core. Changes nothing in the result.
+        device: where faces are looked for: "cpu", "cuda" or "cuda:N". A GPU finds the same boxes
+            to a hundredth of a pixel, not to the last bit.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -50,6 +52,12 @@ class PrepareOptions(BaseModel):
     seed: int = Field(default=0, ge=0)
     min_face_size: int = Field(default=20, ge=12)
     workers: int | None = Field(default=None, ge=1)
+    device: str = "cpu"
+
+    @property
+    def kind_of_device(self) -> str:
+        """The device without its number, which changes nothing in the result."""
+        return self.device.partition(":")[0]
 
 
 def prepare(corpus: str, raw: Path, out: Path, options: PrepareOptions | None = None) -> Manifest:
@@ -69,8 +77,8 @@ def prepare(corpus: str, raw: Path, out: Path, options: PrepareOptions | None = 
 
     Raises:
         ValueError: `raw` is not the corpus, `out` holds something else or was begun with other
-            options, or the id lists do not fit; nothing is written then. Or, in the end, no clip
-            could be used.
+            options, the id lists do not fit, or there is no such device; nothing is written then.
+            Or, in the end, no clip could be used.
         FileNotFoundError: the face detector's weights are missing; says how to install them.
     """
     options = options or PrepareOptions()
@@ -81,7 +89,7 @@ def prepare(corpus: str, raw: Path, out: Path, options: PrepareOptions | None = 
         raise ValueError(f"the prepared corpus cannot go into the raw one, {raw}")
     lists = None if options.splits is None else read_split_lists(options.splits, corpus)
     fingerprint = _fingerprint(corpus, options, lists)
-    FaceDetector(options.min_face_size)
+    FaceDetector(options.min_face_size, device=options.device)
     _look_at(out, fingerprint)
     with owned(out, "preparing"):
         return _prepare(raw, out, reader, fingerprint, lists, options)
@@ -107,7 +115,7 @@ def _prepare(
     if not utterances:
         raise ValueError(f"{raw} has no utterance to prepare" + (" in the lists" * bool(lists)))
     dialogs = [
-        Dialog(name, found.root, tuple(group), options.min_face_size)
+        Dialog(name, found.root, tuple(group), options.min_face_size, options.kind_of_device)
         for name, group in groupby(utterances, key=lambda u: u.dialog)
     ]
     if lists is not None and all(lists[u.clip_id] != "train" for u in utterances):
@@ -162,6 +170,8 @@ def _fingerprint(
         "seed": options.seed,
         "min_face_size": options.min_face_size,
     }
+    if options.kind_of_device != "cpu":
+        fingerprint["device"] = options.kind_of_device
     if lists is not None:
         # Published lists leave nothing to a seed.
         del fingerprint["seed"]
@@ -196,7 +206,7 @@ def _look_at(out: Path, fingerprint: dict[str, Any]) -> Manifest | None:
     if before != fingerprint:
         keys = sorted(set(before) | set(fingerprint))
         changed = ", ".join(
-            f"{key} {before.get(key)} then, {fingerprint.get(key)} now"
+            f"{key} {_shown(before, key)} then, {_shown(fingerprint, key)} now"
             for key in keys
             if before.get(key) != fingerprint.get(key)
         )
@@ -205,6 +215,10 @@ def _look_at(out: Path, fingerprint: dict[str, Any]) -> Manifest | None:
             "or delete it"
         )
     return manifest
+
+
+def _shown(fingerprint: Mapping[str, Any], key: str) -> Any:
+    return fingerprint.get(key, "cpu" if key == "device" else None)
 
 
 def _seen(found: RawCorpus, dialogs: Sequence[Dialog]) -> str:
@@ -252,7 +266,7 @@ def _extract_all(
         tqdm.write(note, file=sys.stderr)
     for clip in found.skipped:
         tqdm.write(clip.line(), file=sys.stderr)
-    opened = partial(extractor, options.min_face_size)
+    opened = partial(extractor, options.min_face_size, options.device)
     return make_all(dialogs, work / "parts", opened, options.workers, "clips")
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -53,6 +55,7 @@ class FaceDetector:
         thresholds: tuple[float, float, float] = (0.6, 0.7, 0.7),
         factor: float = 0.709,
         weights: Path | None = None,
+        device: str = "cpu",
     ) -> None:
         """Load the networks.
 
@@ -61,9 +64,10 @@ class FaceDetector:
             thresholds: least probability after P-Net, R-Net and O-Net.
             factor: ratio between neighbouring scales of the pyramid.
             weights: folder of the weight files; None: those of the installed facenet-pytorch.
+            device: where the networks run: "cpu", "cuda" or "cuda:N".
 
         Raises:
-            ValueError: an argument is out of its range.
+            ValueError: an argument is out of its range, or there is no such device.
             FileNotFoundError: the weights are missing; says how to install them.
         """
         if min_face_size < WINDOW:
@@ -73,14 +77,17 @@ class FaceDetector:
         self.min_face_size = min_face_size
         self.thresholds = thresholds
         self.factor = factor
-        self._pnet, self._rnet, self._onet = load_networks(weights)
+        self.device = usable_device(device)
+        pnet, rnet, onet = load_networks(weights)
+        self._pnet, self._rnet = pnet.to(self.device), rnet.to(self.device)
+        self._onet = onet.to(self.device)
 
     @torch.inference_mode()
     def detect(self, frames: Tensor) -> list[Detections]:
         """Find the faces of each frame.
 
         Args:
-            frames: (F, H, W, 3) uint8, RGB.
+            frames: (F, H, W, 3) uint8, RGB, on any device.
 
         Returns:
             One Detections per frame.
@@ -94,10 +101,19 @@ class FaceDetector:
             )
         height, width = frames.shape[1:3]
         step = max(1, PIXELS_PER_BATCH // max(1, height * width))
-        return [found for part in frames.split(step) for found in self._detect(part)]
+        # TF32 would keep three digits of a box.
+        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+            return [found for part in frames.split(step) for found in self._detect(part)]
 
     def _detect(self, frames: Tensor) -> list[Detections]:
-        images = frames.permute(0, 3, 1, 2).contiguous().float().sub_(127.5).mul_(1 / 128)
+        images = (
+            frames.to(self.device)
+            .permute(0, 3, 1, 2)
+            .contiguous()
+            .float()
+            .sub_(127.5)
+            .mul_(1 / 128)
+        )
         proposals = self._propose(images)
         candidates = self._refine(images, proposals)
         return self._output(images, candidates)
@@ -120,14 +136,16 @@ class FaceDetector:
                 scaled.contiguous(memory_format=torch.channels_last)
             )
             image, y, x = (probability >= self.thresholds[0]).nonzero(as_tuple=True)
-            scores = probability[image, y, x].numpy()
-            corner = torch.stack([x, y], 1).float() * STRIDE
+            scores = _array(probability[image, y, x])
+            shares = _array(regression[image, :, y, x])
+            # On the CPU everywhere: another device may round the quotient to another whole pixel.
+            corner = torch.stack([x, y], 1).cpu().float() * STRIDE
             first = ((corner + 1) / scale).floor()
             last = ((corner + WINDOW) / scale).floor()
-            here = _Candidates(torch.cat([first, last], 1).numpy(), scores, image.numpy())
+            here = _Candidates(torch.cat([first, last], 1).numpy(), scores, _array(image))
             kept = suppress(here.boxes, here.scores, here.images, 0.5)
             found.append(here.take(kept))
-            offsets.append(regression[image, :, y, x].numpy()[kept])
+            offsets.append(shares[kept])
         proposals = _Candidates(
             np.concatenate([f.boxes for f in found]),
             np.concatenate([f.scores for f in found]),
@@ -145,8 +163,8 @@ class FaceDetector:
         if not len(crops):
             return candidates
         outputs = [self._rnet(part) for part in crops.split(CANDIDATES_PER_BATCH)]
-        candidates.scores = torch.cat([o[0] for o in outputs]).numpy()
-        offsets = torch.cat([o[1] for o in outputs]).numpy()
+        candidates.scores = _array(torch.cat([o[0] for o in outputs]))
+        offsets = _array(torch.cat([o[1] for o in outputs]))
         passed = np.flatnonzero(candidates.scores > self.thresholds[1])
         candidates, offsets = candidates.take(passed), offsets[passed]
         kept = suppress(candidates.boxes, candidates.scores, candidates.images, 0.7)
@@ -159,11 +177,11 @@ class FaceDetector:
         landmarks = np.empty((0, 5, 2), np.float32)
         if len(crops):
             outputs = [self._onet(part) for part in crops.split(CANDIDATES_PER_BATCH)]
-            candidates.scores = torch.cat([o[0] for o in outputs]).numpy()
+            candidates.scores = _array(torch.cat([o[0] for o in outputs]))
             passed = np.flatnonzero(candidates.scores > self.thresholds[2])
             candidates = candidates.take(passed)
-            offsets = torch.cat([o[1] for o in outputs]).numpy()[passed]
-            points = torch.cat([o[2] for o in outputs]).numpy()[passed].reshape(-1, 2, 5)
+            offsets = _array(torch.cat([o[1] for o in outputs]))[passed]
+            points = _array(torch.cat([o[2] for o in outputs]))[passed].reshape(-1, 2, 5)
             corner, side = candidates.boxes[:, :2], _sides(candidates.boxes, extra=1)
             landmarks = (points.transpose(0, 2, 1) * side[:, None] + corner[:, None] - 1).astype(
                 np.float32
@@ -178,6 +196,31 @@ class FaceDetector:
                 Detections(candidates.boxes[rows], candidates.scores[rows], landmarks[rows])
             )
         return found
+
+
+def usable_device(name: str) -> torch.device:
+    """The device of that name.
+
+    Raises:
+        ValueError: the name is none of "cpu", "cuda" and "cuda:N", or torch finds no such GPU.
+    """
+    number = name.removeprefix("cuda:")
+    if name == "cpu":
+        return torch.device(name)
+    if name != "cuda" and not (number != name and number.isascii() and number.isdigit()):
+        raise ValueError(f"the device must be cpu, cuda or cuda:N, got {name!r}")
+    found = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if found <= (0 if name == "cuda" else int(number)):
+        raise ValueError(
+            f"no device {name}: torch {torch.__version__} finds {found} GPUs here; take the CPU, "
+            "or a torch built for this machine's GPU"
+        )
+    return torch.device(name)
+
+
+def _array(values: Tensor) -> npt.NDArray[Any]:
+    array: npt.NDArray[Any] = values.cpu().numpy()
+    return array
 
 
 def _nothing() -> tuple[Floats, Ints]:

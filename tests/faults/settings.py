@@ -167,7 +167,7 @@ LINES: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
     ("table splits", ("prep",), ("*",)),
     ("miniature out", (), ("--clips", "--seed", "--layout")),
     ("prepare iemocap iemocap out", ("iemocap",), ("--workers", "--seed", "--min-face-size")),
-    ("prepare iemocap iemocap out", ("iemocap",), ("--split", "--splits")),
+    ("prepare iemocap iemocap out", ("iemocap",), ("--split", "--splits", "--device")),
     ("features prep --raw iemocap", ("iemocap", "prep"), ("--video-step", "--workers")),
     ("features prep --raw iemocap", ("iemocap", "prep"), ("--openface", "--glove", "--phonet")),
     ("train", ("prep",), ("*",)),

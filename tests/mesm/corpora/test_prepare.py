@@ -6,12 +6,14 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 
 from mesm.corpora import prepare as module
 from mesm.corpora.prepare import PrepareOptions, is_generated, prepare
 from mesm.corpora.prepared import PreparedCorpus
 from mesm.corpora.splits import SPLITS
 from mesm.corpora.utterances import RawCorpus
+from mesm.inputs import face_detector
 from mesm.runs.files import locked
 
 # The miniature corpus has faces of 100 pixels and more.
@@ -247,6 +249,33 @@ def test_a_run_begun_with_other_options_or_still_going_is_refused(raw, tmp_path)
         pytest.raises(ValueError, match="another process is preparing"),
     ):
         prepare("iemocap", raw("iemocap"), out, PrepareOptions(min_face_size=40))
+
+
+def test_a_gpu_that_is_not_there_is_refused_before_anything_is_written(raw, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ValueError, match=r"no device cuda:1: torch .* finds 0 GPUs here"):
+        prepare("iemocap", raw("iemocap"), tmp_path / "out", PrepareOptions(device="cuda:1"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_device_is_one_of_the_options_but_not_its_number(prepared, tmp_path, monkeypatch):
+    raw, of_cpu = prepared("iemocap")
+    asked = []
+
+    def usable(name):
+        asked.append(name)
+        return torch.device("cpu")
+
+    monkeypatch.setattr(face_detector, "usable_device", usable)
+    out = tmp_path / "out"
+    made = prepare("iemocap", raw, out, PrepareOptions(**FAST, device="cuda:1"))
+    assert asked == ["cuda:1", "cuda:1"]
+    assert made.options == PreparedCorpus.open(of_cpu).manifest.options | {"device": "cuda"}
+    assert prepare("iemocap", raw, out, PrepareOptions(**FAST, device="cuda")) == made
+    with pytest.raises(ValueError, match=r"with other options \(device cuda then, cpu now\)"):
+        prepare("iemocap", raw, out, PrepareOptions(**FAST))
+    with pytest.raises(ValueError, match=r"with other options \(device cpu then, cuda now\)"):
+        prepare("iemocap", raw, of_cpu, PrepareOptions(**FAST, device="cuda"))
 
 
 # Kills itself at the n-th change of the output folder.

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from mesm.inputs.boxes import crop_area, resize_area, square, suppress
+from mesm.inputs.boxes import crop_area, crop_area_at_once, resize_area, square, suppress
 
 
 def _overlap(a, b, kind):
@@ -52,3 +52,21 @@ def test_area_is_the_mean_of_the_pixels_covered():
     crop = crop_area(image, np.zeros(1, np.int64), np.array([[2, 1, 6, 5]]), 2)
     block = image[:, :, 1:5, 2:6]
     assert torch.equal(crop, block.unflatten(2, (2, 2)).unflatten(4, (2, 2)).mean((3, 5)))
+
+
+def test_crops_at_once_are_those_one_by_one():
+    torch.manual_seed(0)
+    images = torch.rand(3, 3, 70, 90) * 2 - 1
+    rng = np.random.default_rng(1)
+    first = rng.integers(0, [89, 69], (60, 2))
+    last = first + 1 + rng.integers(0, [90, 70] - first)
+    boxes = np.concatenate([first, np.minimum(last, [90, 70])], 1)
+    # One pixel, a row, a column, the whole image, and exactly the size asked for.
+    boxes[:5] = [[5, 6, 6, 7], [0, 3, 90, 4], [8, 0, 9, 70], [0, 0, 90, 70], [10, 20, 34, 44]]
+    rows = rng.integers(0, 3, 60)
+    for size in (24, 48):
+        found = crop_area_at_once(images, rows, boxes, size)
+        assert found.is_contiguous(memory_format=torch.channels_last)
+        torch.testing.assert_close(found, crop_area(images, rows, boxes, size), rtol=0, atol=1e-6)
+    nothing = crop_area_at_once(images, rows[:0], boxes[:0], 24)
+    assert nothing.shape == (0, 3, 24, 24)

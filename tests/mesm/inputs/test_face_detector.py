@@ -3,7 +3,9 @@ import pytest
 import torch
 from skimage.data import astronaut
 
-from mesm.inputs.face_detector import FaceDetector
+from mesm.inputs import face_detector
+from mesm.inputs.boxes import crop_area_at_once
+from mesm.inputs.face_detector import FaceDetector, usable_device
 
 
 @pytest.fixture(scope="module")
@@ -64,3 +66,53 @@ def test_refusals(detector):
         FaceDetector(4)
     with pytest.raises(ValueError, match=r"factor must lie between 0 and 1, got 1\.5"):
         FaceDetector(factor=1.5)
+
+
+def _crowd(portrait):
+    """Three frames of 360x640: no face, one, and four of different sizes."""
+    frames = torch.zeros(3, 360, 640, 3, dtype=torch.uint8)
+    frames[1, :, 100:460] = portrait[60:420, 60:420]
+    for left, step in ((0, 2), (260, 3), (440, 4), (570, 6)):
+        small = portrait[::step, ::step]
+        frames[2, : small.shape[0], left : left + small.shape[1]] = small[:, : 640 - left]
+    return frames
+
+
+def _same_faces(found, wanted):
+    assert [len(faces.boxes) for faces in found] == [len(faces.boxes) for faces in wanted]
+    for ours, theirs in zip(found, wanted, strict=True):
+        np.testing.assert_allclose(ours.boxes, theirs.boxes, rtol=0, atol=0.01)
+        np.testing.assert_allclose(ours.landmarks, theirs.landmarks, rtol=0, atol=0.01)
+        np.testing.assert_allclose(ours.scores, theirs.scores, rtol=0, atol=1e-4)
+
+
+def test_the_crops_of_a_gpu_give_the_same_faces(detector, portrait, monkeypatch):
+    frames = _crowd(portrait)
+    wanted = detector.detect(frames)
+    assert [len(faces.boxes) for faces in wanted][:2] == [0, 1]
+    assert len(wanted[2].boxes) >= 3
+    monkeypatch.setattr(face_detector, "crop_area", crop_area_at_once)
+    _same_faces(detector.detect(frames), wanted)
+
+
+@pytest.mark.gpu
+def test_a_gpu_finds_the_same_faces(detector, portrait):
+    frames = _crowd(portrait)
+    _same_faces(FaceDetector(device="cuda").detect(frames), detector.detect(frames))
+
+
+@pytest.mark.parametrize("name", ["", "CPU", "mps", "cuda:", "cuda:x", "cuda:-1", "cuda: 0", "gpu"])
+def test_other_devices_are_refused(name):
+    with pytest.raises(ValueError, match="the device must be cpu, cuda or cuda:N, got"):
+        usable_device(name)
+
+
+def test_a_gpu_that_is_not_there_is_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ValueError, match=r"no device cuda: torch .* finds 0 GPUs here"):
+        FaceDetector(device="cuda")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(ValueError, match=r"no device cuda:2: torch .* finds 2 GPUs here"):
+        FaceDetector(device="cuda:2")
+    assert usable_device("cuda:1") == torch.device("cuda:1")
