@@ -7,10 +7,11 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 GPU_PYTHON ?= $(PYTHON)
 GPU_ARGS ?=
 FAULTS_ARGS ?=
-# What `mesm train` and `mesm evaluate` import that torch, transformers and huggingface_hub do not
-# bring. Tensorboard's own needs are for its server, which a training does not start.
-GPU_WHEELS ?= absl-py accelerate annotated-types pillow protobuf psutil pydantic pydantic-core \
-	tensorboard typing-inspection
+# What `mesm train`, `mesm evaluate` and the face detector need that torch, transformers and
+# huggingface_hub do not bring. Tensorboard's own needs are for its server, which a training does
+# not start.
+GPU_WHEELS ?= absl-py accelerate annotated-types facenet-pytorch==2.5.3 pillow protobuf psutil \
+	pydantic pydantic-core tensorboard typing-inspection
 # The pinned pyarrow is 12 MB larger.
 GPU_PYARROW ?= pyarrow==21.0.0
 DEMO ?= demo

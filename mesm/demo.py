@@ -67,7 +67,7 @@ def run_demo(
     """
     from mesm.analysis.explain import explain
     from mesm.analysis.sweep import sweep
-    from mesm.corpora.miniature import generate
+    from mesm.corpora.miniature.generate import generate
     from mesm.corpora.prepare import PrepareOptions, prepare
     from mesm.evaluation.evaluate import evaluate_run
     from mesm.report.page import write_report

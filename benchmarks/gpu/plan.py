@@ -8,6 +8,7 @@ from pathlib import Path
 
 from benchmarks.gpu import convolutions
 from benchmarks.gpu.block import BlockRow
+from benchmarks.gpu.faces import FaceDetection
 from benchmarks.gpu.kernels import BlockKernels, Counters, ModelKernels
 from benchmarks.gpu.models import FirstStep, ModelRow
 from benchmarks.gpu.ops import Ceilings, OpsRow
@@ -100,6 +101,7 @@ def _rows(setting: Setting) -> Iterator[Row]:
     for train in (False, True):
         for shape in audio:
             yield _row(BlockRow(shape, train, HEADLINE_P))
+    yield _row(FaceDetection())
     for shape in face:
         yield _row(OpsRow(shape))
     yield _row(ModelKernels(batches[-1]), seconds=MODEL_SECONDS)

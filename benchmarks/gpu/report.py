@@ -35,6 +35,9 @@ def _said(row: Facts) -> str:
         return f"{len(row['counters'])} launches watched"
     if "first_step_s" in row:
         return f"{row['first_step_s']:.1f} s, the second {row['second_step_s']:.2f} s"
+    if "frames_per_s" in row:
+        rates = f"{row['frames_per_s']:.0f} frames/s, a CPU {row['cpu_frames_per_s']:.0f}"
+        return f"{rates}, boxes to {row['gate_error']:.1g} pixels"
     if "copy_gb_per_s" in row:
         rates = [f"{row[f'{name}_tflop_per_s']:.1f} TFLOP/s {name}" for name in _DTYPES]
         return ", ".join([f"{row['copy_gb_per_s']:.0f} GB/s", *rates])
@@ -77,6 +80,7 @@ def page(content: Facts, missing: list[str]) -> list[str]:
         "Goals": _goals(good),
         "Against dense PyTorch": _ratios(good),
         "Called from Python": _host(good),
+        "Face detector": [line(row) for row in good if "frames_per_s" in row],
         "First training step": [line(row) for row in good if "first_step_s" in row],
         "Ops beside their floors": floor_table(good),
         "Time per kernel": [*_kernels(good)],

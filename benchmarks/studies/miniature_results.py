@@ -19,7 +19,7 @@ from mesm.analysis.budget import find_budget
 from mesm.analysis.explain import explain
 from mesm.analysis.retrain import retrain
 from mesm.analysis.sweep import sweep
-from mesm.corpora.miniature import generate
+from mesm.corpora.miniature.generate import generate
 from mesm.corpora.prepare import PrepareOptions, prepare
 from mesm.corpora.prepared import PreparedCorpus
 from mesm.demo import Stages

@@ -18,7 +18,7 @@ from typing import Any
 from mesm.analysis.attention_score import score_attention
 from mesm.analysis.sweep import sweep
 from mesm.config.files import load_config
-from mesm.corpora.miniature import generate
+from mesm.corpora.miniature.generate import generate
 from mesm.corpora.prepare import PrepareOptions, prepare
 from mesm.evaluation.evaluate import evaluate_run
 from mesm.runs.environment import describe

@@ -49,7 +49,7 @@ def miniature(
     ] = False,
 ) -> None:
     """Generate a small synthetic corpus in the raw layout of IEMOCAP or CMU-MOSEI."""
-    from mesm.corpora.miniature import generate
+    from mesm.corpora.miniature.generate import generate
 
     generate(out, clips=clips, seed=seed, layout=layout, faults=faults)
 

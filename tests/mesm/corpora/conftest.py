@@ -1,6 +1,6 @@
 import pytest
 
-from mesm.corpora.miniature import generate
+from mesm.corpora.miniature.generate import generate
 from mesm.corpora.prepare import PrepareOptions, prepare
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from mesm.corpora.miniature import generate
 from mesm.corpora.miniature.emotions import IEMOCAP_CODES, MOSEI_COLUMNS
+from mesm.corpora.miniature.generate import generate
 from mesm.corpora.mosei import AUDIO, VIDEOS, read_mosei
 from mesm.corpora.registry import CORPORA, find_corpus
 from tests.mesm.conftest import SMALL

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from mesm.corpora.miniature import generate
+from mesm.corpora.miniature.generate import generate
 
 SEED = 5
 

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from mesm.corpora.miniature import generate
+from mesm.corpora.miniature.generate import generate
 
 
 def digests(root):

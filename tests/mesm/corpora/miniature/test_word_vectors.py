@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mesm.corpora.miniature import generate
 from mesm.corpora.miniature.emotions import EMOTIONS
+from mesm.corpora.miniature.generate import generate
 from mesm.corpora.miniature.sentences import emotions_of_words, sentence
 from mesm.corpora.miniature.word_vectors import write_word_vectors
 from mesm.features.glove import read_vectors
