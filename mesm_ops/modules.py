@@ -21,7 +21,7 @@ __all__ = [
     "SubmConv2d",
 ]
 
-Selection = Literal["weighted", "hard"]
+Selection = Literal["weighted", "hard", "straight_through"]
 
 
 class _Layer(nn.Module):
@@ -48,7 +48,7 @@ class CrossModalAttention(_Layer):
         query_dim: Size D of a query.
         attention_dim: Size k of the space in which maps and query meet.
         p: The share of the attention to keep, in (0, 1]; may be set at any time.
-        selection: "weighted" or "hard", as in `top_p_select`.
+        selection: "weighted", "hard" or "straight_through", as in `top_p_select`.
 
     Raises:
         ValueError: A size is no positive integer, p is not in (0, 1], or there is no such
@@ -234,7 +234,8 @@ class SparseCrossModalBlock(_Layer):
         attention_dim: Size k of the space in which maps and query meet.
         p: The share of the attention to keep, in (0, 1]; may be set at any time, at the price of
             another compilation in a compiled block.
-        selection: "weighted" lets the attention learn; "hard", the original, does not.
+        selection: "weighted" lets the attention learn; "hard", the original, does not;
+            "straight_through" lets the attention learn and leaves features as "hard" does.
 
     Raises:
         ValueError: A size is no positive integer, p is not in (0, 1], or there is no such

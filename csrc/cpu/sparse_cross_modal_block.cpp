@@ -102,7 +102,7 @@ std::tuple<Tensor, Tensor> pool(const Tensor& y, const Norm& norm, const Frames&
 template <class T>
 Tensor infer(const Tensor& x, const Selection& kept, const Frames& frames,
              const Frames& kept_frames, const Windows& windows, int64_t width, const Stage& stage1,
-             const Norm& norm1, const Stage& stage2, const Norm& norm2, bool weighted) {
+             const Norm& norm1, const Stage& stage2, const Norm& norm2, bool scales) {
   using A = Sums<T>;
   constexpr int64_t kBytes = 8 * 1024 * 1024;
   const int64_t channels = x.size(1);
@@ -131,7 +131,7 @@ Tensor infer(const Tensor& x, const Selection& kept, const Frames& frames,
         const int64_t row = kept_frames.offsets[begin + i];
         row_kernels<T>().gather(data<T>(x), channels, data<int32_t>(kept.rows) + row,
                                 offsets[i + 1] - offsets[i],
-                                weighted ? data<A>(kept.attention) : nullptr,
+                                scales ? data<A>(kept.attention) : nullptr,
                                 frames.offsets[begin + i + 1] - frames.offsets[begin + i],
                                 mutable_data<T>(selected) + offsets[i] * channels);
       }
@@ -162,7 +162,7 @@ Outputs sparse_cross_modal_block(
     const Tensor& norm_weight1, const Tensor& norm_bias1, const Tensor& running_mean1,
     const Tensor& running_var1, const Tensor& weight2, const Tensor& norm_weight2,
     const Tensor& norm_bias2, const Tensor& running_mean2, const Tensor& running_var2, double p,
-    bool weighted, bool training, double eps1, double eps2, bool trim, bool keep) {
+    bool scales, bool /*learns*/, bool training, double eps1, double eps2, bool trim, bool keep) {
   check_features(kBlock, features);
   const ScalarType dtype = features.scalar_type();
   const int64_t rows = features.size(0);
@@ -200,7 +200,7 @@ Outputs sparse_cross_modal_block(
       const Norm norm1 = norm_of<T>(stage1, running_mean1, running_var1);
       const Norm norm2 = norm_of<T>(stage2, running_mean2, running_var2);
       const Tensor out = infer<T>(x, kept, frames, kept_frames, windows, width, stage1, norm1,
-                                  stage2, norm2, weighted);
+                                  stage2, norm2, scales);
       const auto copy = [](const Tensor& t) { return torch::stable::clone(t); };
       return {in_dtype(out),        windows.sites,
               windows.offsets,      copy(norm1.mean),
@@ -212,7 +212,7 @@ Outputs sparse_cross_modal_block(
     }
 
     const Tensor selected = gather_kept(row_kernels<T>(), x, kept.attention, kept.rows, frames,
-                                        kept_frames, weighted, temporary<kSelectedSlot>);
+                                        kept_frames, scales, temporary<kSelectedSlot>);
     const ActivePairs pairs(kept_frames, data<int32_t>(kept.sites), width);
     const auto statistics = [&](const Tensor& y, const Tensor& mean, const Tensor& var) {
       if (!training)

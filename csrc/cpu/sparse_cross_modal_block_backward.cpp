@@ -110,7 +110,7 @@ Gradients sparse_cross_modal_block_backward(
     const Tensor& norm_weight2, const Tensor& norm_bias2, const Tensor& mean1, const Tensor& var1,
     const Tensor& mean2, const Tensor& var2, const Tensor& rows, const Tensor& kept_offsets,
     const Tensor& attention, const Tensor& y1, const Tensor& y2, const Tensor& out_offsets,
-    const Tensor& argmax, bool weighted, bool training, double eps1, double eps2) {
+    const Tensor& argmax, bool scales, bool learns, bool training, double eps1, double eps2) {
   check_features(kBlock, features);
   const ScalarType dtype = features.scalar_type();
   const int64_t channels = features.size(1);
@@ -161,28 +161,21 @@ Gradients sparse_cross_modal_block_backward(
     const Tensor grad1 = input_gradient<T>(grad2, stage2, pairs, temporary<kGradientSlot>);
 
     const NormGradient<A> of_norm1 = norm_gradient<T>(grad1, stored1, norm1, training, number);
-    const Tensor selected = gather_kept(row_kernels<T>(), x, attention, rows, frames, kept,
-                                        weighted, temporary<kSelectedSlot>);
+    const Tensor selected = gather_kept(row_kernels<T>(), x, attention, rows, frames, kept, scales,
+                                        temporary<kSelectedSlot>);
     const Tensor of_weight1 =
         weight_gradient<T>(selected, grad1, stage1.out(), pairs, temporary<kPartialSlot>);
     const Tensor of_selected = input_gradient<T>(grad1, stage1, pairs, temporary<kHiddenSlot>);
 
     Tensor of_features = zeros({features.size(0), channels}, scalar_type_of<T>());
-    Tensor of_attention = zeros({features.size(0)}, attention.scalar_type());
+    Tensor moments = zeros({features.size(0)}, attention.scalar_type());
     Tensor of_logits = zeros({features.size(0)}, attention.scalar_type());
     parallel_chunks(frames.count, 4, [&](int64_t begin, int64_t end) {
       for (int64_t f = begin; f < end; ++f) {
-        const int64_t first = frames.offsets[f];
-        const int64_t count = frames.offsets[f + 1] - first;
-        row_kernels<T>().scatter(data<T>(of_selected) + kept.offsets[f] * channels, channels,
-                                 data<int32_t>(rows) + kept.offsets[f],
-                                 kept.offsets[f + 1] - kept.offsets[f],
-                                 weighted ? data<A>(attention) : nullptr, count, data<T>(x),
-                                 mutable_data<T>(of_features), mutable_data<A>(of_attention));
-        if (!weighted) continue;
-        selection_kernels<A>().softmax_backward(data<A>(attention) + first,
-                                                data<A>(of_attention) + first, count,
-                                                mutable_data<A>(of_logits) + first);
+        scatter_frame(selection_kernels<A>(), row_kernels<T>(), data<T>(of_selected), data<T>(x),
+                      data<int32_t>(rows), data<A>(attention), frames, kept, f, channels, scales,
+                      learns, mutable_data<T>(of_features), mutable_data<A>(moments),
+                      mutable_data<A>(of_logits));
       }
     });
 
@@ -203,7 +196,7 @@ Gradients sparse_cross_modal_block_backward(
                   like(of_weight2, weight2),
                   like(of_norm2.weight, norm_weight2),
                   like(of_norm2.bias, norm_bias2)};
-    if (weighted) {
+    if (learns) {
       const auto in_dtype = [&](const Tensor& t) { return as_dtype(t, dtype); };
       const auto of_score = cross_modal_score_backward(
           of_logits, features, offsets, in_dtype(query), lengths, in_dtype(map_weight),

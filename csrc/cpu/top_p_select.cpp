@@ -23,16 +23,16 @@ using Selected = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor>;
 template <class T, class A>
 Selected select(const TopPSelectionKernelsOf<A>& selection, const TopPRowKernelsOf<T, A>& by_row,
                 const Tensor& features, const Tensor& sites, const Tensor& logits,
-                const Frames& frames, double p, bool weighted, bool trim) {
+                const Frames& frames, double p, bool scales, bool trim) {
   const Selection kept = select_sites(selection, logits, sites, frames, p, trim);
   const Frames kept_frames = check_offsets(kOp, kept.offsets, kept.rows.numel());
   const Tensor out =
-      gather_kept(by_row, features, kept.attention, kept.rows, frames, kept_frames, weighted);
+      gather_kept(by_row, features, kept.attention, kept.rows, frames, kept_frames, scales);
   return {out, kept.sites, kept.offsets, kept.rows, kept.attention};
 }
 
 Selected top_p_select(const Tensor& features, const Tensor& sites, const Tensor& offsets,
-                      const Tensor& logits, double p, bool weighted, bool trim) {
+                      const Tensor& logits, double p, bool scales, bool /*learns*/, bool trim) {
   check_features(kOp, features);
   const int64_t rows = features.size(0);
   const ScalarType dtype = features.scalar_type();
@@ -44,7 +44,7 @@ Selected top_p_select(const Tensor& features, const Tensor& sites, const Tensor&
   const Frames frames = check_offsets(kOp, offsets, rows);
   return with_kernels(dtype, [&](const auto& selection, const auto& by_row) {
     return select(selection, by_row, as_contiguous(features), as_contiguous(sites),
-                  as_contiguous(logits), frames, p, weighted, trim);
+                  as_contiguous(logits), frames, p, scales, trim);
   });
 }
 
@@ -54,23 +54,16 @@ std::tuple<Tensor, Tensor> select_backward(const TopPSelectionKernelsOf<A>& sele
                                            const Tensor& grad_out, const Tensor& features,
                                            const Tensor& rows, const Tensor& attention,
                                            const Frames& frames, const Frames& out_frames,
-                                           bool weighted) {
+                                           bool scales, bool learns) {
   const int64_t channels = features.size(1);
   Tensor grad_features = zeros({features.size(0), channels}, features.scalar_type());
   Tensor grad_attention = zeros({features.size(0)}, attention.scalar_type());
   Tensor grad_logits = zeros({features.size(0)}, attention.scalar_type());
   A* moment = mutable_data<A>(grad_attention);
   parallel(frames.count, [&](int64_t f) {
-    const int64_t first = frames.offsets[f];
-    const int64_t count = frames.offsets[f + 1] - first;
-    const int64_t out_first = out_frames.offsets[f];
-    by_row.scatter(data<T>(grad_out) + out_first * channels, channels,
-                   data<int32_t>(rows) + out_first, out_frames.offsets[f + 1] - out_first,
-                   weighted ? data<A>(attention) : nullptr, count, data<T>(features),
-                   mutable_data<T>(grad_features), moment);
-    if (!weighted) return;
-    selection.softmax_backward(data<A>(attention) + first, moment + first, count,
-                               mutable_data<A>(grad_logits) + first);
+    scatter_frame(selection, by_row, data<T>(grad_out), data<T>(features), data<int32_t>(rows),
+                  data<A>(attention), frames, out_frames, f, channels, scales, learns,
+                  mutable_data<T>(grad_features), moment, mutable_data<A>(grad_logits));
   });
   return {grad_features, grad_logits};
 }
@@ -78,7 +71,7 @@ std::tuple<Tensor, Tensor> select_backward(const TopPSelectionKernelsOf<A>& sele
 std::tuple<Tensor, Tensor> top_p_select_backward(const Tensor& grad_out, const Tensor& features,
                                                  const Tensor& offsets, const Tensor& out_offsets,
                                                  const Tensor& rows, const Tensor& attention,
-                                                 bool weighted) {
+                                                 bool scales, bool learns) {
   check_features(kOp, features);
   const ScalarType dtype = features.scalar_type();
   check_int32(kOp, "rows", rows);
@@ -90,7 +83,7 @@ std::tuple<Tensor, Tensor> top_p_select_backward(const Tensor& grad_out, const T
   check_rows(kOp, row, frames, out_frames);
   return with_kernels(dtype, [&](const auto& selection, const auto& by_row) {
     return select_backward(selection, by_row, as_contiguous(grad_out), as_contiguous(features), row,
-                           as_contiguous(attention), frames, out_frames, weighted);
+                           as_contiguous(attention), frames, out_frames, scales, learns);
   });
 }
 

@@ -81,11 +81,11 @@ Selection select_sites(const TopPSelectionKernelsOf<A>& kernels, const Tensor& l
   return out;
 }
 
-// The kept rows of the features, scaled by candidates * attention if `weighted`: (N_out, C).
+// The kept rows of the features, scaled by candidates * attention if `scales`: (N_out, C).
 template <class T, class A>
 Tensor gather_kept(const TopPRowKernelsOf<T, A>& kernels, const Tensor& features,
                    const Tensor& attention, const Tensor& rows, const Frames& frames,
-                   const Frames& kept, bool weighted, Place place = empty) {
+                   const Frames& kept, bool scales, Place place = empty) {
   const int64_t channels = features.size(1);
   Tensor out = place({rows.numel(), channels}, features.scalar_type());
   T* to = mutable_data<T>(out);
@@ -93,12 +93,29 @@ Tensor gather_kept(const TopPRowKernelsOf<T, A>& kernels, const Tensor& features
     for (int64_t f = begin; f < end; ++f) {
       const int64_t first = kept.offsets[f];
       kernels.gather(data<T>(features), channels, data<int32_t>(rows) + first,
-                     kept.offsets[f + 1] - first, weighted ? data<A>(attention) : nullptr,
+                     kept.offsets[f + 1] - first, scales ? data<A>(attention) : nullptr,
                      frames.offsets[f + 1] - frames.offsets[f], to + first * channels);
     }
   });
   zero_rows(to, kept.active, rows.numel(), channels);
   return out;
+}
+
+// Writes the gradients of one frame's features and logits, for the kept rows first to last.
+template <class T, class A>
+void scatter_frame(const TopPSelectionKernelsOf<A>& selection, const TopPRowKernelsOf<T, A>& by_row,
+                   const T* grad_out, const T* features, const int32_t* rows, const A* attention,
+                   const Frames& frames, const Frames& kept, int64_t frame, int64_t channels,
+                   bool scales, bool learns, T* grad_features, A* moments, A* grad_logits) {
+  const int64_t first = frames.offsets[frame];
+  const int64_t count = frames.offsets[frame + 1] - first;
+  const int64_t out_first = kept.offsets[frame];
+  by_row.scatter(grad_out + out_first * channels, channels, rows + out_first,
+                 kept.offsets[frame + 1] - out_first, scales ? attention : nullptr, count, features,
+                 grad_features, learns ? moments : nullptr);
+  if (!learns) return;
+  (scales ? selection.softmax_backward : selection.log_softmax_backward)(
+      attention + first, moments + first, count, grad_logits + first);
 }
 
 // Every kept row must be a candidate of its frame, or its gradient would be written outside.

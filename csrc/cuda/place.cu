@@ -158,7 +158,7 @@ struct Launches {
 //   lists (T, 9, 128): by position, the position of the neighbour at each tap; -1 if there is none,
 //     and beyond K in the last tile of K rows; undefined in tiles beyond that
 //   masks (T): the taps at which a row of the tile has a neighbour, a bit each
-//   x (T * 128, C): by position, the row's features, times candidates * attention if weighted;
+//   x (T * 128, C): by position, the row's features, times candidates * attention if `scales`;
 //     undefined beyond K
 //   windows (W, 4): the positions of the rows of each active window, -1 if there is none; undefined
 //     beyond the last
@@ -167,7 +167,7 @@ struct Launches {
 //   out_sites (W): the site of each active window in the pooled map; 0 in padding
 //   out_offsets (F + 1): the active windows' offsets
 void select_and_place(const Tensor& features, const Tensor& sites, const Tensor& offsets,
-                      const Tensor& logits, int64_t height, int64_t width, double p, bool weighted,
+                      const Tensor& logits, int64_t height, int64_t width, double p, bool scales,
                       Tensor attention, Tensor rows, Tensor kept_offsets, Tensor place,
                       Tensor lists, Tensor masks, Tensor x, Tensor windows, Tensor window_of,
                       Tensor out_sites, Tensor out_offsets, Tensor scratch) {
@@ -217,7 +217,7 @@ void select_and_place(const Tensor& features, const Tensor& sites, const Tensor&
          mutable_data<int32_t>(masks), mutable_data<int32_t>(place), nullptr},
         static_cast<const P*>(from),
         data<float>(attention),
-        weighted,
+        scales,
         static_cast<int32_t>(channels / P::kSize),
         static_cast<P*>(to),
         mutable_data<int32_t>(rows),

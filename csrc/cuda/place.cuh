@@ -33,7 +33,7 @@ struct PlaceSelected {
   Place place;
   const P* features;       // (rows, packs)
   const float* attention;  // (rows,)
-  bool weighted;
+  bool scales;
   int32_t packs;
   P* x;           // (tiles * kTileRows, packs): the features of the row at each position
   int32_t* rows;  // (rows,): the candidate that each kept row is
@@ -354,7 +354,7 @@ MESM_BLOCK void place_selected_rows(const PlaceSelected<P>& op, int64_t frame, v
         const bool there = to < static_cast<uint64_t>(maps.rows);
         return Moved{there ? placed.candidate(place, row) : -1, static_cast<int32_t>(to)};
       },
-      op.weighted, [&](int32_t from) { return candidates * op.attention[from]; });
+      op.scales, [&](int32_t from) { return candidates * op.attention[from]; });
 }
 
 // One block's part of the launch: a frame, and a share of the padding.

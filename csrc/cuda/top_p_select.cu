@@ -48,7 +48,7 @@ void check_float32(const char* name, const Tensor& t, const Tensor& features) {
 using Selected = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor>;
 
 Selected top_p_select(const Tensor& features_in, const Tensor& sites_in, const Tensor& offsets_in,
-                      const Tensor& logits_in, double p, bool weighted, bool trim) {
+                      const Tensor& logits_in, double p, bool scales, bool /*learns*/, bool trim) {
   MESM_CHECK(!trim, kOp, ": trim waits for the device and is for the CPU only");
   MESM_CHECK(p > 0, kOp, ": p must be in (0, 1], got ", p);
   check_features(kOp, features_in);
@@ -98,7 +98,7 @@ Selected top_p_select(const Tensor& features_in, const Tensor& sites_in, const T
                            data<int32_t>(offsets),
                            data<float>(attention),
                            data<int32_t>(kept),
-                           weighted,
+                           scales,
                            frames,
                            rows,
                            static_cast<int32_t>(channels / P::kSize),
@@ -116,7 +116,7 @@ std::tuple<Tensor, Tensor> top_p_select_backward(const Tensor& grad_in, const Te
                                                  const Tensor& offsets_in,
                                                  const Tensor& out_offsets_in,
                                                  const Tensor& rows_in, const Tensor& attention_in,
-                                                 bool weighted) {
+                                                 bool scales, bool learns) {
   check_features(kOp, features_in);
   const int64_t rows = features_in.size(0);
   const int64_t channels = features_in.size(1);
@@ -152,7 +152,8 @@ std::tuple<Tensor, Tensor> top_p_select_backward(const Tensor& grad_in, const Te
                                    data<int32_t>(out_offsets),
                                    data<int32_t>(kept_rows),
                                    data<float>(attention),
-                                   weighted,
+                                   scales,
+                                   learns,
                                    offsets.numel() - 1,
                                    rows,
                                    kept_rows.numel(),

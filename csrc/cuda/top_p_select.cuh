@@ -70,7 +70,7 @@ struct TopPGather {
   const int32_t* offsets;  // (frames + 1,)
   const float* attention;
   const int32_t* kept;
-  bool weighted;
+  bool scales;
   int64_t frames, rows;
   int32_t packs;
   P* out;
@@ -97,7 +97,7 @@ MESM_BLOCK void gather_kept(const TopPGather<P>& op, int64_t frame) {
       });
   gather_rows(
       op.features, op.packs, number, op.out,
-      [&](int32_t i) { return Moved{kept[i], static_cast<int32_t>(out.begin + i)}; }, op.weighted,
+      [&](int32_t i) { return Moved{kept[i], static_cast<int32_t>(out.begin + i)}; }, op.scales,
       [&](int32_t row) { return candidates * op.attention[row]; });
 }
 
@@ -120,7 +120,7 @@ struct TopPSelectBackward {
   const int32_t* out_offsets;  // (frames + 1,)
   const int32_t* kept_rows;    // (out_rows,)
   const float* attention;      // (rows,)
-  bool weighted;
+  bool scales, learns;
   int64_t frames, rows, out_rows;
   int32_t packs;
   P* grad_features;
@@ -146,7 +146,7 @@ MESM_BLOCK float backward_row(const TopPSelectBackward<P>& op, const RowGroups& 
       continue;
     }
     const P grad = op.grad_out[static_cast<int64_t>(place) * op.packs + column];
-    if (!op.weighted) {
+    if (!op.learns) {
       to[column] = grad;
       continue;
     }
@@ -171,7 +171,7 @@ MESM_BLOCK void select_frame_backward(const TopPSelectBackward<P>& op, int64_t f
 
   const RowRange rows = rows_of_frame(op.offsets, frame, op.rows);
   const RowRange kept = rows_of_frame(op.out_offsets, frame, op.out_rows);
-  const float candidates = static_cast<float>(rows.end - rows.begin);
+  const float factor = op.scales ? static_cast<float>(rows.end - rows.begin) : 1;
   const RowGroups by(op.packs);
   double pull = 0;
   for (int64_t first = rows.begin; first < rows.end; first += kSharedCandidates) {
@@ -191,25 +191,27 @@ MESM_BLOCK void select_frame_backward(const TopPSelectBackward<P>& op, int64_t f
       float weight = 0;
       int32_t place = -1;
       if (i < number) {
-        weight = op.weighted ? op.attention[row] : 0;
+        weight = op.scales ? op.attention[row] : 1;
         place = shared.place[i];
-        dot = backward_row(op, by, row, place, candidates * weight);
+        dot = backward_row(op, by, row, place, factor * weight);
       }
-      if (op.weighted) dot = warp_group_sum(dot, by.width);
+      if (op.learns) dot = warp_group_sum(dot, by.width);
       if (i < number && by.column == 0) {
-        const float moment = candidates * dot;  // the gradient of the attention
+        const float moment = factor * dot;  // the gradient of the attention, or of its logarithm
         op.grad_logits[row] = moment;
         pull += static_cast<double>(weight) * moment;
       }
     }
     sync();
   }
-  if (!op.weighted) return;
+  if (!op.learns) return;
   Exchange exchange{shared.exchange};
   pull = block_sum(pull, exchange);
   for_each(rows.end - rows.begin, [&](int64_t i) {
     const int64_t row = rows.begin + i;
-    op.grad_logits[row] = op.attention[row] * static_cast<float>(op.grad_logits[row] - pull);
+    const double moment = op.grad_logits[row];
+    op.grad_logits[row] = op.scales ? op.attention[row] * static_cast<float>(moment - pull)
+                                    : static_cast<float>(moment - op.attention[row] * pull);
   });
 }
 

@@ -34,7 +34,11 @@ __all__ = [
 _is_traced = torch._C._is_tracing
 _STRIDED = torch.strided
 _TENSORS = (Tensor, Parameter)
-_SELECTIONS = {"weighted": Selection.WEIGHTED, "hard": Selection.HARD}
+_SELECTIONS = {
+    "weighted": Selection.WEIGHTED,
+    "hard": Selection.HARD,
+    "straight_through": Selection.STRAIGHT_THROUGH,
+}
 
 
 def check_maps(op: str, x: SparseFeatureMaps) -> None:
@@ -224,10 +228,11 @@ def check_selection(op: str, selection: str) -> Selection:
     """Return the `Selection` that a public function's argument names.
 
     Raises:
-        ValueError: The name is neither "weighted" nor "hard".
+        ValueError: There is no such selection.
     """
     if not isinstance(selection, str) or selection not in _SELECTIONS:
-        wanted = " or ".join(map(repr, _SELECTIONS))
+        *others, last = map(repr, _SELECTIONS)
+        wanted = f"{', '.join(others)} or {last}"
         raise ValueError(f"{op}: selection must be {wanted}, got {selection!r}")
     return _SELECTIONS[selection]
 

@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar, get_type_hints
 import torch
 
 from ..reference import Selection
-from .schemas import Signature, signature_of
+from .schemas import SELECTION_PROPERTIES, Signature, signature_of
 
 __all__ = ["Arguments", "Contract", "Results", "getter"]
 
@@ -56,7 +56,7 @@ class Contract(Generic[Arguments, Results]):
         """Return a function of the op's arguments that calls a compiled kernel.
 
         The kernel's schema is `Signature.kernel_schema`: Triton's state is left out, and empty
-        among the results; a bool stands for the selection, which can only be weighted or hard.
+        among the results; the selection's properties stand in its place.
         """
         kinds = [kind for kind in self.signature.arguments.values() if kind != "TritonState"]
         selections = [position for position, kind in enumerate(kinds) if kind == "Selection"]
@@ -65,14 +65,14 @@ class Contract(Generic[Arguments, Results]):
             [position for position in range(len(self.fields)) if position not in left_out]
         )
         added = [i for i, kind in enumerate(self.signature.results) if kind == "TritonState"]
+        properties = operator.attrgetter(*SELECTION_PROPERTIES)
         if not (selections or left_out or added):
             return lambda a: kernel(*a)
-        weighted = Selection.WEIGHTED
 
         def run(a: Arguments) -> Any:
             given = list(kept(a))
-            for position in selections:
-                given[position] = given[position] is weighted
+            for position in reversed(selections):  # the places before stay as they are
+                given[position : position + 1] = properties(given[position])
             found = kernel(*given)
             if not added:
                 return found

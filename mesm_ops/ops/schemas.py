@@ -15,7 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_type_hints
 
-__all__ = ["CUDA_ONLY", "Signature", "header", "signature_of", "signatures"]
+__all__ = [
+    *("CUDA_ONLY", "SELECTION_PROPERTIES"),
+    *("Signature", "header", "signature_of", "signatures"),
+]
 
 _REFERENCE = Path(__file__).parent.parent / "reference"
 _TYPES = {
@@ -27,11 +30,13 @@ _TYPES = {
     "float": "float",
     "bool": "bool",
 }
+# What compiled kernels take in place of a selection.
+SELECTION_PROPERTIES = ("scales", "learns")
 # Functions of the CUDA library beside the ops, which Triton's launchers call.
 CUDA_ONLY = (
     "place_scratch(Tensor sites, int frames, int height, int width) -> int",
     "select_and_place(Tensor features, Tensor sites, Tensor offsets, Tensor logits, int height, "
-    "int width, float p, bool weighted, Tensor(a!) attention, Tensor(b!) rows, "
+    "int width, float p, bool scales, Tensor(a!) attention, Tensor(b!) rows, "
     "Tensor(c!) kept_offsets, Tensor(d!) place, Tensor(e!) lists, Tensor(f!) masks, Tensor(g!) x, "
     "Tensor(h!) windows, Tensor(i!) window_of, Tensor(j!) out_sites, Tensor(k!) out_offsets, "
     "Tensor(l!) scratch) -> ()",
@@ -63,13 +68,15 @@ class Signature:
     def kernel_schema(self) -> str:
         """The schema of `mesm_ops_cpp::<name>` and `mesm_ops_cuda::<name>`.
 
-        Compiled kernels neither take nor return Triton's state, and know two selections.
+        Compiled kernels neither take nor return Triton's state, and take the properties of the
+        selection.
         """
-        arguments = {
-            "weighted" if kind == "Selection" else name: "bool" if kind == "Selection" else kind
-            for name, kind in self.arguments.items()
-            if kind != "TritonState"
-        }
+        arguments: dict[str, str] = {}
+        for name, kind in self.arguments.items():
+            if kind == "Selection":
+                arguments |= dict.fromkeys(SELECTION_PROPERTIES, "bool")
+            elif kind != "TritonState":
+                arguments[name] = kind
         results = tuple(kind for kind in self.results if kind != "TritonState")
         return _schema(self.name, arguments, results)
 

@@ -318,7 +318,7 @@ def sparse_cross_modal_block(
     attention: AttentionParameters,
     stages: tuple[Stage, Stage],
     p: float,
-    selection: Literal["weighted", "hard"] = "weighted",
+    selection: Literal["weighted", "hard", "straight_through"] = "weighted",
     batches: tuple[Tensor, Tensor] | None = None,
 ) -> SparseFeatureMaps:
     """Run a cross-modal sparse block (Dai et al., 2021, section 4.3): select, convolve, pool.
@@ -374,7 +374,7 @@ def _composed(
     attention: AttentionParameters,
     stages: tuple[Stage, Stage],
     p: float,
-    selection: Literal["weighted", "hard"],
+    selection: Literal["weighted", "hard", "straight_through"],
 ) -> SparseFeatureMaps:
     x._check()
     logits = cross_modal_score(x, query, lengths, *attention)

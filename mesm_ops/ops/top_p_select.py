@@ -77,7 +77,7 @@ def top_p_select(
     x: SparseFeatureMaps,
     logits: Tensor,
     p: float,
-    selection: Literal["weighted", "hard"] = "weighted",
+    selection: Literal["weighted", "hard", "straight_through"] = "weighted",
 ) -> SparseFeatureMaps:
     """Keep the most attended sites, a share p of the attention (Dai et al., 2021, Eq. 2 to 4).
 
@@ -92,7 +92,10 @@ def top_p_select(
         p: The share of the attention to keep, in (0, 1].
         selection: "weighted" multiplies a kept feature by candidates * attention, which is 1 under
             uniform attention, and lets gradients flow to the logits; "hard" leaves features
-            unscaled, and logits without gradient.
+            unscaled, and logits without gradient; "straight_through" leaves features unscaled too,
+            and gives logits the gradient s - attention * (the frame's sum of s), where s is the
+            product of a kept feature and its gradient: no derivative of the forward pass, but
+            what the loss would gain to first order by weighing kept sites.
 
     Returns:
         The kept sites. On a CPU without padding rows; on a GPU and in compiled graphs with N rows.

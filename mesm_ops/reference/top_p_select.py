@@ -2,7 +2,12 @@
 
 A site is kept if the mass strictly before it, in descending order of attention and then ascending
 order of sites, is < p. A kept feature is multiplied by candidates × a if the selection is weighted
-(Dai et al., 2021, Eq. 2 to 4; the weight, which is 1 under uniform attention, is this library's).
+(Dai et al., 2021, Eq. 2 to 4; the weight w, which is 1 under uniform attention, is this library's).
+
+A straight-through selection leaves features as they are, as the original does, and takes as the
+logits' gradient that of features times w / w, where the divisor counts as a constant: the loss to
+first order where kept features are scaled by a little more or less than 1. With s the product
+<gradient, feature> of a kept site and 0 elsewhere, that is s - a × (the frame's sum of s).
 """
 
 from __future__ import annotations
@@ -23,6 +28,7 @@ class Selection(IntEnum):
 
     HARD = 0
     WEIGHTED = 1
+    STRAIGHT_THROUGH = 2
 
     @property
     def scales(self) -> bool:
@@ -32,7 +38,7 @@ class Selection(IntEnum):
     @property
     def learns(self) -> bool:
         """Whether the logits get a gradient."""
-        return self is Selection.WEIGHTED
+        return self is not Selection.HARD
 
 
 class TopPSelect(NamedTuple):
@@ -118,17 +124,23 @@ def top_p_select_backward(a: TopPSelectBackward) -> TopPSelectGradients:
     if not a.selection.learns:
         return TopPSelectGradients(grad_features, torch.zeros_like(a.attention))
 
-    # The softmax's gradient: a * (g - sum over the frame of a * g), g the gradient of a.
     frame = _frame_of_row(a.offsets, a.attention)
-    candidates = a.offsets.diff().to(a.attention.dtype)
-    candidates = torch.cat([candidates, candidates.new_zeros(1)])[frame]
-    moment = (a.features[row].to(a.attention.dtype) * wide).sum(1) * candidates[row]
+    moment = (a.features[row].to(a.attention.dtype) * wide).sum(1)
+    if a.selection.scales:
+        candidates = a.offsets.diff().to(a.attention.dtype)
+        candidates = torch.cat([candidates, candidates.new_zeros(1)])[frame]
+        moment = moment * candidates[row]
     moment = torch.where(real, moment, 0)
     spare = a.attention.new_zeros(a.attention.shape[0] + 1)
-    grad_attention = spare.index_copy(0, target, moment)[:-1]
+    of_site = spare.index_copy(0, target, moment)[:-1]
     pull = a.attention.new_zeros(a.offsets.shape[0])
-    pull = pull.index_add(0, frame, a.attention * grad_attention)
-    return TopPSelectGradients(grad_features, a.attention * (grad_attention - pull[frame]))
+    if a.selection.scales:
+        # The softmax's gradient: a * (g - sum over the frame of a * g), g the gradient of a.
+        pull = pull.index_add(0, frame, a.attention * of_site)
+        return TopPSelectGradients(grad_features, a.attention * (of_site - pull[frame]))
+    # The gradient of the logarithm of the softmax: s - a * (the frame's sum of s).
+    pull = pull.index_add(0, frame, of_site)
+    return TopPSelectGradients(grad_features, of_site - a.attention * pull[frame])
 
 
 def _nucleus(offsets: Tensor, logits: Tensor, p: float) -> tuple[Tensor, Tensor]:

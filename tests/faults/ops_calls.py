@@ -15,6 +15,7 @@ from mesm_ops import SparseFeatureMaps
 from tests import oracle
 from tests.mesm_ops.cases import Case, make_case, rows_of
 
+_SELECTIONS = ("weighted", "hard", "straight_through")
 _DTYPES = (torch.float32, torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
 
@@ -190,7 +191,10 @@ def _select(rng: random.Random) -> Call:
     x, leaves = _learned(case.x, rng)
     wide = torch.promote_types(x.dtype, torch.float32)
     logits = _drawn(wide, x.features.shape[0])
-    p, selection = rng.choice([0.1, 0.5, 0.9, 1, 1.0]), rng.choice(["weighted", "hard"])
+    p, selection = (
+        rng.choice([0.1, 0.5, 0.9, 1, 1.0]),
+        rng.choice(_SELECTIONS),
+    )
     ends = x.offsets.tolist()
     frames = [logits[a:b] for a, b in pairwise(ends)]
     if not all(_is_far(one, p) for one in frames):
@@ -202,7 +206,7 @@ def _select(rng: random.Random) -> Call:
     def wanted() -> dict[str, Tensor]:
         dense = torch.zeros(case.mask.shape, dtype=torch.float64)
         dense[case.mask] = logits.detach().double()[: case.rows]
-        maps, kept = oracle.select(case.maps, case.mask, dense, p, selection == "weighted")
+        maps, kept = oracle.select(case.maps, case.mask, dense, p, selection)
         return {"features": rows_of(maps, kept)}
 
     return Call(
@@ -271,7 +275,7 @@ def _block(rng: random.Random) -> Call:
     dtype = rng.choice(_DTYPES)
     case = _case(rng, least=2, dtype=dtype)
     x, leaves = _learned(case.x, rng)
-    p, selection = rng.choice([0.4, 0.8, 1.0]), rng.choice(["weighted", "hard"])
+    p, selection = rng.choice([0.4, 0.8, 1.0]), rng.choice(_SELECTIONS)
     (query, *weights), lengths = _attention(x, rng)
     k, dim = weights[0].shape[0], query.shape[1]
     block = mesm_ops.SparseCrossModalBlock(
@@ -322,7 +326,7 @@ def _block(rng: random.Random) -> Call:
         )
         maps, active, _ = oracle.block(
             *(case.maps, case.mask, query.detach().double(), lengths, attention, stages, p),
-            selection == "weighted",
+            selection,
             training,
         )
         return {"features": rows_of(maps, active)}

@@ -103,9 +103,9 @@ def test_takes_dense_and_sparse_maps_and_a_query_for_each_frame(backend: str) ->
     torch.testing.assert_close(layer(maps, spread).to_dense(), wanted, rtol=1e-5, atol=1e-5)
 
 
-def test_weighted_attention_learns_and_hard_does_not(backend: str) -> None:
+def test_attention_learns_unless_the_selection_is_hard(backend: str) -> None:
     maps, query, lengths = inputs()
-    for selection in ("weighted", "hard"):
+    for selection in ("weighted", "hard", "straight_through"):
         layer = block(selection=selection)
         layer(maps, query, lengths).to_dense().square().sum().backward()
         for name, parameter in layer.named_parameters():
@@ -132,7 +132,9 @@ def test_p_can_be_set_and_is_checked() -> None:
         with pytest.raises(ValueError, match=r"CrossModalAttention: p must be in \(0, 1\], got"):
             block(p=p)
     assert layer.p == 1e-6
-    with pytest.raises(ValueError, match=r"selection must be 'weighted' or 'hard', got 'soft'"):
+    with pytest.raises(
+        ValueError, match=r"selection must be 'weighted', 'hard' or 'straight_through', got 'soft'"
+    ):
         block(selection="soft")
 
 

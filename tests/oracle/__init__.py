@@ -60,7 +60,7 @@ def nucleus(attention: list[float], p: float) -> list[bool]:
 
 
 def select(
-    maps: Tensor, mask: Tensor, logits: Tensor, p: float, weighted: bool
+    maps: Tensor, mask: Tensor, logits: Tensor, p: float, selection: str
 ) -> tuple[Tensor, Tensor]:
     """Return the selected maps and their mask."""
     outs, masks = [torch.empty_like(maps[:0])], [mask[:0]]
@@ -68,7 +68,12 @@ def select(
         attention = logit[candidates].softmax(0)
         keep = torch.tensor(nucleus(attention.tolist(), p), dtype=torch.bool)
         kept = torch.zeros_like(candidates).masked_scatter(candidates, keep)
-        scale = attention * len(attention) if weighted else torch.ones_like(attention)
+        scale = torch.ones_like(attention)
+        if selection == "weighted":
+            scale = attention * len(attention)
+        elif selection == "straight_through":  # one, with the gradient of the weight's logarithm
+            logs = logit[candidates].log_softmax(0)
+            scale = 1 + (logs - logs.detach())
         factor = torch.zeros_like(logit).masked_scatter(candidates, scale)
         outs.append(torch.where(kept, frame * factor, 0)[None])
         masks.append(kept[None])
@@ -120,13 +125,13 @@ def block(
     attention: Attention,
     stages: tuple[ConvNorm, ...],
     p: float,
-    weighted: bool,
+    selection: str,
     training: bool,
     eps: float = 1e-5,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return a block's maps, their mask, and the mask the attention kept."""
     logits = score(maps, query, lengths, attention)
-    maps, kept = select(maps, mask, logits, p, weighted)
+    maps, kept = select(maps, mask, logits, p, selection)
     for stage in stages:
         maps = conv(maps, kept, stage.weight)
         maps, _, _ = batch_norm(

@@ -302,6 +302,15 @@ void softmax_backward(const A* attention, const A* grad_attention, int64_t count
   }
 }
 
+template <class A>
+void log_softmax_backward(const A* attention, const A* grad_log, int64_t count, A* grad_logits) {
+  double sum = 0;
+  for (int64_t i = 0; i < count; ++i) sum += grad_log[i];
+  for (int64_t i = 0; i < count; ++i) {
+    grad_logits[i] = static_cast<A>(grad_log[i] - attention[i] * sum);
+  }
+}
+
 template <class T, class A>
 void gather(const T* features, int64_t channels, const int32_t* rows, int64_t count,
             const A* attention, int64_t candidates, T* out) {
@@ -349,26 +358,26 @@ double scale_and_dot(const T* grad, const T* from, int64_t channels, A scale, T*
 template <class T, class A>
 void scatter(const T* grad_out, int64_t channels, const int32_t* rows, int64_t count,
              const A* attention, int64_t candidates, const T* features, T* grad_features,
-             A* grad_attention) {
+             A* moments) {
+  const A number = attention == nullptr ? A(1) : static_cast<A>(candidates);
   for (int64_t i = 0; i < count; ++i) {
     const T* grad = grad_out + i * channels;
     T* to = grad_features + rows[i] * channels;
-    if (attention == nullptr) {
+    if (moments == nullptr) {
       memcpy(to, grad, sizeof(T) * channels);
       continue;
     }
-    const A number = static_cast<A>(candidates);
-    const A scale = number * attention[rows[i]];
+    const A scale = attention == nullptr ? A(1) : number * attention[rows[i]];
     const double dot = scale_and_dot(grad, features + rows[i] * channels, channels, scale, to);
-    grad_attention[rows[i]] = static_cast<A>(number * dot);
+    moments[rows[i]] = static_cast<A>(number * dot);
   }
 }
 
 }  // namespace
 
 extern constinit const TopPSelectKernels top_p_select = {
-    {nucleus<float>, softmax_backward<float>},
-    {nucleus<double>, softmax_backward<double>},
+    {nucleus<float>, softmax_backward<float>, log_softmax_backward<float>},
+    {nucleus<double>, softmax_backward<double>, log_softmax_backward<double>},
     {gather<float, float>, scatter<float, float>},
     {gather<BFloat16, float>, scatter<BFloat16, float>},
     {gather<double, double>, scatter<double, double>},

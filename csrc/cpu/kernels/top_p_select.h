@@ -17,6 +17,10 @@ struct TopPSelectionKernelsOf {
   // grad_logits of one frame from the gradient of its attention (0 where a site was not kept).
   void (*softmax_backward)(const A* attention, const A* grad_attention, int64_t count,
                            A* grad_logits);
+
+  // The same from the gradient of the attention's logarithm.
+  void (*log_softmax_backward)(const A* attention, const A* grad_log, int64_t count,
+                               A* grad_logits);
 };
 
 template <class T, class A>
@@ -26,11 +30,11 @@ struct TopPRowKernelsOf {
   void (*gather)(const T* features, int64_t channels, const int32_t* rows, int64_t count,
                  const A* attention, int64_t candidates, T* out);
 
-  // grad_features[rows[i]] = grad_out[i] scaled as above; with attention also
-  // grad_attention[rows[i]] = candidates * (grad_out[i] . features[rows[i]]).
+  // grad_features[rows[i]] = grad_out[i] scaled as above; moments[rows[i]] = grad_out[i] .
+  // features[rows[i]], times candidates if scaled, unless moments is null.
   void (*scatter)(const T* grad_out, int64_t channels, const int32_t* rows, int64_t count,
                   const A* attention, int64_t candidates, const T* features, T* grad_features,
-                  A* grad_attention);
+                  A* moments);
 };
 
 struct TopPSelectKernels {

@@ -49,7 +49,7 @@ def address(t: Tensor) -> ctypes.c_void_p:
     return ctypes.c_void_p(t.data_ptr())
 
 
-def select(launch: Launch, maps: Maps, p: float, weighted: bool) -> tuple[Tensor, ...]:
+def select(launch: Launch, maps: Maps, p: float, scales: bool) -> tuple[Tensor, ...]:
     (rows, channels), frames = maps.features.shape, len(maps.offsets) - 1
     out = torch.full((rows, channels), torch.nan)
     whole = [torch.full((n,), 77, dtype=torch.int32) for n in (rows, frames + 1, rows)]
@@ -57,7 +57,7 @@ def select(launch: Launch, maps: Maps, p: float, weighted: bool) -> tuple[Tensor
     scratch = [torch.full((n,), 77, dtype=torch.int32) for n in (rows, frames)]
     launch.library.run_select(
         *map(address, (maps.features, maps.sites, maps.offsets, maps.logits)),
-        *(ctypes.c_double(p), ctypes.c_bool(weighted)),
+        *(ctypes.c_double(p), ctypes.c_bool(scales)),
         *map(ctypes.c_int64, (frames, rows, channels)),
         *map(address, (out, *whole, attention, *scratch)),
         *launch.arguments(),
@@ -66,21 +66,22 @@ def select(launch: Launch, maps: Maps, p: float, weighted: bool) -> tuple[Tensor
 
 
 def backward(launch: Launch, maps: Maps, saved: tuple[Tensor, ...], grad: Tensor) -> list[Tensor]:
-    """Gradients of features and logits, with the weight and without."""
+    """Gradients of features and logits, by every selection."""
     (rows, channels), frames = maps.features.shape, len(maps.offsets) - 1
     _, _, out_offsets, out_rows, attention = saved
     found = []
-    for weighted in (True, False):
+    for selection in reference.Selection:
         grads = torch.full((rows, channels), torch.nan), torch.full((rows,), torch.nan)
         given = (grad, maps.features, maps.offsets, out_offsets, out_rows, attention)
         launch.library.run_backward(
             *map(address, given),
-            ctypes.c_bool(weighted),
+            ctypes.c_bool(selection.scales),
+            ctypes.c_bool(selection.learns),
             *map(ctypes.c_int64, (frames, rows, len(out_rows), channels)),
             *map(address, grads),
             *launch.arguments(),
         )
-        saved = reference.TopPSelectBackward(*given, reference.Selection(weighted))
+        saved = reference.TopPSelectBackward(*given, selection)
         wanted = reference.top_p_select_backward(saved)
         # Sums of 40 products, and of a frame's candidates, in another order.
         torch.testing.assert_close(grads, wanted, rtol=1e-5, atol=2e-5, equal_nan=True)
@@ -89,10 +90,9 @@ def backward(launch: Launch, maps: Maps, saved: tuple[Tensor, ...], grad: Tensor
 
 
 def check(launch: Launch, maps: Maps, p: float) -> None:
-    for weighted in (True, False):
-        got = select(launch, maps, p, weighted)
+    for selection in reference.Selection:
+        got = select(launch, maps, p, selection.scales)
         given = (maps.features, maps.sites, maps.offsets, maps.logits, p)
-        selection = reference.Selection(weighted)
         wanted = reference.top_p_select(reference.TopPSelect(*given, selection, trim=False))
         for one, other in zip(got[1:4], wanted[1:4], strict=True):
             assert torch.equal(one, other)

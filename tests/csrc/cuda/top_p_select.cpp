@@ -10,7 +10,7 @@ namespace {
 
 template <class P>
 void select(const float* features, const int32_t* sites, const int32_t* offsets,
-            const float* logits, double p, bool weighted, int64_t frames, int64_t rows,
+            const float* logits, double p, bool scales, int64_t frames, int64_t rows,
             int64_t channels, float* out, int32_t* out_sites, int32_t* out_offsets,
             int32_t* out_rows, float* attention, int32_t* kept, int32_t* numbers, int threads,
             int side_by_side) {
@@ -30,7 +30,7 @@ void select(const float* features, const int32_t* sites, const int32_t* offsets,
                          offsets,
                          attention,
                          kept,
-                         weighted,
+                         scales,
                          frames,
                          rows,
                          static_cast<int32_t>(channels / P::kSize),
@@ -45,15 +45,17 @@ void select(const float* features, const int32_t* sites, const int32_t* offsets,
 template <class P>
 void select_back(const float* grad_out, const float* features, const int32_t* offsets,
                  const int32_t* out_offsets, const int32_t* kept_rows, const float* attention,
-                 bool weighted, int64_t frames, int64_t rows, int64_t out_rows, int64_t channels,
-                 float* grad_features, float* grad_logits, int threads, int side_by_side) {
+                 bool scales, bool learns, int64_t frames, int64_t rows, int64_t out_rows,
+                 int64_t channels, float* grad_features, float* grad_logits, int threads,
+                 int side_by_side) {
   const TopPSelectBackward<P> op{reinterpret_cast<const P*>(grad_out),
                                  reinterpret_cast<const P*>(features),
                                  offsets,
                                  out_offsets,
                                  kept_rows,
                                  attention,
-                                 weighted,
+                                 scales,
+                                 learns,
                                  frames,
                                  rows,
                                  out_rows,
@@ -76,27 +78,28 @@ int shared_candidates() { return mesm_ops::kSharedCandidates; }
 
 // All tensors float32 or int32; kept: rows; numbers: frames; wide: 16 bytes at a time.
 void run_select(const float* features, const int32_t* sites, const int32_t* offsets,
-                const float* logits, double p, bool weighted, int64_t frames, int64_t rows,
+                const float* logits, double p, bool scales, int64_t frames, int64_t rows,
                 int64_t channels, float* out, int32_t* out_sites, int32_t* out_offsets,
                 int32_t* out_rows, float* attention, int32_t* kept, int32_t* numbers, int threads,
                 int side_by_side, bool wide) {
   using namespace mesm_ops;
   (wide ? select<WidePack<float>>
-        : select<SinglePack<float>>)(features, sites, offsets, logits, p, weighted, frames, rows,
+        : select<SinglePack<float>>)(features, sites, offsets, logits, p, scales, frames, rows,
                                      channels, out, out_sites, out_offsets, out_rows, attention,
                                      kept, numbers, threads, side_by_side);
 }
 
 void run_backward(const float* grad_out, const float* features, const int32_t* offsets,
                   const int32_t* out_offsets, const int32_t* kept_rows, const float* attention,
-                  bool weighted, int64_t frames, int64_t rows, int64_t out_rows, int64_t channels,
-                  float* grad_features, float* grad_logits, int threads, int side_by_side,
-                  bool wide) {
+                  bool scales, bool learns, int64_t frames, int64_t rows, int64_t out_rows,
+                  int64_t channels, float* grad_features, float* grad_logits, int threads,
+                  int side_by_side, bool wide) {
   using namespace mesm_ops;
   (wide ? select_back<WidePack<float>>
         : select_back<SinglePack<float>>)(grad_out, features, offsets, out_offsets, kept_rows,
-                                          attention, weighted, frames, rows, out_rows, channels,
-                                          grad_features, grad_logits, threads, side_by_side);
+                                          attention, scales, learns, frames, rows, out_rows,
+                                          channels, grad_features, grad_logits, threads,
+                                          side_by_side);
 }
 
 }  // extern "C"

@@ -155,7 +155,9 @@ def test_refuses_p_outside_0_to_1(p, small):
 
 
 def test_refuses_other_settings(small):
-    with pytest.raises(ValueError, match="selection must be 'weighted' or 'hard', got 'soft'"):
+    with pytest.raises(
+        ValueError, match="selection must be 'weighted', 'hard' or 'straight_through', got 'soft'"
+    ):
         MESM(selection="soft", **small)
     with pytest.raises(
         ValueError, match=r"attention_dims must be three positive widths, got \[4\]"

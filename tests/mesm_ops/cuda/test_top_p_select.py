@@ -84,18 +84,22 @@ def test_forward(
 
 @pytest.mark.parametrize(("counts", "channels", "padding"), CASES)
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("weighted", [True, False])
+@pytest.mark.parametrize("selection", list(reference.Selection))
 def test_backward(
-    counts: list[int], channels: int, padding: int, dtype: torch.dtype, weighted: bool
+    counts: list[int],
+    channels: int,
+    padding: int,
+    dtype: torch.dtype,
+    selection: reference.Selection,
 ) -> None:
     maps = draw(counts, channels, padding, dtype)
-    _, _, out_offsets, rows, attention = run(maps, 0.5, weighted)
+    _, _, out_offsets, rows, attention = run(maps, 0.5, selection)
     grad = torch.randn(maps[0].shape).to(dtype)
     grad[int(out_offsets[-1]) :] = torch.nan  # padding is ignored
     given = (grad, maps[0], maps[2], out_offsets, rows, attention)
     with use_backend("cuda"):
-        found = torch.ops.mesm_ops.top_p_select_backward(*(t.cuda() for t in given), weighted)
-    saved = reference.TopPSelectBackward(*given, reference.Selection(weighted))
+        found = torch.ops.mesm_ops.top_p_select_backward(*(t.cuda() for t in given), selection)
+    saved = reference.TopPSelectBackward(*given, selection)
     features, logits = reference.top_p_select_backward(saved)
     assert torch.equal(found[0].cpu(), features)  # one product, rounded
     # Sums of 64 products, and of a frame's candidates, in another order.

@@ -64,9 +64,9 @@ def test_p_outside(p: float) -> None:
 
 
 def test_selection() -> None:
-    for known in ("weighted", "hard"):
+    for known in ("weighted", "hard", "straight_through"):
         checks.check_selection("op", known)
-    with refused("op: selection must be 'weighted' or 'hard', got 'soft'"):
+    with refused("op: selection must be 'weighted', 'hard' or 'straight_through', got 'soft'"):
         checks.check_selection("op", "soft")
 
 

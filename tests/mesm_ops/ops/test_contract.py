@@ -38,7 +38,7 @@ def test_a_compiled_kernel_of_the_same_arguments_gets_them_as_they_are() -> None
 
 
 @pytest.mark.parametrize("selection", Selection)
-def test_compiled_kernels_get_whether_it_is_weighted_and_no_state(selection: Selection) -> None:
+def test_compiled_kernels_get_the_selection_s_properties_and_no_state(selection: Selection) -> None:
     seen: list[Any] = []
     fields = dict.fromkeys(reference.SparseCrossModalBlockBackward._fields)
     a = reference.SparseCrossModalBlockBackward(**fields)  # type: ignore[arg-type]
@@ -46,8 +46,9 @@ def test_compiled_kernels_get_whether_it_is_weighted_and_no_state(selection: Sel
     contract = Contract(reference.sparse_cross_modal_block_backward)
     contract.compiled(lambda *flat: seen.append(flat))(a)
     (flat,) = seen
-    assert len(flat) == len(a) - 1
-    assert flat[a._fields.index("selection")] is (selection is Selection.WEIGHTED)
+    assert len(flat) == len(a)  # one more for the selection, one fewer for the state
+    place = a._fields.index("selection")
+    assert flat[place : place + 2] == (selection.scales, selection.learns)
     assert flat[-1] == 2.0
 
 
@@ -55,6 +56,7 @@ def test_what_a_compiled_kernel_does_not_return_is_empty() -> None:
     made = tuple(torch.full((1,), i) for i in range(13))
     fields = dict.fromkeys(reference.SparseCrossModalBlock._fields, torch.ones(1))
     a = reference.SparseCrossModalBlock(**fields)  # type: ignore[arg-type]
+    a = a._replace(selection=Selection.HARD)
 
     def kernel(*flat: Any) -> tuple[Tensor, ...]:
         return made

@@ -63,8 +63,10 @@ def op() -> Iterator[Op[Doubling, DoublingResult]]:
 def compiled(op: Op[Doubling, DoublingResult]) -> Iterator[list[Any]]:
     seen: list[Any] = []
 
-    def kernel(x: Tensor, times: int, weighted: bool, other: Tensor | None) -> tuple[Tensor, ...]:
-        seen.append(weighted)
+    def kernel(
+        x: Tensor, times: int, scales: bool, learns: bool, other: Tensor | None
+    ) -> tuple[Tensor, ...]:
+        seen.append((scales, learns))
         return x * 2 + 100, x * 3
 
     library = torch.library.Library("mesm_ops_cpp", "IMPL")
@@ -90,7 +92,7 @@ def test_schemas_follow_from_the_annotations(op: Op[Doubling, DoublingResult]) -
     for library in ("mesm_ops_cpp", "mesm_ops_cuda"):
         overload = getattr(torch.ops, library).doubling.default
         assert str(overload._schema) == (
-            f"{library}::doubling(Tensor x, SymInt times, bool weighted, Tensor? other) "
+            f"{library}::doubling(Tensor x, SymInt times, bool scales, bool learns, Tensor? other) "
             "-> (Tensor, Tensor)"
         )
 
@@ -118,10 +120,11 @@ def test_a_compiled_kernel_takes_and_returns_less(
     kernel = backends._kernels["doubling"]["cpp"]
     kernel.available.cache_clear()  # the test above asked before the kernel was there
     a = Doubling(torch.ones(2), 3, Selection.WEIGHTED, None, torch.empty(7, dtype=torch.int32))
-    for out in (op.run(a), kernel.run(a), op.run(a._replace(selection=Selection.HARD))):
+    others = (a._replace(selection=one) for one in (Selection.HARD, Selection.STRAIGHT_THROUGH))
+    for out in (op.run(a), kernel.run(a), *map(op.run, others)):
         assert [one.tolist() for one in out] == [[102, 102], [], [3, 3]]
         assert out[1].dtype == torch.int32
-    assert compiled == [True, True, False]
+    assert compiled == [(True, True), (True, True), (False, False), (False, True)]
     with use_backend("cpp"):
         assert op.overload(*a)[0].tolist() == [102, 102]
     with use_backend("reference"):

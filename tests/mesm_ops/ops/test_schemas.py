@@ -42,7 +42,7 @@ def test_compiled_kernels_have_no_part_in_what_triton_keeps() -> None:
     for one in schemas.signatures():
         if one.name in names:
             assert "int selection" in one.schema
-            assert "bool weighted" in one.kernel_schema
+            assert "bool scales, bool learns" in one.kernel_schema
             assert "rulebook" not in one.kernel_schema
     forward, backward = (one for one in schemas.signatures() if one.name in names)
     assert (len(forward.arguments), len(backward.arguments)) == (29, 35)

@@ -83,7 +83,7 @@ def test_is_its_two_halves(backend: str) -> None:
 
 
 @pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize("selection", ["weighted", "hard"])
+@pytest.mark.parametrize("selection", ["weighted", "hard", "straight_through"])
 @pytest.mark.parametrize("channels", [(6, 10), (5, 7), (64, 96)])
 def test_equals_the_composed_ops(
     backend: str, selection: str, training: bool, channels: tuple[int, int]
@@ -192,7 +192,7 @@ def test_gradients_count_as_the_composed_ops_do(backend: str) -> None:
 
 
 @pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize("selection", ["weighted", "hard"])
+@pytest.mark.parametrize("selection", ["weighted", "hard", "straight_through"])
 def test_opcheck(backend: str, selection: str, training: bool) -> None:
     block, x = make_block(selection, training), make_maps()
     stages = tuple(

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
-from types import SimpleNamespace
-from typing import Any
+from itertools import pairwise
 
 import pytest
 import torch
@@ -9,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from mesm_ops import SparseFeatureMaps, reference, top_p_mask, top_p_select
-from mesm_ops.reference import Selection, TopPSelect, TopPSelectBackward
+from mesm_ops import SparseFeatureMaps, top_p_mask, top_p_select
+from mesm_ops.ops.checks import check_selection
+from mesm_ops.reference import Selection
 from tests import oracle
 from tests.mesm_ops.cases import (
     Case,
@@ -41,15 +41,15 @@ def check(case: Case, p: float, selection: str) -> None:
     dense, logits = draw_logits(case)
     features, maps = case.x.features.requires_grad_(), case.maps.requires_grad_()
     x = case.x.with_features(features)
-    weighted = selection == "weighted"
-    selected, kept = oracle.select(maps, case.mask, dense, p, weighted)
+    learns = selection != "hard"
+    selected, kept = oracle.select(maps, case.mask, dense, p, selection)
     got = top_p_select(x, logits, p, selection)
 
     assert torch.equal(got.mask(), kept)
     assert got.features.shape[0] == int(kept.sum())  # on a CPU, trimmed
     wanted = rows_of(selected, kept)
     assert_close(got.features, wanted, "out", loosen=2)  # the softmax's rounding comes on top
-    if not weighted:
+    if selection != "weighted":
         assert torch.equal(got.features.double(), wanted)
 
     grad = torch.randn(got.features.shape).to(case.x.dtype)
@@ -57,30 +57,33 @@ def check(case: Case, p: float, selection: str) -> None:
     if wanted.requires_grad:
         wanted.backward(grad.double())
         assert_rows(features.grad, rows_of(maps.grad, case.mask), "grad of features", loosen=2)
-        if weighted:
+        if learns:
             assert_rows(logits.grad, dense.grad[case.mask], "grad of logits", loosen=4)
-    assert weighted or logits.grad is None
+    assert learns or logits.grad is None
 
 
-@given(data=st.data(), p=st.sampled_from(SHARES), selection=st.sampled_from(["weighted", "hard"]))
+SELECTIONS = ["weighted", "hard", "straight_through"]
+
+
+@given(data=st.data(), p=st.sampled_from(SHARES), selection=st.sampled_from(SELECTIONS))
 @settings(max_examples=100)
 def test_equals_the_oracle(backend: str, data: st.DataObject, p: float, selection: str) -> None:
     check(data.draw(cases(dtypes_of(backend))), p, selection)
 
 
-@pytest.mark.parametrize("selection", ["weighted", "hard"])
+@pytest.mark.parametrize("selection", SELECTIONS)
 def test_equals_the_oracle_on_large_frames(backend: str, selection: str) -> None:
     check(make_case(3, 48, 24, 24, 0.9, torch.float32, padding=9), 0.5, selection)
 
 
-@pytest.mark.parametrize("weighted", [True, False])
-def test_static_sizes_hold_the_same_and_zeros(backend: str, weighted: bool) -> None:
+@pytest.mark.parametrize("selection", list(Selection))
+def test_static_sizes_hold_the_same_and_zeros(backend: str, selection: Selection) -> None:
     case = make_case(3, 4, 5, 5, 0.6, torch.float32, padding=3)
     _, logits = draw_logits(case)
     x = case.x
     op = torch.ops.mesm_ops.top_p_select
-    short = op(x.features, x.sites, x.offsets, logits.detach(), 0.4, weighted, True)
-    full = op(x.features, x.sites, x.offsets, logits.detach(), 0.4, weighted, False)
+    short = op(x.features, x.sites, x.offsets, logits.detach(), 0.4, selection, True)
+    full = op(x.features, x.sites, x.offsets, logits.detach(), 0.4, selection, False)
     kept = short[0].shape[0]
     assert 0 < kept < case.rows
     for a, b, fill in zip(short, full, (0, 0, None, -1, None), strict=True):
@@ -90,9 +93,9 @@ def test_static_sizes_hold_the_same_and_zeros(backend: str, weighted: bool) -> N
     grad = torch.randn(kept, 4)
     attention = full[4]
     back = torch.ops.mesm_ops.top_p_select_backward
-    a = back(grad, x.features, x.offsets, short[2], short[3], attention, weighted)
+    a = back(grad, x.features, x.offsets, short[2], short[3], attention, selection)
     padded = padded_gradient(grad, x.features.shape[0])
-    b = back(padded, x.features, x.offsets, full[2], full[3], attention, weighted)
+    b = back(padded, x.features, x.offsets, full[2], full[3], attention, selection)
     for one, other in zip(a, b, strict=True):
         assert torch.equal(one, other)
         assert not one[case.rows :].any()
@@ -161,21 +164,21 @@ def test_mask_equals_the_oracle(
     assert got.dtype == torch.bool
 
 
-@pytest.mark.parametrize("selection", ["weighted", "hard"])
+@pytest.mark.parametrize("selection", SELECTIONS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("trim", [True, False])
 def test_opcheck(backend: str, selection: str, dtype: torch.dtype, trim: bool) -> None:
     case = make_case(3, 4, 4, 4, 0.7, dtype, padding=2)
     _, logits = draw_logits(case)
-    x, weighted = case.x, selection == "weighted"
+    x, number = case.x, int(check_selection("top_p_select", selection))
     features = x.features.nan_to_num(0).requires_grad_()
     logits = logits.detach().nan_to_num(0).requires_grad_()
-    args = (features, x.sites, x.offsets, logits, 0.5, weighted, trim)
+    args = (features, x.sites, x.offsets, logits, 0.5, number, trim)
     torch.library.opcheck(torch.ops.mesm_ops.top_p_select.default, args)
     with torch.no_grad():
         out, _, out_offsets, rows, attention = torch.ops.mesm_ops.top_p_select(*args)
     args = (torch.randn_like(out), features.detach(), x.offsets, out_offsets, rows, attention)
-    torch.library.opcheck(torch.ops.mesm_ops.top_p_select_backward.default, (*args, weighted))
+    torch.library.opcheck(torch.ops.mesm_ops.top_p_select_backward.default, (*args, number))
 
 
 @pytest.mark.parametrize("selection", ["weighted", "hard"])
@@ -192,6 +195,44 @@ def test_gradcheck(backend: str, selection: str) -> None:
         assert torch.autograd.gradcheck(run, (features, logits))
     else:
         assert torch.autograd.gradcheck(run, (features, logits.detach()))
+
+
+@pytest.mark.parametrize("p", [0.3, 0.6, 1.0])
+def test_the_straight_through_gradient_is_that_of_its_estimator(backend: str, p: float) -> None:
+    case = make_case(3, 3, 3, 4, 0.8, padding=2)
+    x = case.x
+    features = x.features.nan_to_num(0).requires_grad_()
+    logits = torch.randn(features.shape[0], dtype=torch.float64).requires_grad_()
+    got = top_p_select(x.with_features(features), logits, p, "straight_through")
+    hard = top_p_select(x.with_features(features), logits, p, "hard")
+    assert torch.equal(got.features, hard.features)
+    assert torch.equal(got.sites, hard.sites)
+    numbers = torch.arange(1.0, len(features) + 1, dtype=torch.float64)[:, None]
+    kept = top_p_select(x.with_features(numbers), logits, p, "hard").features[:, 0].long() - 1
+    at = logits.detach().clone()
+
+    def logarithms(logits: Tensor) -> Tensor:
+        ends = x.offsets.tolist()
+        return torch.cat([logits[a:b].log_softmax(0) for a, b in pairwise(ends)])
+
+    def estimator(features: Tensor, logits: Tensor) -> Tensor:
+        # Kept features times w / w, of which the divisor is a constant.
+        return features[kept] * (logarithms(logits) - logarithms(at)).exp()[kept, None]
+
+    assert torch.autograd.gradcheck(estimator, (features, logits))
+    grad = torch.randn_like(got.features)
+    wanted = torch.autograd.grad(estimator(features, logits), (features, logits), grad)
+    found = torch.autograd.grad(got.features, (features, logits), grad)
+    for one, other in zip(found, wanted, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-14)
+
+
+def test_under_uniform_attention_straight_through_learns_what_a_site_adds(backend: str) -> None:
+    # Four sites of attention 1/4, all kept; <gradient, feature> is 1, 2, 3 and 6.
+    x = SparseFeatureMaps.from_dense(torch.tensor([1.0, 2.0, 3.0, 6.0]).reshape(1, 1, 2, 2))
+    logits = torch.zeros(4, requires_grad=True)
+    top_p_select(x, logits, 1.0, "straight_through").features.sum().backward()
+    assert logits.grad.tolist() == [-2, -1, 0, 3]  # less a share of 12
 
 
 def test_autocast_changes_nothing(backend: str) -> None:
@@ -217,7 +258,10 @@ def test_second_order_gradients_are_refused(backend: str) -> None:
         ({"p": -0.5}, "p must be in (0, 1], got -0.5"),
         ({"p": 1.01}, "p must be in (0, 1], got 1.01"),
         ({"p": float("nan")}, "p must be in (0, 1], got nan"),
-        ({"selection": "soft"}, "selection must be 'weighted' or 'hard', got 'soft'"),
+        (
+            {"selection": "soft"},
+            "selection must be 'weighted', 'hard' or 'straight_through', got 'soft'",
+        ),
         ({"logits": torch.zeros(5)}, "logits must be (9,) for 9 rows of features, got (5,)"),
         ({"logits": torch.zeros(9, 1)}, "logits must be (9,) for 9 rows of features, got (9, 1)"),
         (
@@ -257,26 +301,3 @@ def test_mask_refuses(logits: Tensor, p: float, message: str) -> None:
     with pytest.raises(ValueError) as error:
         top_p_mask(logits, p)
     assert str(error.value) == f"top_p_mask: {message}"
-
-
-def test_the_reference_goes_by_both_switches_of_a_selection() -> None:
-    """A selection that learns without scaling: features as in hard selection, logits learn."""
-    case = make_case(2, 3, 5, 4, dtype=torch.float64)
-    logits = torch.randn(case.rows, dtype=torch.float64)
-    place = (case.x.features, case.x.sites, case.x.offsets)
-    grad = torch.randn(case.x.features.shape, dtype=torch.float64)
-    learns: Any = SimpleNamespace(scales=False, learns=True)
-    found = {}
-    every = {"hard": Selection.HARD, "weighted": Selection.WEIGHTED, "": learns}
-    for name, selection in every.items():
-        out = reference.top_p_select(TopPSelect(*place, logits, 0.6, selection, trim=True))
-        saved = (out.offsets, out.rows, out.attention, selection)
-        maps = (case.x.features, case.x.offsets)
-        grads = reference.top_p_select_backward(
-            TopPSelectBackward(grad[: len(out.rows)], *maps, *saved)
-        )
-        found[name] = (out.features, grads)
-    assert torch.equal(found[""][0], found["hard"][0])
-    assert torch.equal(found[""][1].features, found["hard"][1].features)
-    assert torch.equal(found[""][1].logits, found["weighted"][1].logits)
-    assert found[""][1].logits.any()

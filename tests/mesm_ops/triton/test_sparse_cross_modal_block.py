@@ -91,7 +91,7 @@ def assert_same(got: dict[str, Tensor], wanted: dict[str, Tensor], least: float 
 
 
 @pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize("selection", ["weighted", "hard"])
+@pytest.mark.parametrize("selection", ["weighted", "hard", "straight_through"])
 @pytest.mark.parametrize(
     ("shape", "density", "channels", "lengths"),
     [
