@@ -8,7 +8,7 @@ from pydantic import Field, PlainValidator, field_validator, model_validator
 
 from mesm.config.limits import MOST
 from mesm.config.modalities import Modality, attended, parse_modalities
-from mesm.config.p import BlockP, read_p
+from mesm.config.p import BlockP, Selection, read_p
 from mesm.config.settings import (
     Layers,
     Number,
@@ -98,7 +98,11 @@ class MESMSettings(FE2ESettings):
         description="Attention mass that is kept, in (0, 1]: one number, three (one per block), "
         "or either of these for face and for audio.",
     )
-    selection: Literal["weighted", "hard"] = "weighted"
+    selection: Selection = Field(
+        default="weighted",
+        description="weighted: kept features are scaled by the attention, which so learns; hard: "
+        "neither, as in the authors' code; straight_through: learns, and scales nothing.",
+    )
     query: Literal["text", "audio", "face", "mean"] = Field(
         default="text",
         description="What asks the attention: the text (as in the paper), the sound, the faces, "

@@ -1,13 +1,20 @@
-"""p of MESM in all its forms: one for all blocks, one per block, or per modality and block."""
+"""p of MESM in all its forms: one for all blocks, one per block, or per modality and block.
+
+Also the names of the selections.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Literal
 
 from mesm.config.modalities import ATTENDED
 
 # The forms of p in a config: 0.5; [0.7, 0.5, 0.5]; {"face": [0.7, 0.5, 0.5], "audio": 0.5}.
 BlockP = float | list[float] | dict[str, float | list[float]]
+
+# Selections: how features leave the attention, and whether the attention learns.
+Selection = Literal["weighted", "hard", "straight_through"]
 
 BLOCKS = 3
 MODALITIES = tuple(modality.media for modality in ATTENDED)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, get_args
 
 from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, nn
 
 from mesm.config.modalities import attended, parse_modalities
-from mesm.config.p import MODALITIES, per_block, read_p
+from mesm.config.p import MODALITIES, Selection, per_block, read_p
 from mesm.data.batch import Batch
 from mesm.models.checks import check_shares, check_sizes
 from mesm.models.late_fusion import PAPER_CHANNELS, LateFusionModel, View, check_channels
@@ -29,7 +29,8 @@ class MESM(LateFusionModel, PyTorchModelHubMixin):
             width (64, 128, 256).
         p: share of the attention mass that is kept, in (0, 1]: one number, three (one per block),
             or a mapping of "face" and "audio" to either.
-        selection: "weighted" (the attention learns) or "hard" (as the authors' code).
+        selection: "weighted" or "straight_through" (the attention learns), or "hard" (as the
+            authors' code).
         query: what asks: "text" (as in the paper), "audio", "face", or the "mean" of what there
             is; see `mesm.models.query.QueryEncoder`.
         query_shuffle: share of clips that another clip's query asks in training.
@@ -45,7 +46,7 @@ class MESM(LateFusionModel, PyTorchModelHubMixin):
         *,
         attention_dims: Sequence[int] | None = None,
         p: float | Sequence[float] | Mapping[str, Any] = 0.5,
-        selection: Literal["weighted", "hard"] = "weighted",
+        selection: Selection = "weighted",
         query: Literal["text", "audio", "face", "mean"] = "text",
         query_shuffle: float = 0.0,
         local_start: Sequence[str] = (),
@@ -54,8 +55,10 @@ class MESM(LateFusionModel, PyTorchModelHubMixin):
         modalities = parse_modalities(shared.get("modalities", "tav"))
         sources = query_sources(query, modalities)
         self._p = read_p(p, attended(modalities))
-        if selection not in ("weighted", "hard"):
-            raise ValueError(f"selection must be 'weighted' or 'hard', got {selection!r}")
+        if selection not in get_args(Selection):
+            raise ValueError(
+                f"selection must be one of {', '.join(get_args(Selection))}, got {selection!r}"
+            )
         channels = shared.get("channels", PAPER_CHANNELS)
         check_channels(channels)
         dims = tuple(channels[:3]) if attention_dims is None else tuple(attention_dims)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from mesm.config.p import Selection
 from mesm.models.convolutions import FirstStage, channels_last
 from mesm.models.entropy import normalised_entropy
 from mesm_ops import SparseCrossModalBlock, SparseFeatureMaps, top_p_select
@@ -36,7 +37,8 @@ class SparseExtractor(nn.Module):
         query_dim: length D of the query vector.
         attention_dims: attention width k of every block (64, 128, 256).
         p: share of the attention mass that every block keeps, in (0, 1].
-        selection: "weighted" (the attention learns) or "hard" (as the authors' code).
+        selection: "weighted" or "straight_through" (the attention learns), or "hard" (as the
+            authors' code).
         query_shuffle: share of clips that another clip's query asks in training.
         local_start: start the first stage's 3x3 convolutions as the identity.
     """
@@ -48,7 +50,7 @@ class SparseExtractor(nn.Module):
         query_dim: int,
         attention_dims: Sequence[int],
         p: Sequence[float],
-        selection: Literal["weighted", "hard"],
+        selection: Selection,
         query_shuffle: float = 0.0,
         local_start: bool = False,
     ) -> None:

@@ -30,7 +30,7 @@ _TYPES = {
     "float": "float",
     "bool": "bool",
 }
-# What compiled kernels take in place of a selection.
+# The arguments of compiled kernels that stand for a selection.
 SELECTION_PROPERTIES = ("scales", "learns")
 # Functions of the CUDA library beside the ops, which Triton's launchers call.
 CUDA_ONLY = (
