@@ -52,8 +52,8 @@ class TextSettings(Settings):
     def _fits_the_path(self) -> TextSettings:
         if self.path is None and self.freeze:
             raise ValueError(
-                "model.text.freeze wants a pretrained encoder, as one drawn at random says nothing; "
-                "set model.text.path, or model.text.freeze=false"
+                "model.text.freeze wants a pretrained encoder, as a new one says nothing; set "
+                "model.text.path, or model.text.freeze=false"
             )
         if self.path is None:
             check_heads("model.text.hidden", self.hidden, "model.text.heads", self.heads)

@@ -1,4 +1,4 @@
-"""A local folder with a pretrained encoder of texts: which are taken, and what it says of itself."""
+"""The settings of a pretrained encoder of texts in a local folder; which kinds are taken."""
 
 from __future__ import annotations
 

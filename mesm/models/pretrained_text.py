@@ -124,8 +124,8 @@ def _check_weights(folder: Path) -> None:
         if not pickles:
             raise ValueError(f"{folder}: its weights cannot be read (there are none); {WANTED}")
         raise ValueError(
-            f"{pickles[0]}: a pickle, which may hold code, and no model.safetensors beside it; make "
-            f"one: python -c \"from transformers import AutoModel as M; p = '{folder}'; "
+            f"{pickles[0]}: a pickle, which may hold code, without a model.safetensors; make "
+            f"that: python -c \"from transformers import AutoModel as M; p = '{folder}'; "
             'M.from_pretrained(p).save_pretrained(p)"'
         )
     for file in files:
@@ -140,8 +140,8 @@ def _check_weights(folder: Path) -> None:
         for name, kind in kinds.items():
             if name.endswith((".weight", ".bias")) and kind not in _PRECISIONS:
                 raise ValueError(
-                    f"{file}: {name} is {kind}, wanted one of {', '.join(_PRECISIONS)}: its weights "
-                    "are quantized; take the model they were made of"
+                    f"{file}: {name} is {kind}, wanted one of {', '.join(_PRECISIONS)}: its "
+                    "weights are quantized; take the model they were made of"
                 )
 
 

@@ -87,7 +87,7 @@ class TextEncoder(nn.Module):
         super().__init__()
         config = encoder_config(settings)
         _check(config)
-        kind = MODEL_MAPPING[type(config)]
+        kind: Any = MODEL_MAPPING[type(config)]
         kind = kind[0] if isinstance(kind, tuple) else kind
         if kind.main_input_name != "input_ids":
             raise ValueError(f"TextEncoder: a {config.model_type} reads {kind.main_input_name}")
@@ -157,7 +157,7 @@ class TextEncoder(nn.Module):
 def _check(config: Any) -> None:
     """Refuse, with a ValueError, sizes that make no encoder."""
     owner = "TextEncoder"
-    names = _POSITIVE
+    names: tuple[str, ...] = _POSITIVE
     if not config.model_type.startswith("deberta"):  # which may have no types of subwords
         names += ("type_vocab_size",)
     sizes = {name: getattr(config, name, None) for name in names}
@@ -171,9 +171,7 @@ def _check(config: Any) -> None:
         raise ValueError(f"{owner}: pad_token_id must be 0 to {config.vocab_size - 1}, got {pad}")
     groups = getattr(config, "num_hidden_groups", 1)
     if groups > config.num_hidden_layers:
-        raise ValueError(
-            f"{owner}: {config.num_hidden_layers} layers cannot be in {groups} groups"
-        )
+        raise ValueError(f"{owner}: {config.num_hidden_layers} layers cannot be in {groups} groups")
     if config.hidden_size % config.num_attention_heads:
         raise ValueError(
             f"{owner}: hidden_size must be divisible by num_attention_heads = "
