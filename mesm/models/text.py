@@ -172,7 +172,7 @@ def _check(config: Any) -> None:
     groups = getattr(config, "num_hidden_groups", 1)
     if groups > config.num_hidden_layers:
         raise ValueError(f"{owner}: {config.num_hidden_layers} layers cannot be in {groups} groups")
-    if config.hidden_size % config.num_attention_heads:
+    if config.hidden_size % getattr(config, "num_attention_heads", 1):
         raise ValueError(
             f"{owner}: hidden_size must be divisible by num_attention_heads = "
             f"{config.num_attention_heads}, got {config.hidden_size}"
