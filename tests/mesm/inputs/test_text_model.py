@@ -57,7 +57,7 @@ def test_no_encoder_is_named(values: Any, message: str, tmp_path: Path) -> None:
 
 
 def test_folders_that_hold_no_model(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="no text model at .*nowhere"):
+    with pytest.raises(FileNotFoundError, match=r"no text model at .*nowhere"):
         read_text_model(tmp_path / "nowhere")
     with pytest.raises(ValueError, match=r"no config\.json there; model\.text\.path wants"):
         read_text_model(tmp_path)
