@@ -48,7 +48,7 @@ def test_the_text_encoder_knows_the_tokenizers_subwords(tmp_path):
     fits = {"emotions": 6, "vocabulary": 40, "padding": 1}
     assert arguments_of(pretrained, fits)["encoder"]["model_type"] == "roberta"
     # Its positions are counted by what is no padding.
-    with pytest.raises(ValueError, match="tokenizer pads with subword 0, .* without subword 1"):
+    with pytest.raises(ValueError, match=r"tokenizer pads with subword 0, .* without subword 1"):
         arguments_of(pretrained, fits | {"padding": 0})
 
 
