@@ -14,7 +14,7 @@ WANTED = (
     "model.text.path wants a folder with an encoder such as ALBERT, BERT, RoBERTa, DistilBERT, "
     "DeBERTa, ELECTRA or MiniLM (config.json, model.safetensors, tokenizer.json)"
 )
-# Of config.json these tell how a model was trained, kept or run, not what it is.
+# Keys of config.json that tell how a model was trained, kept or run, not what it is.
 _NO_SETTINGS = frozenset(
     (
         *("transformers_version", "_name_or_path", "_commit_hash", "architectures", "id2label"),
@@ -68,7 +68,7 @@ def read_text_model(folder: Path) -> dict[str, Any]:
 
 
 def encoder_config(settings: Mapping[str, Any]) -> Any:
-    """What transformers makes an encoder of texts from.
+    """The configuration that transformers makes an encoder of texts from.
 
     Args:
         settings: what `read_text_model` gave; without "model_type" they are an ALBERT's.

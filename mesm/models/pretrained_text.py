@@ -16,13 +16,13 @@ from mesm.runs.ordinary import check_contents
 
 # Numbers of weights as they are; others are a quantized model's, and want its scales.
 _PRECISIONS = ("F64", "F32", "F16", "BF16")
-# Of the largest number of a text's vector, this share may change with padding: rounding in float32
-# changes 1e-6 of it, and what looks at padding 1e-2.
+# Share of the largest number of a text's vector by which padding may change the vector: rounding
+# changed a MiniLM's by 1.3e-7.
 _ROUNDING = 1e-4
 
 
 class Pretrained(NamedTuple):
-    """What the folder of a text encoder says, without its weights.
+    """A text encoder as its folder describes it, without weights.
 
     Attributes:
         settings: for `TextEncoder`.
@@ -165,7 +165,7 @@ def _extra(model: torch.nn.Module, unexpected: set[str]) -> list[str]:
 
 @torch.no_grad()
 def _misbehaves(encoder: TextEncoder) -> str | None:
-    """What a short text shows of an encoder that none may do; None: nothing."""
+    """How an encoder treats a short text as none may, e.g. "reads padding"; None: it does not."""
     config = encoder.transformer.config
     known = [place for place in range(encoder.vocabulary) if place != config.pad_token_id]
     longest = min(12, encoder.positions or 12)

@@ -19,9 +19,9 @@ ALBERT_BASE: dict[str, Any] = {
     "num_attention_heads": 12,
     "intermediate_size": 3072,
 }
-# Kinds whose attention takes a (B, 1, 1, T) mask of booleans as it is. Of a (B, T) mask the library
-# would ask whether all is True, which waits for the device. Others read such a mask wrongly:
-# DeBERTa wants its two dimensions, and attention without sdpa would add it to its scores.
+# Kinds whose attention takes a (B, 1, 1, T) mask of booleans as it is; given a (B, T) mask, the
+# library would ask whether all of it is True, which waits for the device. Other kinds would read
+# the former wrongly: DeBERTa wants two dimensions, and attention without sdpa would add it.
 BROADCAST = frozenset(
     ("albert", "bert", "camembert", "distilbert", "electra", "roberta", "xlm-roberta")
 )

@@ -65,7 +65,7 @@ def test_a_frozen_text_is_an_argument(tmp_path):
 
 
 def test_what_is_not_trained_takes_less_memory(tmp_path, monkeypatch):
-    """Of weights that are trained there are four copies: gradients, and two moments."""
+    """Weights that are trained come with gradients and two moments."""
     settings = load_config("miniature_mesm").model
     arguments = arguments_of(settings, SUBWORDS) | {"freeze_text": True}
     model = build_model("mesm", arguments)
