@@ -224,6 +224,9 @@ class PretrainedSubwords:
 
     def encode(self, texts: Sequence[str], max_length: int) -> tuple[Tensor, Tensor]:
         """Turn texts into subwords; see `Subwords.encode`."""
+        least = self._tokenizer.num_special_tokens_to_add(False)
+        if max_length < least:  # the library would not cut at all
+            raise ValueError(f"max_length must leave room for {least} subwords, got {max_length}")
         self._tokenizer.enable_truncation(max_length, direction=self._side)
         encoded = self._tokenizer.encode_batch(list(texts))
         ids = torch.tensor([encoding.ids for encoding in encoded], dtype=torch.int64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -61,10 +62,12 @@ def read_text_model(folder: Path) -> dict[str, Any]:
     if "model_type" not in found:
         raise ValueError(f"{file}: names no model_type; {WANTED}")
     try:
-        settings: dict[str, Any] = encoder_config(found).to_diff_dict()
+        settings = encoder_config(found).to_diff_dict()
     except ValueError as error:
         raise ValueError(f"{file}: {error}") from error
-    return {name: value for name, value in settings.items() if name not in _NO_SETTINGS}
+    kept = {name: value for name, value in settings.items() if name not in _NO_SETTINGS}
+    as_json: dict[str, Any] = json.loads(json.dumps(kept))  # tuples are lists once they are kept
+    return as_json
 
 
 def encoder_config(settings: Mapping[str, Any]) -> Any:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -74,16 +76,17 @@ def load_text(encoder: TextEncoder, folder: Path) -> None:
     _check_weights(folder)
     model = encoder.transformer
     try:
-        loaded: Any = type(model).from_pretrained(
-            folder,
-            config=copy.deepcopy(model.config),  # config.json has been read and checked
-            ignore_mismatched_sizes=True,  # they are told below
-            local_files_only=True,
-            dtype=torch.float32,
-            use_safetensors=True,
-            output_loading_info=True,
-            **without_pooler(type(model)),
-        )
+        with _silence():
+            loaded: Any = type(model).from_pretrained(
+                folder,
+                config=copy.deepcopy(model.config),  # config.json has been read and checked
+                ignore_mismatched_sizes=True,  # they are told below
+                local_files_only=True,
+                dtype=torch.float32,
+                use_safetensors=True,
+                output_loading_info=True,
+                **without_pooler(type(model)),
+            )
     except (SafetensorError, OSError, ValueError, LookupError) as error:
         reason = " ".join(str(error).split())
         raise ValueError(
@@ -114,6 +117,22 @@ def load_text(encoder: TextEncoder, folder: Path) -> None:
     refused = _misbehaves(encoder)
     if refused is not None:
         raise ValueError(f"{folder}: this {kind} {refused}; {WANTED}")
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Keep transformers from reporting what `load_text` tells, and from a bar of its own."""
+    from transformers.utils import logging
+
+    level, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bar:
+            logging.enable_progress_bar()
 
 
 def _check_weights(folder: Path) -> None:
@@ -166,14 +185,14 @@ def _extra(model: torch.nn.Module, unexpected: set[str]) -> list[str]:
 @torch.no_grad()
 def _misbehaves(encoder: TextEncoder) -> str | None:
     """How an encoder treats a short text as none may, e.g. "reads padding"; None: it does not."""
-    config = encoder.transformer.config
-    known = [place for place in range(encoder.vocabulary) if place != config.pad_token_id]
+    pad = getattr(encoder.transformer.config, "pad_token_id", None)
+    known = [place for place in range(encoder.vocabulary) if place != pad]
     longest = min(12, encoder.positions or 12)
     count = min(len(known), longest - 2, 5)
     if count < 2:
         return None  # no text is short enough to be padded
     text = torch.tensor([known[:: len(known) // count][:count]])
-    padded = torch.full((1, longest), config.pad_token_id or 0)
+    padded = torch.full((1, longest), pad or 0)
     padded[:, :count] = text
     other = text.clone()
     other[0, -1] = text[0, 0]

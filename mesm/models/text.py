@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any, Self
 
 import torch
@@ -149,9 +150,21 @@ class TextEncoder(nn.Module):
         return self._first_vector(ids, mask)
 
     def _first_vector(self, ids: Tensor, mask: Tensor) -> Tensor:
-        attended = mask[:, None, None, :] if self._broadcast else mask.long()
+        if self._broadcast:
+            return self._vectors(ids, mask[:, None, None, :])[:, 0]
+        # DeBERTa masks with float32's smallest number, which lower precisions do not have.
+        with torch.autocast(ids.device.type, enabled=False) if _autocast(ids) else nullcontext():
+            return self._vectors(ids, mask.long())[:, 0]
+
+    def _vectors(self, ids: Tensor, attended: Tensor) -> Tensor:
         vectors: Tensor = self.transformer(input_ids=ids, attention_mask=attended).last_hidden_state
-        return vectors[:, 0]
+        return vectors
+
+
+def _autocast(ids: Tensor) -> bool:
+    return torch.amp.is_autocast_available(ids.device.type) and torch.is_autocast_enabled(
+        ids.device.type
+    )
 
 
 def _check(config: Any) -> None:
@@ -166,7 +179,7 @@ def _check(config: Any) -> None:
         most = MOST_LAYERS if "layer" in name or name == "inner_group_num" else MOST
         if isinstance(number, int) and number > most:
             raise ValueError(f"{owner}: {name} must be at most {most}, got {number}")
-    pad = config.pad_token_id
+    pad = getattr(config, "pad_token_id", None)
     if pad is not None and not 0 <= pad < config.vocab_size:
         raise ValueError(f"{owner}: pad_token_id must be 0 to {config.vocab_size - 1}, got {pad}")
     groups = getattr(config, "num_hidden_groups", 1)

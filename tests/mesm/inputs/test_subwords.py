@@ -159,6 +159,8 @@ def test_a_pretrained_tokenizer_encodes_as_transformers_does(kind, tmp_path):
     texts = ["I am so happy", "", "sad", "we feel the word not the unknown word"]
     ours.save(tmp_path / "tokenizer.json")
     kept = PretrainedSubwords.load(tmp_path / "tokenizer.json")
+    with pytest.raises(ValueError, match="max_length must leave room for 2 subwords, got 1"):
+        ours.encode(texts, 1)
     for longest in (50, 6, 2):
         wanted = theirs(
             texts, padding=True, truncation=True, max_length=longest, return_tensors="pt"

@@ -70,6 +70,20 @@ def test_all_weights_but_the_poolers_learn(kind: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_autocast(kind: str, dtype: torch.dtype, tmp_path: Path) -> None:
+    write_text_model(tmp_path, kind)
+    encoder = read(tmp_path)
+    ids, mask = rows(encoder)
+    wanted = encoder(ids, mask)
+    with torch.autocast("cpu", dtype):
+        found = encoder(ids, mask)
+    found.float().square().sum().backward()
+    # Two layers of rounding to 8 bits, of numbers up to 3.
+    torch.testing.assert_close(found.float(), wanted, rtol=0, atol=0.1)
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_texts_as_long_as_there_are_positions(kind: str, tmp_path: Path) -> None:
     make_model(kind).save_pretrained(tmp_path)
     found = read_pretrained(tmp_path)
@@ -100,13 +114,17 @@ def test_kinds_whose_mask_is_broadcast() -> None:
     assert set(KINDS) - BROADCAST == {"deberta", "deberta-v2"}
 
 
-def test_options_of_a_former_use_do_not_matter(folder: Path) -> None:
+def test_options_of_a_former_use_do_not_matter(
+    folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     ids, mask = rows(read(folder))
     wanted = read(folder)(ids, mask)
     options = {"return_dict": False, "output_attentions": True, "gradient_checkpointing": True}
     options |= {"attn_implementation": "someone/code", "torch_dtype": "float16"}
     change(folder, **options)
+    capfd.readouterr()
     torch.testing.assert_close(read(folder)(ids, mask), wanted, rtol=0, atol=0)
+    assert capfd.readouterr() == ("", "")  # neither a bar nor a report of the pooler
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
