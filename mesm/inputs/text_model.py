@@ -41,7 +41,10 @@ def read_text_model(folder: Path) -> dict[str, Any]:
     check_contents(folder)
     code = next(iter(sorted(folder.glob("*.py"))), None)
     if code is not None:
-        raise ValueError(f"{code}: code in a model's folder, which is never run; {WANTED}")
+        raise ValueError(
+            f"{code}: code in a model's folder, which is never run; delete it, where the model does "
+            "without, as with a script that once trained the model"
+        )
     file = folder / "config.json"
     if not file.exists():
         raise ValueError(f"{folder}: no config.json there; {WANTED}")

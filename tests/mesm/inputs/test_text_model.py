@@ -70,7 +70,11 @@ def test_folders_that_hold_no_model(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("modeling_bert.py", "raise SystemExit", "code in a model's folder, which is never run"),
+        (
+            "modeling_bert.py",
+            "raise SystemExit",
+            "code in a model's folder, which is never run; del",
+        ),
         ("tokenizer_config.json", '{"auto_map": {}}', "auto_map wants code"),
         ("adapter_config.json", "{}", "an adapter to another model"),
     ],
