@@ -42,8 +42,8 @@ def read_text_model(folder: Path) -> dict[str, Any]:
     code = next(iter(sorted(folder.glob("*.py"))), None)
     if code is not None:
         raise ValueError(
-            f"{code}: code in a model's folder, which is never run; delete it, where the model does "
-            "without, as with a script that once trained the model"
+            f"{code}: code in a model's folder, which is never run; if the model does without, "
+            "as with a script that once trained it, delete that file"
         )
     file = folder / "config.json"
     if not file.exists():

@@ -73,7 +73,7 @@ def test_folders_that_hold_no_model(tmp_path: Path) -> None:
         (
             "modeling_bert.py",
             "raise SystemExit",
-            "code in a model's folder, which is never run; del",
+            "code in a model's folder, which is never run; if ",
         ),
         ("tokenizer_config.json", '{"auto_map": {}}', "auto_map wants code"),
         ("adapter_config.json", "{}", "an adapter to another model"),
