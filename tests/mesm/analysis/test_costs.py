@@ -4,7 +4,10 @@ import pytest
 import torch
 
 from mesm.analysis.costs import FlopTally, SiteTally, Stopwatch, dense_flops_per_frame
-from mesm.data.batch import Batch
+from mesm.corpora.registry import CORPORA
+from mesm.data.batch import CHUNK_SHAPE, FACE_SHAPE, Batch
+from mesm.inputs.faces import SECONDS_BETWEEN_FACES
+from mesm.inputs.spectrograms import CHUNK_COLUMNS, HOP, SAMPLE_RATE
 from mesm.models import MESM
 
 ALBERT = {
@@ -36,6 +39,45 @@ def batch(faces: int) -> Batch:
         spectrogram_lengths=torch.tensor([0, 0]),
         labels=torch.zeros(2, 6),
     )
+
+
+def test_the_papers_flops_and_the_clip_they_stand_for() -> None:
+    """Tables 3 and 4: 8.65 G for FE2E, 5.18 G at p = 0.7, 4.34 G at p = 0.5, one per multiply-add.
+
+    Everything that docs/tables.md says about these figures.
+    """
+    paper = {row.gflops for corpus in CORPORA.values() for row in corpus.paper.results}
+    assert paper == {None, 8.65, 5.18, 4.34}
+    torch.manual_seed(0)
+    model = MESM(emotions=6, modalities="tav", albert=ALBERT).eval()
+    dense = {name: flops / 2e9 for name, flops in dense_flops_per_frame(model).items()}
+    assert dense == pytest.approx({"face": 0.478, "audio": 0.837}, abs=5e-4)
+    a_second = dense["face"] / SECONDS_BETWEEN_FACES + dense["audio"] * SAMPLE_RATE / (
+        CHUNK_COLUMNS * HOP
+    )
+    assert a_second == pytest.approx(3.05, abs=5e-3)
+    assert 8.65 / a_second == pytest.approx(2.84, abs=5e-3)
+    assert 6 * dense["face"] + 7 * dense["audio"] == pytest.approx(8.73, abs=5e-3)
+    for extractor in model.sparse_extractors.values():
+        for block in extractor.blocks:  # all sites alike: the lowest are kept
+            torch.nn.init.zeros_(block.attention.score.weight)
+    frames = Batch(
+        clip_ids=["a"],
+        text_ids=torch.ones(1, 5, dtype=torch.long),
+        text_mask=torch.ones(1, 5, dtype=torch.bool),
+        faces=torch.randn(2, *FACE_SHAPE),
+        face_lengths=torch.tensor([2]),
+        spectrograms=torch.randn(2, *CHUNK_SHAPE),
+        spectrogram_lengths=torch.tensor([2]),
+        labels=torch.zeros(1, 6),
+    )
+    for p, share, theirs in ((0.7, 0.57, 5.18), (0.5, 0.40, 4.34)):
+        model.set_p(p)
+        tally = FlopTally()
+        tally.count(model, frames)
+        found = tally.per_clip(1)["total"] / 2e9 / (2 * sum(dense.values()))
+        assert found == pytest.approx(share, abs=6e-3)
+        assert found < theirs / 8.65
 
 
 def test_flops_at_p_1_by_hand(model: MESM) -> None:
