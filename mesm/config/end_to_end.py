@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, PlainValidator, field_validator, model_validator
 
 from mesm.config.limits import MOST
-from mesm.config.modalities import Modality, attended, parse_modalities
+from mesm.config.modalities import Modality, Sound, attended, parse_modalities
 from mesm.config.p import BlockP, Selection, read_p
 from mesm.config.settings import (
     Layers,
@@ -78,6 +78,11 @@ class FE2ESettings(SystemSettings):
     dropout: Share = 0.1
     norm_first: Truth = Field(default=False, description="Pre-norm sequence encoders.")
     text: TextSettings = TextSettings()
+    sound: Sound = Field(
+        default="log",
+        description="Spectrograms as the logarithm of power, or as log1p of power over its "
+        "geometric mean, where silence and padding are 0.",
+    )
     vgg11: Place | None = Field(
         default=None, description="VGG-11 weights with torchvision's names to start from."
     )
@@ -127,6 +132,12 @@ class MESMSettings(FE2ESettings):
         default=[],
         description="Whose first stage's 3x3 convolutions start as the identity, so that a site's "
         "features tell what is there and not what is around it.",
+    )
+
+    positive_start: Truth = Field(
+        default=False,
+        description="Every attention starts by preferring sites where features are large, which "
+        "else depends on the seed.",
     )
 
     @model_validator(mode="after")

@@ -54,11 +54,17 @@ class TrainingSettings(Settings):
     attention_learning_rate_factor: Number = Field(
         default=1.0, gt=0.0, description="MESM's cross-modal attention's rate, likewise."
     )
+    p_hold_epochs: Annotated[Whole, Field(ge=0)] = Field(
+        default=0, description="Epochs for which MESM's p stays at p_start before it goes."
+    )
     p_warmup_epochs: Annotated[Whole, Field(ge=0)] = Field(
         default=0, description="Epochs over which MESM's p goes from p_start to model.p."
     )
     p_start: Number = Field(
-        default=1.0, gt=0.0, le=1.0, description="p of the first epoch, where p_warmup_epochs > 0."
+        default=1.0,
+        gt=0.0,
+        le=1.0,
+        description="p of the first epoch, where p_hold_epochs or p_warmup_epochs is over 0.",
     )
     p_shape: Literal["linear", "cosine"] = Field(
         default="linear", description="Cosine: p stays longer near both ends."
@@ -148,10 +154,11 @@ class ExperimentConfig(Settings):
             raise ValueError(
                 f"training.augment changes faces and sound; {model.name} reads features"
             )
-        if model.reads_features and (training.concentration > 0 or training.p_warmup_epochs > 0):
+        sparse = (training.concentration, training.p_hold_epochs, training.p_warmup_epochs)
+        if model.reads_features and any(value > 0 for value in sparse):
             raise ValueError(
-                f"training.concentration and p_warmup_epochs are MESM's; {model.name} has no "
-                "sparse attention"
+                "training.concentration, p_hold_epochs and p_warmup_epochs are MESM's; "
+                f"{model.name} has no sparse attention"
             )
         if training.branch_loss > 0 and not model.has_branches:
             raise ValueError(

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from enum import Enum
+from typing import Literal
+
+# Spectrograms as the models see them: see `mesm.inputs.spectrograms.chunk`.
+Sound = Literal["log", "log1p"]
 
 
 class Modality(Enum):

@@ -20,6 +20,7 @@ from mesm.inputs.spectrograms import CHUNK_COLUMNS, chunk
 from mesm.runs.processes import shielded
 
 if TYPE_CHECKING:
+    from mesm.config.modalities import Sound
     from mesm.corpora.prepared import Clip, PreparedCorpus
     from mesm.inputs.subwords import Subwords
 
@@ -78,6 +79,7 @@ class ClipDataset(SplitDataset):
     Args:
         clips: the split's clips.
         mean, std: of the training split's spectrograms.
+        sound: how these are normalised; see `mesm.inputs.spectrograms.chunk`.
         augment: whether samples are changed at random; see `mesm.data.augment`.
         seed: with the epoch and the clip's number, fixes how a sample is changed.
 
@@ -86,7 +88,14 @@ class ClipDataset(SplitDataset):
     """
 
     def __init__(
-        self, clips: Clips, mean: float, std: float, *, augment: bool = False, seed: int = 0
+        self,
+        clips: Clips,
+        mean: float,
+        std: float,
+        *,
+        sound: Sound = "log",
+        augment: bool = False,
+        seed: int = 0,
     ) -> None:
         if not (math.isfinite(mean) and math.isfinite(std) and std > 0):
             raise ValueError(
@@ -94,7 +103,7 @@ class ClipDataset(SplitDataset):
                 f"0, got {mean} and {std}; prepare the corpus again"
             )
         self.clips = clips
-        self.mean, self.std = mean, std
+        self.mean, self.std, self.sound = mean, std, sound
         self.augment = augment
         self.seed = seed
         self._kept: dict[int, Clip] = {}
@@ -125,7 +134,7 @@ class ClipDataset(SplitDataset):
             clip_id=clip.clip_id,
             text=clip.text,
             faces=normalise_faces(faces),
-            chunks=chunk(spectrogram, self.mean, self.std),
+            chunks=chunk(spectrogram, self.mean, self.std, self.sound),
             labels=torch.from_numpy(np.asarray(clip.labels, dtype=np.float32)),
         )
 
@@ -136,7 +145,12 @@ class ClipDataset(SplitDataset):
 
 
 def split_dataset(
-    corpus: PreparedCorpus, split: str, *, augment: bool = False, seed: int = 0
+    corpus: PreparedCorpus,
+    split: str,
+    *,
+    sound: Sound = "log",
+    augment: bool = False,
+    seed: int = 0,
 ) -> ClipDataset:
     """The samples of a prepared corpus's split, normalised by the corpus's own statistics.
 
@@ -151,6 +165,7 @@ def split_dataset(
         clips,
         manifest.spectrogram_mean,
         manifest.spectrogram_std,
+        sound=sound,
         augment=augment,
         seed=seed,
     )

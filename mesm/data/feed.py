@@ -104,13 +104,15 @@ class EndToEndFeed(Feed):
 
     def dataset(self, split: str, *, augment: bool = False, seed: int = 0) -> ClipDataset:
         """The clips of a split, normalised by the corpus's own statistics."""
-        return split_dataset(self.corpus, split, augment=augment, seed=seed)
+        sound = self.settings.sound
+        return split_dataset(self.corpus, split, sound=sound, augment=augment, seed=seed)
 
     def single(self, clip_id: str) -> ClipDataset:
         """One clip of any split."""
         manifest = self.corpus.manifest
         clip = self.corpus.clip(clip_id)
-        return ClipDataset([clip], manifest.spectrogram_mean, manifest.spectrogram_std)
+        figures = (manifest.spectrogram_mean, manifest.spectrogram_std)
+        return ClipDataset([clip], *figures, sound=self.settings.sound)
 
     @property
     def collate(self) -> Collate:

@@ -118,7 +118,11 @@ def origin_of(folder: RunFolder, config: ExperimentConfig) -> dict[str, str]:
     them), the subwords, the corpus or its features are not the same.
     """
     settings = config.model_dump(mode="json", exclude={"corpus", "training", "evaluation"})
-    settings["model"].get("text", {}).pop("freeze", None)  # says how weights came about
+    model = settings["model"]
+    model.get("text", {}).pop("freeze", None)  # says how weights came about, as does the next
+    model.pop("positive_start", None)
+    if model.get("sound") == "log":  # runs of before have no other and do not say so
+        del model["sound"]
     origin = {
         "weights": sha256(folder.best),
         "arguments": sha256(folder.model_arguments),

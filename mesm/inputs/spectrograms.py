@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from mesm.config.modalities import Sound
 from mesm.inputs.mel_filters import mel_filters
 
 SAMPLE_RATE = 16_000
@@ -19,6 +20,8 @@ WINDOW = 400  # 25 ms, also the length of the Fourier transform
 HOP = 200  # 12.5 ms
 MEL_BINS = 128
 CHUNK_COLUMNS = 32  # 400 ms
+# The deviation of softplus(x) over that of x, where x is as loud as speech with its pauses.
+LOG1P_SPREAD = 0.7
 # The least power; its logarithm, -23.03, is what digital silence becomes.
 POWER_FLOOR = 1e-10
 # A recording may end this much before a clip does: aligners place words up to half a second off.
@@ -137,16 +140,20 @@ def log_mel(waveform: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     return (_mel_bank() @ power).clamp_(min=POWER_FLOOR).log_().numpy()
 
 
-def chunk(spectrogram: npt.NDArray[np.float32] | Tensor, mean: float, std: float) -> Tensor:
+def chunk(
+    spectrogram: npt.NDArray[np.float32] | Tensor, mean: float, std: float, sound: Sound = "log"
+) -> Tensor:
     """Normalise a spectrogram and cut it into chunks of 32 columns (400 ms).
 
-    The last chunk is padded with zeros after the normalisation: what is missing looks like the
-    training set's mean, and not like a sudden silence.
+    The last chunk is padded with zeros after the normalisation. By "log" that is the training set's
+    mean, (x - mean) / std of the logarithm of power x, and not a sudden silence; by "log1p" it is
+    silence: log(1 + power / geometric mean of power), over 0.7 std, about its own deviation.
 
     Args:
         spectrogram: (128, T) float32, T at least 1.
         mean: over the training split.
         std: over the training split.
+        sound: "log" or "log1p".
 
     Returns:
         (ceil(T / 32), 1, 128, 32) float32.
@@ -159,7 +166,10 @@ def chunk(spectrogram: npt.NDArray[np.float32] | Tensor, mean: float, std: float
     columns = torch.as_tensor(spectrogram)
     if columns.ndim != 2 or columns.shape[0] != MEL_BINS or columns.shape[1] == 0:
         raise ValueError(f"a spectrogram must be ({MEL_BINS}, T), got {tuple(columns.shape)}")
-    normalised = (columns - mean) / std
+    if sound == "log1p":
+        normalised = F.softplus(columns - mean) / (LOG1P_SPREAD * std)
+    else:
+        normalised = (columns - mean) / std
     padded = F.pad(normalised, (0, -columns.shape[1] % CHUNK_COLUMNS))
     chunks = padded.unflatten(1, (-1, CHUNK_COLUMNS)).transpose(0, 1)
     return chunks.unsqueeze(1).contiguous()

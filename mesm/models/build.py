@@ -51,6 +51,7 @@ def arguments_of(settings: AnySystem, sizes: Mapping[str, int]) -> dict[str, Any
     if isinstance(settings, MESMSettings):
         shared |= {"attention_dims", "p", "selection", "query", "query_shuffle"}
         shared |= {"local_start"}
+        shared |= {"positive_start"} if settings.positive_start else set()
     own = settings.model_dump(mode="json", include=shared)
     return {"emotions": sizes["emotions"], **_text(settings.text, sizes), **own}
 

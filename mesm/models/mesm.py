@@ -35,6 +35,7 @@ class MESM(LateFusionModel, PyTorchModelHubMixin):
             is; see `mesm.models.query.QueryEncoder`.
         query_shuffle: share of clips that another clip's query asks in training.
         local_start: whose first stage's 3x3 convolutions start as the identity: "face", "audio".
+        positive_start: every attention starts by preferring sites where features are large.
         shared: `LateFusionModel`'s arguments; the modalities must include the query's.
 
     Raises:
@@ -50,6 +51,7 @@ class MESM(LateFusionModel, PyTorchModelHubMixin):
         query: Literal["text", "audio", "face", "mean"] = "text",
         query_shuffle: float = 0.0,
         local_start: Sequence[str] = (),
+        positive_start: bool = False,
         **shared: Any,
     ) -> None:
         modalities = parse_modalities(shared.get("modalities", "tav"))
@@ -75,6 +77,7 @@ class MESM(LateFusionModel, PyTorchModelHubMixin):
             "attention_dims": dims,
             "selection": selection,
             "query_shuffle": query_shuffle,
+            "positive_start": positive_start,
         }
         super().__init__(**shared)
         # Last and only if need be: a model that the text asks has the weights it always had.

@@ -28,6 +28,13 @@ class BlockStep(NamedTuple):
     kept: SparseFeatureMaps
 
 
+@torch.no_grad()
+def _start_positive(block: nn.Module) -> None:
+    assert isinstance(block, SparseCrossModalBlock)
+    block.attention.map_proj.weight.abs_()
+    block.attention.score.weight.abs_()
+
+
 class SparseExtractor(nn.Module):
     """The first stage stays dense; every further pair convolves only where the query looks.
 
@@ -41,6 +48,8 @@ class SparseExtractor(nn.Module):
             authors' code).
         query_shuffle: share of clips that another clip's query asks in training.
         local_start: start the first stage's 3x3 convolutions as the identity.
+        positive_start: start every attention with weights of features and scores that are not
+            negative, so that a site's score rises with its features, which follow a ReLU.
     """
 
     def __init__(
@@ -53,6 +62,7 @@ class SparseExtractor(nn.Module):
         selection: Selection,
         query_shuffle: float = 0.0,
         local_start: bool = False,
+        positive_start: bool = False,
     ) -> None:
         super().__init__()
         self.query_shuffle = query_shuffle
@@ -66,6 +76,9 @@ class SparseExtractor(nn.Module):
                 channels[:-1], channels[1:], attention_dims, p, strict=True
             )
         )
+        if positive_start:
+            for block in self.blocks:
+                _start_positive(block)
 
     def forward(
         self,

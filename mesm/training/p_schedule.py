@@ -14,17 +14,21 @@ if TYPE_CHECKING:
 def p_of_epoch(p: BlockP, settings: TrainingSettings, epoch: int | None) -> BlockP:
     """The p of one epoch, per block as in `p`.
 
-    p + (p_start - p) * left, where `left` goes from 1 to 0 over p_warmup_epochs: evenly, or as
-    half a cosine, which stays longer at both ends.
+    p + (p_start - p) * left, where `left` is 1 for p_hold_epochs and then goes from 1 to 0 over
+    p_warmup_epochs: evenly, or as half a cosine, which stays longer at both ends.
 
     Args:
         p: what is reached in the end.
-        settings: p_warmup_epochs, p_start and p_shape.
+        settings: p_hold_epochs, p_warmup_epochs, p_start and p_shape.
         epoch: from 1; None: after the training.
     """
     left = 0.0
-    if epoch is not None and settings.p_warmup_epochs > 0:
-        left = max(0.0, 1 - (epoch - 1) / settings.p_warmup_epochs)
+    if epoch is not None:
+        fallen = epoch - 1 - settings.p_hold_epochs
+        if fallen < 0:
+            left = 1.0
+        elif settings.p_warmup_epochs > 0:
+            left = max(0.0, 1 - fallen / settings.p_warmup_epochs)
     if settings.p_shape == "cosine":
         left = 0.5 * (1 - math.cos(math.pi * left))
     return change_p(p, lambda number: number + (settings.p_start - number) * left)

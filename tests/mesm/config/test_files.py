@@ -86,6 +86,7 @@ def test_models_of_a_corpus_differ_only_where_they_must():
         sparse |= {
             "model.query_shuffle",
             "model.local_start",
+            "model.positive_start",
             "model.query",
             "training.attention_learning_rate_factor",
         }

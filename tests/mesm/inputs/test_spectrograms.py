@@ -1,10 +1,12 @@
+import math
+
 import librosa
 import numpy as np
 import pytest
 import soundfile
 import torch
 
-from mesm.inputs.spectrograms import AudioError, chunk, log_mel, read_waveform
+from mesm.inputs.spectrograms import POWER_FLOOR, AudioError, chunk, log_mel, read_waveform
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +63,19 @@ def test_unusable_sound_is_refused_by_name(tmp_path, sound):
     (tmp_path / "text.wav").write_text("not sound")
     with pytest.raises(AudioError, match=r"text\.wav cannot be read as sound"):
         read_waveform(tmp_path / "text.wav", 0, 1)
+
+
+def test_log1p_is_of_power_over_its_geometric_mean_and_0_in_silence_and_padding():
+    spectrogram = np.random.default_rng(1).normal(-8, 3, (128, 40)).astype(np.float32)
+    spectrogram[:, :3] = math.log(POWER_FLOOR)
+    chunks = chunk(spectrogram, -8.0, 3.0, "log1p")
+    joined = chunks[:, 0].transpose(0, 1).reshape(128, 64)
+    ratio = np.exp(spectrogram.astype(np.float64)) / np.exp(-8.0)
+    wanted = torch.from_numpy(np.log1p(ratio) / (0.7 * 3.0)).float()
+    torch.testing.assert_close(joined[:, :40], wanted, rtol=1e-6, atol=1e-7)
+    assert joined[:, :3].max() < 2e-6
+    assert not joined[:, 40:].any()
+    assert (joined >= 0).all()
 
 
 def test_chunks_are_normalised_and_the_last_is_padded_with_zeros():

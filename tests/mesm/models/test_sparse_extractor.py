@@ -45,6 +45,27 @@ def test_a_local_start_barely_looks_around(small, make_batch):
     assert around[1] < 0.5 * around[0]
 
 
+def test_a_positive_start_prefers_large_features_and_changes_nothing_else(small):
+    models = []
+    for positive in (False, True):
+        torch.manual_seed(0)
+        models.append(MESM(positive_start=positive, **small).state_dict())
+    for name, plain in models[0].items():
+        turned = ".attention." in name and name.endswith(("map_proj.weight", "score.weight"))
+        assert torch.equal(models[1][name], plain.abs() if turned else plain), name
+    model = MESM(positive_start=True, **small).eval()
+    attention = model.face.extractor.blocks[0].attention
+    maps = torch.rand(1, small["channels"][0], 4, 4)
+    louder = maps.clone()
+    louder[:, :, 2, 3] += 1
+    query = torch.randn(1, small["albert"]["hidden_size"])
+    before, after = (
+        attention.logits(SparseFeatureMaps.from_dense(one), query, None) for one in (maps, louder)
+    )
+    assert (after - before)[2 * 4 + 3] > 0
+    torch.testing.assert_close(after.sort().values[-1], after[2 * 4 + 3])
+
+
 @pytest.fixture
 def extractor(small):
     model = MESM(p=[0.8, 0.5, 0.3], **small).double()

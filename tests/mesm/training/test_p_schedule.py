@@ -33,6 +33,15 @@ def test_rises_where_it_starts_below() -> None:
     )
 
 
+def test_is_held_before_it_falls() -> None:
+    found = values(0.4, epochs=10, p_hold_epochs=5, p_warmup_epochs=3)
+    assert found == pytest.approx([1.0] * 6 + [0.8, 0.6, 0.4, 0.4])
+    assert values(0.4, p_hold_epochs=2, p_start=0.9) == [0.9, 0.9, 0.4, 0.4, 0.4, 0.4]
+    held = values(0.4, epochs=9, p_hold_epochs=3, p_warmup_epochs=4, p_shape="cosine")
+    assert held[:3] == [1.0] * 3
+    assert held[3:] == values(0.4, p_warmup_epochs=4, p_shape="cosine")
+
+
 def test_cosine() -> None:
     found = values(0.5, p_warmup_epochs=4, p_shape="cosine")
     expected = [0.75 + 0.25 * math.cos(math.pi * epoch / 4) for epoch in range(4)] + [0.5, 0.5]
