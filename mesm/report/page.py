@@ -25,6 +25,9 @@ from mesm.tables.costs import flops_per_clip, sweep_points
 from mesm.tables.names import run_name
 from mesm.tables.table import percent
 
+HOW_TO_READ = (
+    "Attention: brighter is more, grey are sites that the block before did not keep. Red: kept."
+)
 # Clips that are drawn are unfolded up to here; the rest is one click away.
 OPEN_PICTURES = 3
 
@@ -201,7 +204,7 @@ def _explained(run: Run) -> dict[str, Any]:
         for name, what in (("spectrograms.png", "sound"), ("faces.png", "faces over time")):
             if (clip / name).is_file():
                 encoded = _encode((clip / name).read_bytes())
-                caption = f"{clip.name}: {what}."
+                caption = f"{clip.name}: {what}. {HOW_TO_READ}"
                 pictures.append({"png": encoded, "caption": caption, "kind": what.split()[0]})
     scores = None
     if run.attention:
