@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.real.acoustics import FASTEST_AT_LEAST, RECORDINGS, REFERENCE, compare, worst
+from tests.real.acoustics import FASTEST_AT_LEAST, RECORDINGS, REFERENCE, compare
+from tests.real.checks import worst
 
 GOLDEN = Path(__file__).parent / "data" / "disvoice" / "golden.npz"
 
