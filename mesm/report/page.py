@@ -39,6 +39,7 @@ def write_report(
     split: str = "test",
     synthetic: bool | None = None,
     title: str | None = None,
+    note: str | None = None,
 ) -> Path:
     """Write one HTML file about runs on one corpus.
 
@@ -50,6 +51,7 @@ def write_report(
             leaves the paper's figures out; None: as its manifest has it, and where that says
             nothing, if an attention was scored against planted regions, which no real corpus has.
         title: of the page.
+        note: said at the top of a synthetic corpus' page instead of how such a corpus is made.
 
     Returns:
         The file.
@@ -60,12 +62,17 @@ def write_report(
     """
     place = Path(os.path.realpath(out_html))  # a link stays, and the file that it names is written
     with owned_file(place, "writing"):
-        _write_report(place, runs, split, synthetic, title)
+        _write_report(place, runs, split, synthetic, title, note)
     return out_html
 
 
 def _write_report(
-    out_html: Path, runs: Sequence[Path], split: str, synthetic: bool | None, title: str | None
+    out_html: Path,
+    runs: Sequence[Path],
+    split: str,
+    synthetic: bool | None,
+    title: str | None,
+    note: str | None,
 ) -> None:
     if not runs:
         raise ValueError("report: wanted at least one run, got none")
@@ -84,6 +91,7 @@ def _write_report(
     if synthetic is None:
         synthetic = any(run.attention for run in opened)
     context = _context(opened, manifest, synthetic)
+    context["note"] = note
     context["title"] = title or f"Emotion recognition on {context['corpus']['name']}"
     environment = Environment(
         loader=PackageLoader("mesm.report", ""),

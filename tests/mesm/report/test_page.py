@@ -95,6 +95,9 @@ def test_synthetic_corpus_is_said_and_the_paper_left_out(runs: list[Path], tmp_p
     text, _ = read(write_report(tmp_path / "report.html", runs))
     assert "A synthetic corpus." in text
     assert "(the paper)" not in text
+    text, _ = read(write_report(tmp_path / "report.html", runs, note="Made-up labels."))
+    assert "Made-up labels." in text
+    assert "A synthetic corpus." not in text
 
 
 def test_real_corpus_stands_beside_the_paper(runs: list[Path], tmp_path: Path) -> None:
