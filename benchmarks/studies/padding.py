@@ -94,7 +94,7 @@ def measure(out: Path, system: str, fill: str, seed: int) -> dict[str, Any]:
                 "fill": fill,
                 "seed": seed,
                 "clips": len(labels),
-                "f1": float(f1(decisions, labels).mean()),
+                "f1": float(f1(decisions, labels.bool()).mean()),
             }
             if system == "mesm":
                 figures["kept_in_padding"] = kept_in_padding(Run.open_sparse(run))

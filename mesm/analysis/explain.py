@@ -148,13 +148,17 @@ def _explain_clip(
         shown = np.unique(np.linspace(0, len(rows) - 1, MOST_FACES).round().astype(int))
         figure = draw_faces([rows[place] for place in shown], title)
         pictures.append(save_png(figure, folder / "faces.png"))
-        grids.add_face(rows[len(rows) // 2], emotion + _hint(planted, "face"))
+        middle = len(rows) // 2
+        missed = "" if clip.face_found[middle] else "\n(no face found)"
+        grids.add_face(rows[middle], emotion + _hint(planted, "face") + missed)
     if audio and clip.spectrogram.shape[1]:
         cues = sound_regions(planted, clip.spectrogram.shape[1]) if planted else no_regions()
         row = _spectrogram_row(clip, audio, cues, title)
         figure = draw_spectrogram(row, CHUNK_COLUMNS, SECONDS_PER_COLUMN)
         pictures.append(save_png(figure, folder / "spectrograms.png"))
-        grids.add_sound(row, emotion + _hint(planted, "sound"), clip.spectrogram.shape[1])
+        silence = "" if np.ptp(clip.spectrogram) else "\n(silence)"
+        label = emotion + _hint(planted, "sound") + silence
+        grids.add_sound(row, label, clip.spectrogram.shape[1])
     facts = {
         "clip_id": clip.clip_id,
         "text": clip.text,

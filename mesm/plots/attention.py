@@ -101,7 +101,9 @@ def draw_spectrogram(row: Row, chunk_columns: int, seconds_per_column: float) ->
     for line, (name, picture) in enumerate(zip(names, pictures, strict=True)):
         y = top + line * (panel + gap)
         heat = None if name.startswith("kept") else ("magma" if line == 0 else HEAT_MAP)
-        put_image(axes, picture, left, y, (wide, panel), heat, upwards=True)
+        # Against itself all of a silent clip would be at its brightest.
+        brightest = 1.0 if line == 0 else None
+        put_image(axes, picture, left, y, (wide, panel), heat, upwards=True, brightest=brightest)
         axes.text(
             left - 3,
             y + panel / 2,

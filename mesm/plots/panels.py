@@ -102,8 +102,20 @@ def put_image(
     size: tuple[float, float],
     colours: str | None = None,
     upwards: bool = False,
+    brightest: float | None = None,
 ) -> None:
-    """Show a picture at (left, top), `size` wide and high; `upwards`: its last row at the top."""
+    """Show a picture at (left, top), `size` wide and high.
+
+    Args:
+        axes: where to.
+        picture: with `colours` (h, w), else (h, w, 3).
+        left: of its corner.
+        top: of its corner.
+        size: width and height.
+        colours: name of a colour map, which begins at 0.
+        upwards: whether its last row is at the top.
+        brightest: the value at which the colour map ends; None: the picture's largest.
+    """
     width, height = size
     if colours:
         # A site that was no candidate got no attention at all; it is shown apart from little.
@@ -113,6 +125,7 @@ def put_image(
         extent=(left, left + width, top + height, top),
         cmap=colormaps[colours].with_extremes(bad=NO_CANDIDATE) if colours else None,
         vmin=0 if colours else None,
+        vmax=brightest,
         interpolation="nearest",
         aspect="auto",
         origin="upper",

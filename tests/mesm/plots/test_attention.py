@@ -86,6 +86,13 @@ def test_padding_is_hatched_and_no_part_of_contrast_or_shares() -> None:
     assert not [patch for patch in whole.axes[0].patches if patch.get_hatch()]
 
 
+def test_silence_is_dark() -> None:
+    silent = row(64, 32, np.full((128, 64), -23.0, dtype=np.float32), [])
+    (axes,) = draw_spectrogram(silent, 32, 0.0125).axes
+    picture = axes.images[0]
+    assert picture.norm(np.asarray(picture.get_array())).max() < 0.01
+
+
 def test_same_input_same_png_and_it_is_one() -> None:
     first = png_bytes(draw_faces([face_row([])], "title"))
     assert first == png_bytes(draw_faces([face_row([])], "title"))
