@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mesm.analysis.verify_corpus import Examined, examine_corpus
+from mesm.config.end_to_end import FE2ESettings
 from mesm.config.experiment import ExperimentConfig
 from mesm.config.yaml_text import read_text
 from mesm.corpora.manifest import MANIFEST
@@ -158,15 +159,24 @@ def _check_fit(
 ) -> bool:
     feed.reopen()
     feed.check_model(arguments)
+    text = config.model.text.path if isinstance(config.model, FE2ESettings) else None
+    if text is not None and not text.exists():
+        return True  # once started, a run does without the folder of its text model
     own = arguments_of(config.model, feed.sizes())
-    # A run of before may lack arguments that there are now.
-    differing = [name for name in own if name in arguments and arguments[name] != own[name]]
+    differing = [name for name in own if name in arguments and _differs(arguments[name], own[name])]
     if differing:
         raise ValueError(
             f"{run.folder.model_arguments}: its model has another {', '.join(differing)} than "
             f"{run.folder.config} says; {MEND}"
         )
     return True
+
+
+def _differs(kept: Any, own: Any) -> bool:
+    """Whether arguments differ in what both have; a run of before may lack some that there are."""
+    if isinstance(kept, dict) and isinstance(own, dict):
+        return any(_differs(kept[name], own[name]) for name in own if name in kept)
+    return bool(kept != own)
 
 
 def _load_checkpoint(model: Model, config: ExperimentConfig, run: Run) -> None:

@@ -24,12 +24,16 @@ from mesm.config.settings import (
 
 
 class TextSettings(Settings):
-    """The text encoder: a local ALBERT, or a small one trained from scratch."""
+    """The text encoder: a pretrained one in a local folder, or a small ALBERT from scratch."""
 
     path: Place | None = Field(
         default=None,
-        description="Folder of a pretrained ALBERT; none: a small one is trained from scratch, "
-        "with subwords learnt on the training split, and the sizes below hold.",
+        description="Folder of a pretrained encoder (ALBERT, BERT, RoBERTa, DistilBERT, DeBERTa, "
+        "ELECTRA, MiniLM, ...); none: a small ALBERT is trained from scratch, with subwords learnt "
+        "on the training split, and the sizes below hold.",
+    )
+    freeze: Truth = Field(
+        default=False, description="The pretrained encoder stays as it is, and never drops out."
     )
     max_length: Annotated[Whole, Field(ge=2, le=MOST)] = Field(
         default=50, description="Subwords at most, [CLS] and [SEP] too."
@@ -45,7 +49,12 @@ class TextSettings(Settings):
     dropout: Share = 0.1
 
     @model_validator(mode="after")
-    def _heads_divide(self) -> TextSettings:
+    def _fits_the_path(self) -> TextSettings:
+        if self.path is None and self.freeze:
+            raise ValueError(
+                "model.text.freeze wants a pretrained encoder, as a new one says nothing; set "
+                "model.text.path, or model.text.freeze=false"
+            )
         if self.path is None:
             check_heads("model.text.hidden", self.hidden, "model.text.heads", self.heads)
         return self

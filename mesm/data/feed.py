@@ -133,20 +133,26 @@ class EndToEndFeed(Feed):
     def check_model(self, arguments: Mapping[str, Any]) -> None:
         """See that the emotions and the subwords are those of the model."""
         super().check_model(arguments)
-        known = (arguments.get("albert") or {}).get("vocab_size")
+        known = (arguments.get("encoder") or arguments.get("albert") or {}).get("vocab_size")
         found = self.tokenizer.vocab_size
-        if isinstance(self.tokenizer, UnigramSubwords) and known is not None and known != found:
+        # A pretrained encoder may know more subwords than its tokenizer has.
+        more = (
+            found != known if isinstance(self.tokenizer, UnigramSubwords) else found > (known or 0)
+        )
+        if known is not None and more:
             raise ValueError(
                 f"{self.folder.tokenizer}: has {found} subwords, the model knows {known}; {MEND}"
             )
 
     def sizes(self) -> dict[str, int]:
-        """Emotions, and "vocabulary": how many subwords there are."""
-        return super().sizes() | {"vocabulary": self.tokenizer.vocab_size}
+        """Emotions; subwords: "vocabulary", how many there are, and "padding", which one pads."""
+        found = {"vocabulary": self.tokenizer.vocab_size, "padding": self.tokenizer.pad_id}
+        return super().sizes() | found
 
     def write(self) -> None:
-        """Keep subwords that were learnt."""
-        if isinstance(self.tokenizer, UnigramSubwords) and not self.folder.tokenizer.exists():
+        """Keep the subwords, so that the run is whole wherever its folder lies."""
+        learnt = isinstance(self.tokenizer, UnigramSubwords)
+        if not learnt or not self.folder.tokenizer.exists():
             self.tokenizer.save(self.folder.tokenizer)
 
 

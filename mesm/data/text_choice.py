@@ -1,11 +1,13 @@
-"""Which subwords a run reads: a local ALBERT's, or those learnt on its training split."""
+"""Which subwords a run reads: a pretrained model's, or those learnt on its training split."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 
 from mesm.config.end_to_end import TextSettings
 from mesm.inputs.subwords import PretrainedSubwords, Subwords, UnigramSubwords
+from mesm.inputs.text_model import read_text_model
 from mesm.runs.checkpoints import MEND
 from mesm.runs.folder import RunFolder
 
@@ -21,7 +23,10 @@ def choose_subwords(settings: TextSettings, folder: RunFolder, texts: Iterable[s
     Raises:
         ValueError: a tokenizer cannot be read, or there is no text to learn from.
     """
-    if settings.path is not None or folder.tokenizer.is_file():
+    if settings.path is not None:
+        # A tokenizer in the folder may be that of a start with another model, which was killed.
+        return _pretrained_subwords(settings.path, folder)
+    if folder.tokenizer.is_file():
         return saved_subwords(settings, folder)
     return UnigramSubwords.train(texts, settings.vocabulary)
 
@@ -30,12 +35,22 @@ def saved_subwords(settings: TextSettings, folder: RunFolder) -> Subwords:
     """The subwords of a run that has been started.
 
     Raises:
-        ValueError: they are not where the run's settings say, or damaged.
+        ValueError: they are not there, or damaged.
     """
+    # Runs of before kept no tokenizer of a pretrained model.
+    if settings.path is not None and not folder.tokenizer.exists():
+        return _pretrained_subwords(settings.path, folder)
     try:
         if settings.path is not None:
-            return PretrainedSubwords(settings.path)
+            return PretrainedSubwords.load(folder.tokenizer)
         return UnigramSubwords.load(folder.tokenizer)
     except (FileNotFoundError, ValueError) as error:
-        mend = "copy the folder of the text model again" if settings.path is not None else MEND
-        raise ValueError(f"{folder.path}: {error}; {mend}") from error
+        raise ValueError(f"{folder.path}: {error}; {MEND}") from error
+
+
+def _pretrained_subwords(path: Path, folder: RunFolder) -> PretrainedSubwords:
+    try:
+        read_text_model(path)  # tells what is no encoder before its tokenizer is looked at
+        return PretrainedSubwords.from_model(path)
+    except (FileNotFoundError, ValueError) as error:
+        raise ValueError(f"{folder.path}: {error}") from error

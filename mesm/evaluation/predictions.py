@@ -118,6 +118,7 @@ def origin_of(folder: RunFolder, config: ExperimentConfig) -> dict[str, str]:
     them), the subwords, the corpus or its features are not the same.
     """
     settings = config.model_dump(mode="json", exclude={"corpus", "training", "evaluation"})
+    settings["model"].get("text", {}).pop("freeze", None)  # says how weights came about
     origin = {
         "weights": sha256(folder.best),
         "arguments": sha256(folder.model_arguments),
@@ -127,8 +128,10 @@ def origin_of(folder: RunFolder, config: ExperimentConfig) -> dict[str, str]:
     if not isinstance(config.model, FE2ESettings):
         return origin | {"features": sha256(config.corpus / FOLDER / FILE)}
     text = config.model.text.path
-    files = [folder.tokenizer] if text is None else sorted(text.glob("*"))
-    for file in files:  # the weights of a pretrained text model are in the run's own
+    # Runs of before kept no tokenizer of a pretrained model; its weights are in the run's own.
+    kept = text is None or folder.tokenizer.is_file()
+    files = [folder.tokenizer] if text is None or kept else sorted(text.glob("*"))
+    for file in files:
         if file.is_file() and file.suffix in (".json", ".model", ".txt"):
             origin[f"text/{file.name}"] = sha256(file)
     return origin

@@ -25,6 +25,8 @@ from mesm.runs.ordinary import check_contents, not_a_file
 
 PAD, UNKNOWN, CLS, SEP = "[PAD]", "[UNK]", "[CLS]", "[SEP]"
 SPECIAL = [PAD, UNKNOWN, CLS, SEP]
+# A kept tokenizer says from which side texts are cut; to how many subwords, each call says.
+_CUT = 512
 
 
 class Subwords(Protocol):
@@ -38,8 +40,11 @@ class Subwords(Protocol):
     def pad_id(self) -> int:
         """Subword that fills the ends of short texts."""
 
+    def save(self, path: Path) -> None:
+        """Write tokenizer.json; the file appears whole or not at all."""
+
     def encode(self, texts: Sequence[str], max_length: int) -> tuple[Tensor, Tensor]:
-        """Turn texts into subwords, the CLS subword first.
+        """Turn texts into subwords, a special one such as [CLS] first.
 
         Args:
             texts: B of them.
@@ -103,19 +108,14 @@ class UnigramSubwords:
             FileNotFoundError: there is no such file.
             ValueError: it is not such a tokenizer; names the file.
         """
-        if not path.is_file():
-            raise FileNotFoundError(f"no tokenizer at {path}, which {not_a_file(path)}")
-        content = path.read_bytes()
         with _refused(f"{path} is not a tokenizer of this project"):
-            subwords = cls(Tokenizer.from_buffer(content))
+            subwords = cls(_read(path))
             subwords.tokens("a")  # some damage shows only here
         return subwords
 
     def save(self, path: Path) -> None:
         """Write tokenizer.json; the file appears whole or not at all."""
-        beside = path.with_name(path.name + ".tmp")
-        beside.write_text(self._tokenizer.to_str(pretty=True), encoding="utf-8")
-        beside.replace(path)
+        _save(self._tokenizer, path)
 
     def encode(self, texts: Sequence[str], max_length: int) -> tuple[Tensor, Tensor]:
         """Turn texts into subwords; see `Subwords.encode`."""
@@ -140,60 +140,165 @@ class UnigramSubwords:
 
 
 class PretrainedSubwords:
-    """The tokenizer of a pretrained transformers model in a local folder."""
+    """The tokenizer of a pretrained transformers model, in one tokenizer.json."""
 
-    def __init__(self, path: Path) -> None:
-        """Load the tokenizer; nothing is fetched.
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        """Take a tokenizer whose own padding and truncation say how texts are padded and cut.
+
+        Raises:
+            ValueError: it has no padding, or texts do not begin with one special subword.
+        """
+        if tokenizer.padding is None or tokenizer.truncation is None:
+            raise ValueError("it does not say how texts are padded and cut")
+        self._tokenizer = tokenizer
+        self.pad_id: int = tokenizer.padding["pad_id"]
+        self._side: str = tokenizer.truncation["direction"]
+        # Numbers may have gaps.
+        self.vocab_size: int = 1 + max(tokenizer.get_vocab().values(), default=-1)
+        special = {
+            number
+            for number, token in tokenizer.get_added_tokens_decoder().items()
+            if token.special
+        }
+        firsts = {tuple(tokenizer.encode(text).ids[:1]) for text in ("a", "The weather is fine.")}
+        if len(firsts) > 1 or not special.issuperset(next(iter(firsts))):
+            raise ValueError(
+                "texts do not begin with one special subword such as [CLS] or <s>, whose vector "
+                "would stand for the text"
+            )
+        if not 0 <= self.pad_id < self.vocab_size:
+            raise ValueError(f"it pads with subword {self.pad_id} of {self.vocab_size}")
+        if self.vocab_size <= len(special):
+            raise ValueError("it knows special subwords alone")
+
+    @classmethod
+    def from_model(cls, folder: Path) -> PretrainedSubwords:
+        """Load the tokenizer from a model's local folder; nothing is fetched.
 
         Raises:
             FileNotFoundError: there is no such folder.
-            ValueError: it holds no tokenizer with CLS and padding tokens; names the folder.
+            ValueError: it holds no tokenizer that does; names the folder.
         """
-        if not path.is_dir():
-            raise FileNotFoundError(f"no text model at {path}: a folder with its files is wanted")
-        check_contents(path)
+        if not folder.is_dir():
+            raise FileNotFoundError(f"no text model at {folder}: a folder with its files is wanted")
+        check_contents(folder)
+        _check_tokenizer_files(folder)
         from transformers import AutoTokenizer
 
-        with _refused(f"{path} holds no tokenizer transformers can load"):
-            self._tokenizer = AutoTokenizer.from_pretrained(str(path), local_files_only=True)
-            self._tokenizer("a")  # some damage shows only here
-        if self._tokenizer.cls_token_id is None or self._tokenizer.pad_token_id is None:
-            raise ValueError(f"the tokenizer in {path} has no CLS or no padding token")
-        self.pad_id: int = self._tokenizer.pad_token_id
-        self.vocab_size: int = len(self._tokenizer)
+        with _refused(f"{folder} holds no tokenizer transformers can load", _mend(folder)):
+            theirs = AutoTokenizer.from_pretrained(
+                str(folder), local_files_only=True, trust_remote_code=False
+            )
+            theirs("a")  # some damage shows only here
+            pad_id, pad_token, side = theirs.pad_token_id, theirs.pad_token, theirs.truncation_side
+        if pad_id is None:
+            raise ValueError(
+                f"the tokenizer in {folder} has no padding subword; name one as pad_token in its "
+                "tokenizer_config.json"
+            )
+        if not theirs.is_fast:
+            raise ValueError(
+                f"the {type(theirs).__name__} in {folder} is none that a tokenizer.json holds"
+            )
+        tokenizer: Tokenizer = theirs.backend_tokenizer
+        tokenizer.enable_padding(pad_id=pad_id, pad_token=pad_token)
+        tokenizer.enable_truncation(_CUT, direction=side)
+        with _refused(f"the tokenizer in {folder} does not do", "; take another model"):
+            return cls(tokenizer)
+
+    @classmethod
+    def load(cls, path: Path) -> PretrainedSubwords:
+        """Read a tokenizer.json written by `save`.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: it is not such a tokenizer; names the file.
+        """
+        with _refused(f"{path} is not a tokenizer of this project"):
+            return cls(_read(path))
+
+    def save(self, path: Path) -> None:
+        """Write tokenizer.json; the file appears whole or not at all."""
+        self._tokenizer.enable_truncation(_CUT, direction=self._side)
+        _save(self._tokenizer, path)
 
     def encode(self, texts: Sequence[str], max_length: int) -> tuple[Tensor, Tensor]:
         """Turn texts into subwords; see `Subwords.encode`."""
-        encoded = self._tokenizer(
-            list(texts),
-            padding=True,
-            truncation=True,
-            max_length=max_length,
-            padding_side="right",
-            return_tensors="pt",
-        )
-        return encoded["input_ids"], encoded["attention_mask"].bool()
+        least = self._tokenizer.num_special_tokens_to_add(False)
+        if max_length < least:  # the library would not cut at all
+            raise ValueError(f"max_length must leave room for {least} subwords, got {max_length}")
+        self._tokenizer.enable_truncation(max_length, direction=self._side)
+        encoded = self._tokenizer.encode_batch(list(texts))
+        ids = torch.tensor([encoding.ids for encoding in encoded], dtype=torch.int64)
+        mask = torch.tensor([encoding.attention_mask for encoding in encoded], dtype=torch.bool)
+        return ids, mask
 
     def tokens(self, text: str) -> list[str]:
         """Give the subwords of a text as they are written, special ones included."""
-        return list(self._tokenizer.convert_ids_to_tokens(self._tokenizer(text)["input_ids"]))
+        self._tokenizer.no_truncation()
+        tokens: list[str] = self._tokenizer.encode(text).tokens
+        return tokens
+
+
+def _read(path: Path) -> Tokenizer:
+    if not path.is_file():
+        raise FileNotFoundError(f"no tokenizer at {path}, which {not_a_file(path)}")
+    return Tokenizer.from_buffer(path.read_bytes())
+
+
+def _save(tokenizer: Tokenizer, path: Path) -> None:
+    beside = path.with_name(path.name + ".tmp")
+    beside.write_text(tokenizer.to_str(pretty=True), encoding="utf-8")
+    beside.replace(path)
+
+
+def _check_tokenizer_files(folder: Path) -> None:
+    """Refuse, with a ValueError, a folder of whose tokenizer transformers would make up a part."""
+    names = {place.name for place in folder.iterdir()}
+    if "tokenizer.json" in names:
+        return
+    if "vocab.json" in names and "merges.txt" not in names:
+        raise ValueError(f"{folder} holds no tokenizer: merges.txt is missing beside vocab.json")
+    known = ("vocab.txt", "vocab.json")
+    if names.isdisjoint(known) and not any(name.endswith(".model") for name in names):
+        raise ValueError(
+            f"{folder} holds no tokenizer (tokenizer.json, or vocab.txt, or vocab.json and "
+            "merges.txt); copy the model's folder again"
+        )
+
+
+def _mend(folder: Path) -> str:
+    """How to mend a tokenizer that cannot be loaded, to be put after the reason."""
+    models = sorted(folder.glob("*.model"))
+    if (folder / "tokenizer.json").exists() or not models:
+        return "; copy the model's folder again"
+    return (
+        f"; make a tokenizer.json of {models[0].name}: pip install sentencepiece, then python -c "
+        f"\"from transformers import AutoTokenizer as T; p = '{folder}'; "
+        'T.from_pretrained(p).save_pretrained(p)"'
+    )
 
 
 @contextmanager
-def _refused(what: str) -> Iterator[None]:
-    """Turn what the libraries raise of damaged files into a ValueError that begins with `what`."""
+def _refused(what: str, mend: str = "") -> Iterator[None]:
+    """Turn what the libraries raise of damaged files into a ValueError.
+
+    Its message begins with `what` and ends with `mend`. That a file is not there is left as it is.
+    """
     from huggingface_hub.errors import StrictDataclassError
 
     known = (OSError, ValueError, LookupError, TypeError, AttributeError, StrictDataclassError)
     try:
         yield
+    except FileNotFoundError:
+        raise
     except BaseException as error:
         # Rust raises bare Exception; its panics derive from BaseException, and have no public name.
         rust = type(error) is Exception or type(error).__name__ == "PanicException"
         if not rust and not isinstance(error, known):
             raise
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise ValueError(f"{what} ({reason[:200]})") from error
+        raise ValueError(f"{what} ({reason[:200]}){mend}") from error
 
 
 def _tokenizer(model: models.Model) -> Tokenizer:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,16 +16,16 @@ from mesm.config.end_to_end import FE2ESettings, MESMSettings, TextSettings
 from mesm.config.experiment import AnySystem
 from mesm.models.emo_embs import EmoEmbs
 from mesm.models.late_fusion import LateFusionModel
+from mesm.models.pretrained_text import load_text, read_pretrained
 from mesm.models.registry import SYSTEMS
-from mesm.models.text import read_albert_config
 from mesm.models.two_phase import TwoPhaseModel
 from mesm.models.vgg11 import load_vgg11
 from mesm.runs.checkpoints import REMAKE, load_weights, read_arguments
 from mesm.runs.folder import RunFolder
 from mesm.runs.memory import memory_there_is
 
-# Weights, their gradients, and Adam's two moments.
-TRAINED = 4
+# Weights that are trained, their gradients, and Adam's two moments.
+COPIES = 4
 
 Model = LateFusionModel | TwoPhaseModel
 
@@ -37,7 +38,7 @@ def arguments_of(settings: AnySystem, sizes: Mapping[str, int]) -> dict[str, Any
         sizes: what `mesm.data.feed.Feed.sizes` gave.
 
     Raises:
-        ValueError: the ALBERT folder is none, or knows fewer subwords than the tokenizer or fewer
+        ValueError: the text model's folder is none, or does not fit its tokenizer, or knows fewer
             positions than a text may have subwords.
     """
     if isinstance(settings, TwoPhaseSettings):
@@ -51,15 +52,16 @@ def arguments_of(settings: AnySystem, sizes: Mapping[str, int]) -> dict[str, Any
         shared |= {"attention_dims", "p", "selection", "query", "query_shuffle"}
         shared |= {"local_start"}
     own = settings.model_dump(mode="json", include=shared)
-    albert = _albert(settings.text, sizes["vocabulary"])
-    return {"emotions": sizes["emotions"], "albert": albert, **own}
+    return {"emotions": sizes["emotions"], **_text(settings.text, sizes), **own}
 
 
-def _albert(text: TextSettings, vocabulary: int) -> dict[str, Any]:
-    """The keyword arguments of the text encoder."""
-    if text.path is None:
-        return {
-            "vocab_size": vocabulary,
+def _text(text: TextSettings, sizes: Mapping[str, int]) -> dict[str, Any]:
+    """The arguments that describe the text encoder."""
+    if text.path is not None:
+        return _pretrained(text.path, text, sizes)
+    return {
+        "albert": {
+            "vocab_size": sizes["vocabulary"],
             "embedding_size": text.embedding,
             "hidden_size": text.hidden,
             "num_attention_heads": text.heads,
@@ -69,19 +71,34 @@ def _albert(text: TextSettings, vocabulary: int) -> dict[str, Any]:
             "attention_probs_dropout_prob": text.dropout,
             "max_position_embeddings": max(text.max_length, 64),
         }
-    albert = read_albert_config(text.path)
-    known = albert.get("vocab_size", 30000)
-    if vocabulary > known:
+    }
+
+
+def _pretrained(folder: Path, text: TextSettings, sizes: Mapping[str, int]) -> dict[str, Any]:
+    """The same of the encoder in a local folder; ValueError if it does not fit its tokenizer."""
+    found = read_pretrained(folder)
+    vocabulary, padding = sizes["vocabulary"], sizes.get("padding")
+    copy = "copy tokenizer and weights again, from one model"
+    if vocabulary > found.vocabulary:
         raise ValueError(
-            f"{text.path}: its tokenizer has {vocabulary} subwords, its weights {known}"
+            f"{folder}: its tokenizer has {vocabulary} subwords, its weights {found.vocabulary}; "
+            f"{copy}"
         )
-    positions = albert.get("max_position_embeddings", 512)
-    if text.max_length > positions:
+    if found.skipped is not None and padding not in (None, found.skipped):
         raise ValueError(
-            f"{text.path}: its weights know {positions} positions, model.text.max_length is "
+            f"{folder}: its tokenizer pads with subword {padding}, its weights count positions "
+            f"without subword {found.skipped}; {copy}"
+        )
+    positions = found.positions
+    if positions is not None and text.max_length > positions:
+        raise ValueError(
+            f"{folder}: its weights know {positions} positions, model.text.max_length is "
             f"{text.max_length}; set model.text.max_length={positions} or less"
         )
-    return albert
+    # An ALBERT's argument has the name that runs of before have kept.
+    name = "albert" if found.settings["model_type"] == "albert" else "encoder"
+    frozen = {"freeze_text": True} if text.freeze else {}
+    return {name: found.settings, **frozen}
 
 
 def build_model(name: str, arguments: dict[str, Any]) -> Model:
@@ -117,14 +134,16 @@ def check_memory(name: str, arguments: dict[str, Any], device: torch.device) -> 
         with torch.device("meta"):
             model = build_model(name, arguments)
         numbers = sum(value.numel() for value in model.state_dict().values())
+        trained = sum(value.numel() for value in model.parameters() if value.requires_grad)
     except (RuntimeError, OverflowError) as error:  # torch's, of sizes beyond 64 bits
         raise ValueError(f"{name}: sizes that no memory holds; make the model smaller") from error
-    places = [("memory", memory_there_is(), 1 if device.type == "cuda" else TRAINED)]
+    training = numbers + (COPIES - 1) * trained
+    places = [("memory", memory_there_is(), numbers if device.type == "cuda" else training)]
     if device.type == "cuda":
         total = torch.cuda.get_device_properties(device).total_memory
-        places.append(("memory of the GPU", total, TRAINED))
-    for place, there, copies in places:
-        wanted = 4 * copies * numbers
+        places.append(("memory of the GPU", total, training))
+    for place, there, kept in places:
+        wanted = 4 * kept
         if wanted > there:
             raise ValueError(
                 f"{name}: {numbers:,} weights want {wanted / 2**30:,.0f} GiB, the {place} is "
@@ -173,6 +192,6 @@ def initialise(
         model.set_emotion_vectors(torch.from_numpy(emotion_vectors))
     if isinstance(model, LateFusionModel) and isinstance(settings, FE2ESettings):
         if settings.text.path is not None and model.text is not None:
-            model.text.load(settings.text.path)
+            load_text(model.text, settings.text.path)
         if settings.vgg11 is not None:
             load_vgg11(model, settings.vgg11)

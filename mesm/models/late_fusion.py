@@ -13,7 +13,7 @@ from mesm.data.batch import CHUNK_SHAPE, FACE_SHAPE, Batch
 from mesm.models.checks import check_batch, check_shares, check_sizes
 from mesm.models.fusion import WeightedSum
 from mesm.models.sequence import SequenceEncoder
-from mesm.models.text import ALBERT_BASE, TextEncoder
+from mesm.models.text import TextEncoder, text_settings
 
 # The paper's widths: the first stage, then the three pairs.
 PAPER_CHANNELS = (64, 128, 256, 512)
@@ -113,7 +113,10 @@ class LateFusionModel(nn.Module):
         hidden: width of the projection's hidden layer.
         dim, heads, layers: the sequence encoders' sizes (Table 6: 64, 4, 4).
         feedforward, dropout, norm_first: further settings of the sequence encoders.
-        albert: keyword arguments of `transformers.AlbertConfig` for the text encoder.
+        albert: keyword arguments of `transformers.AlbertConfig` for the text encoder; None: those
+            of ALBERT-base.
+        encoder: instead the settings of any encoder of texts, as `TextEncoder` takes them.
+        freeze_text: the text encoder is not trained.
 
     Raises:
         ValueError: an argument is out of its range; says what was wanted and what came.
@@ -133,6 +136,8 @@ class LateFusionModel(nn.Module):
         dropout: float = 0.1,
         norm_first: bool = False,
         albert: dict[str, Any] | None = None,
+        encoder: dict[str, Any] | None = None,
+        freeze_text: bool = False,
     ) -> None:
         super().__init__()
         self.modalities = parse_modalities(modalities)
@@ -141,6 +146,8 @@ class LateFusionModel(nn.Module):
         check_sizes(owner, emotions=emotions, hidden=hidden, dim=dim, heads=heads, layers=layers)
         check_sizes(owner, feedforward=feedforward)
         check_shares(owner, dropout=dropout)
+        if not isinstance(freeze_text, bool):
+            raise ValueError(f"{owner}: freeze_text must be true or false, got {freeze_text!r}")
         if dim % 2 or dim % heads:
             raise ValueError(f"dim must be even and divisible by heads={heads}, got {dim}")
         self.channels = tuple(channels)
@@ -148,7 +155,7 @@ class LateFusionModel(nn.Module):
         self.face: FrameBranch | None = None
         self.audio: FrameBranch | None = None
         if "t" in self.modalities:
-            self.text = TextEncoder(ALBERT_BASE if albert is None else albert)
+            self.text = TextEncoder(text_settings(albert, encoder), freeze_text)
             self.classify_text = nn.Linear(self.text.dim, emotions)
 
         def branch(modality: str, frame_shape: tuple[int, int, int]) -> FrameBranch:

@@ -15,7 +15,7 @@ from mesm.models.checks import check_shares, check_sizes
 from mesm.models.late_fusion import PAPER_CHANNELS, LateFusionModel, View, check_channels
 from mesm.models.query import QueryEncoder, query_sources
 from mesm.models.sparse_extractor import BlockStep, SparseExtractor
-from mesm.models.text import ALBERT_BASE
+from mesm.models.text import text_settings, text_width
 from mesm_ops import SparseFeatureMaps
 
 
@@ -65,10 +65,10 @@ class MESM(LateFusionModel, PyTorchModelHubMixin):
         check_shares("MESM", query_shuffle=query_shuffle)
         if not set(local_start) <= set(MODALITIES):
             raise ValueError(f"local_start must name face or audio, got {list(local_start)}")
-        albert = shared.get("albert") or ALBERT_BASE
+        width = text_width(text_settings(shared.get("albert"), shared.get("encoder")))
         self._local_start = tuple(local_start)
         self._sparse: dict[str, Any] = {
-            "query_dim": albert["hidden_size"],
+            "query_dim": width,
             "attention_dims": dims,
             "selection": selection,
             "query_shuffle": query_shuffle,
@@ -77,7 +77,6 @@ class MESM(LateFusionModel, PyTorchModelHubMixin):
         # Last and only if need be: a model that the text asks has the weights it always had.
         self.query_encoder: QueryEncoder | None = None
         if query != "text":
-            width = albert["hidden_size"]
             self.query_encoder = QueryEncoder(sources, channels[0], width, width)
 
     def _extractor(self, modality: str, in_channels: int) -> nn.Module:

@@ -1,21 +1,18 @@
-"""The text encoder: transformers' ALBERT, pretrained from a local folder or small from scratch."""
+"""The text encoder: one of transformers', pretrained from a local folder or a small new ALBERT."""
 
 from __future__ import annotations
 
-import copy
-from pathlib import Path
-from typing import Any
+import inspect
+from collections.abc import Mapping
+from contextlib import nullcontext
+from typing import Any, Self
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from mesm.config.limits import MOST_LAYERS
+from mesm.config.limits import MOST, MOST_LAYERS
+from mesm.inputs.text_model import encoder_config
 from mesm.models.checks import check_sizes
-from mesm.runs.finite import first_not_finite
-from mesm.runs.ordinary import check_contents, ordinary
-
-# transformers, which takes a second to import, is imported where it is needed.
 
 # AlbertConfig() describes xxlarge; these are ALBERT-base's sizes.
 ALBERT_BASE: dict[str, Any] = {
@@ -23,157 +20,123 @@ ALBERT_BASE: dict[str, Any] = {
     "num_attention_heads": 12,
     "intermediate_size": 3072,
 }
-
-_WANTED = (
-    "model.text.path wants a folder with an ALBERT (config.json, model.safetensors, tokenizer.json)"
+# Kinds whose attention takes a (B, 1, 1, T) mask of booleans as it is; given a (B, T) mask, the
+# library would ask whether all of it is True, which waits for the device. Other kinds would read
+# the former wrongly: DeBERTa wants two dimensions, and attention without sdpa would add it.
+BROADCAST = frozenset(
+    ("albert", "bert", "camembert", "distilbert", "electra", "roberta", "xlm-roberta")
+)
+_POSITIVE = (
+    *("vocab_size", "embedding_size", "hidden_size", "num_attention_heads", "num_hidden_layers"),
+    *("intermediate_size", "max_position_embeddings", "num_hidden_groups", "inner_group_num"),
+    *("dim", "hidden_dim", "n_heads", "n_layers"),
 )
 
 
-def read_albert_config(folder: Path) -> dict[str, Any]:
-    """The keyword arguments of the `AlbertConfig` that a local ALBERT folder holds.
+def text_settings(
+    albert: Mapping[str, Any] | None, encoder: Mapping[str, Any] | None
+) -> Mapping[str, Any]:
+    """The settings that one of two arguments of a model gives; ALBERT-base's if neither does.
 
     Raises:
-        ValueError: the folder holds no ALBERT, or its config.json is damaged.
+        ValueError: both are given, or one is no mapping.
     """
-    file = folder / "config.json"
-    if not file.exists():
-        raise ValueError(f"{folder}: no config.json there; {_WANTED}")
-    from huggingface_hub.errors import StrictDataclassError
+    if albert is not None and encoder is not None:
+        raise ValueError("a model has one text encoder: give albert or encoder, not both")
+    settings = ALBERT_BASE if albert is None and encoder is None else albert or encoder
+    if not isinstance(settings, Mapping):
+        raise ValueError(f"a text encoder's settings are keys and values, got {settings!r}")
+    return settings
 
-    from mesm.runs.files import finite_json  # brings pydantic, without which a step can do
 
-    check_contents(folder)
-    try:
-        found = finite_json(ordinary(file).read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{file}: not JSON ({error}); copy the ALBERT's folder again") from error
-    kind = found.get("model_type") if isinstance(found, dict) else type(found).__name__
-    if kind != "albert":
-        raise ValueError(f"{file}: wanted model_type 'albert', got {kind!r}")
-    from transformers import AlbertConfig
-    from transformers.activations import ACT2FN
+def text_width(settings: Mapping[str, Any]) -> int:
+    """Length of the vector that an encoder with these settings gives a text."""
+    width: int = settings.get("hidden_size") or encoder_config(settings).hidden_size
+    return width
 
-    try:
-        config = AlbertConfig(**found)
-        if config.hidden_act not in ACT2FN:
-            raise ValueError(f"hidden_act is {config.hidden_act!r}")
-        return config.to_diff_dict()
-    except (ValueError, TypeError, LookupError, AttributeError, StrictDataclassError) as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(f"{file}: not an ALBERT's settings ({reason[:200]})") from error
+
+def without_pooler(kind: type) -> dict[str, bool]:
+    """The keyword that leaves out the layer after the vectors, which would have no gradient.
+
+    Args:
+        kind: a model of transformers; some have no such layer, and know no such keyword.
+    """
+    known = inspect.signature(kind).parameters
+    return {"add_pooling_layer": False} if "add_pooling_layer" in known else {}
 
 
 class TextEncoder(nn.Module):
-    """ALBERT; the vector of the first subword, [CLS], stands for the text.
+    """An encoder of texts; the vector of the first subword, [CLS] or <s>, stands for the text.
 
     Args:
-        albert: keyword arguments of `transformers.AlbertConfig`.
+        settings: of an ALBERT, or of the encoder that "model_type" names; see
+            `mesm.inputs.text_model.encoder_config`.
+        freeze: its weights get no gradient, and it never drops out, whatever `train` says.
+
+    Attributes:
+        positions: how many subwords a text may have; None: any number.
+        skipped: the subword that has no position of its own, in kinds that count positions by
+            what is no padding (RoBERTa's); else None.
 
     Raises:
-        ValueError: a size is not positive, or the heads do not divide the width.
+        ValueError: a size is out of its range, or the settings make no encoder.
     """
 
-    def __init__(self, albert: dict[str, Any]) -> None:
-        from transformers import AlbertConfig, AlbertModel
+    def __init__(self, settings: Mapping[str, Any], freeze: bool = False) -> None:
+        from transformers.models.auto.modeling_auto import MODEL_MAPPING
 
         super().__init__()
-        config = AlbertConfig(**albert)
-        check_sizes(
-            "TextEncoder",
-            **{
-                name: getattr(config, name)
-                for name in (
-                    *("vocab_size", "embedding_size", "hidden_size", "num_attention_heads"),
-                    *("num_hidden_layers", "intermediate_size", "max_position_embeddings"),
-                    *("type_vocab_size", "num_hidden_groups", "inner_group_num"),
-                )
-            },
-        )
-        for name in ("num_hidden_layers", "inner_group_num"):
-            number = getattr(config, name)
-            if number > MOST_LAYERS:
-                raise ValueError(f"TextEncoder: {name} must be at most {MOST_LAYERS}, got {number}")
-        pad = config.pad_token_id
-        if pad is not None and not 0 <= pad < config.vocab_size:
-            raise ValueError(
-                f"TextEncoder: pad_token_id must be 0 to {config.vocab_size - 1}, got {pad}"
-            )
-        if config.num_hidden_groups > config.num_hidden_layers:
-            raise ValueError(
-                f"TextEncoder: {config.num_hidden_layers} layers cannot be in "
-                f"{config.num_hidden_groups} groups"
-            )
-        if config.hidden_size % config.num_attention_heads:
-            raise ValueError(
-                "TextEncoder: hidden_size must be divisible by num_attention_heads = "
-                f"{config.num_attention_heads}, got {config.hidden_size}"
-            )
-        config._attn_implementation = "sdpa"  # takes a mask of booleans
-        self.albert = AlbertModel(config, add_pooling_layer=False)
+        config = encoder_config(settings)
+        _check(config)
+        kind: Any = MODEL_MAPPING[type(config)]
+        kind = kind[0] if isinstance(kind, tuple) else kind
+        if kind.main_input_name != "input_ids":
+            raise ValueError(f"TextEncoder: a {config.model_type} reads {kind.main_input_name}")
+        # Named, lest the settings choose code that would have to be fetched.
+        config._attn_implementation = "sdpa" if kind._supports_sdpa else "eager"
+        model = kind(config, **without_pooler(kind))
+        # Weights that were kept have an ALBERT's under its own name.
+        self._name = "albert" if config.model_type == "albert" else "encoder"
+        self.add_module(self._name, model)
+        self._broadcast = config.model_type in BROADCAST
+        self.positions, self.skipped = _positions(model)
+        self.frozen = freeze
+        if freeze:
+            self.requires_grad_(False)
+            self.eval()
+
+    @property
+    def transformer(self) -> Any:
+        """The library's model."""
+        return getattr(self, self._name)
 
     @property
     def dim(self) -> int:
         """Length of the text's vector."""
-        return self.albert.config.hidden_size
+        width: int = self.transformer.config.hidden_size
+        return width
 
     @property
     def vocabulary(self) -> int:
         """How many subwords the embedding knows."""
-        return self.albert.config.vocab_size
+        known: int = self.transformer.config.vocab_size
+        return known
 
-    def load(self, folder: Path) -> None:
-        """Take the weights of the ALBERT in a local folder.
-
-        Raises:
-            ValueError: it cannot be read, is not whole or not finite, or its sizes are not this
-                encoder's.
-        """
-        from transformers import AlbertModel
-
-        check_contents(folder)
-        try:
-            loaded: Any = AlbertModel.from_pretrained(
-                folder,
-                config=copy.deepcopy(self.albert.config),  # config.json has been read and checked
-                ignore_mismatched_sizes=True,  # they are told below
-                add_pooling_layer=False,
-                local_files_only=True,
-                dtype=torch.float32,
-                use_safetensors=True,
-                output_loading_info=True,
-            )
-        except (SafetensorError, OSError, ValueError, LookupError) as error:
-            reason = " ".join(str(error).split())
-            raise ValueError(
-                f"{folder}: its weights cannot be read ({reason[:200]}); {_WANTED}"
-            ) from error
-        pretrained, told = loaded
-        missing = sorted(told["missing_keys"])
-        if missing:
-            raise ValueError(
-                f"{folder}: model.safetensors is not its ALBERT's: {', '.join(missing[:4])} "
-                f"{'is' if len(missing) == 1 else 'are'} missing"
-            )
-        if told["mismatched_keys"]:
-            odd = sorted(name for name, *_ in told["mismatched_keys"])
-            raise ValueError(f"{folder}: does not fit the text encoder; differs in {odd[:4]}")
-        odd_value = first_not_finite(pretrained.state_dict())
-        if odd_value is not None:
-            raise ValueError(f"{folder}: {odd_value} holds values that are not finite")
-        self.albert.load_state_dict(pretrained.state_dict())
+    def train(self, mode: bool = True) -> Self:
+        """As `nn.Module.train`; a frozen encoder stays as it evaluates."""
+        return super().train(mode and not self.frozen)
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """(B, T) subword numbers and their bool mask to (B, dim).
+        """(B, T) subword numbers and their bool mask, padding last, to (B, dim).
 
         Raises:
             ValueError: there are more subwords than positions; or, where the numbers are on the
                 CPU, one is not in the vocabulary.
         """
-        positions = self.albert.config.max_position_embeddings
-        if not 1 <= ids.shape[1] <= positions:
-            raise ValueError(
-                f"TextEncoder: texts must have 1 to {positions} subwords, got {ids.shape[1]}"
-            )
+        most = self.positions
+        if ids.shape[1] < 1 or (most is not None and ids.shape[1] > most):
+            wanted = "at least 1 subword" if most is None else f"1 to {most} subwords"
+            raise ValueError(f"TextEncoder: texts must have {wanted}, got {ids.shape[1]}")
         # Elsewhere it would wait for the device.
         if ids.device.type == "cpu" and not torch.compiler.is_compiling():
             low, high = (int(value) for value in ids.aminmax())
@@ -181,6 +144,62 @@ class TextEncoder(nn.Module):
                 raise ValueError(
                     f"TextEncoder: subwords must be 0 to {self.vocabulary - 1}, got {low} to {high}"
                 )
-        # The library would test whether a (B, T) mask is all True, which waits for the device.
-        attended = mask[:, None, None, :]
-        return self.albert(input_ids=ids, attention_mask=attended).last_hidden_state[:, 0]
+        if self.frozen:
+            with torch.no_grad():
+                return self._first_vector(ids, mask)
+        return self._first_vector(ids, mask)
+
+    def _first_vector(self, ids: Tensor, mask: Tensor) -> Tensor:
+        if self._broadcast:
+            return self._vectors(ids, mask[:, None, None, :])[:, 0]
+        # DeBERTa masks with float32's smallest number, which lower precisions do not have.
+        with torch.autocast(ids.device.type, enabled=False) if _autocast(ids) else nullcontext():
+            return self._vectors(ids, mask.long())[:, 0]
+
+    def _vectors(self, ids: Tensor, attended: Tensor) -> Tensor:
+        vectors: Tensor = self.transformer(input_ids=ids, attention_mask=attended).last_hidden_state
+        return vectors
+
+
+def _autocast(ids: Tensor) -> bool:
+    return torch.amp.is_autocast_available(ids.device.type) and torch.is_autocast_enabled(
+        ids.device.type
+    )
+
+
+def _check(config: Any) -> None:
+    """Refuse, with a ValueError, sizes that make no encoder."""
+    owner = "TextEncoder"
+    names: tuple[str, ...] = _POSITIVE
+    if not config.model_type.startswith("deberta"):  # which may have no types of subwords
+        names += ("type_vocab_size",)
+    sizes = {name: getattr(config, name, None) for name in names}
+    check_sizes(owner, **{name: size for name, size in sizes.items() if size is not None})
+    for name, number in config.to_dict().items():
+        most = MOST_LAYERS if "layer" in name or name == "inner_group_num" else MOST
+        if isinstance(number, int) and number > most:
+            raise ValueError(f"{owner}: {name} must be at most {most}, got {number}")
+    pad = getattr(config, "pad_token_id", None)
+    if pad is not None and not 0 <= pad < config.vocab_size:
+        raise ValueError(f"{owner}: pad_token_id must be 0 to {config.vocab_size - 1}, got {pad}")
+    groups = getattr(config, "num_hidden_groups", 1)
+    if groups > config.num_hidden_layers:
+        raise ValueError(f"{owner}: {config.num_hidden_layers} layers cannot be in {groups} groups")
+    if config.hidden_size % getattr(config, "num_attention_heads", 1):
+        raise ValueError(
+            f"{owner}: hidden_size must be divisible by num_attention_heads = "
+            f"{config.num_attention_heads}, got {config.hidden_size}"
+        )
+
+
+def _positions(model: nn.Module) -> tuple[int | None, int | None]:
+    """How many subwords a model has positions for, and the subword that positions skip."""
+    bound = getattr(model.config, "max_position_embeddings", None)
+    for name, module in model.named_modules():
+        if not name.endswith("position_embeddings") or not isinstance(module, nn.Embedding):
+            continue
+        # RoBERTa's positions begin after that of the padding: 512 of 514.
+        skipped = module.padding_idx
+        if skipped is not None:
+            return module.num_embeddings - skipped - 1, skipped
+    return bound, None

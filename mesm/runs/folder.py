@@ -32,7 +32,7 @@ class RunFolder:
 
     @property
     def tokenizer(self) -> Path:
-        """The subwords, where they were learnt for the run."""
+        """The subwords of the run: learnt for it, or its pretrained text encoder's."""
         return self.path / "tokenizer.json"
 
     @property

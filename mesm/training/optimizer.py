@@ -20,7 +20,7 @@ LOWER_BY = 1e-4
 
 
 def make_optimizer(model: nn.Module, settings: TrainingSettings) -> torch.optim.Optimizer:
-    """Adam over the text encoder, the cross-modal attention and everything else."""
+    """Adam over the text encoder, the cross-modal attention and all else that is not frozen."""
     text = _parameters_of(model, TextEncoder)
     attention = _parameters_of(model, CrossModalAttention)
     rest = set(model.parameters()) - text - attention
@@ -32,7 +32,7 @@ def make_optimizer(model: nn.Module, settings: TrainingSettings) -> torch.optim.
     groups = [
         {
             # In the model's order, so that every process and every start agrees.
-            "params": [parameter for parameter in model.parameters() if parameter in part],
+            "params": [p for p in model.parameters() if p in part and p.requires_grad],
             "base_rate": settings.learning_rate * factor,
         }
         for part, factor in parts

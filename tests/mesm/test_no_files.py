@@ -29,7 +29,7 @@ from mesm.features.csv_files import find_csv
 from mesm.features.sources import find_inputs
 from mesm.inputs.face_detector import FaceDetector
 from mesm.inputs.subwords import PretrainedSubwords, UnigramSubwords
-from mesm.models.text import read_albert_config
+from mesm.inputs.text_model import read_text_model
 from mesm.runs.files import owned_file
 from mesm.runs.tensor_files import read_tensors
 
@@ -165,8 +165,8 @@ def test_every_file_that_a_user_names(
         lambda: UnigramSubwords.load(named),
     ]
     if kind != "folder":  # which a model's folder may hold, and which a writer refuses otherwise
-        calls.append(lambda: read_albert_config(model))
-        calls.append(lambda: PretrainedSubwords(model))
+        calls.append(lambda: read_text_model(model))
+        calls.append(lambda: PretrainedSubwords.from_model(model))
         calls.append(lambda: owned_file(named, "writing").__enter__())
     for call in calls:
         with pytest.raises((ValueError, FileNotFoundError), match=f"is a {kind}, wanted a file"):

@@ -17,6 +17,16 @@ def test_a_query_needs_its_modality():
         load_config("miniature_mesm", ["model.query=face", "model.modalities=ta"])
 
 
+def test_only_a_pretrained_text_encoder_can_be_frozen():
+    with pytest.raises(
+        ValueError, match=r"freeze wants a pretrained encoder.*set model\.text\.path"
+    ):
+        load_config("miniature_mesm", ["model.text.freeze=true"])
+    changes = ["model.text.freeze=true", "model.text.path=somewhere"]
+    assert load_config("miniature_mesm", changes).model.text.freeze
+    assert not load_config("miniature_mesm").model.text.freeze
+
+
 def test_fe2e_has_no_p():
     with pytest.raises(ValueError, match=r"no key model\.p; "):
         load_config("iemocap_fe2e", ["model.p=0.5"])

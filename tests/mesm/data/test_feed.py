@@ -48,7 +48,8 @@ def test_sizes_are_those_of_what_is_read(tiny_features, tmp_path):
     assert feed.emotion_vectors().shape == (6, 300)
     media = feed_of("fe2e", tiny_features, tmp_path, "model.text.vocabulary=60")
     media.start(media.dataset("train"))
-    assert media.sizes() == {"emotions": 6, "vocabulary": media.tokenizer.vocab_size}
+    known = media.tokenizer.vocab_size
+    assert media.sizes() == {"emotions": 6, "vocabulary": known, "padding": 0}
     assert media.emotion_vectors() is None
 
 

@@ -93,7 +93,7 @@ def test_origin_changes_with_all_that_logits_come_from(tiny_mesm, tiny_corpus, t
 
 
 def test_origin_knows_a_pretrained_text_model_s_subwords(tiny_mesm, tmp_path):
-    run = RunFolder(tiny_mesm)
+    run = RunFolder(shutil.copytree(tiny_mesm, tmp_path / "run"))
     albert = tmp_path / "albert"
     albert.mkdir()
     (albert / "spiece.model").write_bytes(b"1")
@@ -101,10 +101,16 @@ def test_origin_knows_a_pretrained_text_model_s_subwords(tiny_mesm, tmp_path):
     text = config.model.text.model_copy(update={"path": albert})
     model = config.model.model_copy(update={"text": text})
     config = config.model_copy(update={"model": model})
+    # Those that the run has kept; one of before has kept none.
+    assert {name for name in origin_of(run, config) if "text" in name} == {"text/tokenizer.json"}
+    run.tokenizer.unlink()
     first = origin_of(run, config)
     (albert / "spiece.model").write_bytes(b"2")
     second = origin_of(run, config)
     assert {name for name in first if first[name] != second[name]} == {"text/spiece.model"}
+    text = config.model.text.model_copy(update={"freeze": True})  # says how weights came about
+    model = config.model.model_copy(update={"text": text})
+    assert origin_of(run, config.model_copy(update={"model": model})) == second
 
 
 def test_origin_knows_the_features_of_a_baseline(tiny_mesm, tiny_corpus, tmp_path):

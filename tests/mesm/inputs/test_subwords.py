@@ -2,7 +2,7 @@ import json
 
 import pytest
 import torch
-from transformers import PreTrainedTokenizerFast
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from mesm.inputs.subwords import (
     CLS,
@@ -13,6 +13,7 @@ from mesm.inputs.subwords import (
     PretrainedSubwords,
     UnigramSubwords,
 )
+from tests.mesm.tiny_text import write_tokenizer
 
 TEXTS = [
     f"{who} {feels} {how} happy about the {thing}"
@@ -89,9 +90,9 @@ def test_refusals(subwords, tmp_path):
     with pytest.raises(ValueError, match=r"broken\.json is not a tokenizer"):
         UnigramSubwords.load(tmp_path / "broken.json")
     with pytest.raises(FileNotFoundError, match="no text model at"):
-        PretrainedSubwords(tmp_path / "albert")
+        PretrainedSubwords.from_model(tmp_path / "albert")
     with pytest.raises(ValueError, match="holds no tokenizer"):
-        PretrainedSubwords(tmp_path)
+        PretrainedSubwords.from_model(tmp_path)
 
 
 def save_pretrained(subwords, folder):
@@ -114,15 +115,18 @@ def test_damaged_tokenizers_are_refused(subwords, tmp_path):
     for content in (b"", b"{", b"[]", b"\xff\xfe", b"{}", json.dumps(panics).encode()):
         for file in (tmp_path / "tokenizer.json", model / "tokenizer.json"):
             file.write_bytes(content)
-        with pytest.raises(ValueError, match=r"tokenizer\.json is not a tokenizer of this project"):
-            UnigramSubwords.load(tmp_path / "tokenizer.json")
-        with pytest.raises(ValueError, match="model holds no tokenizer"):
-            PretrainedSubwords(model)
+        for kind in (UnigramSubwords, PretrainedSubwords):
+            with pytest.raises(
+                ValueError, match=r"tokenizer\.json is not a tokenizer of this proj"
+            ):
+                kind.load(tmp_path / "tokenizer.json")
+        with pytest.raises(ValueError, match=r"model holds no tokenizer .*copy the model's folder"):
+            PretrainedSubwords.from_model(model)
     save_pretrained(subwords, tmp_path)
     for content in (b"\xc4", b"{", b'{"unk_token": {}}', b'{"tokenizer_class": 1.5}'):
         (model / "tokenizer_config.json").write_bytes(content)
         with pytest.raises(ValueError, match="model holds no tokenizer"):
-            PretrainedSubwords(model)
+            PretrainedSubwords.from_model(model)
 
 
 def test_faults_of_our_own_are_not_taken_for_damage(subwords, tmp_path, monkeypatch):
@@ -137,7 +141,7 @@ def test_faults_of_our_own_are_not_taken_for_damage(subwords, tmp_path, monkeypa
 
 
 def test_a_pretrained_tokenizer_gives_the_same_shapes(subwords, tmp_path):
-    pretrained = PretrainedSubwords(save_pretrained(subwords, tmp_path))
+    pretrained = PretrainedSubwords.from_model(save_pretrained(subwords, tmp_path))
     for longest in (50, 6):
         for wanted, got in zip(
             subwords.encode(TEXTS[:5], longest), pretrained.encode(TEXTS[:5], longest), strict=True
@@ -145,3 +149,78 @@ def test_a_pretrained_tokenizer_gives_the_same_shapes(subwords, tmp_path):
             assert torch.equal(wanted, got)
     assert pretrained.vocab_size == subwords.vocab_size
     assert pretrained.tokens("you") == subwords.tokens("you")
+
+
+@pytest.mark.parametrize("kind", ["bert", "roberta"])
+def test_a_pretrained_tokenizer_encodes_as_transformers_does(kind, tmp_path):
+    folder = write_tokenizer(tmp_path / "model", kind)
+    theirs = AutoTokenizer.from_pretrained(folder)
+    ours = PretrainedSubwords.from_model(folder)
+    texts = ["I am so happy", "", "sad", "we feel the word not the unknown word"]
+    ours.save(tmp_path / "tokenizer.json")
+    kept = PretrainedSubwords.load(tmp_path / "tokenizer.json")
+    with pytest.raises(ValueError, match="max_length must leave room for 2 subwords, got 1"):
+        ours.encode(texts, 1)
+    for longest in (50, 6, 2):
+        wanted = theirs(
+            texts, padding=True, truncation=True, max_length=longest, return_tensors="pt"
+        )
+        for subwords in (ours, kept):
+            ids, mask = subwords.encode(texts, longest)
+            assert torch.equal(ids, wanted["input_ids"])
+            assert torch.equal(mask, wanted["attention_mask"].bool())
+    assert (kept.pad_id, kept.vocab_size) == (theirs.pad_token_id, len(theirs))
+    assert kept.tokens(texts[3]) == theirs.convert_ids_to_tokens(theirs(texts[3])["input_ids"])
+    # However texts were cut last, the same file is kept.
+    kept.save(tmp_path / "again.json")
+    assert (tmp_path / "again.json").read_bytes() == (tmp_path / "tokenizer.json").read_bytes()
+
+
+def test_texts_are_cut_where_the_tokenizer_cuts_them(tmp_path):
+    folder = write_tokenizer(tmp_path / "model", truncation_side="left")
+    PretrainedSubwords.from_model(folder).save(tmp_path / "tokenizer.json")
+    ids, _ = PretrainedSubwords.load(tmp_path / "tokenizer.json").encode(["i am so happy"], 4)
+    whole, _ = PretrainedSubwords.from_model(folder).encode(["i am so happy"], 9)
+    assert ids[0].tolist() == [int(whole[0, 0]), *whole[0, 3:].tolist()]
+
+
+def test_tokenizers_that_no_encoder_can_read(tmp_path):
+    folder = write_tokenizer(tmp_path / "no padding", pad_token=None)
+    with pytest.raises(ValueError, match=r"no padding has no padding subword; name one as pad_tok"):
+        PretrainedSubwords.from_model(folder)
+    folder = write_tokenizer(tmp_path / "no first")
+    file = folder / "tokenizer.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"post_processor": None}))
+    with pytest.raises(
+        ValueError, match=r"no first does not do \(texts do not begin with one spec"
+    ):
+        PretrainedSubwords.from_model(folder)
+
+
+def test_what_transformers_would_make_up_of_a_tokenizer(tmp_path):
+    """Without its files, every word would be unknown, or fall into letters."""
+    (tmp_path / "config.json").write_text('{"model_type": "roberta"}')
+    with pytest.raises(ValueError, match=r"holds no tokenizer \(tokenizer\.json, or vocab"):
+        PretrainedSubwords.from_model(tmp_path)
+    (tmp_path / "vocab.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"merges\.txt is missing beside vocab\.json"):
+        PretrainedSubwords.from_model(tmp_path)
+    (tmp_path / "vocab.json").unlink()
+    (tmp_path / "spm.model").write_bytes(b"nonsense")
+    with pytest.raises(ValueError, match="it knows special subwords alone"):
+        PretrainedSubwords.from_model(tmp_path)
+    (tmp_path / "config.json").write_text('{"model_type": "deberta-v2"}')
+    with pytest.raises(ValueError, match=r"make a tokenizer\.json of spm\.model: pip install sent"):
+        PretrainedSubwords.from_model(tmp_path)
+
+
+def test_a_vocabulary_alone_is_a_berts_tokenizer(tmp_path):
+    write_tokenizer(tmp_path / "whole")
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "happy", "so", "##so"]
+    (tmp_path / "vocab.txt").write_text("\n".join(words))
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    subwords = PretrainedSubwords.from_model(tmp_path)
+    assert subwords.tokens("Happy soso") == ["[CLS]", "happy", "so", "##so", "[SEP]"]
+    (tmp_path / "vocab.txt").write_text("\n".join(words[:5]))
+    with pytest.raises(ValueError, match="it knows special subwords alone"):
+        PretrainedSubwords.from_model(tmp_path)

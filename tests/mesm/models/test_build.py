@@ -11,8 +11,10 @@ from transformers import AlbertConfig, AlbertModel
 
 from mesm.config.end_to_end import FE2ESettings, TextSettings
 from mesm.config.files import load_config
+from mesm.models import build
 from mesm.models.build import arguments_of, build_model, initialise
 from mesm.models.registry import SYSTEMS
+from tests.mesm.tiny_text import make_model
 
 WORDS = {"emotions": 6, "text": 300, "audio": 34, "video": 35}
 SUBWORDS = {"emotions": 6, "vocabulary": 70}
@@ -39,10 +41,42 @@ def test_the_text_encoder_knows_the_tokenizers_subwords(tmp_path):
     albert = arguments_of(settings, SUBWORDS)["albert"]
     assert albert["vocab_size"] == 70
     assert albert["hidden_size"] == settings.text.hidden
-    (tmp_path / "config.json").write_text(json.dumps({"model_type": "albert", "vocab_size": 60}))
+    make_model("roberta").save_pretrained(tmp_path)
     pretrained = load_config("miniature_mesm", [f"model.text.path={tmp_path}"]).model
-    with pytest.raises(ValueError, match="its tokenizer has 70 subwords, its weights 60"):
+    with pytest.raises(ValueError, match="its tokenizer has 70 subwords, its weights 40; copy"):
         arguments_of(pretrained, SUBWORDS)
+    fits = {"emotions": 6, "vocabulary": 40, "padding": 1}
+    assert arguments_of(pretrained, fits)["encoder"]["model_type"] == "roberta"
+    # Its positions are counted by what is no padding.
+    with pytest.raises(ValueError, match=r"tokenizer pads with subword 0, .* without subword 1"):
+        arguments_of(pretrained, fits | {"padding": 0})
+
+
+def test_a_frozen_text_is_an_argument(tmp_path):
+    make_model("distilbert").save_pretrained(tmp_path)
+    sizes = {"emotions": 6, "vocabulary": 40, "padding": 0}
+    for freeze in (True, False):
+        changes = [f"model.text.path={tmp_path}", f"model.text.freeze={freeze}".lower()]
+        arguments = arguments_of(load_config("miniature_mesm", changes).model, sizes)
+        assert arguments.get("freeze_text", False) is freeze
+        model = build_model("mesm", arguments)
+        assert model.text.frozen is freeze
+        assert model.text.dim == 12
+
+
+def test_what_is_not_trained_takes_less_memory(tmp_path, monkeypatch):
+    """Weights that are trained come with gradients and two moments."""
+    settings = load_config("miniature_mesm").model
+    arguments = arguments_of(settings, SUBWORDS) | {"freeze_text": True}
+    model = build_model("mesm", arguments)
+    frozen = sum(value.numel() for value in model.text.parameters())
+    there = sum(value.numel() for value in model.state_dict().values())
+    trained = sum(value.numel() for value in model.parameters()) - frozen
+    cpu = torch.device("cpu")
+    monkeypatch.setattr(build, "memory_there_is", lambda: 4 * (there + 3 * trained))
+    build.check_memory("mesm", arguments, cpu)
+    with pytest.raises(ValueError, match="make the model smaller"):
+        build.check_memory("mesm", arguments | {"freeze_text": False}, cpu)
 
 
 def test_emo_embs_starts_from_the_vectors_of_the_emotions():

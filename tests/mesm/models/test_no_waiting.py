@@ -15,6 +15,7 @@ from mesm import Batch
 from mesm.config.experiment import TrainingSettings
 from mesm.models import FE2E, MESM, LFTransformer, MulT
 from mesm.training.losses import TrainingLoss
+from tests.mesm.tiny_text import KINDS
 
 
 def on_meta(batch: Batch) -> Batch:
@@ -48,6 +49,18 @@ def test_a_training_step_asks_for_no_value(kind: type, options: Any, small, make
     for name, parameter in model.named_parameters():
         unused = "selection" in options and ".attention." in name
         assert unused or parameter.grad is not None, name
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("freeze", [False, True])
+def test_nor_does_any_kind_of_text_encoder(kind: str, freeze: bool, small, make_batch) -> None:
+    batch = on_meta(make_batch(faces=[3, 0], chunks=[1, 3], words=[5, 9]))
+    plain = {name: value for name, value in small.items() if name != "albert"}
+    with torch.device("meta"):
+        encoder = KINDS[kind] | {"model_type": kind}
+        model = MESM(**plain, encoder=encoder, freeze_text=freeze).train()
+    model(batch).sum().backward()
+    assert (next(model.text.parameters()).grad is None) is freeze
 
 
 @pytest.mark.parametrize("query", ["text", "audio", "face", "mean"])

@@ -52,6 +52,13 @@ def test_text_encoder_and_attention_have_their_own_rates():
     assert groups(Model(text=False), settings).keys() == {1.0}
 
 
+def test_what_is_frozen_is_left_out():
+    model = Model(text=True)
+    model.text.requires_grad_(False)
+    settings = TrainingSettings(learning_rate=1.0, text_learning_rate_factor=0.1)
+    assert groups(model, settings) == {1.0: ids(model) - ids(model.text)}
+
+
 def test_warm_up_and_cosine():
     settings = TrainingSettings(learning_rate=1.0, warmup_steps=10, schedule="cosine")
     values = [max(groups(Model(False), settings, step)) for step in (0, 4, 9, 50, 99)]
