@@ -10,7 +10,7 @@ from mesm.inputs.spectrograms import LONGEST_LACK
 from mesm.inputs.video import LONGEST_HOLD, Spans, VideoError, read_spans
 
 # Codecs add or cut this many seconds at the ends of a sound.
-CODEC = 0.1
+CODEC = 0.2
 
 
 class Shortfall(NamedTuple):

@@ -134,7 +134,7 @@ def _names(runs: Sequence[Run]) -> dict[Path, str]:
     names = [run_name(run.config) for run in runs]
     counts = Counter(names)
     return {
-        run.path: name if counts[name] == 1 else f"{name}, {run.path.name}"
+        run.path: name if counts[name] == 1 else f"{name} [{run.path.name}]"
         for run, name in zip(runs, names, strict=True)
     }
 

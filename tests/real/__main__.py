@@ -6,6 +6,7 @@ python -m tests.real FOLDER    # the folder that fetch.sh filled; or: make real
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -36,9 +37,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for check in checks():
             print(check.line(), flush=True)
             wrong += not check.right
-        print(f"{time.perf_counter() - began:.0f} s in all", flush=True)
+        print(f"{time.perf_counter() - began:.0f} s so far, {cpu_seconds():.0f} s of CPU time")
     print(f"\n{wrong} wrong" if wrong else "\nall as it should be")
     return int(wrong > 0)
+
+
+def cpu_seconds() -> float:
+    """CPU time of this process and of those that it waited for."""
+    used = os.times()
+    return used.user + used.system + used.children_user + used.children_system
 
 
 if __name__ == "__main__":

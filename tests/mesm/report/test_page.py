@@ -112,10 +112,10 @@ def test_runs_that_are_called_alike_are_told_apart(runs: list[Path], tmp_path: P
     other = tmp_path / "another"
     shutil.copytree(runs[0], other)
     text, outline = read(write_report(tmp_path / "report.html", [*runs, other]))
-    (row,) = (row for row in outline.rows if row and row[0].endswith(", another"))
-    name = row[0].removesuffix(", another")
-    assert any(row and row[0] == f"{name}, {runs[0].name}" for row in outline.rows)
-    assert f"average F1 of {name}, another" in text
+    (row,) = (row for row in outline.rows if row and row[0].endswith(" [another]"))
+    name = row[0].removesuffix(" [another]")
+    assert any(row and row[0] == f"{name} [{runs[0].name}]" for row in outline.rows)
+    assert f"average F1 of {name} [another]" in text
 
 
 def test_what_comes_from_files_is_escaped(runs: list[Path], tmp_path: Path) -> None:
@@ -177,9 +177,9 @@ def test_flops_are_those_of_the_run_and_of_no_other_of_its_name(
     ]
     rows = [row for row in outline.rows if len(row) == 2 + 2 * 7][-5:]
     assert [row[:2] for row in rows] == [
-        [f"FE2E, {runs[0].name}", f"{totals[0] / 1e9:.2f}"],
-        [f"MESM (p = 0.5), {runs[1].name}", f"{totals[1] / 1e9:.2f}"],
-        ["FE2E, same_fe2e", f"{totals[0] / 1e9:.2f}"],
-        ["FE2E, wider_fe2e", "–"],
-        ["MESM (p = 0.5), another_mesm", "–"],
+        [f"FE2E [{runs[0].name}]", f"{totals[0] / 1e9:.2f}"],
+        [f"MESM (p = 0.5) [{runs[1].name}]", f"{totals[1] / 1e9:.2f}"],
+        ["FE2E [same_fe2e]", f"{totals[0] / 1e9:.2f}"],
+        ["FE2E [wider_fe2e]", "–"],
+        ["MESM (p = 0.5) [another_mesm]", "–"],
     ]
