@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shutil
 import subprocess
 import sys
@@ -66,6 +67,7 @@ class Commands:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             check=False,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
             encoding="utf-8",
             errors="replace",
         )
