@@ -1,4 +1,4 @@
-"""What the fillings put into a last chunk, and how they are compared."""
+"""The fillings of a last chunk, and how they are compared."""
 
 from __future__ import annotations
 
