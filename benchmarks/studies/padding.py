@@ -51,14 +51,14 @@ SYSTEMS = {
     "mesm": ("model.modalities=ta", f"training.p_warmup_epochs={EPOCHS // 2}"),
 }
 
-Fill = Callable[[Any, float, float], Tensor]
+Fill = Callable[..., Tensor]
 
 
-def _silence(spectrogram: Any, mean: float, std: float) -> Tensor:
+def _silence(spectrogram: Any, mean: float, std: float, *options: Any) -> Tensor:
     missing = -spectrogram.shape[1] % CHUNK_COLUMNS
     level = float(np.log(POWER_FLOOR))
     filled = np.pad(np.asarray(spectrogram), ((0, 0), (0, missing)), constant_values=level)
-    return chunk(filled, mean, std)
+    return chunk(filled, mean, std, *options)
 
 
 FILLS: dict[str, Fill] = {"mean": chunk, "silence": _silence}
