@@ -44,7 +44,7 @@ test: setup lint docs  ## Run lint, types, the strict documentation build and al
 faults: setup  ## Damage, kills, full disks: 10,000 inputs and 100 kills (about an hour on 2 cores)
 	$(BIN)/python -m tests.faults --journal build/faults/journal.jsonl --json benchmarks/results/faults.json $(FAULTS_ARGS)
 
-real: setup  ## Real recordings (fetched, network) against what others' own programs gave
+real: setup  ## Real recordings (network): against others' programs, and through every command (5 minutes)
 	tests/real/fetch.sh $(BIN)/python build/real
 	$(BIN)/python -m tests.real build/real
 

@@ -115,3 +115,38 @@ def _percents(values: Iterable[float]) -> str:
 
 def _spread(ratio: dict[str, Any]) -> str:
     return f"{ratio['mean']:.2f} ({', '.join(f'{value:.2f}' for value in ratio['values'])})"
+
+
+@table("padding")
+def padding() -> str:
+    """Average F1 per filling of the last chunk, in percent, and by how much silence is above."""
+    study = results("padding")
+    lines = []
+    for system, words in (("fe2e", "FE2E, audio"), ("mesm", "MESM p = 0.5, text + audio")):
+        summary = study["summary"][system]
+        more = summary["silence"]
+        above = [
+            one(study["rows"], system=system, fill="silence", seed=row["seed"])["f1"] - row["f1"]
+            for row in study["rows"]
+            if (row["system"], row["fill"]) == (system, "mean")
+        ]
+        lines.append(
+            (
+                words,
+                *(f"{100 * summary[fill]['f1']:.1f}" for fill in ("mean", "silence")),
+                f"{100 * more['above_mean']:+.1f} ± {100 * more['deviation']:.1f}",
+                ", ".join(f"{100 * value:+.1f}" for value in above),
+            )
+        )
+    return markdown(("model", "mean", "silence", "silence above mean", "seeds"), lines)
+
+
+@table("padding-kept")
+def padding_kept() -> str:
+    """Block 1, seed by seed: how much rather sites are kept in padding than in sound beside it."""
+    rows = [row for row in results("padding")["rows"] if "kept_in_padding" in row]
+    first = {
+        fill: ", ".join(f"{row['kept_in_padding'][0]:.2f}" for row in rows if row["fill"] == fill)
+        for fill in ("mean", "silence")
+    }
+    return f"{first['mean']} with the mean, {first['silence']} with silence"

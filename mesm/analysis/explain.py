@@ -148,23 +148,25 @@ def _explain_clip(
         shown = np.unique(np.linspace(0, len(rows) - 1, MOST_FACES).round().astype(int))
         figure = draw_faces([rows[place] for place in shown], title)
         pictures.append(save_png(figure, folder / "faces.png"))
-        grids.add_face(rows[len(rows) // 2], emotion + _hint(planted, "face"))
+        middle = len(rows) // 2
+        missed = "" if clip.face_found[middle] else "\n(no face found)"
+        grids.add_face(rows[middle], emotion + _hint(planted, "face") + missed)
     if audio and clip.spectrogram.shape[1]:
         cues = sound_regions(planted, clip.spectrogram.shape[1]) if planted else no_regions()
-        padding = run.manifest.spectrogram_mean
-        row, columns = (
-            _spectrogram_row(clip, audio, cues, title, padding),
-            clip.spectrogram.shape[1],
-        )
-        figure = draw_spectrogram(row, CHUNK_COLUMNS, SECONDS_PER_COLUMN, columns)
+        row = _spectrogram_row(clip, audio, cues, title)
+        figure = draw_spectrogram(row, CHUNK_COLUMNS, SECONDS_PER_COLUMN)
         pictures.append(save_png(figure, folder / "spectrograms.png"))
-        grids.add_sound(row, emotion + _hint(planted, "sound"), columns)
+        silence = "" if np.ptp(clip.spectrogram) else "\n(silence)"
+        label = emotion + _hint(planted, "sound") + silence
+        grids.add_sound(row, label, clip.spectrogram.shape[1])
     facts = {
         "clip_id": clip.clip_id,
         "text": clip.text,
         "emotions": emotions.split(", ") if clip.labels.any() else [],
         "p": run.p,
         "sites": "y * width + x; attention is the softmax over the frame's candidates",
+        "audio_columns": clip.spectrogram.shape[1],
+        "padding": "columns of the last chunk from audio_columns on hold no sound",
         "face_times": [round(float(time), 4) for time in clip.face_times],
         "face": _kept_sites(faces or [], FACE_SIZE),
         "audio": _kept_sites(audio or [], MEL_BINS),
@@ -197,12 +199,12 @@ def _face_row(clip: Clip, blocks: Sequence[BlockAttention], place: int, regions:
 
 
 def _spectrogram_row(
-    clip: Clip, blocks: Sequence[BlockAttention], cues: Regions, title: str, padding: float
+    clip: Clip, blocks: Sequence[BlockAttention], cues: Regions, title: str
 ) -> Row:
-    """The chunks' maps side by side; the spectrogram filled up to whole chunks, as the model's."""
+    """The chunks' maps side by side; the spectrogram filled up to whole chunks with NaN."""
     bins, columns = clip.spectrogram.shape
     chunks = len(blocks[0].kept)
-    image = np.full((bins, chunks * CHUNK_COLUMNS), padding, dtype=np.float32)
+    image = np.full((bins, chunks * CHUNK_COLUMNS), np.nan, dtype=np.float32)
     image[:, :columns] = clip.spectrogram
     return Row(
         image=image,

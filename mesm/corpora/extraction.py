@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from functools import partial
+from functools import cache, partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -22,10 +22,11 @@ from PIL import Image
 from mesm.corpora.manifest import FORMAT
 from mesm.corpora.parts import Part
 from mesm.corpora.prepared import MEL_BINS, SCHEMA
+from mesm.corpora.shortfalls import Recording
 from mesm.corpora.utterances import SkippedClip, Utterance
 from mesm.inputs.face_detector import FaceDetector
 from mesm.inputs.faces import FaceCrop, crop_faces, sampling_instants
-from mesm.inputs.spectrograms import SAMPLE_RATE, log_mel, read_waveform
+from mesm.inputs.spectrograms import SAMPLE_RATE, ShortSoundError, log_mel, read_waveform
 from mesm.inputs.video import LONGEST_HOLD, VideoError, frames_at
 from mesm.runs.ordinary import not_a_file
 
@@ -127,6 +128,7 @@ def extract(dialog: Dialog, detector: FaceDetector) -> Part:
         A table with `prepared.SCHEMA`, in the utterances' order, and the clips left out.
     """
     drafts = [_Draft(utterance) for utterance in dialog.utterances]
+    recording = cache(Recording)
 
     def fail(draft: _Draft, reason: str, file: Path, detail: str = "") -> None:
         draft.failure = SkippedClip(
@@ -138,10 +140,13 @@ def extract(dialog: Dialog, detector: FaceDetector) -> Part:
 
     for draft in drafts:
         utterance = draft.utterance
+        media = recording(utterance.audio, utterance.video)
         if not utterance.audio.is_file():
-            fail(draft, "no sound file", utterance.audio, _stands(utterance.audio))
+            fail(draft, *media.no_sound_file(_stands(utterance.audio)))
         elif not utterance.video.is_file():
             fail(draft, "no video file", utterance.video, _stands(utterance.video))
+        elif media.moved:
+            fail(draft, *media.moved)
         else:
             try:
                 waveform = read_waveform(
@@ -152,6 +157,9 @@ def extract(dialog: Dialog, detector: FaceDetector) -> Part:
                     utterance.channels,
                 )
                 spectrogram = log_mel(waveform)
+            except ShortSoundError as error:
+                fail(draft, *media.short_sound(str(error), utterance.end))
+                continue
             except ValueError as error:
                 fail(draft, "unreadable sound", utterance.audio, str(error))
                 continue
@@ -160,14 +168,17 @@ def extract(dialog: Dialog, detector: FaceDetector) -> Part:
             heard = utterance.start + len(waveform) / SAMPLE_RATE
             end = utterance.end if utterance.end <= heard + LONGEST_HOLD else heard
             draft.instants = sampling_instants(utterance.start, end)
-    _read_faces(drafts, detector, fail)
+    _read_faces(drafts, detector, recording, fail)
     skipped = [draft.failure for draft in drafts if draft.failure is not None]
     rows = [_row(draft) for draft in drafts if draft.failure is None]
     return pa.Table.from_pylist(rows, schema=SCHEMA), skipped
 
 
 def _read_faces(
-    drafts: Sequence[_Draft], detector: FaceDetector, fail: Callable[..., None]
+    drafts: Sequence[_Draft],
+    detector: FaceDetector,
+    recording: Callable[[Path, Path], Recording],
+    fail: Callable[..., None],
 ) -> None:
     wanted = sorted(
         (instant, row, i)
@@ -189,7 +200,7 @@ def _read_faces(
                 if draft.failure is not None:
                     continue
                 if frame is None:
-                    fail(draft, "truncated or damaged video", video, f"no frame at {instant:.2f} s")
+                    fail(draft, *recording(draft.utterance.audio, video).no_picture(instant))
                     continue
                 half, left = _half(frame, draft.utterance.half)
                 sized.setdefault(half.shape, []).append(_Slot(draft, i, half, left))

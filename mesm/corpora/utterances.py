@@ -24,6 +24,14 @@ MENDS = {
     "no transcript": "transcribe the clip",
     "no video file": "copy the recording's video there",
     "not an utterance of its dialog": "the name must begin with the file's, and F or M",
+    "pictures begin too late": "mend the clip's times, or leave the clip out",
+    "pictures end too early": "mend the clip's times, or leave the clip out",
+    "sound ends too early": "mend the clip's times, or leave the clip out",
+    "sound moved to 0 s": (
+        "extract the sound anew, with silence up to its beginning (ffmpeg -i VIDEO "
+        "-af aresample=async=1:first_pts=0 SOUND)"
+    ),
+    "sound shorter than its video's": "extract the sound anew",
     "transcribed twice, first kept": "delete the line that is wrong",
     "transcript of another video": "move the line to the file of its video",
     "truncated or damaged video": "copy the video anew",

@@ -22,7 +22,7 @@ from mesm.features.openface import VIDEO_COLUMNS, read_openface
 from mesm.features.phonet import PHONET_COLUMNS, phonet_features, read_phonet
 from mesm.features.phonet_network import load_network
 from mesm.features.sources import ClipSources, CsvSource
-from mesm.inputs.spectrograms import read_waveform
+from mesm.inputs.spectrograms import ShortSoundError, read_waveform
 
 AUDIO_COLUMNS = [*ONSET_COLUMNS, *PHONET_COLUMNS]
 
@@ -157,7 +157,9 @@ def _audio(dialog: DialogSources, clip: ClipSources, skipped: list[SkippedClip])
     try:
         waveform = read_waveform(clip.audio, clip.start, clip.end, clip.channel)
     except ValueError as error:
-        skipped.append(_skip(clip, "unreadable sound", clip.audio, dialog.root, str(error)))
+        short = isinstance(error, ShortSoundError)
+        reason = "sound ends too early" if short else "unreadable sound"
+        skipped.append(_skip(clip, reason, clip.audio, dialog.root, str(error)))
         return np.empty((0, len(AUDIO_COLUMNS)), np.float32)
     onsets = onset_features(waveform)
     if not dialog.phonet:

@@ -38,6 +38,10 @@ class AudioError(ValueError):
     """A recording that cannot be read, or does not reach into a clip."""
 
 
+class ShortSoundError(AudioError):
+    """A recording that ends before a clip begins, or too long before the clip ends."""
+
+
 def read_waveform(
     path: Path,
     start: float,
@@ -58,9 +62,10 @@ def read_waveform(
         (n,) float32 in -1 to 1.
 
     Raises:
+        ShortSoundError: the recording ends before the start, or more than 0.5 s before the end.
         AudioError: the file cannot be read, has no such channel or another number of them, a rate
-            outside 4 kHz to 768 kHz, samples that are not finite or beyond 1e6, or ends too early;
-            names it. Or start and end are no part of a recording.
+            outside 4 kHz to 768 kHz, or samples that are not finite or beyond 1e6; names it. Or
+            start and end are no part of a recording.
     """
     import soundfile
 
@@ -77,8 +82,10 @@ def read_waveform(
                 raise AudioError(
                     f"{path} has {rate} samples per second, wanted {RATES[0]} to {RATES[1]}"
                 )
-            if file.frames / rate < end - LONGEST_LACK:
-                raise AudioError(f"{path} ends at {file.frames / rate:.2f} s, before {end:.2f} s")
+            length = file.frames / rate
+            if length < end - LONGEST_LACK or length <= start:
+                clip = f"the clip goes from {start:.2f} s to {end:.2f} s"
+                raise ShortSoundError(f"{path} ends at {length:.2f} s, {clip}")
             first = min(round(start * rate), file.frames)
             file.seek(first)
             samples = file.read(max(0, round(end * rate) - first), dtype="float32", always_2d=True)

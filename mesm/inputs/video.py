@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import TypeVar
 
 import av
 import numpy as np
 import numpy.typing as npt
+from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.stream import Disposition
 from av.video.frame import VideoFrame
@@ -28,6 +31,7 @@ LONGEST_PRIMING = 0.1
 # Streams of pictures that are no recording.
 NO_VIDEO = Disposition.attached_pic | Disposition.still_image | Disposition.timed_thumbnails
 
+Media = TypeVar("Media", AudioStream, VideoStream)
 
 # FFmpeg's failures: av maps some to Python's own, and memory that is not there is one too.
 DECODING = (av.FFmpegError, OSError, ValueError, MemoryError)
@@ -35,6 +39,43 @@ DECODING = (av.FFmpegError, OSError, ValueError, MemoryError)
 
 class VideoError(ValueError):
     """A video that cannot be opened, or has nothing to decode."""
+
+
+@dataclass(frozen=True)
+class Span:
+    """From when to when a stream of a file lasts, in seconds; an end that is not told is None."""
+
+    start: float
+    end: float | None
+
+
+@dataclass(frozen=True)
+class Spans:
+    """A video's sound and its pictures, as its header has them; None: there is no such."""
+
+    sound: Span | None
+    pictures: Span | None
+
+
+def read_spans(path: Path) -> Spans:
+    """Read how long a video's sound and its pictures last; nothing is decoded.
+
+    Args:
+        path: the video file.
+
+    Returns:
+        Seconds from where the first of the file's streams begins, as in `frames_at`.
+
+    Raises:
+        VideoError: the file cannot be opened; names it.
+    """
+    with _opened(path) as container:
+        origin = _origin(container)
+        videos = [s for s in container.streams.video if not s.disposition & NO_VIDEO]
+        return Spans(
+            sound=_span(_default(container.streams.audio), origin),
+            pictures=_span(_default(videos), origin),
+        )
 
 
 def frames_at(
@@ -61,11 +102,7 @@ def frames_at(
     """
     if any(late < early for early, late in pairwise(instants)):
         raise ValueError("instants must be ascending")
-    try:
-        container = av.open(str(path))
-    except DECODING as error:
-        raise VideoError(f"{path} cannot be opened as a video ({error})") from error
-    with container:
+    with _opened(path) as container:
         stream = _picture_stream(path, container)
         # Dialogs are already spread over processes.
         stream.codec_context.thread_count = 1
@@ -105,13 +142,41 @@ def frames_at(
             yield late, image if usable else None
 
 
+def _span(stream: AudioStream | VideoStream | None, origin: float) -> Span | None:
+    if stream is None:
+        return None
+    # A stream that tells no start begins with its file.
+    start = 0.0
+    if stream.start_time is not None and stream.time_base is not None:
+        start = float(stream.start_time * stream.time_base) - origin
+    if stream.duration is None or stream.time_base is None:
+        return Span(start, None)
+    length = float(stream.duration * stream.time_base)
+    if isinstance(stream, VideoStream) and stream.frames and stream.average_rate:
+        # FFmpeg's duration of an AVI file that was cut short is that of the rest.
+        length = max(length, stream.frames / float(stream.average_rate))
+    return Span(start, start + length)
+
+
+def _default(streams: Sequence[Media]) -> Media | None:
+    """The stream that players choose: the first one marked as default, else the first."""
+    first = next(iter(streams), None)
+    return next((s for s in streams if s.disposition & Disposition.default), first)
+
+
+def _opened(path: Path) -> InputContainer:
+    try:
+        return av.open(str(path))
+    except DECODING as error:
+        raise VideoError(f"{path} cannot be opened as a video ({error})") from error
+
+
 def _picture_stream(path: Path, container: InputContainer) -> VideoStream:
-    """Choose the stream that players show: the first one marked as default, else the first."""
-    streams = [s for s in container.streams.video if not s.disposition & NO_VIDEO]
-    if not streams:
+    """Choose the stream that players show."""
+    stream = _default([s for s in container.streams.video if not s.disposition & NO_VIDEO])
+    if stream is None:
         what = "no video stream" if not container.streams.video else "no video, only a still cover"
         raise VideoError(f"{path} has {what}; wanted a video")
-    stream = next((s for s in streams if s.disposition & Disposition.default), streams[0])
     # av has no context of a codec that it cannot decode, though its annotations promise one.
     if getattr(stream, "codec_context", None) is None:
         raise VideoError(

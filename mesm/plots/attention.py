@@ -6,7 +6,17 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from mesm.plots.panels import Row, canvas, kept_overlay, kept_share, outline, put_image, to_grey
+from mesm.plots.panels import (
+    Row,
+    canvas,
+    enlarge,
+    hatch,
+    kept_overlay,
+    kept_share,
+    outline,
+    put_image,
+    to_grey,
+)
 from mesm.plots.style import FAINT, INK
 
 HEAT_MAP = "inferno"
@@ -57,17 +67,17 @@ def draw_faces(rows: Sequence[Row], title: str) -> Figure:
     return figure
 
 
-def draw_spectrogram(
-    row: Row, chunk_columns: int, seconds_per_column: float, real_columns: int
-) -> Figure:
+def draw_spectrogram(row: Row, chunk_columns: int, seconds_per_column: float) -> Figure:
     """The clip's spectrogram over time, and below it per block the attention and the kept sites.
 
     Only the first 16 chunks are drawn of a longer clip. Each attention map is one softmax per
-    chunk, so brightness compares within a chunk. From `real_columns` on the last chunk is padding.
+    chunk, so brightness compares within a chunk. Padding is hatched in every panel, and is left out
+    of the shares that are kept.
     """
     columns = min(row.image.shape[1], MOST_CHUNKS * chunk_columns)
     image = row.image[:, :columns]
     bins = image.shape[0]
+    real = int(np.isfinite(image).all(0).sum())
     blocks = len(row.kept)
     names = ["input"]
     # Silence is dark, not absent.
@@ -75,21 +85,25 @@ def draw_spectrogram(
     for block in range(blocks):
         share = columns * row.kept[block].shape[1] // row.image.shape[1]
         attention, kept = row.attention[block][:, :share], row.kept[block][:, :share]
-        names += [f"attention {block + 1}", f"kept {block + 1}\n{kept_share(kept)}"]
+        of_sound = kept_share(enlarge(kept, bins, columns)[:, :real].astype(bool))
+        names += [f"attention {block + 1}", f"kept {block + 1}\n{of_sound}"]
         # The square root shows weak cells too; a chunk's few strong ones would hide them.
         pictures += [np.sqrt(attention), kept_overlay(image, kept)]
     # Stretched so that the text fits above a short clip too; bins are drawn lower than wide.
     stretch = max(1.0, 260 / columns)
     panel, gap, left, top = 62.0, 5.0, 20.0, 30.0
     wide = columns * stretch
-    width, height = left + wide + 14, top + len(names) * (panel + gap) + 22
+    below = 34 if real < columns else 22
+    width, height = left + wide + 14, top + len(names) * (panel + gap) + below
     figure, axes = canvas(width, height, scale=58)
     axes.text(left, 6, row.label, ha="left", va="top", fontsize=9, color=INK)
     scale = np.array([stretch, panel / bins, stretch, panel / bins])
     for line, (name, picture) in enumerate(zip(names, pictures, strict=True)):
         y = top + line * (panel + gap)
         heat = None if name.startswith("kept") else ("magma" if line == 0 else HEAT_MAP)
-        put_image(axes, picture, left, y, (wide, panel), heat, upwards=True)
+        # Against itself all of a silent clip would be at its brightest.
+        brightest = 1.0 if line == 0 else None
+        put_image(axes, picture, left, y, (wide, panel), heat, upwards=True, brightest=brightest)
         axes.text(
             left - 3,
             y + panel / 2,
@@ -111,12 +125,8 @@ def draw_spectrogram(
                 [shown[:, 0], bins - shown[:, 3], shown[:, 2], bins - shown[:, 1]], 1
             )
             outline(axes, flipped * scale, left, y)
-    if real_columns < columns:
-        x = left + stretch * real_columns
-        end = top + len(names) * (panel + gap) - gap
-        axes.vlines(x, top - 2, end, colors=INK, lw=0.8, linestyles=(0, (4, 3)))
-        middle = (x + left + wide) / 2
-        axes.text(middle, top - 3, "padding", ha="center", va="bottom", fontsize=7, color=FAINT)
+        if real < columns:
+            hatch(axes, left + stretch * real, y, (stretch * (columns - real), panel))
     bottom = top + len(names) * (panel + gap) - gap
     every = 1 if columns * seconds_per_column < 8 else 2
     for second in range(0, int(columns * seconds_per_column) + 1, every):
@@ -124,6 +134,10 @@ def draw_spectrogram(
         axes.vlines(x, bottom, bottom + 3, colors=FAINT, lw=0.8)
         label = f"{second} s"
         axes.text(x, bottom + 5, label, ha="center", va="top", fontsize=8, color=INK)
+    if real < columns:
+        note = f"Hatched: padding of the last chunk ({seconds_per_column * chunk_columns:g} s); no "
+        note += "sound, and not in the shares kept."
+        axes.text(left, bottom + 19, note, va="top", fontsize=7, color=FAINT)
     axes.set_xlim(0, width)
     axes.set_ylim(height, 0)
     return figure

@@ -35,14 +35,14 @@ def surviving(row: Row) -> NDArray[np.bool_]:
 
 
 def loudest(image: NDArray[np.generic], share: float) -> NDArray[np.float32]:
-    """A spectrogram with all but its highest values at one level, as in Figure 4.
+    """A spectrogram with all but its highest values at one level, as in Figure 4; NaN stays.
 
     Args:
         image: (mel bins, columns).
         share: of the values that stay.
     """
     values = image.astype(np.float32)
-    return np.maximum(values, np.quantile(values, 1 - share))
+    return np.maximum(values, np.nanquantile(values, 1 - share))
 
 
 def draw_grid(

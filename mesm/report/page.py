@@ -25,6 +25,10 @@ from mesm.tables.costs import flops_per_clip, sweep_points
 from mesm.tables.names import run_name
 from mesm.tables.table import percent
 
+HOW_TO_READ = (
+    "Attention: brighter is more, and all is bright where it is even; grey are sites that the "
+    "block before did not keep. Red: kept."
+)
 # Clips that are drawn are unfolded up to here; the rest is one click away.
 OPEN_PICTURES = 3
 
@@ -36,6 +40,7 @@ def write_report(
     split: str = "test",
     synthetic: bool | None = None,
     title: str | None = None,
+    note: str | None = None,
 ) -> Path:
     """Write one HTML file about runs on one corpus.
 
@@ -47,6 +52,7 @@ def write_report(
             leaves the paper's figures out; None: as its manifest has it, and where that says
             nothing, if an attention was scored against planted regions, which no real corpus has.
         title: of the page.
+        note: said at the top of a synthetic corpus' page instead of how such a corpus is made.
 
     Returns:
         The file.
@@ -57,12 +63,17 @@ def write_report(
     """
     place = Path(os.path.realpath(out_html))  # a link stays, and the file that it names is written
     with owned_file(place, "writing"):
-        _write_report(place, runs, split, synthetic, title)
+        _write_report(place, runs, split, synthetic, title, note)
     return out_html
 
 
 def _write_report(
-    out_html: Path, runs: Sequence[Path], split: str, synthetic: bool | None, title: str | None
+    out_html: Path,
+    runs: Sequence[Path],
+    split: str,
+    synthetic: bool | None,
+    title: str | None,
+    note: str | None,
 ) -> None:
     if not runs:
         raise ValueError("report: wanted at least one run, got none")
@@ -81,6 +92,7 @@ def _write_report(
     if synthetic is None:
         synthetic = any(run.attention for run in opened)
     context = _context(opened, manifest, synthetic)
+    context["note"] = note
     context["title"] = title or f"Emotion recognition on {context['corpus']['name']}"
     environment = Environment(
         loader=PackageLoader("mesm.report", ""),
@@ -97,33 +109,45 @@ def _context(runs: Sequence[Run], manifest: Manifest, synthetic: bool) -> dict[s
     name = find_corpus(manifest.corpus).title
     corpus = corpus_table(manifest)
     corpus["name"] = f"a miniature corpus in {name}'s layout" if synthetic else name
+    names = _names(runs)
+    called = [names[run.path] for run in runs]
     scored = [(run.config, run.scores, flops_per_clip(run, runs)) for run in runs]
     return {
         "synthetic": synthetic,
-        "lead": f"{', '.join(run_name(run.config) for run in runs)}, trained and tested on "
-        f"{corpus['name']}.",
+        "lead": f"{', '.join(called)}, trained and tested on {corpus['name']}.",
         "facts": _headlines(runs),
         "corpus": corpus,
-        "results": results_table(scored, manifest.corpus, synthetic),
+        "results": results_table(scored, manifest.corpus, synthetic, called),
         "learning": _learning(runs),
         "curves": [_curve(run) for run in runs if run.sweep],
         "explained": [shown for run in runs if (shown := _explained(run))["pictures"]],
         "environment": _environment(runs),
         "settings": [
-            {"name": run_name(run.config), "yaml": run.folder.config.read_text(encoding="utf-8")}
+            {"name": names[run.path], "yaml": run.folder.config.read_text(encoding="utf-8")}
             for run in runs
         ],
     }
 
 
+def _names(runs: Sequence[Run]) -> dict[Path, str]:
+    """The runs' names: by their settings, and by their folders too where two are alike."""
+    names = [run_name(run.config) for run in runs]
+    counts = Counter(names)
+    return {
+        run.path: name if counts[name] == 1 else f"{name} [{run.path.name}]"
+        for run, name in zip(runs, names, strict=True)
+    }
+
+
 def _headlines(runs: Sequence[Run]) -> list[dict[str, str]]:
     """The few figures that sum the page up."""
+    names = _names(runs)
     shown = []
     for run in runs:
         shown.append(
             {
                 "value": f"{percent(run.scores['average']['f1'])} %",
-                "label": f"average F1 of {run_name(run.config)}",
+                "label": f"average F1 of {names[run.path]}",
             }
         )
     for run in runs:
@@ -150,9 +174,9 @@ def _nearest_point(sweep: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _learning(runs: Sequence[Run]) -> str | None:
-    names = Counter(run_name(run.config) for run in runs)
+    names = _names(runs)
     curves = {
-        run_name(run.config) if names[run_name(run.config)] == 1 else run.path.name: {
+        names[run.path]: {
             "loss": [(row["epoch"], row["train_loss"]) for row in run.history],
             "f1": [(row["epoch"], row["valid_f1"]) for row in run.history],
         }
@@ -201,7 +225,7 @@ def _explained(run: Run) -> dict[str, Any]:
         for name, what in (("spectrograms.png", "sound"), ("faces.png", "faces over time")):
             if (clip / name).is_file():
                 encoded = _encode((clip / name).read_bytes())
-                caption = f"{clip.name}: {what}."
+                caption = f"{clip.name}: {what}. {HOW_TO_READ}"
                 pictures.append({"png": encoded, "caption": caption, "kind": what.split()[0]})
     scores = None
     if run.attention:
@@ -231,12 +255,13 @@ def _environment(runs: Sequence[Run]) -> list[tuple[str, str]]:
     else:
         lines.append(("kernels", "none compiled; the reference implementation ran"))
     lines.append(("commit", found["commit"] or "not from a git checkout"))
+    names = _names(runs)
     for run in runs:
         settings = run.config.training
         seconds = sum(row.get("seconds", 0) for row in run.history)
         lines.append(
             (
-                run_name(run.config),
+                names[run.path],
                 f"seed {settings.seed}, {len(run.history)} epochs, {seconds:.0f} s",
             )
         )

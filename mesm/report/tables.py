@@ -22,6 +22,7 @@ from mesm.tables.results import Line, scores_table
 from mesm.tables.splits import faces_note, splits_table
 from mesm.tables.table import DASH, Row, Table, percent, row
 
+UNMEASURED = f"{DASH}: mesm sweep measures them, of FE2E and MESM."
 OTHER_RATIOS = {
     "among_candidates": "candidates",
     "by_area": "area",
@@ -43,6 +44,7 @@ def results_table(
     scored: Sequence[tuple[ExperimentConfig, Mapping[str, Any], float | None]],
     corpus: str,
     synthetic: bool,
+    names: Sequence[str] | None = None,
 ) -> Table:
     """Accuracy and F1 per emotion, one line per run; the paper's lines too if the corpus is real.
 
@@ -50,10 +52,12 @@ def results_table(
         scored: per run its config, its scores, and its FLOPs per clip where they were measured.
         corpus: its name.
         synthetic: whether the corpus is a miniature one.
+        names: of the runs; None: by their settings.
     """
+    called = names or [run_name(config) for config, _, _ in scored]
     lines = [
-        Line(config.model.name, run_name(config), [scores], [flops])
-        for config, scores, flops in scored
+        Line(config.model.name, name, [scores], [flops])
+        for name, (config, scores, flops) in zip(called, scored, strict=True)
     ]
     figures = find_corpus(corpus).paper
     beside = figures is not None and not synthetic
@@ -68,6 +72,7 @@ def results_table(
         notes=[
             *metric_notes(scores for _, scores, _ in scored),
             flops_note(beside),
+            *([UNMEASURED] if any(flops is None for _, _, flops in scored) else []),
             *(features_note(text) or "" for text in features),
             *([whose] if whose else []),
         ],

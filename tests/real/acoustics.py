@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from mesm.features.onsets import bark_energies, mfccs, onset_features, onset_frames
 from mesm.features.phonet import log_ratios, phonet_features
@@ -17,6 +15,7 @@ from mesm.features.pitch import FULL_SCALE, _rapt, track_pitch, voicing_onsets
 from mesm.features.posteriors import posteriors
 from mesm.features.sound import ROW_SAMPLES, normalise
 from mesm.inputs.spectrograms import SAMPLE_RATE, read_waveform
+from tests.real.checks import Check, worst
 
 REFERENCE = Path(__file__).with_name("disvoice.npz")
 # In the order in which the reference's process had them.
@@ -28,27 +27,6 @@ NOISE = 0.5
 FASTEST_AT_LEAST = 50  # times real time
 
 Arrays = Mapping[str, np.ndarray]
-
-
-@dataclass(frozen=True)
-class Check:
-    """A stage of a recording: its worst difference, and the largest that is right."""
-
-    recording: str
-    stage: str
-    worst: float
-    bound: float
-
-    @property
-    def right(self) -> bool:
-        """Whether the difference is within its bound; NaN is not."""
-        return self.worst <= self.bound
-
-    def line(self) -> str:
-        """The check in words."""
-        verdict = "ok" if self.right else "WRONG"
-        figures = f"{self.worst:9.2g} <= {self.bound:g}"
-        return f"{self.recording:12s} {self.stage:24s} {figures} {verdict}"
 
 
 def check_folder(folder: Path) -> Iterator[Check]:
@@ -111,18 +89,6 @@ def _row_means(onsets: np.ndarray, reference: Arrays, rows: int) -> np.ndarray:
     for row in np.unique(owners):
         means[row] = frames[owners == row].mean(0)
     return means
-
-
-def worst(found: ArrayLike, wanted: ArrayLike, least: float = 1.0) -> float:
-    """The largest difference as a share of the value or of `least`; absolute where that is 0.
-
-    Infinite where shapes or gaps differ.
-    """
-    got, right = np.asarray(found, np.float64), np.asarray(wanted, np.float64)
-    if got.shape != right.shape or (np.isnan(got) != np.isnan(right)).any():
-        return float("inf")
-    scale = np.maximum(np.abs(right), least) if least else 1.0
-    return float(np.nanmax(np.abs(got - right) / scale, initial=0.0))
 
 
 def _seconds(file: Path) -> float:

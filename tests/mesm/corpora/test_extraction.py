@@ -89,10 +89,11 @@ def test_one_bad_clip_leaves_the_others(dialog):
     table, skipped = extract(replace(dialog, utterances=(first, late, silent)), _LeftEye())
     assert table["clip_id"].to_pylist() == ["left"]
     assert [(s.clip_id, s.reason, s.file) for s in skipped] == [
-        ("right", "unreadable sound", "d.wav"),
+        ("right", "sound ends too early", "d.wav"),
         ("whole", "no sound file", "none.wav"),
     ]
-    assert skipped[0].detail == "d.wav ends at 5.00 s, before 5.90 s"
+    assert skipped[0].detail == "d.wav ends at 5.00 s, the clip goes from 1.20 s to 5.90 s"
+    assert skipped[1].detail == "nor has d.avi a sound"
 
 
 def test_a_video_that_ends_early_or_is_none(dialog):
@@ -102,7 +103,8 @@ def test_a_video_that_ends_early_or_is_none(dialog):
     table, (skipped,) = extract(replace(dialog, utterances=(first, late)), _LeftEye())
     assert table["clip_id"].to_pylist() == ["left"]
     assert skipped.line() == (
-        "skipped right: truncated or damaged video: d.avi (no frame at 5.50 s); copy the video anew"
+        "skipped right: pictures end too early: d.avi (they end at 5.00 s, wanted one at 5.50 s); "
+        "mend the clip's times, or leave the clip out"
     )
     (dialog.root / "d.avi").write_bytes(b"nothing")
     table, skipped = extract(dialog, _LeftEye())

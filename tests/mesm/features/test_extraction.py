@@ -103,6 +103,9 @@ def test_what_cannot_be_read_is_reported(make, faces, tmp_path):
         "skipped d_F000: unreadable sound: d.wav (d.wav has 2 channel(s), none at index 2); "
         "copy the sound anew"
     )
+    (skipped,) = extract_features(make(start=90.0, end=95.0, openface=None)).skipped
+    assert skipped.line().startswith("skipped d_F000: sound ends too early: d.wav (d.wav ends at ")
+    assert skipped.line().endswith("; mend the clip's times, or leave the clip out")
     out = extract_features(make(start=4.0, end=5.0, openface=CsvSource(faces, True), half=None))
     (skipped,) = out.skipped
     assert skipped.reason == "OpenFace file read in part"

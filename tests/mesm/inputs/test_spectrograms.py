@@ -6,7 +6,14 @@ import pytest
 import soundfile
 import torch
 
-from mesm.inputs.spectrograms import POWER_FLOOR, AudioError, chunk, log_mel, read_waveform
+from mesm.inputs.spectrograms import (
+    POWER_FLOOR,
+    AudioError,
+    ShortSoundError,
+    chunk,
+    log_mel,
+    read_waveform,
+)
 
 
 @pytest.fixture(scope="module")
@@ -54,12 +61,14 @@ def test_unusable_sound_is_refused_by_name(tmp_path, sound):
     path = tmp_path / "short.wav"
     soundfile.write(path, sound, 16000)
     assert len(read_waveform(path, 1.0, 1.4)) == 4000
-    with pytest.raises(AudioError, match=r"short\.wav ends at 1\.25 s, before 1\.80 s"):
-        read_waveform(path, 1.0, 1.8)
+    for start, end in ((1.0, 1.8), (1.25, 1.3), (7.0, 9.0)):
+        said = rf"short\.wav ends at 1\.25 s, the clip goes from {start:.2f} s to {end:.2f} s"
+        with pytest.raises(ShortSoundError, match=said):
+            read_waveform(path, start, end)
     with pytest.raises(AudioError, match=r"short\.wav has 1 channel\(s\), none at index 1"):
         read_waveform(path, 0, 1, 1)
     with pytest.raises(AudioError, match=r"short\.wav has no sound from"):
-        read_waveform(path, 1.25, 1.3)
+        read_waveform(path, 1.0, 1.00001)
     (tmp_path / "text.wav").write_text("not sound")
     with pytest.raises(AudioError, match=r"text\.wav cannot be read as sound"):
         read_waveform(tmp_path / "text.wav", 0, 1)

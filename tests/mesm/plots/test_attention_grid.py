@@ -90,3 +90,6 @@ def test_the_loudest_tenth_stays() -> None:
     found = loudest(image, 0.1)
     assert (found > found.min()).sum() == 10
     np.testing.assert_array_equal(found[-1], image[-1])
+    padded = np.concatenate([image, np.full((10, 5), np.nan, np.float32)], 1)
+    np.testing.assert_array_equal(loudest(padded, 0.1)[:, :10], found)
+    assert np.isnan(loudest(padded, 0.1)[:, 10:]).all()

@@ -95,6 +95,9 @@ def test_synthetic_corpus_is_said_and_the_paper_left_out(runs: list[Path], tmp_p
     text, _ = read(write_report(tmp_path / "report.html", runs))
     assert "A synthetic corpus." in text
     assert "(the paper)" not in text
+    text, _ = read(write_report(tmp_path / "report.html", runs, note="Made-up labels."))
+    assert "Made-up labels." in text
+    assert "A synthetic corpus." not in text
 
 
 def test_real_corpus_stands_beside_the_paper(runs: list[Path], tmp_path: Path) -> None:
@@ -103,6 +106,16 @@ def test_real_corpus_stands_beside_the_paper(runs: list[Path], tmp_path: Path) -
     rows = [row for row in outline.rows if row and row[0].endswith(", the paper")]
     assert len(rows) == 6
     assert [row[-2:] for row in rows[-2:]] == [["84.5", "58.8"], ["84.4", "57.4"]]
+
+
+def test_runs_that_are_called_alike_are_told_apart(runs: list[Path], tmp_path: Path) -> None:
+    other = tmp_path / "another"
+    shutil.copytree(runs[0], other)
+    text, outline = read(write_report(tmp_path / "report.html", [*runs, other]))
+    (row,) = (row for row in outline.rows if row and row[0].endswith(" [another]"))
+    name = row[0].removesuffix(" [another]")
+    assert any(row and row[0] == f"{name} [{runs[0].name}]" for row in outline.rows)
+    assert f"average F1 of {name} [another]" in text
 
 
 def test_what_comes_from_files_is_escaped(runs: list[Path], tmp_path: Path) -> None:
@@ -164,9 +177,9 @@ def test_flops_are_those_of_the_run_and_of_no_other_of_its_name(
     ]
     rows = [row for row in outline.rows if len(row) == 2 + 2 * 7][-5:]
     assert [row[:2] for row in rows] == [
-        ["FE2E", f"{totals[0] / 1e9:.2f}"],
-        ["MESM (p = 0.5)", f"{totals[1] / 1e9:.2f}"],
-        ["FE2E", f"{totals[0] / 1e9:.2f}"],
-        ["FE2E", "–"],
-        ["MESM (p = 0.5)", "–"],
+        [f"FE2E [{runs[0].name}]", f"{totals[0] / 1e9:.2f}"],
+        [f"MESM (p = 0.5) [{runs[1].name}]", f"{totals[1] / 1e9:.2f}"],
+        ["FE2E [same_fe2e]", f"{totals[0] / 1e9:.2f}"],
+        ["FE2E [wider_fe2e]", "–"],
+        ["MESM (p = 0.5) [another_mesm]", "–"],
     ]

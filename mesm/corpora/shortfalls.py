@@ -1,0 +1,97 @@
+"""Why sound or pictures are not there where a clip wants them, as far as headers tell."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+from mesm.inputs.spectrograms import LONGEST_LACK
+from mesm.inputs.video import LONGEST_HOLD, Spans, VideoError, read_spans
+
+# Codecs add or cut this many seconds at the ends of a sound.
+CODEC = 0.2
+
+
+class Shortfall(NamedTuple):
+    """A reason of `utterances.MENDS`, the file that is to blame, and what was found."""
+
+    reason: str
+    file: Path
+    detail: str = ""
+
+
+class Recording:
+    """The sound and the video of a dialog's clips; headers are read once, when they are asked for.
+
+    Args:
+        audio: the sound's file.
+        video: the video's file, with a sound of its own or without.
+    """
+
+    def __init__(self, audio: Path, video: Path) -> None:
+        self.audio, self.video = audio, video
+
+    @cached_property
+    def spans(self) -> Spans | None:
+        """How long the video's streams last; None: it cannot be opened."""
+        try:
+            return read_spans(self.video)
+        except VideoError:
+            return None
+
+    @cached_property
+    def moved(self) -> Shortfall | None:
+        """Tells whether the file's sound begins at 0 s, and its video's later.
+
+        Whoever copies a sound that begins late without its times makes a file as long as that
+        sound alone; whoever minds them, one that begins with silence.
+        """
+        sound = self.spans and self.spans.sound
+        if not sound or sound.end is None or sound.start <= LONGEST_HOLD:
+            return None
+        length = _seconds(self.audio)
+        if length is None or abs(length - (sound.end - sound.start)) > CODEC:
+            return None
+        detail = (
+            f"it lasts {length:.2f} s from 0 s on, and in {self.video} the same from "
+            f"{sound.start:.2f} s on"
+        )
+        return Shortfall("sound moved to 0 s", self.audio, detail)
+
+    def no_sound_file(self, detail: str) -> Shortfall:
+        """Tell whether a sound that is not there is in the video."""
+        if self.spans is not None and self.spans.sound is None and not detail:
+            detail = f"nor has {self.video} a sound"
+        return Shortfall("no sound file", self.audio, detail)
+
+    def short_sound(self, detail: str, end: float) -> Shortfall:
+        """Tell whether the video has the sound that is missing up to a clip's end, in seconds."""
+        sound = self.spans and self.spans.sound
+        if sound and sound.end is not None:
+            detail += f"; its video's sound ends at {sound.end:.2f} s"
+            if sound.end >= end - LONGEST_LACK and sound.end > (_seconds(self.audio) or 0) + CODEC:
+                return Shortfall("sound shorter than its video's", self.audio, detail)
+        return Shortfall("sound ends too early", self.audio, detail)
+
+    def no_picture(self, instant: float) -> Shortfall:
+        """Tell whether a picture that is not there was ever promised."""
+        pictures = self.spans and self.spans.pictures
+        wanted = f"wanted one at {instant:.2f} s"
+        if pictures and instant < pictures.start:
+            detail = f"they begin at {pictures.start:.2f} s, {wanted}"
+            return Shortfall("pictures begin too late", self.video, detail)
+        if pictures and pictures.end is not None and instant >= pictures.end:
+            detail = f"they end at {pictures.end:.2f} s, {wanted}"
+            return Shortfall("pictures end too early", self.video, detail)
+        detail = f"no frame at {instant:.2f} s"
+        return Shortfall("truncated or damaged video", self.video, detail)
+
+
+def _seconds(file: Path) -> float | None:
+    import soundfile
+
+    try:
+        return float(soundfile.info(file).duration)
+    except (soundfile.SoundFileError, OSError):
+        return None
