@@ -17,7 +17,7 @@ from mesm.data.corpus_folder import open_corpus
 from mesm.data.feed import Feed
 from mesm.evaluation.predictions import Predictions, origin_of
 from mesm.evaluation.run import Run
-from mesm.models.build import Model, arguments_of, restore_model
+from mesm.models.build import Model, arguments_of, differing_arguments, restore_model
 from mesm.models.registry import open_feed
 from mesm.runs.checkpoints import MEND, REMAKE, Progress, load_last, read_progress
 from mesm.runs.documents import Attention, Evaluation, Sweep
@@ -163,20 +163,13 @@ def _check_fit(
     if text is not None and not text.exists():
         return True  # once started, a run does without the folder of its text model
     own = arguments_of(config.model, feed.sizes())
-    differing = [name for name in own if name in arguments and _differs(arguments[name], own[name])]
+    differing = differing_arguments(arguments, own)
     if differing:
         raise ValueError(
             f"{run.folder.model_arguments}: its model has another {', '.join(differing)} than "
             f"{run.folder.config} says; {MEND}"
         )
     return True
-
-
-def _differs(kept: Any, own: Any) -> bool:
-    """Whether arguments differ in what both have; a run of before may lack some that there are."""
-    if isinstance(kept, dict) and isinstance(own, dict):
-        return any(_differs(kept[name], own[name]) for name in own if name in kept)
-    return bool(kept != own)
 
 
 def _load_checkpoint(model: Model, config: ExperimentConfig, run: Run) -> None:

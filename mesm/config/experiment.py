@@ -105,6 +105,15 @@ class TrainingSettings(Settings):
     )
 
     @model_validator(mode="after")
+    def _p_is_reached(self) -> TrainingSettings:
+        if 0 < self.p_hold_epochs >= self.epochs:
+            raise ValueError(
+                f"training.p_hold_epochs must be less than training.epochs = {self.epochs}, got "
+                f"{self.p_hold_epochs}: p would never be model.p"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _float32_holds_them(self) -> TrainingSettings:
         rate = self.learning_rate
         factors = (1.0, self.text_learning_rate_factor, self.attention_learning_rate_factor)

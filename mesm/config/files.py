@@ -117,6 +117,8 @@ def _override(values: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     if not key or not equals:
         raise ValueError(f"override must look like training.epochs=3, got {override!r}")
+    if not text.strip():
+        raise ValueError(f"override {override!r} has no value; for none write {key}=null")
     *parents, last = key.split(".")
     for parent in parents:
         values = values.setdefault(parent, {})

@@ -25,7 +25,14 @@ def choose_subwords(settings: TextSettings, folder: RunFolder, texts: Iterable[s
     """
     if settings.path is not None:
         # A tokenizer in the folder may be that of a start with another model, which was killed.
-        return _pretrained_subwords(settings.path, folder)
+        subwords = _pretrained_subwords(settings.path, folder)
+        try:
+            subwords.encode(["a"], settings.max_length)
+        except ValueError as error:
+            raise ValueError(
+                f"model.text.max_length is too small for {settings.path}: {error}"
+            ) from error
+        return subwords
     if folder.tokenizer.is_file():
         return saved_subwords(settings, folder)
     return UnigramSubwords.train(texts, settings.vocabulary)

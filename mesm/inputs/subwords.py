@@ -259,6 +259,11 @@ def _check_tokenizer_files(folder: Path) -> None:
         return
     if "vocab.json" in names and "merges.txt" not in names:
         raise ValueError(f"{folder} holds no tokenizer: merges.txt is missing beside vocab.json")
+    vocabulary = folder / "vocab.txt"
+    if vocabulary.name in names and b"" in vocabulary.read_bytes().splitlines():
+        raise ValueError(
+            f"{vocabulary} is damaged: a line without a subword; copy the model's folder again"
+        )
     known = ("vocab.txt", "vocab.json")
     if names.isdisjoint(known) and not any(name.endswith(".model") for name in names):
         raise ValueError(
@@ -287,7 +292,10 @@ def _refused(what: str, mend: str = "") -> Iterator[None]:
     """
     from huggingface_hub.errors import StrictDataclassError
 
-    known = (OSError, ValueError, LookupError, TypeError, AttributeError, StrictDataclassError)
+    known = (
+        *(OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError),
+        StrictDataclassError,
+    )
     try:
         yield
     except FileNotFoundError:

@@ -19,7 +19,15 @@ WANTED = (
 _NO_SETTINGS = frozenset(
     (
         *("transformers_version", "_name_or_path", "_commit_hash", "architectures", "id2label"),
-        *("label2id", "problem_type", "dtype", "torch_dtype", "return_dict", "use_cache"),
+        *(
+            "label2id",
+            "num_labels",
+            "problem_type",
+            "dtype",
+            "torch_dtype",
+            "return_dict",
+            "use_cache",
+        ),
         *("output_attentions", "output_hidden_states", "torchscript", "gradient_checkpointing"),
         *("attn_implementation", "_attn_implementation", "_attn_implementation_internal"),
     )
@@ -49,7 +57,7 @@ def read_text_model(folder: Path) -> dict[str, Any]:
     if not file.exists():
         raise ValueError(f"{folder}: no config.json there; {WANTED}")
     for name in ("config.json", "tokenizer_config.json"):
-        if (folder / name).exists() and "auto_map" in _read_keys(folder / name):
+        if (folder / name).exists() and "auto_map" in read_keys(folder / name):
             raise ValueError(
                 f"{folder / name}: auto_map wants code of the model's own, which is never run; "
                 f"{WANTED}"
@@ -59,7 +67,7 @@ def read_text_model(folder: Path) -> dict[str, Any]:
             f"{folder / 'adapter_config.json'}: an adapter to another model; merge both into one "
             f"folder; {WANTED}"
         )
-    found = _read_keys(file)
+    found = read_keys(file)
     if found.get("quantization_config") is not None:
         raise ValueError(f"{file}: its weights are quantized; take the model they were made of")
     if "model_type" not in found:
@@ -105,6 +113,9 @@ def encoder_config(settings: Mapping[str, Any]) -> Any:
     for name in ("is_decoder", "add_cross_attention", "causal"):
         if getattr(config, name, False):
             raise ValueError(f"this {kind} is a decoder ({name} is true); {WANTED}")
+    spread = getattr(config, "initializer_range", 0)
+    if not isinstance(spread, int | float) or spread < 0:
+        raise ValueError(f"initializer_range must be a number of at least 0, got {spread!r}")
     if config.sub_configs:
         raise ValueError(f"{kind!r} is made of several models; {WANTED}")
     return config
@@ -124,7 +135,7 @@ def _not_an_encoder(kind: str) -> str | None:
     return "is no encoder of texts"
 
 
-def _read_keys(file: Path) -> dict[str, Any]:
+def read_keys(file: Path) -> dict[str, Any]:
     """The keys and values of a JSON file; ValueError names the file."""
     from mesm.runs.files import finite_json  # brings pydantic, without which a step can do
 

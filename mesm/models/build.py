@@ -27,6 +27,10 @@ from mesm.runs.memory import memory_there_is
 # Weights that are trained, their gradients, and Adam's two moments.
 COPIES = 4
 
+# The least share of a text model's subwords that its tokenizer may have: weights are rounded up to
+# whole blocks, and a tokenizer whose file was cut lacks more.
+LEAST_KNOWN = 0.75
+
 Model = LateFusionModel | TwoPhaseModel
 
 
@@ -80,6 +84,11 @@ def _pretrained(folder: Path, text: TextSettings, sizes: Mapping[str, int]) -> d
     found = read_pretrained(folder)
     vocabulary, padding = sizes["vocabulary"], sizes.get("padding")
     copy = "copy tokenizer and weights again, from one model"
+    if vocabulary < LEAST_KNOWN * found.vocabulary:
+        raise ValueError(
+            f"{folder}: its tokenizer has only {vocabulary} subwords, its weights "
+            f"{found.vocabulary}; {copy}"
+        )
     if vocabulary > found.vocabulary:
         raise ValueError(
             f"{folder}: its tokenizer has {vocabulary} subwords, its weights {found.vocabulary}; "
@@ -100,6 +109,24 @@ def _pretrained(folder: Path, text: TextSettings, sizes: Mapping[str, int]) -> d
     name = "albert" if found.settings["model_type"] == "albert" else "encoder"
     frozen = {"freeze_text": True} if text.freeze else {}
     return {name: found.settings, **frozen}
+
+
+def differing_arguments(kept: Mapping[str, Any], own: Mapping[str, Any]) -> list[str]:
+    """The names of arguments that differ, such as "encoder.hidden_act".
+
+    Args:
+        kept: a run's; a run of before may lack some.
+        own: what `arguments_of` gave.
+    """
+    found = []
+    for name in own:
+        if name not in kept or kept[name] == own[name]:
+            continue
+        if isinstance(kept[name], dict) and isinstance(own[name], dict):
+            found += [f"{name}.{key}" for key in differing_arguments(kept[name], own[name])]
+        else:
+            found.append(name)
+    return found
 
 
 def build_model(name: str, arguments: dict[str, Any]) -> Model:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from safetensors import SafetensorError, safe_open
 
-from mesm.inputs.text_model import WANTED, read_text_model
+from mesm.inputs.text_model import WANTED, read_keys, read_text_model
 from mesm.models.text import TextEncoder, without_pooler
 from mesm.runs.finite import first_not_finite
 from mesm.runs.ordinary import check_contents
@@ -137,7 +137,10 @@ def _silence() -> Iterator[None]:
 
 def _check_weights(folder: Path) -> None:
     """Refuse, with a ValueError, a folder without safetensors, or with quantized ones."""
+    index = folder / "model.safetensors.index.json"
     files = sorted(folder.glob("model*.safetensors"))
+    if index.exists() and not (folder / "model.safetensors").exists():
+        files = _shards(index)
     if not files:
         pickles = sorted(folder.glob("*.bin")) + sorted(folder.glob("*.pt"))
         if not pickles:
@@ -162,6 +165,23 @@ def _check_weights(folder: Path) -> None:
                     f"{file}: {name} is {kind}, wanted one of {', '.join(_PRECISIONS)}: its "
                     "weights are quantized; take the model they were made of"
                 )
+
+
+def _shards(index: Path) -> list[Path]:
+    """The files that an index of weights names; ValueError if it is none, or they lie elsewhere."""
+    names = read_keys(index).get("weight_map")
+    if not isinstance(names, dict) or not all(isinstance(name, str) for name in names.values()):
+        raise ValueError(
+            f"{index}: wanted weight_map with a file's name for each weight; copy the model's "
+            "folder again"
+        )
+    found = sorted(index.parent / name for name in set(names.values()))
+    for file in found:
+        if file.parent != index.parent or file.name in ("", ".", ".."):
+            raise ValueError(f"{index}: names {file}, which is not beside it; {WANTED}")
+        if not file.exists():
+            raise ValueError(f"{index}: names {file.name}, which is not there; copy it again")
+    return found
 
 
 def _unused(model: torch.nn.Module) -> tuple[str, ...]:

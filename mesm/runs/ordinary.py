@@ -15,9 +15,12 @@ def ordinary(file: Path) -> Path:
         The path.
 
     Raises:
-        ValueError: it leads to a folder, a named pipe, a socket or a device.
+        ValueError: it leads to a folder, a named pipe, a socket or a device, or is a link to what
+            is not there.
         OSError: nothing is there, or it cannot be looked at.
     """
+    if file.is_symlink() and not file.exists():
+        raise ValueError(f"{file} {not_a_file(file)}; copy what it led to, as by cp -rL")
     if not stat.S_ISREG(file.stat().st_mode):
         raise ValueError(f"{file} {not_a_file(file)}")
     return file

@@ -29,6 +29,7 @@ from mesm.models.build import (
     arguments_of,
     build_model,
     check_memory,
+    differing_arguments,
     initialise,
     restore_model,
 )
@@ -37,6 +38,7 @@ from mesm.runs.checkpoints import (
     Progress,
     load_last,
     load_weights,
+    read_arguments,
     read_progress,
     save_best,
     save_last,
@@ -150,6 +152,8 @@ class _Training:
         else:
             self.feed.start(self.train_set)
         arguments = arguments_of(self.config.model, self.feed.sizes())
+        if progress.epoch > 0:
+            self._check_arguments(arguments)
         check_memory(self.config.model.name, arguments, self.accelerator.device)
         model = self._model(arguments, resumed=progress.epoch > 0)
         self.raw_model = model
@@ -178,6 +182,22 @@ class _Training:
                 write_beside(self.folder.diverged, f"{error}\n")
             raise
         return self.folder.path
+
+    def _check_arguments(self, arguments: dict[str, Any]) -> None:
+        """Refuse to go on with another model than the one that the run began with."""
+        try:
+            kept = read_arguments(self.folder)
+        except ValueError:
+            return  # is made again
+        differing = differing_arguments(kept, arguments)
+        if not differing:
+            return
+        text = getattr(self.config.model, "text", None)
+        place = f" than {text.path / 'config.json'} has now" if text and text.path else ""
+        raise ValueError(
+            f"{self.folder.model_arguments}: the run began with another {', '.join(differing)}"
+            f"{place}; put that back as it was, or choose another folder for the run"
+        )
 
     def _check_finished(self, progress: Progress) -> None:
         """See that a finished run is whole; make again what its checkpoint tells."""

@@ -173,6 +173,19 @@ def test_heads_of_the_baselines():
         load_config("iemocap_mult", ["model.heads=3"])
 
 
+@pytest.mark.parametrize("override", ["model.text.path=", "training.epochs= ", "corpus="])
+def test_an_override_without_a_value_is_refused(override):
+    key = override.partition("=")[0]
+    with pytest.raises(ValueError, match=rf"has no value; for none write {key}=null"):
+        load_config("iemocap_mesm", [override])
+
+
+def test_p_that_is_held_to_the_end_is_refused():
+    changes = ["training.epochs=3", "training.p_hold_epochs=3"]
+    with pytest.raises(ValueError, match=r"p_hold_epochs must be less than training\.epochs = 3"):
+        load_config("iemocap_mesm", changes)
+
+
 def test_of_two_overrides_the_last_counts():
     assert load_config("iemocap_mesm", ["training.seed=1", "training.seed=2"]).training.seed == 2
 

@@ -221,6 +221,9 @@ def test_a_vocabulary_alone_is_a_berts_tokenizer(tmp_path):
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
     subwords = PretrainedSubwords.from_model(tmp_path)
     assert subwords.tokens("Happy soso") == ["[CLS]", "happy", "so", "##so", "[SEP]"]
+    (tmp_path / "vocab.txt").write_text("\n".join([*words[:6], "", *words[7:]]))
+    with pytest.raises(ValueError, match=r"vocab\.txt is damaged: a line without a subword"):
+        PretrainedSubwords.from_model(tmp_path)
     (tmp_path / "vocab.txt").write_text("\n".join(words[:5]))
     with pytest.raises(ValueError, match="it knows special subwords alone"):
         PretrainedSubwords.from_model(tmp_path)

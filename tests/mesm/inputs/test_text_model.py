@@ -48,12 +48,22 @@ def test_settings_of_the_promised_kinds(kind: str, tmp_path: Path) -> None:
         ({"model_type": "bert", "quantization_config": {}}, "its weights are quantized"),
         ({"model_type": "bert", "hidden_size": "wide"}, "not the settings of a bert"),
         ({"model_type": "bert", "layer_norm_eps": float("nan")}, "not JSON"),
+        (
+            {"model_type": "bert", "initializer_range": -1.0},
+            "initializer_range must be a number of at least 0, got -1.0",
+        ),
     ],
 )
 def test_no_encoder_is_named(values: Any, message: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=rf"config\.json: .*{message}") as told:
         read_text_model(write(tmp_path, **values))
     assert "\n" not in str(told.value)
+
+
+def test_what_a_head_told_apart_is_no_matter(tmp_path: Path) -> None:
+    # A name for each of so many labels would fill the memory.
+    write(tmp_path, model_type="bert", num_labels=10**12, **KINDS["bert"])
+    assert "num_labels" not in read_text_model(tmp_path)
 
 
 def test_folders_that_hold_no_model(tmp_path: Path) -> None:

@@ -43,9 +43,11 @@ def test_the_text_encoder_knows_the_tokenizers_subwords(tmp_path):
     assert albert["hidden_size"] == settings.text.hidden
     make_model("roberta").save_pretrained(tmp_path)
     pretrained = load_config("miniature_mesm", [f"model.text.path={tmp_path}"]).model
-    with pytest.raises(ValueError, match="its tokenizer has 70 subwords, its weights 40; copy"):
+    with pytest.raises(ValueError, match="its tokenizer has 70 subwords, its weights 20; copy"):
         arguments_of(pretrained, SUBWORDS)
-    fits = {"emotions": 6, "vocabulary": 40, "padding": 1}
+    fits = {"emotions": 6, "vocabulary": 20, "padding": 1}
+    with pytest.raises(ValueError, match="tokenizer has only 14 subwords, its weights 20; copy"):
+        arguments_of(pretrained, fits | {"vocabulary": 14})
     assert arguments_of(pretrained, fits)["encoder"]["model_type"] == "roberta"
     # Its positions are counted by what is no padding.
     with pytest.raises(ValueError, match=r"tokenizer pads with subword 0, .* without subword 1"):
@@ -54,7 +56,7 @@ def test_the_text_encoder_knows_the_tokenizers_subwords(tmp_path):
 
 def test_a_frozen_text_is_an_argument(tmp_path):
     make_model("distilbert").save_pretrained(tmp_path)
-    sizes = {"emotions": 6, "vocabulary": 40, "padding": 0}
+    sizes = {"emotions": 6, "vocabulary": 20, "padding": 0}
     for freeze in (True, False):
         changes = [f"model.text.path={tmp_path}", f"model.text.freeze={freeze}".lower()]
         arguments = arguments_of(load_config("miniature_mesm", changes).model, sizes)

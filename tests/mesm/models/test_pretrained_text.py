@@ -15,7 +15,7 @@ from transformers import AutoModel, AutoModelForMaskedLM, BertModel
 
 from mesm.models.pretrained_text import load_text, read_pretrained
 from mesm.models.text import BROADCAST, TextEncoder
-from tests.mesm.tiny_text import KINDS, make_model, write_text_model
+from tests.mesm.tiny_text import KINDS, VOCABULARY, make_model, write_text_model
 
 LENGTHS = (6, 4, 1)
 
@@ -30,7 +30,7 @@ def rows(encoder: TextEncoder, longest: int = 6) -> tuple[Tensor, Tensor]:
     """Texts of `LENGTHS` subwords, padded."""
     generator = torch.Generator().manual_seed(3)
     mask = torch.arange(longest) < torch.tensor(LENGTHS)[:, None]
-    ids = torch.randint(4, 40, (len(LENGTHS), 6), generator=generator)
+    ids = torch.randint(4, VOCABULARY, (len(LENGTHS), 6), generator=generator)
     ids = torch.nn.functional.pad(ids, (0, longest - 6))
     return ids.where(mask, encoder.transformer.config.pad_token_id), mask
 
@@ -50,7 +50,7 @@ def test_vectors_are_those_of_transformers(kind: str, tmp_path: Path) -> None:
     wanted = model(input_ids=ids, attention_mask=mask.long()).last_hidden_state[:, 0]
     found = encoder(ids, mask)
     torch.testing.assert_close(found, wanted, rtol=0, atol=0)
-    assert (encoder.dim, encoder.vocabulary) == (12, 40)
+    assert (encoder.dim, encoder.vocabulary) == (12, VOCABULARY)
     # Texts alone, and with more padding: float32's rounding is 1e-7 of numbers near 1.
     close = {"rtol": 0, "atol": 2e-6}
     wide = encoder(*rows(encoder, 20))
@@ -148,8 +148,40 @@ def test_weights_with_a_head_and_in_several_files(folder: Path, tmp_path: Path) 
     parts = sorted((tmp_path / "split").glob("model-*.safetensors"))
     assert len(parts) > 3
     parts[1].unlink()
-    with pytest.raises(ValueError, match="split: its weights cannot be read"):
+    with pytest.raises(ValueError, match=f"index.json: names {parts[1].name}, which is not there"):
         read(tmp_path / "split")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("[]", "not JSON .wanted keys and values, got list"),
+        ("null", "not JSON .wanted keys and values, got NoneType"),
+        ("[" * 100_000, "not JSON"),
+        ("{}", "wanted weight_map with a file's name for each weight"),
+        ('{"weight_map": [1]}', "wanted weight_map with a file's name for each weight"),
+        ('{"weight_map": {"a": 1}}', "wanted weight_map with a file's name for each weight"),
+        ('{"weight_map": {"a": "../model.safetensors"}}', "which is not beside it"),
+        ('{"weight_map": {"a": "/model.safetensors"}}', "which is not beside it"),
+        ('{"weight_map": {"a": ".."}}', "which is not beside it"),
+    ],
+)
+def test_damaged_indices_of_weights(folder: Path, content: str, message: str) -> None:
+    encoder = read(folder)
+    (folder / "model.safetensors").rename(folder / "model-00001-of-00001.safetensors")
+    (folder / "model.safetensors.index.json").write_text(content)
+    with pytest.raises(ValueError, match=r"model\.safetensors\.index\.json: .*" + message):
+        load_text(encoder, folder)
+
+
+def test_a_link_to_nothing(folder: Path) -> None:
+    encoder = read(folder)
+    (folder / "model.safetensors").unlink()
+    (folder / "model.safetensors").symlink_to("../blobs/abc")
+    with pytest.raises(
+        ValueError, match=r"is a link to \.\./blobs/abc, which is not there; copy what"
+    ):
+        load_text(encoder, folder)
 
 
 def test_a_frozen_encoder(folder: Path) -> None:
@@ -177,7 +209,7 @@ def change(folder: Path, **values: Any) -> None:
         ({"intermediate_size": 2**40}, "intermediate_size must be at most 2147483647"),
         ({"vocab_size": 0}, "vocab_size must be a positive whole number"),
         ({"type_vocab_size": 0}, "type_vocab_size must be a positive whole number"),
-        ({"pad_token_id": 40}, "pad_token_id must be 0 to 39, got 40"),
+        ({"pad_token_id": 20}, "pad_token_id must be 0 to 19, got 20"),
         ({"hidden_act": "NaN"}, "not the settings of a bert"),
         ({"hidden_dropout_prob": 2.0}, "not the settings of a bert"),
     ],

@@ -96,6 +96,35 @@ def test_a_run_of_before_reads_the_models_tokenizer(tiny_corpus: Path, tmp_path:
     assert torch.equal(logits, again)
 
 
+def test_goes_on_with_the_model_that_it_began_with_alone(
+    tiny_corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = write_text_model(tmp_path / "bert", "bert")
+    changes = (f"model.text.path={text}", "model.modalities=t", "training.epochs=2")
+    config = settings(tiny_corpus, *changes, model="fe2e")
+    run = tmp_path / "run"
+
+    def stop(*arguments: Any, **keywords: Any) -> None:
+        save(*arguments, **keywords)
+        raise InterruptedError
+
+    save = loop.save_last
+    with monkeypatch.context() as patched:
+        patched.setattr(loop, "save_last", stop)
+        with pytest.raises(InterruptedError):
+            train(config, run)
+    before = {file: file.read_bytes() for file in run.glob("*.*")}
+    file = text / "config.json"
+    kept = file.read_text()
+    file.write_text(json.dumps(json.loads(kept) | {"hidden_act": "relu"}))
+    wanted = r"began with another encoder\.hidden_act than .*config\.json has now; put that back"
+    with pytest.raises(ValueError, match=wanted):
+        train(config, run)
+    assert before == {file: file.read_bytes() for file in run.glob("*.*")}
+    file.write_text(kept)
+    train(config, run)
+
+
 def test_refused_models_leave_no_run(tiny_corpus: Path, tmp_path: Path) -> None:
     text = write_text_model(tmp_path / "bert", "bert")
     changes = (*SHORT, f"model.text.path={text}")
@@ -108,4 +137,14 @@ def test_refused_models_leave_no_run(tiny_corpus: Path, tmp_path: Path) -> None:
     (text / "model.safetensors").rename(text / "pytorch_model.bin")
     with pytest.raises(ValueError, match=r"pytorch_model\.bin: a pickle"):
         train(config, run)
+    (text / "pytorch_model.bin").rename(text / "model.safetensors")
+    short = settings(tiny_corpus, *changes, "model.text.max_length=2", model="fe2e")
+    tokenizer = json.loads((text / "tokenizer.json").read_text())
+    whole = json.dumps(tokenizer)
+    single = tokenizer["post_processor"]["single"]
+    tokenizer["post_processor"]["single"] = [single[0], *single]
+    (text / "tokenizer.json").write_text(json.dumps(tokenizer))
+    with pytest.raises(ValueError, match=r"model\.text\.max_length is too small for .*bert: "):
+        train(short, run)
+    (text / "tokenizer.json").write_text(whole)
     assert not run.exists()
