@@ -1,7 +1,8 @@
 """A split's logits and labels on disk, and the hashes that tell whether they are still the run's.
 
 One Parquet file per split, RUN/predictions/<split>.parquet: clip_id, dialog, and per emotion
-logit_<emotion> and label_<emotion>, one row per clip in corpus order.
+logit_<emotion> and label_<emotion>, one row per clip in corpus order. Where the system has
+several branches, also <branch>_logit_<emotion>; files of before have none.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import hashlib
 import io
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,8 @@ class Predictions:
         logits: (N, E) float32, on the CPU.
         labels: (N, E) float32 of 0 and 1.
         origin: `origin_of` the run when they were made.
+        branches: by the name of the branch its own logits, as `logits`; empty: the system has
+            none, or they were not kept.
     """
 
     emotions: list[str]
@@ -52,6 +55,7 @@ class Predictions:
     logits: Tensor
     labels: Tensor
     origin: dict[str, str]
+    branches: dict[str, Tensor] = field(default_factory=dict)
 
     def write(self, file: Path) -> None:
         """Write the Parquet file; it appears whole or not at all."""
@@ -59,7 +63,10 @@ class Predictions:
         for place, emotion in enumerate(self.emotions):
             columns[f"logit_{emotion}"] = self.logits[:, place].numpy()
             columns[f"label_{emotion}"] = self.labels[:, place].numpy().astype(np.int8)
-        facts = {"emotions": self.emotions, "origin": self.origin}
+        for branch, logits in self.branches.items():
+            for place, emotion in enumerate(self.emotions):
+                columns[f"{branch}_logit_{emotion}"] = logits[:, place].numpy()
+        facts = {"emotions": self.emotions, "branches": [*self.branches], "origin": self.origin}
         table = pa.table(columns).replace_schema_metadata({_KEY: json.dumps(facts)})
         stream = io.BytesIO()
         pq.write_table(table, stream)
@@ -89,6 +96,7 @@ class Predictions:
                 logits=matrix("logit"),
                 labels=matrix("label"),
                 origin=dict(facts["origin"]),
+                branches={name: matrix(f"{name}_logit") for name in facts.get("branches", ())},
             )
         except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
             what = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -106,7 +114,7 @@ class Predictions:
         return (
             names == (list(emotions), list(clip_ids), list(dialogs))
             and self.logits.shape == labels.shape
-            and bool(self.logits.isfinite().all())
+            and all(bool(own.isfinite().all()) for own in (self.logits, *self.branches.values()))
             and torch.equal(self.labels, torch.from_numpy(labels.astype(np.float32)))
         )
 

@@ -37,6 +37,21 @@ def format_table(scores: Mapping[str, Any], accuracy_name: str) -> str:
     return "\n".join(lines)
 
 
+def format_branches(scores: Mapping[str, Any], accuracy_name: str) -> str:
+    """A line per branch with the average of its own scores in percent, and one with the fused.
+
+    Args:
+        scores: with "branches" from `mesm.evaluation.evaluate.score_run`.
+        accuracy_name: as in `format_table`.
+    """
+    columns = (accuracy_name, f1_key(scores))
+    lines = [f"{'branch alone':<12}{''.join(f'{SHORT_NAMES[name]:>8}' for name in columns)}"]
+    for branch, found in {**scores["branches"], "all, fused": scores}.items():
+        cells = "".join(f"{100 * found['average'][name]:>8.1f}" for name in columns)
+        lines.append(f"{branch:<12}{cells}")
+    return "\n".join(lines)
+
+
 def format_differences(differences: Mapping[str, Any], accuracy_name: str) -> str:
     """A table in percentage points: first minus second, with intervals.
 

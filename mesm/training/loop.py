@@ -325,7 +325,7 @@ class _Training:
             # Batch-norm statistics are each process's own; the first one's are what is saved.
             for buffer in self.raw_model.buffers():
                 torch.distributed.broadcast(buffer, 0)
-        logits, labels = predict(
+        logits, labels, _ = predict(
             self.model,
             self.valid_set,
             self.collate,

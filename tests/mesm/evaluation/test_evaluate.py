@@ -1,6 +1,7 @@
 import hashlib
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from mesm.config.files import load_config
 from mesm.evaluation.bootstrap import Bootstrap, intervals
 from mesm.evaluation.evaluate import evaluate_run, score_run
 from mesm.evaluation.metrics import Thresholds, score
+from mesm.evaluation.predictions import Predictions
 from mesm.evaluation.run import Run
 from mesm.models import MulT
 from mesm.training.loop import train
@@ -66,13 +68,13 @@ def test_refuses_another_models_weights(run):
 def predicted(monkeypatch):
     """The splits a model was asked for, in order."""
     asked = []
-    real = Run.predict
+    real = Run.outputs
 
     def noting(self, split):
         asked.append(split)
         return real(self, split)
 
-    monkeypatch.setattr(Run, "predict", noting)
+    monkeypatch.setattr(Run, "outputs", noting)
     return asked
 
 
@@ -89,6 +91,45 @@ def test_scores_again_without_the_model(run, predicted, monkeypatch):
         assert evaluate_run(run) == first
     assert evaluate_run(run, fresh=True) == first
     assert sorted(predicted) == ["test", "test", "valid", "valid"]
+
+
+@pytest.mark.parametrize("threshold", ["tuned", "0.5"])
+def test_each_branch_is_scored_by_its_own_logits(run, threshold, capsys):
+    scores = evaluate_run(run, threshold=threshold)
+    loaded = Run.open(run, device="cpu")
+    with torch.no_grad():
+        found = {
+            split: torch.cat(
+                [loaded.model(batch, branches=True).branches for batch in loaded.batches(split)],
+                dim=1,
+            )
+            for split in ("valid", "test")
+        }
+    labels = {split: loaded.predictions(split).labels for split in found}
+    assert list(scores["branches"]) == ["text", "audio", "face"]
+    for place, name in enumerate(scores["branches"]):
+        thresholds = Thresholds.half(6)
+        if threshold == "tuned":
+            thresholds = Thresholds.tuned(found["valid"][place], labels["valid"])
+        wanted = score(found["test"][place], labels["test"], thresholds, loaded.emotions)
+        assert scores["branches"][name] == {key: wanted[key] for key in ("threshold", "average")}
+        torch.testing.assert_close(
+            loaded.predictions("test").branches[name], found["test"][place], rtol=0, atol=1e-6
+        )
+    assert "branch alone" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("threshold", ["tuned", "0.5"])
+@pytest.mark.parametrize("old", ["test", "valid"])
+def test_predictions_of_before_are_scored_without_branches(run, predicted, threshold, old):
+    evaluate_run(run)
+    file = run / "predictions" / f"{old}.parquet"
+    replace(Predictions.read(file), branches={}).write(file)
+    predicted.clear()
+    scores = evaluate_run(run, threshold=threshold)
+    assert predicted == []
+    assert ("branches" in scores) == (old == "valid" and threshold == "0.5")
+    assert "branches" in evaluate_run(run, threshold=threshold, fresh=True)
 
 
 def test_fixed_thresholds_need_no_validation_split(run, predicted):
@@ -122,7 +163,7 @@ def test_stale_predictions_are_made_anew(run, predicted, stale):
 
 def test_weights_that_change_meanwhile_are_refused(run, monkeypatch):
     shutil.rmtree(run / "predictions")
-    real = Run.predict
+    real = Run.outputs
 
     def training_goes_on(self, split):
         found = real(self, split)
@@ -130,7 +171,7 @@ def test_weights_that_change_meanwhile_are_refused(run, monkeypatch):
         save_file(weights, run / "model.safetensors", metadata={"epoch": "3"})
         return found
 
-    monkeypatch.setattr(Run, "predict", training_goes_on)
+    monkeypatch.setattr(Run, "outputs", training_goes_on)
     with pytest.raises(ValueError, match="changed while it was scored"):
         evaluate_run(run)
     assert not (run / "predictions").exists()

@@ -1,5 +1,6 @@
 import json
 import shutil
+from dataclasses import replace
 
 import pyarrow.parquet as pq
 import pytest
@@ -44,6 +45,22 @@ def test_columns_are_named_by_emotion(predictions, tmp_path):
         *("clip_id", "dialog", "logit_angry", "label_angry", "logit_sad", "label_sad")
     ]
     assert table["label_angry"].to_pylist() == [1, 0, 1]
+
+
+def test_branches_are_kept_and_files_of_before_have_none(predictions, tmp_path):
+    file = tmp_path / "test.parquet"
+    branches = {"text": predictions.logits + 1, "face": -predictions.logits}
+    replace(predictions, branches=branches).write(file)
+    found = Predictions.read(file)
+    assert list(found.branches) == ["text", "face"]
+    assert all(torch.equal(found.branches[name], branches[name]) for name in branches)
+    names = [f"{branch}_logit_{emotion}" for branch in branches for emotion in found.emotions]
+    assert pq.read_table(file).column_names[-4:] == names
+    table = pq.read_table(file)
+    facts = json.loads(table.schema.metadata[b"mesm"])
+    del facts["branches"]
+    pq.write_table(table.replace_schema_metadata({"mesm": json.dumps(facts)}), file)
+    assert Predictions.read(file).branches == {}
 
 
 @pytest.mark.parametrize("content", [b"", b"PAR1", b"no parquet at all"])

@@ -5,7 +5,7 @@ import torch
 
 from mesm.evaluation.bootstrap import Bootstrap, intervals, paired_differences
 from mesm.evaluation.metrics import Thresholds, score
-from mesm.evaluation.score_table import format_differences, format_table
+from mesm.evaluation.score_table import format_branches, format_differences, format_table
 
 EMOTIONS = ["angry", "sad"]
 LOGITS = torch.tensor([[1.0, -1.0], [-1.0, 1.0], [1.0, 1.0]])
@@ -39,6 +39,21 @@ def test_values_stand_in_their_columns():
     ]
     # WAcc of angry is the mean of 1/1 and 1/2.
     assert format_table(scores, "weighted_accuracy").splitlines()[1].split()[1] == "75.0"
+
+
+def test_branches_stand_beside_the_fused_scores():
+    scores = score(LOGITS, LABELS, Thresholds.half(2), EMOTIONS, "weighted")
+    scores["branches"] = {
+        name: score(logits, LABELS, Thresholds.half(2), EMOTIONS)
+        for name, logits in (("text", 2 * LABELS - 1), ("face", 1 - 2 * LABELS))
+    }
+    cells = [line.split() for line in format_branches(scores, "accuracy").splitlines()]
+    assert cells == [
+        ["branch", "alone", "Acc", "wF1"],
+        ["text", "100.0", "100.0"],
+        ["face", "0.0", "0.0"],
+        ["all,", "fused", "83.3", "83.3"],
+    ]
 
 
 def test_intervals_stand_behind_their_values():
