@@ -9,9 +9,14 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from mesm.runs.documents import TemperatureDocument
+from mesm.runs.files import read_json
+from mesm.runs.folder import RunFolder
+from mesm.runs.hashes import sha256
+
 BINS = 15
-# Beyond these a temperature says that there is no best one: logits that separate the classes
-# would be sharpened for ever, and logits that tell nothing flattened for ever.
+# Where no temperature is best: logits that separate the classes would be sharpened for ever, and
+# logits that tell nothing, or too much of one class, flattened for ever.
 LOWEST, HIGHEST = 1 / 32, 32.0
 # Halvings of the range of log T, which is then narrower than float64 tells apart.
 _HALVINGS = 64
@@ -77,13 +82,47 @@ class Temperatures:
             elif not scores[:, place].any():
                 value, note = 1.0, "all logits are 0, so T = 1"
             elif not falls_first[place]:
-                value, note = LOWEST, "the logits separate the clips, so T is the least"
+                value, note = LOWEST, "sharper is better still, so T is the least"
             elif not rises_last[place]:
-                value, note = HIGHEST, "the logits tell nothing, so T is the greatest"
+                value, note = HIGHEST, "flatter is better still, so T is the greatest"
             values[emotion] = value
             if note:
                 notes[emotion] = note
         return cls(values, notes, split, len(truth))
+
+    def write(self, folder: RunFolder) -> None:
+        """Keep them in a run's folder, as those of its present weights."""
+        values = {
+            "weights": sha256(folder.best),
+            "split": self.split,
+            "clips": self.clips,
+            "temperatures": self.values,
+            "notes": self.notes,
+        }
+        folder.write_json(folder.temperatures, values)
+
+    @classmethod
+    def read(cls, folder: RunFolder, weights: str, emotions: Sequence[str]) -> Temperatures | None:
+        """Those that a run keeps; None: there are none, or they are of other weights.
+
+        Args:
+            folder: of the run.
+            weights: the SHA-256 of its weights.
+            emotions: E names.
+
+        Raises:
+            ValueError: the file is damaged, or of other emotions; names it.
+        """
+        file = folder.temperatures
+        found = read_json(file, TemperatureDocument)
+        if found is None or found["weights"] != weights:
+            return None
+        if list(found["temperatures"]) != list(emotions):
+            raise ValueError(
+                f"{file}: wanted temperatures of {', '.join(emotions)}, got "
+                f"{', '.join(found['temperatures'])}; delete it"
+            )
+        return cls(found["temperatures"], found["notes"], found["split"], found["clips"])
 
     def probabilities(self, logits: Tensor) -> Tensor:
         """Calibrated probabilities, float64: (N, E) logits, emotions in the order of `values`."""

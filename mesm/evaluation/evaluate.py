@@ -7,10 +7,11 @@ from typing import Any
 
 from mesm.config.experiment import F1Variant, ThresholdPolicy
 from mesm.evaluation.bootstrap import Bootstrap, intervals
+from mesm.evaluation.calibration import calibration_of
 from mesm.evaluation.metrics import score
 from mesm.evaluation.predictions import Predictions
 from mesm.evaluation.run import Run
-from mesm.evaluation.score_table import format_branches, format_table
+from mesm.evaluation.score_table import format_branches, format_calibration, format_table
 from mesm.runs.files import one_at_a_time
 
 
@@ -26,6 +27,7 @@ def score_run(run: Run, split: str, bootstrap: Bootstrap) -> dict[str, Any]:
         **score(found.logits, found.labels, thresholds, run.emotions, run.scoring.f1),
         "intervals": intervals(decisions, labels, found.dialogs, run.emotions, bootstrap),
         **_branches(run, found),
+        "calibration": calibration_of(found.logits, found.labels, run.emotions, run.temperatures),
         "weights": {"file": run.folder.best.name, "sha256": run.origin["weights"]},
     }
 
@@ -71,9 +73,10 @@ def evaluate_run(
     Returns:
         The entry: what `mesm.evaluation.metrics.score` gives, "intervals"
         (`mesm.evaluation.bootstrap.intervals`), "weights", the file that was scored and its
-        SHA-256, and where the system has several branches "branches": per branch the "average" of
-        its own logits' scores and their "threshold". Predictions that a version without branches
-        kept are scored without; `fresh` makes them anew.
+        SHA-256, "calibration" (`mesm.evaluation.calibration.calibration_of`), and where the system
+        has several branches "branches": per branch the "average" of its own logits' scores and
+        their "threshold". Predictions that a version without branches kept are scored without;
+        `fresh` makes them anew.
 
     Raises:
         ValueError: see `mesm.evaluation.run.Run.open`; or a threshold or F1 that there is not.
@@ -92,6 +95,7 @@ def evaluate_run(
     print(format_table(scores, opened.accuracy_name))
     if "branches" in scores:
         print(format_branches(scores, opened.accuracy_name))
+    print(format_calibration(scores["calibration"]))
     for name, fact in opened.feed.facts().items():
         print(f"{name}: {fact}")
     return scores

@@ -26,6 +26,7 @@ from mesm.corpora.registry import find_corpus
 from mesm.data.clips import EpochBatches, SplitDataset, make_loader
 from mesm.data.corpus_folder import open_corpus
 from mesm.data.feed import Feed
+from mesm.evaluation.calibration import Temperatures
 from mesm.evaluation.metrics import Thresholds
 from mesm.evaluation.predict import NotFiniteError, Outputs, predict
 from mesm.evaluation.predictions import Predictions, origin_of
@@ -355,6 +356,16 @@ class Run:
 
         return Thresholds.choose(self.scoring.threshold, len(self.emotions), validation)
 
+    @property
+    def temperatures(self) -> Temperatures | None:
+        """Those of its weights, kept by the training or fitted to validation predictions.
+
+        None: neither is there, as in a run of before whose validation split was never predicted.
+        """
+        kept = Temperatures.read(self.folder, self.origin["weights"], self.emotions)
+        valid = None if kept else self._predictions.get("valid") or self._kept("valid")
+        return valid.calibrate(self.folder) if valid else kept
+
     def _kept(self, split: str) -> Predictions | None:
         file = self.folder.predictions(split)
         if not file.is_file():
@@ -378,5 +389,8 @@ class Run:
         clips = self.corpus.split(split)
         names = (self.emotions, clips.clip_ids, clips.dialogs)
         found = Predictions(*names, logits, labels, origin, branches)
-        found.write(self.folder.predictions(split))
+        known = self.temperatures
+        if known is None and split == "valid":
+            known = found.calibrate(self.folder)
+        found.write(self.folder.predictions(split), known)
         return found

@@ -1,5 +1,6 @@
 """Temperatures and calibration errors against scipy, loops and hand-made figures."""
 
+import json
 import math
 
 import numpy as np
@@ -14,6 +15,8 @@ from mesm.evaluation.calibration import (
     Temperatures,
     calibration_of,
 )
+from mesm.runs.folder import RunFolder
+from mesm.runs.hashes import sha256
 
 
 def drawn(clips, emotions, scale=1.0, seed=0):
@@ -151,10 +154,10 @@ def test_decisions_at_one_half_and_the_order_stay():
         ([-3.0, -1.0, 2.0], [1, 1, 1], 1.0, "all of the clips have the emotion"),
         ([2.0], [1], 1.0, "all of the clips have the emotion"),
         ([0.0, 0.0], [0, 1], 1.0, "all logits are 0"),
-        ([-1.0, -2.0, 1.0], [0, 0, 1], LOWEST, "separate the clips"),
-        ([-1e30, -2e30, 1e30], [0, 0, 1], LOWEST, "separate the clips"),
-        ([1.0, 2.0, -1.0], [0, 0, 1], HIGHEST, "tell nothing"),
-        ([1e30, 2e30, -1e30], [0, 0, 1], HIGHEST, "tell nothing"),
+        ([-1.0, -2.0, 1.0], [0, 0, 1], LOWEST, "sharper is better still"),
+        ([-1e30, -2e30, 1e30], [0, 0, 1], LOWEST, "sharper is better still"),
+        ([1.0, 2.0, -1.0], [0, 0, 1], HIGHEST, "flatter is better still"),
+        ([1e30, 2e30, -1e30], [0, 0, 1], HIGHEST, "flatter is better still"),
     ],
 )
 def test_no_minimum_gives_a_finite_temperature_and_says_why(logits, labels, wanted, note):
@@ -195,3 +198,38 @@ def test_refuses_no_clips_and_other_shapes():
         calibration_of(none, labels, names(2), None)
     with pytest.raises(ValueError, match=r"got \(3, 2\) and \(3, 1\)"):
         Temperatures.fit(torch.zeros(3, 2), torch.zeros(3, 1), names(2))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "model.safetensors").write_bytes(b"weights")
+    return RunFolder(tmp_path)
+
+
+def test_reads_what_was_written_for_the_same_weights(folder):
+    logits, labels = drawn(50, 2)
+    labels[:, 1] = 0
+    temperatures = Temperatures.fit(logits, labels, ["angry", "sad"])
+    assert Temperatures.read(folder, "", ["angry", "sad"]) is None
+    temperatures.write(folder)
+    weights = sha256(folder.best)
+    assert Temperatures.read(folder, weights, ["angry", "sad"]) == temperatures
+    assert Temperatures.read(folder, "0" * 64, ["angry", "sad"]) is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"temperatures": {"angry": 1.0}}, "wanted temperatures of angry, sad, got angry"),
+        ({"temperatures": {"angry": 1.0, "sad": 0.0}}, "temperatures.json"),
+        ({"temperatures": {"angry": 1.0, "sad": math.inf}}, "temperatures.json"),
+        ({"clips": -1}, "temperatures.json"),
+        ({"notes": None}, "temperatures.json"),
+    ],
+)
+def test_refuses_a_damaged_file(folder, changes, message):
+    Temperatures.fit(*drawn(50, 2), ["angry", "sad"]).write(folder)
+    values = json.loads(folder.temperatures.read_text())
+    folder.temperatures.write_text(json.dumps(values | changes))
+    with pytest.raises(ValueError, match=message):
+        Temperatures.read(folder, values["weights"], ["angry", "sad"])

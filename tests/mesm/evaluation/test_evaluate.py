@@ -3,6 +3,7 @@ import json
 import shutil
 from dataclasses import replace
 
+import pyarrow.parquet as pq
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -12,6 +13,7 @@ from mesm.analysis.explain import explain
 from mesm.analysis.sweep import sweep
 from mesm.config.files import load_config
 from mesm.evaluation.bootstrap import Bootstrap, intervals
+from mesm.evaluation.calibration import Temperatures, calibration_of
 from mesm.evaluation.evaluate import evaluate_run, score_run
 from mesm.evaluation.metrics import Thresholds, score
 from mesm.evaluation.predictions import Predictions
@@ -130,6 +132,51 @@ def test_predictions_of_before_are_scored_without_branches(run, predicted, thres
     assert predicted == []
     assert ("branches" in scores) == (old == "valid" and threshold == "0.5")
     assert "branches" in evaluate_run(run, threshold=threshold, fresh=True)
+
+
+def test_temperatures_are_the_trainings(run, predicted):
+    kept = (run / "temperatures.json").read_bytes()
+    loaded = Run.open(run)
+    wanted = Temperatures.fit(*loaded.predict("valid"), loaded.emotions)
+    assert loaded.temperatures == wanted
+    shutil.rmtree(run / "predictions")
+    predicted.clear()
+    scores = evaluate_run(run, threshold="0.5")
+    assert predicted == ["test"]
+    found = loaded.predictions("test")
+    assert scores["calibration"] == calibration_of(
+        found.logits, found.labels, loaded.emotions, wanted
+    )
+    assert scores["calibration"]["fitted"]["clips"] == 6
+    table = pq.read_table(run / "predictions" / "test.parquet")
+    for place, emotion in enumerate(loaded.emotions):
+        probabilities = wanted.probabilities(found.logits)[:, place].float()
+        assert table[f"probability_{emotion}"].to_pylist() == probabilities.tolist()
+    assert (run / "temperatures.json").read_bytes() == kept
+
+
+@pytest.mark.parametrize("stale", [False, True])
+def test_a_run_of_before_gets_temperatures_from_its_validation_split(run, predicted, stale, capsys):
+    kept = run / "temperatures.json"
+    before = json.loads(kept.read_text())
+    shutil.rmtree(run / "predictions")
+    if stale:
+        kept.write_text(json.dumps(before | {"weights": "0" * 64}))
+    else:
+        kept.unlink()
+    assert "fitted" not in evaluate_run(run, threshold="0.5")["calibration"]
+    assert predicted == ["test"]
+    assert "no temperatures are kept" in capsys.readouterr().out
+    assert "fitted" in evaluate_run(run, "valid", threshold="0.5")["calibration"]
+    assert json.loads(kept.read_text()) == before
+    assert "fitted" in evaluate_run(run, threshold="0.5")["calibration"]
+    assert predicted == ["test", "valid"]
+    # Tuned thresholds need the predictions that give them.
+    kept.unlink()
+    shutil.rmtree(run / "predictions")
+    assert "fitted" in evaluate_run(run)["calibration"]
+    assert json.loads(kept.read_text()) == before
+    assert "probability_sad" in pq.read_table(run / "predictions" / "test.parquet").column_names
 
 
 def test_fixed_thresholds_need_no_validation_split(run, predicted):

@@ -2,12 +2,14 @@ import json
 import shutil
 from dataclasses import replace
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
 
 from mesm.config.experiment import ExperimentConfig
 from mesm.config.files import load_config
+from mesm.evaluation.calibration import Temperatures
 from mesm.evaluation.predictions import Predictions, origin_of
 from mesm.runs.folder import RunFolder
 from mesm.runs.hashes import sha256
@@ -61,6 +63,37 @@ def test_branches_are_kept_and_files_of_before_have_none(predictions, tmp_path):
     del facts["branches"]
     pq.write_table(table.replace_schema_metadata({"mesm": json.dumps(facts)}), file)
     assert Predictions.read(file).branches == {}
+
+
+def test_probabilities_are_calibrated_where_temperatures_are_known(predictions, tmp_path):
+    file = tmp_path / "test.parquet"
+    temperatures = Temperatures({"angry": 2.0, "sad": 0.5}, {}, split="valid", clips=9)
+    predictions.write(file, temperatures)
+    table = pq.read_table(file)
+    for place, (emotion, value) in enumerate(temperatures.values.items()):
+        wanted = (predictions.logits[:, place].double() / value).sigmoid().float()
+        assert table[f"probability_{emotion}"].to_pylist() == wanted.tolist()
+    assert torch.equal(Predictions.read(file).logits, predictions.logits)
+
+
+def test_the_file_is_what_pyarrow_makes_of_the_columns(predictions, tmp_path):
+    file = tmp_path / "test.parquet"
+    odd = replace(predictions, clip_ids=["ä_1", "", "b_1"], dialogs=["a", "é", "b"])
+    odd.write(file)
+    table = pq.read_table(file)
+    wanted = pa.table(
+        {
+            "clip_id": odd.clip_ids,
+            "dialog": odd.dialogs,
+            "logit_angry": odd.logits[:, 0].numpy(),
+            "label_angry": odd.labels[:, 0].numpy().astype("int8"),
+            "logit_sad": odd.logits[:, 1].numpy(),
+            "label_sad": odd.labels[:, 1].numpy().astype("int8"),
+        }
+    )
+    table.validate(full=True)
+    assert table.replace_schema_metadata(None).equals(wanted)
+    assert table.schema.remove_metadata() == wanted.schema
 
 
 @pytest.mark.parametrize("content", [b"", b"PAR1", b"no parquet at all"])
