@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.axes import Axes
+from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 
 from mesm.plots.style import FAINT, FE2E_COLOUR, INK, MESM_COLOUR, new_figure, save_png, tidy
@@ -62,7 +63,7 @@ def draw_reliability(calibration: Mapping[str, Any]) -> Figure:
         bbox_to_anchor=(0.5, 1.0),
     )
     for handle in legend.legend_handles:
-        if hasattr(handle, "set_sizes"):
+        if isinstance(handle, PathCollection):
             handle.set_sizes([40.0])
     return figure
 
