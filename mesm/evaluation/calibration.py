@@ -12,7 +12,7 @@ from torch import Tensor
 from mesm.runs.documents import TemperatureDocument
 from mesm.runs.files import read_json
 from mesm.runs.folder import RunFolder
-from mesm.runs.hashes import sha256
+from mesm.runs.hashes import check_seal, sealed, sha256
 
 BINS = 15
 # Where no temperature is best: logits that separate the classes would be sharpened for ever, and
@@ -99,7 +99,7 @@ class Temperatures:
             "temperatures": self.values,
             "notes": self.notes,
         }
-        folder.write_json(folder.temperatures, values)
+        folder.write_json(folder.temperatures, sealed(values))
 
     @classmethod
     def read(cls, folder: RunFolder, weights: str, emotions: Sequence[str]) -> Temperatures | None:
@@ -115,7 +115,13 @@ class Temperatures:
         """
         file = folder.temperatures
         found = read_json(file, TemperatureDocument)
-        if found is None or found["weights"] != weights:
+        if found is None:
+            return None
+        try:
+            check_seal(found)
+        except ValueError as error:
+            raise ValueError(f"{file}: {error}; delete it") from error
+        if found["weights"] != weights:
             return None
         if list(found["temperatures"]) != list(emotions):
             raise ValueError(

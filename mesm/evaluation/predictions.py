@@ -79,7 +79,7 @@ class Predictions:
         facts = {"emotions": self.emotions, "branches": [*self.branches], "origin": self.origin}
         table = pa.table(columns).replace_schema_metadata({_KEY: json.dumps(facts)})
         stream = io.BytesIO()
-        pq.write_table(table, stream)
+        pq.write_table(table, stream, write_page_checksum=True)
         file.parent.mkdir(parents=True, exist_ok=True)
         write_beside(file, stream.getvalue())
 
@@ -91,7 +91,7 @@ class Predictions:
             ValueError: the file is damaged or another; names it.
         """
         try:
-            table = pq.ParquetFile(ordinary(file)).read()
+            table = pq.ParquetFile(ordinary(file), page_checksum_verification=True).read()
             facts = json.loads(table.schema.metadata[_KEY])
             emotions = list(facts["emotions"])
 

@@ -50,6 +50,7 @@ class TemperatureDocument(TypedDict):
     clips: Count
     temperatures: dict[str, Positive]
     notes: dict[str, str]
+    digest: str
 
 
 class Bin(TypedDict):

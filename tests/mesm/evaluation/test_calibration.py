@@ -217,14 +217,21 @@ def test_reads_what_was_written_for_the_same_weights(folder):
     assert Temperatures.read(folder, "0" * 64, ["angry", "sad"]) is None
 
 
+def test_refuses_other_emotions(folder):
+    Temperatures.fit(*drawn(50, 1), ["angry"]).write(folder)
+    with pytest.raises(ValueError, match="wanted temperatures of angry, sad, got angry; delete"):
+        Temperatures.read(folder, sha256(folder.best), ["angry", "sad"])
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"temperatures": {"angry": 1.0}}, "wanted temperatures of angry, sad, got angry"),
         ({"temperatures": {"angry": 1.0, "sad": 0.0}}, "temperatures.json"),
         ({"temperatures": {"angry": 1.0, "sad": math.inf}}, "temperatures.json"),
         ({"clips": -1}, "temperatures.json"),
         ({"notes": None}, "temperatures.json"),
+        ({"weights": "0" * 64}, "temperatures.json: is not as it was written"),
+        ({"temperatures": {"angry": 1.0, "sad": 3.0}}, "not as it was written.*delete it"),
     ],
 )
 def test_refuses_a_damaged_file(folder, changes, message):

@@ -19,6 +19,7 @@ from mesm.evaluation.metrics import Thresholds, score
 from mesm.evaluation.predictions import Predictions
 from mesm.evaluation.run import Run
 from mesm.models import MulT
+from mesm.runs.hashes import sealed
 from mesm.training.loop import train
 from tests.mesm.made_up_features import write_features
 
@@ -161,7 +162,7 @@ def test_a_run_of_before_gets_temperatures_from_its_validation_split(run, predic
     before = json.loads(kept.read_text())
     shutil.rmtree(run / "predictions")
     if stale:
-        kept.write_text(json.dumps(before | {"weights": "0" * 64}))
+        kept.write_text(json.dumps(sealed(before | {"weights": "0" * 64})))
     else:
         kept.unlink()
     assert "fitted" not in evaluate_run(run, threshold="0.5")["calibration"]

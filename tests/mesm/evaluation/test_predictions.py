@@ -104,6 +104,18 @@ def test_refuses_another_file(content, tmp_path):
         Predictions.read(file)
 
 
+def test_refuses_a_logit_that_changed_on_the_disk(predictions, tmp_path):
+    file = tmp_path / "test.parquet"
+    predictions.write(file)
+    content = file.read_bytes()
+    value = predictions.logits[1, 1].numpy().tobytes()
+    changed = bytes([value[0] ^ 1]) + value[1:]
+    assert content.count(value) >= 1
+    file.write_bytes(content.replace(value, changed, 1))
+    with pytest.raises(ValueError, match=r"test\.parquet holds no predictions"):
+        Predictions.read(file)
+
+
 def test_refuses_a_parquet_file_of_something_else(tiny_corpus):
     file = next((tiny_corpus / "data").glob("*.parquet"))
     with pytest.raises(ValueError, match="holds no predictions"):
