@@ -69,7 +69,6 @@ def run_demo(
     from mesm.analysis.sweep import sweep
     from mesm.corpora.miniature.generate import generate
     from mesm.corpora.prepare import PrepareOptions, prepare
-    from mesm.evaluation.evaluate import evaluate_run
     from mesm.report.page import write_report
     from mesm.runs.files import write_beside
     from mesm.training.loop import train
@@ -101,7 +100,7 @@ def run_demo(
         stages.run(
             f"evaluate {name.upper()}",
             (run / "evaluation.json").is_file,
-            partial(evaluate_run, run, "test"),
+            partial(_evaluate, run),
         )
     stages.run(
         "sweep over p",
@@ -121,6 +120,13 @@ def run_demo(
     )
     print(report.resolve(), flush=True)
     return report
+
+
+def _evaluate(run: Path) -> None:
+    from mesm.evaluation.evaluate import evaluate_run
+    from mesm.plots.reliability import save_reliability
+
+    save_reliability(run, evaluate_run(run, "test"))
 
 
 def _config(name: str, prepared: Path, seed: int, overrides: tuple[str, ...]) -> ExperimentConfig:

@@ -20,7 +20,7 @@ from mesm.evaluation.run import Run
 from mesm.models.build import Model, arguments_of, differing_arguments, restore_model
 from mesm.models.registry import open_feed
 from mesm.runs.checkpoints import MEND, REMAKE, Progress, load_last, read_progress
-from mesm.runs.documents import Attention, Evaluation, Sweep
+from mesm.runs.documents import Attention, Evaluation, Sweep, TemperatureDocument
 from mesm.runs.files import read_json
 from mesm.runs.hashes import sha256
 from mesm.training.optimizer import make_optimizer
@@ -244,6 +244,7 @@ def _examine_documents(run: Run, weights: bool, found: Examined) -> None:
                 f"{run.folder.best.name}; run `mesm evaluate {run.path} --split {split}`"
             )
     documents: list[tuple[Path, Any]] = [(run.path / name, Sweep) for name in SWEEPS]
+    documents.append((run.folder.temperatures, TemperatureDocument))
     documents.append((run.path / "explain" / "action_units.json", Attention))
     documents += [(file, dict) for file in sorted((run.path / "explain").glob("*/*.json"))]
     for document, shape in documents:

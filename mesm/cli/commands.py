@@ -232,8 +232,12 @@ def evaluate(
     bootstrap = Bootstrap(draws=draws, cluster=cluster)
     if against is None:
         from mesm.evaluation.evaluate import evaluate_run
+        from mesm.plots.reliability import save_reliability
 
-        evaluate_run(run, split, threshold=threshold, f1=f1, bootstrap=bootstrap, fresh=fresh)
+        scores = evaluate_run(
+            run, split, threshold=threshold, f1=f1, bootstrap=bootstrap, fresh=fresh
+        )
+        typer.echo(save_reliability(run, scores))
     else:
         from mesm.evaluation.against import compare_runs
 

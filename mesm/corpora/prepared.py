@@ -278,7 +278,12 @@ def _decode(table: pa.Table, row: int, split: str) -> Clip:
         values = table[name][row].values
         if isinstance(values.type, pa.FixedSizeListType):
             values = values.flatten()
-        return values.to_numpy(zero_copy_only=False)
+        if values.null_count:
+            return values.to_numpy(zero_copy_only=False)
+        # `to_numpy` imports pandas, for nothing.
+        if pa.types.is_boolean(values.type):
+            return np.array(values.to_pylist(), np.bool_)
+        return np.from_dlpack(values)
 
     images = [_picture(png) for png in table["faces"][row].as_py()]
     columns = table["spectrogram_columns"][row].as_py()

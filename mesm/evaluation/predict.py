@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,21 @@ class NotFiniteError(ValueError):
     """A model gave infinite or NaN logits."""
 
 
+class Outputs(NamedTuple):
+    """A model's logits for N clips, with their labels; float32 on the CPU.
+
+    Attributes:
+        logits: (N, E).
+        labels: (N, E).
+        branches: by the name of the branch, its own logits (N, E); empty: they were not asked for,
+            or the model has none.
+    """
+
+    logits: Tensor
+    labels: Tensor
+    branches: dict[str, Tensor]
+
+
 @torch.no_grad()
 def predict(
     model: nn.Module,
@@ -30,13 +45,14 @@ def predict(
     *,
     progress: str | None = None,
     workers: int = 0,
-) -> tuple[Tensor, Tensor]:
-    """Logits and labels (N, E) of a split in corpus order, float32 on the CPU.
+    branches: Sequence[str] = (),
+) -> Outputs:
+    """Logits and labels of a split in corpus order.
 
     With an accelerator the clips are shared among its processes and every process gets all
     logits. The model is put in evaluation mode and left in the mode it came in. `progress` names a
-    progress bar; None: there is none. `workers` processes decode meanwhile. The host waits for the
-    device once, at the end.
+    progress bar; None: there is none. `workers` processes decode meanwhile. `branches` names the
+    model's, where their logits are wanted too. The host waits for the device once, at the end.
 
     Raises:
         NotFiniteError: a clip's logits are not finite; names the first such clip.
@@ -46,25 +62,31 @@ def predict(
     batches = EpochBatches(len(dataset), batch_size, None, rank, processes)
     was_training = model.training
     model.eval()
-    pairs = []
+    parts = []
     pin_memory = device.type == "cuda"
     loader = make_loader(dataset, batches, collate, workers=workers, pin_memory=pin_memory)
     hidden = progress is None
     with tqdm(loader, progress, unit="batch", disable=hidden, leave=False) as bar:
         for batch in bar:
             batch = batch.to(device)
-            pair = torch.stack((model(batch).float(), batch.labels))
+            if branches:
+                found = model(batch, branches=True)
+                part = torch.stack(
+                    (batch.labels, found.logits.float(), *found.branches.float().unbind())
+                )
+            else:
+                part = torch.stack((batch.labels, model(batch).float()))
             if processes > 1:
                 assert accelerator is not None
                 # Clip i of the order went to process i % processes.
-                gathered = accelerator.gather(pair.unsqueeze(0))
-                pair = gathered.permute(1, 2, 0, 3).flatten(1, 2)
-            pairs.append(pair)
+                gathered = accelerator.gather(part.unsqueeze(0))
+                part = gathered.permute(1, 2, 0, 3).flatten(1, 2)
+            parts.append(part)
     model.train(was_training)
-    logits, labels = torch.cat(pairs, dim=1)[:, : len(dataset)].cpu()
-    odd = (~logits.isfinite().all(dim=1)).nonzero()
+    labels, logits, *own = torch.cat(parts, dim=1)[:, : len(dataset)].cpu()
+    odd = (~torch.stack((logits, *own)).isfinite().all(dim=2).all(dim=0)).nonzero()
     if len(odd):
         clip = dataset[int(odd[0])].clip_id
         more = f" and of {len(odd) - 1} more" if len(odd) > 1 else ""
         raise NotFiniteError(f"the logits of clip {clip}{more} are not finite numbers")
-    return logits, labels
+    return Outputs(logits, labels, dict(zip(branches, own, strict=True)))

@@ -1,7 +1,9 @@
 """A split's logits and labels on disk, and the hashes that tell whether they are still the run's.
 
 One Parquet file per split, RUN/predictions/<split>.parquet: clip_id, dialog, and per emotion
-logit_<emotion> and label_<emotion>, one row per clip in corpus order.
+logit_<emotion> and label_<emotion>, one row per clip in corpus order. Where the system has
+several branches, also <branch>_logit_<emotion>, and where its temperatures were known
+probability_<emotion>, which is calibrated; files of before have neither.
 """
 
 from __future__ import annotations
@@ -10,9 +12,8 @@ import hashlib
 import io
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -24,6 +25,7 @@ from torch import Tensor
 from mesm.config.end_to_end import FE2ESettings
 from mesm.config.experiment import ExperimentConfig
 from mesm.corpora.manifest import MANIFEST
+from mesm.evaluation.calibration import Temperatures
 from mesm.features.manifest import FILE, FOLDER
 from mesm.runs.files import write_beside
 from mesm.runs.folder import RunFolder
@@ -44,6 +46,8 @@ class Predictions:
         logits: (N, E) float32, on the CPU.
         labels: (N, E) float32 of 0 and 1.
         origin: `origin_of` the run when they were made.
+        branches: by the name of the branch its own logits, as `logits`; empty: the system has
+            none, or they were not kept.
     """
 
     emotions: list[str]
@@ -52,17 +56,30 @@ class Predictions:
     logits: Tensor
     labels: Tensor
     origin: dict[str, str]
+    branches: dict[str, Tensor] = field(default_factory=dict)
 
-    def write(self, file: Path) -> None:
-        """Write the Parquet file; it appears whole or not at all."""
-        columns: dict[str, Any] = {"clip_id": self.clip_ids, "dialog": self.dialogs}
+    def write(self, file: Path, temperatures: Temperatures | None = None) -> None:
+        """Write the Parquet file; it appears whole or not at all.
+
+        Args:
+            file: its place.
+            temperatures: for the calibrated probabilities, which `read` does without.
+        """
+        columns = {"clip_id": _texts(self.clip_ids), "dialog": _texts(self.dialogs)}
         for place, emotion in enumerate(self.emotions):
-            columns[f"logit_{emotion}"] = self.logits[:, place].numpy()
-            columns[f"label_{emotion}"] = self.labels[:, place].numpy().astype(np.int8)
-        facts = {"emotions": self.emotions, "origin": self.origin}
+            columns[f"logit_{emotion}"] = _numbers(self.logits[:, place])
+            columns[f"label_{emotion}"] = _numbers(self.labels[:, place].to(torch.int8))
+        if temperatures is not None:
+            probabilities = temperatures.probabilities(self.logits).float()
+            for place, emotion in enumerate(self.emotions):
+                columns[f"probability_{emotion}"] = _numbers(probabilities[:, place])
+        for branch, logits in self.branches.items():
+            for place, emotion in enumerate(self.emotions):
+                columns[f"{branch}_logit_{emotion}"] = _numbers(logits[:, place])
+        facts = {"emotions": self.emotions, "branches": [*self.branches], "origin": self.origin}
         table = pa.table(columns).replace_schema_metadata({_KEY: json.dumps(facts)})
         stream = io.BytesIO()
-        pq.write_table(table, stream)
+        pq.write_table(table, stream, write_page_checksum=True)
         file.parent.mkdir(parents=True, exist_ok=True)
         write_beside(file, stream.getvalue())
 
@@ -74,13 +91,13 @@ class Predictions:
             ValueError: the file is damaged or another; names it.
         """
         try:
-            table = pq.read_table(ordinary(file))
+            table = pq.ParquetFile(ordinary(file), page_checksum_verification=True).read()
             facts = json.loads(table.schema.metadata[_KEY])
             emotions = list(facts["emotions"])
 
             def matrix(kind: str) -> Tensor:
-                columns = [table[f"{kind}_{name}"].to_numpy() for name in emotions]
-                return torch.from_numpy(np.stack(columns, axis=1).astype(np.float32))
+                columns = [table[f"{kind}_{name}"].to_pylist() for name in emotions]
+                return torch.from_numpy(np.array(columns, np.float32).T.copy())
 
             return cls(
                 emotions=emotions,
@@ -89,10 +106,17 @@ class Predictions:
                 logits=matrix("logit"),
                 labels=matrix("label"),
                 origin=dict(facts["origin"]),
+                branches={name: matrix(f"{name}_logit") for name in facts.get("branches", ())},
             )
         except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
             what = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise ValueError(f"{file} holds no predictions ({what}); delete it") from error
+
+    def calibrate(self, folder: RunFolder) -> Temperatures:
+        """Temperatures fitted to these, the validation split's, and kept in the run's folder."""
+        found = Temperatures.fit(self.logits, self.labels, self.emotions)
+        found.write(folder)
+        return found
 
     def fits(
         self,
@@ -106,9 +130,25 @@ class Predictions:
         return (
             names == (list(emotions), list(clip_ids), list(dialogs))
             and self.logits.shape == labels.shape
-            and bool(self.logits.isfinite().all())
+            and all(bool(own.isfinite().all()) for own in (self.logits, *self.branches.values()))
             and torch.equal(self.labels, torch.from_numpy(labels.astype(np.float32)))
         )
+
+
+# `pa.array` and `to_numpy` import pandas, which takes longer than to score a small split.
+
+
+def _numbers(values: Tensor) -> pa.Array:
+    array = np.ascontiguousarray(values.numpy())
+    kind = pa.from_numpy_dtype(array.dtype)
+    return pa.Array.from_buffers(kind, len(array), [None, pa.py_buffer(array)])
+
+
+def _texts(values: Sequence[str]) -> pa.Array:
+    encoded = [value.encode() for value in values]
+    ends = np.cumsum([0, *map(len, encoded)], dtype=np.int32)
+    buffers = [None, pa.py_buffer(ends), pa.py_buffer(b"".join(encoded))]
+    return pa.Array.from_buffers(pa.string(), len(encoded), buffers)
 
 
 def origin_of(folder: RunFolder, config: ExperimentConfig) -> dict[str, str]:

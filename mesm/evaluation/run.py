@@ -26,8 +26,9 @@ from mesm.corpora.registry import find_corpus
 from mesm.data.clips import EpochBatches, SplitDataset, make_loader
 from mesm.data.corpus_folder import open_corpus
 from mesm.data.feed import Feed
+from mesm.evaluation.calibration import Temperatures
 from mesm.evaluation.metrics import Thresholds
-from mesm.evaluation.predict import NotFiniteError, predict
+from mesm.evaluation.predict import NotFiniteError, Outputs, predict
 from mesm.evaluation.predictions import Predictions, origin_of
 from mesm.runs.checkpoints import REMAKE, check_record
 from mesm.runs.documents import Attention, Evaluation, Points
@@ -300,10 +301,18 @@ class Run:
 
     def predict(self, split: str) -> tuple[Tensor, Tensor]:
         """Logits and labels (N, E) of a split in corpus order, on the CPU, as the model is now."""
+        found = self.outputs(split)
+        return found.logits, found.labels
+
+    def outputs(self, split: str) -> Outputs:
+        """As `predict`, with the logits of the model's branches where it has several."""
         model, size = self.model, self.config.training.batch_size
+        names = getattr(model, "branch_names", ())
         try:
             return predict(
-                model, self.dataset(split), self.collate, size, self.device, progress=split
+                *(model, self.dataset(split), self.collate, size, self.device),
+                progress=split,
+                branches=names if len(names) > 1 else (),
             )
         except NotFiniteError as error:
             raise ValueError(
@@ -333,14 +342,29 @@ class Run:
             self._predictions[split] = kept or self._predict(split)
         return self._predictions[split]
 
-    def thresholds(self) -> Thresholds:
-        """Those that `scoring` asks for; tuned ones are found on the validation split."""
+    def thresholds(self, branch: str | None = None) -> Thresholds:
+        """Those that `scoring` asks for; tuned ones are found on the validation split.
+
+        Args:
+            branch: whose logits they are for, which the validation predictions must hold; None:
+                for the fused ones.
+        """
 
         def validation() -> tuple[Tensor, Tensor]:
             found = self.predictions("valid")
-            return found.logits, found.labels
+            return found.logits if branch is None else found.branches[branch], found.labels
 
         return Thresholds.choose(self.scoring.threshold, len(self.emotions), validation)
+
+    @property
+    def temperatures(self) -> Temperatures | None:
+        """Those of its weights, kept by the training or fitted to validation predictions.
+
+        None: neither is there, as in a run of before whose validation split was never predicted.
+        """
+        kept = Temperatures.read(self.folder, self.origin["weights"], self.emotions)
+        valid = None if kept else self._predictions.get("valid") or self._kept("valid")
+        return valid.calibrate(self.folder) if valid else kept
 
     def _kept(self, split: str) -> Predictions | None:
         file = self.folder.predictions(split)
@@ -356,13 +380,17 @@ class Run:
 
     def _predict(self, split: str) -> Predictions:
         origin = self.origin
-        logits, labels = self.predict(split)
+        logits, labels, branches = self.outputs(split)
         if origin_of(self.folder, self.config) != origin:
             raise ValueError(
                 f"{self.path}: its weights or its corpus changed while it was scored; wait for its "
                 "training to end and score it again"
             )
         clips = self.corpus.split(split)
-        found = Predictions(self.emotions, clips.clip_ids, clips.dialogs, logits, labels, origin)
-        found.write(self.folder.predictions(split))
+        names = (self.emotions, clips.clip_ids, clips.dialogs)
+        found = Predictions(*names, logits, labels, origin, branches)
+        known = self.temperatures
+        if known is None and split == "valid":
+            known = found.calibrate(self.folder)
+        found.write(self.folder.predictions(split), known)
         return found

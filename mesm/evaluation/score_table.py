@@ -37,6 +37,47 @@ def format_table(scores: Mapping[str, Any], accuracy_name: str) -> str:
     return "\n".join(lines)
 
 
+def format_branches(scores: Mapping[str, Any], accuracy_name: str) -> str:
+    """A line per branch with the average of its own scores in percent, and one with the fused.
+
+    Args:
+        scores: with "branches" from `mesm.evaluation.evaluate.score_run`.
+        accuracy_name: as in `format_table`.
+    """
+    columns = (accuracy_name, f1_key(scores))
+    lines = [f"{'branch alone':<12}{''.join(f'{SHORT_NAMES[name]:>8}' for name in columns)}"]
+    for branch, found in {**scores["branches"], "all, fused": scores}.items():
+        cells = "".join(f"{100 * found['average'][name]:>8.1f}" for name in columns)
+        lines.append(f"{branch:<12}{cells}")
+    return "\n".join(lines)
+
+
+def format_calibration(calibration: Mapping[str, Any]) -> str:
+    """Calibration errors in percent, before and after the temperatures; says what they are.
+
+    Args:
+        calibration: what `mesm.evaluation.calibration.calibration_of` gave.
+    """
+    fitted = calibration.get("fitted")
+    heads = {"ece": "ECE", "ece_calibrated": "at T"} if fitted else {"ece": "ECE"}
+    ends = f"{'T':>8}" if fitted else ""
+    lines = [f"{'calibration':<12}{''.join(f'{head:>8}' for head in heads.values())}{ends}"]
+    for emotion, values in {**calibration["emotions"], "average": calibration["average"]}.items():
+        cells = "".join(f"{100 * values[name]:>8.1f}" for name in heads)
+        temperature = f"{values['temperature']:>8.2f}" if "temperature" in values else ""
+        lines.append(f"{emotion:<12}{cells}{temperature}")
+    if fitted:
+        source = f"T: temperature, fitted to {fitted['clips']} {fitted['split']} clips"
+    else:
+        source = "no temperatures are kept; `--split valid` fits them"
+    lines.append(f"ECE: expected calibration error, {calibration['bins']} bins; {source}")
+    alike: dict[str, list[str]] = {}
+    for emotion, note in (fitted["notes"] if fitted else {}).items():
+        alike.setdefault(note, []).append(emotion)
+    lines += [f"T of {', '.join(emotions)}: {note}" for note, emotions in alike.items()]
+    return "\n".join(lines)
+
+
 def format_differences(differences: Mapping[str, Any], accuracy_name: str) -> str:
     """A table in percentage points: first minus second, with intervals.
 

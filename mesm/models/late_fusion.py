@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple, overload
 import torch
 from torch import Tensor, nn
 
-from mesm.config.modalities import parse_modalities
+from mesm.config.modalities import Modality, parse_modalities
 from mesm.data.batch import CHUNK_SHAPE, FACE_SHAPE, Batch
 from mesm.models.checks import check_batch, check_shares, check_sizes
 from mesm.models.fusion import WeightedSum
@@ -176,6 +176,11 @@ class LateFusionModel(nn.Module):
     def _extractor(self, modality: str, in_channels: int) -> nn.Module:
         """The per-frame network of one branch, "face" or "audio"."""
         raise NotImplementedError
+
+    @property
+    def branch_names(self) -> tuple[str, ...]:
+        """The M branches in the order of `TrainingOutputs.branches`: of text, audio and face."""
+        return tuple(m.media for m in Modality if m.letter in self.modalities)
 
     @property
     def feature_extractors(self) -> dict[str, nn.Module]:

@@ -7,7 +7,7 @@ from typing import Literal, overload
 import torch
 from torch import Tensor, nn
 
-from mesm.config.modalities import parse_modalities
+from mesm.config.modalities import Modality, parse_modalities
 from mesm.data.feature_batch import STREAMS, FeatureBatch
 from mesm.models.checks import check_batch, check_sizes
 from mesm.models.fusion import WeightedSum
@@ -68,6 +68,11 @@ class TwoPhaseLateFusion(TwoPhaseModel):
             modalities=modalities,
         )
         self.fuse = WeightedSum(len(self.modalities))
+
+    @property
+    def branch_names(self) -> tuple[str, ...]:
+        """The streams in the order of `TrainingOutputs.branches`: of text, audio and video."""
+        return tuple(m.stream for m in Modality if m.letter in self.modalities)
 
     def branch(self, batch: FeatureBatch, modality: str) -> Tensor:
         """One stream's own logits (B, E)."""

@@ -16,6 +16,7 @@ from mesm.corpora.manifest import Manifest
 from mesm.corpora.registry import find_corpus
 from mesm.evaluation.run import Run
 from mesm.plots.learning_curves import draw_learning_curves
+from mesm.plots.reliability import draw_reliability
 from mesm.plots.style import png_bytes
 from mesm.report.tables import corpus_table, results_table, score_tables, sweep_tables
 from mesm.runs.documents import ShownSweep
@@ -119,6 +120,7 @@ def _context(runs: Sequence[Run], manifest: Manifest, synthetic: bool) -> dict[s
         "corpus": corpus,
         "results": results_table(scored, manifest.corpus, synthetic, called),
         "learning": _learning(runs),
+        "reliability": [_reliability(run) for run in runs if "calibration" in run.scores],
         "curves": [_curve(run) for run in runs if run.sweep],
         "explained": [shown for run in runs if (shown := _explained(run))["pictures"]],
         "environment": _environment(runs),
@@ -184,6 +186,23 @@ def _learning(runs: Sequence[Run]) -> str | None:
         if run.history
     }
     return _encode(png_bytes(draw_learning_curves(curves))) if curves else None
+
+
+def _reliability(run: Run) -> dict[str, Any]:
+    """Drawn anew, so that the picture is of the scores on this page."""
+    found = run.scores["calibration"]
+    clips, average, fitted = run.scores["clips"], found["average"], found.get("fitted")
+    caption = (
+        f"{run_name(run.config)}, {run.split} split, {clips} clips in {found['bins']} bins per "
+        "emotion, the larger the mark the more clips; expected calibration error "
+        f"{percent(average['ece'])} % on average"
+    )
+    if fitted and "ece_calibrated" in average:
+        caption += (
+            f", {percent(average['ece_calibrated'])} % with a temperature per emotion, fitted to "
+            f"{fitted['clips']} {fitted['split']} clips"
+        )
+    return {"png": _encode(png_bytes(draw_reliability(found))), "caption": f"{caption}."}
 
 
 def _curve(run: Run) -> dict[str, Any]:

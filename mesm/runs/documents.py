@@ -42,6 +42,53 @@ class Averages(TypedDict):
     f1_weighted: NotRequired[Figure]
 
 
+class TemperatureDocument(TypedDict):
+    """The content of temperatures.json."""
+
+    weights: str
+    split: str
+    clips: Count
+    temperatures: dict[str, Positive]
+    notes: dict[str, str]
+    digest: str
+
+
+class Bin(TypedDict):
+    """A bin of a reliability diagram that holds clips."""
+
+    bin: Count
+    clips: Count
+    probability: Figure
+    frequency: Figure
+
+
+class EmotionCalibration(TypedDict):
+    """The calibration of one emotion, before and after its temperature where it has one."""
+
+    ece: Figure
+    reliability: list[Bin]
+    temperature: NotRequired[Positive]
+    ece_calibrated: NotRequired[Figure]
+    reliability_calibrated: NotRequired[list[Bin]]
+
+
+class Fitted(TypedDict):
+    """Where temperatures come from."""
+
+    split: str
+    clips: Count
+    notes: dict[str, str]
+
+
+class CalibrationScores(TypedDict):
+    """The calibration of one split, from `mesm.evaluation.calibration.calibration_of`."""
+
+    bins: Annotated[int, Field(ge=1)]
+    emotions: Annotated[dict[str, EmotionCalibration], Field(min_length=1)]
+    average: Figures
+    fitted: NotRequired[Fitted]
+
+
 class Scores(TypedDict):
     """The scores of one split, from `mesm.evaluation.metrics.score`."""
 
@@ -52,6 +99,7 @@ class Scores(TypedDict):
     average: Averages
     f1_variant: NotRequired[F1Name]
     intervals: NotRequired[dict[str, Any]]
+    calibration: NotRequired[CalibrationScores]
 
 
 WholeScores = Annotated[Scores, HasItsF1]

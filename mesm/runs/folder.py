@@ -70,6 +70,15 @@ class RunFolder:
         return self.path / "evaluation.json"
 
     @property
+    def temperatures(self) -> Path:
+        """A temperature per emotion, fitted on the validation split for the run's weights."""
+        return self.path / "temperatures.json"
+
+    def reliability(self, split: str) -> Path:
+        """The picture of a split's calibration."""
+        return self.path / "reliability" / f"{split}.png"
+
+    @property
     def log(self) -> Path:
         """The output of the process of an experiment's cell."""
         return self.path / "log.txt"
@@ -89,11 +98,12 @@ class RunFolder:
 
         Killed half-way, the folder is still that of a training that diverged.
         """
-        for name in ("last", ".last.new", ".last.old", "tensorboard", "predictions", "explain"):
+        folders = ("last", ".last.new", ".last.old", "tensorboard", "predictions", "explain")
+        for name in (*folders, "reliability"):
             if (self.path / name).is_dir():
                 shutil.rmtree(self.path / name)
         files = (self.best, self.metrics, self.evaluation, self.tokenizer, self.features)
-        for file in (*files, self.path / "sweep.json", self.path / "sweep.png"):
+        for file in (*files, self.temperatures, self.path / "sweep.json", self.path / "sweep.png"):
             file.unlink(missing_ok=True)
 
     def mend(self) -> None:

@@ -21,6 +21,7 @@ from mesm.config.experiment import ExperimentConfig
 from mesm.config.files import dump_config
 from mesm.data.clips import EpochBatches, make_loader
 from mesm.data.corpus_folder import open_corpus
+from mesm.evaluation.calibration import Temperatures
 from mesm.evaluation.metrics import Thresholds, score
 from mesm.evaluation.predict import NotFiniteError, predict
 from mesm.models import MESM
@@ -345,7 +346,7 @@ class _Training:
             # Batch-norm statistics are each process's own; the first one's are what is saved.
             for buffer in self.raw_model.buffers():
                 torch.distributed.broadcast(buffer, 0)
-        logits, labels = predict(
+        logits, labels, _ = predict(
             self.model,
             self.valid_set,
             self.collate,
@@ -354,6 +355,7 @@ class _Training:
             self.accelerator,
             workers=self.settings.workers,
         )
+        self.validated = logits, labels
         policy = self.config.evaluation.threshold
         thresholds = Thresholds.choose(policy, len(self.emotions), lambda: (logits, labels))
         scores = score(logits, labels, thresholds, self.emotions)
@@ -386,6 +388,7 @@ class _Training:
         if self.main:
             if better or self.settings.keep == "last":
                 save_best(self.raw_model, self.folder)
+                Temperatures.fit(*self.validated, self.emotions).write(self.folder)
             self._write_metrics(progress)
             save_last(self.raw_model, self.raw_optimizer, progress, self.folder)
         self.accelerator.wait_for_everyone()

@@ -253,16 +253,21 @@ def _store(base: Base, folder: Path, rng: random.Random) -> Outcome:
 
 def _run_files(base: Base, folder: Path, rng: random.Random) -> Outcome:
     """The JSON, YAML and Parquet files of a run, asked for one by one."""
+    from mesm.evaluation.calibration import Temperatures
     from mesm.evaluation.predictions import Predictions
     from mesm.evaluation.run import Run
     from mesm.runs.checkpoints import read_progress
     from mesm.runs.folder import RunFolder
+    from mesm.runs.hashes import sha256
 
     run = folder / "run"
     shutil.copytree(base.folder / "run", run)
     asks: dict[str, Callable[[], Any]] = {
         "evaluation.json": lambda: Run(run).scores,
         "metrics.jsonl": lambda: Run(run).history,
+        "temperatures.json": lambda: Temperatures.read(
+            RunFolder(run), sha256(RunFolder(run).best), Run(run).emotions
+        ),
         "sweep.json": lambda: Run(run).sweep,
         "config.yaml": lambda: (Run(run).settings, Run(run).config),
         "predictions/test.parquet": lambda: Predictions.read(run / "predictions/test.parquet"),

@@ -21,6 +21,7 @@ def test_everything_is_there(demo: Path) -> None:
     assert (demo / "report.html").stat().st_size > 100_000
     for name in ("fe2e", "mesm"):
         assert "test" in json.loads((demo / "runs" / name / "evaluation.json").read_text())
+        assert (demo / "runs" / name / "reliability" / "test.png").is_file()
     assert (demo / "runs" / "mesm" / "sweep.png").is_file()
     assert (demo / "runs" / "mesm" / "explain" / "faces.png").is_file()
     scores = json.loads((demo / "runs" / "mesm" / "explain" / "action_units.json").read_text())

@@ -80,6 +80,11 @@ def test_evaluate_passes_its_options(tiny_mesm, tiny_fe2e, tmp_path):
     assert "on the valid split" in result.output
     assert "threshold: 0.5; F1: weighted" in result.output
     assert "over 1 dialogs, 20 draws" in result.output
+    assert "branch alone" in result.output
+    assert "temperature, fitted to 6 valid clips" in result.output
+    picture = first / "reliability" / "valid.png"
+    assert result.output.splitlines()[-1] == str(picture)
+    assert picture.read_bytes().startswith(b"\x89PNG")
     result = run("evaluate", first, *chosen, "--against", second)
     assert result.exit_code == 0
     assert "valid split, 6 clips, percentage points" in result.output

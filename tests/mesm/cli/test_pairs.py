@@ -5,6 +5,7 @@ The first is a lock as the commands take it, of a place that this process holds.
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -51,14 +52,17 @@ def test_the_second_command_is_refused(
     assert contents(tiny_mesm) == before
 
 
-def test_commands_on_different_files_of_a_run_do_not_wait_for_each_other(tiny_mesm: Path) -> None:
+def test_commands_on_different_files_of_a_run_do_not_wait_for_each_other(
+    tiny_mesm: Path, tmp_path: Path
+) -> None:
     """Both keep the predictions, which are the same whoever writes them."""
-    scores = (tiny_mesm / "evaluation.json").read_bytes()
+    run = shutil.copytree(tiny_mesm, tmp_path / "run")
+    scores = (run / "evaluation.json").read_bytes()
 
     @one_at_a_time("sweep.json", "sweeping into")
     def first(_run: Path) -> None:
-        done = CliRunner().invoke(app, ["evaluate", str(tiny_mesm)])
+        done = CliRunner().invoke(app, ["evaluate", str(run)])
         assert done.exit_code == 0, done.output
 
-    first(tiny_mesm)
-    assert (tiny_mesm / "evaluation.json").read_bytes() == scores
+    first(run)
+    assert (run / "evaluation.json").read_bytes() == scores

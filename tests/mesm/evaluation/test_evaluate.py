@@ -1,7 +1,9 @@
 import hashlib
 import json
 import shutil
+from dataclasses import replace
 
+import pyarrow.parquet as pq
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -11,10 +13,13 @@ from mesm.analysis.explain import explain
 from mesm.analysis.sweep import sweep
 from mesm.config.files import load_config
 from mesm.evaluation.bootstrap import Bootstrap, intervals
+from mesm.evaluation.calibration import Temperatures, calibration_of
 from mesm.evaluation.evaluate import evaluate_run, score_run
 from mesm.evaluation.metrics import Thresholds, score
+from mesm.evaluation.predictions import Predictions
 from mesm.evaluation.run import Run
 from mesm.models import MulT
+from mesm.runs.hashes import sealed
 from mesm.training.loop import train
 from tests.mesm.made_up_features import write_features
 
@@ -66,13 +71,13 @@ def test_refuses_another_models_weights(run):
 def predicted(monkeypatch):
     """The splits a model was asked for, in order."""
     asked = []
-    real = Run.predict
+    real = Run.outputs
 
     def noting(self, split):
         asked.append(split)
         return real(self, split)
 
-    monkeypatch.setattr(Run, "predict", noting)
+    monkeypatch.setattr(Run, "outputs", noting)
     return asked
 
 
@@ -89,6 +94,90 @@ def test_scores_again_without_the_model(run, predicted, monkeypatch):
         assert evaluate_run(run) == first
     assert evaluate_run(run, fresh=True) == first
     assert sorted(predicted) == ["test", "test", "valid", "valid"]
+
+
+@pytest.mark.parametrize("threshold", ["tuned", "0.5"])
+def test_each_branch_is_scored_by_its_own_logits(run, threshold, capsys):
+    scores = evaluate_run(run, threshold=threshold)
+    loaded = Run.open(run, device="cpu")
+    with torch.no_grad():
+        found = {
+            split: torch.cat(
+                [loaded.model(batch, branches=True).branches for batch in loaded.batches(split)],
+                dim=1,
+            )
+            for split in ("valid", "test")
+        }
+    labels = {split: loaded.predictions(split).labels for split in found}
+    assert list(scores["branches"]) == ["text", "audio", "face"]
+    for place, name in enumerate(scores["branches"]):
+        thresholds = Thresholds.half(6)
+        if threshold == "tuned":
+            thresholds = Thresholds.tuned(found["valid"][place], labels["valid"])
+        wanted = score(found["test"][place], labels["test"], thresholds, loaded.emotions)
+        assert scores["branches"][name] == {key: wanted[key] for key in ("threshold", "average")}
+        torch.testing.assert_close(
+            loaded.predictions("test").branches[name], found["test"][place], rtol=0, atol=1e-6
+        )
+    assert "branch alone" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("threshold", ["tuned", "0.5"])
+@pytest.mark.parametrize("old", ["test", "valid"])
+def test_predictions_of_before_are_scored_without_branches(run, predicted, threshold, old):
+    evaluate_run(run)
+    file = run / "predictions" / f"{old}.parquet"
+    replace(Predictions.read(file), branches={}).write(file)
+    predicted.clear()
+    scores = evaluate_run(run, threshold=threshold)
+    assert predicted == []
+    assert ("branches" in scores) == (old == "valid" and threshold == "0.5")
+    assert "branches" in evaluate_run(run, threshold=threshold, fresh=True)
+
+
+def test_temperatures_are_the_trainings(run, predicted):
+    kept = (run / "temperatures.json").read_bytes()
+    loaded = Run.open(run)
+    wanted = Temperatures.fit(*loaded.predict("valid"), loaded.emotions)
+    assert loaded.temperatures == wanted
+    shutil.rmtree(run / "predictions")
+    predicted.clear()
+    scores = evaluate_run(run, threshold="0.5")
+    assert predicted == ["test"]
+    found = loaded.predictions("test")
+    assert scores["calibration"] == calibration_of(
+        found.logits, found.labels, loaded.emotions, wanted
+    )
+    assert scores["calibration"]["fitted"]["clips"] == 6
+    table = pq.read_table(run / "predictions" / "test.parquet")
+    for place, emotion in enumerate(loaded.emotions):
+        probabilities = wanted.probabilities(found.logits)[:, place].float()
+        assert table[f"probability_{emotion}"].to_pylist() == probabilities.tolist()
+    assert (run / "temperatures.json").read_bytes() == kept
+
+
+@pytest.mark.parametrize("stale", [False, True])
+def test_a_run_of_before_gets_temperatures_from_its_validation_split(run, predicted, stale, capsys):
+    kept = run / "temperatures.json"
+    before = json.loads(kept.read_text())
+    shutil.rmtree(run / "predictions")
+    if stale:
+        kept.write_text(json.dumps(sealed(before | {"weights": "0" * 64})))
+    else:
+        kept.unlink()
+    assert "fitted" not in evaluate_run(run, threshold="0.5")["calibration"]
+    assert predicted == ["test"]
+    assert "no temperatures are kept" in capsys.readouterr().out
+    assert "fitted" in evaluate_run(run, "valid", threshold="0.5")["calibration"]
+    assert json.loads(kept.read_text()) == before
+    assert "fitted" in evaluate_run(run, threshold="0.5")["calibration"]
+    assert predicted == ["test", "valid"]
+    # Tuned thresholds need the predictions that give them.
+    kept.unlink()
+    shutil.rmtree(run / "predictions")
+    assert "fitted" in evaluate_run(run)["calibration"]
+    assert json.loads(kept.read_text()) == before
+    assert "probability_sad" in pq.read_table(run / "predictions" / "test.parquet").column_names
 
 
 def test_fixed_thresholds_need_no_validation_split(run, predicted):
@@ -122,7 +211,7 @@ def test_stale_predictions_are_made_anew(run, predicted, stale):
 
 def test_weights_that_change_meanwhile_are_refused(run, monkeypatch):
     shutil.rmtree(run / "predictions")
-    real = Run.predict
+    real = Run.outputs
 
     def training_goes_on(self, split):
         found = real(self, split)
@@ -130,7 +219,7 @@ def test_weights_that_change_meanwhile_are_refused(run, monkeypatch):
         save_file(weights, run / "model.safetensors", metadata={"epoch": "3"})
         return found
 
-    monkeypatch.setattr(Run, "predict", training_goes_on)
+    monkeypatch.setattr(Run, "outputs", training_goes_on)
     with pytest.raises(ValueError, match="changed while it was scored"):
         evaluate_run(run)
     assert not (run / "predictions").exists()

@@ -11,6 +11,7 @@ from mesm.corpora.prepared import Clip
 from mesm.data.batch import Batch
 from mesm.data.clips import ClipDataset, Collate
 from mesm.evaluation.predict import NotFiniteError, predict
+from mesm.models.late_fusion import TrainingOutputs
 
 EMOTIONS = 3
 
@@ -77,7 +78,7 @@ class Spelling(nn.Module):
 def run(model: nn.Module, clips: int, batch_size: int, accelerator=None) -> tuple[Tensor, Tensor]:
     collate = Collate(OneSubword(), 4)
     device = torch.device("cpu")
-    return predict(model, dataset(clips), collate, batch_size, device, accelerator)
+    return predict(model, dataset(clips), collate, batch_size, device, accelerator)[:2]
 
 
 @pytest.mark.parametrize(("clips", "batch_size"), [(1, 4), (4, 4), (5, 2), (7, 3), (6, 100)])
@@ -173,3 +174,31 @@ def test_logits_that_are_not_finite_name_their_clip(capsys):
     message = r"the logits of clip clip3 and of 1 more are not finite"
     with pytest.raises(NotFiniteError, match=message):
         predict(Odd(), dataset(6), collate, 4, device, progress="test")
+
+
+class Branched(Spelling):
+    """With two branches, of which the logits are the sum."""
+
+    def forward(self, batch: Batch, *, branches: bool = False) -> Tensor | TrainingOutputs:
+        logits = super().forward(batch)
+        own = torch.stack((2 * logits, -logits))
+        return TrainingOutputs(logits, own, {}) if branches else logits
+
+
+@pytest.mark.parametrize("processes", [1, 3])
+def test_branches_are_given_where_they_are_asked_for(processes: int) -> None:
+    exchange = Exchange(processes)
+    collate, device = Collate(OneSubword(), 4), torch.device("cpu")
+    for again in (False, True):
+        for rank in range(processes):
+            exchange.process_index, exchange.step = rank, 0 if again else None
+            found = predict(
+                Branched(), dataset(7), collate, 2, device, exchange, branches=("text", "face")
+            )
+            if again:
+                torch.testing.assert_close(found.logits, expected(7)[0])
+                assert torch.equal(found.labels, expected(7)[1])
+                assert list(found.branches) == ["text", "face"]
+                assert torch.equal(found.branches["text"], 2 * found.logits)
+                assert torch.equal(found.branches["face"], -found.logits)
+    assert predict(Branched(), dataset(7), collate, 2, device).branches == {}

@@ -1,12 +1,15 @@
 import json
 import shutil
+from dataclasses import replace
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
 
 from mesm.config.experiment import ExperimentConfig
 from mesm.config.files import load_config
+from mesm.evaluation.calibration import Temperatures
 from mesm.evaluation.predictions import Predictions, origin_of
 from mesm.runs.folder import RunFolder
 from mesm.runs.hashes import sha256
@@ -46,10 +49,69 @@ def test_columns_are_named_by_emotion(predictions, tmp_path):
     assert table["label_angry"].to_pylist() == [1, 0, 1]
 
 
+def test_branches_are_kept_and_files_of_before_have_none(predictions, tmp_path):
+    file = tmp_path / "test.parquet"
+    branches = {"text": predictions.logits + 1, "face": -predictions.logits}
+    replace(predictions, branches=branches).write(file)
+    found = Predictions.read(file)
+    assert list(found.branches) == ["text", "face"]
+    assert all(torch.equal(found.branches[name], branches[name]) for name in branches)
+    names = [f"{branch}_logit_{emotion}" for branch in branches for emotion in found.emotions]
+    assert pq.read_table(file).column_names[-4:] == names
+    table = pq.read_table(file)
+    facts = json.loads(table.schema.metadata[b"mesm"])
+    del facts["branches"]
+    pq.write_table(table.replace_schema_metadata({"mesm": json.dumps(facts)}), file)
+    assert Predictions.read(file).branches == {}
+
+
+def test_probabilities_are_calibrated_where_temperatures_are_known(predictions, tmp_path):
+    file = tmp_path / "test.parquet"
+    temperatures = Temperatures({"angry": 2.0, "sad": 0.5}, {}, split="valid", clips=9)
+    predictions.write(file, temperatures)
+    table = pq.read_table(file)
+    for place, (emotion, value) in enumerate(temperatures.values.items()):
+        wanted = (predictions.logits[:, place].double() / value).sigmoid().float()
+        assert table[f"probability_{emotion}"].to_pylist() == wanted.tolist()
+    assert torch.equal(Predictions.read(file).logits, predictions.logits)
+
+
+def test_the_file_is_what_pyarrow_makes_of_the_columns(predictions, tmp_path):
+    file = tmp_path / "test.parquet"
+    odd = replace(predictions, clip_ids=["ä_1", "", "b_1"], dialogs=["a", "é", "b"])
+    odd.write(file)
+    table = pq.read_table(file)
+    wanted = pa.table(
+        {
+            "clip_id": odd.clip_ids,
+            "dialog": odd.dialogs,
+            "logit_angry": odd.logits[:, 0].numpy(),
+            "label_angry": odd.labels[:, 0].numpy().astype("int8"),
+            "logit_sad": odd.logits[:, 1].numpy(),
+            "label_sad": odd.labels[:, 1].numpy().astype("int8"),
+        }
+    )
+    table.validate(full=True)
+    assert table.replace_schema_metadata(None).equals(wanted)
+    assert table.schema.remove_metadata() == wanted.schema
+
+
 @pytest.mark.parametrize("content", [b"", b"PAR1", b"no parquet at all"])
 def test_refuses_another_file(content, tmp_path):
     file = tmp_path / "test.parquet"
     file.write_bytes(content)
+    with pytest.raises(ValueError, match=r"test\.parquet holds no predictions"):
+        Predictions.read(file)
+
+
+def test_refuses_a_logit_that_changed_on_the_disk(predictions, tmp_path):
+    file = tmp_path / "test.parquet"
+    predictions.write(file)
+    content = file.read_bytes()
+    value = predictions.logits[1, 1].numpy().tobytes()
+    changed = bytes([value[0] ^ 1]) + value[1:]
+    assert content.count(value) >= 1
+    file.write_bytes(content.replace(value, changed, 1))
     with pytest.raises(ValueError, match=r"test\.parquet holds no predictions"):
         Predictions.read(file)
 

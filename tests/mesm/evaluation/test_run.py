@@ -147,6 +147,7 @@ def test_kept_predictions_that_are_not_the_corpus_are_made_anew(run):
         assert torch.equal(found.logits, whole.logits)
 
     spoilt(logits=whole.logits * torch.nan)
+    spoilt(branches=whole.branches | {"text": whole.logits / 0})
     spoilt(labels=1 - whole.labels)
     spoilt(clip_ids=whole.clip_ids[::-1])
     spoilt(dialogs=["other"] * len(whole.dialogs))
@@ -155,6 +156,7 @@ def test_kept_predictions_that_are_not_the_corpus_are_made_anew(run):
         dialogs=whole.dialogs[:3],
         logits=whole.logits[:3],
         labels=whole.labels[:3],
+        branches={},
     )
 
 

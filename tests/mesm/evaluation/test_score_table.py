@@ -4,8 +4,14 @@ import pytest
 import torch
 
 from mesm.evaluation.bootstrap import Bootstrap, intervals, paired_differences
+from mesm.evaluation.calibration import Temperatures, calibration_of
 from mesm.evaluation.metrics import Thresholds, score
-from mesm.evaluation.score_table import format_differences, format_table
+from mesm.evaluation.score_table import (
+    format_branches,
+    format_calibration,
+    format_differences,
+    format_table,
+)
 
 EMOTIONS = ["angry", "sad"]
 LOGITS = torch.tensor([[1.0, -1.0], [-1.0, 1.0], [1.0, 1.0]])
@@ -39,6 +45,42 @@ def test_values_stand_in_their_columns():
     ]
     # WAcc of angry is the mean of 1/1 and 1/2.
     assert format_table(scores, "weighted_accuracy").splitlines()[1].split()[1] == "75.0"
+
+
+def test_branches_stand_beside_the_fused_scores():
+    scores = score(LOGITS, LABELS, Thresholds.half(2), EMOTIONS, "weighted")
+    scores["branches"] = {
+        name: score(logits, LABELS, Thresholds.half(2), EMOTIONS)
+        for name, logits in (("text", 2 * LABELS - 1), ("face", 1 - 2 * LABELS))
+    }
+    cells = [line.split() for line in format_branches(scores, "accuracy").splitlines()]
+    assert cells == [
+        ["branch", "alone", "Acc", "wF1"],
+        ["text", "100.0", "100.0"],
+        ["face", "0.0", "0.0"],
+        ["all,", "fused", "83.3", "83.3"],
+    ]
+
+
+def test_calibration_is_told_before_and_after_the_temperatures():
+    temperatures = Temperatures(
+        {"angry": 2.0, "sad": 1.0}, {"sad": "none have it"}, split="valid", clips=9
+    )
+    found = calibration_of(LOGITS, LABELS, EMOTIONS, temperatures)
+    lines = format_calibration(found).splitlines()
+    assert lines[0].split() == ["calibration", "ECE", "at", "T", "T"]
+    for line, (name, values) in zip(lines[1:3], found["emotions"].items(), strict=True):
+        errors = [f"{100 * values[key]:.1f}" for key in ("ece", "ece_calibrated")]
+        assert line.split() == [name, *errors, f"{temperatures.values[name]:.2f}"]
+    assert lines[3].split()[0] == "average"
+    assert lines[4:] == [
+        "ECE: expected calibration error, 15 bins; T: temperature, fitted to 9 valid clips",
+        "T of sad: none have it",
+    ]
+    lines = format_calibration(calibration_of(LOGITS, LABELS, EMOTIONS, None)).splitlines()
+    assert lines[0].split() == ["calibration", "ECE"]
+    assert [len(line.split()) for line in lines[1:4]] == [2, 2, 2]
+    assert "no temperatures are kept" in lines[4]
 
 
 def test_intervals_stand_behind_their_values():

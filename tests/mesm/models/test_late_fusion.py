@@ -21,6 +21,27 @@ def test_each_subset_of_modalities_learns(model, modalities, small, batch):
     assert all(parameter.grad is not None for parameter in network.parameters())
     extractors = {"v": "face", "a": "audio"}
     assert set(network.feature_extractors) == {extractors[x] for x in modalities if x in extractors}
+    names = {"t": "text", "a": "audio", "v": "face"}
+    assert network.branch_names == tuple(names[x] for x in "tav" if x in modalities)
+
+
+@pytest.mark.parametrize("model", [FE2E, MESM])
+def test_branches_stand_in_the_order_of_their_names(model, small, batch):
+    network = model(**small).eval()
+    with torch.no_grad():
+        before = network(batch, branches=True)
+        changed = {
+            "text": network.classify_text.bias,
+            "audio": network.audio.classify.bias,
+            "face": network.face.classify.bias,
+        }
+        for place, name in enumerate(network.branch_names):
+            changed[name] += 1
+            found = network(batch, branches=True)
+            same = (found.branches == before.branches).all(-1).all(-1)
+            assert same.tolist() == [other != place for other in range(3)]
+            torch.testing.assert_close(found.logits, network(batch), rtol=0, atol=0)
+            before = found
 
 
 @pytest.mark.parametrize(("model", "modalities"), CASES)

@@ -68,6 +68,10 @@ def test_late_fusion_is_a_weighted_sum_of_each_streams_own_logits(kind, widths, 
     own = found.branches
     torch.testing.assert_close(found.logits, 0.5 * own[0] - own[1] + 2 * own[2])
     torch.testing.assert_close(found.logits, logits, rtol=0, atol=0)
+    assert model.branch_names == ("text", "audio", "video")
+    for name, modality, logits in zip(model.branch_names, "tav", own, strict=True):
+        # With gradients Transformers take another path.
+        torch.testing.assert_close(model.branch(batch, modality), logits, msg=name)
 
 
 @pytest.mark.parametrize("kind", ALL)

@@ -70,8 +70,8 @@ def test_page_is_self_contained_and_complete(runs: list[Path], tmp_path: Path) -
     page = write_report(tmp_path / "deep" / "report.html", runs)
     text, outline = read(page)
     assert all(link.startswith("data:image/png;base64,") for link in outline.links)
-    # The curves, the two grids, faces and sound of six clips, the learning curves.
-    assert len(outline.links) == 1 + 2 + 1 + 2 * 6
+    # The curves, the two grids, faces and sound of six clips, the learning curves, the calibration.
+    assert len(outline.links) == 1 + 2 + 1 + 2 * 6 + 2
     assert not re.search(r"https?://", text)
     assert "prefers-color-scheme: dark" in text
     assert 'name="viewport"' in text
@@ -126,8 +126,28 @@ def test_what_comes_from_files_is_escaped(runs: list[Path], tmp_path: Path) -> N
 
 def test_run_without_sweep_or_pictures(tiny_fe2e: Path, tmp_path: Path) -> None:
     text, outline = read(write_report(tmp_path / "report.html", [tiny_fe2e]))
-    assert len(outline.links) == 1
+    assert len(outline.links) == 2
     assert "How much attention mass" not in text
+
+
+def test_the_calibration_is_that_of_the_scores(tiny_fe2e: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(tiny_fe2e, tmp_path / "run")
+    kept = json.loads((run / "evaluation.json").read_text())
+    average = kept["test"]["calibration"]["average"]
+    text, _ = read(write_report(tmp_path / "report.html", [run]))
+    assert f"error {100 * average['ece']:.1f} % on average" in text
+    assert f"{100 * average['ece_calibrated']:.1f} % with a temperature per emotion" in text
+    damaged = json.loads(json.dumps(kept))
+    del damaged["test"]["calibration"]["bins"]
+    (run / "evaluation.json").write_text(json.dumps(damaged))
+    with pytest.raises(ValueError, match=r"evaluation\.json.*calibration"):
+        write_report(tmp_path / "report.html", [run])
+    # Scores of before have none.
+    del kept["test"]["calibration"]
+    (run / "evaluation.json").write_text(json.dumps(kept))
+    text, outline = read(write_report(tmp_path / "report.html", [run]))
+    assert "How far to believe" not in text
+    assert len(outline.links) == 1
 
 
 def test_a_link_stays_and_its_file_is_written(tiny_fe2e: Path, tmp_path: Path) -> None:
