@@ -174,7 +174,7 @@ class _Training:
                 self.accelerator.scaler.load_state_dict(progress.scaler)
         self.accelerator.wait_for_everyone()
         if self.main:
-            self._write_first_files(arguments)
+            self._write_first_files(arguments, anew=progress.epoch == 0)
         self.accelerator.wait_for_everyone()
         try:
             self._epochs(progress)
@@ -233,13 +233,15 @@ class _Training:
             initialise(model, self.config.model, self.feed.emotion_vectors())
         return model
 
-    def _write_first_files(self, arguments: dict[str, Any]) -> None:
+    def _write_first_files(self, arguments: dict[str, Any], anew: bool) -> None:
         if self.changed:
             print(
                 f"{self.folder.path}: diverged with other settings; starting anew with "
                 f"{', '.join(self.changed)}"
             )
             self.folder.forget()
+        elif anew and self.folder.best.exists():
+            print(f"{self.folder.path}: has weights and no checkpoint; training anew over them")
         self.feed.folder = self.folder
         self.feed.write()
         self.folder.write_json(self.folder.model_arguments, arguments)

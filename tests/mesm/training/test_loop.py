@@ -1,4 +1,5 @@
 import json
+import shutil
 import signal
 import subprocess
 import time
@@ -175,6 +176,18 @@ def test_refuses_a_corpus_that_is_none(tmp_path):
     with pytest.raises(ValueError, match="is not a prepared corpus"):
         train(settings(tmp_path), run)
     assert not run.exists()
+
+
+def test_says_that_weights_without_a_checkpoint_are_trained_over(tiny_corpus, tmp_path, capsys):
+    config = settings(tiny_corpus, "training.epochs=1", "model.modalities=t")
+    run = train(config, tmp_path / "run")
+    assert "training anew" not in capsys.readouterr().out
+    weights = (run / "model.safetensors").read_bytes()
+    shutil.rmtree(run / "last")
+    train(config, run)
+    said = f"{run}: has weights and no checkpoint; training anew over them"
+    assert said in capsys.readouterr().out
+    assert (run / "model.safetensors").read_bytes() == weights
 
 
 def test_refuses_another_models_checkpoint(tiny_corpus, tmp_path):
