@@ -39,7 +39,8 @@ class Refusing(TyperGroup):
         """Run the command."""
         with refusals_in_one_line(ctx):
             done = super().invoke(ctx)
-            sys.stdout.flush()  # a closed pipe is noticed here, not when Python ends
+            if sys.stdout is not None:  # as where the shell closed it
+                sys.stdout.flush()  # a closed pipe is noticed here, not when Python ends
             return done
 
 

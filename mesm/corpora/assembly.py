@@ -16,6 +16,7 @@ from mesm.corpora.parts import read_part
 from mesm.corpora.prepared import SCHEMA
 from mesm.corpora.splits import SPLITS
 from mesm.corpora.utterances import SkippedClip
+from mesm.runs.ordinary import naming
 
 CLIPS_PER_FILE = 512
 # Small groups, so that one clip can be read without its whole file.
@@ -120,17 +121,22 @@ class _SplitWriter:
         self._flush()
         # An empty split still gets its file, so that every reader finds its columns.
         if self._writer is not None or self._file == 0:
-            self._open().close()
+            self._close()
 
     def _flush(self) -> None:
         if self._rows:
             group = pa.concat_tables(self._rows).combine_chunks()
-            self._open().write_table(group, row_group_size=CLIPS_PER_GROUP)
+            with naming(self.paths[self._file]):
+                self._open().write_table(group, row_group_size=CLIPS_PER_GROUP)
             self._written += len(self._rows)
             self._rows = []
 
+    def _close(self) -> None:
+        with naming(self.paths[self._file]):
+            self._open().close()
+
     def _next_file(self) -> None:
-        self._open().close()
+        self._close()
         self._writer = None
         self._file += 1
         self._written = 0

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from mesm.corpora.utterances import SkippedClip
+from mesm.runs.ordinary import naming
 from mesm.runs.processes import end_with_parent, worker_pool
 
 _SKIPPED_KEY = b"mesm.skipped"
@@ -160,8 +161,10 @@ def write_part(path: Path, table: pa.Table, skipped: Sequence[SkippedClip]) -> N
     """Write a part file; it appears whole or not at all."""
     notes = json.dumps([clip.model_dump() for clip in skipped])
     beside = path.with_name(path.name + ".tmp")
-    pq.write_table(table.replace_schema_metadata({_SKIPPED_KEY: notes}), beside, compression="none")
-    beside.replace(path)
+    noted = table.replace_schema_metadata({_SKIPPED_KEY: notes})
+    with naming(path):
+        pq.write_table(noted, beside, compression="none")
+        beside.replace(path)
 
 
 def read_part(path: Path) -> Part:

@@ -281,7 +281,10 @@ def _finish(
 ) -> Manifest:
     speakers, left_out = collect(parts)
     if not speakers:
-        raise ValueError(f"no clip of {found.root} can be used: {_reasons(left_out)}")
+        reasons = ", ".join(f"{number} {reason}" for reason, number in _reasons(left_out).items())
+        raise ValueError(
+            f"no clip of {found.root} can be used ({reasons}): mend what the lines above name"
+        )
     if lists is not None:
         splits = {clip: lists[clip] for clip in speakers}
     elif options.split == "speaker":

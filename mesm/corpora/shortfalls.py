@@ -91,6 +91,8 @@ class Recording:
 def _seconds(file: Path) -> float | None:
     import soundfile
 
+    if not file.is_file():
+        return None
     try:
         return float(soundfile.info(file).duration)
     except (soundfile.SoundFileError, OSError):

@@ -10,6 +10,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mesm.runs.ordinary import naming
+
 # Small groups, so that one clip can be read without its whole file.
 CLIPS_PER_GROUP = 32
 WORD_DIM = 300
@@ -62,15 +64,18 @@ _WRITING = {"compression": "zstd", "use_dictionary": False, "write_statistics": 
 def write_table(table: pa.Table, file: Path) -> None:
     """Write a table such that the file appears whole or not at all."""
     beside = file.with_name(f".{file.name}.partial")
-    pq.write_table(table, beside, row_group_size=CLIPS_PER_GROUP, **_WRITING)
-    beside.replace(file)
+    with naming(file):
+        pq.write_table(table, beside, row_group_size=CLIPS_PER_GROUP, **_WRITING)
+        beside.replace(file)
 
 
 class RowsWriter:
     """Writes clips' matrices one after the other; the file is whole when it is closed."""
 
     def __init__(self, file: Path) -> None:
-        self._writer = pq.ParquetWriter(file, ROWS_SCHEMA, **_WRITING)
+        self._file = file
+        with naming(file):
+            self._writer = pq.ParquetWriter(file, ROWS_SCHEMA, **_WRITING)
         self._waiting: list[tuple[str, npt.NDArray[np.float32]]] = []
 
     def add(self, clip_id: str, values: npt.NDArray[np.float32]) -> None:
@@ -81,7 +86,8 @@ class RowsWriter:
 
     def _flush(self) -> None:
         if self._waiting:
-            self._writer.write_table(rows_table(self._waiting))
+            with naming(self._file):
+                self._writer.write_table(rows_table(self._waiting))
             self._waiting = []
 
     def __enter__(self) -> RowsWriter:
@@ -89,7 +95,8 @@ class RowsWriter:
 
     def __exit__(self, *_error: object) -> None:
         self._flush()
-        self._writer.close()
+        with naming(self._file):
+            self._writer.close()
 
 
 def read_words(file: Path) -> tuple[list[str], npt.NDArray[np.float32]]:

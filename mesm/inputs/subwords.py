@@ -21,7 +21,7 @@ from tokenizers import (
 from torch import Tensor
 
 from mesm.inputs.unigram import learn_unigram
-from mesm.runs.ordinary import check_contents, not_a_file
+from mesm.runs.ordinary import check_contents, naming, not_a_file
 
 PAD, UNKNOWN, CLS, SEP = "[PAD]", "[UNK]", "[CLS]", "[SEP]"
 SPECIAL = [PAD, UNKNOWN, CLS, SEP]
@@ -248,8 +248,13 @@ def _read(path: Path) -> Tokenizer:
 
 def _save(tokenizer: Tokenizer, path: Path) -> None:
     beside = path.with_name(path.name + ".tmp")
-    beside.write_text(tokenizer.to_str(pretty=True), encoding="utf-8")
-    beside.replace(path)
+    try:
+        with naming(path):
+            beside.write_text(tokenizer.to_str(pretty=True), encoding="utf-8")
+            beside.replace(path)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
 
 
 def _check_tokenizer_files(folder: Path) -> None:

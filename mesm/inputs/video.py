@@ -19,6 +19,7 @@ from av.video.stream import VideoStream
 
 from mesm.inputs.display import PictureError, to_rgb
 from mesm.inputs.picture_times import mend_times
+from mesm.runs.ordinary import ordinary
 
 # A frame that starts this much after an instant counts as shown at it: time bases are rounded.
 ROUNDING = 1e-4
@@ -166,7 +167,7 @@ def _default(streams: Sequence[Media]) -> Media | None:
 
 def _opened(path: Path) -> InputContainer:
     try:
-        return av.open(str(path))
+        return av.open(str(ordinary(path)))
     except DECODING as error:
         raise VideoError(f"{path} cannot be opened as a video ({error})") from error
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mesm.runs.files import write_beside
+from mesm.runs.ordinary import naming
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,8 @@ class RunFolder:
         shutil.rmtree(old, ignore_errors=True)
         new.mkdir()
         for name, content in files.items():
-            (new / name).write_bytes(content)
+            with naming(new / name):
+                (new / name).write_bytes(content)
         if self.last.exists():
             self.last.replace(old)
         new.replace(self.last)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -34,6 +36,17 @@ def check_contents(folder: Path) -> None:
     for place in sorted(folder.iterdir()):
         if not place.is_dir():
             ordinary(place)
+
+
+@contextmanager
+def naming(file: Path) -> Iterator[None]:
+    """Let an error of the system that names no file, as that of a full disk, name this one."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(file)
+        raise
 
 
 def not_a_file(place: Path) -> str:

@@ -128,6 +128,11 @@ def test_every_file_of_a_raw_corpus(tmp_path: Path, put: Callable[[Path, str], N
         assert [(s.reason, s.detail[:20]) for s in part[1]] == [
             ("no sound file", f"is a {kind}, wanted a file"[:20])
         ]
+        for video in KINDS:  # looked into for a sound of its own
+            put(utterance.video, video)
+            _, (skipped,) = extract(Dialog(name, tmp_path, (utterance,), 60), NO_DETECTOR)
+            assert skipped.reason == "no sound file"
+            remove(utterance.video)
         remove(utterance.audio)
     for file in files[:2]:
         kept = file.read_text()

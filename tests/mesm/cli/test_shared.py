@@ -113,6 +113,17 @@ def test_a_closed_pipe_is_no_error():
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_a_closed_output_is_no_error():
+    program = "from mesm.cli import app; import typer\n"
+    program += "@app.command('speak')\ndef speak(): print('x')\napp(['speak'])"
+    done = subprocess.run(
+        ["/bin/sh", "-c", 'exec "$0" -c "$1" >&-', sys.executable, program],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_help_into_a_closed_pipe_is_no_error():
     reading, writing = os.pipe()
     os.close(reading)
