@@ -13,13 +13,18 @@ from torch import Tensor
 
 import mesm_ops  # defines the schemas
 from mesm_ops.ops.contract import Contract
+from mesm_ops.reference import Selection
 
 Call = Callable[..., Any]
 PADDING = 3
 
 
 def cpp(name: str, *args: Any) -> Any:
-    return getattr(torch.ops.mesm_ops_cpp, name)(*args)
+    """The kernel, which takes the properties of a selection."""
+    given: list[Any] = []
+    for arg in args:
+        given += [arg.scales, arg.learns] if isinstance(arg, Selection) else [arg]
+    return getattr(torch.ops.mesm_ops_cpp, name)(*given)
 
 
 def reference(name: str, *args: Any) -> Any:
@@ -111,12 +116,13 @@ def all_calls(call: Call, shape: Shape, dtype: torch.dtype, seed: int = 0) -> di
         assert logits.shape == (rows,)
 
     given = by_row(to=wide)
-    for p, weighted, trim in itertools.product((0.3, 0.8, 1.0), (False, True), (False, True)):
-        out = call("top_p_select", x, sites, offsets, given, p, weighted, trim)
-        keep(f"top_p_select {p} {weighted} {trim}", out)
+    for p, selection, trim in itertools.product((0.3, 0.8, 1.0), Selection, (False, True)):
+        out = call("top_p_select", x, sites, offsets, given, p, selection, trim)
+        keep(f"top_p_select {p} {selection.name} {trim}", out)
         grad = drawn(out[3].shape[0], c)
-        args = (grad, x, offsets, *out[2:], weighted)
-        keep(f"top_p_select_backward {p} {weighted} {trim}", call("top_p_select_backward", *args))
+        args = (grad, x, offsets, *out[2:], selection)
+        name = f"top_p_select_backward {p} {selection.name} {trim}"
+        keep(name, call("top_p_select_backward", *args))
 
     norm = (drawn(c, to=wide), drawn(c, to=wide))
     running = (drawn(c, to=wide), drawn(c, to=wide).abs() + 0.1)

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from mesm_ops.reference import Selection
 from tests.csrc.cpu import calls
 
 HEIGHT, WIDTH = 4, 5
@@ -73,7 +74,9 @@ def test_bad_frames_are_refused(message: str) -> None:
         with pytest.raises(RuntimeError, match="sparse_batch_norm: .*" + message):
             calls.cpp("sparse_batch_norm", x, offsets, *norm)
         with pytest.raises(RuntimeError, match="top_p_select: .*" + message):
-            calls.cpp("top_p_select", x, sites, offsets, torch.zeros(3), 0.5, True, True)
+            calls.cpp(
+                "top_p_select", x, sites, offsets, torch.zeros(3), 0.5, Selection.WEIGHTED, True
+            )
 
 
 @pytest.mark.parametrize("lengths", [[1, 2], [-1, 3], [2, 1, 0]])
@@ -91,7 +94,7 @@ def test_rows_of_another_op_are_refused(row: int) -> None:
     with pytest.raises(RuntimeError, match="argmax must be -1 or a row from 0 to 2"):
         calls.cpp("sparse_max_pool2d_backward", torch.ones(1, 1), argmax, 3)
     rows, offsets = frames([row], [0, 3])
-    args = (offsets, frames([], [0, 1])[1], rows, torch.ones(3), True)
+    args = (offsets, frames([], [0, 1])[1], rows, torch.ones(3), Selection.WEIGHTED)
     with pytest.raises(RuntimeError, match="rows must be those of top_p_select"):
         calls.cpp("top_p_select_backward", torch.ones(1, 2), torch.ones(3, 2), *args)
 

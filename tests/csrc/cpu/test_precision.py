@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 
+from mesm_ops.reference import Selection
 from tests.csrc.cpu import calls
 
 
@@ -66,7 +67,7 @@ def test_nucleus_is_exact_and_softmax_rounded_once(kind: str, dtype: torch.dtype
     frames = list(zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True))
 
     def select(p: float) -> tuple[torch.Tensor, list[list[int]]]:
-        args = (x, sites, offsets.int(), logits, p, False, True)
+        args = (x, sites, offsets.int(), logits, p, Selection.HARD, True)
         _, _, _, rows, attention = calls.cpp("top_p_select", *args)
         return attention, [rows[(rows >= a) & (rows < b)].sub(a).tolist() for a, b in frames]
 
@@ -96,7 +97,7 @@ def test_gradient_of_the_attention(channels: int, dtype: torch.dtype) -> None:
     x, grad = (torch.randn(40, channels).to(dtype) for _ in range(2))
     offsets, rows = torch.tensor([0, 40]).int(), torch.arange(40).int()
     attention = torch.rand(40).softmax(0)
-    args = (grad, x, offsets, offsets, rows, attention, True)
+    args = (grad, x, offsets, offsets, rows, attention, Selection.WEIGHTED)
     _, grad_logits = calls.cpp("top_p_select_backward", *args)
     pull = (grad.double() * x.double()).sum(1) * 40
     weight = attention.double()

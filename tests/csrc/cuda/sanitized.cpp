@@ -96,9 +96,11 @@ void run_once(const std::vector<int32_t>& offsets, int64_t rows, int64_t channel
                attention.data(), kept.data(), numbers.data(), threads, side_by_side, wide);
   }
   if (ascend || !kThreadSanitizer) {
-    run_backward(out.data(), features.data(), offsets.data(), out_offsets.data(), out_rows.data(),
-                 attention.data(), true, frames, rows, rows, channels, grad_features.data(),
-                 grad_logits.data(), threads, side_by_side, wide);
+    for (const bool scales : {true, false}) {
+      run_backward(out.data(), features.data(), offsets.data(), out_offsets.data(), out_rows.data(),
+                   attention.data(), scales, true, frames, rows, rows, channels,
+                   grad_features.data(), grad_logits.data(), threads, side_by_side, wide);
+    }
   }
 
   // Maps of 6 x 7, one of more windows than fit into shared memory, and one of none.
