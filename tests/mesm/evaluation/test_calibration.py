@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from scipy import optimize
 
 from mesm.evaluation.calibration import (
     BINS,
@@ -83,7 +84,6 @@ def test_edges_belong_to_the_bin_below():
 @pytest.mark.parametrize("scale", [0.2, 1.0, 5.0])
 @pytest.mark.parametrize("seed", [0, 1])
 def test_temperature_is_scipys_minimum(scale, seed):
-    optimize = pytest.importorskip("scipy.optimize")
     logits, labels = drawn(300, 3, scale, seed)
     found = Temperatures.fit(logits, labels, names(3))
     assert found.notes == {}
