@@ -69,6 +69,11 @@ class TrainingSettings(Settings):
     p_shape: Literal["linear", "cosine"] = Field(
         default="linear", description="Cosine: p stays longer near both ends."
     )
+    p_drawn: Annotated[Number, Field(ge=0.0, le=1.0)] = Field(
+        default=0.0,
+        description="Share of the steps after p_hold_epochs whose p is drawn evenly between the "
+        "epoch's and p_start, so that sites which p leaves out are learnt from, too.",
+    )
     branch_loss: Annotated[Number, Field(ge=0.0)] = Field(
         default=0.0,
         description="Weight of the loss of each modality's own logits, so that a modality that "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import math
 import random
@@ -51,14 +52,16 @@ from mesm.training.check import check_run
 from mesm.training.display import Display
 from mesm.training.diverged import Diverged, refusal
 from mesm.training.losses import TrainingLoss, positive_weights
+from mesm.training.norms import count_norms
 from mesm.training.optimizer import make_optimizer, set_learning_rate
-from mesm.training.p_schedule import p_of_epoch
+from mesm.training.p_schedule import p_of_epoch, p_of_step
 from mesm.training.step import TrainingStep
 
 logger = logging.getLogger(__name__)
 
 # Steps between two readings of the loss for the progress bar: each waits for the device.
 READ_EVERY = 50
+NORM_BATCHES = 64
 
 
 def train(config: ExperimentConfig, run: Path) -> Path:
@@ -300,7 +303,10 @@ class _Training:
         self._set_p(epoch)
         step.start()
         number = (epoch - 1) * len(self.batches)
+        random = np.random.default_rng((settings.seed, epoch))
         for batch in loader:
+            if settings.p_drawn > 0:
+                self._draw_p(epoch, random)
             factor = set_learning_rate(self.raw_optimizer, settings, number, total, losses)
             step(batch.to(accelerator.device), number / total)
             number += 1
@@ -310,6 +316,8 @@ class _Training:
                 speed = means.clips * accelerator.num_processes / (time.perf_counter() - began)
                 display.means(means.loss, speed)
         self._set_p(None)
+        if settings.p_drawn > 0:
+            self._count_norms(epoch)
         means = step.means(lambda sums: accelerator.reduce(sums, "sum"))
         trained = time.perf_counter() - began
         finite = math.isfinite(means.loss)
@@ -342,6 +350,20 @@ class _Training:
             return
         assert isinstance(self.raw_model, MESM)
         self.raw_model.set_p(p_of_epoch(self.config.model.p, self.settings, epoch))
+
+    def _draw_p(self, epoch: int, random: np.random.Generator) -> None:
+        """MESM's p of a step, where it is drawn."""
+        assert isinstance(self.raw_model, MESM)
+        self.raw_model.set_p(p_of_step(self.config.model.p, self.settings, epoch, random))
+
+    def _count_norms(self, epoch: int) -> None:
+        batches = EpochBatches(
+            len(self.train_set), self.settings.batch_size, self.settings.seed + 1
+        )
+        batches.epoch = epoch
+        loader = make_loader(self.train_set, batches, self.collate, workers=0)
+        few = itertools.islice(loader, NORM_BATCHES)
+        count_norms(self.raw_model, (batch.to(self.accelerator.device) for batch in few))
 
     def _validate(self, loss: TrainingLoss) -> dict[str, Any]:
         if self.accelerator.num_processes > 1:

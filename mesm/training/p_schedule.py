@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from mesm.config.p import BlockP, change_p
 
 if TYPE_CHECKING:
@@ -32,3 +34,14 @@ def p_of_epoch(p: BlockP, settings: TrainingSettings, epoch: int | None) -> Bloc
     if settings.p_shape == "cosine":
         left = 0.5 * (1 - math.cos(math.pi * left))
     return change_p(p, lambda number: number + (settings.p_start - number) * left)
+
+
+def p_of_step(
+    p: BlockP, settings: TrainingSettings, epoch: int, random: np.random.Generator
+) -> BlockP:
+    """The p of one step: the epoch's, or in a share p_drawn of the steps one drawn above it."""
+    ours = p_of_epoch(p, settings, epoch)
+    if random.random() >= settings.p_drawn:
+        return ours
+    share = float(random.random())
+    return change_p(ours, lambda number: number + (settings.p_start - number) * share)

@@ -1,0 +1,42 @@
+"""Batch norms' running statistics anew, for the p that a MESM has now.
+
+A sparse norm's statistics are those of the sites that are kept, and so depend on p: a network that
+was trained at several p, or runs at another, wants them counted again (as Yu and Huang, 2019, do
+for networks of several widths).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import nn
+
+from mesm.data.batch import Batch
+from mesm_ops.modules import SparseBatchNorm
+
+NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, SparseBatchNorm)
+
+
+@torch.no_grad()
+def count_norms(model: nn.Module, batches: Iterable[Batch]) -> None:
+    """Make every batch norm's running mean and variance the plain averages over some batches.
+
+    Args:
+        model: left in evaluation mode.
+        batches: at least one, on the model's device.
+    """
+    model.eval()
+    norms = [module for module in model.modules() if isinstance(module, NORMS)]
+    kept = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # a plain average
+        norm.train()
+    try:
+        for batch in batches:
+            model(batch)
+    finally:
+        for norm, momentum in zip(norms, kept, strict=True):
+            norm.momentum = momentum
+            norm.eval()
