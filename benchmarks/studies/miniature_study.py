@@ -1,187 +1,279 @@
-"""Checks the whole chain's promises on miniature corpora of several seeds, into one JSON.
+"""FE2E against MESM, part by part, on miniature corpora that no setting was chosen on.
 
-Every seed draws its own corpus, split and initial weights, and trains FE2E and MESM on all three
-modalities and FE2E on each one alone. Resumable: finished parts are not done again.
+Every corpus seed draws its own corpus and split, and every training seed its own weights; the
+shipped experiment `study` says what is trained. Resumable run by run: what is finished is not done
+again, and corpora that an earlier call measured stay in the results.
 
-    python -m benchmarks.studies.miniature_study OUT --clips 800 --seeds 3 4 5
+    python -m benchmarks.studies.miniature_study OUT
+    python -m benchmarks.studies.miniature_study OUT --only headline --corpora 21
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import json
-import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.studies.miniature_summary import summarise
 from mesm.analysis.attention_score import score_attention
 from mesm.analysis.sweep import sweep
-from mesm.config.files import load_config
 from mesm.corpora.miniature.generate import generate
 from mesm.corpora.prepare import PrepareOptions, prepare
-from mesm.evaluation.evaluate import evaluate_run
+from mesm.corpora.prepared import PreparedCorpus
+from mesm.data.batch import CHUNK_SHAPE, FACE_SHAPE
+from mesm.evaluation.against import compare_runs
+from mesm.experiment.grid import load_experiment
+from mesm.experiment.plan import choose, expand
+from mesm.experiment.run import PLAN, run_experiment
+from mesm.features.make import FeatureOptions, make_features
+from mesm.models.convolutions import DenseExtractor
 from mesm.runs.environment import describe
 from mesm.runs.files import write_beside
-from mesm.training.loop import train
 
-RESULTS = Path(__file__).parents[1] / "results" / "miniature.json"
-P = 0.5
-# name of the run: (config, overrides)
-RUNS = {
-    "fe2e": ("miniature_fe2e", ()),
-    "mesm": ("miniature_mesm", (f"model.p={P}",)),
-    "fe2e_t": ("miniature_fe2e", ("model.modalities=t",)),
-    "fe2e_a": ("miniature_fe2e", ("model.modalities=a",)),
-    "fe2e_v": ("miniature_fe2e", ("model.modalities=v",)),
+EXPERIMENT = "study"
+RESULTS = Path(__file__).parents[1] / "results" / "study.json"
+CLIPS = 3000
+CORPORA = (21, 22, 23)
+# One model at other p; the model of `P_CURVE_OF` alone.
+P_CURVE = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+P_CURVE_OF = "mesm"
+# Settings of 3,000 clips that all rows of a system share unless they say otherwise, so that names
+# of rows leave them out.
+SHARED = {
+    "training.epochs": 10,
+    "training.patience": 10,
+    "training.p_hold_epochs": 5,
+    "training.p_warmup_epochs": 3,
 }
 
 
-def run_seed(out: Path, clips: int, seed: int, overrides: Sequence[str]) -> dict[str, Any]:
-    """Corpus, trainings and measurements of one seed; returns its figures."""
-    raw, prepared = out / "raw", out / "prepared"
+def run_corpus(out: Path, clips: int, seed: int, only: str | None) -> list[dict[str, Any]]:
+    """Make one corpus, train and measure what the experiment has for it.
+
+    Args:
+        out: folder of this corpus.
+        clips: how many.
+        seed: of the corpus and its split.
+        only: the cells whose name, or one of whose groups, matches this pattern; None: all.
+
+    Returns:
+        A row per run, see `measure_run`.
+
+    Raises:
+        RuntimeError: a training failed.
+    """
+    raw, prepared, experiment = out / "raw", out / "prepared", out / "experiment"
     truth = raw / "ground_truth.jsonl"
     if not truth.is_file():
         generate(raw, clips=clips, seed=seed)
     prepare("iemocap", raw, prepared, PrepareOptions(seed=seed, min_face_size=60))
-    figures: dict[str, Any] = {"seed": seed, "runs": {}}
-    for name, (config, changes) in RUNS.items():
-        run = out / "runs" / name
-        settings = [f"corpus={prepared}", f"training.seed={seed}", *changes, *overrides]
-        train(load_config(config, settings), run)
-        figures["runs"][name] = _scores(run)
-    mesm, fe2e = out / "runs" / "mesm", out / "runs" / "fe2e"
-    if not (mesm / "sweep.json").is_file():
-        sweep(mesm, [P], baseline=fe2e)
-    swept = json.loads((mesm / "sweep.json").read_text())
-    figures["flops_per_clip"] = {
-        "fe2e": swept["baseline"]["flops_per_clip"],
-        "mesm": swept["points"][0]["flops_per_clip"],
+    changes = [f"corpus={prepared}"]
+    cells = choose(expand(load_experiment(EXPERIMENT), changes), only)
+    if any(cell.config.model.reads_features for cell in cells):
+        make_features(PreparedCorpus.open(prepared), FeatureOptions(raw=raw))
+    failures = run_experiment(EXPERIMENT, experiment, changes, only=only)
+    if failures:
+        raise RuntimeError(f"{len(failures)} trainings failed: {', '.join(failures)}")
+    plan = json.loads((experiment / PLAN).read_text())["cells"]
+    return [
+        {"corpus_seed": seed} | measure_run(experiment, plan, cell.name, truth) for cell in cells
+    ]
+
+
+def measure_run(experiment: Path, plan: dict[str, Any], name: str, truth: Path) -> dict[str, Any]:
+    """All that the study says of one trained run; kept in RUN/study.json.
+
+    Returns:
+        row (its name, see `row_name`), system, groups, seed and settings; clips, f1 and accuracy on
+        the test split, f1 per emotion and per branch, ece; seconds (of the training).
+        MESM has flops (per clip: `flops_of`), active_sites, attention
+        (hits over chance), above_fe2e (F1, with its interval, on the same clips, the same seed)
+        and, of the model `P_CURVE_OF`, p_curve.
+    """
+    cell = plan[name]
+    run = experiment / cell["folder"]
+    kept = run / "study.json"
+    if kept.is_file():
+        found: dict[str, Any] = json.loads(kept.read_text())
+        return found
+    scores = json.loads((run / "evaluation.json").read_text())["test"]
+    epochs = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    system = cell["settings"]["model"]["name"]
+    row: dict[str, Any] = {
+        "row": row_name(system, cell["changes"]),
+        "system": system,
+        "groups": cell["groups"],
+        "seed": cell["seed"],
+        "settings": {key: cell["settings"][key] for key in ("model", "training", "evaluation")},
+        "clips": scores["clips"],
+        "f1": scores["average"]["f1"],
+        "accuracy": scores["average"]["accuracy"],
+        "emotions": {emotion: of["f1"] for emotion, of in scores["emotions"].items()},
+        "branches": {
+            branch: of["average"]["f1"] for branch, of in scores.get("branches", {}).items()
+        },
+        "ece": scores["calibration"]["average"]["ece"],
+        "seconds": sum(epoch["seconds"] for epoch in epochs),
     }
-    figures["latency_ms_per_clip"] = {
-        "fe2e": swept["baseline"]["latency_ms_per_clip"]["model"],
-        "mesm": swept["points"][0]["latency_ms_per_clip"]["model"],
+    if system == "mesm":
+        fe2e = experiment / dense_of(plan, cell["seed"])
+        curve = P_CURVE if row["row"] == P_CURVE_OF else ()
+        row |= _measure_sparse(run, fe2e, cell["settings"]["model"]["p"], curve, truth)
+    write_beside(kept, json.dumps(row, indent=1) + "\n")
+    return row
+
+
+def row_name(system: str, changes: Mapping[str, Any]) -> str:
+    """A system and what its run changes, such as "mesm p=0.3"."""
+    own = {key: value for key, value in changes.items() if SHARED.get(key) != value}
+    return " ".join([system, *(f"{key.rpartition('.')[2]}={own[key]}" for key in sorted(own))])
+
+
+def dense_of(plan: Mapping[str, Any], seed: int) -> str:
+    """The folder of the FE2E of a seed, beside which a MESM is measured."""
+    (folder,) = (
+        cell["folder"]
+        for cell in plan.values()
+        if cell["seed"] == seed
+        and row_name(cell["settings"]["model"]["name"], cell["changes"]) == "fe2e"
+    )
+    return str(folder)
+
+
+def _measure_sparse(
+    run: Path, fe2e: Path, p: float, curve: Sequence[float], truth: Path
+) -> dict[str, Any]:
+    swept = sweep(run, sorted({p, *curve}), baseline=fe2e, repeats=1)
+    own = next(point for point in swept["points"] if point["p"] == p)
+    with contextlib.redirect_stdout(io.StringIO()):
+        against = compare_runs(run, fe2e)
+    scored = score_attention(run, truth, "test")
+    row = {
+        "flops": flops_of(own, swept["baseline"]),
+        "active_sites": own["active_sites"],
+        "above_fe2e": against["average"]["f1"],
+        "attention": {
+            modality: [
+                place["sites"]["ratio"]
+                for place in (*scored[modality]["all"]["blocks"], scored[modality]["all"]["final"])
+            ]
+            for modality in ("face", "audio")
+        },
     }
-    scored = mesm / "explain" / "action_units.json"
-    if not scored.is_file():
-        score_attention(mesm, truth, "test")
-    attention = json.loads(scored.read_text())
-    figures["attention"] = {
-        name: attention[name]["all"] for name in ("face", "audio") if "all" in attention[name]
-    }
-    return figures
+    if curve:
+        row["p_curve"] = [
+            {
+                "p": point["p"],
+                "f1": point["average"]["f1"],
+                "flops": point["flops_per_clip"]["total"],
+                "active_sites": point["active_sites"],
+            }
+            for point in swept["points"]
+        ]
+    return row
 
 
-def _scores(run: Path) -> dict[str, Any]:
-    file = run / "evaluation.json"
-    if not file.is_file():
-        evaluate_run(run, "test")
-    scores = json.loads(file.read_text())["test"]
-    return {key: scores[key] for key in ("clips", "average", "emotions", "threshold")}
+def flops_of(own: dict[str, Any], dense: dict[str, Any]) -> dict[str, Any]:
+    """FLOPs per clip of a MESM and of FE2E, all feature extraction and the blocks alone.
 
-
-def spread(values: Sequence[float]) -> dict[str, Any]:
-    """Mean, sample standard deviation (None for one value), and the values themselves."""
-    deviation = statistics.stdev(values) if len(values) > 1 else None
-    return {"mean": statistics.fmean(values), "deviation": deviation, "values": list(values)}
-
-
-def summarise(seeds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Figures over the seeds, and which promises the figures keep.
+    The blocks are what comes after the first stage, which both have and which is dense in both.
 
     Args:
-        seeds: the result of `run_seed` for each seed.
+        own: a point of a sweep.
+        dense: its baseline.
     """
-    f1 = {
-        name: [seed["runs"][name]["average"]["f1"] for seed in seeds] for name in seeds[0]["runs"]
+    shares = first_stage_shares()
+    ours, theirs = own["flops_per_clip"], dense["flops_per_clip"]
+    first = sum(theirs["by_modality"][name] * share for name, share in shares.items())
+    return {
+        "mesm": ours["total"],
+        "fe2e": theirs["total"],
+        "mesm_blocks": ours["total"] - first,
+        "fe2e_blocks": theirs["total"] - first,
     }
-    flops = [
-        seed["flops_per_clip"]["mesm"]["total"] / seed["flops_per_clip"]["fe2e"]["total"]
-        for seed in seeds
-    ]
-    latency = [
-        seed["latency_ms_per_clip"]["fe2e"] / seed["latency_ms_per_clip"]["mesm"] for seed in seeds
-    ]
-    attention = {
-        modality: {
-            str(place): spread([_entry(seed, modality, place)["sites"]["ratio"] for seed in seeds])
-            for place in (1, 2, 3, "final")
-        }
-        for modality in seeds[0]["attention"]
-    }
-    summary: dict[str, Any] = {
-        "f1": {name: spread(values) for name, values in f1.items()},
-        "mesm_minus_fe2e_f1": spread(
-            [ours - theirs for ours, theirs in zip(f1["mesm"], f1["fe2e"], strict=True)]
-        ),
-        "flops_ratio": spread(flops),
-        "speed_up": spread(latency),
-        "attention_ratio": attention,
-    }
-    alone = max(summary["f1"][name]["mean"] for name in f1 if name.startswith("fe2e_"))
-    summary["holds"] = {
-        "mesm_within_2_points_of_fe2e": summary["mesm_minus_fe2e_f1"]["mean"] >= -0.02,
-        "both_at_least_0.60": min(summary["f1"][name]["mean"] for name in ("fe2e", "mesm")) >= 0.6,
-        "at_most_60_percent_of_the_flops": summary["flops_ratio"]["mean"] <= 0.6,
-        "three_modalities_better_than_any_one": all(
-            summary["f1"][name]["mean"] > alone for name in ("fe2e", "mesm")
-        ),
-        "kept_face_pixels_twice_as_often_as_chance": attention["face"]["final"]["mean"] >= 2,
-    }
-    return summary
 
 
-def _entry(seed: Mapping[str, Any], modality: str, place: int | str) -> Mapping[str, Any]:
-    group = seed["attention"][modality]
-    return group["final"] if place == "final" else group["blocks"][int(place) - 1]
+def first_stage_shares(channels: Sequence[int] = (16, 32, 64, 128)) -> dict[str, float]:
+    """The first stage's share of a dense extractor's FLOPs, per modality, from shapes."""
+    shares = {}
+    for modality, shape in (("face", FACE_SHAPE), ("audio", CHUNK_SHAPE)):
+        with torch.device("meta"):
+            extractor = DenseExtractor(shape[0], channels).eval()
+            frame = torch.empty(1, *shape)
+        first, whole = (
+            _count(part, *given)
+            for part, given in ((extractor.stage, (frame,)), (extractor, (frame, None, frame)))
+        )
+        shares[modality] = first / whole
+    return shares
 
 
-def main() -> None:
+def _count(part: torch.nn.Module, *given: Any) -> int:
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        part(*given)
+    return counter.get_total_flops()
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.studies.miniature_study",
         description=__doc__,
         formatter_class=argparse.RawTextHelpFormatter,
     )
     parser.add_argument("out", type=Path, help="folder for corpora and runs; resumed if it exists")
-    parser.add_argument("--clips", type=int, default=800)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[3, 4, 5])
-    parser.add_argument(
-        "--set", nargs="*", default=[], metavar="KEY=VALUE", help="config overrides"
-    )
+    parser.add_argument("--clips", type=int, default=CLIPS)
+    parser.add_argument("--corpora", type=int, nargs="+", default=list(CORPORA), metavar="SEED")
+    parser.add_argument("--only", metavar="PATTERN", help="of the experiment's groups or cells")
     parser.add_argument("--results", type=Path, default=RESULTS)
-    arguments = parser.parse_args()
-    seeds = []
-    for number, seed in enumerate(arguments.seeds, start=1):
-        print(f"seed {seed} ({number} of {len(arguments.seeds)})", flush=True)
-        folder = arguments.out / f"clips{arguments.clips}_seed{seed}"
-        seeds.append(run_seed(folder, arguments.clips, seed, arguments.set))
-    summary = summarise(seeds)
+    chosen = parser.parse_args(arguments)
+    for number, seed in enumerate(chosen.corpora, start=1):
+        print(f"corpus seed {seed} ({number} of {len(chosen.corpora)})", flush=True)
+        folder = chosen.out / f"clips{chosen.clips}_seed{seed}"
+        rows = run_corpus(folder, chosen.clips, seed, chosen.only)
+        publish(chosen.results, chosen.clips, rows)
+    print(chosen.results)
+
+
+def publish(results: Path, clips: int, rows: list[dict[str, Any]]) -> None:
+    """Put rows into the results, in the place of older ones of the same run.
+
+    Raises:
+        ValueError: the results are of another number of clips.
+    """
+    old = json.loads(results.read_text()) if results.is_file() else {"clips": clips, "rows": []}
+    if old["clips"] != clips:
+        raise ValueError(
+            f"{results}: is of {old['clips']} clips, not {clips}; name another file (--results)"
+        )
+    found = {_identity(row): row for row in (*old["rows"], *rows)}
+    rows = [found[key] for key in sorted(found)]
     result = {
-        "clips": arguments.clips,
-        "p": P,
-        "overrides": arguments.set,
+        "clips": clips,
         "conventions": {
-            "f1": "average over the emotions, test split; thresholds are named per run",
-            "deviation": "sample standard deviation over the seeds, each with its own corpus",
-            "flops_ratio": "MESM over FE2E, feature extraction, attention included",
-            "attention_ratio": "hits of kept sites over chance; see mesm/analysis/hit_rates.py",
+            "f1": "average over the emotions, test split, threshold 0.5, 0 to 1",
+            "branches": "F1 of a branch's own logits",
+            "flops": "forward pass of the feature extraction, attention included; per clip, 2 per "
+            "multiply-accumulate",
+            "attention": "hits of kept sites over chance: blocks 1 to 3, then pixels that all keep",
+            "above_fe2e": "F1 above FE2E's of the same seed; paired bootstrap over clips, 95 %",
         },
-        "summary": summary,
-        "seeds": seeds,
+        "summary": summarise(rows),
+        "rows": rows,
         "environment": describe(),
     }
-    arguments.results.parent.mkdir(parents=True, exist_ok=True)
-    write_beside(arguments.results, json.dumps(result, indent=2) + "\n")
-    for name, values in summary["f1"].items():
-        around = "" if values["deviation"] is None else f" ± {100 * values['deviation']:.1f}"
-        print(f"{name:<8} average F1 {100 * values['mean']:.1f}{around}")
-    print(f"FLOPs, MESM over FE2E: {summary['flops_ratio']['mean']:.3f}")
-    for modality, places in summary["attention_ratio"].items():
-        ratios = ", ".join(f"{place} {values['mean']:.2f}" for place, values in places.items())
-        print(f"kept sites against chance, {modality}: {ratios}")
-    for promise, kept in summary["holds"].items():
-        print(f"{'holds ' if kept else 'FAILS '} {promise}")
-    print(arguments.results)
+    results.parent.mkdir(parents=True, exist_ok=True)
+    write_beside(results, json.dumps(result, indent=1) + "\n")
+
+
+def _identity(row: dict[str, Any]) -> tuple[int, str, int]:
+    return row["corpus_seed"], row["row"], row["seed"]
 
 
 if __name__ == "__main__":

@@ -2,19 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from statistics import fmean
 from typing import Any
 
 from benchmarks.report import markdown
 from benchmarks.tables.registry import one, results, table
 
 SELECTIONS = {"weighted": "`weighted`", "hard": "`hard`, as the authors' code"}
-MODELS = {
-    "fe2e": "FE2E, text + audio + video",
-    "mesm": "MESM p = {p:g}, text + audio + video",
-    "fe2e_t": "FE2E, text",
-    "fe2e_a": "FE2E, audio",
-    "fe2e_v": "FE2E, video",
+BASELINES = {
+    "lf_lstm": "LF-LSTM",
+    "lf_transformer": "LF-TRANS",
+    "emo_embs": "EmoEmbs",
+    "mult": "MulT",
+}
+SIDES = ("audio", "face")
+# Per goal of the study: what is wanted, and how the figure (or, second, its hundredfold) is told.
+GOALS = {
+    "mean_not_below_fe2e": ("F1 not below FE2E's on the mean", "{1:+.1f} points"),
+    "no_corpus_a_point_below": ("on no corpus a point below", "{1:+.1f} points on the worst"),
+    "audio_branch_within_2_points": ("sound branch within 2 points", "{1:+.1f} points"),
+    "face_branch_within_2_points": ("face branch within 2 points", "{1:+.1f} points"),
+    "p_0.3_within_2_points": ("F1 at p = 0.3 within 2 points", "{1:+.1f} points"),
+    "at_most_40_percent_of_the_flops": ("at most 40 % of FE2E's FLOPs", "{1:.1f} %"),
+    "at_most_12_percent_of_the_blocks_flops": ("at most 12 % in the blocks", "{1:.1f} %"),
+    "faces_3_times_chance": ("kept face pixels 3 times chance on planted units", "{0:.2f}"),
+    "sound_1.5_times_chance_in_every_run": (
+        "kept sound sites 1.5 times chance on planted cues, every run",
+        "{0:.2f} in the worst",
+    ),
+    "every_block_of_sound_above_chance_in_every_run": (
+        "each block of sound above chance, every run",
+        "{0:.2f} in the worst",
+    ),
+    "one_model_for_all_p_within_2_points": (
+        "one model within 2 points of the model trained for that p",
+        "{1:+.1f} points at the worst p",
+    ),
 }
 
 
@@ -44,77 +67,128 @@ def _accuracies(outcomes: list[dict[str, Any]], mode: str, p: float | None) -> s
     return " / ".join(f"{row['test_accuracy'][-1]:.3f}" for row in rows)
 
 
-@table("miniature")
-def miniature() -> str:
-    """Average F1 of every model of the study, in percent."""
-    study = results("miniature")
+@table("study")
+def study() -> str:
+    """FE2E, MESM at two p, and MESM with the paper's selection."""
+    return _compared("headline")
+
+
+@table("study-parts")
+def study_parts() -> str:
+    """MESM with one part left out or replaced, per row."""
+    return _compared("parts")
+
+
+@table("study-baselines")
+def study_baselines() -> str:
+    """F1 of the four baselines on the same corpora."""
+    rows = _study_rows("baselines")
+    lines = [(BASELINES[name], str(len(row["runs"])), _f1(row["f1"])) for name, row in rows.items()]
+    return markdown(("system", "runs", "F1"), lines)
+
+
+@table("study-curve")
+def study_curve() -> str:
+    """One model at every p, and beside it a model per p, on the same corpora and seeds."""
+    rows = results("study")["rows"]
+    swept = [row for row in rows if row.get("p_curve")]
+    trained: dict[float, list[float]] = {}
+    for row in rows:
+        if "p_curve" in row["groups"] or row["row"] == "mesm":
+            trained.setdefault(row["settings"]["model"]["p"], []).append(row["f1"])
     lines = []
-    for name, words in MODELS.items():
-        f1 = study["summary"]["f1"][name]
-        mean = f"{f1['mean']:.1%} ± {f1['deviation']:.1%}".replace("%", "")
-        lines.append((words.format(p=study["p"]), mean, _percents(f1["values"])))
-    return markdown(("model", "average F1", "seeds"), lines)
+    for place, p in enumerate(point["p"] for point in swept[0]["p_curve"]):
+        points = [row["p_curve"][place] for row in swept]
+        f1 = fmean(point["f1"] for point in points)
+        share = fmean(
+            point["flops"] / row["flops"]["fe2e"] for point, row in zip(points, swept, strict=True)
+        )
+        own = trained.get(p, [])
+        lines.append(
+            (
+                f"{p:g}",
+                f"{100 * f1:.1f} ({len(points)})",
+                f"{100 * fmean(own):.1f} ({len(own)})" if own else "",
+                f"{100 * share:.0f} %",
+            )
+        )
+    head = ("p", "F1, one model (runs)", "F1, a model per p (runs)", "FLOPs, share of FE2E's")
+    return markdown(head, lines)
 
 
-@table("miniature-short")
-def miniature_short() -> str:
+@table("study-short")
+def study_short() -> str:
     """FE2E and MESM in a few words."""
-    study = results("miniature")
-    summary = study["summary"]
-    fe2e, mesm = (100 * summary["f1"][name]["mean"] for name in ("fe2e", "mesm"))
-    share = summary["flops_ratio"]["mean"]
+    found = results("study")
+    rows = found["summary"]["rows"]
+    corpora = {corpus for corpus, _ in rows["mesm"]["runs"]}
     return (
-        f"F1 {fe2e:.1f} for FE2E, {mesm:.1f} for MESM at p = {study['p']:g} and {share:.0%} of "
-        f"the feature extraction's FLOPs ({study['clips']} clips, {len(study['seeds'])} seeds)"
+        f"F1 {_f1(rows['fe2e']['f1'])} for FE2E, {_f1(rows['mesm']['f1'])} for MESM at p = 0.5 "
+        f"with {100 * rows['mesm']['flops']['mean']:.0f} % of the feature extraction's FLOPs "
+        f"({found['clips']:,} clips, {_count(len(corpora), 'corpus', 'corpora')}, "
+        f"{len(rows['mesm']['runs'])} runs each)"
     )
 
 
-@table("miniature-goals")
-def miniature_goals() -> str:
+@table("study-goals")
+def study_goals() -> str:
     """The wanted and the measured figures of the study."""
-    summary = results("miniature")["summary"]
-    f1 = {name: found["mean"] for name, found in summary["f1"].items()}
-    gap, faces = summary["mesm_minus_fe2e_f1"], summary["attention_ratio"]["face"]
-    both = f"FE2E {100 * f1['fe2e']:.1f}, MESM {100 * f1['mesm']:.1f}"
-    single = max(f1[name] for name in ("fe2e_t", "fe2e_a", "fe2e_v"))
-    measured = {
-        "mesm_within_2_points_of_fe2e": (
-            "MESM within 2 points of FE2E",
-            f"{100 * gap['mean']:.1f} points ({_percents(gap['values'])})",
-        ),
-        "both_at_least_0.60": ("both at least 60", both),
-        "at_most_60_percent_of_the_flops": (
-            "at most 60 % of FE2E's feature-extraction FLOPs",
-            f"{100 * summary['flops_ratio']['mean']:.1f} %",
-        ),
-        "three_modalities_better_than_any_one": (
-            "three modalities better than any one, both models",
-            f"{both}, best single {100 * single:.1f}",
-        ),
-        "kept_face_pixels_twice_as_often_as_chance": (
-            "kept face pixels hit planted action units twice as often as chance",
-            f"{_spread(faces['final'])}; first block {_spread(faces['1'])}",
-        ),
-    }
-    held = summary["holds"]
-    if held.keys() != measured.keys():
-        raise LookupError(f"the study's goals are {sorted(held)}, those shown {sorted(measured)}")
-    lines = [(*measured[goal], "holds" if holds else "**missed**") for goal, holds in held.items()]
-    return markdown(("wanted", "measured", "verdict"), lines)
+    found = results("study")["summary"]["goals"]
+    unknown = found.keys() - GOALS.keys()
+    if unknown:
+        raise LookupError(f"the study has goals without words: {sorted(unknown)}")
+    lines = [
+        (
+            GOALS[name][0],
+            GOALS[name][1].format(goal["measured"], 100 * goal["measured"]),
+            "reached" if goal["reached"] else "**missed**",
+        )
+        for name, goal in found.items()
+    ]
+    return markdown(("wanted of MESM at p = 0.5", "measured", "verdict"), lines)
 
 
-@table("miniature-audio")
-def miniature_audio() -> str:
-    """How often kept sites of spectrograms hit what was planted, over chance."""
-    return f"{results('miniature')['summary']['attention_ratio']['audio']['final']['mean']:.2f}"
+def _study_rows(group: str) -> dict[str, dict[str, Any]]:
+    """The study's rows of one group of its experiment."""
+    rows: dict[str, dict[str, Any]] = results("study")["summary"]["rows"]
+    found = {name: row for name, row in rows.items() if group in row["groups"]}
+    return dict(sorted(found.items(), key=lambda item: (item[1]["system"], item[0])))
 
 
-def _percents(values: Iterable[float]) -> str:
-    return ", ".join(f"{100 * value:.1f}" for value in values)
+def _compared(group: str) -> str:
+    lines = []
+    for name, row in _study_rows(group).items():
+        above, flops, blocks = "", "100 %", "100 %"
+        kept, hits = ["100 %"] * 2, [""] * 2
+        if row["system"] == "mesm":
+            above = f"{100 * row['above_fe2e']['mean']:+.1f}"
+            flops, blocks = (f"{100 * row[part]['mean']:.0f} %" for part in ("flops", "blocks"))
+            kept = [
+                "/".join(f"{100 * share:.0f}" for share in row["active_sites"][side]) + " %"
+                for side in SIDES
+            ]
+            hits = [f"{row['attention'][side][3]['mean']:.2f}" for side in SIDES]
+        branches = (f"{100 * row['branches'][side]['mean']:.1f}" for side in ("text", *SIDES))
+        lines.append(
+            (
+                *(name, str(len(row["runs"])), _f1(row["f1"]), above, *branches),
+                *(flops, blocks, *kept, *hits),
+            )
+        )
+    head = (
+        *("", "runs", "F1", "above FE2E", "text", "sound", "faces", "FLOPs", "of the blocks"),
+        *("sound: sites kept", "faces: sites kept", "sound: hits / chance", "faces: hits / chance"),
+    )
+    return markdown(head, lines)
 
 
-def _spread(ratio: dict[str, Any]) -> str:
-    return f"{ratio['mean']:.2f} ({', '.join(f'{value:.2f}' for value in ratio['values'])})"
+def _f1(found: dict[str, Any]) -> str:
+    deviation = found["deviation"]
+    return f"{100 * found['mean']:.1f}" + ("" if deviation is None else f" ± {100 * deviation:.1f}")
+
+
+def _count(number: int, one_of: str, many: str) -> str:
+    return f"{number} {one_of if number == 1 else many}"
 
 
 @table("padding")
