@@ -247,7 +247,9 @@ def publish(results: Path, clips: int, rows: list[dict[str, Any]]) -> None:
     Raises:
         ValueError: the results are of another number of clips.
     """
-    old = json.loads(results.read_text()) if results.is_file() else {"clips": clips, "rows": []}
+    old: dict[str, Any] = {"clips": clips, "rows": []}
+    if results.is_file():
+        old = json.loads(results.read_text())
     if old["clips"] != clips:
         raise ValueError(
             f"{results}: is of {old['clips']} clips, not {clips}; name another file (--results)"

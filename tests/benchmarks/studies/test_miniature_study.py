@@ -1,58 +1,95 @@
-"""The study's summary of the figures of its seeds."""
+"""What the study trains, how its rows are called, and how rows go into the results."""
 
-import copy
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from benchmarks.studies.miniature_study import RUNS, spread, summarise
+from benchmarks.studies import miniature_study
+from benchmarks.studies.miniature_study import (
+    dense_of,
+    first_stage_shares,
+    flops_of,
+    publish,
+    row_name,
+)
+from benchmarks.tables.learning import BASELINES
+from mesm.experiment.grid import load_experiment
+from mesm.experiment.plan import describe_plan, expand
+from mesm.tables.runs import flatten
+
+EXPERIMENT = load_experiment("study")
+CELLS = expand(EXPERIMENT)
+NAMES = {cell.name: row_name(cell.config.model.name, cell.changes) for cell in CELLS}
 
 
-def seed_figures(
-    fe2e: float, mesm: float, alone: float, flops: float, ratio: float
-) -> dict[str, Any]:
-    f1 = {"fe2e": fe2e, "mesm": mesm, "fe2e_t": alone, "fe2e_a": alone - 0.1, "fe2e_v": alone}
-    rate = {"sites": {"ratio": ratio}}
-    places = {"blocks": [rate, rate, rate], "final": rate}
+def test_the_headline_is_fe2e_and_mesm_at_two_p_and_the_papers_selection_for_two_seeds() -> None:
+    found = {(NAMES[c.name], c.config.training.seed) for c in CELLS if "headline" in c.groups}
+    rows = ("fe2e", "mesm", "mesm p=0.3", "mesm selection=hard")
+    assert found == {(row, seed) for row in rows for seed in (0, 1)}
+
+
+def test_every_row_of_the_parts_differs_from_mesm_or_fe2e_in_one_setting() -> None:
+    whole = {
+        NAMES[cell.name]: flatten(cell.config.model_dump(mode="json"))
+        for cell in CELLS
+        if cell.config.training.seed == 0 and NAMES[cell.name] in ("fe2e", "mesm")
+    }
+    parts = [cell for cell in CELLS if "parts" in cell.groups and NAMES[cell.name] != "mesm"]
+    assert len(parts) == len({NAMES[cell.name] for cell in parts}) >= 7
+    for cell in parts:
+        settings = flatten(cell.config.model_dump(mode="json"))
+        base = whole[cell.config.model.name]
+        assert sum(settings[key] != base[key] for key in base) == 1, cell.name
+
+
+def test_every_p_of_the_curve_and_the_baselines_are_trained() -> None:
+    curve = {c.config.model.p for c in CELLS if "p_curve" in c.groups}
+    assert curve | {0.5} <= set(miniature_study.P_CURVE)
+    assert {c.config.model.name for c in CELLS if "baselines" in c.groups} == set(BASELINES)
+
+
+def test_a_rows_name_leaves_out_what_all_rows_share() -> None:
+    assert row_name("mesm", {"training.epochs": 10, "model.p": 0.3}) == "mesm p=0.3"
+    assert row_name("mesm", {"training.p_hold_epochs": 0}) == "mesm p_hold_epochs=0"
+    assert row_name("fe2e", {}) == "fe2e"
+
+
+def test_a_mesm_is_measured_beside_the_fe2e_of_its_seed() -> None:
+    plan = describe_plan(EXPERIMENT, CELLS)["cells"]
+    for seed in (0, 1):
+        assert dense_of(plan, seed) == f"runs/miniature_fe2e--seed-{seed}"
+
+
+def test_the_first_stage_is_left_out_of_the_blocks() -> None:
+    shares = first_stage_shares((16, 32, 64, 128))
+    assert all(0.1 < share < 0.4 for share in shares.values())
+    dense = {"total": 300.0, "by_modality": {"face": 100.0, "audio": 200.0}}
+    first = 100 * shares["face"] + 200 * shares["audio"]
+    found = flops_of({"flops_per_clip": {"total": first + 5}}, {"flops_per_clip": dense})
+    assert found["mesm_blocks"] == pytest.approx(5)
+    assert found["fe2e_blocks"] == pytest.approx(300 - first)
+
+
+def row(corpus: int, seed: int, f1: float) -> dict[str, Any]:
     return {
-        "runs": {name: {"average": {"f1": value}} for name, value in f1.items()},
-        "flops_per_clip": {"fe2e": {"total": 10.0}, "mesm": {"total": 10.0 * flops}},
-        "latency_ms_per_clip": {"fe2e": 30.0, "mesm": 20.0},
-        "attention": {"face": places, "audio": copy.deepcopy(places)},
+        **{"row": "fe2e", "system": "fe2e", "groups": ["headline"]},
+        **{"corpus_seed": corpus, "seed": seed, "f1": f1, "branches": {}},
+        **{"ece": 0.1, "seconds": 1.0},
     }
 
 
-def test_means_and_deviations() -> None:
-    summary = summarise(
-        [seed_figures(0.70, 0.69, 0.5, 0.5, 2.5), seed_figures(0.80, 0.81, 0.6, 0.6, 2.1)]
-    )
-    assert summary["f1"]["fe2e"]["mean"] == pytest.approx(0.75)
-    assert summary["f1"]["fe2e"]["deviation"] == pytest.approx(0.0707, abs=1e-4)
-    assert summary["mesm_minus_fe2e_f1"]["values"] == pytest.approx([-0.01, 0.01])
-    assert summary["flops_ratio"]["mean"] == pytest.approx(0.55)
-    assert summary["speed_up"]["mean"] == pytest.approx(1.5)
-    assert summary["attention_ratio"]["face"]["final"]["mean"] == pytest.approx(2.3)
-    assert all(summary["holds"].values())
-
-
-@pytest.mark.parametrize(
-    ("figures", "broken"),
-    [
-        ((0.70, 0.65, 0.5, 0.5, 2.5), "mesm_within_2_points_of_fe2e"),
-        ((0.59, 0.61, 0.5, 0.5, 2.5), "both_at_least_0.60"),
-        ((0.70, 0.69, 0.5, 0.61, 2.5), "at_most_60_percent_of_the_flops"),
-        ((0.70, 0.69, 0.695, 0.5, 2.5), "three_modalities_better_than_any_one"),
-        ((0.70, 0.69, 0.5, 0.5, 1.9), "kept_face_pixels_twice_as_often_as_chance"),
-    ],
-)
-def test_each_promise_can_break(figures: tuple[float, ...], broken: str) -> None:
-    holds = summarise([seed_figures(*figures)])["holds"]
-    assert [name for name, kept in holds.items() if not kept] == [broken]
-
-
-def test_one_seed_has_no_deviation() -> None:
-    assert spread([0.5]) == {"mean": 0.5, "deviation": None, "values": [0.5]}
-
-
-def test_runs_are_all_three_modalities_twice_and_each_one_alone() -> None:
-    assert set(RUNS) == {"fe2e", "mesm", "fe2e_t", "fe2e_a", "fe2e_v"}
+def test_new_rows_join_older_ones_and_replace_those_of_the_same_run(tmp_path: Path) -> None:
+    results = tmp_path / "study.json"
+    publish(results, 3000, [row(21, 0, 0.5), row(22, 0, 0.6)])
+    publish(results, 3000, [row(22, 0, 0.8), row(21, 1, 0.7)])
+    found = json.loads(results.read_text())
+    assert [(r["corpus_seed"], r["seed"], r["f1"]) for r in found["rows"]] == [
+        (21, 0, 0.5),
+        (21, 1, 0.7),
+        (22, 0, 0.8),
+    ]
+    assert found["summary"]["rows"]["fe2e"]["f1"]["mean"] == pytest.approx(2 / 3)
+    with pytest.raises(ValueError, match="of 3000 clips, not 100"):
+        publish(results, 100, [row(23, 0, 0.5)])
