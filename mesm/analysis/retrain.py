@@ -50,6 +50,7 @@ def retrain(
     threads: int | None = None,
     batch_size: int = 8,
     repeats: int = 5,
+    norm_clips: int = 0,
 ) -> dict[str, Any]:
     """Train a MESM per p with a run's own settings, and measure each at its p; `sweep` as well.
 
@@ -67,6 +68,7 @@ def retrain(
         threads: of each training; see `mesm.experiment.jobs.Resources.of_machine`.
         batch_size: clips per batch, also in the latency.
         repeats: timed passes per p; the median counts.
+        norm_clips: of the one training at several p, as of `sweep`.
 
     Returns:
         The content of RUN/retrain.json; RUN/sweep.png shows both curves.
@@ -90,7 +92,12 @@ def retrain(
             raise ValueError(
                 f"{run}: {len(failures)} of {len(plan.jobs)} trainings failed; {name}: {message}"
             )
-    swept = sweep(run, values, baseline, split, batch_size=batch_size, repeats=repeats)
+    swept = sweep(
+        *(run, values, baseline, split),
+        batch_size=batch_size,
+        repeats=repeats,
+        norm_clips=norm_clips,
+    )
     models = {p: Run.open_sparse(plan.folder(p), p) for p in values}
     points = _measure_all(models, split, batch_size, repeats)
     for point in points:

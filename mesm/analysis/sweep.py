@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from mesm.runs.documents import Sweep
 from mesm.runs.environment import describe
 from mesm.runs.files import one_at_a_time, read_json
 from mesm.runs.folder import RunFolder
+from mesm.training.norms import count_norms, drawn_batches
 
 MOST_VALUES = 200
 RETRAINED = "retrain.json"
@@ -71,6 +73,7 @@ def sweep(
     *,
     batch_size: int = 8,
     repeats: int = 5,
+    norm_clips: int = 0,
 ) -> dict[str, Any]:
     """Measure one trained MESM at several p, beside an FE2E run.
 
@@ -85,6 +88,8 @@ def sweep(
         split: which split is scored.
         batch_size: clips per batch, also in the latency.
         repeats: timed passes per p; the median counts.
+        norm_clips: at every p but the run's own, count the batch norms' statistics again on so
+            many training clips (`mesm.training.norms`); 0: they stay as trained.
 
     Returns:
         The content of RUN/sweep.json; RUN/sweep.png shows it, beside the measurements of
@@ -94,10 +99,10 @@ def sweep(
         ValueError: bad p, not a MESM run, a baseline that is not FE2E or of another corpus.
     """
     values = check_p_values(p_values)
-    if batch_size < 1 or repeats < 1:
+    if batch_size < 1 or repeats < 1 or norm_clips < 0:
         raise ValueError(
-            f"sweep: wanted at least 1 clip per batch and 1 timed pass, got {batch_size} and "
-            f"{repeats}"
+            "sweep: wanted at least 1 clip per batch, 1 timed pass and no negative number of clips "
+            f"for the norms, got {batch_size}, {repeats} and {norm_clips}"
         )
     opened = Run.open_sparse(run)
     retrained = _retrained(run, split)
@@ -116,7 +121,8 @@ def sweep(
         for p in values:
             bar.set_postfix_str(f"p={p:g}")
             opened.sparse.set_p(p)
-            points.append({"p": p} | measure(opened, split, batch_size))
+            with _norms(opened, 0 if p == opened.p else norm_clips):
+                points.append({"p": p} | measure(opened, split, batch_size))
             bar.update()
         if own is not None:
             bar.set_postfix_str(f"p={p_text(own)}")
@@ -133,6 +139,7 @@ def sweep(
         "trained_p": opened.p,
         "seed": opened.seed,
         "metric": opened.accuracy_name,
+        "norm_clips": norm_clips,
         "conventions": {
             "flops": "forward pass of the per-frame networks, attention included; 2 per "
             "multiply-accumulate",
@@ -149,6 +156,27 @@ def sweep(
     save_png(draw_p_curve(result, retrained), run / "sweep.png")
     folder.write_json(run / "sweep.json", result)
     return result
+
+
+@contextmanager
+def _norms(run: Run, clips: int) -> Iterator[None]:
+    """The batch norms' statistics of a run's present p, from training clips; put back in the end.
+
+    With 0 clips they stay as they are.
+    """
+    if clips == 0:
+        yield
+        return
+    state = {name: buffer.clone() for name, buffer in run.model.named_buffers()}
+    size = run.config.training.batch_size
+    count_norms(
+        run.model, drawn_batches(run.dataset("train"), run.collate, size, clips, run.device)
+    )
+    try:
+        yield
+    finally:
+        for name, buffer in run.model.named_buffers():
+            buffer.copy_(state[name])
 
 
 def sweep_lines(result: dict[str, Any]) -> list[str]:

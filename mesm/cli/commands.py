@@ -264,6 +264,14 @@ def sweep(
     ] = None,
     baseline: Annotated[Path | None, typer.Option(help="An FE2E run to stand beside.")] = None,
     split: Annotated[Split, typer.Option(help="Split to score.")] = "test",
+    norms: Annotated[
+        int,
+        typer.Option(
+            callback=at_least(0),
+            metavar="CLIPS",
+            help="Count batch norms' statistics again at each p, on so many training clips.",
+        ),
+    ] = 0,
     retrain: Annotated[
         bool, typer.Option("--retrain", help="Also train one model per p; goes on if stopped.")
     ] = False,
@@ -290,6 +298,8 @@ def sweep(
     if budget is not None:
         if p is not None:
             raise ValueError("sweep: --budget finds p itself; leave --p out")
+        if norms:
+            raise ValueError("sweep: --norms goes with --p, not with --budget")
         if retrain:
             raise ValueError("sweep: --budget and --retrain are two questions; ask one")
         result = find_budget(run, parse_budgets(budget), baseline=baseline, split=split)
@@ -299,10 +309,12 @@ def sweep(
     if retrain:
         from mesm.analysis.retrain import retrain as run_retrain
 
-        retrained = run_retrain(run, values, baseline, split, runs=runs or [], jobs=jobs)
+        retrained = run_retrain(
+            run, values, baseline, split, runs=runs or [], jobs=jobs, norm_clips=norms
+        )
         swept = [read_json(run / "sweep.json", Sweep), retrained]
     else:
-        swept = [run_sweep(run, values, baseline=baseline, split=split)]
+        swept = [run_sweep(run, values, baseline, split, norm_clips=norms)]
     for found in swept:
         typer.echo("\n".join(sweep_lines(found)))
     files = ["sweep.json", "sweep.png", *(["retrain.json"] if retrain else [])]

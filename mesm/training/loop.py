@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 import math
 import random
@@ -52,7 +51,7 @@ from mesm.training.check import check_run
 from mesm.training.display import Display
 from mesm.training.diverged import Diverged, refusal
 from mesm.training.losses import TrainingLoss, positive_weights
-from mesm.training.norms import count_norms
+from mesm.training.norms import count_norms, drawn_batches
 from mesm.training.optimizer import make_optimizer, set_learning_rate
 from mesm.training.p_schedule import p_of_epoch, p_of_step
 from mesm.training.step import TrainingStep
@@ -61,7 +60,8 @@ logger = logging.getLogger(__name__)
 
 # Steps between two readings of the loss for the progress bar: each waits for the device.
 READ_EVERY = 50
-NORM_BATCHES = 64
+# Clips that batch norms' statistics are counted on, where the steps of an epoch had several p.
+NORM_CLIPS = 512
 
 
 def train(config: ExperimentConfig, run: Path) -> Path:
@@ -353,17 +353,20 @@ class _Training:
 
     def _draw_p(self, epoch: int, random: np.random.Generator) -> None:
         """MESM's p of a step, where it is drawn."""
+        assert isinstance(self.config.model, MESMSettings)
         assert isinstance(self.raw_model, MESM)
         self.raw_model.set_p(p_of_step(self.config.model.p, self.settings, epoch, random))
 
     def _count_norms(self, epoch: int) -> None:
-        batches = EpochBatches(
-            len(self.train_set), self.settings.batch_size, self.settings.seed + 1
+        """The batch norms' statistics of the epoch's p, where steps had others."""
+        count_norms(
+            self.raw_model,
+            drawn_batches(
+                *(self.train_set, self.collate, self.settings.batch_size, NORM_CLIPS),
+                self.accelerator.device,
+                seed=epoch,
+            ),
         )
-        batches.epoch = epoch
-        loader = make_loader(self.train_set, batches, self.collate, workers=0)
-        few = itertools.islice(loader, NORM_BATCHES)
-        count_norms(self.raw_model, (batch.to(self.accelerator.device) for batch in few))
 
     def _validate(self, loss: TrainingLoss) -> dict[str, Any]:
         if self.accelerator.num_processes > 1:

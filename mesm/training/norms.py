@@ -7,12 +7,15 @@ for networks of several widths).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import itertools
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import torch
 from torch import nn
 
 from mesm.data.batch import Batch
+from mesm.data.clips import EpochBatches, SplitDataset, make_loader
 from mesm_ops.modules import SparseBatchNorm
 
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, SparseBatchNorm)
@@ -40,3 +43,26 @@ def count_norms(model: nn.Module, batches: Iterable[Batch]) -> None:
         for norm, momentum in zip(norms, kept, strict=True):
             norm.momentum = momentum
             norm.eval()
+
+
+def drawn_batches(
+    dataset: SplitDataset,
+    collate: Callable[[list[Any]], Any],
+    batch_size: int,
+    clips: int,
+    device: torch.device,
+    seed: int = 0,
+) -> Iterator[Any]:
+    """Batches of at least so many clips of a split, or of all of them, in a drawn order.
+
+    Args:
+        dataset: the training split's samples.
+        collate: makes batches of samples.
+        batch_size: clips per batch, as in the training.
+        clips: at least 1.
+        device: the model's.
+        seed: fixes the order.
+    """
+    loader = make_loader(dataset, EpochBatches(len(dataset), batch_size, seed), collate)
+    for batch in itertools.islice(loader, -(-clips // batch_size)):
+        yield batch.to(device)
