@@ -74,6 +74,9 @@ class TrainingSettings(Settings):
         description="Share of the steps after p_hold_epochs whose p is drawn evenly between the "
         "epoch's and p_start, so that sites which p leaves out are learnt from, too.",
     )
+    p_lowest: Annotated[Number, Field(gt=0.0, le=1.0)] | None = Field(
+        default=None, description="Draw p from here on instead, where the epoch's is higher."
+    )
     branch_loss: Annotated[Number, Field(ge=0.0)] = Field(
         default=0.0,
         description="Weight of the loss of each modality's own logits, so that a modality that "
