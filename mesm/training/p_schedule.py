@@ -41,7 +41,7 @@ def p_of_step(
 ) -> BlockP:
     """The p of one step: the epoch's, or in a share p_drawn of the steps one drawn above it."""
     ours = p_of_epoch(p, settings, epoch)
-    if random.random() >= settings.p_drawn:
+    if epoch <= settings.p_hold_epochs or random.random() >= settings.p_drawn:
         return ours
     share = float(random.random())
     lowest = 1.0 if settings.p_lowest is None else settings.p_lowest
