@@ -24,7 +24,6 @@ from mesm.data.corpus_folder import open_corpus
 from mesm.evaluation.calibration import Temperatures
 from mesm.evaluation.metrics import Thresholds, score
 from mesm.evaluation.predict import NotFiniteError, predict
-from mesm.models import MESM
 from mesm.models.build import (
     Model,
     arguments_of,
@@ -53,7 +52,7 @@ from mesm.training.diverged import Diverged, refusal
 from mesm.training.losses import TrainingLoss, positive_weights
 from mesm.training.norms import count_norms, drawn_batches
 from mesm.training.optimizer import make_optimizer, set_learning_rate
-from mesm.training.p_schedule import p_of_epoch, p_of_step
+from mesm.training.p_schedule import PSchedule
 from mesm.training.step import TrainingStep
 
 logger = logging.getLogger(__name__)
@@ -161,6 +160,7 @@ class _Training:
         check_memory(self.config.model.name, arguments, self.accelerator.device)
         model = self._model(arguments, resumed=progress.epoch > 0)
         self.raw_model = model
+        self.p = PSchedule(model, self.config)
         self.raw_optimizer = make_optimizer(model, self.settings)
         self.collate = self.feed.collate
         self.batches = EpochBatches(
@@ -300,13 +300,11 @@ class _Training:
         )
         began = time.perf_counter()
         self.model.train()
-        self._set_p(epoch)
+        self.p.begin(epoch)
         step.start()
         number = (epoch - 1) * len(self.batches)
-        random = np.random.default_rng((settings.seed, epoch))
         for batch in loader:
-            if settings.p_drawn > 0:
-                self._draw_p(epoch, random)
+            self.p.step()
             factor = set_learning_rate(self.raw_optimizer, settings, number, total, losses)
             step(batch.to(accelerator.device), number / total)
             number += 1
@@ -315,8 +313,8 @@ class _Training:
                 means = step.means()
                 speed = means.clips * accelerator.num_processes / (time.perf_counter() - began)
                 display.means(means.loss, speed)
-        self._set_p(None)
-        if settings.p_drawn > 0:
+        self.p.end()
+        if self.p.draws:
             self._count_norms(epoch)
         means = step.means(lambda sums: accelerator.reduce(sums, "sum"))
         trained = time.perf_counter() - began
@@ -343,19 +341,6 @@ class _Training:
 
     def _diverged(self, epoch: int, what: str) -> ValueError:
         return refusal(epoch, what, self.config, (self.train_set, self.valid_set))
-
-    def _set_p(self, epoch: int | None) -> None:
-        """MESM's p of an epoch, which may go to that of the settings; None: the latter."""
-        if not isinstance(self.config.model, MESMSettings):
-            return
-        assert isinstance(self.raw_model, MESM)
-        self.raw_model.set_p(p_of_epoch(self.config.model.p, self.settings, epoch))
-
-    def _draw_p(self, epoch: int, random: np.random.Generator) -> None:
-        """MESM's p of a step, where it is drawn."""
-        assert isinstance(self.config.model, MESMSettings)
-        assert isinstance(self.raw_model, MESM)
-        self.raw_model.set_p(p_of_step(self.config.model.p, self.settings, epoch, random))
 
     def _count_norms(self, epoch: int) -> None:
         """The batch norms' statistics of the epoch's p, where steps had others."""

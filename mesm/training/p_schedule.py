@@ -1,4 +1,4 @@
-"""p over the epochs of a training: from a start value to that of the settings."""
+"""p over a training: from a start value to that of the settings, or drawn anew in a step."""
 
 from __future__ import annotations
 
@@ -7,10 +7,53 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mesm.config.end_to_end import MESMSettings
 from mesm.config.p import BlockP, change_p
+from mesm.models import MESM
 
 if TYPE_CHECKING:
-    from mesm.config.experiment import TrainingSettings
+    from mesm.config.experiment import ExperimentConfig, TrainingSettings
+    from mesm.models.build import Model
+
+
+class PSchedule:
+    """Sets a model's p before every epoch and step; does nothing to a model without one.
+
+    Args:
+        model: the model itself, not a wrapper around it.
+        config: of its training.
+    """
+
+    def __init__(self, model: Model, config: ExperimentConfig) -> None:
+        self._sparse = model if isinstance(model, MESM) else None
+        self._p = config.model.p if isinstance(config.model, MESMSettings) else 1.0
+        self._settings = config.training
+        self._epoch: int | None = None
+
+    @property
+    def draws(self) -> bool:
+        """Whether steps of one epoch may have several p."""
+        return self._settings.p_drawn > 0
+
+    def begin(self, epoch: int) -> None:
+        """The p of an epoch, from 1 on; what its steps draw depends on the seed and the epoch."""
+        self._epoch = epoch
+        self._random = np.random.default_rng((self._settings.seed, epoch))
+        self._set(p_of_epoch(self._p, self._settings, epoch))
+
+    def step(self) -> None:
+        """The p of the epoch's next step."""
+        if self.draws:
+            assert self._epoch is not None
+            self._set(p_of_step(self._p, self._settings, self._epoch, self._random))
+
+    def end(self) -> None:
+        """The p of the settings, with which the model is validated and used."""
+        self._set(self._p)
+
+    def _set(self, p: BlockP) -> None:
+        if self._sparse is not None:
+            self._sparse.set_p(p)
 
 
 def p_of_epoch(p: BlockP, settings: TrainingSettings, epoch: int | None) -> BlockP:
