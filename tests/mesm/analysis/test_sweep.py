@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from mesm.analysis.explain import explain
-from mesm.analysis.sweep import parse_p_values, sweep
+from mesm.analysis.sweep import _norms, parse_p_values, sweep
 from mesm.config.files import load_config
 from mesm.evaluation.evaluate import evaluate_run
 from mesm.evaluation.run import Run
@@ -193,3 +193,26 @@ def test_refusals_write_nothing(tiny_mesm: Path, tiny_fe2e: Path, tmp_path: Path
     with pytest.raises(ValueError, match="timed pass"):
         sweep(tiny_mesm, [0.5], repeats=0)
     assert sorted(path.name for path in run.iterdir()) == before
+
+
+def test_norms_are_counted_at_every_p_but_the_run_s_own(run: Path, tmp_path: Path) -> None:
+    copied = shutil.copytree(run, tmp_path / "mesm")
+    weights = (copied / "model.safetensors").read_bytes()
+    as_trained = sweep(copied, [0.5, 1.0], repeats=1)
+    counted = sweep(copied, [0.5, 1.0], repeats=1, norm_clips=8)
+    assert (as_trained["norm_clips"], counted["norm_clips"]) == (0, 8)
+    own, other = ([found["points"][place] for found in (as_trained, counted)] for place in (0, 1))
+    assert own[0]["average"] == own[1]["average"]
+    assert other[0]["flops_per_clip"] == other[1]["flops_per_clip"]
+    assert other[0]["active_sites"] == other[1]["active_sites"]
+    assert (copied / "model.safetensors").read_bytes() == weights
+
+
+def test_norms_statistics_are_put_back(run: Path) -> None:
+    opened = Run.open_sparse(run)
+    before = {name: buffer.clone() for name, buffer in opened.model.named_buffers()}
+    with _norms(opened, 8):
+        assert any(not torch.equal(b, before[n]) for n, b in opened.model.named_buffers())
+    assert all(torch.equal(b, before[n]) for n, b in opened.model.named_buffers())
+    with pytest.raises(ValueError, match="no negative number of clips"):
+        sweep(run, [0.5], norm_clips=-1)

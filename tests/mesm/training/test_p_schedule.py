@@ -3,10 +3,11 @@
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 
 from mesm.config.experiment import TrainingSettings
-from mesm.training.p_schedule import p_of_epoch
+from mesm.training.p_schedule import p_of_epoch, p_of_step
 
 
 def values(p: Any, epochs: int = 6, **settings: Any) -> list[Any]:
@@ -59,3 +60,35 @@ def test_each_block_goes_its_own_way() -> None:
 
 def test_after_the_training_p_is_that_of_the_settings() -> None:
     assert p_of_epoch([0.7, 0.5, 0.3], TrainingSettings(p_warmup_epochs=9), None) == [0.7, 0.5, 0.3]
+
+
+def drawn(p: Any, epoch: int, steps: int = 400, **settings: Any) -> list[Any]:
+    training = TrainingSettings(p_hold_epochs=2, p_warmup_epochs=2, **settings)
+    random = np.random.default_rng(0)
+    return [p_of_step(p, training, epoch, random) for _ in range(steps)]
+
+
+def test_no_step_draws_unless_asked_for_nor_while_p_is_held() -> None:
+    assert set(drawn(0.4, epoch=9)) == {0.4}
+    assert set(drawn(0.4, epoch=2, p_drawn=1.0, p_lowest=0.1)) == {1.0}
+
+
+def test_a_share_of_the_steps_draws_between_the_epochs_p_and_where_it_started() -> None:
+    found = drawn(0.4, epoch=9, p_drawn=0.25)
+    others = [p for p in found if p != 0.4]
+    assert 70 < len(others) < 130  # of 400, 25 % ± 3.5 deviations
+    assert 0.4 < min(others) < 0.45
+    assert 0.95 < max(others) < 1
+    assert 0.65 < sum(others) / len(others) < 0.75
+
+
+def test_p_may_be_drawn_from_below_that_of_the_settings() -> None:
+    found = drawn(0.4, epoch=9, p_drawn=1.0, p_lowest=0.1)
+    assert 0.1 < min(found) < 0.15
+    assert drawn(0.4, epoch=9, p_drawn=1.0, p_lowest=0.4) == drawn(0.4, epoch=9, p_drawn=1.0)
+
+
+def test_blocks_are_drawn_together() -> None:
+    for p in drawn([0.2, 0.6, 1.0], epoch=9, steps=20, p_drawn=1.0):
+        share = (p[0] - 0.2) / 0.8
+        assert p == pytest.approx([p[0], 0.6 + 0.4 * share, 1.0])
