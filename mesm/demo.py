@@ -15,7 +15,6 @@ CLIPS = 200
 SEED = 0
 # So few clips take more epochs than the configs, which are for a few hundred, ask for.
 EPOCHS = ("training.epochs=28", "training.patience=28")
-P_WARMUP = "training.p_warmup_epochs=14"
 P_VALUES = (0.1, 0.3, 0.5, 0.7, 0.9, 1.0)
 
 
@@ -93,8 +92,7 @@ def run_demo(
         lambda: prepare("iemocap", raw, prepared, PrepareOptions(seed=seed, min_face_size=60)),
     )
     for name, run in runs.items():
-        epochs = EPOCHS if name == "fe2e" else (*EPOCHS, P_WARMUP)
-        config = _config(f"miniature_{name}", prepared, seed, (*epochs, *overrides))
+        config = _config(f"miniature_{name}", prepared, seed, (*EPOCHS, *overrides))
         stages.run(f"train {name.upper()}", lambda: False, partial(train, config, run))
     for name, run in runs.items():
         stages.run(

@@ -44,14 +44,6 @@ CORPORA = (21, 22, 23)
 # One model at other p; the model of `P_CURVE_OF` alone.
 P_CURVE = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 P_CURVE_OF = "mesm"
-# Settings of 3,000 clips that all rows of a system share unless they say otherwise, so that names
-# of rows leave them out.
-SHARED = {
-    "training.epochs": 10,
-    "training.patience": 10,
-    "training.p_hold_epochs": 5,
-    "training.p_warmup_epochs": 3,
-}
 
 
 def run_corpus(out: Path, clips: int, seed: int, only: str | None) -> list[dict[str, Any]]:
@@ -132,8 +124,8 @@ def measure_run(experiment: Path, plan: dict[str, Any], name: str, truth: Path) 
 
 def row_name(system: str, changes: Mapping[str, Any]) -> str:
     """A system and what its run changes, such as "mesm p=0.3"."""
-    own = {key: value for key, value in changes.items() if SHARED.get(key) != value}
-    return " ".join([system, *(f"{key.rpartition('.')[2]}={own[key]}" for key in sorted(own))])
+    parts = (f"{key.rpartition('.')[2]}={value}" for key, value in sorted(changes.items()))
+    return " ".join([system, *parts])
 
 
 def dense_of(plan: Mapping[str, Any], seed: int) -> str:

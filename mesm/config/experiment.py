@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from mesm.config.baselines import (
     EmoEmbsSettings,
@@ -20,6 +20,17 @@ F1Variant = Literal["binary", "weighted"]
 MOST_WORKERS = 256
 LARGEST = 1e38  # what float32 holds
 
+
+def _whole_or_share(value: float) -> float:
+    """A number of epochs as a whole one, a share as it is."""
+    if value < 1:
+        return value or 0
+    if not value.is_integer():
+        raise ValueError(f"wanted a whole number of epochs, or a share below 1, got {value:g}")
+    return int(value)
+
+
+EpochsOrShare = Annotated[Number, Field(ge=0.0), AfterValidator(_whole_or_share)]
 
 # The settings that a config's model section may hold, in the order of the paper's tables; the
 # name in them tells which.
@@ -54,11 +65,15 @@ class TrainingSettings(Settings):
     attention_learning_rate_factor: Number = Field(
         default=1.0, gt=0.0, description="MESM's cross-modal attention's rate, likewise."
     )
-    p_hold_epochs: Annotated[Whole, Field(ge=0)] = Field(
-        default=0, description="Epochs for which MESM's p stays at p_start before it goes."
+    p_hold_epochs: EpochsOrShare = Field(
+        default=0,
+        description="Epochs for which MESM's p stays at p_start before it goes; below 1, a share "
+        "of all epochs.",
     )
-    p_warmup_epochs: Annotated[Whole, Field(ge=0)] = Field(
-        default=0, description="Epochs over which MESM's p goes from p_start to model.p."
+    p_warmup_epochs: EpochsOrShare = Field(
+        default=0,
+        description="Epochs over which MESM's p goes from p_start to model.p; below 1, a share of "
+        "all epochs.",
     )
     p_start: Number = Field(
         default=1.0,
@@ -114,7 +129,7 @@ class TrainingSettings(Settings):
 
     @model_validator(mode="after")
     def _p_is_reached(self) -> TrainingSettings:
-        if 0 < self.p_hold_epochs >= self.epochs:
+        if self.p_hold_epochs >= self.epochs:
             raise ValueError(
                 f"training.p_hold_epochs must be less than training.epochs = {self.epochs}, got "
                 f"{self.p_hold_epochs}: p would never be model.p"

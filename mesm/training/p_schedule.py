@@ -60,7 +60,8 @@ def p_of_epoch(p: BlockP, settings: TrainingSettings, epoch: int | None) -> Bloc
     """The p of one epoch, per block as in `p`.
 
     p + (p_start - p) * left, where `left` is 1 for p_hold_epochs and then goes from 1 to 0 over
-    p_warmup_epochs: evenly, or as half a cosine, which stays longer at both ends.
+    p_warmup_epochs (below 1, either is a share of all epochs): evenly, or as half a cosine, which
+    stays longer at both ends.
 
     Args:
         p: what is reached in the end.
@@ -69,14 +70,18 @@ def p_of_epoch(p: BlockP, settings: TrainingSettings, epoch: int | None) -> Bloc
     """
     left = 0.0
     if epoch is not None:
-        fallen = epoch - 1 - settings.p_hold_epochs
+        fallen = epoch - 1 - _count(settings.p_hold_epochs, settings.epochs)
         if fallen < 0:
             left = 1.0
         elif settings.p_warmup_epochs > 0:
-            left = max(0.0, 1 - fallen / settings.p_warmup_epochs)
+            left = max(0.0, 1 - fallen / _count(settings.p_warmup_epochs, settings.epochs))
     if settings.p_shape == "cosine":
         left = 0.5 * (1 - math.cos(math.pi * left))
     return change_p(p, lambda number: number + (settings.p_start - number) * left)
+
+
+def _count(epochs: float, all_epochs: int) -> float:
+    return epochs if epochs >= 1 else epochs * all_epochs
 
 
 def p_of_step(
@@ -84,7 +89,10 @@ def p_of_step(
 ) -> BlockP:
     """The p of one step: the epoch's, or in a share p_drawn of the steps one drawn above it."""
     ours = p_of_epoch(p, settings, epoch)
-    if epoch <= settings.p_hold_epochs or random.random() >= settings.p_drawn:
+    if (
+        epoch <= _count(settings.p_hold_epochs, settings.epochs)
+        or random.random() >= settings.p_drawn
+    ):
         return ours
     share = float(random.random())
     lowest = 1.0 if settings.p_lowest is None else settings.p_lowest

@@ -50,10 +50,10 @@ def test_every_p_of_the_curve_and_the_baselines_are_trained() -> None:
     assert {c.config.model.name for c in CELLS if "baselines" in c.groups} == set(BASELINES)
 
 
-def test_a_rows_name_leaves_out_what_all_rows_share() -> None:
-    assert row_name("mesm", {"training.epochs": 10, "model.p": 0.3}) == "mesm p=0.3"
-    assert row_name("mesm", {"training.p_hold_epochs": 0}) == "mesm p_hold_epochs=0"
+def test_a_row_is_called_by_its_system_and_what_it_changes() -> None:
     assert row_name("fe2e", {}) == "fe2e"
+    changes = {"training.p_hold_epochs": 0, "model.p": 0.3}
+    assert row_name("mesm", changes) == "mesm p=0.3 p_hold_epochs=0"
 
 
 def test_a_mesm_is_measured_beside_the_fe2e_of_its_seed() -> None:

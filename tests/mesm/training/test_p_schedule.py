@@ -43,6 +43,15 @@ def test_is_held_before_it_falls() -> None:
     assert held[3:] == values(0.4, p_warmup_epochs=4, p_shape="cosine")
 
 
+def test_below_1_both_are_shares_of_all_epochs() -> None:
+    found = values(0.5, epochs=10, p_hold_epochs=4, p_warmup_epochs=3)
+    training = TrainingSettings(epochs=10, p_hold_epochs=0.4, p_warmup_epochs=0.3)
+    assert [p_of_epoch(0.5, training, epoch) for epoch in range(1, 11)] == pytest.approx(found)
+    for epochs in (4, 7, 28):
+        training = TrainingSettings(epochs=epochs, p_hold_epochs=0.4, p_warmup_epochs=0.3)
+        assert [p_of_epoch(0.5, training, epoch) for epoch in (1, epochs)] == [1.0, 0.5]
+
+
 def test_cosine() -> None:
     found = values(0.5, p_warmup_epochs=4, p_shape="cosine")
     expected = [0.75 + 0.25 * math.cos(math.pi * epoch / 4) for epoch in range(4)] + [0.5, 0.5]
