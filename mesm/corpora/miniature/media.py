@@ -109,6 +109,7 @@ def write_video(
                     av.VideoFrame.from_ndarray(picture, format="rgb24"),
                     format="yuv420p",
                     interpolation="FAST_BILINEAR",
+                    threads=1,
                 )
                 frame.time_base = 1 / video.rate
             frame.pts = index
