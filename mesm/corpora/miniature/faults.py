@@ -40,8 +40,8 @@ def plan_faults(planner: Planner) -> list[DialogPlan]:
     empty.fault, empty.end = ZERO_LENGTH, empty.start
     unlabelled.fault, unlabelled.labelled = NO_LABELS, False
     hidden.fault = NO_FACE
-    # The first sampled frame still has a face, and no other. The last one may be drawn a little later
-    # than it is shown, even after the clip.
+    # The first sampled frame still has a face, and no other. The last one may be drawn a little
+    # later than it is shown, even after the clip.
     last = hidden.start + SAMPLING * (ceil((hidden.end - hidden.start) / SAMPLING) - 1)
     odd.absences[hidden.speaker] = [(hidden.start + 0.3, max(hidden.end, last + 0.1))]
     foreign.fault, foreign.text = NON_ASCII, f"{_FOREIGN} {foreign.text}"

@@ -15,6 +15,7 @@ import soundfile
 from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
+from mesm.corpora.miniature.emotions import Layout
 from mesm.corpora.miniature.performance import Performance
 from mesm.corpora.miniature.speech import SAMPLE_RATE
 from mesm.inputs.video import ROUNDING
@@ -55,6 +56,7 @@ IEMOCAP_VIDEO: Final = VideoFormat(
 MOSEI_VIDEO: Final = VideoFormat(
     480, 270, 1, Fraction(6), "libx264", None, {"preset": "ultrafast", "crf": "23"}, (640, 360)
 )
+VIDEOS: Final[dict[Layout, VideoFormat]] = {"iemocap": IEMOCAP_VIDEO, "mosei": MOSEI_VIDEO}
 
 # A speaker is drawn in every frame, a listener in every third.
 _LISTENER_STEP: Final = 3
