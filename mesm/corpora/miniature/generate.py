@@ -65,7 +65,7 @@ def generate(
     with owned(partial, f"making {out.name} in"):
         _empty(partial)  # an interrupted run may have left files
         try:
-            _write(partial, plans, seed, layout, video or VIDEOS[layout], workers)
+            _write(partial, plans, seed, layout, video, workers)
             _check_folder(out)
             partial.replace(out)
         finally:
@@ -107,7 +107,7 @@ class _Task:
     plan: DialogPlan
     seed: int
     layout: Layout
-    video: VideoFormat
+    video: VideoFormat | None = None
 
 
 def _write(
@@ -115,7 +115,7 @@ def _write(
     plans: list[DialogPlan],
     seed: int,
     layout: Layout,
-    video: VideoFormat,
+    video: VideoFormat | None,
     workers: int | None,
 ) -> None:
     (iemocap_layout if layout == "iemocap" else mosei_layout).prepare_tree(root)
@@ -149,7 +149,7 @@ def _results(tasks: list[_Task], workers: int) -> Iterator[Iterator[list[dict[st
 
 
 def _record(task: _Task) -> list[dict[str, Any]]:
-    plan, video = task.plan, task.video
+    plan, video = task.plan, task.video or VIDEOS[task.layout]
     recording = stage(plan, task.seed, video)
     if task.layout == "iemocap":
         path = iemocap_layout.write_dialog(task.root, plan, recording, task.seed, video)
