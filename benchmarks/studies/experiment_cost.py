@@ -1,8 +1,9 @@
 """CPU time and disk of preparing and of training, per minute of clips, on miniature corpora.
 
-The miniature corpora have the layouts of IEMOCAP and CMU-MOSEI: recordings of 720x480 with two
-people side by side, and of 640x360. Settings are the experiment's own: the smallest face 20
-pixels, the paper's sizes, a text encoder of ALBERT-base's size with weights drawn at random.
+The miniature corpora have the layouts of IEMOCAP and CMU-MOSEI, and here their sizes and rates too:
+recordings of 720x480 with two people side by side, and of 640x360. Settings are the experiment's
+own: the smallest face 20 pixels, the paper's sizes, a text encoder of ALBERT-base's size with
+weights drawn at random.
 
 CPU time of all processes is taken, not time on the clock, so that other work on the machine costs
 little. Training is the difference between two corpora with IEMOCAP's layout, on each three epochs
@@ -20,17 +21,25 @@ import resource
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 from benchmarks.environment import ROOT, environment
 from benchmarks.report import write_json
+from mesm.corpora.miniature.emotions import Layout
+from mesm.corpora.miniature.generate import generate
+from mesm.corpora.miniature.media import VIDEOS, VideoFormat
 from mesm.corpora.prepared import PreparedCorpus
 
 RESULTS = ROOT / "benchmarks/results/experiment-cost-epyc-2cores.json"
-LAYOUTS = {"iemocap": "720x480", "mosei": "640x360"}
+FILMED: dict[Layout, VideoFormat] = {
+    "iemocap": replace(VIDEOS["iemocap"], width=720, height=480, rate=Fraction(30000, 1001)),
+    "mosei": replace(VIDEOS["mosei"], width=640, height=360, rate=Fraction(30)),
+}
 SYSTEMS = ("fe2e", "mesm")
-TRAINED = "iemocap"
+TRAINED: Layout = "iemocap"
 FEW_CLIPS, EPOCHS = 8, 3
 ALBERT_BASE = (
     *("model.text.embedding=128", "model.text.hidden=768", "model.text.heads=12"),
@@ -55,15 +64,15 @@ def _children() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def measure_layout(layout: str, clips: int, prepared: Path) -> dict[str, Any]:
+def measure_layout(layout: Layout, clips: int, prepared: Path) -> dict[str, Any]:
     """Generate a corpus and prepare it; returns the amount prepared and its cost."""
-    raw = prepared.parent / f"raw-{prepared.name}"
-    cpu_seconds("miniature", str(raw), "--clips", str(clips), "--layout", layout)
+    raw, video = prepared.parent / f"raw-{prepared.name}", FILMED[layout]
+    generate(raw, clips=clips, seed=0, layout=layout, video=video)
     preparing = cpu_seconds("prepare", layout, str(raw), str(prepared))
     manifest = PreparedCorpus.open(prepared).manifest
     count = sum(split.clips for split in manifest.counts.values())
     return {
-        "pictures": LAYOUTS[layout],
+        "pictures": f"{video.width}x{video.height}",
         "clips": count,
         "minutes": count * manifest.averages["all"].seconds / 60,
         "prepare_cpu_s": preparing,
@@ -110,7 +119,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
         content["corpora"] = {
-            layout: measure_layout(layout, arguments.clips, folder / layout) for layout in LAYOUTS
+            layout: measure_layout(layout, arguments.clips, folder / layout) for layout in FILMED
         }
         few, many = folder / "few", folder / TRAINED
         less = measure_layout(TRAINED, FEW_CLIPS, few)["minutes"]

@@ -6,6 +6,7 @@ camera go into the colours beforehand, so that a picture costs only its drawing.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -13,14 +14,17 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
-from mesm.corpora.miniature.face_geometry import FaceShape, Identity, Points, Pose
+from mesm.corpora.miniature.face_geometry import FaceShape, Identity, Pose
+from mesm.corpora.miniature.head_space import Points, circle
 
 Colour: TypeAlias = tuple[int, int, int]
 Picture: TypeAlias = npt.NDArray[np.uint8]  # (height, width, 3)
 
-_SMALL = 4  # undersampling of what is soft
+_SMALL = 3  # undersampling of what is soft
+_BLUSH = (10, -6, -4)
 _FULL = 200  # level of unshaded skin; above it is highlight
 _GRAIN_LEVEL = 16
+_CIRCLE = circle(20)
 
 _SKINS: tuple[Colour, ...] = (
     (236, 200, 178),
@@ -73,7 +77,14 @@ class Looks:
 class Scene:
     """One person before one background, under one light, seen by one camera."""
 
-    def __init__(self, looks: Looks, width: int, height: int, rng: np.random.Generator) -> None:
+    def __init__(
+        self,
+        looks: Looks,
+        width: int,
+        height: int,
+        rng: np.random.Generator,
+        sensor: tuple[int, int] | None = None,
+    ) -> None:
         """Set the scene.
 
         Args:
@@ -81,6 +92,7 @@ class Scene:
             width: of the picture, in pixels.
             height: of the picture, in pixels.
             rng: draws background, light and camera.
+            sensor: columns and rows of the camera, not below the picture's; None: the same.
         """
         gain = float(rng.uniform(0.96, 1.12)) * (1 + rng.uniform(-0.04, 0.04, 3))
         self.looks = replace(
@@ -92,8 +104,12 @@ class Scene:
         self.width = width
         self.height = height
         self._light = float(rng.uniform(-0.2, 0.2)), float(rng.uniform(-0.14, 0.02))
-        grain = rng.normal(_GRAIN_LEVEL, 2.5, (height, width, 1)).clip(0, 2 * _GRAIN_LEVEL)
-        self._grain = Image.fromarray(grain.repeat(3, axis=2).astype(np.uint8))
+        # Numbers for the whole sensor: the room's noise follows in the same stream, and sounds must
+        # not change with the size of pictures.
+        columns, rows = sensor or (width, height)
+        grain = rng.normal(_GRAIN_LEVEL, 2.5, (rows, columns, 1))[:height, :width]
+        grain = grain.clip(0, 2 * _GRAIN_LEVEL).astype(np.uint8)
+        self._grain = Image.fromarray(grain.repeat(3, axis=2))
         self._background = _background(width, height, gain, rng)
 
     def empty(self) -> Picture:
@@ -111,19 +127,20 @@ class Scene:
             (height, width, 3) uint8, RGB.
         """
         picture = self._background.copy()
-        self._body(picture, pose)
+        draw = ImageDraw.Draw(picture)
+        self._body(draw, pose)
         s = pose.scale
         x0, y0 = max(0, int(pose.x - 1.3 * s)), max(0, int(pose.y - 1.75 * s))
         x1, y1 = min(self.width, int(pose.x + 1.3 * s)), min(self.height, int(pose.y + 1.95 * s))
-        head = self._head(picture.crop((x0, y0, x1, y1)), shape, pose, (x0, y0))
+        self._head(picture, draw, shape, pose)
+        head = picture.crop((x0, y0, x1, y1)).filter(ImageFilter.BoxBlur(0.7))
         picture.paste(head, (x0, y0))
         return self._develop(picture)
 
     def _develop(self, picture: Image.Image) -> Picture:
         return np.asarray(ImageChops.add(picture, self._grain, 1, -_GRAIN_LEVEL))
 
-    def _body(self, picture: Image.Image, pose: Pose) -> None:
-        draw = ImageDraw.Draw(picture)
+    def _body(self, draw: ImageDraw.ImageDraw, pose: Pose) -> None:
         x, y, s = pose.x, pose.y, pose.scale
         if self.looks.long_hair:
             hair = _shade(self.looks.hair, 0.85)
@@ -136,32 +153,29 @@ class Scene:
         draw.ellipse((x - 0.5 * s, top - 0.3 * s, x + 0.5 * s, top + 0.28 * s), fill=neck)
 
     def _head(
-        self, patch: Image.Image, shape: FaceShape, pose: Pose, corner: tuple[int, int]
-    ) -> Image.Image:
-        skin = self._skin(shape, pose, corner, patch.size)
-        pen = _Pen(ImageDraw.Draw(patch), corner)
-        looks = self.looks
-        centre, scale = np.array([pose.x, pose.y]), pose.scale
+        self, picture: Image.Image, draw: ImageDraw.ImageDraw, shape: FaceShape, pose: Pose
+    ) -> None:
+        looks, scale = self.looks, pose.scale
         for side in (-1, 1):
-            ear = _ring(centre + np.array([side * 0.98, 0.06]) * scale, 0.13 * scale, 0.26 * scale)
-            pen.fill(ear, _shade(looks.skin, 0.8))
-        crown = centre + (shape.outline - centre) * 1.1 - [0, 0.1 * scale]
-        pen.fill(crown[crown[:, 1] < pose.y - 0.05 * scale], looks.hair)
-        mask = Image.new("L", patch.size)
-        _Pen(ImageDraw.Draw(mask), corner).fill(shape.outline, 255)
-        patch.paste(skin, (0, 0), mask)
-        self._hairline(pen, shape, pose)
-        self._features(patch, pen, shape, scale)
-        return patch.filter(ImageFilter.BoxBlur(0.7))
+            ear = (pose.x + side * 0.98 * scale, pose.y + 0.06 * scale)
+            _fill(draw, _ring(ear, 0.13 * scale, 0.26 * scale), _shade(looks.skin, 0.8))
+        crown = shape.outline * 1.1 - [0.1 * pose.x, 0.1 * pose.y + 0.1 * scale]
+        _fill(draw, crown[crown[:, 1] < pose.y - 0.05 * scale], looks.hair)
+        corner = np.floor(shape.outline.min(0)).astype(int)
+        skin = self._skin(shape, pose, corner)
+        mask = Image.new("L", skin.size)
+        _fill(ImageDraw.Draw(mask), shape.outline - corner, 255)
+        picture.paste(skin, _place(corner), mask)
+        self._hairline(draw, shape, pose)
+        self._features(picture, draw, shape, scale)
 
-    def _skin(
-        self, shape: FaceShape, pose: Pose, corner: tuple[int, int], size: tuple[int, int]
-    ) -> Image.Image:
+    def _skin(self, shape: FaceShape, pose: Pose, corner: npt.NDArray[np.int64]) -> Image.Image:
         """The soft part: a lit ellipsoid with sockets, nose, cheeks and the folds' shadows."""
-        w, h = -(-size[0] // _SMALL), -(-size[1] // _SMALL)
-        x = ((np.arange(w, dtype=np.float32) + 0.5) * _SMALL + corner[0] - pose.x) / pose.scale
-        y = ((np.arange(h, dtype=np.float32) + 0.5) * _SMALL + corner[1] - pose.y) / pose.scale
-        u, v = x[None, :], y[:, None] / self.looks.identity.height
+        w, h = np.ceil((shape.outline.max(0) + 1 - corner) / _SMALL).astype(int).tolist()
+        left, top = float(corner[0] - pose.x), float(corner[1] - pose.y)
+        u = ((np.arange(w, dtype=np.float32) + 0.5) * _SMALL + left) / pose.scale
+        y = ((np.arange(h, dtype=np.float32)[:, None] + 0.5) * _SMALL + top) / pose.scale
+        v = y / self.looks.identity.height
         depth = np.sqrt(np.maximum(0, 1 - u**2 - v**2))
         light = 0.76 + 0.3 * depth + self._light[0] * u + self._light[1] * v
         shade = Image.new("L", (w, h), _FULL)
@@ -171,9 +185,10 @@ class Scene:
             draw.polygon(_flat((points - corner) / _SMALL), fill=int(_FULL * (1 - strength)))
 
         for eye, brow in zip(shape.eyes, shape.brows, strict=True):
-            middle = (eye.mean(0) + brow.mean(0)) / 2
-            soft(_ring(middle, 0.3 * pose.scale, 0.15 * pose.scale), 0.2)
-            soft(_ring(eye.mean(0), 0.28 * pose.scale, 0.13 * pose.scale), 0.22)
+            middle = eye.mean(0)
+            socket = (middle + brow.mean(0)) / 2
+            soft(_ring(socket, 0.3 * pose.scale, 0.15 * pose.scale), 0.2)
+            soft(_ring(middle, 0.28 * pose.scale, 0.13 * pose.scale), 0.22)
         nose = shape.nose
         soft(nose, 0.1)
         soft(nose[[2, 3, 4, 5, 6, 7]], 0.18)
@@ -187,91 +202,81 @@ class Scene:
         shade = shade.filter(ImageFilter.BoxBlur(1.2))
         tone = light * (np.asarray(shade, np.float32) / _FULL)
         if self.looks.stubble:
-            tone = tone * (1 - self.looks.stubble * np.clip((y[:, None] - 0.45) * 4, 0, 1))
-        rgb = np.asarray(self.looks.skin, np.float32) * tone[..., None]
-        warm = np.exp(-(((np.abs(u) - 0.55) / 0.2) ** 2) - ((y[:, None] - 0.33) / 0.2) ** 2)
-        rgb = rgb + warm[..., None] * np.array([10, -6, -4], np.float32)
+            tone = tone * (1 - self.looks.stubble * np.clip((y - 0.45) * 4, 0, 1))
+        warm = np.exp(-(((np.abs(u) - 0.55) / 0.2) ** 2)) * np.exp(-(((y - 0.33) / 0.2) ** 2))
+        rgb = np.stack([tone, warm], -1) @ np.array([self.looks.skin, _BLUSH], np.float32)
         image = Image.fromarray(np.clip(rgb, 0, 255).astype(np.uint8))
-        return image.resize((w * _SMALL, h * _SMALL), Image.Resampling.BILINEAR).crop((0, 0, *size))
+        return image.resize((w * _SMALL, h * _SMALL), Image.Resampling.BILINEAR)
 
-    def _hairline(self, pen: _Pen, shape: FaceShape, pose: Pose) -> None:
+    def _hairline(self, draw: ImageDraw.ImageDraw, shape: FaceShape, pose: Pose) -> None:
         looks = self.looks
         line = -looks.fringe * looks.identity.height
         centre = np.array([pose.x, pose.y])
         c, s = np.cos(pose.roll), np.sin(pose.roll)
         local = (shape.outline - centre) @ np.array([[c, -s], [s, c]]) / pose.scale
-        upper = shape.outline[local[:, 1] < line * 0.72]
+        above = local[:, 1] < line * 0.72
+        upper = shape.outline[above]
         if len(upper) < 3:
             return
-        across = np.linspace(local[local[:, 1] < line * 0.72, 0].max(), -0.75, 15)
+        across = np.linspace(local[above, 0].max(), -0.75, 15)
         arc = np.stack([across, line + 0.28 * across**2], -1) * pose.scale
         ends = arc @ np.array([[c, s], [-s, c]]) + centre
         order = np.argsort(upper[:, 0])
-        pen.fill(np.concatenate([upper[order], ends]), looks.hair)
+        _fill(draw, np.concatenate([upper[order], ends]), looks.hair)
 
-    def _features(self, canvas: Image.Image, pen: _Pen, shape: FaceShape, scale: float) -> None:
+    def _features(
+        self, picture: Image.Image, draw: ImageDraw.ImageDraw, shape: FaceShape, scale: float
+    ) -> None:
         looks = self.looks
+        faint, deep = _shade(looks.skin, 0.86), _shade(looks.skin, 0.34)
         for points, strength in shape.folds:
-            tone = _mix(_shade(looks.skin, 0.86), _shade(looks.skin, 0.34), strength)
-            pen.line(points, tone, (0.012 + 0.028 * strength) * scale)
+            width = (0.012 + 0.028 * strength) * scale
+            _line(draw, points, _mix(faint, deep, strength), width)
         for nostril in shape.nostrils:
-            pen.fill(nostril, _shade(looks.skin, 0.34))
+            _fill(draw, nostril, deep)
         for eye, iris, lid in zip(shape.eyes, shape.irises, shape.lids, strict=True):
-            self._eye(canvas, pen, eye, iris)
-            pen.line(lid, (34, 24, 22), 0.035 * scale)
-            pen.line(eye[17:], _shade(looks.skin, 0.55), 0.014 * scale)
+            self._eye(picture, eye, iris, scale)
+            _line(draw, lid, (34, 24, 22), 0.035 * scale)
+            _line(draw, eye[len(lid) :], _shade(looks.skin, 0.55), 0.014 * scale)
         for brow in shape.brows:
-            pen.fill(brow, _colour(np.minimum(_shade(looks.hair, 0.55), _shade(looks.skin, 0.45))))
-        self._lips(pen, shape, scale)
+            pairs = zip(_shade(looks.hair, 0.55), _shade(looks.skin, 0.45), strict=True)
+            _fill(draw, brow, _colour(min(pair) for pair in pairs))
+        self._lips(draw, shape, scale)
 
-    def _eye(self, canvas: Image.Image, pen: _Pen, eye: Points, iris: Points) -> None:
-        outline = pen.place(eye)
-        x0, y0 = np.floor(outline.min(0)).astype(int) - 1
-        x1, y1 = np.ceil(outline.max(0)).astype(int) + 2
-        mask = Image.new("L", (int(x1 - x0), int(y1 - y0)))
-        ImageDraw.Draw(mask).polygon(_flat(outline - [x0, y0]), fill=255)
+    def _eye(self, picture: Image.Image, eye: Points, iris: Points, scale: float) -> None:
+        corner = np.floor(eye.min(0)).astype(int) - 1
+        width, height = (np.ceil(eye.max(0)).astype(int) + 2 - corner).tolist()
+        mask = Image.new("L", (width, height))
+        _fill(ImageDraw.Draw(mask), eye - corner, 255)
         ball = Image.new("RGB", mask.size, (232, 228, 224))
         draw = ImageDraw.Draw(ball)
-        ring = pen.place(iris) - [x0, y0]
-        draw.polygon(_flat(ring), fill=self.looks.iris)
+        ring = iris - corner
+        _fill(draw, ring, self.looks.iris)
         middle = ring.mean(0)
-        draw.polygon(_flat(middle + (ring - middle) * 0.45), fill=(12, 10, 10))
-        glint = middle - np.array([0.25, 0.2]) * np.ptp(ring, axis=0)
-        draw.ellipse((*(glint - 2), *(glint + 2)), fill=(250, 250, 250))
-        canvas.paste(ball, (int(x0), int(y0)), mask)
+        _fill(draw, middle + (ring - middle) * 0.45, (12, 10, 10))
+        x, y = (middle - np.array([0.25, 0.2]) * np.ptp(ring, axis=0)).tolist()
+        r = 0.024 * scale
+        draw.ellipse((x - r, y - r, x + r, y + r), fill=(250, 250, 250))
+        picture.paste(ball, _place(corner), mask)
 
-    def _lips(self, pen: _Pen, shape: FaceShape, scale: float) -> None:
-        skin = np.array(self.looks.skin)
-        lip = _colour(skin * [0.72, 0.5, 0.5] + [46, 4, 12])
-        pen.fill(shape.lips, lip)
+    def _lips(self, draw: ImageDraw.ImageDraw, shape: FaceShape, scale: float) -> None:
+        r, g, b = self.looks.skin
+        _fill(draw, shape.lips, _colour((0.72 * r + 46, 0.5 * g + 4, 0.5 * b + 12)))
         if shape.teeth:
-            pen.fill(shape.mouth, (44, 14, 18))
+            _fill(draw, shape.mouth, (44, 14, 18))
             for teeth in shape.teeth:
-                pen.fill(teeth, (236, 230, 218))
-        pen.line(shape.lip_line if not shape.teeth else shape.mouth, (70, 26, 28), 0.02 * scale)
+                _fill(draw, teeth, (236, 230, 218))
+        line = shape.lip_line if not shape.teeth else shape.mouth
+        _line(draw, line, (70, 26, 28), 0.02 * scale)
 
 
-class _Pen:
-    """Draws in picture pixels on a patch of the picture."""
+def _fill(draw: ImageDraw.ImageDraw, points: Points, colour: Colour | int) -> None:
+    if len(points) > 2:
+        draw.polygon(_flat(points), fill=colour)
 
-    def __init__(self, draw: ImageDraw.ImageDraw, corner: tuple[int, int]) -> None:
-        self._draw = draw
-        self._corner = np.array(corner)
 
-    def place(self, points: Points) -> Points:
-        return points - self._corner
-
-    def fill(self, points: Points, colour: Colour | int) -> None:
-        if len(points) > 2:
-            self._draw.polygon(_flat(self.place(points)), fill=colour)
-
-    def line(self, points: Points, colour: Colour, width: float) -> None:
-        self._draw.line(
-            _flat(self.place(points)),
-            fill=colour,
-            width=max(1, round(width)),
-            joint="curve",
-        )
+def _line(draw: ImageDraw.ImageDraw, points: Points, colour: Colour, width: float) -> None:
+    draw.line(_flat(points), fill=colour, width=max(1, round(width)), joint="curve")
 
 
 def _background(
@@ -292,9 +297,12 @@ def _background(
     return small.resize((width, height), Image.Resampling.BICUBIC)
 
 
-def _ring(centre: npt.ArrayLike, rx: float, ry: float) -> Points:
-    angle = np.linspace(0, 2 * np.pi, 21)[:-1]
-    return np.asarray(centre) + np.stack([rx * np.cos(angle), ry * np.sin(angle)], -1)
+def _ring(centre: Points | tuple[float, float], rx: float, ry: float) -> Points:
+    return _CIRCLE * (rx, ry) + centre
+
+
+def _place(corner: npt.NDArray[np.int64]) -> tuple[int, int]:
+    return int(corner[0]), int(corner[1])
 
 
 def _flat(points: Points) -> list[float]:
@@ -302,14 +310,14 @@ def _flat(points: Points) -> list[float]:
     return flat
 
 
-def _colour(values: npt.ArrayLike) -> Colour:
-    r, g, b = np.clip(np.asarray(values), 0, 255).astype(int)
-    return int(r), int(g), int(b)
+def _colour(values: Iterable[float]) -> Colour:
+    r, g, b = (int(min(max(value, 0.0), 255.0)) for value in values)
+    return r, g, b
 
 
 def _shade(colour: Colour, factor: float) -> Colour:
-    return _colour(np.array(colour) * factor)
+    return _colour(value * factor for value in colour)
 
 
 def _mix(a: Colour, b: Colour, share: float) -> Colour:
-    return _colour(np.array(a) * (1 - share) + np.array(b) * share)
+    return _colour(x * (1 - share) + y * share for x, y in zip(a, b, strict=True))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from math import ceil
 from pathlib import Path
 from typing import Final
 
+from mesm.corpora.miniature.ground_truth import SAMPLING
 from mesm.corpora.miniature.plan import DialogPlan, Planner
 
 TRUNCATED_VIDEO: Final = "truncated_video"
@@ -38,8 +40,10 @@ def plan_faults(planner: Planner) -> list[DialogPlan]:
     empty.fault, empty.end = ZERO_LENGTH, empty.start
     unlabelled.fault, unlabelled.labelled = NO_LABELS, False
     hidden.fault = NO_FACE
-    # The first frame still has a face; from then on the speaker is away.
-    odd.absences[hidden.speaker] = [(hidden.start + 0.3, hidden.end)]
+    # The first sampled frame still has a face, and no other. The last one may be drawn a little
+    # later than it is shown, even after the clip.
+    last = hidden.start + SAMPLING * (ceil((hidden.end - hidden.start) / SAMPLING) - 1)
+    odd.absences[hidden.speaker] = [(hidden.start + 0.3, max(hidden.end, last + 0.1))]
     foreign.fault, foreign.text = NON_ASCII, f"{_FOREIGN} {foreign.text}"
     return [truncated, silent, odd]
 

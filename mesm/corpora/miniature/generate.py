@@ -16,7 +16,7 @@ from tqdm import tqdm
 from mesm.corpora.miniature import ground_truth, iemocap_layout, mosei_layout
 from mesm.corpora.miniature.emotions import LAYOUTS, Layout
 from mesm.corpora.miniature.faults import plan_faults, truncate
-from mesm.corpora.miniature.media import IEMOCAP_VIDEO, MOSEI_VIDEO
+from mesm.corpora.miniature.media import VIDEOS, VideoFormat
 from mesm.corpora.miniature.openface_files import FOLDER as OPENFACE
 from mesm.corpora.miniature.openface_files import write_openface
 from mesm.corpora.miniature.plan import DialogPlan, Planner, fill
@@ -33,6 +33,7 @@ def generate(
     seed: int,
     layout: Layout = "iemocap",
     faults: bool = False,
+    video: VideoFormat | None = None,
     workers: int | None = None,
 ) -> None:
     """Write raw data in the on-disk layout of IEMOCAP or CMU-MOSEI.
@@ -48,6 +49,7 @@ def generate(
         seed: at least 0.
         layout: "iemocap" or "mosei".
         faults: add six more clips with the defects of real corpora (see `faults.FAULTS`).
+        video: size, rate and codec of the videos; None: the layout's of `VIDEOS`, which are small.
         workers: processes; by default one per core this process may use.
 
     Raises:
@@ -63,7 +65,7 @@ def generate(
     with owned(partial, f"making {out.name} in"):
         _empty(partial)  # an interrupted run may have left files
         try:
-            _write(partial, plans, seed, layout, workers)
+            _write(partial, plans, seed, layout, video, workers)
             _check_folder(out)
             partial.replace(out)
         finally:
@@ -105,14 +107,20 @@ class _Task:
     plan: DialogPlan
     seed: int
     layout: Layout
+    video: VideoFormat | None = None
 
 
 def _write(
-    root: Path, plans: list[DialogPlan], seed: int, layout: Layout, workers: int | None
+    root: Path,
+    plans: list[DialogPlan],
+    seed: int,
+    layout: Layout,
+    video: VideoFormat | None,
+    workers: int | None,
 ) -> None:
     (iemocap_layout if layout == "iemocap" else mosei_layout).prepare_tree(root)
     (root / OPENFACE).mkdir()
-    tasks = [_Task(root, plan, seed, layout) for plan in plans]
+    tasks = [_Task(root, plan, seed, layout, video) for plan in plans]
     workers = min(workers or len(os.sched_getaffinity(0)), len(tasks))
     truths: list[list[dict[str, Any]]] = []
     with (
@@ -141,13 +149,12 @@ def _results(tasks: list[_Task], workers: int) -> Iterator[Iterator[list[dict[st
 
 
 def _record(task: _Task) -> list[dict[str, Any]]:
-    plan = task.plan
-    video = IEMOCAP_VIDEO if task.layout == "iemocap" else MOSEI_VIDEO
+    plan, video = task.plan, task.video or VIDEOS[task.layout]
     recording = stage(plan, task.seed, video)
     if task.layout == "iemocap":
-        path = iemocap_layout.write_dialog(task.root, plan, recording, task.seed)
+        path = iemocap_layout.write_dialog(task.root, plan, recording, task.seed, video)
     else:
-        path = mosei_layout.write_video_files(task.root, plan, recording)
+        path = mosei_layout.write_video_files(task.root, plan, recording, video)
     if plan.truncated:
         truncate(path)
     write_openface(task.root, plan, recording, task.seed, video)

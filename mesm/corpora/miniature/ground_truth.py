@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from mesm.corpora.miniature.action_units import NAMES, VISIBLE
 from mesm.corpora.miniature.emotions import MODALITIES
-from mesm.corpora.miniature.face_geometry import Box
+from mesm.corpora.miniature.head_space import Box
 from mesm.corpora.miniature.media import VideoFormat, drawn_time
 from mesm.corpora.miniature.performance import Performance
 from mesm.corpora.miniature.plan import ClipPlan

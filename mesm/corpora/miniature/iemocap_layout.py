@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 
 from mesm.corpora.miniature.emotions import IEMOCAP_CODES
-from mesm.corpora.miniature.media import IEMOCAP_VIDEO, write_video, write_wav
+from mesm.corpora.miniature.media import VideoFormat, write_video, write_wav
 from mesm.corpora.miniature.plan import ClipPlan, DialogPlan
 from mesm.corpora.miniature.recording import Recording
 
@@ -41,11 +41,13 @@ def prepare_tree(root: Path) -> None:
             (_dialog_folder(root, session) / folder).mkdir(parents=True)
 
 
-def write_dialog(root: Path, plan: DialogPlan, recording: Recording, seed: int) -> Path:
+def write_dialog(
+    root: Path, plan: DialogPlan, recording: Recording, seed: int, filmed: VideoFormat
+) -> Path:
     """Write a dialog's video, sound, transcription and labels; returns the video's path."""
     folder = _dialog_folder(root, int(plan.name[3:5]))
     video = folder / "avi" / "DivX" / f"{plan.name}.avi"
-    write_video(video, recording.performances, plan.duration, IEMOCAP_VIDEO)
+    write_video(video, recording.performances, plan.duration, filmed)
     if not plan.silent:
         write_wav(folder / "wav" / f"{plan.name}.wav", recording.sound)
     lines = [

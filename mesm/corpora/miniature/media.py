@@ -15,6 +15,7 @@ import soundfile
 from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
+from mesm.corpora.miniature.emotions import Layout
 from mesm.corpora.miniature.performance import Performance
 from mesm.corpora.miniature.speech import SAMPLE_RATE
 from mesm.inputs.video import ROUNDING
@@ -22,7 +23,16 @@ from mesm.inputs.video import ROUNDING
 
 @dataclass(frozen=True)
 class VideoFormat:
-    """How a corpus stores its videos; every panel shows one person, side by side."""
+    """How a corpus stores its videos; every panel shows one person, side by side.
+
+    Attributes:
+        width: of the picture, in pixels; height likewise.
+        panels: how many people are side by side.
+        rate: frames per second.
+        codec: FFmpeg's name of the encoder; tag: the file's name of the codec, None for FFmpeg's.
+        options: of the encoder.
+        sensor: columns and rows of the camera of each panel; None: those of the panel.
+    """
 
     width: int
     height: int
@@ -31,6 +41,7 @@ class VideoFormat:
     codec: str
     tag: str | None
     options: dict[str, str]
+    sensor: tuple[int, int] | None = None
 
     @property
     def panel_width(self) -> int:
@@ -38,23 +49,29 @@ class VideoFormat:
         return self.width // self.panels
 
 
+# A few pictures a second, as the preparation looks at one each half second.
 IEMOCAP_VIDEO: Final = VideoFormat(
-    720, 480, 2, Fraction(30000, 1001), "mpeg4", "DIVX", {"flags": "+bitexact"}
+    480, 320, 2, Fraction(6000, 1001), "mpeg4", "DIVX", {"flags": "+bitexact"}, (360, 480)
 )
 MOSEI_VIDEO: Final = VideoFormat(
-    640, 360, 1, Fraction(30), "libx264", None, {"preset": "ultrafast", "crf": "23"}
+    480, 270, 1, Fraction(6), "libx264", None, {"preset": "ultrafast", "crf": "23"}, (640, 360)
 )
+VIDEOS: Final[dict[Layout, VideoFormat]] = {"iemocap": IEMOCAP_VIDEO, "mosei": MOSEI_VIDEO}
 
-# A new picture is drawn for every third frame of a speaker and every twelfth of a listener.
-_SPEAKER_STEP: Final = 3
-_LISTENER_STEP: Final = 12
+# A speaker is drawn in every frame, a listener in every third.
+_LISTENER_STEP: Final = 3
+_SECONDS_PER_KEY_FRAME: Final = 2
 
 
 def drawn_time(time: float, video: VideoFormat) -> float:
     """The time at which the speaker's picture that a video shows at some time was drawn."""
     # The reader lets a frame start this much after an instant; both must mean the same frame.
-    frame = int((time + ROUNDING) * video.rate)
-    return float((frame - frame % _SPEAKER_STEP) / video.rate)
+    return _middle(int((time + ROUNDING) * video.rate), video)
+
+
+def _middle(frame: int, video: VideoFormat) -> float:
+    """A frame shows the middle of its time, so that pictures are neither early nor late."""
+    return float((frame + Fraction(1, 2)) / video.rate)
 
 
 def write_video(
@@ -78,13 +95,13 @@ def write_video(
         stream.bit_rate = 2_000_000
         context = stream.codec_context
         context.thread_count = 1
-        context.gop_size = 30
+        context.gop_size = round(_SECONDS_PER_KEY_FRAME * video.rate)
         if video.tag is not None:
             context.codec_tag = video.tag
         for index in range(round(duration * video.rate)):
-            time = float(index / video.rate)
+            time = _middle(index, video)
             for side, performance in enumerate(performances):
-                step = _SPEAKER_STEP if performance.is_speaking(time) else _LISTENER_STEP
+                step = 1 if performance.is_speaking(time) else _LISTENER_STEP
                 if panels[side] is None or index % step == 0:
                     panels[side] = performance.picture(time)
                     frame = None
@@ -94,6 +111,7 @@ def write_video(
                     av.VideoFrame.from_ndarray(picture, format="rgb24"),
                     format="yuv420p",
                     interpolation="FAST_BILINEAR",
+                    threads=1,
                 )
                 frame.time_base = 1 / video.rate
             frame.pts = index

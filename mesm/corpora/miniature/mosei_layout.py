@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 
 from mesm.corpora.miniature.emotions import MOSEI_COLUMNS
-from mesm.corpora.miniature.media import MOSEI_VIDEO, write_video, write_wav
+from mesm.corpora.miniature.media import VideoFormat, write_video, write_wav
 from mesm.corpora.miniature.plan import ClipPlan, DialogPlan
 from mesm.corpora.miniature.recording import Recording
 
@@ -28,10 +28,12 @@ def prepare_tree(root: Path) -> None:
         (root / folder).mkdir(parents=True)
 
 
-def write_video_files(root: Path, plan: DialogPlan, recording: Recording) -> Path:
+def write_video_files(
+    root: Path, plan: DialogPlan, recording: Recording, filmed: VideoFormat
+) -> Path:
     """Write a video, its sound and its transcript; returns the video's path."""
     video = root / _VIDEOS / f"{plan.name}.mp4"
-    write_video(video, recording.performances, plan.duration, MOSEI_VIDEO)
+    write_video(video, recording.performances, plan.duration, filmed)
     if not plan.silent:
         write_wav(root / _SOUNDS / f"{plan.name}.wav", recording.sound[:, 0])
     lines = [

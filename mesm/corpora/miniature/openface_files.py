@@ -7,6 +7,7 @@ ranges are OpenFace's.
 
 from __future__ import annotations
 
+from math import ceil
 from pathlib import Path
 from typing import Final
 
@@ -59,7 +60,7 @@ def _lines(
     names += [f"AU{unit:02d}_r" for unit in _INTENSITIES]
     names += [f"AU{unit:02d}_c" for unit in _PRESENCES]
     lines = [", ".join(names)]
-    for frame in range(int((clip.end - clip.start) * video.rate)):
+    for frame in range(ceil((clip.end - clip.start) * video.rate - 1e-6)):
         time = float(frame / video.rate)
         intensities = _measure(performance, drawn_time(clip.start + time, video), rng)
         # Drawn for every frame, so that an absence moves no other number.

@@ -80,7 +80,7 @@ class Performance:
         talk = self.talk_at(time)
         units = {**self._rest, **{u: max(v, self._rest.get(u, 0)) for u, v in expression.items()}}
         blink = self.blink_at(time)
-        sway = np.sin(2 * np.pi * self._rates * time + self._phases).mean(0)
+        sway = np.sin(2 * np.pi * self._rates * time + self._phases).mean(0).tolist()
         pose = Pose(
             x=self.pose.x + 0.09 * self.pose.scale * sway[0],
             y=self.pose.y + 0.05 * self.pose.scale * sway[1],
@@ -89,7 +89,7 @@ class Performance:
             pitch=self.pose.pitch + 0.04 * sway[3] - 0.03 * talk,
             roll=self.pose.roll + 0.05 * sway[4],
         )
-        gaze = (float(0.5 * sway[4]), 0.0)
+        gaze = (0.5 * sway[4], 0.0)
         identity = self.scene.looks.identity
         shape = face_shape(identity, pose, units, blink=blink, talk=talk, gaze=gaze)
         return pose, shape, expression

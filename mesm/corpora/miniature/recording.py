@@ -67,7 +67,7 @@ def stage(plan: DialogPlan, seed: int, video: VideoFormat) -> Recording:
         turns[clip.speaker].append(Turn(clip.start, clip.end, track, spoken))
     performances = [
         Performance(
-            scene=Scene(looks, video.panel_width, video.height, rng),
+            scene=Scene(looks, video.panel_width, video.height, rng, video.sensor),
             pose=seat(video.panel_width, video.height, rng),
             turns=turns[i],
             duration=plan.duration,

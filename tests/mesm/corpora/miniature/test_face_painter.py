@@ -11,7 +11,7 @@ from mesm.corpora.miniature.action_units import NAMES
 from mesm.corpora.miniature.face_geometry import Pose, face_shape
 from mesm.corpora.miniature.face_painter import Looks, Scene
 
-WIDTH, HEIGHT = 201, 222  # no multiples of what soft shading is enlarged by
+WIDTH, HEIGHT = 201, 222
 POSE = Pose(100.0, 105.0, 46.0)
 
 
@@ -67,6 +67,17 @@ def test_seeds_fix_the_person_and_the_scene():
     np.testing.assert_array_equal(paint(person())[0], paint(person())[0])
     assert change(paint(person(0))[0], paint(person(2))[0]).mean() > 5
     assert change(scene(person(), 1).empty(), scene(person(), 2).empty()).mean() > 5
+
+
+def test_the_sensor_fixes_how_many_numbers_a_scene_draws():
+    """What is drawn from the same stream afterwards does not depend on the picture's size."""
+    after = []
+    for size in ((30, 40), (45, 60)):
+        rng = np.random.default_rng(0)
+        scene = Scene(person(), *size, rng, sensor=(45, 60))
+        assert scene.empty().shape == (size[1], size[0], 3)
+        after.append(rng.random())
+    assert after[0] == after[1]
 
 
 def test_people_and_scenes_differ():

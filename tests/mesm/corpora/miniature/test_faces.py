@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -11,10 +13,12 @@ from mesm.corpora.miniature.action_units import EXPRESSIONS
 from mesm.corpora.miniature.emotions import EMOTIONS
 from mesm.corpora.miniature.face_geometry import Pose, face_shape
 from mesm.corpora.miniature.face_painter import Looks, Scene
+from mesm.corpora.miniature.media import IEMOCAP_VIDEO, MOSEI_VIDEO
 from mesm.corpora.miniature.performance import seat
 from mesm.inputs.face_detector import FaceDetector
 
-WIDTH, HEIGHT = 360, 480
+WIDTH, HEIGHT = IEMOCAP_VIDEO.panel_width, IEMOCAP_VIDEO.height
+POSE = Pose(WIDTH / 2, 0.46 * HEIGHT, 0.163 * HEIGHT)
 
 
 def crop(picture, box):
@@ -22,18 +26,19 @@ def crop(picture, box):
     return np.asarray(image.resize((48, 48), Image.Resampling.BILINEAR), float)
 
 
-def portrait(rng, units, pose=None, **face):
+def portrait(rng, units, pose=None, size=(WIDTH, HEIGHT), **face):
     looks = Looks.draw(rng, long_hair=bool(rng.integers(2)))
-    scene = Scene(looks, WIDTH, HEIGHT, rng)
-    pose = pose or seat(WIDTH, HEIGHT, rng)
+    scene = Scene(looks, *size, rng)
+    pose = pose or seat(*size, rng)
     shape = face_shape(looks.identity, pose, units, **face)
     return scene.paint(shape, pose), shape
 
 
-def test_mtcnn_finds_nearly_all_of_them():
+@pytest.mark.parametrize("video", [IEMOCAP_VIDEO, MOSEI_VIDEO])
+def test_mtcnn_finds_nearly_all_of_them(video):
     rng = np.random.default_rng(3)
-    emotions = list(EXPRESSIONS)
-    drawn = [portrait(rng, EXPRESSIONS[emotions[i % 9]], talk=rng.random()) for i in range(54)]
+    size, shown = (video.panel_width, video.height), list(EXPRESSIONS.values())
+    drawn = [portrait(rng, shown[i % 9], size=size, talk=rng.random()) for i in range(54)]
     frames = torch.from_numpy(np.stack([picture for picture, _ in drawn]))
     found = FaceDetector(min_face_size=60).detect(frames)
     hits = []
@@ -46,9 +51,8 @@ def test_mtcnn_finds_nearly_all_of_them():
 
 @pytest.mark.parametrize("emotion", [e for e in EXPRESSIONS if e != "neutral"])
 def test_an_expression_changes_its_regions_and_little_else(emotion):
-    pose = Pose(180, 222, 78)
-    neutral, _ = portrait(np.random.default_rng(0), {}, pose)
-    moved, shape = portrait(np.random.default_rng(0), EXPRESSIONS[emotion], pose)
+    neutral, _ = portrait(np.random.default_rng(0), {}, POSE)
+    moved, shape = portrait(np.random.default_rng(0), EXPRESSIONS[emotion], POSE)
     change = np.abs(crop(moved, shape.face_box) - crop(neutral, shape.face_box)).max(2)
     x0, y0, x1, y1 = shape.face_box
     inside = np.zeros((48, 48), bool)
@@ -79,7 +83,7 @@ def test_emotions_can_be_told_apart_at_48_pixels(layout):
         out = []
         for _ in range(count):
             seed = int(rng.integers(1 << 30))
-            pose = Pose(180, 222, 78, yaw=rng.uniform(-0.1, 0.1))
+            pose = replace(POSE, yaw=rng.uniform(-0.1, 0.1))
             neutral, box = portrait(np.random.default_rng(seed), {}, pose)
             units = EXPRESSIONS[emotion]
             moved, _ = portrait(np.random.default_rng(seed), units, pose, talk=rng.random())

@@ -5,10 +5,14 @@ import importlib
 import subprocess
 import sys
 import time
+from dataclasses import replace
+from fractions import Fraction
 
+import av
 import pytest
 
 from mesm.corpora.miniature.generate import generate
+from mesm.corpora.miniature.media import VIDEOS
 
 
 def digests(root):
@@ -27,6 +31,24 @@ def test_another_seed_gives_another_corpus(tmp_path):
     generate(tmp_path / "a", clips=1, seed=0, layout="mosei")
     generate(tmp_path / "b", clips=1, seed=1, layout="mosei")
     assert not set(digests(tmp_path / "a").values()) & set(digests(tmp_path / "b").values())
+
+
+@pytest.mark.parametrize("layout", ["iemocap", "mosei"])
+def test_videos_of_another_size_and_rate_change_no_sound_and_no_text(tmp_path, layout):
+    video = replace(VIDEOS[layout], width=160, height=120, rate=Fraction(10))
+    generate(tmp_path / "own", clips=2, seed=3, layout=layout, workers=1)
+    generate(tmp_path / "small", clips=2, seed=3, layout=layout, video=video, workers=1)
+    own, small = digests(tmp_path / "own"), digests(tmp_path / "small")
+    assert own.keys() == small.keys()
+    changed = {name for name in own if own[name] != small[name]}
+    (file,) = [name for name in changed if name.endswith((".avi", ".mp4"))]
+    assert changed - {file} == {
+        "ground_truth.jsonl",
+        *(name for name in own if name.startswith("OpenFace/")),
+    }
+    with av.open(str(tmp_path / "small" / file)) as container:
+        stream = container.streams.video[0]
+        assert (stream.width, stream.height, stream.average_rate) == (160, 120, 10)
 
 
 def test_nothing_is_left_beside_the_corpus(tmp_path):

@@ -67,8 +67,8 @@ def test_the_speaker_is_on_his_side(iemocap):
     for truth in iemocap.good:
         on_left = truth["clip_id"][-4] == truth["dialog"][5]
         for frame in truth["frames"]:
-            assert (frame["face_box"][2] <= 360) == on_left
-            assert (frame["face_box"][0] >= 360) != on_left
+            assert (frame["face_box"][2] <= 240) == on_left
+            assert (frame["face_box"][0] >= 240) != on_left
 
 
 def test_sound_cues_lie_in_the_clip_and_below_nyquist(corpus):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 
 import av
@@ -22,12 +23,17 @@ from mesm.inputs.video import ROUNDING, frames_at
 AVI = VideoFormat(64, 32, 2, Fraction(30000, 1001), "mpeg4", "DIVX", {"flags": "+bitexact"})
 MP4 = VideoFormat(32, 32, 1, Fraction(30), "libx264", None, {"preset": "ultrafast", "crf": "23"})
 FORMATS = {"avi": AVI, "mp4": MP4}
+# At the rates of the corpora.
+SLOW = {
+    "avi": replace(AVI, rate=IEMOCAP_VIDEO.rate, options=IEMOCAP_VIDEO.options),
+    "mp4": replace(MP4, rate=MOSEI_VIDEO.rate, options=MOSEI_VIDEO.options),
+}
 
 
 class Clock:
     """Stands for a person: a grey panel that says how often it was drawn, and when."""
 
-    def __init__(self, speaks=lambda time: False, shade=60, step=8):
+    def __init__(self, speaks=lambda time: False, shade=60, step=4):
         self.drawn, self._speaks, self._shade, self._step = [], speaks, shade, step
 
     def is_speaking(self, time):
@@ -67,41 +73,47 @@ def test_a_video_is_as_long_as_asked_for_to_half_a_frame(tmp_path, duration):
 
 
 def test_people_stand_side_by_side_in_their_order(tmp_path):
-    write_video(tmp_path / "video.avi", [Clock(shade=40), Clock(shade=200)], 0.2, AVI)
+    people = [Clock(shade=40, step=0), Clock(shade=200, step=0)]
+    write_video(tmp_path / "video.avi", people, 0.2, AVI)
     for _, picture in decode(tmp_path / "video.avi")[1]:
         assert abs(picture[:, :28].mean() - 40) < 8
         assert abs(picture[:, 36:].mean() - 200) < 8
 
 
-def test_a_speaker_is_drawn_every_third_frame_and_a_listener_every_twelfth(tmp_path):
+def test_a_speaker_is_drawn_in_every_frame_and_a_listener_in_every_third(tmp_path):
+    """Each time at the middle of the frame."""
     listener, speaker = Clock(), Clock(lambda time: True)
     write_video(tmp_path / "video.avi", [listener, speaker], 1.0, AVI)
     rate = 30000 / 1001
-    assert speaker.drawn == pytest.approx([i / rate for i in range(0, 30, 3)])
-    assert listener.drawn == pytest.approx([i / rate for i in range(0, 30, 12)])
+    assert speaker.drawn == pytest.approx([(i + 0.5) / rate for i in range(30)])
+    assert listener.drawn == pytest.approx([(i + 0.5) / rate for i in range(0, 30, 3)])
 
 
+@pytest.mark.parametrize("formats", [FORMATS, SLOW])
 @pytest.mark.parametrize("ending", FORMATS)
-def test_drawn_time_names_the_picture_that_the_preparation_reads(tmp_path, ending):
+def test_drawn_time_names_the_picture_that_the_preparation_reads(tmp_path, ending, formats):
     """Also just before a frame starts: what is read there has the level of the picture drawn."""
-    video, path = FORMATS[ending], tmp_path / f"video.{ending}"
+    video, path = formats[ending], tmp_path / f"video.{ending}"
     people = [Clock(lambda time: True, shade=20, step=12) for _ in range(video.panels)]
-    write_video(path, people, 1.4, video)
+    write_video(path, people, 18 / float(video.rate), video)
     drawn = people[0].drawn
-    edges = [time - gap for time in drawn[1:] for gap in (0.00005, 0.0002, 0.0005, 0.002)]
-    instants = sorted([*np.random.default_rng(0).uniform(0, 1.35, 40).tolist(), *edges])
+    assert len(drawn) == 18
+    starts = [time - 0.5 / float(video.rate) for time in drawn]
+    edges = [time - gap for time in starts[1:] for gap in (0.00005, 0.0002, 0.0005, 0.002)]
+    anywhere = np.random.default_rng(0).uniform(0, starts[-1], 40).tolist()
+    instants = sorted([*anywhere, *starts, *edges])
     for index, picture in frames_at(path, instants):
         place = round((picture[:, :28].mean() - 20) / 12)
         assert drawn_time(instants[index], video) == pytest.approx(drawn[place])
 
 
 @pytest.mark.parametrize("video", [IEMOCAP_VIDEO, MOSEI_VIDEO])
-def test_drawn_time_is_the_start_of_every_third_frame(video):
-    step = 3 / float(video.rate)
+def test_drawn_time_is_the_middle_of_the_frame_that_is_shown(video):
+    interval = 1 / float(video.rate)
     for time in np.random.default_rng(0).uniform(0, 60, 200):
-        found = drawn_time(float(time), video)
-        assert found / step == pytest.approx(round(found / step), abs=1e-9)
-        assert -ROUNDING <= time - found < step
+        start = drawn_time(float(time), video) - interval / 2
+        assert start / interval == pytest.approx(round(start / interval), abs=1e-9)
+        assert -ROUNDING <= time - start < interval
 
 
 @pytest.mark.parametrize("ending", FORMATS)
@@ -113,8 +125,8 @@ def test_the_same_performance_gives_the_same_bytes(tmp_path, ending):
 
 
 def test_panels_share_the_picture():
-    assert (IEMOCAP_VIDEO.panel_width, IEMOCAP_VIDEO.panels) == (360, 2)
-    assert (MOSEI_VIDEO.panel_width, MOSEI_VIDEO.panels) == (640, 1)
+    assert (IEMOCAP_VIDEO.panel_width, IEMOCAP_VIDEO.panels) == (240, 2)
+    assert (MOSEI_VIDEO.panel_width, MOSEI_VIDEO.panels) == (480, 1)
     # Chroma is stored at half the resolution, so no panel may begin between two samples.
     assert all(v.panel_width % 2 == v.height % 2 == 0 for v in (IEMOCAP_VIDEO, MOSEI_VIDEO))
 

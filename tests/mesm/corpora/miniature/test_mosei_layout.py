@@ -68,7 +68,8 @@ def test_media_can_be_read(mosei):
             continue
         with av.open(str(path)) as container:
             stream = container.streams.video[0]
-            assert (stream.width, stream.height) == (640, 360)
+            assert (stream.width, stream.height) == (480, 270)
+            assert stream.average_rate == 6
             shown = sum(1 for _ in container.decode(stream)) / float(stream.average_rate)
         ends = [t["end"] for t in mosei.truths if t["dialog"] == path.stem]
         assert max(ends) < shown < max(ends) + 1.5

@@ -155,6 +155,14 @@ def test_plan_and_seed_fix_everything(staged):
         np.testing.assert_array_equal(one.picture(1.0), other.picture(1.0))
 
 
+def test_sounds_do_not_depend_on_the_size_of_pictures():
+    small, large = (
+        stage(PLAN, 0, replace(VIDEO, width=width, height=height, sensor=(96, 96)))
+        for width, height in ((96, 64), (192, 96))
+    )
+    np.testing.assert_array_equal(small.sound, large.sound)
+
+
 @pytest.mark.parametrize(("index", "seed"), [(4, 0), (3, 1)])
 def test_another_recording_or_seed_is_another_scene(staged, index, seed):
     other = stage(replace(PLAN, index=index), seed, VIDEO)
