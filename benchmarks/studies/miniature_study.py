@@ -67,7 +67,7 @@ def run_corpus(out: Path, clips: int, seed: int, only: str | None) -> list[dict[
         generate(raw, clips=clips, seed=seed)
     prepare("iemocap", raw, prepared, PrepareOptions(seed=seed, min_face_size=60))
     changes = [f"corpus={prepared}"]
-    cells = choose(expand(load_experiment(EXPERIMENT), changes), only)
+    cells = choose(expand(load_experiment(EXPERIMENT), changes, experiment), only)
     if any(cell.config.model.reads_features for cell in cells):
         make_features(PreparedCorpus.open(prepared), FeatureOptions(raw=raw))
     failures = run_experiment(EXPERIMENT, experiment, changes, only=only)
@@ -123,9 +123,12 @@ def measure_run(experiment: Path, plan: dict[str, Any], name: str, truth: Path) 
 
 
 def row_name(system: str, changes: Mapping[str, Any]) -> str:
-    """A system and what its run changes, such as "mesm p=0.3"."""
-    parts = (f"{key.rpartition('.')[2]}={value}" for key, value in sorted(changes.items()))
-    return " ".join([system, *parts])
+    """A system and what its run changes, such as "mesm p=0.3"; a MESM has a teacher, or says so."""
+    own = {key.rpartition(".")[2]: value for key, value in sorted(changes.items())}
+    taught = own.pop("teacher", None)
+    if system == "mesm" and taught is None:
+        own["teacher"] = None
+    return " ".join([system, *(f"{key}={value}" for key, value in own.items())])
 
 
 def dense_of(plan: Mapping[str, Any], seed: int) -> str:

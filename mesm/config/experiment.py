@@ -97,6 +97,14 @@ class TrainingSettings(Settings):
         description="Weight of the loss of each modality's own logits, so that a modality that "
         "learns fast does not starve the others.",
     )
+    teacher: Place | None = Field(
+        default=None,
+        description="Folder of a finished FE2E or MESM of the same corpus whose outputs are learnt "
+        "besides the labels.",
+    )
+    distillation: Annotated[Number, Field(ge=0.0)] = Field(
+        default=2.0, description="Weight of what the teacher says, where there is one."
+    )
     concentration: Annotated[Number, Field(ge=0.0)] = Field(
         default=0.0,
         description="Weight, rising from a third to two thirds of the training, of what the "
@@ -144,6 +152,7 @@ class TrainingSettings(Settings):
             ("training.learning_rate, times its factors,", rate * max(factors)),
             ("training.weight_decay times learning_rate", self.weight_decay * rate * max(factors)),
             ("training.branch_loss", self.branch_loss),
+            ("training.distillation", self.distillation),
             ("training.concentration", self.concentration),
         ):
             if value > LARGEST:
@@ -191,6 +200,10 @@ class ExperimentConfig(Settings):
             raise ValueError(
                 "training.concentration, p_hold_epochs and p_warmup_epochs are MESM's; "
                 f"{model.name} has no sparse attention"
+            )
+        if training.teacher is not None and model.reads_features:
+            raise ValueError(
+                f"training.teacher is FE2E's and MESM's; {model.name} reads other inputs than those"
             )
         if training.branch_loss > 0 and not model.has_branches:
             raise ValueError(

@@ -32,6 +32,11 @@ class Grid(_Settings):
         default={}, description="Setting to its values, e.g. model.p: [0.1, 0.5]."
     )
     overrides: list[str] = Field(default=[], description="Changes to this grid's configs.")
+    teacher: str | None = Field(
+        default=None,
+        description="Config in these grids whose run of the same seed teaches this grid's runs "
+        "(training.teacher).",
+    )
     seeds: Seeds | None = Field(default=None, description="None: those of the experiment.")
 
 

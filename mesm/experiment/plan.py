@@ -8,7 +8,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ class Cell:
         config: its settings.
         changes: what differs from the config, the seed apart: key to value.
         groups: the grids it stands in.
+        teacher: name of the cell that teaches it.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Cell:
     config: ExperimentConfig
     changes: dict[str, Any]
     groups: list[str] = field(default_factory=list)
+    teacher: str | None = None
 
     def folder(self, out: Path) -> Path:
         """Its run folder."""
@@ -68,19 +70,21 @@ class _Problems:
         raise ValueError("\n  ".join([*head, *lines]))
 
 
-def expand(experiment: Experiment, overrides: Sequence[str] = ()) -> list[Cell]:
+def expand(experiment: Experiment, overrides: Sequence[str] = (), out: Path = Path()) -> list[Cell]:
     """Make the cells; those with the same settings in several groups are one.
 
     Args:
         experiment: the grids.
         overrides: further changes to all configs, such as "training.epochs=3": stronger than the
             file's and a grid's own, weaker than what a cell varies.
+        out: the experiment's folder, in which teachers' runs lie.
 
     Returns:
         In the file's order; of each grid, everything with the first seed comes first.
 
     Raises:
-        ValueError: names every cell whose config does not exist or whose settings do not fit.
+        ValueError: names every cell whose config does not exist, whose settings do not fit, or
+            whose teacher is no cell.
     """
     common = [] if experiment.corpus is None else [f"corpus={_yaml(str(experiment.corpus))}"]
     common += experiment.overrides
@@ -92,6 +96,9 @@ def expand(experiment: Experiment, overrides: Sequence[str] = ()) -> list[Cell]:
                 where = f"{group}: {_name(source, varied, seed)}"
                 changes = [f"{key}={_yaml(value)}" for key, value in varied.items()]
                 changes += [f"training.seed={seed}"]
+                teacher = grid.teacher and _name(grid.teacher, {}, seed)
+                if teacher:
+                    changes += [f"training.teacher={_yaml(str(out / 'runs' / teacher))}"]
                 try:
                     config = load_config(source, [*common, *grid.overrides, *overrides, *changes])
                 except ValueError as error:
@@ -100,12 +107,19 @@ def expand(experiment: Experiment, overrides: Sequence[str] = ()) -> list[Cell]:
                 settings = dump_config(config)
                 if settings not in cells:
                     differing = _differing(source, [*common, *overrides], config, varied)
+                    if teacher:
+                        differing["training.teacher"] = grid.teacher
                     name = _name(source, differing, seed)
-                    cells[settings] = Cell(name, source, config, differing)
+                    cells[settings] = Cell(name, source, config, differing, teacher=teacher)
                 if group not in cells[settings].groups:
                     cells[settings].groups.append(group)
+    found = _with_unique_names(cells)
+    names = {cell.name for cell in found}
+    for cell in found:
+        if cell.teacher is not None and cell.teacher not in names:
+            problems.add(f"its teacher, {cell.teacher}, is no cell of the experiment", cell.name)
     problems.refuse()
-    return _with_unique_names(cells)
+    return found
 
 
 def check_cells(cells: Iterable[Cell], out: Path, splits: Sequence[str]) -> None:
@@ -154,6 +168,8 @@ def check_cells(cells: Iterable[Cell], out: Path, splits: Sequence[str]) -> None
 def choose(cells: Sequence[Cell], pattern: str | None) -> list[Cell]:
     """The cells whose name, or one of whose groups, matches a pattern such as "*--seed-0".
 
+    The teachers of these cells are chosen with them.
+
     Raises:
         ValueError: none does.
     """
@@ -170,7 +186,8 @@ def choose(cells: Sequence[Cell], pattern: str | None) -> list[Cell]:
             f"--only {pattern}: matches no cell, such as {cells[0].name}, and no group "
             f"({', '.join(groups)})"
         )
-    return chosen
+    teachers = {cell.teacher for cell in chosen}
+    return [cell for cell in cells if cell in chosen or cell.name in teachers]
 
 
 def describe_plan(experiment: Experiment, cells: Sequence[Cell]) -> dict[str, Any]:
@@ -259,7 +276,7 @@ def _with_unique_names(cells: dict[str, Cell]) -> list[Cell]:
         name = cell.name
         if counts[name] > 1 or len(name) > 200:
             name = f"{name[:190]}--{hashlib.sha256(settings.encode()).hexdigest()[:8]}"
-        unique.append(Cell(name, cell.source, cell.config, cell.changes, cell.groups))
+        unique.append(replace(cell, name=name))
     return unique
 
 

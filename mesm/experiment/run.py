@@ -50,7 +50,7 @@ def run_experiment(
             once; or another process runs this experiment. Nothing is written.
     """
     experiment = load_experiment(config)
-    cells = expand(experiment, overrides)
+    cells = expand(experiment, overrides, out)
     chosen = choose(cells, only)
     resources = Resources.of_machine(jobs, threads)
     _check_folder(out)
@@ -64,7 +64,10 @@ def run_experiment(
     out.mkdir(parents=True, exist_ok=True)
     with locked(out, "training in"):
         RunFolder(out).write_json(out / PLAN, describe_plan(experiment, cells))
-        failures = run_unfinished(todo, resources)
+        # Teachers come first.
+        taught = [job for job, cell in zip(todo, chosen, strict=True) if cell.teacher]
+        failures = run_unfinished([job for job in todo if job not in taught], resources)
+        failures |= run_unfinished(taught, resources)
     print(f"{out}: {len(todo) - len(failures)} of {len(todo)} cells are done")
     strangers = {path.name for path in (out / "runs").iterdir()} - {cell.name for cell in cells}
     if strangers:

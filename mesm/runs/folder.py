@@ -42,6 +42,11 @@ class RunFolder:
         return self.path / "features.json"
 
     @property
+    def teacher(self) -> Path:
+        """The identity of the run whose outputs it learnt, where there is one."""
+        return self.path / "teacher.json"
+
+    @property
     def best(self) -> Path:
         """The run's weights: the best on the validation split, or the last."""
         return self.path / "model.safetensors"
@@ -103,7 +108,8 @@ class RunFolder:
         for name in (*folders, "reliability"):
             if (self.path / name).is_dir():
                 shutil.rmtree(self.path / name)
-        files = (self.best, self.metrics, self.evaluation, self.tokenizer, self.features)
+        inputs = (self.tokenizer, self.features, self.teacher)
+        files = (self.best, self.metrics, self.evaluation, *inputs)
         for file in (*files, self.temperatures, self.path / "sweep.json", self.path / "sweep.png"):
             file.unlink(missing_ok=True)
 

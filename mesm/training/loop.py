@@ -6,6 +6,7 @@ import logging
 import math
 import random
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,11 @@ from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.state import AcceleratorState
 from accelerate.utils import broadcast_object_list
 
-from mesm.config.end_to_end import MESMSettings
+from mesm.config.end_to_end import FE2ESettings, MESMSettings
 from mesm.config.experiment import ExperimentConfig
 from mesm.config.files import dump_config
-from mesm.data.clips import EpochBatches, make_loader
+from mesm.corpora.prepared import PreparedCorpus
+from mesm.data.clips import EpochBatches, SplitDataset, make_loader
 from mesm.data.corpus_folder import open_corpus
 from mesm.evaluation.calibration import Temperatures
 from mesm.evaluation.metrics import Thresholds, score
@@ -54,6 +56,7 @@ from mesm.training.norms import count_norms, drawn_batches
 from mesm.training.optimizer import make_optimizer, set_learning_rate
 from mesm.training.p_schedule import PSchedule
 from mesm.training.step import TrainingStep
+from mesm.training.teacher import Pair, Teacher
 
 logger = logging.getLogger(__name__)
 
@@ -135,6 +138,17 @@ class _Training:
         sizes = {split: len(corpus.split(split)) for split in ("train", "valid", "test")}
         self.corpus_facts = {"emotions": self.emotions, "clips": sizes}
         self.feed.check()
+        self.teacher = self._teacher(corpus)
+
+    def _teacher(self, corpus: PreparedCorpus) -> Teacher | None:
+        if self.settings.teacher is None:
+            return None
+        assert isinstance(self.config.model, FE2ESettings)
+        teacher = Teacher(
+            *(self.settings.teacher, corpus, self.config.model.modalities, self.accelerator.device)
+        )
+        teacher.check(self.old)
+        return teacher
 
     def run(self) -> Path:
         """Everything; returns the run's folder."""
@@ -163,6 +177,13 @@ class _Training:
         self.p = PSchedule(model, self.config)
         self.raw_optimizer = make_optimizer(model, self.settings)
         self.collate = self.feed.collate
+        self.lessons: SplitDataset = self.train_set
+        self.join: Callable[[list[Any]], Any] = self.collate
+        if self.teacher is not None:
+            self.lessons = self.teacher.paired(
+                self.train_set, augment=self.settings.augment, seed=self.settings.seed
+            )
+            self.join = self.teacher.collate(self.collate)
         self.batches = EpochBatches(
             len(self.train_set),
             self.settings.batch_size,
@@ -248,6 +269,8 @@ class _Training:
         self.feed.folder = self.folder
         self.feed.write()
         self.folder.write_json(self.folder.model_arguments, arguments)
+        if self.teacher is not None:
+            self.folder.write_json(self.folder.teacher, self.teacher.identity)
         write_beside(self.folder.config, dump_config(self.config))
         self.folder.diverged.unlink(missing_ok=True)
 
@@ -290,11 +313,11 @@ class _Training:
     ) -> dict[str, Any]:
         accelerator, settings = self.accelerator, self.settings
         seed_everything(settings.seed, epoch, accelerator.process_index)
-        self.batches.epoch = self.train_set.epoch = epoch
+        self.batches.epoch = self.train_set.epoch = self.lessons.epoch = epoch
         loader = make_loader(
-            self.train_set,
+            self.lessons,
             self.batches,
-            self.collate,
+            self.join,
             workers=settings.workers,
             pin_memory=accelerator.device.type == "cuda",
         )
@@ -306,7 +329,11 @@ class _Training:
         for batch in loader:
             self.p.step()
             factor = set_learning_rate(self.raw_optimizer, settings, number, total, losses)
-            step(batch.to(accelerator.device), number / total)
+            given, taught = batch.to(accelerator.device), None
+            if isinstance(given, Pair):
+                assert self.teacher is not None
+                given, taught = given.own, self.teacher(given.teachers)
+            step(given, number / total, taught)
             number += 1
             display.step()
             if self.main and step.steps % READ_EVERY == 0:

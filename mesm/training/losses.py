@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mesm.models.late_fusion import TrainingOutputs
@@ -34,10 +35,12 @@ def positive_weights(labels: Tensor) -> Tensor:
 
 
 class TrainingLoss(nn.Module):
-    """bce(fused) + branch_loss * sum bce(branch) + concentration * mean max(0, H - target).
+    """bce(fused) + branch_loss sum bce(branch) + concentration mean max(0, H - target) + taught.
 
     The first term is the paper's; the others are off unless the settings say otherwise. H is the
-    entropy of the first sparse block's attention, as a share of the uniform one's.
+    entropy of the first sparse block's attention, as a share of the uniform one's. With a teacher
+    `taught` is distillation * (bce(fused, teacher's) + sum bce(branch, teacher's)), against the
+    teacher's probabilities and without weights of emotions; the branches' where these are trained.
 
     Args:
         positive_weight: (E,), from `positive_weights`.
@@ -73,17 +76,27 @@ class TrainingLoss(nn.Module):
         rise = min(1.0, max(0.0, (done - RISE[0]) / (RISE[1] - RISE[0])))
         return self.settings.concentration * rise
 
-    def forward(self, outputs: Tensor | TrainingOutputs, labels: Tensor, done: float) -> Tensor:
+    def forward(
+        self,
+        outputs: Tensor | TrainingOutputs,
+        labels: Tensor,
+        done: float,
+        taught: TrainingOutputs | None = None,
+    ) -> Tensor:
         """The loss, a scalar.
 
         Args:
             outputs: logits (B, E), or what the model gave for `options`.
             labels: (B, E) of 0 and 1.
             done: share of the training's steps that are done.
+            taught: the teacher's outputs for the same clips; None: there is no teacher.
         """
+        logits = outputs if isinstance(outputs, Tensor) else outputs.logits
+        loss: Tensor = self.cross_entropy(logits.float(), labels)
+        if taught is not None:
+            loss = loss + self.settings.distillation * self._taught(outputs, taught)
         if isinstance(outputs, Tensor):
-            return self.cross_entropy(outputs.float(), labels)
-        loss: Tensor = self.cross_entropy(outputs.logits.float(), labels)
+            return loss
         for branch in outputs.branches:
             loss = loss + self.settings.branch_loss * self.cross_entropy(branch.float(), labels)
         weight = self._concentration(done)
@@ -94,3 +107,17 @@ class TrainingLoss(nn.Module):
             excess = (entropy.float() - self.settings.concentration_target).clamp(min=0)
             loss = loss + weight * excess.mean()
         return loss
+
+    def _taught(self, outputs: Tensor | TrainingOutputs, taught: TrainingOutputs) -> Tensor:
+        if isinstance(outputs, Tensor):
+            return _likeness(outputs, taught.logits)
+        loss = _likeness(outputs.logits, taught.logits)
+        if self.settings.branch_loss > 0:
+            for branch, teachers in zip(outputs.branches, taught.branches, strict=True):
+                loss = loss + _likeness(branch, teachers)
+        return loss
+
+
+def _likeness(logits: Tensor, teachers: Tensor) -> Tensor:
+    """Cross-entropy of logits (B, E) against another model's probabilities."""
+    return F.binary_cross_entropy_with_logits(logits.float(), teachers.float().sigmoid())

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from mesm.models.late_fusion import TrainingOutputs
 from mesm.training.losses import TrainingLoss
 
 if TYPE_CHECKING:
@@ -73,15 +74,16 @@ class TrainingStep:
         self.norm_sum.zero_()
         self.clips = self.steps = 0
 
-    def __call__(self, batch: Any, done: float) -> None:
+    def __call__(self, batch: Any, done: float, taught: TrainingOutputs | None = None) -> None:
         """Learn from one batch.
 
         Args:
             batch: B clips, on the model's device.
             done: share of the training's steps that are done.
+            taught: a teacher's outputs for the same clips; None: there is no teacher.
         """
         outputs = self.model(batch, **self.loss.options(done))
-        value: Tensor = self.loss(outputs, batch.labels, done)
+        value: Tensor = self.loss(outputs, batch.labels, done, taught)
         self.backward(value)
         if self.limit is not None:
             self.norm_sum += self.clip(self.model.parameters(), self.limit)
