@@ -22,7 +22,7 @@ def test_every_p_that_is_measured_anew_has_a_model():
     trained = {
         cell.config.model.p
         for cell in CELLS
-        if "p_curve" in cell.groups and cell.config.model.selection == "weighted"
+        if "p_curve" in cell.groups and cell.config.model.selection == "straight_through"
     }
     assert trained == set(RETRAINED)
     assert set(RETRAINED) <= set(SWEPT)

@@ -52,8 +52,9 @@ def test_every_p_of_the_curve_and_the_baselines_are_trained() -> None:
 
 def test_a_row_is_called_by_its_system_and_what_it_changes() -> None:
     assert row_name("fe2e", {}) == "fe2e"
-    changes = {"training.p_hold_epochs": 0, "model.p": 0.3}
+    changes = {"training.p_hold_epochs": 0, "model.p": 0.3, "training.teacher": "miniature_fe2e"}
     assert row_name("mesm", changes) == "mesm p=0.3 p_hold_epochs=0"
+    assert row_name("mesm", {}) == "mesm teacher=None"
 
 
 def test_a_mesm_is_measured_beside_the_fe2e_of_its_seed() -> None:

@@ -24,7 +24,10 @@ def test_cells_of_a_grid():
             grids={
                 "curve": {
                     "configs": ["miniature_mesm"],
-                    "vary": {"model.p": [0.1, 0.5], "model.selection": ["weighted", "hard"]},
+                    "vary": {
+                        "model.p": [0.1, 0.5],
+                        "model.selection": ["straight_through", "hard"],
+                    },
                 }
             },
         )
@@ -200,3 +203,34 @@ def test_plan_can_be_read_back():
     cell = plan["cells"]["miniature_fe2e--seed-3"]
     assert cell["folder"] == "runs/miniature_fe2e--seed-3"
     assert cell["seed"] == cell["settings"]["training"]["seed"] == 3
+
+
+def taught(teacher="miniature_fe2e"):
+    grids = [
+        {"configs": ["miniature_fe2e"]},
+        {"configs": ["miniature_mesm"], "teacher": teacher, "vary": {"model.p": [0.5, 0.3]}},
+    ]
+    return Experiment(seeds=[0, 1], grids={"results": grids})
+
+
+def test_a_cell_is_taught_by_the_run_of_its_seed(tmp_path):
+    cells = {cell.name: cell for cell in expand(taught(), out=tmp_path)}
+    cell = cells["miniature_mesm--p-0.3--teacher-miniature_fe2e--seed-1"]
+    assert cell.teacher == "miniature_fe2e--seed-1"
+    assert cell.config.training.teacher == cells[cell.teacher].folder(tmp_path)
+    assert cells[cell.teacher].teacher is None
+    assert len(cells) == 6
+
+
+def test_teachers_are_chosen_with_those_they_teach():
+    chosen = choose(expand(taught()), "*--p-0.3--*--seed-1")
+    assert [cell.name for cell in chosen] == [
+        "miniature_fe2e--seed-1",
+        "miniature_mesm--p-0.3--teacher-miniature_fe2e--seed-1",
+    ]
+
+
+def test_a_teacher_that_is_no_cell_is_refused():
+    message = "its teacher, iemocap_fe2e--seed-0, is no cell of the experiment"
+    with pytest.raises(ValueError, match=message):
+        expand(taught("iemocap_fe2e"))

@@ -76,6 +76,22 @@ def test_dry_run_says_how_far_it_is_and_writes_nothing(whole, tiny_experiment, t
     assert list(tmp_path.iterdir()) == []
 
 
+def test_teachers_are_trained_before_those_they_teach(tiny_experiment, tmp_path):
+    values = yaml.safe_load(tiny_experiment.read_text())
+    pupil = {"configs": ["miniature_mesm"], "teacher": "miniature_fe2e"}
+    values["grids"] = {"taught": [pupil, {"configs": ["miniature_fe2e"]}]}
+    values["overrides"] += ["training.epochs=1"]
+    file, out = tmp_path / "taught.yaml", tmp_path / "out"
+    file.write_text(yaml.safe_dump(values))
+    assert run_experiment(file, out, jobs=2) == {}
+    (folder,) = (out / "runs").glob("miniature_mesm*")
+    kept = json.loads((folder / "teacher.json").read_text())
+    teacher = out / "runs/miniature_fe2e--seed-0"
+    assert kept["run"] == str(teacher)
+    weights = (teacher / "model.safetensors").read_bytes()
+    assert kept["weights"] == hashlib.sha256(weights).hexdigest()
+
+
 def test_sigkill_of_the_parent_and_the_same_command(whole, tiny_experiment, tmp_path):
     """The children end too, and in the end all weights are those of an undisturbed experiment."""
     out = tmp_path / "out"
