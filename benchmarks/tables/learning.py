@@ -8,7 +8,12 @@ from typing import Any
 from benchmarks.report import markdown
 from benchmarks.tables.registry import one, results, table
 
-SELECTIONS = {"weighted": "`weighted`", "hard": "`hard`, as the authors' code"}
+SELECTIONS = {
+    "weighted": "`weighted`",
+    "straight_through": "`straight_through`",
+    "positive_start": "`straight_through`, positive start, as MESM's configs",
+    "hard": "`hard`, as the authors' code",
+}
 BASELINES = {
     "lf_lstm": "LF-LSTM",
     "lf_transformer": "LF-TRANS",

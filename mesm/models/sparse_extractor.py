@@ -29,8 +29,11 @@ class BlockStep(NamedTuple):
 
 
 @torch.no_grad()
-def _start_positive(block: nn.Module) -> None:
-    assert isinstance(block, SparseCrossModalBlock)
+def start_positive(block: SparseCrossModalBlock) -> None:
+    """Make a block's weights of features and scores not negative.
+
+    Features follow a ReLU, so a site's score then rises with its features.
+    """
     block.attention.map_proj.weight.abs_()
     block.attention.score.weight.abs_()
 
@@ -78,7 +81,8 @@ class SparseExtractor(nn.Module):
         )
         if positive_start:
             for block in self.blocks:
-                _start_positive(block)
+                assert isinstance(block, SparseCrossModalBlock)
+                start_positive(block)
 
     def forward(
         self,

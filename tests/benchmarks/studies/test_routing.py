@@ -19,24 +19,30 @@ INVISIBLE = "block.attention.score.bias"
 
 @pytest.fixture(scope="module")
 def outcomes() -> dict[str, Outcome]:
-    modes: tuple[routing.Mode, ...] = ("weighted", "hard")
-    return {mode: train(mode, 0.3, 0, SHORT) for mode in modes}
+    return {mode: train(mode, 0.3, 0, SHORT) for mode in routing.SPARSE}
 
 
-def test_weighted_learns_where_to_look(outcomes: dict[str, Outcome]) -> None:
-    assert outcomes["weighted"].test_accuracy[-1] >= 0.97
+@pytest.mark.parametrize("mode", ["weighted", "straight_through", "positive_start"])
+def test_an_attention_that_learns_finds_where_to_look(
+    outcomes: dict[str, Outcome], mode: routing.Mode
+) -> None:
+    assert outcomes[mode].test_accuracy[-1] >= 0.97
 
 
 def test_hard_does_not(outcomes: dict[str, Outcome]) -> None:
     assert 0.55 < outcomes["hard"].test_accuracy[-1] < 0.8
 
 
-def test_every_attention_tensor_learns_only_when_weighted(outcomes: dict[str, Outcome]) -> None:
-    weighted, hard = outcomes["weighted"].gradients, outcomes["hard"].gradients
-    assert len(weighted) == 5
-    assert weighted.keys() == hard.keys()
-    assert all(slope > 1e-4 for name, slope in weighted.items() if name != INVISIBLE), weighted
+def test_every_attention_tensor_learns_unless_the_selection_is_hard(
+    outcomes: dict[str, Outcome],
+) -> None:
+    hard = outcomes["hard"].gradients
+    assert len(hard) == 5
     assert set(hard.values()) == {0.0}
+    for mode in ("weighted", "straight_through", "positive_start"):
+        slopes = outcomes[mode].gradients
+        assert slopes.keys() == hard.keys()
+        assert all(slope > 1e-4 for name, slope in slopes.items() if name != INVISIBLE), mode
 
 
 def test_no_network_without_the_query_beats_the_majority() -> None:
@@ -68,8 +74,7 @@ def test_study_fills_table_json_and_figure(
     routing.main()
     kept = json.loads((tmp_path / "r.json").read_text())
     assert [(each["mode"], each["p"]) for each in kept["outcomes"]] == [
-        ("weighted", 0.3),
-        ("hard", 0.3),
+        *((mode, 0.3) for mode in routing.SPARSE),
         ("dense", None),
     ]
     assert (tmp_path / "f.png").read_bytes().startswith(b"\x89PNG")
@@ -81,4 +86,4 @@ def test_study_fills_table_json_and_figure(
 
 def test_table_has_a_line_per_mode_and_p() -> None:
     tiny = replace(SHORT, train_images=64, test_images=64, epochs=1)
-    assert len(table(study([0], [0.5, 1.0], tiny))) == 1 + 2 * 2 + 1
+    assert len(table(study([0], [0.5, 1.0], tiny))) == 1 + 2 * len(routing.SPARSE) + 1
