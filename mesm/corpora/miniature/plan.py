@@ -189,7 +189,7 @@ class Planner:
         own = (self._next_emotion(),)
         halves = SplitFace.draw(own[0], EMOTIONS[self.layout], self.rng)
         hints: dict[str, Hint] = {"text": "missing", "face": "true", "sound": "missing"}
-        shown = {"text": (NEUTRAL,), "face": own, "sound": (NEUTRAL,)}
+        shown: dict[str, tuple[str, ...]] = {"text": (NEUTRAL,), "face": own, "sound": (NEUTRAL,)}
         text = sentence_about(halves.named, self.rng)
         return ClipPlan(clip_id, dialog, who, start, end, own, hints, shown, text, halves)
 
