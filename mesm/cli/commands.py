@@ -251,9 +251,7 @@ def evaluate(
             typer.echo(save_reliability(run, scores))
     else:
         if query == "other":
-            raise ValueError(
-                "evaluate: --against compares runs by their own queries; leave --query"
-            )
+            raise ValueError("evaluate: --against asks by own queries; leave --query out")
         from mesm.evaluation.against import compare_runs
 
         compare_runs(
