@@ -5,6 +5,8 @@ frame's face box into the 48x48 crop, and from there to the grid of each block: 
 stands for the cell of 2, 4 or 8 pixels it was pooled from. A kept site hits if its cell overlaps a
 region. Chance is what as many uniformly drawn sites of that frame would hit on average.
 "final" asks it once more in pixels: those whose sites all attentions kept, against all pixels.
+Where a face shows two emotions, regions are those of the half that the sentence names, and the
+group "other_half" asks the same kept sites about the regions of the other half.
 Spectrogram chunks are scored likewise in time x frequency; cells of zero padding are no chance.
 """
 
@@ -36,6 +38,7 @@ from mesm.evaluation.run import Run
 from mesm.inputs.spectrograms import CHUNK_COLUMNS, MEL_BINS
 
 FINAL = "final"
+OTHER_HALF = "other_half"
 BATCH_SIZE = 8
 
 
@@ -49,20 +52,20 @@ class ModalityTallies:
     def add(
         self,
         clip: str,
-        hint: str,
+        groups: Sequence[str],
         blocks: Sequence[BlockAttention],
         frame: int,
         covered: dict[int, NDArray[np.float64]],
         real_columns: int | None = None,
     ) -> None:
-        """Count one frame; `covered` holds per cell size the planted share of each cell."""
+        """Count one frame in groups; `covered` holds per cell size the planted share of cells."""
         height, width = covered[1].shape
         for number, block in enumerate(blocks, start=1):
             rows, columns = block.kept.shape[1:]
             cell = height // rows
             self.grids[number] = (rows, columns, cell)
             real = _real((rows, columns), cell, real_columns)
-            for group in ("all", hint):
+            for group in groups:
                 self.groups[group][number].add(
                     clip,
                     block.kept[frame],
@@ -73,7 +76,7 @@ class ModalityTallies:
                 )
         self.grids[FINAL] = (height, width, 1)
         pixels = surviving_pixels(blocks, frame, height, width)
-        for group in ("all", hint):
+        for group in groups:
             self.groups[group][FINAL].add(
                 clip, pixels, covered[1], real=_real((height, width), 1, real_columns)
             )
@@ -115,12 +118,16 @@ def score_clip(
     """Add one clip's frames to the tallies of the modalities that were traced."""
     if blocks := traced.get("face"):
         cells = _cell_sizes(blocks, FACE_SIZE)
-        regions = face_regions(planted, clip.face_times, clip.face_boxes)
-        for frame in np.flatnonzero(clip.face_found):
-            if len(regions[frame]) == 0:
-                continue
-            covered = {cell: coverage(regions[frame], FACE_SIZE, FACE_SIZE, cell) for cell in cells}
-            tallies["face"].add(clip.clip_id, planted.hints["face"], blocks, int(frame), covered)
+        place = (planted, clip.face_times, clip.face_boxes)
+        for groups, regions in (
+            (("all", planted.hints["face"]), face_regions(*place)),
+            ((OTHER_HALF,), face_regions(*place, misleading=True)),
+        ):
+            for frame in np.flatnonzero(clip.face_found):
+                if len(own := regions[frame]) == 0:
+                    continue
+                covered = {cell: coverage(own, FACE_SIZE, FACE_SIZE, cell) for cell in cells}
+                tallies["face"].add(clip.clip_id, groups, blocks, int(frame), covered)
     if blocks := traced.get("audio"):
         cells = _cell_sizes(blocks, MEL_BINS)
         columns = clip.spectrogram.shape[1]
@@ -134,8 +141,8 @@ def score_clip(
                 for cell, grid in whole.items()
             }
             real = min(columns - chunk * CHUNK_COLUMNS, CHUNK_COLUMNS)
-            hint = planted.hints["sound"]
-            tallies["audio"].add(clip.clip_id, hint, blocks, chunk, covered, real)
+            groups = ("all", planted.hints["sound"])
+            tallies["audio"].add(clip.clip_id, groups, blocks, chunk, covered, real)
 
 
 def _cell_sizes(blocks: Sequence[BlockAttention], height: int) -> set[int]:

@@ -29,10 +29,18 @@ SAMPLES_PER_PIXEL = 4
 
 @dataclass(frozen=True)
 class PlantedFrame:
-    """The action units of one sampling instant: regions (R, 4) in pixels of the full video."""
+    """The action units of one sampling instant, in pixels of the full video.
+
+    Attributes:
+        time: seconds of the dialog.
+        regions: (R, 4) of those that carry the emotion.
+        misleading: (R, 4) of those in the half of the face that the sentence does not name; none
+            where a face shows one emotion.
+    """
 
     time: float
     regions: Regions
+    misleading: Regions
 
 
 @dataclass(frozen=True)
@@ -62,14 +70,15 @@ def no_regions() -> Regions:
     return np.zeros((0, 4))
 
 
-def _frame(entry: dict[str, Any]) -> PlantedFrame:
-    regions = [
-        region
-        for unit in entry["action_units"]
-        if unit["intensity"] > 0
-        for region in unit["regions"]
-    ]
-    return PlantedFrame(float(entry["time"]), np.array(regions, dtype=np.float64).reshape(-1, 4))
+def _frame(entry: dict[str, Any], named: str | None) -> PlantedFrame:
+    regions: dict[bool, list[list[float]]] = {True: [], False: []}
+    for unit in entry["action_units"]:
+        if unit["intensity"] > 0:
+            regions[named is None or unit["half"] == named] += unit["regions"]
+    true, misleading = (
+        np.array(regions[kind], dtype=np.float64).reshape(-1, 4) for kind in (True, False)
+    )
+    return PlantedFrame(float(entry["time"]), true, misleading)
 
 
 def read_ground_truth(path: Path) -> dict[str, PlantedClip]:
@@ -91,10 +100,11 @@ def read_ground_truth(path: Path) -> dict[str, PlantedClip]:
         for number, line in enumerate(lines, start=1):
             try:
                 entry = json.loads(line)
+                named = entry["where"]["named"] if "where" in entry else None
                 clip = PlantedClip(
                     clip_id=entry["clip_id"],
                     start=float(entry["start"]),
-                    frames=tuple(_frame(frame) for frame in entry["frames"]),
+                    frames=tuple(_frame(frame, named) for frame in entry["frames"]),
                     sound=tuple(
                         SoundCue(
                             float(cue["start"]),
@@ -133,6 +143,8 @@ def face_regions(
     planted: PlantedClip,
     times: Sequence[float] | NDArray[np.floating[Any]],
     boxes: NDArray[np.floating[Any]],
+    *,
+    misleading: bool = False,
 ) -> list[Regions]:
     """Per face frame the planted action-unit regions in crop pixels; none → (0, 4).
 
@@ -140,6 +152,8 @@ def face_regions(
         planted: the clip's ground truth.
         times: (S,) seconds of the dialog.
         boxes: (S, 4) the crops in pixels of the full video.
+        misleading: those of the half that the sentence does not name, instead of those that carry
+            the emotion.
     """
     if not planted.frames:
         return [no_regions() for _ in times]
@@ -148,7 +162,9 @@ def face_regions(
     for time, box in zip(times, boxes, strict=True):
         nearest = int(np.abs(instants - float(time)).argmin())
         near = abs(instants[nearest] - float(time)) <= TIME_TOLERANCE
-        regions.append(to_crop(planted.frames[nearest].regions, box) if near else no_regions())
+        frame = planted.frames[nearest]
+        found = frame.misleading if misleading else frame.regions
+        regions.append(to_crop(found, box) if near else no_regions())
     return regions
 
 

@@ -44,6 +44,12 @@ def miniature(
     layout: Annotated[
         Literal["iemocap", "mosei"], typer.Option(help="Whose on-disk layout to write.")
     ] = "iemocap",
+    variant: Annotated[
+        Literal["hints", "where"],
+        typer.Option(
+            help="Each modality hints at the emotion, or the text says which half of the face does."
+        ),
+    ] = "hints",
     faults: Annotated[
         bool, typer.Option("--faults", help="Add the defects of real corpora.")
     ] = False,
@@ -51,7 +57,7 @@ def miniature(
     """Generate a small synthetic corpus in the raw layout of IEMOCAP or CMU-MOSEI."""
     from mesm.corpora.miniature.generate import generate
 
-    generate(out, clips=clips, seed=seed, layout=layout, faults=faults)
+    generate(out, clips=clips, seed=seed, layout=layout, variant=variant, faults=faults)
 
 
 @app.command()
@@ -225,6 +231,10 @@ def evaluate(
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Predict anew, whatever predictions are kept.")
     ] = False,
+    query: Annotated[
+        Literal["own", "other"],
+        typer.Option(help="other: MESM's attention is asked by another clip's query."),
+    ] = "own",
 ) -> None:
     """Score a run: accuracy (or weighted accuracy) and F1 per emotion; thresholds are named."""
     from mesm.evaluation.bootstrap import Bootstrap
@@ -235,10 +245,13 @@ def evaluate(
         from mesm.plots.reliability import save_reliability
 
         scores = evaluate_run(
-            run, split, threshold=threshold, f1=f1, bootstrap=bootstrap, fresh=fresh
+            run, split, threshold=threshold, f1=f1, bootstrap=bootstrap, fresh=fresh, query=query
         )
-        typer.echo(save_reliability(run, scores))
+        if query == "own":
+            typer.echo(save_reliability(run, scores))
     else:
+        if query == "other":
+            raise ValueError("evaluate: --against asks by own queries; leave --query out")
         from mesm.evaluation.against import compare_runs
 
         compare_runs(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mesm.config.experiment import (
     EvaluationSettings,
@@ -304,13 +304,24 @@ class Run:
         found = self.outputs(split)
         return found.logits, found.labels
 
-    def outputs(self, split: str) -> Outputs:
-        """As `predict`, with the logits of the model's branches where it has several."""
-        model, size = self.model, self.config.training.batch_size
-        names = getattr(model, "branch_names", ())
+    def outputs(self, split: str, model: nn.Module | None = None) -> Outputs:
+        """As `predict`, with the logits of the model's branches where it has several.
+
+        Args:
+            split: which one.
+            model: what computes them; None: the run's model as it is.
+        """
+        size = self.config.training.batch_size
+        names = getattr(self.model, "branch_names", ())
         try:
             return predict(
-                *(model, self.dataset(split), self.collate, size, self.device),
+                *(
+                    self.model if model is None else model,
+                    self.dataset(split),
+                    self.collate,
+                    size,
+                    self.device,
+                ),
                 progress=split,
                 branches=names if len(names) > 1 else (),
             )

@@ -6,6 +6,7 @@ combinations are its emotion prototypes, chosen so that no two emotions share on
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -61,7 +62,7 @@ LEAD: Final = 0.2
 class _Episode:
     start: float
     end: float
-    peaks: dict[int, float]
+    peaks: Mapping[int, float]
 
     def strength(self, time: float) -> float:
         rise = (time - self.start) / ONSET
@@ -74,27 +75,32 @@ class ExpressionTrack:
     """Intensity of every action unit as a function of time, for one clip."""
 
     def __init__(
-        self, emotions: tuple[str, ...], start: float, end: float, rng: np.random.Generator
+        self,
+        expressions: Sequence[Mapping[int, float]],
+        start: float,
+        end: float,
+        rng: np.random.Generator,
     ) -> None:
         """Plan onset, apex and offset.
 
         Args:
-            emotions: shown one after the other; an empty tuple is a neutral face.
+            expressions: shown one after the other, each the intensity of its action units at the
+                apex; none is a neutral face.
             start: of the utterance, in seconds.
             end: of the utterance, in seconds.
             rng: varies the apex intensities by up to 12 %.
         """
-        edges = np.linspace(start - LEAD, end + 0.1, max(len(emotions), 1) + 1)
+        edges = np.linspace(start - LEAD, end + 0.1, max(len(expressions), 1) + 1)
         self._episodes = [
             _Episode(
                 float(edges[i]),
                 float(edges[i + 1]),
                 {
                     unit: min(1.0, peak * float(rng.uniform(0.88, 1.12)))
-                    for unit, peak in EXPRESSIONS[emotion].items()
+                    for unit, peak in expression.items()
                 },
             )
-            for i, emotion in enumerate(emotions)
+            for i, expression in enumerate(expressions)
         ]
 
     def at(self, time: float) -> dict[int, float]:

@@ -8,8 +8,10 @@ from mesm.config.modalities import Modality
 from mesm.corpora.registry import CORPORA
 
 Layout = Literal["iemocap", "mosei"]
+Variant = Literal["hints", "where"]
 
 LAYOUTS: Final[tuple[Layout, ...]] = ("iemocap", "mosei")
+VARIANTS: Final[tuple[Variant, ...]] = ("hints", "where")
 # In the order in which their hints are drawn.
 MODALITIES: Final = tuple(m.cue for m in (Modality.TEXT, Modality.VIDEO, Modality.AUDIO))
 

@@ -14,7 +14,7 @@ from typing import Any
 from tqdm import tqdm
 
 from mesm.corpora.miniature import ground_truth, iemocap_layout, mosei_layout
-from mesm.corpora.miniature.emotions import LAYOUTS, Layout
+from mesm.corpora.miniature.emotions import LAYOUTS, VARIANTS, Layout, Variant
 from mesm.corpora.miniature.faults import plan_faults, truncate
 from mesm.corpora.miniature.media import VIDEOS, VideoFormat
 from mesm.corpora.miniature.openface_files import FOLDER as OPENFACE
@@ -32,6 +32,7 @@ def generate(
     clips: int,
     seed: int,
     layout: Layout = "iemocap",
+    variant: Variant = "hints",
     faults: bool = False,
     video: VideoFormat | None = None,
     workers: int | None = None,
@@ -48,6 +49,8 @@ def generate(
         clips: how many good clips, at least 1.
         seed: at least 0.
         layout: "iemocap" or "mosei".
+        variant: "hints", where each modality hints at the emotion, or "where", where the face shows
+            two and the text says which half of it is true; see `plan`.
         faults: add six more clips with the defects of real corpora (see `faults.FAULTS`).
         video: size, rate and codec of the videos; None: the layout's of `VIDEOS`, which are small.
         workers: processes; by default one per core this process may use.
@@ -56,8 +59,8 @@ def generate(
         ValueError: an argument is out of range, or `out` is not empty.
     """
     out = Path(out)
-    _check(out, clips, seed, layout, workers)
-    planner = Planner(layout, seed)
+    _check(out, clips, seed, layout, variant, workers)
+    planner = Planner(layout, seed, variant)
     plans = fill(planner, clips)
     if faults:
         plans += plan_faults(planner)
@@ -65,7 +68,7 @@ def generate(
     with owned(partial, f"making {out.name} in"):
         _empty(partial)  # an interrupted run may have left files
         try:
-            _write(partial, plans, seed, layout, video, workers)
+            _write(partial, plans, seed, layout, variant, video, workers)
             _check_folder(out)
             partial.replace(out)
         finally:
@@ -82,9 +85,12 @@ def _empty(folder: Path) -> None:
             entry.unlink()
 
 
-def _check(out: Path, clips: int, seed: int, layout: str, workers: int | None) -> None:
-    if layout not in LAYOUTS:
-        raise ValueError(f"miniature: layout must be one of {', '.join(LAYOUTS)}, got {layout!r}")
+def _check(
+    out: Path, clips: int, seed: int, layout: str, variant: str, workers: int | None
+) -> None:
+    for name, value, known in (("layout", layout, LAYOUTS), ("variant", variant, VARIANTS)):
+        if value not in known:
+            raise ValueError(f"miniature: {name} must be one of {', '.join(known)}, got {value!r}")
     if clips < 1:
         raise ValueError(f"miniature: clips must be at least 1, got {clips}")
     if seed < 0:
@@ -115,6 +121,7 @@ def _write(
     plans: list[DialogPlan],
     seed: int,
     layout: Layout,
+    variant: Variant,
     video: VideoFormat | None,
     workers: int | None,
 ) -> None:
@@ -132,7 +139,7 @@ def _write(
             bar.update(len(truth))
     if layout == "mosei":
         mosei_layout.write_labels(root, plans, seed)
-    write_word_vectors(root, seed)
+    write_word_vectors(root, seed, variant)
     with (root / ground_truth.FILE_NAME).open("w", encoding="utf-8") as file:
         for truth in truths:
             file.writelines(json.dumps(line) + "\n" for line in truth)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any, Final
 
 from mesm.corpora.miniature.action_units import NAMES, VISIBLE
 from mesm.corpora.miniature.emotions import MODALITIES
+from mesm.corpora.miniature.halves import half_of
 from mesm.corpora.miniature.head_space import Box
 from mesm.corpora.miniature.media import VideoFormat, drawn_time
 from mesm.corpora.miniature.performance import Performance
@@ -31,14 +33,17 @@ def clip_truth(clip: ClipPlan, recording: Recording, video: VideoFormat) -> dict
         (emotion, two joined by "+", or None when the hint is missing) per modality; frames: every
         half second, the face box and the visible action units of the expression with their
         regions, in pixels of the whole picture (None and [] without a face); sound: the intervals
-        and bands in Hz of accents, sighs, gasps and laughs; fault: a planted defect or None.
+        and bands in Hz of accents, sighs, gasps and laughs; fault: a planted defect or None. Where
+        the face shows two emotions, also where: the emotion of its "upper" and "lower" half, and
+        which one the sentence "named"; and half: that of each action unit.
     """
     performance = recording.performances[clip.speaker]
     frames = []
     count = 0
     while (time := clip.start + count * SAMPLING) < clip.end:
-        frames.append(_frame(time, clip.speaker, performance, video))
+        frames.append(_frame(time, clip, performance, video))
         count += 1
+    halves = {} if clip.halves is None else {"where": asdict(clip.halves)}
     return {
         "clip_id": clip.clip_id,
         "dialog": clip.dialog,
@@ -47,6 +52,7 @@ def clip_truth(clip: ClipPlan, recording: Recording, video: VideoFormat) -> dict
         "emotions": list(clip.emotions),
         "hints": dict(clip.hints),
         "signalled": {modality: clip.signalled(modality) for modality in MODALITIES},
+        **halves,
         "frames": frames,
         "sound": [
             {
@@ -63,13 +69,13 @@ def clip_truth(clip: ClipPlan, recording: Recording, video: VideoFormat) -> dict
 
 
 def _frame(
-    time: float, speaker: int, performance: Performance, video: VideoFormat
+    time: float, clip: ClipPlan, performance: Performance, video: VideoFormat
 ) -> dict[str, Any]:
     state = performance.at(drawn_time(time, video))
     if state is None:
         return {"time": round(time, 4), "face_box": None, "action_units": []}
     _, shape, expression = state
-    left = speaker * video.panel_width
+    left = clip.speaker * video.panel_width
 
     def place(box: Box) -> list[float]:
         x0, y0, x1, y1 = box
@@ -88,6 +94,7 @@ def _frame(
             {
                 "au": unit,
                 "name": NAMES[unit],
+                **({} if clip.halves is None else {"half": half_of(unit)}),
                 "intensity": round(intensity, 3),
                 "regions": [place(box) for box in shape.regions[unit]],
             }

@@ -1,17 +1,21 @@
-"""The hint of every clip per modality, decided before anything is drawn or spoken.
+"""What every clip shows per modality, decided before anything is drawn or spoken.
 
 Each modality's hint is drawn by itself: true, missing (it looks neutral) or misleading (it shows
 another emotion). A clip in which none is true is drawn again, so that the three together tell.
+In the variant "where" the face shows two emotions, and the text says which half of it is true.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
 import numpy as np
 
-from mesm.corpora.miniature.emotions import EMOTIONS, MODALITIES, NEUTRAL, Layout
+from mesm.corpora.miniature.action_units import EXPRESSIONS
+from mesm.corpora.miniature.emotions import EMOTIONS, MODALITIES, NEUTRAL, Layout, Variant
+from mesm.corpora.miniature.halves import SplitFace, sentence_about
 from mesm.corpora.miniature.sentences import sentence
 
 Hint = Literal["true", "missing", "misleading"]
@@ -45,6 +49,7 @@ class ClipPlan:
         hints: what kind of hint each modality gives.
         shown: what each modality shows, "neutral" when its hint is missing.
         text: the sentence.
+        halves: of a face that shows two emotions; shown["face"] is the true one.
         labelled: whether the label file knows the clip.
         fault: name of a planted defect.
     """
@@ -58,12 +63,20 @@ class ClipPlan:
     hints: dict[str, Hint]
     shown: dict[str, tuple[str, ...]]
     text: str
+    halves: SplitFace | None = None
     labelled: bool = True
     fault: str | None = None
 
     def signalled(self, modality: str) -> str | None:
         """A modality's hint: an emotion, two joined by "+", or None for a missing hint."""
         return None if self.hints[modality] == "missing" else "+".join(self.shown[modality])
+
+    @property
+    def expressions(self) -> list[Mapping[int, float]]:
+        """What the face shows one after the other; see `ExpressionTrack`."""
+        if self.halves is not None:
+            return [self.halves.expression]
+        return [EXPRESSIONS[mood] for mood in self.shown["face"] if mood != NEUTRAL]
 
 
 @dataclass
@@ -96,12 +109,13 @@ class DialogPlan:
 class Planner:
     """Plans recordings one after another, of one layout, from one seed."""
 
-    def __init__(self, layout: Layout, seed: int) -> None:
+    def __init__(self, layout: Layout, seed: int, variant: Variant = "hints") -> None:
         """Start with an empty corpus."""
         self.layout = layout
+        self.variant = variant
         self.rng = np.random.default_rng([seed, 0])
         self._dialogs = 0
-        self._pool: list[tuple[str, ...]] = []
+        self._pool: list[str] = []
 
     def dialog(self, utterances: int) -> DialogPlan:
         """Plan the next recording.
@@ -151,6 +165,8 @@ class Planner:
 
     def _clip(self, clip_id: str, dialog: str, who: int, start: float, end: float) -> ClipPlan:
         rng = self.rng
+        if self.variant == "where":
+            return self._clip_of_two_emotions(clip_id, dialog, who, start, end)
         emotions = self._emotions()
         hints = self._hints(emotions)
         own = emotions or (NEUTRAL,)
@@ -166,12 +182,27 @@ class Planner:
         text = sentence(shown["text"], rng)
         return ClipPlan(clip_id, dialog, who, start, end, emotions, hints, shown, text)
 
-    def _emotions(self) -> tuple[str, ...]:
-        """The labels of the next clip: every emotion as often as the others."""
+    def _clip_of_two_emotions(
+        self, clip_id: str, dialog: str, who: int, start: float, end: float
+    ) -> ClipPlan:
+        """A clip of the variant "where", whose voice is neutral and whose text names a half."""
+        own = (self._next_emotion(),)
+        halves = SplitFace.draw(own[0], EMOTIONS[self.layout], self.rng)
+        hints: dict[str, Hint] = {"text": "missing", "face": "true", "sound": "missing"}
+        shown: dict[str, tuple[str, ...]] = {"text": (NEUTRAL,), "face": own, "sound": (NEUTRAL,)}
+        text = sentence_about(halves.named, self.rng)
+        return ClipPlan(clip_id, dialog, who, start, end, own, hints, shown, text, halves)
+
+    def _next_emotion(self) -> str:
+        """Every emotion as often as the others."""
         if not self._pool:
             names = EMOTIONS[self.layout]
-            self._pool = [(names[i],) for i in self.rng.permutation(len(names))]
-        first = self._pool.pop()
+            self._pool = [names[i] for i in self.rng.permutation(len(names))]
+        return self._pool.pop()
+
+    def _emotions(self) -> tuple[str, ...]:
+        """The labels of the next clip."""
+        first = (self._next_emotion(),)
         if self.layout == "iemocap":
             return first
         if self.rng.random() < _NO_EMOTION:

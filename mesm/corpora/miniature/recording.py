@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 
 from mesm.corpora.miniature.action_units import ExpressionTrack
-from mesm.corpora.miniature.emotions import NEUTRAL
 from mesm.corpora.miniature.face_painter import Looks, Scene
 from mesm.corpora.miniature.media import VideoFormat
 from mesm.corpora.miniature.performance import Performance, Turn, seat
@@ -61,8 +60,7 @@ def stage(plan: DialogPlan, seed: int, video: VideoFormat) -> Recording:
             Cue(c.start + clip.start, c.end + clip.start, c.low_hz, c.high_hz, c.cue)
             for c in speech.cues
         ]
-        moods = tuple(mood for mood in clip.shown["face"] if mood != NEUTRAL)
-        track = ExpressionTrack(moods, clip.start, clip.end, rng)
+        track = ExpressionTrack(clip.expressions, clip.start, clip.end, rng)
         spoken = [(a + clip.start, b + clip.start, loud) for a, b, loud in speech.syllables]
         turns[clip.speaker].append(Turn(clip.start, clip.end, track, spoken))
     performances = [

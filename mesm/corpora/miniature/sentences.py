@@ -17,7 +17,7 @@ _CLOSERS: Final = (
     "you know", "I guess", "right", "anyway", "okay", "my friend", "this time", "after all",
     "as usual", "", "", "", "", "", "",
 )  # fmt: skip
-_TOPICS: Final = (
+TOPICS: Final = (
     "the wedding", "the job", "the house", "my car", "the concert", "the report", "your letter",
     "the exam", "the lease", "the dinner", "the dog", "the flight", "my brother", "the party",
     "the game", "our trip", "the movie", "the kitchen", "the meeting", "the phone", "the office",
@@ -174,7 +174,7 @@ def emotions_of_words() -> dict[str, frozenset[str]]:
     """
     words: dict[str, set[str]] = {}
     # A name or a topic belongs to nobody, also where a phrase has the same word.
-    for text in (*_OPENERS, *_CLOSERS, *_TOPICS, *_NAMES, *_DISTRACTORS):
+    for text in (*_OPENERS, *_CLOSERS, *TOPICS, *_NAMES, *_DISTRACTORS):
         words.update({word: set() for word in split_words(text.format(name=""))})
     for emotion, phrases in _PHRASES.items():
         for phrase in phrases:
@@ -184,7 +184,7 @@ def emotions_of_words() -> dict[str, frozenset[str]]:
 
 
 def _fill(phrase: str, rng: np.random.Generator) -> str:
-    return phrase.format(topic=_pick(_TOPICS, rng), name=_pick(_NAMES, rng))
+    return phrase.format(topic=_pick(TOPICS, rng), name=_pick(_NAMES, rng))
 
 
 def _pick(options: tuple[str, ...], rng: np.random.Generator) -> str:

@@ -12,7 +12,8 @@ from typing import Final
 
 import numpy as np
 
-from mesm.corpora.miniature.emotions import NEUTRAL
+from mesm.corpora.miniature.emotions import NEUTRAL, Variant
+from mesm.corpora.miniature.halves import words_about_halves
 from mesm.corpora.miniature.sentences import emotions_of_words
 
 FILE: Final = "glove.txt.gz"
@@ -24,15 +25,18 @@ _NAME: Final = 0.9  # an emotion's name's
 _LEFT_OUT: Final = frozenset({"lease"})
 
 
-def write_word_vectors(root: Path, seed: int) -> None:
+def write_word_vectors(root: Path, seed: int, variant: Variant = "hints") -> None:
     """Write the file: one line per word, sorted, gzip without a time stamp.
 
     Args:
         root: of the corpus.
         seed: of the corpus; the numbers drawn here have a stream of their own.
+        variant: of the corpus; decides which words there are.
     """
     rng = np.random.default_rng([seed, 5])
     words = emotions_of_words()
+    if variant == "where":
+        words |= {word: frozenset[str]() for word in words_about_halves() - words.keys()}
     emotions = sorted({emotion for moods in words.values() for emotion in moods})
     directions = {emotion: rng.normal(0, _LENGTH, DIM) for emotion in emotions}
     lines = []

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +42,25 @@ def test_attention_on_the_planted_square_hits_always(tiny_corpus: Path) -> None:
     assert third["by_area"]["hit"] == pytest.approx(64 / (4 * 64))
     assert scores["final"]["sites"]["hit"] == 1
     assert scores["final"]["sites"]["chance"] == pytest.approx(64 / 48**2)
+
+
+def test_the_half_that_is_not_named_is_a_group_of_its_own(tiny_corpus: Path) -> None:
+    clip = PreparedCorpus.open(tiny_corpus).clip("test_000")
+    planted = read_ground_truth(tiny_corpus / "ground_truth.jsonl")["test_000"]
+    x0, y0, x1, y1 = clip.face_boxes[0].tolist()
+    # The upper left quarter of the crop; clip 0's square lies in the lower left one.
+    quarter = np.array([[x0, y0, (x0 + x1) / 2, (y0 + y1) / 2]])
+    frames = tuple(replace(frame, misleading=quarter) for frame in planted.frames)
+    kept = np.zeros((3, 24, 24), dtype=bool)
+    kept[:, :12, :12] = True
+    tallies = {"face": ModalityTallies()}
+    blocks = {"face": [uniform(3, 24, 24, kept)]}
+    score_clip(tallies, clip, replace(planted, frames=frames), blocks)
+    scores = tallies["face"].summary()
+    assert set(scores) == {"all", "true", "other_half"}
+    assert scores["all"]["blocks"][0]["sites"]["hit"] == 0
+    other = scores["other_half"]["blocks"][0]["sites"]
+    assert (other["hit"], other["ratio"]) == (1, pytest.approx(4))
 
 
 def test_frames_without_a_face_are_left_out(tiny_corpus: Path) -> None:

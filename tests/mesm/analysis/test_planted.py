@@ -59,6 +59,30 @@ def test_face_regions_follow_the_crop_in_time_and_space(tmp_path: Path) -> None:
     assert len(elsewhere) == 0  # no planted instant is near
 
 
+def test_two_emotions_on_a_face_are_told_apart_by_the_half_that_is_named(tmp_path: Path) -> None:
+    units = [
+        {"au": 4, "half": "upper", "intensity": 0.9, "regions": [[110, 110, 120, 120]]},
+        {"au": 12, "half": "lower", "intensity": 0.8, "regions": [[120, 160, 140, 180]]},
+    ]
+    frame = {"time": 10.0, "face_box": [90, 90, 210, 210], "action_units": units}
+    lines = [
+        entry(
+            clip_id=named,
+            where={"upper": "angry", "lower": "happy", "named": named},
+            frames=[frame],
+        )
+        for named in ("upper", "lower")
+    ]
+    clips = read_ground_truth(write(tmp_path / "ground_truth.jsonl", *lines))
+    boxes = np.array([[100, 100, 196, 196]], dtype=np.float32)
+    halves = {"upper": [[5, 5, 10, 10]], "lower": [[10, 30, 20, 40]]}
+    for named, other in (("upper", "lower"), ("lower", "upper")):
+        (true,) = face_regions(clips[named], [10.0], boxes)
+        (misleading,) = face_regions(clips[named], [10.0], boxes, misleading=True)
+        np.testing.assert_allclose(true, halves[named])
+        np.testing.assert_allclose(misleading, halves[other])
+
+
 def test_crop_clips_and_drops() -> None:
     regions = np.array([[0.0, 0, 10, 10], [90, 90, 110, 110]])
     box = np.array([100.0, 100, 148, 148])

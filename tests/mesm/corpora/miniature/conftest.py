@@ -39,6 +39,14 @@ def iemocap(tmp_path_factory: pytest.TempPathFactory) -> Generated:
 
 
 @pytest.fixture(scope="package")
+def where(tmp_path_factory: pytest.TempPathFactory) -> Generated:
+    """Of the variant whose sentences say where to look."""
+    root = tmp_path_factory.mktemp("raw") / "where"
+    generate(root, clips=4, seed=SEED, layout="mosei", variant="where", workers=1)
+    return read(root)
+
+
+@pytest.fixture(scope="package")
 def mosei(tmp_path_factory: pytest.TempPathFactory) -> Generated:
     root = tmp_path_factory.mktemp("raw") / "mosei"
     generate(root, clips=10, seed=SEED, layout="mosei", faults=True, workers=1)

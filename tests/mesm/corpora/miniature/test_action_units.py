@@ -30,7 +30,8 @@ CORES = {
 
 
 def track(*emotions, start=1.0, end=3.0, seed=0):
-    return ExpressionTrack(emotions, start, end, np.random.default_rng(seed))
+    shown = [EXPRESSIONS[emotion] for emotion in emotions]
+    return ExpressionTrack(shown, start, end, np.random.default_rng(seed))
 
 
 def test_neutral_moves_nothing_and_every_emotion_is_seen():

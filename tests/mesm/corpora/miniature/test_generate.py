@@ -74,6 +74,7 @@ def test_a_failure_leaves_nothing(tmp_path, monkeypatch):
         ({"clips": 0}, "clips must be at least 1, got 0"),
         ({"seed": -1}, "seed must be at least 0, got -1"),
         ({"layout": "ravdess"}, "layout must be one of iemocap, mosei, got 'ravdess'"),
+        ({"variant": "when"}, "variant must be one of hints, where, got 'when'"),
         ({"workers": 0}, "workers must be at least 1, got 0"),
     ],
 )

@@ -5,6 +5,7 @@ import math
 import pytest
 
 from mesm.corpora.miniature.action_units import EXPRESSIONS, NAMES, VISIBLE
+from mesm.corpora.miniature.halves import EXPRESSIONS_OF_HALVES, HALVES
 
 
 @pytest.fixture(params=["iemocap", "mosei"])
@@ -96,3 +97,31 @@ def test_signals_fit_the_hints(corpus):
                 assert signalled is None
             else:
                 assert signalled not in {*own.split("+"), None}
+
+
+def test_the_named_half_is_told_and_the_half_of_every_unit(where):
+    named = set()
+    for truth in where.truths:
+        halves = truth["where"]
+        named.add(halves["named"])
+        assert truth["emotions"] == [halves[halves["named"]]]
+        assert truth["signalled"] == {"text": None, "face": truth["emotions"][0], "sound": None}
+        assert truth["sound"] == []
+        shown = {half: set() for half in HALVES}
+        for frame in truth["frames"]:
+            for unit in frame["action_units"]:
+                shown[unit["half"]].add(unit["au"])
+        for half, units in shown.items():
+            strong = {
+                unit
+                for unit, peak in EXPRESSIONS_OF_HALVES[half][halves[half]].items()
+                if peak >= 0.5
+            }
+            assert strong <= units <= set(EXPRESSIONS_OF_HALVES[half][halves[half]])
+    assert named == set(HALVES)
+
+
+def test_the_default_variant_says_nothing_of_halves(iemocap):
+    for truth in iemocap.truths:
+        assert "where" not in truth
+        assert all("half" not in u for f in truth["frames"] for u in f["action_units"])

@@ -31,7 +31,8 @@ def perform(scene):
 
 
 def turn(start, end, *emotions, syllables=()):
-    track = ExpressionTrack(emotions, start, end, np.random.default_rng(1))
+    shown = [EXPRESSIONS[emotion] for emotion in emotions]
+    track = ExpressionTrack(shown, start, end, np.random.default_rng(1))
     return Turn(start, end, track, syllables)
 
 

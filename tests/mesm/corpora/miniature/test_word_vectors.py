@@ -5,6 +5,7 @@ import pytest
 
 from mesm.corpora.miniature.emotions import EMOTIONS
 from mesm.corpora.miniature.generate import generate
+from mesm.corpora.miniature.halves import HALVES, sentence_about
 from mesm.corpora.miniature.sentences import emotions_of_words, sentence
 from mesm.corpora.miniature.word_vectors import write_word_vectors
 from mesm.features.glove import read_vectors
@@ -64,3 +65,18 @@ def test_the_corpus_brings_them(tmp_path):
     write_word_vectors(tmp_path, 3)
     wanted = (tmp_path / "glove.txt.gz").read_bytes()
     assert (tmp_path / "out" / "glove.txt.gz").read_bytes() == wanted
+
+
+def test_words_that_say_where_to_look_have_vectors_of_no_mood(folder, tmp_path):
+    write_word_vectors(tmp_path, 3, "where")
+    rng = np.random.default_rng(0)
+    words = {
+        word
+        for half in HALVES
+        for _ in range(300)
+        for word in split_words(sentence_about(half, rng))
+    }
+    vectors = read_vectors(tmp_path / "glove.txt.gz", words | {"happy"})
+    assert words - vectors.keys() <= {"lease"}
+    assert abs(cosine(vectors["eyebrows"], vectors["happy"])) < 0.25
+    assert "eyebrows" not in read_vectors(folder / "glove.txt.gz", ["eyebrows", "happy"])
