@@ -1,4 +1,4 @@
-"""What the rows of the miniature study say together, and which of its goals they reach."""
+"""The rows of the miniature study summed up, and which of its goals they reach."""
 
 from __future__ import annotations
 

@@ -89,9 +89,6 @@ class TrainingSettings(Settings):
         description="Share of the steps after p_hold_epochs whose p is drawn evenly between the "
         "epoch's and p_start, so that sites which p leaves out are learnt from, too.",
     )
-    p_lowest: Annotated[Number, Field(gt=0.0, le=1.0)] | None = Field(
-        default=None, description="Draw p from here on instead, where the epoch's is higher."
-    )
     branch_loss: Annotated[Number, Field(ge=0.0)] = Field(
         default=0.0,
         description="Weight of the loss of each modality's own logits, so that a modality that "
@@ -102,8 +99,10 @@ class TrainingSettings(Settings):
         description="Folder of a finished FE2E or MESM of the same corpus whose outputs are learnt "
         "besides the labels.",
     )
-    distillation: Annotated[Number, Field(ge=0.0)] = Field(
-        default=2.0, description="Weight of what the teacher says, where there is one."
+    distillation: Annotated[Number, Field(ge=0.0, le=1.0)] = Field(
+        default=2 / 3,
+        description="Share of the teacher's outputs in what is learnt, where there is a teacher; "
+        "the labels have the rest.",
     )
     concentration: Annotated[Number, Field(ge=0.0)] = Field(
         default=0.0,
@@ -152,7 +151,6 @@ class TrainingSettings(Settings):
             ("training.learning_rate, times its factors,", rate * max(factors)),
             ("training.weight_decay times learning_rate", self.weight_decay * rate * max(factors)),
             ("training.branch_loss", self.branch_loss),
-            ("training.distillation", self.distillation),
             ("training.concentration", self.concentration),
         ):
             if value > LARGEST:

@@ -35,12 +35,14 @@ def positive_weights(labels: Tensor) -> Tensor:
 
 
 class TrainingLoss(nn.Module):
-    """bce(fused) + branch_loss sum bce(branch) + concentration mean max(0, H - target) + taught.
+    """bce(fused) + branch_loss sum bce(branch) + concentration mean max(0, H - target).
 
     The first term is the paper's; the others are off unless the settings say otherwise. H is the
-    entropy of the first sparse block's attention, as a share of the uniform one's. With a teacher
-    `taught` is distillation * (bce(fused, teacher's) + sum bce(branch, teacher's)), against the
-    teacher's probabilities and without weights of emotions; the branches' where these are trained.
+    entropy of the first sparse block's attention, as a share of the uniform one's.
+
+    With a teacher the first two terms are times 1 - distillation, and distillation times their like
+    is added: the cross-entropy against the teacher's probabilities, fused and, where branches are
+    trained, of each branch, without weights of emotions.
 
     Args:
         positive_weight: (E,), from `positive_weights`.
@@ -93,12 +95,14 @@ class TrainingLoss(nn.Module):
         """
         logits = outputs if isinstance(outputs, Tensor) else outputs.logits
         loss: Tensor = self.cross_entropy(logits.float(), labels)
+        if not isinstance(outputs, Tensor):
+            for branch in outputs.branches:
+                loss = loss + self.settings.branch_loss * self.cross_entropy(branch.float(), labels)
         if taught is not None:
-            loss = loss + self.settings.distillation * self._taught(outputs, taught)
+            share = self.settings.distillation
+            loss = (1 - share) * loss + share * self._taught(outputs, taught)
         if isinstance(outputs, Tensor):
             return loss
-        for branch in outputs.branches:
-            loss = loss + self.settings.branch_loss * self.cross_entropy(branch.float(), labels)
         weight = self._concentration(done)
         for name in self.settings.concentrated:
             entropy = outputs.entropies.get(name)

@@ -95,10 +95,4 @@ def p_of_step(
     ):
         return ours
     share = float(random.random())
-    lowest = 1.0 if settings.p_lowest is None else settings.p_lowest
-
-    def draw(number: float) -> float:
-        low = min(number, lowest)
-        return low + (settings.p_start - low) * share
-
-    return change_p(ours, draw)
+    return change_p(ours, lambda number: number + (settings.p_start - number) * share)

@@ -129,7 +129,7 @@ class Teacher:
         return PairedDataset(own, theirs)
 
     def collate(self, own: Callable[[list[Any]], Any]) -> PairedCollate:
-        """What makes a `Pair` of samples, given what makes the pupil's batch."""
+        """Makes a `Pair` of samples; `own` makes the pupil's batch."""
         return PairedCollate(own, self.run.collate)
 
     @torch.no_grad()

@@ -1,4 +1,4 @@
-"""What every clip shows per modality, decided before anything is drawn or spoken.
+"""Decides what every clip shows per modality, before anything is drawn or spoken.
 
 Each modality's hint is drawn by itself: true, missing (it looks neutral) or misleading (it shows
 another emotion). A clip in which none is true is drawn again, so that the three together tell.
@@ -73,7 +73,7 @@ class ClipPlan:
 
     @property
     def expressions(self) -> list[Mapping[int, float]]:
-        """What the face shows one after the other; see `ExpressionTrack`."""
+        """The face's expressions, one after the other; see `ExpressionTrack`."""
         if self.halves is not None:
             return [self.halves.expression]
         return [EXPRESSIONS[mood] for mood in self.shown["face"] if mood != NEUTRAL]

@@ -1,4 +1,4 @@
-"""What the study trains, how its rows are called, and how rows go into the results."""
+"""Tests what the study trains, how its rows are called, and how rows go into the results."""
 
 import json
 from pathlib import Path

@@ -79,7 +79,7 @@ def drawn(p: Any, epoch: int, steps: int = 400, **settings: Any) -> list[Any]:
 
 def test_no_step_draws_unless_asked_for_nor_while_p_is_held() -> None:
     assert set(drawn(0.4, epoch=9)) == {0.4}
-    assert set(drawn(0.4, epoch=2, p_drawn=1.0, p_lowest=0.1)) == {1.0}
+    assert set(drawn(0.4, epoch=2, p_drawn=1.0)) == {1.0}
 
 
 def test_a_share_of_the_steps_draws_between_the_epochs_p_and_where_it_started() -> None:
@@ -89,12 +89,6 @@ def test_a_share_of_the_steps_draws_between_the_epochs_p_and_where_it_started() 
     assert 0.4 < min(others) < 0.45
     assert 0.95 < max(others) < 1
     assert 0.65 < sum(others) / len(others) < 0.75
-
-
-def test_p_may_be_drawn_from_below_that_of_the_settings() -> None:
-    found = drawn(0.4, epoch=9, p_drawn=1.0, p_lowest=0.1)
-    assert 0.1 < min(found) < 0.15
-    assert drawn(0.4, epoch=9, p_drawn=1.0, p_lowest=0.4) == drawn(0.4, epoch=9, p_drawn=1.0)
 
 
 def test_blocks_are_drawn_together() -> None:

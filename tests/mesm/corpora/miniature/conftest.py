@@ -40,7 +40,7 @@ def iemocap(tmp_path_factory: pytest.TempPathFactory) -> Generated:
 
 @pytest.fixture(scope="package")
 def where(tmp_path_factory: pytest.TempPathFactory) -> Generated:
-    """Of the variant whose sentences say where to look."""
+    """A corpus of the variant whose sentences say where to look."""
     root = tmp_path_factory.mktemp("raw") / "where"
     generate(root, clips=4, seed=SEED, layout="mosei", variant="where", workers=1)
     return read(root)

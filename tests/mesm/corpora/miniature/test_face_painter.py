@@ -70,7 +70,7 @@ def test_seeds_fix_the_person_and_the_scene():
 
 
 def test_the_sensor_fixes_how_many_numbers_a_scene_draws():
-    """What is drawn from the same stream afterwards does not depend on the picture's size."""
+    """Later numbers of the same stream do not depend on the picture's size."""
     after = []
     for size in ((30, 40), (45, 60)):
         rng = np.random.default_rng(0)

@@ -70,7 +70,7 @@ def test_face_or_text_alone_do_not_tell(layout):
 
 
 def test_a_sum_of_what_face_and_text_say_gets_three_of_four_right():
-    """Of the clips whose face shows an emotion anywhere: is that the label?"""
+    """Counts whether an emotion that a face shows anywhere is the label."""
     clips = planned("iemocap", 6000)
     cells: Counter[tuple[bool, bool, bool]] = Counter()
     for clip in clips:
