@@ -174,7 +174,8 @@ class _Training:
         check_memory(self.config.model.name, arguments, self.accelerator.device)
         model = self._model(arguments, resumed=progress.epoch > 0)
         self.raw_model = model
-        self.p = PSchedule(model, self.config)
+        own_p = self.config.model.p if isinstance(self.config.model, MESMSettings) else None
+        self.p = PSchedule(model, own_p, self.settings)
         self.raw_optimizer = make_optimizer(model, self.settings)
         self.collate = self.feed.collate
         self.lessons: SplitDataset = self.train_set

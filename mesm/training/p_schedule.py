@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from mesm.config.end_to_end import MESMSettings
 from mesm.config.p import BlockP, change_p
-from mesm.models import MESM
 
 if TYPE_CHECKING:
-    from mesm.config.experiment import ExperimentConfig, TrainingSettings
+    from mesm.config.experiment import TrainingSettings
+    from mesm.models import MESM
     from mesm.models.build import Model
 
 
@@ -21,39 +20,38 @@ class PSchedule:
 
     Args:
         model: the model itself, not a wrapper around it.
-        config: of its training.
+        p: of the model's settings; None: it has none.
+        settings: of its training.
     """
 
-    def __init__(self, model: Model, config: ExperimentConfig) -> None:
-        self._sparse = model if isinstance(model, MESM) else None
-        self._p = config.model.p if isinstance(config.model, MESMSettings) else 1.0
-        self._settings = config.training
-        self._epoch: int | None = None
+    def __init__(self, model: Model, p: BlockP | None, settings: TrainingSettings) -> None:
+        self._model, self._p, self._settings = model, p, settings
+        self._epoch = 0
 
     @property
     def draws(self) -> bool:
         """Whether steps of one epoch may have several p."""
-        return self._settings.p_drawn > 0
+        return self._p is not None and self._settings.p_drawn > 0
 
     def begin(self, epoch: int) -> None:
         """The p of an epoch, from 1 on; what its steps draw depends on the seed and the epoch."""
         self._epoch = epoch
         self._random = np.random.default_rng((self._settings.seed, epoch))
-        self._set(p_of_epoch(self._p, self._settings, epoch))
+        if self._p is not None:
+            self._set(p_of_epoch(self._p, self._settings, epoch))
 
     def step(self) -> None:
         """The p of the epoch's next step."""
-        if self.draws:
-            assert self._epoch is not None
+        if self._p is not None and self.draws:
             self._set(p_of_step(self._p, self._settings, self._epoch, self._random))
 
     def end(self) -> None:
         """The p of the settings, with which the model is validated and used."""
-        self._set(self._p)
+        if self._p is not None:
+            self._set(self._p)
 
     def _set(self, p: BlockP) -> None:
-        if self._sparse is not None:
-            self._sparse.set_p(p)
+        cast("MESM", self._model).set_p(p)
 
 
 def p_of_epoch(p: BlockP, settings: TrainingSettings, epoch: int | None) -> BlockP:

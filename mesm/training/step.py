@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from mesm.models.late_fusion import TrainingOutputs
 from mesm.training.losses import TrainingLoss
 
 if TYPE_CHECKING:
     from mesm.config.experiment import TrainingSettings
+    from mesm.models.late_fusion import TrainingOutputs
 
 
 class Means(NamedTuple):
