@@ -113,9 +113,9 @@ class MESMSettings(FE2ESettings):
         "or either of these for face and for audio.",
     )
     selection: Selection = Field(
-        default="weighted",
-        description="weighted: kept features are scaled by the attention, which so learns; hard: "
-        "neither, as in the authors' code; straight_through: learns, and scales nothing.",
+        default="straight_through",
+        description="straight_through: the attention learns, and kept features stay as they are; "
+        "weighted: it learns, and scales them; hard: neither, as in the authors' code.",
     )
     query: Literal["text", "audio", "face", "mean"] = Field(
         default="text",

@@ -33,8 +33,8 @@ def run_name(config: ExperimentConfig | Mapping[str, Any]) -> str:
     if config["name"] == "mesm":
         p = uniform(config.get("p"))
         facts += [f"p = {describe_value(p)}"] if p is not None else []
-        selection = config.get("selection") or "weighted"
-        facts += [selection.replace("_", "-")] if selection != "weighted" else []
+        selection = config.get("selection") or "straight_through"
+        facts += [selection] if selection != "straight_through" else []
         query = config.get("query") or "text"
         facts += [f"{describe_value(query)} as query"] if query != "text" else []
     modalities = parse_modalities(config.get("modalities") or ALL)

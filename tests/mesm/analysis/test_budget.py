@@ -30,6 +30,13 @@ def test_parse_refuses(text: str) -> None:
         parse_budgets(text)
 
 
+# Arguments of MESM that FE2E has not.
+MESM_ALONE = (
+    *("attention_dims", "p", "selection", "query", "query_shuffle", "local_start"),
+    "positive_start",
+)
+
+
 @pytest.fixture(scope="module")
 def run(tiny_mesm: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     copy = tmp_path_factory.mktemp("budget") / "run"
@@ -46,7 +53,7 @@ def independent_share(run: Path, p: list[float], split: str) -> float:
     """MESM's FLOPs at p over those of an FE2E that runs on the same clips."""
     opened = Run.open_sparse(run, device="cpu")
     arguments = json.loads((run / "config.json").read_text())
-    for key in ("attention_dims", "p", "selection", "query", "query_shuffle", "local_start"):
+    for key in MESM_ALONE:
         del arguments[key]
     dense_model = FE2E(**arguments).eval()
     opened.sparse.set_p(p)

@@ -91,7 +91,7 @@ def test_models_of_a_corpus_differ_only_where_they_must():
             "training.attention_learning_rate_factor",
         }
         # FE2E's sound gains nothing by log1p (docs/measured.md).
-        sparse |= {"model.sound", "training.p_hold_epochs"}
+        sparse |= {"model.sound", "training.p_hold_epochs", "training.p_drawn"}
         sparse |= {"training.p_warmup_epochs", "training.concentration"}
         sparse |= {"training.concentration_target", "training.concentrated"}
         assert names <= sparse | {"model.text.max_length"}

@@ -11,7 +11,7 @@ SYSTEMS = ["lf_lstm", "lf_transformer", "emo_embs", "mult", "fe2e", "mesm"]
 
 
 def test_shipped():
-    names = ["demo", "miniature", "paper_iemocap", "paper_mosei", "smoke"]
+    names = ["demo", "miniature", "paper_iemocap", "paper_mosei", "smoke", "study"]
     assert sorted(file.stem for file in SHIPPED.iterdir()) == names
     assert all(expand(load_experiment(name)) for name in names)
     with pytest.raises(ValueError, match=f"shipped are {', '.join(names)}"):
@@ -36,7 +36,7 @@ def test_shipped_has_the_paper_s_grids(name):
     assert curve.configs == [f"{corpus}_mesm"]
     if corpus == "miniature":
         assert curve.vary["model.p"] == [0.1, 0.3, 0.5, 0.7, 0.9]
-        assert curve.vary["model.selection"] == ["weighted", "hard"]
+        assert curve.vary["model.selection"] == ["straight_through", "hard"]
     else:
         assert curve.vary["model.p"] == PAPER_P
 

@@ -15,7 +15,7 @@ from mesm.tables.names import describe_value, run_name, system_order
         ("mesm", {"p": 1.0}, "MESM (p = 1)"),
         ("mesm", {"p": 0.35, "modalities": "tv"}, "MESM (p = 0.35, TV)"),
         ("mesm", {"p": 0.5, "selection": "hard"}, "MESM (p = 0.5, hard)"),
-        ("mesm", {"p": 0.5, "selection": "straight_through"}, "MESM (p = 0.5, straight-through)"),
+        ("mesm", {"p": 0.5, "selection": "weighted"}, "MESM (p = 0.5, weighted)"),
     ],
 )
 def test_runs_are_named_by_what_sets_them_apart(

@@ -53,8 +53,8 @@ from mesm.training.p_schedule import p_of_epoch
 torch.set_num_threads(1)
 settings = SimpleNamespace(
     learning_rate=1e-3, text_learning_rate_factor=0.1, attention_learning_rate_factor=1.0,
-    weight_decay=0.0, gradient_clip=1.0, warmup_steps=0, schedule="constant", p_hold_epochs=0,
-    p_warmup_epochs=2,
+    weight_decay=0.0, gradient_clip=1.0, warmup_steps=0, schedule="constant", epochs=4,
+    p_hold_epochs=0, p_warmup_epochs=2,
     p_start=1.0, p_shape="linear", branch_loss=0.3, concentration=1.0, concentration_target=0.9,
     concentrated=["face"],
 )

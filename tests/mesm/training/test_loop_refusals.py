@@ -17,6 +17,7 @@ from mesm.runs.folder import RunFolder
 from mesm.training import loop as training
 from mesm.training.diverged import Diverged
 from mesm.training.loop import train
+from mesm.training.p_schedule import PSchedule
 from tests.mesm.trainings import WILD, digests, refused, settings, snapshot
 
 
@@ -82,14 +83,10 @@ def test_a_clip_that_is_not_finite_is_named_and_not_the_rate(tiny_corpus, tmp_pa
 
 
 def test_weights_beyond_float32_are_not_kept(tiny_corpus, tmp_path, monkeypatch):
-    original = training._Training._set_p
+    def spoil(schedule):
+        next(schedule._model.parameters()).data[0] = torch.inf
 
-    def spoil(self, epoch):
-        original(self, epoch)
-        if epoch is None:
-            next(self.raw_model.parameters()).data[0] = torch.inf
-
-    monkeypatch.setattr(training._Training, "_set_p", spoil)
+    monkeypatch.setattr(PSchedule, "end", spoil)
     run = tmp_path / "run"
     with pytest.raises(Diverged, match=r"epoch 1: the weights of .* are not finite; lower"):
         train(settings(tiny_corpus, "model.modalities=t"), run)
