@@ -5,8 +5,6 @@ frame's face box into the 48x48 crop, and from there to the grid of each block: 
 stands for the cell of 2, 4 or 8 pixels it was pooled from. A kept site hits if its cell overlaps a
 region. Chance is what as many uniformly drawn sites of that frame would hit on average.
 "final" asks it once more in pixels: those whose sites all attentions kept, against all pixels.
-Where a face shows two emotions, regions are those of the half that the sentence names, and the
-group "other_half" asks the same kept sites about the regions of the other half.
 Spectrogram chunks are scored likewise in time x frequency; cells of zero padding are no chance.
 """
 
@@ -154,6 +152,9 @@ def score_attention(
     run: Path | Run, ground_truth: Path, split: str = "test", p: BlockP | None = None
 ) -> dict[str, Any]:
     """Score a MESM run's attention over a split of a miniature corpus.
+
+    Where a face shows two emotions, regions are those of the half that the sentence names, and the
+    group "other_half" asks the same kept sites about the regions of the other half.
 
     Args:
         run: folder of a MESM run, or the run itself.

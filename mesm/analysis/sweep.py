@@ -139,7 +139,7 @@ def sweep(
         "trained_p": opened.p,
         "seed": opened.seed,
         "metric": opened.accuracy_name,
-        "norm_clips": norm_clips,
+        **({"norm_clips": norm_clips} if norm_clips else {}),
         "conventions": {
             "flops": "forward pass of the per-frame networks, attention included; 2 per "
             "multiply-accumulate",

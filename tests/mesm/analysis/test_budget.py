@@ -15,6 +15,11 @@ from mesm.evaluation.run import Run
 from mesm.models import FE2E
 
 SHARES = [0.75, 0.9]
+# Arguments of MESM that FE2E has not.
+MESM_ALONE = (
+    *("attention_dims", "p", "selection", "query", "query_shuffle", "local_start"),
+    "positive_start",
+)
 
 
 @pytest.mark.parametrize(
@@ -28,13 +33,6 @@ def test_parse(text: str, shares: list[float]) -> None:
 def test_parse_refuses(text: str) -> None:
     with pytest.raises(ValueError, match="budget must be shares of the dense FLOPs"):
         parse_budgets(text)
-
-
-# Arguments of MESM that FE2E has not.
-MESM_ALONE = (
-    *("attention_dims", "p", "selection", "query", "query_shuffle", "local_start"),
-    "positive_start",
-)
 
 
 @pytest.fixture(scope="module")
