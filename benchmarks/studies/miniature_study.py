@@ -44,6 +44,7 @@ CORPORA = (21, 22, 23)
 # One model at other p; the model of `P_CURVE_OF` alone.
 P_CURVE = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 P_CURVE_OF = "mesm"
+NORM_CLIPS = 512  # training clips that batch norms' statistics are counted on at each other p
 
 
 def run_corpus(out: Path, clips: int, seed: int, only: str | None) -> list[dict[str, Any]]:
@@ -145,7 +146,7 @@ def dense_of(plan: Mapping[str, Any], seed: int) -> str:
 def _measure_sparse(
     run: Path, fe2e: Path, p: float, curve: Sequence[float], truth: Path
 ) -> dict[str, Any]:
-    swept = sweep(run, sorted({p, *curve}), baseline=fe2e, repeats=1)
+    swept = sweep(run, sorted({p, *curve}), baseline=fe2e, repeats=1, norm_clips=NORM_CLIPS)
     own = next(point for point in swept["points"] if point["p"] == p)
     with contextlib.redirect_stdout(io.StringIO()):
         against = compare_runs(run, fe2e)

@@ -21,6 +21,7 @@ BASELINES = {
     "mult": "MulT",
 }
 SIDES = ("audio", "face")
+UNMEASURED = "Not measured yet."
 # Per goal of the study: what is wanted, and how the figure (or, second, its hundredfold) is told.
 GOALS = {
     "mean_not_below_fe2e": ("F1 not below FE2E's on the mean", "{1:+.1f} points"),
@@ -88,6 +89,8 @@ def study_parts() -> str:
 def study_baselines() -> str:
     """F1 of the four baselines on the same corpora."""
     rows = _study_rows("baselines")
+    if not rows:
+        return UNMEASURED
     lines = [(BASELINES[name], str(len(row["runs"])), _f1(row["f1"])) for name, row in rows.items()]
     return markdown(("system", "runs", "F1"), lines)
 
@@ -118,6 +121,36 @@ def study_curve() -> str:
             )
         )
     head = ("p", "F1, one model (runs)", "F1, a model per p (runs)", "FLOPs, share of FE2E's")
+    return markdown(head, lines)
+
+
+@table("study-choosing")
+def study_choosing() -> str:
+    """The runs that the recipe was chosen by: one corpus, one seed, one run each."""
+    lines = []
+    for row in results("study-choosing")["rows"]:
+        curve = row.get("p_curve", {})
+        other = (
+            f"{100 * max(kind['f1'] for kind in curve[p].values()):.1f}" if curve else ""
+            for p in ("1.0", "0.3")
+        )
+        kept, hits = row.get("sites_kept", {}), row.get("attention", {})
+        lines.append(
+            (
+                *(row["what"], f"{100 * row['f1']:.1f}"),
+                *(f"{100 * row['branches'][side]:.1f}" for side in SIDES),
+                *other,
+                *(
+                    "/".join(f"{100 * share:.0f}" for share in kept[side]) + " %" if kept else ""
+                    for side in SIDES
+                ),
+                *("/".join(f"{rate:.2f}" for rate in hits[side]) if hits else "" for side in SIDES),
+            )
+        )
+    head = (
+        *("run", "F1", "sound", "faces", "F1 at p = 1", "at 0.3", "sound kept", "faces kept"),
+        *("sound: hits / chance", "faces: hits / chance"),
+    )
     return markdown(head, lines)
 
 
@@ -161,8 +194,11 @@ def _study_rows(group: str) -> dict[str, dict[str, Any]]:
 
 
 def _compared(group: str) -> str:
+    rows = _study_rows(group)
+    if len(rows) < 2:
+        return UNMEASURED
     lines = []
-    for name, row in _study_rows(group).items():
+    for name, row in rows.items():
         above, flops, blocks = "", "100 %", "100 %"
         kept, hits = ["100 %"] * 2, [""] * 2
         if row["system"] == "mesm":

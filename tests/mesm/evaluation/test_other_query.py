@@ -43,7 +43,7 @@ def test_faces_and_sound_are_asked_by_another_text_and_the_text_is_its_own(loade
     """The oracle gives every clip the other one's words, and looks at faces and sound alone."""
     for extractor in loaded.sparse.sparse_extractors.values():
         for block in extractor.blocks:
-            # Features are scaled by the attention, so a query is seen where it keeps the same sites.
+            # Scaled features show a query even where it keeps the same sites.
             monkeypatch.setattr(block.attention, "selection", "weighted")
     dataset = loaded.dataset("test")
     clips = [dataset[place] for place in range(len(dataset))]
