@@ -7,6 +7,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 GPU_PYTHON ?= $(PYTHON)
 GPU_ARGS ?=
 FAULTS_ARGS ?=
+# For instance --only headline, or --corpora 21.
+STUDY_ARGS ?=
 # What `mesm train`, `mesm evaluate` and the face detector need that torch, transformers and
 # huggingface_hub do not bring. Tensorboard's own needs are for its server, which a training does
 # not start.
@@ -88,8 +90,8 @@ gpu-wheels: setup  ## Wheels that a GPU machine of Python 3.12 may lack, into bu
 	$(PIP) download -q -d build/gpu-wheels $(OF_PYTHON_312) $(GPU_PYARROW)
 	@du -sh build/gpu-wheels
 
-study: setup  ## The three-seed study on the miniature corpus (about 75 minutes on 2 cores)
-	$(BIN)/python -m benchmarks.studies.miniature_study runs/study
+study: setup  ## FE2E, MESM and its parts on three miniature corpora of 3,000 clips (hours; goes on where it stopped)
+	$(BIN)/python -m benchmarks.studies.miniature_study runs/study $(STUDY_ARGS)
 
 results: setup  ## Every table and figure of docs/results on a miniature corpus (about 2 hours on 2 cores)
 	$(BIN)/python -m benchmarks.studies.miniature_results runs/results

@@ -48,7 +48,8 @@ HELD_OUT = ("valid", "test")
 EPOCHS = 8
 SYSTEMS = {
     "fe2e": ("model.modalities=a",),
-    "mesm": ("model.modalities=ta", f"training.p_warmup_epochs={EPOCHS // 2}"),
+    # With log1p sound the mean and silence are one.
+    "mesm": ("model.modalities=ta", "model.sound=log", f"training.p_warmup_epochs={EPOCHS // 2}"),
 }
 
 Fill = Callable[..., Tensor]

@@ -1,9 +1,13 @@
-"""Whether a training may use a folder."""
+"""Whether a training may use a folder, and go on in it."""
 
 from __future__ import annotations
 
+from typing import Any
+
 from mesm.config.experiment import ExperimentConfig
 from mesm.config.files import differing_keys, load_config
+from mesm.models.build import differing_arguments
+from mesm.runs.checkpoints import read_arguments
 from mesm.runs.folder import RunFolder
 
 
@@ -40,3 +44,26 @@ def check_run(config: ExperimentConfig, folder: RunFolder) -> list[str]:
             "choose another folder, or the settings in its config.yaml"
         )
     return differing
+
+
+def check_arguments(config: ExperimentConfig, folder: RunFolder, arguments: dict[str, Any]) -> None:
+    """Refuse, with a ValueError, to go on with another model than the one that the run began with.
+
+    Args:
+        config: the settings.
+        folder: of the run.
+        arguments: that its model would be made with now.
+    """
+    try:
+        kept = read_arguments(folder)
+    except ValueError:
+        return  # is made again
+    differing = differing_arguments(kept, arguments)
+    if not differing:
+        return
+    text = getattr(config.model, "text", None)
+    place = f" than {text.path / 'config.json'} has now" if text and text.path else ""
+    raise ValueError(
+        f"{folder.model_arguments}: the run began with another {', '.join(differing)}"
+        f"{place}; put that back as it was, or choose another folder for the run"
+    )

@@ -17,10 +17,9 @@ from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.state import AcceleratorState
 from accelerate.utils import broadcast_object_list
 
-from mesm.config.end_to_end import FE2ESettings, MESMSettings
+from mesm.config.end_to_end import MESMSettings
 from mesm.config.experiment import ExperimentConfig
 from mesm.config.files import dump_config
-from mesm.corpora.prepared import PreparedCorpus
 from mesm.data.clips import EpochBatches, SplitDataset, make_loader
 from mesm.data.corpus_folder import open_corpus
 from mesm.evaluation.calibration import Temperatures
@@ -31,7 +30,6 @@ from mesm.models.build import (
     arguments_of,
     build_model,
     check_memory,
-    differing_arguments,
     initialise,
     restore_model,
 )
@@ -40,7 +38,6 @@ from mesm.runs.checkpoints import (
     Progress,
     load_last,
     load_weights,
-    read_arguments,
     read_progress,
     save_best,
     save_last,
@@ -48,7 +45,7 @@ from mesm.runs.checkpoints import (
 from mesm.runs.files import owned, write_beside
 from mesm.runs.finite import first_not_finite
 from mesm.runs.folder import RunFolder, json_text
-from mesm.training.check import check_run
+from mesm.training.check import check_arguments, check_run
 from mesm.training.display import Display
 from mesm.training.diverged import Diverged, refusal
 from mesm.training.losses import TrainingLoss, positive_weights
@@ -138,17 +135,6 @@ class _Training:
         sizes = {split: len(corpus.split(split)) for split in ("train", "valid", "test")}
         self.corpus_facts = {"emotions": self.emotions, "clips": sizes}
         self.feed.check()
-        self.teacher = self._teacher(corpus)
-
-    def _teacher(self, corpus: PreparedCorpus) -> Teacher | None:
-        if self.settings.teacher is None:
-            return None
-        assert isinstance(self.config.model, FE2ESettings)
-        teacher = Teacher(
-            *(self.settings.teacher, corpus, self.config.model.modalities, self.accelerator.device)
-        )
-        teacher.check(self.old)
-        return teacher
 
     def run(self) -> Path:
         """Everything; returns the run's folder."""
@@ -164,13 +150,15 @@ class _Training:
                 logger.info("%s: finished already (%s)", self.folder.path, progress.finished)
                 print(f"{self.folder.path}: finished already ({progress.finished})")
             return self.folder.path
+        teacher = Teacher.of(self.config, self.feed.corpus, self.old, self.accelerator.device)
+        self.teacher = teacher
         if progress.epoch > 0:
             self.feed.reopen()
         else:
             self.feed.start(self.train_set)
         arguments = arguments_of(self.config.model, self.feed.sizes())
         if progress.epoch > 0:
-            self._check_arguments(arguments)
+            check_arguments(self.config, self.folder, arguments)
         check_memory(self.config.model.name, arguments, self.accelerator.device)
         model = self._model(arguments, resumed=progress.epoch > 0)
         self.raw_model = model
@@ -180,11 +168,9 @@ class _Training:
         self.collate = self.feed.collate
         self.lessons: SplitDataset = self.train_set
         self.join: Callable[[list[Any]], Any] = self.collate
-        if self.teacher is not None:
-            self.lessons = self.teacher.paired(
-                self.train_set, augment=self.settings.augment, seed=self.settings.seed
-            )
-            self.join = self.teacher.collate(self.collate)
+        if teacher is not None:
+            self.lessons = teacher.paired(self.train_set, self.settings)
+            self.join = teacher.collate(self.collate)
         self.batches = EpochBatches(
             len(self.train_set),
             self.settings.batch_size,
@@ -208,22 +194,6 @@ class _Training:
                 write_beside(self.folder.diverged, f"{error}\n")
             raise
         return self.folder.path
-
-    def _check_arguments(self, arguments: dict[str, Any]) -> None:
-        """Refuse to go on with another model than the one that the run began with."""
-        try:
-            kept = read_arguments(self.folder)
-        except ValueError:
-            return  # is made again
-        differing = differing_arguments(kept, arguments)
-        if not differing:
-            return
-        text = getattr(self.config.model, "text", None)
-        place = f" than {text.path / 'config.json'} has now" if text and text.path else ""
-        raise ValueError(
-            f"{self.folder.model_arguments}: the run began with another {', '.join(differing)}"
-            f"{place}; put that back as it was, or choose another folder for the run"
-        )
 
     def _check_finished(self, progress: Progress) -> None:
         """See that a finished run is whole; make again what its checkpoint tells."""

@@ -16,6 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mesm.config.end_to_end import FE2ESettings
+from mesm.config.experiment import ExperimentConfig, TrainingSettings
 from mesm.corpora.prepared import PreparedCorpus
 from mesm.data.clips import SplitDataset
 from mesm.evaluation.run import Run
@@ -117,15 +119,41 @@ class Teacher:
         self.places = [model.modalities.index(letter) for letter in modalities]
         self.identity = {"run": str(run), "weights": sha256(self.run.folder.best)}
 
-    def paired(self, own: SplitDataset, *, augment: bool, seed: int) -> PairedDataset:
+    @classmethod
+    def of(
+        cls,
+        config: ExperimentConfig,
+        corpus: PreparedCorpus,
+        folder: RunFolder,
+        device: torch.device,
+    ) -> Teacher | None:
+        """The teacher of a training, or None; errors as of the class.
+
+        Args:
+            config: the pupil's.
+            corpus: the pupil's.
+            folder: of the pupil, which may have begun with a teacher.
+            device: on which the teacher runs.
+
+        Raises:
+            ValueError: also where the run began with a teacher of other weights.
+        """
+        place = config.training.teacher
+        if place is None:
+            return None
+        assert isinstance(config.model, FE2ESettings)
+        teacher = cls(place, corpus, config.model.modalities, device)
+        teacher.check(folder)
+        return teacher
+
+    def paired(self, own: SplitDataset, settings: TrainingSettings) -> PairedDataset:
         """The pupil's training split, with the teacher's view of the same clips beside it.
 
         Args:
             own: the pupil's.
-            augment: as of the pupil's.
-            seed: as of the pupil's.
+            settings: of the pupil's training.
         """
-        theirs = self.run.feed.dataset("train", augment=augment, seed=seed)
+        theirs = self.run.feed.dataset("train", augment=settings.augment, seed=settings.seed)
         return PairedDataset(own, theirs)
 
     def collate(self, own: Callable[[list[Any]], Any]) -> PairedCollate:
