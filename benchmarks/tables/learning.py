@@ -100,6 +100,8 @@ def study_curve() -> str:
     """One model at every p, and beside it a model per p, on the same corpora and seeds."""
     rows = results("study")["rows"]
     swept = [row for row in rows if row.get("p_curve")]
+    if not swept:
+        return UNMEASURED
     trained: dict[float, list[float]] = {}
     for row in rows:
         if "p_curve" in row["groups"] or row["row"] == "mesm":
@@ -167,6 +169,8 @@ def study_short() -> str:
     """FE2E and MESM in a few words."""
     found = results("study")
     rows = found["summary"]["rows"]
+    if "mesm" not in rows:
+        return "no figures yet"
     corpora = {corpus for corpus, _ in rows["mesm"]["runs"]}
     return (
         f"F1 {_f1(rows['fe2e']['f1'])} for FE2E, {_f1(rows['mesm']['f1'])} for MESM at p = 0.5 "
@@ -180,6 +184,8 @@ def study_short() -> str:
 def study_goals() -> str:
     """The wanted and the measured figures of the study."""
     found = results("study")["summary"]["goals"]
+    if not found:
+        return UNMEASURED
     unknown = found.keys() - GOALS.keys()
     if unknown:
         raise LookupError(f"the study has goals without words: {sorted(unknown)}")
