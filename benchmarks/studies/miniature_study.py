@@ -14,6 +14,7 @@ import argparse
 import contextlib
 import io
 import json
+import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -85,7 +86,7 @@ def measure_run(experiment: Path, plan: dict[str, Any], name: str, truth: Path) 
 
     Returns:
         row (its name, see `row_name`), system, groups, seed and settings; clips, f1 and accuracy on
-        the test split, f1 per emotion and per branch, ece; seconds (of the training).
+        the test split, f1 per emotion and per branch, ece; epoch_seconds (the median epoch's).
         MESM has flops (per clip: `flops_of`), active_sites, attention
         (hits over chance), above_fe2e (F1, with its interval, on the same clips, the same seed)
         and, of the model `P_CURVE_OF`, p_curve.
@@ -113,7 +114,7 @@ def measure_run(experiment: Path, plan: dict[str, Any], name: str, truth: Path) 
             branch: of["average"]["f1"] for branch, of in scores.get("branches", {}).items()
         },
         "ece": scores["calibration"]["average"]["ece"],
-        "seconds": sum(epoch["seconds"] for epoch in epochs),
+        "epoch_seconds": statistics.median(epoch["seconds"] for epoch in epochs),
     }
     if system == "mesm":
         fe2e = experiment / dense_of(plan, cell["seed"])

@@ -24,7 +24,7 @@ def summarise(rows: Iterable[Row]) -> dict[str, Any]:
         rows: of `miniature_study.measure_run`, with their corpus_seed.
 
     Returns:
-        "rows": per row runs, f1, branches, ece and seconds as `spread` gives them; of MESM also
+        "rows": per row runs, f1, branches, ece and epoch_seconds as `spread` gives them; of MESM also
         above_fe2e (against the FE2E of the same corpus and seed), flops and blocks (shares of
         FE2E's), and attention (per modality blocks 1 to 3 and all of them). "goals": see `goals`.
     """
@@ -47,7 +47,7 @@ def _cell(rows: Sequence[Row], dense: Sequence[Row]) -> dict[str, Any]:
             name: spread([row["branches"][name] for row in rows]) for name in rows[0]["branches"]
         },
         "ece": spread([row["ece"] for row in rows]),
-        "seconds": spread([row["seconds"] for row in rows]),
+        "epoch_seconds": spread([row["epoch_seconds"] for row in rows]),
     }
     if rows[0]["system"] == "mesm":
         pairs = _pairs(rows, dense)

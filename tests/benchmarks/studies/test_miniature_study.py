@@ -77,7 +77,7 @@ def row(corpus: int, seed: int, f1: float) -> dict[str, Any]:
     return {
         **{"row": "fe2e", "system": "fe2e", "groups": ["headline"]},
         **{"corpus_seed": corpus, "seed": seed, "f1": f1, "branches": {}},
-        **{"ece": 0.1, "seconds": 1.0},
+        **{"ece": 0.1, "epoch_seconds": 1.0},
     }
 
 

@@ -18,7 +18,7 @@ def run(row: str, corpus: int, seed: int, f1: float, **more: Any) -> dict[str, A
         "f1": f1,
         "branches": {"text": 0.7, "audio": 0.76, "face": 0.79},
         "ece": 0.05,
-        "seconds": 100.0,
+        "epoch_seconds": 100.0,
         "settings": {"model": {}},
     }
     if found["system"] == "mesm":
