@@ -24,9 +24,9 @@ def summarise(rows: Iterable[Row]) -> dict[str, Any]:
         rows: of `miniature_study.measure_run`, with their corpus_seed.
 
     Returns:
-        "rows": per row runs, f1, branches, ece and epoch_seconds as `spread` gives them; MESM's have
-        above_fe2e (against the FE2E of the same corpus and seed), flops and blocks (shares of
-        FE2E's), and attention (per modality blocks 1 to 3 and all of them). "goals": see `goals`.
+        "rows": per row runs, f1, branches, ece and epoch_seconds as `spread` gives them; of a MESM
+        also above_fe2e (against the FE2E of the same corpus and seed), flops and blocks (shares of
+        FE2E's) and attention (per modality blocks 1 to 3 and all of them). "goals": see `goals`.
     """
     named: dict[str, list[Row]] = {}
     for row in sorted(rows, key=lambda row: (row["corpus_seed"], row["seed"])):
