@@ -193,10 +193,10 @@ class ExperimentConfig(Settings):
             raise ValueError(
                 f"training.augment changes faces and sound; {model.name} reads features"
             )
-        sparse = (training.concentration, training.p_hold_epochs, training.p_warmup_epochs)
-        if model.reads_features and any(value > 0 for value in sparse):
+        sparse = ("concentration", "p_hold_epochs", "p_warmup_epochs", "p_drawn")
+        if model.reads_features and any(getattr(training, name) > 0 for name in sparse):
             raise ValueError(
-                "training.concentration, p_hold_epochs and p_warmup_epochs are MESM's; "
+                f"training.{', '.join(sparse[:-1])} and {sparse[-1]} are MESM's; "
                 f"{model.name} has no sparse attention"
             )
         if training.teacher is not None and model.reads_features:
