@@ -43,7 +43,7 @@ RESULTS = Path(__file__).parents[1] / "results" / "study.json"
 CLIPS = 3000
 CORPORA = (21, 22, 23)
 # One model at other p; the model of `P_CURVE_OF` alone.
-P_CURVE = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+P_CURVE = (0.3, 0.5, 0.7, 0.9, 1.0)
 P_CURVE_OF = "mesm"
 NORM_CLIPS = 512  # training clips that batch norms' statistics are counted on at each other p
 
