@@ -105,7 +105,13 @@ def measure_run(experiment: Path, plan: dict[str, Any], name: str, truth: Path) 
         "system": system,
         "groups": cell["groups"],
         "seed": cell["seed"],
-        "settings": {key: cell["settings"][key] for key in ("model", "training", "evaluation")},
+        "settings": {
+            "model": cell["settings"]["model"],
+            # Where the teacher lies is the machine's own business.
+            "training": cell["settings"]["training"]
+            | {"teacher": cell["changes"].get("training.teacher")},
+            "evaluation": cell["settings"]["evaluation"],
+        },
         "clips": scores["clips"],
         "f1": scores["average"]["f1"],
         "accuracy": scores["average"]["accuracy"],

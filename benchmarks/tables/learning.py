@@ -164,6 +164,18 @@ def study_runs() -> str:
     )
 
 
+@table("trained-density")
+def trained_density() -> str:
+    """The paper's networks at the densities that the study's MESM keeps."""
+    row = results("trained-density-epyc-2cores")["row"]
+    low, high = row["ratio_quartiles"]
+    return (
+        f"{row['ratio']:.2f} times as fast as FE2E's ({row['ms']:.0f} against "
+        f"{row['rival_ms']:.0f} ms, quartiles of the ratio {low:.2f} and {high:.2f}; "
+        f"{row['clips']}, {row['threads']} threads, {row['dtype']})"
+    )
+
+
 @table("study-short")
 def study_short() -> str:
     """FE2E and MESM in a few words."""
