@@ -94,10 +94,12 @@ def measure_run(experiment: Path, plan: dict[str, Any], name: str, truth: Path) 
     cell = plan[name]
     run = experiment / cell["folder"]
     kept = run / "study.json"
+    scores = json.loads((run / "evaluation.json").read_text())["test"]
+    weights = scores["weights"]["sha256"]
     if kept.is_file():
         found: dict[str, Any] = json.loads(kept.read_text())
-        return found
-    scores = json.loads((run / "evaluation.json").read_text())["test"]
+        if found.get("weights") == weights:
+            return found
     epochs = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     system = cell["settings"]["model"]["name"]
     row: dict[str, Any] = {
@@ -112,6 +114,7 @@ def measure_run(experiment: Path, plan: dict[str, Any], name: str, truth: Path) 
             | {"teacher": cell["changes"].get("training.teacher")},
             "evaluation": cell["settings"]["evaluation"],
         },
+        "weights": weights,
         "clips": scores["clips"],
         "f1": scores["average"]["f1"],
         "accuracy": scores["average"]["accuracy"],
@@ -125,7 +128,7 @@ def measure_run(experiment: Path, plan: dict[str, Any], name: str, truth: Path) 
     if system == "mesm":
         fe2e = experiment / dense_of(plan, cell["seed"])
         curve = P_CURVE if row["row"] == P_CURVE_OF else ()
-        row |= _measure_sparse(run, fe2e, cell["settings"]["model"]["p"], curve, truth)
+        row |= _measure_sparse(run, fe2e, cell["settings"]["model"], curve, truth)
     write_beside(kept, json.dumps(row, indent=1) + "\n")
     return row
 
@@ -151,15 +154,16 @@ def dense_of(plan: Mapping[str, Any], seed: int) -> str:
 
 
 def _measure_sparse(
-    run: Path, fe2e: Path, p: float, curve: Sequence[float], truth: Path
+    run: Path, fe2e: Path, model: Mapping[str, Any], curve: Sequence[float], truth: Path
 ) -> dict[str, Any]:
+    p, channels = model["p"], model["channels"]
     swept = sweep(run, sorted({p, *curve}), baseline=fe2e, repeats=1, norm_clips=NORM_CLIPS)
     own = next(point for point in swept["points"] if point["p"] == p)
     with contextlib.redirect_stdout(io.StringIO()):
         against = compare_runs(run, fe2e)
     scored = score_attention(run, truth, "test")
     row = {
-        "flops": flops_of(own, swept["baseline"]),
+        "flops": flops_of(own, swept["baseline"], first_stage_shares(channels)),
         "active_sites": own["active_sites"],
         "above_fe2e": against["average"]["f1"],
         "attention": {
@@ -183,7 +187,9 @@ def _measure_sparse(
     return row
 
 
-def flops_of(own: dict[str, Any], dense: dict[str, Any]) -> dict[str, Any]:
+def flops_of(
+    own: dict[str, Any], dense: dict[str, Any], shares: Mapping[str, float]
+) -> dict[str, Any]:
     """FLOPs per clip of a MESM and of FE2E, all feature extraction and the blocks alone.
 
     The blocks are what comes after the first stage, which both have and which is dense in both.
@@ -191,8 +197,8 @@ def flops_of(own: dict[str, Any], dense: dict[str, Any]) -> dict[str, Any]:
     Args:
         own: a point of a sweep.
         dense: its baseline.
+        shares: of the first stage, see `first_stage_shares`.
     """
-    shares = first_stage_shares()
     ours, theirs = own["flops_per_clip"], dense["flops_per_clip"]
     first = sum(theirs["by_modality"][name] * share for name, share in shares.items())
     return {
@@ -203,7 +209,7 @@ def flops_of(own: dict[str, Any], dense: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def first_stage_shares(channels: Sequence[int] = (16, 32, 64, 128)) -> dict[str, float]:
+def first_stage_shares(channels: Sequence[int]) -> dict[str, float]:
     """The first stage's share of a dense extractor's FLOPs, per modality, from shapes."""
     shares = {}
     for modality, shape in (("face", FACE_SHAPE), ("audio", CHUNK_SHAPE)):
@@ -248,7 +254,8 @@ def publish(results: Path, clips: int, rows: list[dict[str, Any]]) -> None:
     """Put rows into the results, in the place of older ones of the same run.
 
     Raises:
-        ValueError: the results are of another number of clips.
+        ValueError: the results are of another number of clips, or have runs of the same name that
+            other settings made.
     """
     old: dict[str, Any] = {"clips": clips, "rows": []}
     if results.is_file():
@@ -257,6 +264,7 @@ def publish(results: Path, clips: int, rows: list[dict[str, Any]]) -> None:
         raise ValueError(
             f"{results}: is of {old['clips']} clips, not {clips}; name another file (--results)"
         )
+    _check_alike(old["rows"], rows)
     found = {_identity(row): row for row in (*old["rows"], *rows)}
     rows = [found[key] for key in sorted(found)]
     result = {
@@ -275,6 +283,25 @@ def publish(results: Path, clips: int, rows: list[dict[str, Any]]) -> None:
     }
     results.parent.mkdir(parents=True, exist_ok=True)
     write_beside(results, json.dumps(result, indent=1) + "\n")
+
+
+def _check_alike(old: Sequence[dict[str, Any]], new: Sequence[dict[str, Any]]) -> None:
+    """Refuse to put runs of other settings under one name."""
+    replaced = {_identity(row) for row in new}
+    for row in old:
+        if _identity(row) in replaced:
+            continue
+        for other in new:
+            if row["row"] == other["row"] and _settings(row) != _settings(other):
+                raise ValueError(
+                    f"{row['row']} of corpus seed {row['corpus_seed']} was trained with other "
+                    "settings; train that corpus anew, or name another file (--results)"
+                )
+
+
+def _settings(row: Mapping[str, Any]) -> dict[str, Any]:
+    settings = row["settings"]
+    return settings | {"training": settings["training"] | {"seed": None}}
 
 
 def _identity(row: dict[str, Any]) -> tuple[int, str, int]:

@@ -311,17 +311,11 @@ class Run:
             split: which one.
             model: what computes them; None: the run's model as it is.
         """
-        size = self.config.training.batch_size
+        asked, size = model or self.model, self.config.training.batch_size
         names = getattr(self.model, "branch_names", ())
         try:
             return predict(
-                *(
-                    self.model if model is None else model,
-                    self.dataset(split),
-                    self.collate,
-                    size,
-                    self.device,
-                ),
+                *(asked, self.dataset(split), self.collate, size, self.device),
                 progress=split,
                 branches=names if len(names) > 1 else (),
             )

@@ -172,6 +172,13 @@ class Points(TypedDict):
     baseline: NotRequired[Point | None]
 
 
+class TeacherIdentity(TypedDict):
+    """The content of teacher.json."""
+
+    run: str
+    weights: str
+
+
 class Sweep(TypedDict):
     """The content of sweep.json, retrain.json and budget.json."""
 

@@ -16,9 +16,9 @@ from torch import nn
 
 from mesm.data.batch import Batch
 from mesm.data.clips import EpochBatches, SplitDataset, make_loader
-from mesm_ops.modules import SparseBatchNorm
 
-NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, SparseBatchNorm)
+# `mesm_ops.SparseBatchNorm` is a BatchNorm1d, too.
+NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 
 
 @torch.no_grad()

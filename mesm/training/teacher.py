@@ -7,7 +7,6 @@ outputs tell a branch what another one found in the same frames.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,9 @@ from mesm.corpora.prepared import PreparedCorpus
 from mesm.data.clips import SplitDataset
 from mesm.evaluation.run import Run
 from mesm.models.late_fusion import LateFusionModel, TrainingOutputs
+from mesm.runs.checkpoints import read_progress
+from mesm.runs.documents import TeacherIdentity
+from mesm.runs.files import read_json
 from mesm.runs.folder import RunFolder
 from mesm.runs.hashes import sha256
 
@@ -98,6 +100,12 @@ class Teacher:
         self, run: Path, corpus: PreparedCorpus, modalities: str, device: torch.device
     ) -> None:
         self.run = Run.open(run)
+        progress = read_progress(self.run.folder)
+        if progress is not None and not progress.finished:
+            raise ValueError(
+                f"training.teacher: {run} is still in training, {progress.epoch} epochs done; finish "
+                "that first, with the same mesm train"
+            )
         model = self.run.model
         if not isinstance(model, LateFusionModel):
             raise ValueError(
@@ -168,10 +176,8 @@ class Teacher:
 
     def check(self, folder: RunFolder) -> None:
         """Refuse, with a ValueError, to go on with another teacher than the run began with."""
-        if not folder.teacher.is_file():
-            return
-        kept = json.loads(folder.teacher.read_text(encoding="utf-8"))
-        if kept.get("weights") != self.identity["weights"]:
+        kept = read_json(folder.teacher, TeacherIdentity)
+        if kept is not None and kept["weights"] != self.identity["weights"]:
             raise ValueError(
                 f"{folder.path}: began with a teacher of other weights than {self.identity['run']} "
                 "has now; put those back, or choose another folder for the run"

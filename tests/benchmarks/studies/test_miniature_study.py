@@ -68,16 +68,18 @@ def test_the_first_stage_is_left_out_of_the_blocks() -> None:
     assert all(0.1 < share < 0.4 for share in shares.values())
     dense = {"total": 300.0, "by_modality": {"face": 100.0, "audio": 200.0}}
     first = 100 * shares["face"] + 200 * shares["audio"]
-    found = flops_of({"flops_per_clip": {"total": first + 5}}, {"flops_per_clip": dense})
+    own = {"flops_per_clip": {"total": first + 5}}
+    found = flops_of(own, {"flops_per_clip": dense}, shares)
     assert found["mesm_blocks"] == pytest.approx(5)
     assert found["fe2e_blocks"] == pytest.approx(300 - first)
 
 
-def row(corpus: int, seed: int, f1: float) -> dict[str, Any]:
+def row(corpus: int, seed: int, f1: float, rate: float = 0.1) -> dict[str, Any]:
     return {
         **{"row": "fe2e", "system": "fe2e", "groups": ["headline"]},
         **{"corpus_seed": corpus, "seed": seed, "f1": f1, "branches": {}},
         **{"ece": 0.1, "epoch_seconds": 1.0},
+        "settings": {"training": {"seed": seed, "learning_rate": rate}},
     }
 
 
@@ -94,3 +96,13 @@ def test_new_rows_join_older_ones_and_replace_those_of_the_same_run(tmp_path: Pa
     assert found["summary"]["rows"]["fe2e"]["f1"]["mean"] == pytest.approx(2 / 3)
     with pytest.raises(ValueError, match="of 3000 clips, not 100"):
         publish(results, 100, [row(23, 0, 0.5)])
+
+
+def test_runs_of_other_settings_do_not_meet_under_one_name(tmp_path: Path) -> None:
+    results = tmp_path / "study.json"
+    publish(results, 3000, [row(21, 0, 0.5)])
+    before = results.read_text()
+    with pytest.raises(ValueError, match="fe2e of corpus seed 21 was trained with other settings"):
+        publish(results, 3000, [row(22, 0, 0.5, rate=0.2)])
+    assert results.read_text() == before
+    publish(results, 3000, [row(21, 0, 0.6, rate=0.2), row(22, 0, 0.5, rate=0.2)])

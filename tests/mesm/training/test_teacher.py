@@ -17,6 +17,7 @@ from mesm.corpora.prepared import PreparedCorpus
 from mesm.data.clips import EpochBatches, make_loader
 from mesm.evaluation.run import Run
 from mesm.models.late_fusion import TrainingOutputs
+from mesm.runs.folder import RunFolder
 from mesm.training.loop import train
 from mesm.training.losses import TrainingLoss
 from mesm.training.teacher import Pair, Teacher
@@ -150,6 +151,24 @@ def test_a_teacher_of_another_corpus_is_refused(tiny_fe2e: Path) -> None:
     other: Any = SimpleNamespace(path=Path("elsewhere"), manifest=manifest)
     with pytest.raises(ValueError, match=r"was trained on another corpus, .*, than elsewhere"):
         Teacher(tiny_fe2e, other, "tav", CPU)
+
+
+def test_a_teacher_that_is_still_training_is_refused(tiny_fe2e: Path, tmp_path: Path) -> None:
+    teacher = shutil.copytree(tiny_fe2e, tmp_path / "teacher")
+    state = json.loads((teacher / "last/state.json").read_text())
+    (teacher / "last/state.json").write_text(json.dumps(state | {"finished": None}))
+    corpus = Run.open(teacher).corpus
+    with pytest.raises(ValueError, match="is still in training, 2 epochs done; finish that first"):
+        Teacher(teacher, corpus, "tav", CPU)
+
+
+def test_a_damaged_identity_of_the_teacher_is_named(
+    pupil: Path, tiny_corpus: Path, tiny_fe2e: Path, tmp_path: Path
+) -> None:
+    run = RunFolder(shutil.copytree(pupil, tmp_path / "run"))
+    run.teacher.write_text("[1")
+    with pytest.raises(ValueError, match=r"teacher\.json"):
+        Teacher(tiny_fe2e, PreparedCorpus.open(tiny_corpus), "tav", CPU).check(run)
 
 
 def test_systems_of_features_neither_teach_nor_learn(tiny_corpus: Path, tmp_path: Path) -> None:
