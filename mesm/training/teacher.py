@@ -103,8 +103,8 @@ class Teacher:
         progress = read_progress(self.run.folder)
         if progress is not None and not progress.finished:
             raise ValueError(
-                f"training.teacher: {run} is still in training, {progress.epoch} epochs done; finish "
-                "that first, with the same mesm train"
+                f"training.teacher: {run} is still in training, {progress.epoch} epochs done; "
+                "finish that first, with the same mesm train"
             )
         model = self.run.model
         if not isinstance(model, LateFusionModel):
