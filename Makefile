@@ -25,7 +25,7 @@ SOURCES := $(shell find csrc -type f -not -name '*.pyc' 2>/dev/null)
 CXX_SOURCES := $(filter %.cpp %.h %.cu %.cuh,$(SOURCES)) $(shell find tests/csrc -name '*.cpp' -o -name '*.h')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test faults real sanitize lint format docs demo bench gpu-check bounds build-matrix gpu gpu-wheels study results tables clean
+.PHONY: help setup test faults real sanitize lint format docs demo bench gpu-check bounds build-matrix gpu gpu-wheels study tables clean
 
 help:  ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -92,9 +92,7 @@ gpu-wheels: setup  ## Wheels that a GPU machine of Python 3.12 may lack, into bu
 
 study: setup  ## FE2E, MESM and its parts on three miniature corpora of 3,000 clips (hours; goes on where it stopped)
 	$(BIN)/python -m benchmarks.studies.miniature_study runs/study $(STUDY_ARGS)
-
-results: setup  ## Every table and figure of docs/results on a miniature corpus (about 2 hours on 2 cores)
-	$(BIN)/python -m benchmarks.studies.miniature_results runs/results
+	$(BIN)/python -m benchmarks.studies.miniature_pictures runs/study
 
 tables: setup  ## Write the measured figures of README.md and docs/ anew from their JSON
 	$(BIN)/python -m benchmarks.tables

@@ -303,7 +303,9 @@ class _Training:
             given, taught = batch.to(accelerator.device), None
             if isinstance(given, Pair):
                 assert self.teacher is not None
-                given, taught = given.own, self.teacher(given.teachers)
+                with accelerator.autocast():
+                    taught = self.teacher(given.teachers)
+                given = given.own
             step(given, number / total, taught)
             number += 1
             display.step()

@@ -13,7 +13,7 @@ COMMANDS = (
     *("benchmarks.floors.cost_model", "benchmarks.floors.roofline", "benchmarks.floors.tile_order"),
     *("benchmarks.gpu.run", "benchmarks.gpu.watch", "benchmarks.gpu.first_step"),
     *("benchmarks.gpu_check", "benchmarks.gpu_check.host_path", "benchmarks.tables"),
-    *("benchmarks.studies.experiment_cost", "benchmarks.studies.miniature_results"),
+    *("benchmarks.studies.experiment_cost", "benchmarks.studies.miniature_pictures"),
     *("benchmarks.studies.miniature_study", "benchmarks.studies.routing", "mesm_ops.tune"),
 )
 # Each command is a fork of one process that has imported torch, which takes longest.

@@ -76,6 +76,28 @@ def test_a_teacher_changes_what_is_learnt_and_is_kept_in_the_run(
     assert not (alone / "teacher.json").exists()
 
 
+@pytest.mark.parametrize(("precision", "mixed"), [("no", False), ("bf16", True)])
+def test_a_teacher_runs_at_the_training_s_precision(
+    precision: str,
+    mixed: bool,
+    tiny_corpus: Path,
+    tiny_fe2e: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    heard: list[bool] = []
+    answer = Teacher.__call__
+
+    def listen(self: Teacher, batch: Any) -> TrainingOutputs:
+        heard.append(torch.is_autocast_enabled("cpu"))
+        return answer(self, batch)
+
+    monkeypatch.setattr(Teacher, "__call__", listen)
+    train(taught(tiny_corpus, tiny_fe2e, f"training.mixed_precision={precision}"), tmp_path / "run")
+    assert heard
+    assert set(heard) == {mixed}
+
+
 def test_stopped_and_started_again_it_ends_alike(
     pupil: Path, tiny_corpus: Path, tiny_fe2e: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
