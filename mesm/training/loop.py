@@ -23,8 +23,7 @@ from mesm.config.files import dump_config
 from mesm.data.clips import EpochBatches, SplitDataset, make_loader
 from mesm.data.corpus_folder import open_corpus
 from mesm.evaluation.calibration import Temperatures
-from mesm.evaluation.metrics import Thresholds, score
-from mesm.evaluation.predict import NotFiniteError, predict
+from mesm.evaluation.predict import NotFiniteError
 from mesm.models.build import (
     Model,
     arguments_of,
@@ -54,6 +53,7 @@ from mesm.training.optimizer import make_optimizer, set_learning_rate
 from mesm.training.p_schedule import PSchedule
 from mesm.training.step import TrainingStep
 from mesm.training.teacher import Pair, Teacher
+from mesm.training.validation import Validation
 
 logger = logging.getLogger(__name__)
 
@@ -171,6 +171,9 @@ class _Training:
         if teacher is not None:
             self.lessons = teacher.paired(self.train_set, self.settings)
             self.join = teacher.collate(self.collate)
+        self.validation = Validation(
+            self.valid_set, self.collate, self.emotions, self.config, self.accelerator
+        )
         self.batches = EpochBatches(
             len(self.train_set),
             self.settings.batch_size,
@@ -358,30 +361,8 @@ class _Training:
             # Batch-norm statistics are each process's own; the first one's are what is saved.
             for buffer in self.raw_model.buffers():
                 torch.distributed.broadcast(buffer, 0)
-        logits, labels, _ = predict(
-            self.model,
-            self.valid_set,
-            self.collate,
-            self.settings.batch_size,
-            self.accelerator.device,
-            self.accelerator,
-            workers=self.settings.workers,
-        )
-        self.validated = logits, labels
-        policy = self.config.evaluation.threshold
-        thresholds = Thresholds.choose(policy, len(self.emotions), lambda: (logits, labels))
-        scores = score(logits, labels, thresholds, self.emotions)
-        device = self.accelerator.device
-        return {
-            "valid_loss": float(loss.cross_entropy(logits.to(device), labels.to(device))),
-            "valid_f1": scores["average"]["f1"],
-            "valid_accuracy": scores["average"]["accuracy"],
-            "valid_f1_per_emotion": {
-                emotion: values["f1"] for emotion, values in scores["emotions"].items()
-            },
-            "threshold": thresholds.policy,
-            "f1_variant": "binary",  # of valid_f1, by which the best epoch is chosen
-        }
+        row, self.validated = self.validation(self.model, loss)
+        return row
 
     def _note(self, progress: Progress, record: dict[str, Any]) -> None:
         """Count the epoch, keep the best weights, decide whether to stop, write the checkpoint."""
