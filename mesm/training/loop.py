@@ -6,7 +6,6 @@ import logging
 import math
 import random
 import time
-from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from accelerate.utils import broadcast_object_list
 from mesm.config.end_to_end import MESMSettings
 from mesm.config.experiment import ExperimentConfig
 from mesm.config.files import dump_config
-from mesm.data.clips import EpochBatches, SplitDataset, make_loader
+from mesm.data.clips import EpochBatches, make_loader
 from mesm.data.corpus_folder import open_corpus
 from mesm.evaluation.calibration import Temperatures
 from mesm.evaluation.predict import NotFiniteError
@@ -52,7 +51,7 @@ from mesm.training.norms import count_norms, drawn_batches
 from mesm.training.optimizer import make_optimizer, set_learning_rate
 from mesm.training.p_schedule import PSchedule
 from mesm.training.step import TrainingStep
-from mesm.training.teacher import Pair, Teacher
+from mesm.training.teacher import Answers, Teacher
 from mesm.training.validation import Validation
 
 logger = logging.getLogger(__name__)
@@ -150,8 +149,9 @@ class _Training:
                 logger.info("%s: finished already (%s)", self.folder.path, progress.finished)
                 print(f"{self.folder.path}: finished already ({progress.finished})")
             return self.folder.path
-        teacher = Teacher.of(self.config, self.feed.corpus, self.old, self.accelerator.device)
+        teacher = Teacher.of(self.config, self.feed.corpus, self.old)
         self.teacher = teacher
+        self.answers: Answers | None = None
         if progress.epoch > 0:
             self.feed.reopen()
         else:
@@ -166,11 +166,6 @@ class _Training:
         self.p = PSchedule(model, own_p, self.settings)
         self.raw_optimizer = make_optimizer(model, self.settings)
         self.collate = self.feed.collate
-        self.lessons: SplitDataset = self.train_set
-        self.join: Callable[[list[Any]], Any] = self.collate
-        if teacher is not None:
-            self.lessons = teacher.paired(self.train_set, self.settings)
-            self.join = teacher.collate(self.collate)
         self.validation = Validation(
             self.valid_set, self.collate, self.emotions, self.config, self.accelerator
         )
@@ -190,6 +185,8 @@ class _Training:
         if self.main:
             self._write_first_files(arguments, anew=progress.epoch == 0)
         self.accelerator.wait_for_everyone()
+        if teacher is not None:
+            self.answers = teacher.answers(self.accelerator, self.settings.workers)
         try:
             self._epochs(progress)
         except Diverged as error:
@@ -287,11 +284,11 @@ class _Training:
     ) -> dict[str, Any]:
         accelerator, settings = self.accelerator, self.settings
         seed_everything(settings.seed, epoch, accelerator.process_index)
-        self.batches.epoch = self.train_set.epoch = self.lessons.epoch = epoch
+        self.batches.epoch = self.train_set.epoch = epoch
         loader = make_loader(
-            self.lessons,
+            self.train_set,
             self.batches,
-            self.join,
+            self.collate,
             workers=settings.workers,
             pin_memory=accelerator.device.type == "cuda",
         )
@@ -303,13 +300,8 @@ class _Training:
         for batch in loader:
             self.p.step()
             factor = set_learning_rate(self.raw_optimizer, settings, number, total, losses)
-            given, taught = batch.to(accelerator.device), None
-            if isinstance(given, Pair):
-                assert self.teacher is not None
-                with accelerator.autocast():
-                    taught = self.teacher(given.teachers)
-                given = given.own
-            step(given, number / total, taught)
+            taught = self.answers(batch.clip_ids) if self.answers else None
+            step(batch.to(accelerator.device), number / total, taught)
             number += 1
             display.step()
             if self.main and step.steps % READ_EVERY == 0:

@@ -7,18 +7,19 @@ outputs tell a branch what another one found in the same frames.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
+from accelerate import Accelerator
 from torch import Tensor
 
 from mesm.config.end_to_end import FE2ESettings
-from mesm.config.experiment import ExperimentConfig, TrainingSettings
+from mesm.config.experiment import ExperimentConfig
+from mesm.config.modalities import Modality
 from mesm.corpora.prepared import PreparedCorpus
-from mesm.data.clips import SplitDataset
+from mesm.evaluation.predict import predict
 from mesm.evaluation.run import Run
 from mesm.models.late_fusion import LateFusionModel, TrainingOutputs
 from mesm.runs.checkpoints import read_progress
@@ -28,78 +29,22 @@ from mesm.runs.folder import RunFolder
 from mesm.runs.hashes import sha256
 
 
-@dataclass
-class Pair:
-    """The same clips as the pupil's batch and as the teacher's."""
-
-    own: Any
-    teachers: Any
-
-    def __len__(self) -> int:
-        return len(self.own)
-
-    def to(self, device: torch.device | str) -> Pair:
-        """Both on a device."""
-        return Pair(self.own.to(device), self.teachers.to(device))
-
-    def pin_memory(self) -> Pair:
-        """Both in page-locked memory."""
-        return Pair(self.own.pin_memory(), self.teachers.pin_memory())
-
-
-class PairedDataset(SplitDataset):
-    """Each clip as two systems read it, changed at random alike.
-
-    Args:
-        own, teachers: the same clips, with the same seed.
-    """
-
-    def __init__(self, own: SplitDataset, teachers: SplitDataset) -> None:
-        self.own, self.teachers = own, teachers
-
-    def __len__(self) -> int:
-        return len(self.own)
-
-    def __getitem__(self, index: int) -> tuple[Any, Any]:
-        self.own.epoch = self.teachers.epoch = self.epoch
-        return self.own[index], self.teachers[index]
-
-    def labels(self) -> Tensor:
-        """As of the pupil's."""
-        return self.own.labels()
-
-
-class PairedCollate:
-    """Samples of a `PairedDataset` to a `Pair`."""
-
-    def __init__(
-        self, own: Callable[[list[Any]], Any], teachers: Callable[[list[Any]], Any]
-    ) -> None:
-        self.own, self.teachers = own, teachers
-
-    def __call__(self, samples: list[tuple[Any, Any]]) -> Pair:
-        """A batch each."""
-        own, teachers = zip(*samples, strict=True)
-        return Pair(self.own(list(own)), self.teachers(list(teachers)))
-
-
 class Teacher:
     """A finished FE2E or MESM whose outputs another training learns.
+
+    It sees every clip once, before the training, and as it is: the pupil's are changed at random.
 
     Args:
         run: its folder.
         corpus: that the pupil is trained on.
         modalities: the pupil's, of which the teacher must have all.
-        device: on which it runs.
 
     Raises:
         ValueError: no finished run of FE2E or MESM, or one of another corpus or fewer modalities.
     """
 
-    def __init__(
-        self, run: Path, corpus: PreparedCorpus, modalities: str, device: torch.device
-    ) -> None:
-        self.run = Run.open(run)
+    def __init__(self, run: Path, corpus: PreparedCorpus, modalities: str) -> None:
+        self.run = Run.open(run, device="cpu")
         progress = read_progress(self.run.folder)
         if progress is not None and not progress.finished:
             raise ValueError(
@@ -123,17 +68,12 @@ class Teacher:
                 f"training.teacher: {run} has the modalities {model.modalities}, and the pupil "
                 f"also {', '.join(missing)}"
             )
-        self.model = model.to(device).eval()
-        self.places = [model.modalities.index(letter) for letter in modalities]
+        self.model, self.modalities = model, modalities
         self.identity = {"run": str(run), "weights": sha256(self.run.folder.best)}
 
     @classmethod
     def of(
-        cls,
-        config: ExperimentConfig,
-        corpus: PreparedCorpus,
-        folder: RunFolder,
-        device: torch.device,
+        cls, config: ExperimentConfig, corpus: PreparedCorpus, folder: RunFolder
     ) -> Teacher | None:
         """The teacher of a training, or None; errors as of the class.
 
@@ -141,7 +81,6 @@ class Teacher:
             config: the pupil's.
             corpus: the pupil's.
             folder: of the pupil, which may have begun with a teacher.
-            device: on which the teacher runs.
 
         Raises:
             ValueError: also where the run began with a teacher of other weights.
@@ -150,29 +89,39 @@ class Teacher:
         if place is None:
             return None
         assert isinstance(config.model, FE2ESettings)
-        teacher = cls(place, corpus, config.model.modalities, device)
+        teacher = cls(place, corpus, config.model.modalities)
         teacher.check(folder)
         return teacher
 
-    def paired(self, own: SplitDataset, settings: TrainingSettings) -> PairedDataset:
-        """The pupil's training split, with the teacher's view of the same clips beside it.
+    def answers(self, accelerator: Accelerator, workers: int = 0) -> Answers:
+        """What it says of the training split, in float32.
 
         Args:
-            own: the pupil's.
-            settings: of the pupil's training.
+            accelerator: the training's, among whose processes the clips are shared.
+            workers: processes that decode meanwhile.
+
+        Raises:
+            NotFiniteError: its outputs are not finite.
         """
-        theirs = self.run.feed.dataset("train", augment=settings.augment, seed=settings.seed)
-        return PairedDataset(own, theirs)
-
-    def collate(self, own: Callable[[list[Any]], Any]) -> PairedCollate:
-        """Makes a `Pair` of samples; `own` makes the pupil's batch."""
-        return PairedCollate(own, self.run.collate)
-
-    @torch.no_grad()
-    def __call__(self, batch: Any) -> TrainingOutputs:
-        """Its outputs on a batch of its own; of the branches those that the pupil has."""
-        found: TrainingOutputs = self.model(batch, branches=True)
-        return found._replace(branches=found.branches[self.places])
+        found = predict(
+            self.model.to(accelerator.device),
+            self.run.dataset("train"),
+            self.run.collate,
+            self.run.config.training.batch_size,
+            accelerator.device,
+            accelerator,
+            progress="teacher" if accelerator.is_main_process else None,
+            workers=workers,
+            branches=self.model.branch_names,
+        )
+        self.model.to("cpu")
+        wanted = [modality.media for modality in Modality if modality.letter in self.modalities]
+        return Answers(
+            {clip: row for row, clip in enumerate(self.run.corpus.split("train").clip_ids)},
+            found.logits,
+            torch.stack([found.branches[name] for name in wanted]),
+            accelerator.device,
+        )
 
     def check(self, folder: RunFolder) -> None:
         """Refuse, with a ValueError, to go on with another teacher than the run began with."""
@@ -182,3 +131,30 @@ class Teacher:
                 f"{folder.path}: began with a teacher of other weights than {self.identity['run']} "
                 "has now; put those back, or choose another folder for the run"
             )
+
+
+@dataclass(frozen=True)
+class Answers:
+    """A teacher's outputs for N clips.
+
+    Args:
+        rows: of each clip.
+        logits: (N, E), on the CPU.
+        branches: (M, N, E), of the pupil's M modalities, likewise.
+        device: on which they are wanted.
+    """
+
+    rows: dict[str, int]
+    logits: Tensor
+    branches: Tensor
+    device: torch.device
+
+    def __call__(self, clip_ids: Sequence[str]) -> TrainingOutputs:
+        """The outputs for some clips, in their order."""
+        rows = [self.rows[clip] for clip in clip_ids]
+        logits, branches = self.logits[rows], self.branches[:, rows]
+        return TrainingOutputs(
+            logits.to(self.device, non_blocking=True),
+            branches.to(self.device, non_blocking=True),
+            {},
+        )

@@ -9,21 +9,21 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from accelerate import Accelerator
 from safetensors.torch import load_file, save_file
 
 from mesm.config.experiment import TrainingSettings
 from mesm.config.files import load_config
 from mesm.corpora.prepared import PreparedCorpus
-from mesm.data.clips import EpochBatches, make_loader
 from mesm.evaluation.run import Run
 from mesm.models.late_fusion import TrainingOutputs
 from mesm.runs.folder import RunFolder
 from mesm.training.loop import train
 from mesm.training.losses import TrainingLoss
-from mesm.training.teacher import Pair, Teacher
+from mesm.training.teacher import Teacher
 from tests.mesm.trainings import digests, refused, settings
 
-CPU = torch.device("cpu")
+HERE = Accelerator(cpu=True)
 
 
 def taught(corpus: Path, teacher: Path, *overrides: str):
@@ -76,28 +76,6 @@ def test_a_teacher_changes_what_is_learnt_and_is_kept_in_the_run(
     assert not (alone / "teacher.json").exists()
 
 
-@pytest.mark.parametrize(("precision", "mixed"), [("no", False), ("bf16", True)])
-def test_a_teacher_runs_at_the_training_s_precision(
-    precision: str,
-    mixed: bool,
-    tiny_corpus: Path,
-    tiny_fe2e: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    heard: list[bool] = []
-    answer = Teacher.__call__
-
-    def listen(self: Teacher, batch: Any) -> TrainingOutputs:
-        heard.append(torch.is_autocast_enabled("cpu"))
-        return answer(self, batch)
-
-    monkeypatch.setattr(Teacher, "__call__", listen)
-    train(taught(tiny_corpus, tiny_fe2e, f"training.mixed_precision={precision}"), tmp_path / "run")
-    assert heard
-    assert set(heard) == {mixed}
-
-
 def test_stopped_and_started_again_it_ends_alike(
     pupil: Path, tiny_corpus: Path, tiny_fe2e: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -117,38 +95,37 @@ def test_stopped_and_started_again_it_ends_alike(
     assert digests(run) == digests(pupil)
 
 
-def test_both_see_the_same_clip_changed_alike(tiny_corpus: Path, tiny_fe2e: Path) -> None:
-    corpus = PreparedCorpus.open(tiny_corpus)
-    teacher = Teacher(tiny_fe2e, corpus, "tav", CPU)
-    own = Run.open(tiny_fe2e)
-    changed = TrainingSettings(augment=True, seed=3)
-    pairs = teacher.paired(own.feed.dataset("train", augment=True, seed=3), changed)
-    collate = teacher.collate(own.collate)
-    seen = []
-    for epoch in (1, 2):
-        pairs.epoch = epoch
-        batch = next(iter(make_loader(pairs, EpochBatches(len(pairs), 4, 0), collate)))
-        assert isinstance(batch, Pair)
-        assert len(batch) == 4
-        assert batch.own.clip_ids == batch.teachers.clip_ids
-        assert torch.equal(batch.own.faces, batch.teachers.faces)
-        assert torch.equal(batch.own.spectrograms, batch.teachers.spectrograms)
-        seen.append(batch.own.faces)
-    assert torch.equal(pairs.labels(), own.dataset("train").labels())
-    assert not torch.equal(*seen)
+def test_its_answers_are_its_outputs_for_the_clips_that_are_asked_for(
+    tiny_corpus: Path, tiny_fe2e: Path
+) -> None:
+    run = Run.open(tiny_fe2e, device="cpu")
+    answers = Teacher(tiny_fe2e, PreparedCorpus.open(tiny_corpus), "tav").answers(HERE)
+    batch = next(iter(run.batches("train", 5)))
+    with torch.no_grad():
+        wanted = run.model(batch, branches=True)
+    order = [3, 0, 4]
+    found = answers([batch.clip_ids[place] for place in order])
+    # Batches of other sizes add up in another order.
+    torch.testing.assert_close(found.logits, wanted.logits[order], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(found.branches, wanted.branches[:, order], rtol=1e-4, atol=1e-5)
+    assert not found.logits.requires_grad
 
 
-def test_the_pupils_branches_are_those_of_its_modalities(
+def test_the_branches_are_those_of_the_pupil_s_modalities(
     tiny_corpus: Path, tiny_fe2e: Path
 ) -> None:
     corpus = PreparedCorpus.open(tiny_corpus)
-    batch = next(Run.open(tiny_fe2e).batches("valid", 3))
-    every = Teacher(tiny_fe2e, corpus, "tav", CPU)(batch)
-    some = Teacher(tiny_fe2e, corpus, "tv", CPU)(batch)
+    every, some = (Teacher(tiny_fe2e, corpus, letters).answers(HERE) for letters in ("tav", "tv"))
     assert every.branches.shape[0] == 3
     assert torch.equal(some.branches, every.branches[[0, 2]])
     assert torch.equal(some.logits, every.logits)
-    assert not every.logits.requires_grad
+
+
+def test_a_teacher_of_one_modality_has_one_branch(tiny_corpus: Path, tmp_path: Path) -> None:
+    config = settings(tiny_corpus, "model.modalities=v", "training.epochs=1", model="fe2e")
+    teacher = train(config, tmp_path / "run")
+    answers = Teacher(teacher, PreparedCorpus.open(tiny_corpus), "v").answers(HERE)
+    assert answers.branches.shape == (1, *answers.logits.shape)
 
 
 @pytest.mark.parametrize(
@@ -172,7 +149,7 @@ def test_a_teacher_of_another_corpus_is_refused(tiny_fe2e: Path) -> None:
     manifest = SimpleNamespace(files={"data/train-00000-of-00001.parquet": "0" * 64})
     other: Any = SimpleNamespace(path=Path("elsewhere"), manifest=manifest)
     with pytest.raises(ValueError, match=r"was trained on another corpus, .*, than elsewhere"):
-        Teacher(tiny_fe2e, other, "tav", CPU)
+        Teacher(tiny_fe2e, other, "tav")
 
 
 def test_a_teacher_that_is_still_training_is_refused(tiny_fe2e: Path, tmp_path: Path) -> None:
@@ -181,7 +158,7 @@ def test_a_teacher_that_is_still_training_is_refused(tiny_fe2e: Path, tmp_path: 
     (teacher / "last/state.json").write_text(json.dumps(state | {"finished": None}))
     corpus = Run.open(teacher).corpus
     with pytest.raises(ValueError, match="is still in training, 2 epochs done; finish that first"):
-        Teacher(teacher, corpus, "tav", CPU)
+        Teacher(teacher, corpus, "tav")
 
 
 def test_a_damaged_identity_of_the_teacher_is_named(
@@ -190,7 +167,7 @@ def test_a_damaged_identity_of_the_teacher_is_named(
     run = RunFolder(shutil.copytree(pupil, tmp_path / "run"))
     run.teacher.write_text("[1")
     with pytest.raises(ValueError, match=r"teacher\.json"):
-        Teacher(tiny_fe2e, PreparedCorpus.open(tiny_corpus), "tav", CPU).check(run)
+        Teacher(tiny_fe2e, PreparedCorpus.open(tiny_corpus), "tav").check(run)
 
 
 def test_systems_of_features_neither_teach_nor_learn(tiny_corpus: Path, tmp_path: Path) -> None:
