@@ -23,6 +23,7 @@ SYSTEMS = {
     "mesm": "MESM, p = 0.5",
 }
 SIDES = ("audio", "face")
+PRECISIONS = {"no": "float32", "bf16": "bfloat16", "fp16": "float16"}
 UNMEASURED = markdown(("rows",), [("not measured yet",)])
 # Per goal of the study: what is wanted, and how the figure (or, second, its hundredfold) is told.
 GOALS = {
@@ -179,9 +180,11 @@ def study_runs() -> str:
     """How much of the study is measured."""
     rows = results("study")["rows"]
     corpora = {row["corpus_seed"] for row in rows}
+    precisions = {row["settings"]["training"]["mixed_precision"] for row in rows}
     return (
         f"{_count(len(rows), 'run', 'runs')} on {_count(len(corpora), 'corpus', 'corpora')} "
-        f"(seed {', '.join(map(str, sorted(corpora)))})"
+        f"(seed {', '.join(map(str, sorted(corpora)))}), trained in "
+        f"{' and '.join(sorted(PRECISIONS[name] for name in precisions))}"
     )
 
 

@@ -94,7 +94,7 @@ class Teacher:
         return teacher
 
     def answers(self, accelerator: Accelerator, workers: int = 0) -> Answers:
-        """What it says of the training split, in float32.
+        """The outputs for the training split, in float32.
 
         Args:
             accelerator: the training's, among whose processes the clips are shared.
