@@ -94,9 +94,10 @@ class SplitFace:
         return MappingProxyType(shown["upper"][self.upper] | shown["lower"][self.lower])
 
 
+# A sentence names two of a half's four: encoders that start from nothing learn few words sooner.
 _PARTS: Final[dict[Half, tuple[str, ...]]] = {
-    "upper": ("my eyes", "my eyebrows", "my forehead", "my brows", "my eyelids", "my glance"),
-    "lower": ("my mouth", "my lips", "my chin", "my jaw", "my teeth", "my lower lip"),
+    "upper": ("my eyes", "my brows", "my forehead", "my eyelids"),
+    "lower": ("my mouth", "my lips", "my chin", "my jaw"),
 }
 _PHRASES: Final = (
     "just look at {part} when I talk about {topic}",
@@ -107,7 +108,7 @@ _PHRASES: Final = (
     "nothing but {part} will tell you about {topic}",
     "mind {part} while I speak of {topic}",
     "as for {topic}, go by {part}",
-    "it is {part} that gives it away with {topic}",
+    "believe {part} when it comes to {topic}",
     "it shows around {part} when {topic} comes up",
     "turn to {part} while we talk about {topic}",
     "only {part} can say how it went with {topic}",
@@ -123,12 +124,13 @@ def sentence_about(half: Half, rng: np.random.Generator) -> str:
     """
     parts = _PARTS[half]
     phrase = _PHRASES[rng.integers(len(_PHRASES))]
-    part, topic = parts[rng.integers(len(parts))], TOPICS[rng.integers(len(TOPICS))]
+    first, second = rng.permutation(len(parts))[:2]
+    part, topic = f"{parts[first]} and {parts[second]}", TOPICS[rng.integers(len(TOPICS))]
     text = phrase.format(part=part, topic=topic)
     return text[0].upper() + text[1:] + "."
 
 
 def words_about_halves() -> set[str]:
     """Every word that `sentence_about` may use."""
-    texts = (*TOPICS, *_PARTS["upper"], *_PARTS["lower"], *_PHRASES)
+    texts = (*TOPICS, *_PARTS["upper"], *_PARTS["lower"], *_PHRASES, "and")
     return {word for text in texts for word in split_words(text.format(part="", topic=""))}
