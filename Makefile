@@ -93,6 +93,7 @@ gpu-wheels: setup  ## Wheels that a GPU machine of Python 3.12 may lack, into bu
 study: setup  ## FE2E, MESM and its parts on three miniature corpora of 3,000 clips (hours; goes on where it stopped)
 	$(BIN)/python -m benchmarks.studies.miniature_study runs/study $(STUDY_ARGS)
 	$(BIN)/python -m benchmarks.studies.miniature_pictures runs/study
+	$(BIN)/python -m benchmarks.studies.where_study runs/study/where
 
 tables: setup  ## Write the measured figures of README.md and docs/ anew from their JSON
 	$(BIN)/python -m benchmarks.tables

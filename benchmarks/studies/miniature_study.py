@@ -25,6 +25,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.studies.miniature_summary import summarise
 from mesm.analysis.attention_score import score_attention
 from mesm.analysis.sweep import sweep
+from mesm.corpora.miniature.emotions import Variant
 from mesm.corpora.miniature.generate import generate
 from mesm.corpora.prepare import PrepareOptions, prepare
 from mesm.corpora.prepared import PreparedCorpus
@@ -63,11 +64,8 @@ def run_corpus(out: Path, clips: int, seed: int, only: str | None) -> list[dict[
     Raises:
         RuntimeError: a training failed.
     """
-    raw, prepared, experiment = out / "raw", out / "prepared", out / "experiment"
-    truth = raw / "ground_truth.jsonl"
-    if not truth.is_file():
-        generate(raw, clips=clips, seed=seed)
-    prepare("iemocap", raw, prepared, PrepareOptions(seed=seed, min_face_size=60))
+    experiment = out / "experiment"
+    raw, prepared, truth = make_corpus(out, clips, seed)
     changes = [f"corpus={prepared}"]
     cells = choose(expand(load_experiment(EXPERIMENT), changes, experiment), only)
     if any(cell.config.model.reads_features for cell in cells):
@@ -79,6 +77,18 @@ def run_corpus(out: Path, clips: int, seed: int, only: str | None) -> list[dict[
     return [
         {"corpus_seed": seed} | measure_run(experiment, plan, cell.name, truth) for cell in cells
     ]
+
+
+def make_corpus(
+    out: Path, clips: int, seed: int, variant: Variant = "hints"
+) -> tuple[Path, Path, Path]:
+    """Generate and prepare a corpus, where that is not done: raw, prepared, the ground truth."""
+    raw, prepared = out / "raw", out / "prepared"
+    truth = raw / "ground_truth.jsonl"
+    if not truth.is_file():
+        generate(raw, clips=clips, seed=seed, variant=variant)
+    prepare("iemocap", raw, prepared, PrepareOptions(seed=seed, min_face_size=60))
+    return raw, prepared, truth
 
 
 def measure_run(experiment: Path, plan: dict[str, Any], name: str, truth: Path) -> dict[str, Any]:

@@ -236,6 +236,33 @@ def study_goals() -> str:
     return markdown(("wanted of MESM at p = 0.5", "measured", "verdict"), lines)
 
 
+@table("where")
+def where() -> str:
+    """F1 by the own and by another clip's query where texts say where to look; a row per run."""
+    found = results("where")
+    lines = []
+    for row in sorted(found["rows"], key=lambda row: row["system"]):
+        asked = ""
+        kept = [""] * 2
+        if row["system"] == "mesm":
+            low, high = row["own_minus_other"]["interval"]
+            above = f"{100 * row['own_minus_other']['difference']:.1f}"
+            asked = f"{100 * row['f1_of_another_query']:.1f} ({above}; {100 * low:.1f} to "
+            asked += f"{100 * high:.1f})"
+            kept = [f"{row[half][3]:.2f}" for half in ("named_half", "other_half")]
+        lines.append(
+            (
+                *(row["system"], str(row["corpus_seed"]), str(row["seed"])),
+                *(f"{100 * row['f1']:.1f}", asked, *kept),
+            )
+        )
+    head = (
+        *("system", "corpus", "seed", "F1", "F1 asked by another clip's text (own above it; 95 %)"),
+        *("hits / chance: named half", "other half"),
+    )
+    return markdown(head, lines)
+
+
 def _study_rows(group: str) -> dict[str, dict[str, Any]]:
     """The study's rows of one group of its experiment."""
     rows: dict[str, dict[str, Any]] = results("study")["summary"]["rows"]

@@ -14,7 +14,8 @@ COMMANDS = (
     *("benchmarks.gpu.run", "benchmarks.gpu.watch", "benchmarks.gpu.first_step"),
     *("benchmarks.gpu_check", "benchmarks.gpu_check.host_path", "benchmarks.tables"),
     *("benchmarks.studies.experiment_cost", "benchmarks.studies.miniature_pictures"),
-    *("benchmarks.studies.miniature_study", "benchmarks.studies.routing", "mesm_ops.tune"),
+    *("benchmarks.studies.miniature_study", "benchmarks.studies.where_study"),
+    *("benchmarks.studies.routing", "mesm_ops.tune"),
 )
 # Each command is a fork of one process that has imported torch, which takes longest.
 RUN = """

@@ -11,7 +11,7 @@ SYSTEMS = ["lf_lstm", "lf_transformer", "emo_embs", "mult", "fe2e", "mesm"]
 
 
 def test_shipped():
-    names = ["demo", "miniature", "paper_iemocap", "paper_mosei", "smoke", "study"]
+    names = ["demo", "miniature", "paper_iemocap", "paper_mosei", "smoke", "study", "where"]
     assert sorted(file.stem for file in SHIPPED.iterdir()) == names
     assert all(expand(load_experiment(name)) for name in names)
     with pytest.raises(ValueError, match=f"shipped are {', '.join(names)}"):
