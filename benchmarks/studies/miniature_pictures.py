@@ -1,6 +1,6 @@
 """The pictures of docs/results: F1 and FLOPs per p, and what one MESM of the study keeps.
 
-The MESM is the first training seed's on the first corpus: none is picked.
+The MESM is the first training seed's on the first corpus of the results: none is picked.
 
     python -m benchmarks.studies.miniature_pictures OUT      (the folder of miniature_study)
 """
@@ -105,7 +105,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--folder", type=Path, default=FOLDER, help="where the pictures go")
     chosen = parser.parse_args(arguments)
-    corpus = chosen.out / f"clips{chosen.clips}_seed{CORPORA[0]}"
+    rows = json.loads(chosen.results.read_text())["rows"]
+    first = min((row["corpus_seed"] for row in rows), default=CORPORA[0])
+    corpus = chosen.out / f"clips{chosen.clips}_seed{first}"
     if not (corpus / RUN / "study.json").is_file():
         print(f"no pictures: {corpus / RUN} is not measured yet")
         return
