@@ -32,6 +32,21 @@ def dense() -> str:
     )
 
 
+@table("first-stage")
+def first_stage() -> str:
+    """The dense first stage's parts: time, and the rate beside a product of matrices."""
+    rows = results("first-stage-epyc-2cores")["rows"]
+    kinds = [(side, dtype) for dtype in ("float32", "bfloat16") for side in ("face", "audio")]
+    lines = []
+    for part in dict.fromkeys(row["part"] for row in rows):
+        found = (one(rows, part=part, modality=side, dtype=dtype) for side, dtype in kinds)
+        lines.append(
+            (part, *(f"{row['ms']:.1f} ({row['of_product']:.0%})" for row in found)),
+        )
+    words = {"face": "faces", "audio": "chunks"}
+    return markdown(("ms", *(f"{words[side]}, {dtype}" for side, dtype in kinds)), lines)
+
+
 @table("roofline-weight")
 def weight() -> str:
     """The weight gradient's shares of its floor, the least and the most."""

@@ -150,8 +150,6 @@ class _Training:
                 print(f"{self.folder.path}: finished already ({progress.finished})")
             return self.folder.path
         teacher = Teacher.of(self.config, self.feed.corpus, self.old)
-        self.teacher = teacher
-        self.answers: Answers | None = None
         if progress.epoch > 0:
             self.feed.reopen()
         else:
@@ -181,12 +179,14 @@ class _Training:
             load_last(self.raw_model, self.raw_optimizer, self.folder)
             if progress.scaler and self.accelerator.scaler:
                 self.accelerator.scaler.load_state_dict(progress.scaler)
+        self.answers: Answers | None = None
+        if teacher is not None:
+            self.answers = teacher.answers(self.accelerator, self.settings.workers)
+            del teacher  # and what it keeps of the corpus
         self.accelerator.wait_for_everyone()
         if self.main:
             self._write_first_files(arguments, anew=progress.epoch == 0)
         self.accelerator.wait_for_everyone()
-        if teacher is not None:
-            self.answers = teacher.answers(self.accelerator, self.settings.workers)
         try:
             self._epochs(progress)
         except Diverged as error:
@@ -240,8 +240,8 @@ class _Training:
         self.feed.folder = self.folder
         self.feed.write()
         self.folder.write_json(self.folder.model_arguments, arguments)
-        if self.teacher is not None:
-            self.folder.write_json(self.folder.teacher, self.teacher.identity)
+        if self.answers is not None:
+            self.folder.write_json(self.folder.teacher, self.answers.identity)
         write_beside(self.folder.config, dump_config(self.config))
         self.folder.diverged.unlink(missing_ok=True)
 

@@ -19,7 +19,7 @@ from mesm.config.end_to_end import FE2ESettings
 from mesm.config.experiment import ExperimentConfig
 from mesm.config.modalities import Modality
 from mesm.corpora.prepared import PreparedCorpus
-from mesm.evaluation.predict import predict
+from mesm.evaluation.predict import NotFiniteError, predict
 from mesm.evaluation.run import Run
 from mesm.models.late_fusion import LateFusionModel, TrainingOutputs
 from mesm.runs.checkpoints import read_progress
@@ -101,27 +101,32 @@ class Teacher:
             workers: processes that decode meanwhile.
 
         Raises:
-            NotFiniteError: its outputs are not finite.
+            ValueError: its outputs are not finite, or two clips have one id.
         """
-        found = predict(
-            self.model.to(accelerator.device),
-            self.run.dataset("train"),
-            self.run.collate,
-            self.run.config.training.batch_size,
-            accelerator.device,
-            accelerator,
-            progress="teacher" if accelerator.is_main_process else None,
-            workers=workers,
-            branches=self.model.branch_names,
-        )
-        self.model.to("cpu")
+        place = self.identity["run"]
+        clips = self.run.corpus.split("train").clip_ids
+        rows = {clip: row for row, clip in enumerate(clips)}
+        if len(rows) < len(clips):
+            raise ValueError(f"{self.run.corpus.path}: clips of the training split share an id")
+        try:
+            found = predict(
+                self.model.to(accelerator.device),
+                self.run.dataset("train"),
+                self.run.collate,
+                self.run.config.training.batch_size,
+                accelerator.device,
+                accelerator,
+                progress="teacher" if accelerator.is_main_process else None,
+                workers=workers,
+                branches=self.model.branch_names,
+            )
+        except NotFiniteError as error:
+            raise ValueError(
+                f"training.teacher: {place}: {error}; choose another teacher, or train it anew"
+            ) from error
         wanted = [modality.media for modality in Modality if modality.letter in self.modalities]
-        return Answers(
-            {clip: row for row, clip in enumerate(self.run.corpus.split("train").clip_ids)},
-            found.logits,
-            torch.stack([found.branches[name] for name in wanted]),
-            accelerator.device,
-        )
+        branches = torch.stack([found.branches[name] for name in wanted])
+        return Answers(rows, found.logits, branches, accelerator.device, self.identity)
 
     def check(self, folder: RunFolder) -> None:
         """Refuse, with a ValueError, to go on with another teacher than the run began with."""
@@ -142,12 +147,14 @@ class Answers:
         logits: (N, E), on the CPU.
         branches: (M, N, E), of the pupil's M modalities, likewise.
         device: on which they are wanted.
+        identity: the content of teacher.json.
     """
 
     rows: dict[str, int]
     logits: Tensor
     branches: Tensor
     device: torch.device
+    identity: dict[str, str]
 
     def __call__(self, clip_ids: Sequence[str]) -> TrainingOutputs:
         """The outputs for some clips, in their order."""

@@ -274,8 +274,8 @@ def test_starts_from_pretrained_weights(tiny_corpus, tmp_path):
         torch.testing.assert_close(weights[f"text.albert.{name}"], value, rtol=0, atol=1e-9)
 
 
-def test_two_processes_agree(tiny_corpus, tmp_path):
-    """Under torchrun, with different frames per process and an early stop."""
+def test_two_processes_agree(tiny_corpus, tiny_fe2e, tmp_path):
+    """Under torchrun, with different frames per process, a teacher and an early stop."""
     script = tmp_path / "script.py"
     script.write_text(
         """
@@ -301,7 +301,7 @@ file.write_text(f"{total!r} {progress.epoch} {progress.best_epoch} {progress.fin
     run = tmp_path / "run"
     launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
     # Hard selection leaves parameters without a gradient.
-    hard = ("model.selection=hard", "training.patience=2")
+    hard = ("model.selection=hard", "training.patience=2", f"training.teacher={tiny_fe2e}")
     process = start(run, tiny_corpus, *hard, prefix=(*launcher, str(script)))
     assert process.wait(timeout=300) == 0
     first, second = ((tmp_path / f"rank{rank}").read_text() for rank in range(2))

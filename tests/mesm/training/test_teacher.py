@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from safetensors.torch import load_file, save_file
 
 from mesm.config.experiment import TrainingSettings
@@ -23,7 +24,11 @@ from mesm.training.losses import TrainingLoss
 from mesm.training.teacher import Teacher
 from tests.mesm.trainings import digests, refused, settings
 
-HERE = Accelerator(cpu=True)
+
+@pytest.fixture
+def here() -> Accelerator:
+    AcceleratorState._reset_state()  # a training in this process may have had other settings
+    return Accelerator(cpu=not torch.cuda.is_available())
 
 
 def taught(corpus: Path, teacher: Path, *overrides: str):
@@ -96,10 +101,10 @@ def test_stopped_and_started_again_it_ends_alike(
 
 
 def test_its_answers_are_its_outputs_for_the_clips_that_are_asked_for(
-    tiny_corpus: Path, tiny_fe2e: Path
+    tiny_corpus: Path, tiny_fe2e: Path, here: Accelerator
 ) -> None:
-    run = Run.open(tiny_fe2e, device="cpu")
-    answers = Teacher(tiny_fe2e, PreparedCorpus.open(tiny_corpus), "tav").answers(HERE)
+    run = Run.open(tiny_fe2e)
+    answers = Teacher(tiny_fe2e, PreparedCorpus.open(tiny_corpus), "tav").answers(here)
     batch = next(iter(run.batches("train", 5)))
     with torch.no_grad():
         wanted = run.model(batch, branches=True)
@@ -112,19 +117,21 @@ def test_its_answers_are_its_outputs_for_the_clips_that_are_asked_for(
 
 
 def test_the_branches_are_those_of_the_pupil_s_modalities(
-    tiny_corpus: Path, tiny_fe2e: Path
+    tiny_corpus: Path, tiny_fe2e: Path, here: Accelerator
 ) -> None:
     corpus = PreparedCorpus.open(tiny_corpus)
-    every, some = (Teacher(tiny_fe2e, corpus, letters).answers(HERE) for letters in ("tav", "tv"))
+    every, some = (Teacher(tiny_fe2e, corpus, letters).answers(here) for letters in ("tav", "tv"))
     assert every.branches.shape[0] == 3
     assert torch.equal(some.branches, every.branches[[0, 2]])
     assert torch.equal(some.logits, every.logits)
 
 
-def test_a_teacher_of_one_modality_has_one_branch(tiny_corpus: Path, tmp_path: Path) -> None:
+def test_a_teacher_of_one_modality_has_one_branch(
+    tiny_corpus: Path, tmp_path: Path, here: Accelerator
+) -> None:
     config = settings(tiny_corpus, "model.modalities=v", "training.epochs=1", model="fe2e")
     teacher = train(config, tmp_path / "run")
-    answers = Teacher(teacher, PreparedCorpus.open(tiny_corpus), "v").answers(HERE)
+    answers = Teacher(teacher, PreparedCorpus.open(tiny_corpus), "v").answers(here)
     assert answers.branches.shape == (1, *answers.logits.shape)
 
 
@@ -143,6 +150,27 @@ def test_a_teacher_that_does_not_fit_is_refused_before_anything_is_written(
         changes = ("model.modalities=ta", "training.epochs=1", "model.selection=hard")
         train(settings(tiny_corpus, *changes), teacher)
     refused(taught(tiny_corpus, teacher), tmp_path / "run", message)
+
+
+def test_a_teacher_whose_outputs_are_not_finite_is_refused_before_anything_is_written(
+    tiny_corpus: Path, tiny_fe2e: Path, tmp_path: Path
+) -> None:
+    teacher = shutil.copytree(tiny_fe2e, tmp_path / "teacher")
+    weights = load_file(teacher / "model.safetensors")
+    name = next(name for name in weights if name.endswith("classify.weight"))
+    # Finite, as a reader of weights wants them, and too large to be added up.
+    weights[name] = torch.full_like(weights[name], 3e38)
+    save_file(weights, teacher / "model.safetensors")
+    message = "training.teacher: .*teacher: the logits of clip .* are not finite numbers"
+    refused(taught(tiny_corpus, teacher), tmp_path / "run", message)
+
+
+def test_clips_of_one_id_are_refused(tiny_corpus: Path, tiny_fe2e: Path, here: Accelerator) -> None:
+    teacher = Teacher(tiny_fe2e, PreparedCorpus.open(tiny_corpus), "tav")
+    clips = teacher.run.corpus.split("train").clip_ids
+    clips[1] = clips[0]
+    with pytest.raises(ValueError, match="share an id"):
+        teacher.answers(here)
 
 
 def test_a_teacher_of_another_corpus_is_refused(tiny_fe2e: Path) -> None:
