@@ -25,7 +25,7 @@ SOURCES := $(shell find csrc -type f -not -name '*.pyc' 2>/dev/null)
 CXX_SOURCES := $(filter %.cpp %.h %.cu %.cuh,$(SOURCES)) $(shell find tests/csrc -name '*.cpp' -o -name '*.h')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test faults real sanitize lint format docs demo bench gpu-check bounds build-matrix gpu gpu-wheels study tables clean
+.PHONY: help setup test faults real sanitize lint format docs demo bench gpu-check bounds build-matrix gpu gpu-wheels study where-study study-pictures tables clean
 
 help:  ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -92,8 +92,12 @@ gpu-wheels: setup  ## Wheels that a GPU machine of Python 3.12 may lack, into bu
 
 study: setup  ## FE2E, MESM and its parts on three miniature corpora of 3,000 clips (hours; goes on where it stopped)
 	$(BIN)/python -m benchmarks.studies.miniature_study runs/study $(STUDY_ARGS)
+
+where-study: setup  ## FE2E and MESM where the text says where to look, on two corpora (goes on where it stopped)
+	$(BIN)/python -m benchmarks.studies.where_study runs/where $(STUDY_ARGS)
+
+study-pictures: setup  ## The pictures of docs/results, of what `make study` left
 	$(BIN)/python -m benchmarks.studies.miniature_pictures runs/study
-	$(BIN)/python -m benchmarks.studies.where_study runs/study/where
 
 tables: setup  ## Write the measured figures of README.md and docs/ anew from their JSON
 	$(BIN)/python -m benchmarks.tables

@@ -1,4 +1,4 @@
-"""What the query is worth where the text says where to look: MESM asked by its own and by others.
+"""The query's worth where the text says where to look: MESM asked by its own clip and by others.
 
 Faces show two emotions, and the sentence names the half whose emotion is the label
 (`mesm miniature --variant where`). The shipped experiment `where` says what is trained. Resumable
@@ -27,7 +27,7 @@ from mesm.runs.files import write_beside
 
 EXPERIMENT = "where"
 RESULTS = Path(__file__).parents[1] / "results" / "where.json"
-CORPORA = (32, 33)
+CORPORA = (31, 32)
 WANTED = 0.1  # F1 of the own query above another clip's
 
 
@@ -42,8 +42,8 @@ def run_corpus(out: Path, clips: int, seed: int) -> list[dict[str, Any]]:
     Returns:
         Per run its corpus_seed, seed, system, settings, clips, f1 and branches on the test split,
         and the hash of its weights. MESM has f1_of_another_query, own_minus_other (paired, with
-        its interval), and of faces named and other_half: hits of kept sites on the action units of
-        either half over chance.
+        its interval), named_half and other_half: hits of its faces' kept sites on the action units
+        of either half over chance.
 
     Raises:
         RuntimeError: a training failed.
@@ -61,8 +61,13 @@ def run_corpus(out: Path, clips: int, seed: int) -> list[dict[str, Any]]:
 
 
 def measure_run(run: Path, settings: dict[str, Any], truth: Path) -> dict[str, Any]:
-    """One run's row; see `run_corpus`."""
+    """One run's row, kept in RUN/where.json; see `run_corpus`."""
     scores = json.loads((run / "evaluation.json").read_text())["test"]
+    kept = run / "where.json"
+    if kept.is_file():
+        found: dict[str, Any] = json.loads(kept.read_text())
+        if found["weights"] == scores["weights"]["sha256"]:
+            return found
     row: dict[str, Any] = {
         "system": settings["model"]["name"],
         "seed": settings["training"]["seed"],
@@ -84,6 +89,7 @@ def measure_run(run: Path, settings: dict[str, Any], truth: Path) -> dict[str, A
             "named_half": hits(face["all"]),
             "other_half": hits(face["other_half"]),
         }
+    write_beside(kept, json.dumps(row, indent=1) + "\n")
     return row
 
 
@@ -122,19 +128,38 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--corpora", type=int, nargs="+", default=list(CORPORA), metavar="SEED")
     parser.add_argument("--results", type=Path, default=RESULTS)
     chosen = parser.parse_args(arguments)
-    rows: list[dict[str, Any]] = []
     for seed in chosen.corpora:
         print(f"corpus seed {seed}", flush=True)
-        rows += run_corpus(chosen.out / f"clips{chosen.clips}_seed{seed}", chosen.clips, seed)
+        folder = chosen.out / f"clips{chosen.clips}_seed{seed}"
+        summary = publish(chosen.results, chosen.clips, run_corpus(folder, chosen.clips, seed))
+        print(json.dumps(summary, indent=1))
+
+
+def publish(results: Path, clips: int, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Put rows into the results, in the place of older ones of the same corpora; the summary.
+
+    Raises:
+        ValueError: the results are of another number of clips.
+    """
+    old: dict[str, Any] = {"clips": clips, "rows": []}
+    if results.is_file():
+        old = json.loads(results.read_text())
+    if old["clips"] != clips:
+        raise ValueError(
+            f"{results}: is of {old['clips']} clips, not {clips}; name another file (--results)"
+        )
+    new = {row["corpus_seed"] for row in rows}
+    rows = [row for row in old["rows"] if row["corpus_seed"] not in new] + rows
+    rows.sort(key=lambda row: (row["corpus_seed"], row["system"], row["seed"]))
     result = {
-        "clips": chosen.clips,
+        "clips": clips,
         "summary": summarise(rows),
         "rows": rows,
         "environment": describe(),
     }
-    chosen.results.parent.mkdir(parents=True, exist_ok=True)
-    write_beside(chosen.results, json.dumps(result, indent=1) + "\n")
-    print(json.dumps(result["summary"], indent=1))
+    results.parent.mkdir(parents=True, exist_ok=True)
+    write_beside(results, json.dumps(result, indent=1) + "\n")
+    return summarise(rows)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ COMMANDS = (
     *("benchmarks.gpu_check", "benchmarks.gpu_check.host_path", "benchmarks.tables"),
     *("benchmarks.studies.experiment_cost", "benchmarks.studies.miniature_pictures"),
     *("benchmarks.studies.miniature_study", "benchmarks.studies.where_study"),
-    *("benchmarks.studies.routing", "mesm_ops.tune"),
+    *("benchmarks.studies.routing", "benchmarks.floors.first_stage", "mesm_ops.tune"),
 )
 # Each command is a fork of one process that has imported torch, which takes longest.
 RUN = """

@@ -94,7 +94,7 @@ class SplitFace:
         return MappingProxyType(shown["upper"][self.upper] | shown["lower"][self.lower])
 
 
-# A sentence names two of a half's four: encoders that start from nothing learn few words sooner.
+# A sentence names two of a half's four: text encoders learn a few frequent words sooner than many.
 _PARTS: Final[dict[Half, tuple[str, ...]]] = {
     "upper": ("my eyes", "my brows", "my forehead", "my eyelids"),
     "lower": ("my mouth", "my lips", "my chin", "my jaw"),

@@ -1,10 +1,12 @@
-"""What the study of the variant "where" trains, and how its rows are summed up."""
+"""The trainings of the study of the variant "where", and how its rows are summed up."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from benchmarks.studies.where_study import EXPERIMENT, hits, summarise
+from benchmarks.studies.where_study import EXPERIMENT, hits, publish, summarise
 from mesm.experiment.grid import load_experiment
 from mesm.experiment.plan import expand
 
@@ -42,3 +44,23 @@ def test_the_goals_are_of_the_means(other: float, reached: bool, dense: float, a
 def test_hits_are_those_of_the_blocks_and_of_all() -> None:
     places = [{"sites": {"ratio": ratio}} for ratio in (1.0, 1.5, 2.0, 3.0)]
     assert hits({"blocks": places[:3], "final": places[3]}) == [1.0, 1.5, 2.0, 3.0]
+
+
+def test_a_corpus_measured_anew_takes_the_place_of_its_rows(tmp_path: Path) -> None:
+    def rows(corpus: int, f1: float) -> list[dict[str, Any]]:
+        own = {"corpus_seed": corpus, "seed": 0}
+        return [own | row("fe2e", 0.5), own | row("mesm", f1, 0.5)]
+
+    results = tmp_path / "where.json"
+    publish(results, 10, rows(2, 0.6))
+    publish(results, 10, rows(1, 0.7))
+    publish(results, 10, rows(2, 0.8))
+    found = json.loads(results.read_text())["rows"]
+    assert [(row["corpus_seed"], row["system"], row["f1"]) for row in found] == [
+        (1, "fe2e", 0.5),
+        (1, "mesm", 0.7),
+        (2, "fe2e", 0.5),
+        (2, "mesm", 0.8),
+    ]
+    with pytest.raises(ValueError, match="is of 10 clips, not 11"):
+        publish(results, 11, rows(1, 0.7))
