@@ -22,7 +22,7 @@ from benchmarks.measure import count_flops, median_ms
 from benchmarks.report import write_json
 from benchmarks.shapes import DTYPES
 from mesm.data.batch import CHUNK_SHAPE, FACE_SHAPE
-from mesm.models.convolutions import FirstStage, channels_last
+from mesm.models.convolutions import FirstStage, channels_last, frames_channels_last
 from mesm.models.late_fusion import PAPER_CHANNELS
 
 RESULTS = Path(__file__).parents[1] / "results"
@@ -65,7 +65,7 @@ def measure(modality: str, shape: tuple[int, ...], dtype: torch.dtype) -> list[d
     channels = PAPER_CHANNELS[0]
     stage = FirstStage(shape[0], channels).eval().to(dtype)
     channels_last(stage)
-    frames = torch.randn(FRAMES, *shape).to(dtype).contiguous(memory_format=torch.channels_last)
+    frames = frames_channels_last(torch.randn(FRAMES, *shape).to(dtype))
     rate, rows = product_rate(dtype), []
     for name, run in parts_of(stage, frames).items():
         flops, ms = count_flops(run), median_ms(run, "cpu", SECONDS)

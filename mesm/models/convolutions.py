@@ -23,6 +23,17 @@ def channels_last(module: nn.Module) -> None:
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
 
 
+def frames_channels_last(frames: Tensor) -> Tensor:
+    """Frames (F, C, H, W) laid out channels-last, with strides that say so.
+
+    With a single channel both layouts are the same in memory; PyTorch then takes the strides of a
+    contiguous tensor for channels-first, and convolutions and pools run several times as long.
+    """
+    if frames.shape[1] > 1:
+        return frames.contiguous(memory_format=torch.channels_last)
+    return frames.contiguous().view(-1, *frames.shape[2:], 1).permute(0, 3, 1, 2)
+
+
 def _normalised(convolution: nn.Conv2d, norm: nn.BatchNorm2d, maps: Tensor) -> Tensor:
     """The norm of the convolution; in inference the norm goes into the convolution's weight."""
     if norm.training or torch.is_grad_enabled():
@@ -88,7 +99,7 @@ class FirstStage(nn.Module):
 
     def forward(self, frames: Tensor) -> Tensor:
         """(F, Cin, H, W) to (F, channels, H//2, W//2), channels-last in memory."""
-        frames = frames.contiguous(memory_format=torch.channels_last)
+        frames = frames_channels_last(frames)
         maps = torch.relu(self.pool(_normalised(self.conv, self.norm, frames)))
         return self.pair2(self.pair1(maps))
 
