@@ -32,6 +32,11 @@ SMALL_TEXT = {
     "intermediate_size": 512,
 }
 
+# Errors of all low-precision gradients together may be so many times those of whole maps. Both are
+# rounding, drawn apart: in 24 draws at a rehearsal's size (six seeds, two p, two layouts) the
+# quotient was 0.8 to 2.4.
+LOW_GRADIENTS = 3
+
 
 def draw_batch(clips: Clips = PAPER_BATCH) -> Any:
     """Clips of smooth faces and smooth spectrogram chunks, as a `mesm.Batch`."""
@@ -171,7 +176,8 @@ def _extractor_errors(
     for what, value in ours.items():
         allowed = VALUE_TOLERANCE if what == "maps" else GRADIENT_TOLERANCE
         if low:
-            allowed += 2 * relative_error(low[what], truth[what])
+            times = 2 if what == "maps" else LOW_GRADIENTS
+            allowed += times * relative_error(low[what], truth[what])
         found[what] = (relative_error(value, truth[what]), allowed)
     return found
 
