@@ -267,15 +267,9 @@ def publish(results: Path, clips: int, rows: list[dict[str, Any]]) -> None:
         ValueError: the results are of another number of clips, or have runs of the same name that
             other settings made.
     """
-    old: dict[str, Any] = {"clips": clips, "rows": []}
-    if results.is_file():
-        old = json.loads(results.read_text())
-    if old["clips"] != clips:
-        raise ValueError(
-            f"{results}: is of {old['clips']} clips, not {clips}; name another file (--results)"
-        )
-    _check_alike(old["rows"], rows)
-    found = {_identity(row): row for row in (*old["rows"], *rows)}
+    old = rows_so_far(results, clips)
+    _check_alike(old, rows)
+    found = {_identity(row): row for row in (*old, *rows)}
     rows = [found[key] for key in sorted(found)]
     result = {
         "clips": clips,
@@ -293,6 +287,19 @@ def publish(results: Path, clips: int, rows: list[dict[str, Any]]) -> None:
     }
     results.parent.mkdir(parents=True, exist_ok=True)
     write_beside(results, json.dumps(result, indent=1) + "\n")
+
+
+def rows_so_far(results: Path, clips: int) -> list[dict[str, Any]]:
+    """The rows of results that earlier calls left; ValueError: of another number of clips."""
+    if not results.is_file():
+        return []
+    old: dict[str, Any] = json.loads(results.read_text())
+    if old["clips"] != clips:
+        raise ValueError(
+            f"{results}: is of {old['clips']} clips, not {clips}; name another file (--results)"
+        )
+    found: list[dict[str, Any]] = old["rows"]
+    return found
 
 
 def _check_alike(old: Sequence[dict[str, Any]], new: Sequence[dict[str, Any]]) -> None:

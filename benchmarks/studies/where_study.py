@@ -18,7 +18,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from benchmarks.studies.miniature_study import CLIPS, make_corpus
+from benchmarks.studies.miniature_study import CLIPS, make_corpus, rows_so_far
 from mesm.analysis.attention_score import score_attention
 from mesm.evaluation.evaluate import evaluate_run
 from mesm.experiment.run import PLAN, run_experiment
@@ -141,15 +141,9 @@ def publish(results: Path, clips: int, rows: list[dict[str, Any]]) -> dict[str, 
     Raises:
         ValueError: the results are of another number of clips.
     """
-    old: dict[str, Any] = {"clips": clips, "rows": []}
-    if results.is_file():
-        old = json.loads(results.read_text())
-    if old["clips"] != clips:
-        raise ValueError(
-            f"{results}: is of {old['clips']} clips, not {clips}; name another file (--results)"
-        )
     new = {row["corpus_seed"] for row in rows}
-    rows = [row for row in old["rows"] if row["corpus_seed"] not in new] + rows
+    old = rows_so_far(results, clips)
+    rows = [row for row in old if row["corpus_seed"] not in new] + rows
     rows.sort(key=lambda row: (row["corpus_seed"], row["system"], row["seed"]))
     result = {
         "clips": clips,
