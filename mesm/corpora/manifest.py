@@ -73,6 +73,7 @@ class Manifest(_Model):
         options: how it was prepared.
         files: SHA-256 of each Parquet file.
         synthetic: whether it was generated; None: prepared before this was noted.
+        single_label: whether every clip has exactly one emotion, and the corpus is meant so.
         raw: hash of all that was read of the raw corpus; None: prepared before this was noted.
         digest: hash of all the rest, see `mesm.runs.hashes.sealed`; None: prepared before this was
             noted.
@@ -95,6 +96,7 @@ class Manifest(_Model):
     options: dict[str, Any]
     files: dict[str, str]
     synthetic: bool | None = None
+    single_label: bool = False
     raw: str | None = None
     digest: str | None = None
 

@@ -348,6 +348,7 @@ def _manifest(
         options=fingerprint,
         files=files,
         synthetic=is_generated(found),
+        single_label=found.single_label,
         raw=seen,
     )
     return Manifest(**sealed(manifest.model_dump(mode="json")))

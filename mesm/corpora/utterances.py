@@ -106,6 +106,7 @@ class RawCorpus:
         utterances: by dialog, then start, then name.
         skipped: clips the labels or transcripts speak of that cannot be read.
         other_labels: how many clips carry each label outside the corpus's emotions.
+        single_label: whether every clip has exactly one emotion, and the corpus is meant so.
         notes: anything else a user should know.
     """
 
@@ -115,6 +116,7 @@ class RawCorpus:
     utterances: list[Utterance] = field(default_factory=list)
     skipped: list[SkippedClip] = field(default_factory=list)
     other_labels: Counter[str] = field(default_factory=Counter)
+    single_label: bool = False
     notes: list[str] = field(default_factory=list)
 
     def skip(
