@@ -22,7 +22,7 @@ from mesm.features.openface import VIDEO_COLUMNS, read_openface
 from mesm.features.phonet import PHONET_COLUMNS, phonet_features, read_phonet
 from mesm.features.phonet_network import load_network
 from mesm.features.sources import ClipSources, CsvSource
-from mesm.inputs.spectrograms import ShortSoundError, read_waveform
+from mesm.inputs.waveforms import ShortSoundError, read_waveform
 
 AUDIO_COLUMNS = [*ONSET_COLUMNS, *PHONET_COLUMNS]
 

@@ -1,10 +1,9 @@
-"""Sound to log-mel spectrograms and their chunks."""
+"""Waveforms to log-mel spectrograms and their chunks."""
 
 from __future__ import annotations
 
 import math
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -24,11 +23,6 @@ CHUNK_COLUMNS = 32  # 400 ms
 LOG1P_SPREAD = 0.7
 # The least power; its logarithm, -23.03, is what digital silence becomes.
 POWER_FLOOR = 1e-10
-# A recording may end this much before a clip does: aligners place words up to half a second off.
-LONGEST_LACK = 0.5
-# Samples per second: telephones have 8,000, studios 192,000. Far outside, a header is damaged, and
-# its rate would move every clip to another place.
-RATES = (4_000, 768_000)
 # Full scale is 1; files of floats may go beyond. From here on no recording was meant, and powers
 # of larger samples would leave float32's range.
 LOUDEST = 1e6
@@ -38,72 +32,8 @@ class AudioError(ValueError):
     """A recording that cannot be read, or does not reach into a clip."""
 
 
-class ShortSoundError(AudioError):
-    """A recording that ends before a clip begins, or too long before the clip ends."""
-
-
-def read_waveform(
-    path: Path,
-    start: float,
-    end: float,
-    channel: int | None = None,
-    channels: int | None = None,
-) -> npt.NDArray[np.float32]:
-    """Read a part of a recording at 16 kHz, mono.
-
-    Args:
-        path: any file soundfile reads.
-        start: seconds, at least 0.
-        end: seconds, after the start; the recording may end up to 0.5 s before.
-        channel: which channel; None: the mean of all.
-        channels: how many the recording must have; None: any number.
-
-    Returns:
-        (n,) float32 in -1 to 1.
-
-    Raises:
-        ShortSoundError: the recording ends before the start, or more than 0.5 s before the end.
-        AudioError: the file cannot be read, has no such channel or another number of them, a rate
-            outside 4 kHz to 768 kHz, or samples that are not finite or beyond 1e6; names it. Or
-            start and end are no part of a recording.
-    """
-    import soundfile
-
-    if not 0 <= start < end < math.inf:
-        raise AudioError(f"{path}: wanted a part from 0 s on, got {start:.2f} s to {end:.2f} s")
-    try:
-        with soundfile.SoundFile(path) as file:
-            rate, there = file.samplerate, file.channels
-            if channels is not None and there != channels:
-                raise AudioError(f"{path} has {there} channel(s), wanted {channels}")
-            if channel is not None and channel >= there:
-                raise AudioError(f"{path} has {there} channel(s), none at index {channel}")
-            if not RATES[0] <= rate <= RATES[1]:
-                raise AudioError(
-                    f"{path} has {rate} samples per second, wanted {RATES[0]} to {RATES[1]}"
-                )
-            length = file.frames / rate
-            if length < end - LONGEST_LACK or length <= start:
-                clip = f"the clip goes from {start:.2f} s to {end:.2f} s"
-                raise ShortSoundError(f"{path} ends at {length:.2f} s, {clip}")
-            first = min(round(start * rate), file.frames)
-            file.seek(first)
-            samples = file.read(max(0, round(end * rate) - first), dtype="float32", always_2d=True)
-    except (soundfile.SoundFileError, OSError) as error:
-        raise AudioError(f"{path} cannot be read as sound ({error})") from error
-    if len(samples) == 0:
-        raise AudioError(f"{path} has no sound from {start:.2f} s to {end:.2f} s")
-    # Each channel, before the mean: opposite infinities would hide in one.
-    _check_samples(samples if channel is None else samples[:, channel], str(path))
-    waveform = samples.mean(axis=1) if channel is None else samples[:, channel]
-    if rate != SAMPLE_RATE:
-        import soxr
-
-        waveform = soxr.resample(waveform, rate, SAMPLE_RATE)
-    return np.ascontiguousarray(waveform, dtype=np.float32)
-
-
-def _check_samples(samples: npt.NDArray[np.float32], what: str) -> None:
+def check_samples(samples: npt.NDArray[np.float32], what: str) -> None:
+    """Refuse, with an AudioError, samples that are not finite, or beyond 1e6."""
     loudest = float(np.abs(samples).max(initial=0.0))
     if not np.isfinite(loudest):
         kind = "NaN" if np.isnan(samples).any() else "infinite values"
@@ -133,7 +63,7 @@ def log_mel(waveform: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     Raises:
         AudioError: a sample is not finite, or beyond 1e6.
     """
-    _check_samples(waveform, "the waveform")
+    check_samples(waveform, "the waveform")
     spectrum = torch.stft(
         torch.from_numpy(waveform),
         n_fft=WINDOW,
@@ -157,7 +87,7 @@ def chunk(
     silence: log(1 + power / geometric mean of power), over 0.7 std, about its own deviation.
 
     Args:
-        spectrogram: (128, T) float32, T at least 1.
+        spectrogram: (128, T) float32; T is 0 where there is no sound.
         mean: over the training split.
         std: over the training split.
         sound: "log" or "log1p".
@@ -171,12 +101,13 @@ def chunk(
     if not (math.isfinite(mean) and math.isfinite(std) and std > 0):
         raise ValueError(f"wanted a finite mean and a std above 0, got {mean} and {std}")
     columns = torch.as_tensor(spectrogram)
-    if columns.ndim != 2 or columns.shape[0] != MEL_BINS or columns.shape[1] == 0:
+    if columns.ndim != 2 or columns.shape[0] != MEL_BINS:
         raise ValueError(f"a spectrogram must be ({MEL_BINS}, T), got {tuple(columns.shape)}")
     if sound == "log1p":
         normalised = F.softplus(columns - mean) / (LOG1P_SPREAD * std)
     else:
         normalised = (columns - mean) / std
     padded = F.pad(normalised, (0, -columns.shape[1] % CHUNK_COLUMNS))
-    chunks = padded.unflatten(1, (-1, CHUNK_COLUMNS)).transpose(0, 1)
+    count = padded.shape[1] // CHUNK_COLUMNS
+    chunks = padded.unflatten(1, (count, CHUNK_COLUMNS)).transpose(0, 1)
     return chunks.unsqueeze(1).contiguous()

@@ -70,12 +70,12 @@ def read_spans(path: Path) -> Spans:
     Raises:
         VideoError: the file cannot be opened; names it.
     """
-    with _opened(path) as container:
-        origin = _origin(container)
+    with opened(path) as container:
+        origin = origin_of(container)
         videos = [s for s in container.streams.video if not s.disposition & NO_VIDEO]
         return Spans(
-            sound=_span(_default(container.streams.audio), origin),
-            pictures=_span(_default(videos), origin),
+            sound=_span(default_stream(container.streams.audio), origin),
+            pictures=_span(default_stream(videos), origin),
         )
 
 
@@ -103,11 +103,11 @@ def frames_at(
     """
     if any(late < early for early, late in pairwise(instants)):
         raise ValueError("instants must be ascending")
-    with _opened(path) as container:
+    with opened(path) as container:
         stream = _picture_stream(path, container)
         # Dialogs are already spread over processes.
         stream.codec_context.thread_count = 1
-        origin = _origin(container)
+        origin = origin_of(container)
         rate = stream.average_rate or stream.guessed_rate
         interval = 1 / float(rate) if rate else ORDINARY_INTERVAL
         hold = LONGEST_HOLD
@@ -159,13 +159,14 @@ def _span(stream: AudioStream | VideoStream | None, origin: float) -> Span | Non
     return Span(start, start + length)
 
 
-def _default(streams: Sequence[Media]) -> Media | None:
+def default_stream(streams: Sequence[Media]) -> Media | None:
     """The stream that players choose: the first one marked as default, else the first."""
     first = next(iter(streams), None)
     return next((s for s in streams if s.disposition & Disposition.default), first)
 
 
-def _opened(path: Path) -> InputContainer:
+def opened(path: Path) -> InputContainer:
+    """Open a video; VideoError, with its name, where that cannot be."""
     try:
         return av.open(str(ordinary(path)))
     except DECODING as error:
@@ -174,7 +175,7 @@ def _opened(path: Path) -> InputContainer:
 
 def _picture_stream(path: Path, container: InputContainer) -> VideoStream:
     """Choose the stream that players show."""
-    stream = _default([s for s in container.streams.video if not s.disposition & NO_VIDEO])
+    stream = default_stream([s for s in container.streams.video if not s.disposition & NO_VIDEO])
     if stream is None:
         what = "no video stream" if not container.streams.video else "no video, only a still cover"
         raise VideoError(f"{path} has {what}; wanted a video")
@@ -187,7 +188,7 @@ def _picture_stream(path: Path, container: InputContainer) -> VideoStream:
     return stream
 
 
-def _origin(container: InputContainer) -> float:
+def origin_of(container: InputContainer) -> float:
     """Give the seconds at which the recording begins: where its first stream does."""
     origin = (container.start_time or 0) / av.time_base
     # Decoders throw away the sound before 0, with which a codec only warms up.

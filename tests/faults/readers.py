@@ -64,7 +64,8 @@ def _sane(values: Any) -> bool:
 
 
 def _wav(base: Base, folder: Path, rng: random.Random) -> Outcome:
-    from mesm.inputs.spectrograms import log_mel, read_waveform
+    from mesm.inputs.spectrograms import log_mel
+    from mesm.inputs.waveforms import read_waveform
 
     layout = rng.choice(("iemocap", "mosei"))
     file = _copy(rng.choice(sorted((base.folder / layout).rglob("*.wav"))), folder)

@@ -14,7 +14,8 @@ from mesm.features.phonet_network import load_network
 from mesm.features.pitch import FULL_SCALE, _rapt, track_pitch, voicing_onsets
 from mesm.features.posteriors import posteriors
 from mesm.features.sound import ROW_SAMPLES, normalise
-from mesm.inputs.spectrograms import SAMPLE_RATE, read_waveform
+from mesm.inputs.spectrograms import SAMPLE_RATE
+from mesm.inputs.waveforms import read_waveform
 from tests.real.checks import Check, worst
 
 REFERENCE = Path(__file__).with_name("disvoice.npz")

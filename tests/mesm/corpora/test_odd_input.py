@@ -15,7 +15,8 @@ from mesm.corpora.prepared import PreparedCorpus
 from mesm.evaluation.evaluate import evaluate_run
 from mesm.features.make import FeatureOptions, make_features
 from mesm.inputs.face_detector import Detections, FaceDetector
-from mesm.inputs.spectrograms import AudioError, chunk, log_mel, read_waveform
+from mesm.inputs.spectrograms import AudioError, chunk, log_mel
+from mesm.inputs.waveforms import read_waveform
 from mesm.runs.files import finite_json
 from mesm.training.loop import train
 from tests.mesm.conftest import SMALL

@@ -23,7 +23,7 @@ from mesm.features.openface import read_openface
 from mesm.features.phonet import log_ratios, phonet_features
 from mesm.features.phonet_network import CLASSES, load_network
 from mesm.features.store import FeatureStore
-from mesm.inputs.spectrograms import read_waveform
+from mesm.inputs.waveforms import read_waveform
 from mesm.runs.hashes import sha256
 
 

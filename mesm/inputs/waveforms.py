@@ -1,0 +1,289 @@
+"""The sound of a recording, at 16 kHz and mono: from sound files, and from videos' containers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from av.audio.frame import AudioFrame
+from av.audio.stream import AudioStream
+from av.container import InputContainer
+
+from mesm.inputs.spectrograms import SAMPLE_RATE, AudioError, check_samples
+from mesm.inputs.video import DECODING, VideoError, default_stream, opened, origin_of
+
+# A recording may end this much before a clip does: aligners place words up to half a second off.
+LONGEST_LACK = 0.5
+# Samples per second: telephones have 8,000, studios 192,000. Far outside, a header is damaged, and
+# its rate would move every clip to another place.
+RATES = (4_000, 768_000)
+# Containers round the times of packets, many to milliseconds; a jump in time is longer.
+LEAST_JUMP = 0.05
+# Endings of the files that soundfile reads; all others are containers, which FFmpeg reads.
+SOUND_FILES = {
+    *(".aif", ".aifc", ".aiff", ".au", ".caf", ".flac", ".mp3", ".oga", ".ogg", ".opus"),
+    *(".rf64", ".snd", ".w64", ".wav"),
+}
+
+
+class ShortSoundError(AudioError):
+    """A recording that ends before a clip begins, or too long before the clip ends."""
+
+
+class Part(NamedTuple):
+    """From when to when a part of a recording lasts, in seconds."""
+
+    start: float
+    end: float
+
+
+def read_waveform(
+    path: Path,
+    start: float,
+    end: float,
+    channel: int | None = None,
+    channels: int | None = None,
+) -> npt.NDArray[np.float32]:
+    """Read a part of a recording at 16 kHz, mono.
+
+    Args:
+        path: a sound file, or a video or another container with a sound.
+        start: seconds, at least 0, from where the first of the file's streams begins.
+        end: seconds, after the start; the recording may end up to 0.5 s before.
+        channel: which channel; None: the mean of all.
+        channels: how many the recording must have; None: any number.
+
+    Returns:
+        (n,) float32 in -1 to 1; silence before a container's sound begins.
+
+    Raises:
+        ShortSoundError: the recording ends before the start, or more than 0.5 s before the end.
+        AudioError: the file cannot be read, has no sound, no such channel or another number of
+            them, a rate outside 4 kHz to 768 kHz, a gap of more than 0.5 s in the part, or samples
+            that are not finite or beyond 1e6; names it. Or start and end are no part of a
+            recording.
+    """
+    (found,) = read_waveforms(path, [Part(start, end)], channel, channels)
+    if isinstance(found, AudioError):
+        raise found
+    return found
+
+
+def read_waveforms(
+    path: Path, parts: Sequence[Part], channel: int | None = None, channels: int | None = None
+) -> list[npt.NDArray[np.float32] | AudioError]:
+    """As `read_waveform` for several parts of one recording; a container is decoded once.
+
+    Returns:
+        For every part its waveform, or why there is none.
+    """
+    if path.suffix.lower() not in SOUND_FILES:
+        return _of_container(path, parts, channel, channels)
+    found: list[npt.NDArray[np.float32] | AudioError] = []
+    for part in parts:
+        try:
+            found.append(_of_sound_file(path, part, channel, channels))
+        except AudioError as error:
+            found.append(error)
+    return found
+
+
+def _of_sound_file(
+    path: Path, part: Part, channel: int | None, channels: int | None
+) -> npt.NDArray[np.float32]:
+    import soundfile
+
+    _check_part(path, part)
+    try:
+        with soundfile.SoundFile(path) as file:
+            rate = file.samplerate
+            _check_format(path, rate, file.channels, channel, channels)
+            _check_reach(path, file.frames / rate, part)
+            first = min(round(part.start * rate), file.frames)
+            file.seek(first)
+            count = max(0, round(part.end * rate) - first)
+            samples = file.read(count, dtype="float32", always_2d=True)
+    except (soundfile.SoundFileError, OSError) as error:
+        raise AudioError(f"{path} cannot be read as sound ({error})") from error
+    return _at_16_khz(path, part, samples, rate, channel)
+
+
+@dataclass
+class _Piece:
+    """A part while a container is decoded: samples lie where their times say.
+
+    Attributes:
+        samples: (n, channels), silent where nothing was decoded.
+        until: number of the first sample after all that was decoded, from the part's start.
+        gap: the longest stretch between two packets without a sound, in samples.
+    """
+
+    part: Part
+    first: int
+    samples: npt.NDArray[np.float32]
+    until: int = 0
+    gap: int = 0
+
+    def add(self, place: int, heard: npt.NDArray[np.float32]) -> None:
+        start = place - self.first
+        low, high = max(start, 0), min(start + len(heard), len(self.samples))
+        if high <= low:
+            return
+        # Sound may begin late, which is silence; what is missing afterwards was lost.
+        if self.until:
+            self.gap = max(self.gap, low - self.until)
+        self.samples[low:high] = heard[low - start : high - start]
+        self.until = max(self.until, high)
+
+
+def _of_container(
+    path: Path, parts: Sequence[Part], channel: int | None, channels: int | None
+) -> list[npt.NDArray[np.float32] | AudioError]:
+    found: dict[Part, npt.NDArray[np.float32] | AudioError] = {}
+    for part in parts:
+        try:
+            _check_part(path, part)
+        except AudioError as error:
+            found[part] = error
+    wanted = [part for part in dict.fromkeys(parts) if part not in found]
+    try:
+        rate, length, pieces = _decode_pieces(path, wanted, channel, channels)
+    except AudioError as error:
+        return [found.get(part, error) for part in parts]
+    for piece in pieces:
+        part = piece.part
+        try:
+            _check_reach(path, length, part)
+            if piece.gap > LONGEST_LACK * rate:
+                raise AudioError(
+                    f"{path} has no sound for {piece.gap / rate:.2f} s within the clip from "
+                    f"{part.start:.2f} s to {part.end:.2f} s: it is damaged"
+                )
+            samples = piece.samples[: piece.until]
+            found[part] = _at_16_khz(path, part, samples, rate, channel)
+        except AudioError as error:
+            found[part] = error
+    return [found[part] for part in parts]
+
+
+def _decode_pieces(
+    path: Path, parts: Sequence[Part], channel: int | None, channels: int | None
+) -> tuple[int, float, list[_Piece]]:
+    """The rate, at which second the sound ends as far as it was decoded, and the parts' sound."""
+    try:
+        container = opened(path)
+    except (VideoError, OSError) as error:
+        raise AudioError(f"{path} cannot be read as sound ({error})") from error
+    with container:
+        stream = default_stream(container.streams.audio)
+        if stream is None:
+            raise AudioError(f"{path} has no sound")
+        if getattr(stream, "codec_context", None) is None:
+            raise AudioError(
+                f"{path} has a sound of a codec that cannot be decoded; convert it (ffmpeg -i IN "
+                "-c:a aac OUT)"
+            )
+        rate, there = stream.rate or 0, stream.channels
+        _check_format(path, rate, there, channel, channels)
+        pieces = []
+        for part in parts:
+            first = round(part.start * rate)
+            size = round(part.end * rate) - first
+            pieces.append(_Piece(part, first, np.zeros((size, there), np.float32)))
+        latest = max((part.end for part in parts), default=0.0)
+        origin, expected, until = origin_of(container), 0, 0
+        for frame in _frames(container, stream):
+            heard = _samples(frame)
+            if frame.sample_rate != rate or heard.shape[1] != there:
+                raise AudioError(
+                    f"{path} changes its sound's format from {rate} samples a second and {there} "
+                    f"channel(s) to {frame.sample_rate} and {heard.shape[1]}"
+                )
+            place = expected
+            if frame.time is not None:
+                told = round((frame.time - origin) * rate)
+                place = told if abs(told - expected) > LEAST_JUMP * rate else expected
+            for piece in pieces:
+                piece.add(place, heard)
+            expected = place + len(heard)
+            until = max(until, expected)
+            if place > latest * rate:
+                break
+    return rate, until / rate, pieces
+
+
+def _frames(container: InputContainer, stream: AudioStream) -> Iterator[AudioFrame]:
+    """Decode what can be decoded: damaged packets are passed over."""
+    packets = container.demux(stream)
+    while True:
+        try:
+            packet = next(packets, None)
+        except DECODING:
+            return
+        if packet is None:
+            return
+        if packet.is_corrupt:
+            continue
+        try:
+            frames = packet.decode()
+        except DECODING:
+            continue
+        yield from (frame for frame in frames if isinstance(frame, AudioFrame))
+
+
+def _samples(frame: AudioFrame) -> npt.NDArray[np.float32]:
+    """A frame's samples (n, channels), full scale 1."""
+    values = frame.to_ndarray()
+    channels = frame.layout.nb_channels
+    # Packed formats have one row in which channels take turns.
+    values = values.T if frame.format.is_planar else values.reshape(-1, channels)
+    if values.dtype.kind == "f":
+        return values.astype(np.float32)
+    limits = np.iinfo(values.dtype)
+    middle = (limits.max + limits.min + 1) // 2
+    return ((values.astype(np.float64) - middle) / (limits.max - middle + 1)).astype(np.float32)
+
+
+def _check_part(path: Path, part: Part) -> None:
+    if not 0 <= part.start < part.end < math.inf:
+        raise AudioError(
+            f"{path}: wanted a part from 0 s on, got {part.start:.2f} s to {part.end:.2f} s"
+        )
+
+
+def _check_format(
+    path: Path, rate: int, there: int, channel: int | None, channels: int | None
+) -> None:
+    if channels is not None and there != channels:
+        raise AudioError(f"{path} has {there} channel(s), wanted {channels}")
+    if channel is not None and channel >= there:
+        raise AudioError(f"{path} has {there} channel(s), none at index {channel}")
+    if not RATES[0] <= rate <= RATES[1]:
+        raise AudioError(f"{path} has {rate} samples per second, wanted {RATES[0]} to {RATES[1]}")
+
+
+def _check_reach(path: Path, length: float, part: Part) -> None:
+    """Refuse a sound of so many seconds that ends before a part begins, or long before its end."""
+    if length < part.end - LONGEST_LACK or length <= part.start:
+        clip = f"the clip goes from {part.start:.2f} s to {part.end:.2f} s"
+        raise ShortSoundError(f"{path} ends at {length:.2f} s, {clip}")
+
+
+def _at_16_khz(
+    path: Path, part: Part, samples: npt.NDArray[np.float32], rate: int, channel: int | None
+) -> npt.NDArray[np.float32]:
+    if len(samples) == 0:
+        raise AudioError(f"{path} has no sound from {part.start:.2f} s to {part.end:.2f} s")
+    # Each channel, before the mean: opposite infinities would hide in one.
+    check_samples(samples if channel is None else samples[:, channel], str(path))
+    waveform = samples.mean(axis=1) if channel is None else samples[:, channel]
+    if rate != SAMPLE_RATE:
+        import soxr
+
+        waveform = soxr.resample(waveform, rate, SAMPLE_RATE)
+    return np.ascontiguousarray(waveform, dtype=np.float32)

@@ -1,0 +1,161 @@
+"""Sound files, and the sound of videos: against what was written, sample by sample."""
+
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+import soundfile
+
+from mesm.inputs.spectrograms import AudioError
+from mesm.inputs.waveforms import Part, ShortSoundError, read_waveform, read_waveforms
+
+
+@pytest.fixture(scope="module")
+def sound():
+    rng = np.random.default_rng(0)
+    t = np.arange(20000) / 16000
+    tone = 0.3 * np.sin(2 * np.pi * 440 * t * (1 + 0.2 * t))
+    return (tone + 0.01 * rng.standard_normal(t.size)).astype(np.float32)
+
+
+def test_a_part_of_one_channel_is_read(tmp_path, sound):
+    path = tmp_path / "stereo.wav"
+    soundfile.write(path, np.stack([sound, sound * 0], 1), 16000, subtype="FLOAT")
+    assert np.array_equal(read_waveform(path, 0.25, 0.75, 0), sound[4000:12000])
+    assert not read_waveform(path, 0.25, 0.75, 1).any()
+    np.testing.assert_allclose(read_waveform(path, 0.25, 0.75), sound[4000:12000] / 2, atol=1e-7)
+
+
+def test_other_rates_are_resampled(tmp_path):
+    path = tmp_path / "tone.wav"
+    t = np.arange(44100) / 44100
+    soundfile.write(path, 0.5 * np.sin(2 * np.pi * 1000 * t), 44100)
+    waveform = read_waveform(path, 0.2, 0.7)
+    assert waveform.shape == (8000,)
+    peak = np.abs(np.fft.rfft(waveform)).argmax() * 16000 / 8000
+    assert peak == pytest.approx(1000, abs=2)
+
+
+def test_unusable_sound_is_refused_by_name(tmp_path, sound):
+    path = tmp_path / "short.wav"
+    soundfile.write(path, sound, 16000)
+    assert len(read_waveform(path, 1.0, 1.4)) == 4000
+    for start, end in ((1.0, 1.8), (1.25, 1.3), (7.0, 9.0)):
+        said = rf"short\.wav ends at 1\.25 s, the clip goes from {start:.2f} s to {end:.2f} s"
+        with pytest.raises(ShortSoundError, match=said):
+            read_waveform(path, start, end)
+    with pytest.raises(AudioError, match=r"short\.wav has 1 channel\(s\), none at index 1"):
+        read_waveform(path, 0, 1, 1)
+    with pytest.raises(AudioError, match=r"short\.wav has no sound from"):
+        read_waveform(path, 1.0, 1.00001)
+    (tmp_path / "text.wav").write_text("not sound")
+    with pytest.raises(AudioError, match=r"text\.wav cannot be read as sound"):
+        read_waveform(tmp_path / "text.wav", 0, 1)
+
+
+def write_container(
+    path,
+    samples,
+    *,
+    codec="pcm_s16le",
+    rate=16000,
+    layout="mono",
+    late=0.0,
+    lost=(),
+    pictures=False,
+):
+    """Write samples (n, channels), 16 kHz, in packets of 400; those that begin in `lost` go."""
+    with av.open(str(path), "w") as container:
+        rate = 16000
+        sound = container.add_stream(codec, rate=rate, layout=layout)
+        if pictures:
+            video = container.add_stream("mpeg4", rate=10)
+            video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+            for _ in range(10):
+                frame = av.VideoFrame.from_ndarray(np.zeros((48, 64, 3), np.uint8), "rgb24")
+                container.mux(video.encode(frame))
+            container.mux(video.encode())
+        kind = "s16" if codec.startswith("pcm") or codec == "flac" else "fltp"
+        for first in range(0, len(samples), 400):
+            if any(low <= first / rate < high for low, high in lost):
+                continue
+            values = samples[first : first + 400]
+            if kind == "s16":
+                values = np.round(values * 32767).astype(np.int16).reshape(1, -1)
+            else:
+                values = np.ascontiguousarray(values.T)
+            frame = av.AudioFrame.from_ndarray(values, format=kind, layout=layout)
+            frame.sample_rate, frame.time_base = rate, Fraction(1, rate)
+            frame.pts = first + round(late * rate)
+            container.mux(sound.encode(frame))
+        container.mux(sound.encode())
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "tolerance"),
+    # 16 bits; AAC keeps a sweep with noise to some hundredths.
+    [("a.mkv", "pcm_s16le", 1e-4), ("a.mov", "pcm_s16le", 1e-4), ("a.mp4", "aac", 0.1)],
+)
+def test_a_container_gives_the_samples_that_were_written(tmp_path, sound, name, codec, tolerance):
+    path = tmp_path / name
+    write_container(path, sound[:, None], codec=codec, pictures=True)
+    parts = [Part(0.0, 1.2), Part(0.25, 0.75), Part(0.5, 1.0)]
+    found = read_waveforms(path, parts)
+    for part, waveform in zip(parts, found, strict=True):
+        wanted = sound[round(part.start * 16000) : round(part.end * 16000)]
+        assert waveform.shape == wanted.shape
+        assert np.abs(waveform - wanted).max() < tolerance
+        assert np.array_equal(waveform, read_waveform(path, *part))
+
+
+def test_channels_of_a_container(tmp_path, sound):
+    path = tmp_path / "a.mkv"
+    write_container(path, np.stack([sound, 0 * sound], axis=1), layout="stereo")
+    assert np.abs(read_waveform(path, 0.25, 0.75, 0) - sound[4000:12000]).max() < 1e-4
+    assert not read_waveform(path, 0.25, 0.75, 1).any()
+    assert np.abs(read_waveform(path, 0.25, 0.75) - sound[4000:12000] / 2).max() < 1e-4
+    with pytest.raises(AudioError, match=r"has 2 channel\(s\), wanted 1"):
+        read_waveform(path, 0, 1, channels=1)
+    with pytest.raises(AudioError, match="none at index 2"):
+        read_waveform(path, 0, 1, 2)
+
+
+def test_sound_that_begins_late_is_silent_until_then(tmp_path, sound):
+    path = tmp_path / "late.mkv"
+    write_container(path, sound[:16000, None], late=0.3, pictures=True)
+    waveform = read_waveform(path, 0.0, 1.3)
+    assert not waveform[:4800].any()
+    assert np.abs(waveform[4800:] - sound[:16000]).max() < 1e-4
+
+
+def test_lost_sound_is_refused_and_short_gaps_are_silent(tmp_path, sound):
+    path = tmp_path / "gaps.mkv"
+    samples = np.tile(sound, 3)[:, None]
+    write_container(path, samples, lost=[(0.5, 0.7), (2.0, 3.0)])
+    waveform = read_waveform(path, 0.0, 1.5)
+    assert not waveform[8000:11200].any()
+    assert np.abs(waveform[11200:] - samples[11200:24000, 0]).max() < 1e-4
+    with pytest.raises(AudioError, match=r"no sound for 1\.00 s within the clip from 1\.80 s"):
+        read_waveform(path, 1.8, 3.4)
+
+
+def test_unusable_containers_are_refused_by_name(tmp_path, sound):
+    path = tmp_path / "a.mkv"
+    write_container(path, sound[:, None])
+    with pytest.raises(ShortSoundError, match=r"a\.mkv ends at 1\.25 s, the clip goes from 0\.00"):
+        read_waveform(path, 0.0, 2.0)
+    assert len(read_waveform(path, 1.0, 1.6)) == 4000
+    with av.open(str(tmp_path / "mute.mp4"), "w") as container:
+        video = container.add_stream("mpeg4", rate=10)
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        frame = av.VideoFrame.from_ndarray(np.zeros((48, 64, 3), np.uint8), "rgb24")
+        container.mux(video.encode(frame))
+        container.mux(video.encode())
+    with pytest.raises(AudioError, match=r"mute\.mp4 has no sound"):
+        read_waveform(tmp_path / "mute.mp4", 0.0, 1.0)
+    (tmp_path / "text.mp4").write_text("no film")
+    with pytest.raises(AudioError, match=r"text\.mp4 cannot be read as sound"):
+        read_waveform(tmp_path / "text.mp4", 0.0, 1.0)
+    with pytest.raises(AudioError, match=r"wanted a part from 0 s on"):
+        read_waveform(path, 1.0, 0.5)
