@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mesm.config.modalities import Modality
 from mesm.corpora.manifest import Averages, FaceCounts, SplitCounts
 from mesm.corpora.parts import read_part
 from mesm.corpora.prepared import SCHEMA
@@ -21,6 +22,8 @@ from mesm.runs.ordinary import naming
 CLIPS_PER_FILE = 512
 # Small groups, so that one clip can be read without its whole file.
 CLIPS_PER_GROUP = 8
+# As the manifest calls what a clip has none of.
+LACKING = {Modality.TEXT: "text", Modality.AUDIO: "sound", Modality.VIDEO: "pictures"}
 # Numbers and images hardly compress; text does.
 COMPRESSED = ("clip_id", "text", "speaker", "dialog")
 
@@ -38,6 +41,8 @@ class Figures:
     frames: int = 0
     found: int = 0
     clips_without: list[str] = field(default_factory=list)
+    without: dict[str, list[str]] = field(default_factory=dict)
+    trained: set[Modality] = field(default_factory=set)
     values: int = 0
     total: float = 0.0
     squares: float = 0.0
@@ -60,9 +65,18 @@ class Figures:
         found = row["face_found"].as_py()
         self.frames += len(found)
         self.found += sum(found)
-        if not any(found):
+        if found and not any(found):
             self.clips_without.append(row["clip_id"].as_py())
-        if split == "train":
+        for modality, there in (
+            (Modality.TEXT, row["text"].as_py().strip()),
+            (Modality.AUDIO, row["spectrogram_columns"].as_py()),
+            (Modality.VIDEO, found),
+        ):
+            if not there:
+                self.without.setdefault(LACKING[modality], []).append(row["clip_id"].as_py())
+            elif split == "train":
+                self.trained.add(modality)
+        if split == "train" and row["spectrogram_columns"].as_py():
             values = row["spectrogram"].values.to_numpy().astype(np.float64)
             self.values += values.size
             self.total += float(values.sum())
@@ -93,8 +107,15 @@ class Figures:
         """How often a face was found."""
         return FaceCounts(frames=self.frames, found=self.found, clips_without=self.clips_without)
 
+    @property
+    def modalities(self) -> str:
+        """The letters of those that some clip of the training split has."""
+        return "".join(modality.letter for modality in Modality if modality in self.trained)
+
     def mean_and_std(self) -> tuple[float, float]:
-        """Mean and standard deviation of the training split's spectrograms."""
+        """Mean and standard deviation of the training split's spectrograms; 0 and 1 of no sound."""
+        if not self.values:
+            return 0.0, 1.0
         mean = self.total / self.values
         return mean, math.sqrt(max(self.squares / self.values - mean * mean, 0.0))
 
@@ -153,17 +174,15 @@ class _SplitWriter:
         return self._writer
 
 
-def collect(parts: Iterable[Path]) -> tuple[dict[str, str], list[SkippedClip]]:
-    """Read the names of the clips in the parts, with their speakers, and those left out."""
-    speakers: dict[str, str] = {}
+def collect(parts: Iterable[Path]) -> tuple[set[str], list[SkippedClip]]:
+    """Read the names of the clips in the parts, and those left out."""
+    clips: set[str] = set()
     skipped: list[SkippedClip] = []
     for part in parts:
         table, left_out = read_part(part)
-        speakers.update(
-            zip(table["clip_id"].to_pylist(), table["speaker"].to_pylist(), strict=True)
-        )
+        clips.update(table["clip_id"].to_pylist())
         skipped.extend(left_out)
-    return speakers, skipped
+    return clips, skipped
 
 
 def assemble(

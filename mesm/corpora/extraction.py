@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from functools import cache, partial
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -22,12 +22,13 @@ from PIL import Image
 from mesm.corpora.manifest import FORMAT
 from mesm.corpora.parts import Part
 from mesm.corpora.prepared import MEL_BINS, SCHEMA
-from mesm.corpora.shortfalls import Recording
-from mesm.corpora.utterances import SkippedClip, Utterance
+from mesm.corpora.shortfalls import Recording, Shortfall
+from mesm.corpora.utterances import SkippedClip, Utterance, relative
 from mesm.inputs.face_detector import FaceDetector
 from mesm.inputs.faces import FaceCrop, crop_faces, sampling_instants
-from mesm.inputs.spectrograms import SAMPLE_RATE, ShortSoundError, log_mel, read_waveform
+from mesm.inputs.spectrograms import SAMPLE_RATE, log_mel
 from mesm.inputs.video import LONGEST_HOLD, VideoError, frames_at
+from mesm.inputs.waveforms import AudioError, ShortSoundError, Stretch, read_waveforms
 from mesm.runs.ordinary import not_a_file
 
 FRAMES_PER_BATCH = 16
@@ -35,7 +36,7 @@ FRAMES_PER_BATCH = 16
 
 @dataclass(frozen=True)
 class Dialog:
-    """The utterances of one dialog, which share a video and a recording."""
+    """The utterances of one dialog, which share a video and a sound, or lack either."""
 
     name: str
     root: Path
@@ -48,15 +49,17 @@ class Dialog:
 
     def part_name(self) -> str:
         """Name the dialog's part file; the name changes with all that its content depends on."""
-        media = {file for u in self.utterances for file in (u.video, u.audio)}
+        media = {file for u in self.utterances for file in u.media if file is not None}
         stamps = []
         for file in sorted(media):
             stat = file.stat() if file.is_file() else None
-            relative = file.relative_to(self.root).as_posix()
-            stamps.append((relative, (stat.st_size, stat.st_mtime_ns) if stat else None))
+            stamp = (stat.st_size, stat.st_mtime_ns) if stat else None
+            stamps.append((relative(file, self.root), stamp))
         clips = [{k: str(v) for k, v in asdict(u).items()} for u in self.utterances]
-        for clip in clips:
+        for clip, utterance in zip(clips, self.utterances, strict=True):
             del clip["video"], clip["audio"]
+            if utterance.split is None:  # corpora of before knew none
+                del clip["split"]
         found_by: list[Any] = [self.min_face_size]
         if self.device != "cpu":
             found_by.append(self.device)
@@ -69,9 +72,10 @@ class Dialog:
             SkippedClip(
                 clip_id=utterance.clip_id,
                 reason=reason,
-                file=utterance.video.relative_to(self.root).as_posix(),
+                file=relative(file, self.root),
             )
             for utterance in self.utterances
+            for file in [utterance.video or utterance.audio or self.root]
         ]
         return pa.Table.from_pylist([], schema=SCHEMA), skipped
 
@@ -81,10 +85,14 @@ class _Draft:
     """A clip while its media are being read."""
 
     utterance: Utterance
+    end: float = field(init=False)
     instants: list[float] = field(default_factory=list)
     spectrogram: npt.NDArray[np.float32] | None = None
     faces: dict[int, FaceCrop] = field(default_factory=dict)
     failure: SkippedClip | None = None
+
+    def __post_init__(self) -> None:
+        self.end = self.utterance.end
 
 
 @dataclass(frozen=True)
@@ -128,56 +136,69 @@ def extract(dialog: Dialog, detector: FaceDetector) -> Part:
         A table with `prepared.SCHEMA`, in the utterances' order, and the clips left out.
     """
     drafts = [_Draft(utterance) for utterance in dialog.utterances]
-    recording = cache(Recording)
+    audio, video = dialog.utterances[0].media
+    recording = Recording(audio, video)
 
     def fail(draft: _Draft, reason: str, file: Path, detail: str = "") -> None:
         draft.failure = SkippedClip(
             clip_id=draft.utterance.clip_id,
             reason=reason,
-            file=file.relative_to(dialog.root).as_posix(),
+            file=relative(file, dialog.root),
             detail=detail.replace(f"{dialog.root}/", ""),
         )
 
-    for draft in drafts:
-        utterance = draft.utterance
-        media = recording(utterance.audio, utterance.video)
-        if not utterance.audio.is_file():
-            fail(draft, *media.no_sound_file(_stands(utterance.audio)))
-        elif not utterance.video.is_file():
-            fail(draft, "no video file", utterance.video, _stands(utterance.video))
-        elif media.moved:
-            fail(draft, *media.moved)
-        else:
-            try:
-                waveform = read_waveform(
-                    utterance.audio,
-                    utterance.start,
-                    utterance.end,
-                    utterance.channel,
-                    utterance.channels,
-                )
-                spectrogram = log_mel(waveform)
-            except ShortSoundError as error:
-                fail(draft, *media.short_sound(str(error), utterance.end))
-                continue
-            except ValueError as error:
-                fail(draft, "unreadable sound", utterance.audio, str(error))
-                continue
-            draft.spectrogram = spectrogram
-            # No frame is looked for after the end of the sound, to which a late end is clamped.
-            heard = utterance.start + len(waveform) / SAMPLE_RATE
-            end = utterance.end if utterance.end <= heard + LONGEST_HOLD else heard
-            draft.instants = sampling_instants(utterance.start, end)
-    _read_faces(drafts, detector, recording, fail)
+    missing: Shortfall | None
+    if audio is not None and not audio.is_file():
+        missing = recording.no_sound_file(_stands(audio))
+    elif video is not None and not video.is_file():
+        missing = Shortfall("no video file", video, _stands(video))
+    else:
+        missing = recording.moved
+    if missing:
+        for draft in drafts:
+            fail(draft, *missing)
+    else:
+        if audio is not None and not recording.is_mute:
+            _read_sound(drafts, audio, recording, fail)
+        for draft in drafts:
+            if video is not None and draft.failure is None:
+                draft.instants = sampling_instants(draft.utterance.start, draft.end)
+        _read_faces(drafts, detector, recording, fail)
     skipped = [draft.failure for draft in drafts if draft.failure is not None]
     rows = [_row(draft) for draft in drafts if draft.failure is None]
     return pa.Table.from_pylist(rows, schema=SCHEMA), skipped
 
 
+def _read_sound(
+    drafts: Sequence[_Draft], audio: Path, recording: Recording, fail: Callable[..., None]
+) -> None:
+    first = drafts[0].utterance
+    # Speakers of one recording may be on a channel each.
+    for channel in dict.fromkeys(draft.utterance.channel for draft in drafts):
+        speaking = [draft for draft in drafts if draft.utterance.channel == channel]
+        parts = [Stretch(draft.utterance.start, draft.utterance.end) for draft in speaking]
+        waveforms = read_waveforms(audio, parts, channel, first.channels)
+        for draft, waveform in zip(speaking, waveforms, strict=True):
+            utterance = draft.utterance
+            try:
+                if isinstance(waveform, AudioError):
+                    raise waveform
+                draft.spectrogram = log_mel(waveform)
+            except ShortSoundError as error:
+                fail(draft, *recording.short_sound(str(error), utterance.end))
+                continue
+            except ValueError as error:
+                fail(draft, "unreadable sound", audio, str(error))
+                continue
+            # No frame is looked for after the end of the sound, to which a late end is clamped.
+            heard = utterance.start + len(waveform) / SAMPLE_RATE
+            draft.end = utterance.end if utterance.end <= heard + LONGEST_HOLD else heard
+
+
 def _read_faces(
     drafts: Sequence[_Draft],
     detector: FaceDetector,
-    recording: Callable[[Path, Path], Recording],
+    recording: Recording,
     fail: Callable[..., None],
 ) -> None:
     wanted = sorted(
@@ -186,9 +207,9 @@ def _read_faces(
         if draft.failure is None
         for i, instant in enumerate(draft.instants)
     )
-    if not wanted:
+    video = recording.video
+    if not wanted or video is None:
         return
-    video = drafts[wanted[0][1]].utterance.video
     try:
         frames_shown = frames_at(video, [instant for instant, _, _ in wanted])
         while batch := list(islice(frames_shown, FRAMES_PER_BATCH)):
@@ -200,7 +221,7 @@ def _read_faces(
                 if draft.failure is not None:
                     continue
                 if frame is None:
-                    fail(draft, *recording(draft.utterance.audio, video).no_picture(instant))
+                    fail(draft, *recording.no_picture(instant))
                     continue
                 half, left = _half(frame, draft.utterance.half)
                 sized.setdefault(half.shape, []).append(_Slot(draft, i, half, left))
@@ -227,8 +248,8 @@ def _half(frame: npt.NDArray[np.uint8], half: str | None) -> tuple[npt.NDArray[n
 
 def _row(draft: _Draft) -> dict[str, Any]:
     utterance, spectrogram = draft.utterance, draft.spectrogram
-    if spectrogram is None or spectrogram.shape[0] != MEL_BINS:
-        raise RuntimeError(f"{utterance.clip_id} was neither read nor refused")
+    if spectrogram is None:  # the recording has no sound
+        spectrogram = np.empty((MEL_BINS, 0), np.float32)
     faces = [draft.faces[i] for i in range(len(draft.instants))]
     return {
         "clip_id": utterance.clip_id,

@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
+from mesm.config.modalities import ALL, parse_modalities
 from mesm.corpora.registry import find_corpus
 from mesm.corpora.utterances import SkippedClip
 from mesm.runs.hashes import check_seal
@@ -74,6 +75,9 @@ class Manifest(_Model):
         files: SHA-256 of each Parquet file.
         synthetic: whether it was generated; None: prepared before this was noted.
         single_label: whether every clip has exactly one emotion, and the corpus is meant so.
+        named: the corpus' title in tables; None: the registry's.
+        modalities: of the letters t, a and v, those that some clip of the training split has.
+        without: of "text", "sound" and "pictures", the clips that have none; where there are any.
         raw: hash of all that was read of the raw corpus; None: prepared before this was noted.
         digest: hash of all the rest, see `mesm.runs.hashes.sealed`; None: prepared before this was
             noted.
@@ -97,6 +101,9 @@ class Manifest(_Model):
     files: dict[str, str]
     synthetic: bool | None = None
     single_label: bool = False
+    named: str | None = None
+    modalities: str = ALL
+    without: dict[str, list[str]] = {}
     raw: str | None = None
     digest: str | None = None
 
@@ -104,6 +111,16 @@ class Manifest(_Model):
     @classmethod
     def _is_known(cls, value: str) -> str:
         return find_corpus(value).name
+
+    @property
+    def title(self) -> str:
+        """The corpus' name in tables."""
+        return self.named or find_corpus(self.corpus).title
+
+    @field_validator("modalities")
+    @classmethod
+    def _are_modalities(cls, value: str) -> str:
+        return parse_modalities(value)
 
     @field_validator("spectrogram_std")
     @classmethod

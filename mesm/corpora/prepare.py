@@ -9,9 +9,9 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from itertools import groupby
+from itertools import count, groupby
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 from tqdm import tqdm
@@ -23,11 +23,12 @@ from mesm.corpora.miniature import ground_truth
 from mesm.corpora.parts import make_all
 from mesm.corpora.prepared import PreparedCorpus
 from mesm.corpora.registry import find_corpus
-from mesm.corpora.splits import random_split, read_split_lists, speaker_split
-from mesm.corpora.utterances import RawCorpus, SkippedClip
+from mesm.corpora.splits import SplitPolicy, read_split_lists, split_clips
+from mesm.corpora.utterances import RawCorpus, SkippedClip, Utterance
 from mesm.inputs.face_detector import FaceDetector
 from mesm.runs.files import owned, read_json, write_beside
 from mesm.runs.hashes import MEMORY, sealed, sha256
+from mesm.runs.ordinary import not_a_file
 
 WORK = ".work"
 
@@ -36,23 +37,30 @@ class PrepareOptions(BaseModel):
     """How to prepare a corpus.
 
     Attributes:
-        split: 70/10/20 at random, or with no speaker in two splits.
+        split: 70/10/20 at random, or with no speaker or no group (dialog, video) in two splits; or
+            "column", as the corpus itself says; None: the corpus' own way.
         splits: folder with published id lists; takes the place of `split`.
         seed: of the split.
         min_face_size: side in pixels of the smallest face looked for; larger is faster.
         workers: processes; None: one per core. Changes nothing in the result.
+        reading: options of the corpus' own reader, such as {"song": True}; JSON values.
         device: where faces are looked for: "cpu", "cuda" or "cuda:N". A GPU finds the same boxes
             to a hundredth of a pixel, not to the last bit.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    split: Literal["random", "speaker"] = "random"
+    split: SplitPolicy | None = None
     splits: Path | None = None
     seed: int = Field(default=0, ge=0)
     min_face_size: int = Field(default=20, ge=12)
     workers: int | None = Field(default=None, ge=1)
+    reading: dict[str, Any] = {}
     device: str = "cpu"
+
+    def policy(self, corpus: str) -> SplitPolicy:
+        """The way of splitting that was asked for, or the corpus' own."""
+        return self.split or find_corpus(corpus).split
 
     @property
     def kind_of_device(self) -> str:
@@ -82,9 +90,12 @@ def prepare(corpus: str, raw: Path, out: Path, options: PrepareOptions | None = 
         FileNotFoundError: the face detector's weights are missing; says how to install them.
     """
     options = options or PrepareOptions()
-    reader = find_corpus(corpus).reader
-    if not raw.is_dir():
+    kind = find_corpus(corpus)
+    if kind.raw == "folder" and not raw.is_dir():
         raise ValueError(f"{raw} is not a folder")
+    if kind.raw == "file" and not raw.is_file():
+        raise ValueError(f"{raw} {not_a_file(raw)}")
+    reader = partial(kind.reader, **options.reading)
     if raw.resolve() == out.resolve():
         raise ValueError(f"the prepared corpus cannot go into the raw one, {raw}")
     lists = None if options.splits is None else read_split_lists(options.splits, corpus)
@@ -109,15 +120,12 @@ def _prepare(
     utterances = found.utterances
     if lists is not None:
         utterances = [u for u in utterances if u.clip_id in lists]
-    if lists is None and options.split == "speaker":
-        # Refuses too few speakers before the work, not after it.
-        speaker_split({u.clip_id: u.speaker for u in utterances}, options.seed)
     if not utterances:
         raise ValueError(f"{raw} has no utterance to prepare" + (" in the lists" * bool(lists)))
-    dialogs = [
-        Dialog(name, found.root, tuple(group), options.min_face_size, options.kind_of_device)
-        for name, group in groupby(utterances, key=lambda u: u.dialog)
-    ]
+    if lists is None:
+        # Refuses too few speakers before the work, not after it.
+        split_clips(utterances, options.policy(found.name), options.seed)
+    dialogs = _dialogs(found, utterances, options)
     if lists is not None and all(lists[u.clip_id] != "train" for u in utterances):
         raise ValueError(f"{raw} has no clip of the training list, {found.name}_train.txt")
     seen = _seen(found, dialogs)
@@ -131,6 +139,25 @@ def _prepare(
     shutil.rmtree(out / WORK, ignore_errors=True)
     print(summary(finished))
     return finished
+
+
+def _dialogs(
+    found: RawCorpus, utterances: Sequence[Utterance], options: PrepareOptions
+) -> list[Dialog]:
+    """The units of work: what shares a dialog and its media."""
+    groups = [
+        (name, tuple(group))
+        for (name, _), group in groupby(utterances, key=lambda u: (u.dialog, u.media))
+    ]
+    several = Counter(name for name, _ in groups)
+    places = {name: count(1) for name in several}
+    return [
+        Dialog(
+            name if several[name] == 1 else f"{name}.{next(places[name])}",
+            *(found.root, group, options.min_face_size, options.kind_of_device),
+        )
+        for name, group in groups
+    ]
 
 
 def summary(manifest: Manifest) -> str:
@@ -166,10 +193,12 @@ def _fingerprint(
     fingerprint: dict[str, Any] = {
         "format": FORMAT,
         "corpus": corpus,
-        "split": options.split if lists is None else "lists",
+        "split": options.policy(corpus) if lists is None else "lists",
         "seed": options.seed,
         "min_face_size": options.min_face_size,
     }
+    if options.reading:
+        fingerprint["reading"] = options.reading
     if options.kind_of_device != "cpu":
         fingerprint["device"] = options.kind_of_device
     if lists is not None:
@@ -279,25 +308,24 @@ def _finish(
     options: PrepareOptions,
     seen: str,
 ) -> Manifest:
-    speakers, left_out = collect(parts)
-    if not speakers:
+    clips, left_out = collect(parts)
+    if not clips:
         reasons = ", ".join(f"{number} {reason}" for reason, number in _reasons(left_out).items())
         raise ValueError(
             f"no clip of {found.root} can be used ({reasons}): mend what the lines above name"
         )
     if lists is not None:
-        splits = {clip: lists[clip] for clip in speakers}
-    elif options.split == "speaker":
-        splits = speaker_split(speakers, options.seed)
+        splits = {clip: lists[clip] for clip in clips}
     else:
-        splits = random_split(speakers, options.seed)
+        usable = [u for u in found.utterances if u.clip_id in clips]
+        splits = split_clips(usable, options.policy(found.name), options.seed)
     if "train" not in splits.values():
         raise ValueError("no clip of the training split can be used")
     fresh = out / WORK / "data"
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir()
-    emotions = find_corpus(found.name).emotions
-    with tqdm(total=len(speakers), desc="writing", unit="clip") as bar:
+    emotions = _emotions(found)
+    with tqdm(total=len(clips), desc="writing", unit="clip") as bar:
         files, figures = assemble(parts, splits, emotions, fresh, bar.update)
     hashes = {f"data/{file.name}": sha256(file) for file in files}
     skipped = sorted([*found.skipped, *left_out], key=lambda s: (s.clip_id, s.file))
@@ -333,7 +361,7 @@ def _manifest(
     manifest = Manifest(
         format=FORMAT,
         corpus=found.name,
-        emotions=list(find_corpus(found.name).emotions),
+        emotions=list(_emotions(found)),
         counts=figures.counts(),
         averages=figures.averages(),
         spectrogram_mean=mean,
@@ -349,9 +377,16 @@ def _manifest(
         files=files,
         synthetic=is_generated(found),
         single_label=found.single_label,
+        named=found.title,
+        modalities=figures.modalities,
+        without=figures.without,
         raw=seen,
     )
     return Manifest(**sealed(manifest.model_dump(mode="json")))
+
+
+def _emotions(found: RawCorpus) -> tuple[str, ...]:
+    return found.emotions or find_corpus(found.name).emotions
 
 
 def is_generated(corpus: RawCorpus) -> bool:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from mesm.corpora import iemocap, mosei, paper_figures
 from mesm.corpora.paper_figures import PaperFigures
+from mesm.corpora.splits import SplitPolicy
 from mesm.corpora.utterances import RawCorpus
 
 
@@ -19,17 +19,22 @@ class Corpus:
     Attributes:
         name: in commands, manifests and names of files.
         title: in tables.
-        emotions: names of the labels, in their order.
-        reader: reads labels and transcripts of a raw corpus; ValueError if the folder is none.
+        emotions: names of the labels, in their order; none where each raw corpus has its own.
+        reader: reads labels and transcripts of a raw corpus, given its own options of reading;
+            ValueError if the folder is none.
         accuracy: which one tables show.
+        split: which way of splitting is taken unless another is asked for.
+        raw: what a raw corpus is on disk, "folder" or "file".
         paper: its figures in the paper; None: it is not in there.
     """
 
     name: str
     title: str
     emotions: tuple[str, ...]
-    reader: Callable[[Path], RawCorpus]
+    reader: Callable[..., RawCorpus]
     accuracy: Literal["accuracy", "weighted_accuracy"]
+    split: SplitPolicy = "random"
+    raw: Literal["folder", "file"] = "folder"
     paper: PaperFigures | None = None
 
 

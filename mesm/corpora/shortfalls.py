@@ -25,20 +25,27 @@ class Recording:
     """The sound and the video of a dialog's clips; headers are read once, when they are asked for.
 
     Args:
-        audio: the sound's file.
-        video: the video's file, with a sound of its own or without.
+        audio: the sound's file; None: there is none.
+        video: the video's file, with a sound of its own or without; None: there is none.
     """
 
-    def __init__(self, audio: Path, video: Path) -> None:
+    def __init__(self, audio: Path | None, video: Path | None) -> None:
         self.audio, self.video = audio, video
 
     @cached_property
     def spans(self) -> Spans | None:
         """How long the video's streams last; None: it cannot be opened."""
         try:
-            return read_spans(self.video)
+            return None if self.video is None else read_spans(self.video)
         except VideoError:
             return None
+
+    @cached_property
+    def is_mute(self) -> bool:
+        """Whether the sound should be in the video's own file, which has none."""
+        if self.audio is None or self.audio != self.video:
+            return False
+        return self.spans is not None and self.spans.sound is None
 
     @cached_property
     def moved(self) -> Shortfall | None:
@@ -47,6 +54,9 @@ class Recording:
         Whoever copies a sound that begins late without its times makes a file as long as that
         sound alone; whoever minds them, one that begins with silence.
         """
+        # A sound that is read from the video's own file is where it should be.
+        if self.audio is None or self.audio == self.video:
+            return None
         sound = self.spans and self.spans.sound
         if not sound or sound.end is None or sound.start <= LONGEST_HOLD:
             return None
@@ -61,14 +71,16 @@ class Recording:
 
     def no_sound_file(self, detail: str) -> Shortfall:
         """Tell whether a sound that is not there is in the video."""
+        assert self.audio is not None
         if self.spans is not None and self.spans.sound is None and not detail:
             detail = f"nor has {self.video} a sound"
         return Shortfall("no sound file", self.audio, detail)
 
     def short_sound(self, detail: str, end: float) -> Shortfall:
         """Tell whether the video has the sound that is missing up to a clip's end, in seconds."""
+        assert self.audio is not None
         sound = self.spans and self.spans.sound
-        if sound and sound.end is not None:
+        if self.audio != self.video and sound and sound.end is not None:
             detail += f"; its video's sound ends at {sound.end:.2f} s"
             if sound.end >= end - LONGEST_LACK and sound.end > (_seconds(self.audio) or 0) + CODEC:
                 return Shortfall("sound shorter than its video's", self.audio, detail)
@@ -76,6 +88,7 @@ class Recording:
 
     def no_picture(self, instant: float) -> Shortfall:
         """Tell whether a picture that is not there was ever promised."""
+        assert self.video is not None
         pictures = self.spans and self.spans.pictures
         wanted = f"wanted one at {instant:.2f} s"
         if pictures and instant < pictures.start:

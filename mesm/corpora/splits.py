@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
-from mesm.corpora.utterances import read_lines
+from mesm.corpora.utterances import Utterance, read_lines
 
+# At random; no speaker, or no group (dialog, video), in two splits; or as the corpus itself says.
+SplitPolicy = Literal["random", "speaker", "group", "column"]
 SPLITS = ("train", "valid", "test")
 # In tenths: 70/10/20.
 SHARES = {"train": 7, "valid": 1, "test": 2}
@@ -34,12 +37,13 @@ def random_split(clips: Iterable[str], seed: int) -> dict[str, str]:
     }
 
 
-def speaker_split(speakers: Mapping[str, str], seed: int) -> dict[str, str]:
-    """Split clips about 70/10/20 such that no speaker is in two splits.
+def speaker_split(speakers: Mapping[str, str], seed: int, unit: str = "speaker") -> dict[str, str]:
+    """Split clips about 70/10/20 such that no speaker, or no group, is in two splits.
 
     Args:
-        speakers: clip to speaker.
+        speakers: clip to speaker, or to group.
         seed: shuffles the speakers.
+        unit: what they are, for the message.
 
     Returns:
         Clip to split.
@@ -50,7 +54,7 @@ def speaker_split(speakers: Mapping[str, str], seed: int) -> dict[str, str]:
     sizes = Counter(speakers.values())
     if len(sizes) < len(SPLITS):
         raise ValueError(
-            f"a split by speaker needs at least {len(SPLITS)} speakers, got {len(sizes)}: "
+            f"a split by {unit} needs at least {len(SPLITS)} {unit}s, got {len(sizes)}: "
             f"{', '.join(sorted(sizes))}"
         )
     ranked = _shuffled(sizes, seed)
@@ -62,6 +66,28 @@ def speaker_split(speakers: Mapping[str, str], seed: int) -> dict[str, str]:
         placed[speaker] = max(open_splits, key=lambda name: lacking[name])
         lacking[placed[speaker]] -= sizes[speaker]
     return {clip: placed[speaker] for clip, speaker in speakers.items()}
+
+
+def split_clips(utterances: Sequence[Utterance], policy: SplitPolicy, seed: int) -> dict[str, str]:
+    """Split clips by a policy: clip to split.
+
+    Raises:
+        ValueError: there are too few speakers or groups, or the corpus says of some clips, or of
+            all, no split.
+    """
+    if policy == "speaker":
+        return speaker_split({u.clip_id: u.speaker for u in utterances}, seed)
+    if policy == "group":
+        return speaker_split({u.clip_id: u.dialog for u in utterances}, seed, "group")
+    if policy == "random":
+        return random_split([u.clip_id for u in utterances], seed)
+    lacking = [u.clip_id for u in utterances if u.split is None]
+    if lacking:
+        raise ValueError(
+            f"{len(lacking)} of {len(utterances)} clips have no split of their own, such as "
+            f"{lacking[0]}: give each its split, or choose another --split"
+        )
+    return {u.clip_id: u.split for u in utterances if u.split is not None}
 
 
 def read_split_lists(folder: Path, corpus: str) -> dict[str, str]:

@@ -51,17 +51,18 @@ class Utterance:
 
     Attributes:
         clip_id: its name, unique in the corpus.
-        dialog: IEMOCAP dialog or CMU-MOSEI video.
+        dialog: what clips belong to: IEMOCAP dialog, CMU-MOSEI video, another corpus' group.
         speaker: who speaks; in CMU-MOSEI the video stands for its speaker.
-        start: seconds in the dialog.
-        end: seconds in the dialog, after the start.
-        text: what is said; not empty.
+        start: seconds in the recording.
+        end: seconds in the recording, after the start.
+        text: what is said; empty where that is unknown.
         labels: one 0 or 1 per emotion, in the corpus's order.
-        video: the dialog's video; may be missing.
-        audio: the dialog's sound; may be missing.
+        video: the recording's pictures, a file that may be missing; None: it has none.
+        audio: the recording's sound, likewise; it may be the video's own file.
         half: the half of the frame the speaker is in; None: all of it.
         channel: the channel of the sound the speaker is on; None: all of them.
         channels: how many channels the sound must have; None: any number.
+        split: where the corpus puts it: "train", "valid" or "test"; None: nowhere.
     """
 
     clip_id: str
@@ -71,11 +72,17 @@ class Utterance:
     end: float
     text: str
     labels: tuple[int, ...]
-    video: Path
-    audio: Path
+    video: Path | None
+    audio: Path | None
     half: Literal["left", "right"] | None = None
     channel: int | None = None
     channels: int | None = None
+    split: str | None = None
+
+    @property
+    def media(self) -> tuple[Path | None, Path | None]:
+        """Sound and video; clips that share both are read together."""
+        return self.audio, self.video
 
 
 class SkippedClip(BaseModel):
@@ -103,9 +110,11 @@ class RawCorpus:
         name: which corpus.
         root: its folder; `skipped` names files relative to it.
         home: the folder that `root` came in, if it came in one; its makers may have put more there.
-        utterances: by dialog, then start, then name.
+        utterances: by dialog, then recording, then start, then name.
         skipped: clips the labels or transcripts speak of that cannot be read.
         other_labels: how many clips carry each label outside the corpus's emotions.
+        title: in tables; None: the registry's.
+        emotions: names of the labels, in their order; empty: the registry's.
         single_label: whether every clip has exactly one emotion, and the corpus is meant so.
         notes: anything else a user should know.
     """
@@ -116,6 +125,8 @@ class RawCorpus:
     utterances: list[Utterance] = field(default_factory=list)
     skipped: list[SkippedClip] = field(default_factory=list)
     other_labels: Counter[str] = field(default_factory=Counter)
+    title: str | None = None
+    emotions: tuple[str, ...] = ()
     single_label: bool = False
     notes: list[str] = field(default_factory=list)
 
@@ -153,13 +164,20 @@ class RawCorpus:
         return files
 
     def relative(self, file: Path) -> str:
-        """Name a file as seen from the corpus's folder."""
-        return file.relative_to(self.root).as_posix()
+        """Name a file as `relative` does, from the corpus's folder."""
+        return relative(file, self.root)
 
     def sort(self) -> None:
         """Bring utterances into their fixed order."""
-        self.utterances.sort(key=lambda u: (u.dialog, u.start, u.clip_id))
+        self.utterances.sort(
+            key=lambda u: (u.dialog, *map(str, u.media), u.start, u.clip_id),
+        )
         self.skipped.sort(key=lambda s: (s.clip_id, s.file))
+
+
+def relative(file: Path, root: Path) -> str:
+    """Name a file as seen from a folder; whole where it lies elsewhere."""
+    return (file.relative_to(root) if file.is_relative_to(root) else file).as_posix()
 
 
 def read_text(file: Path) -> str:

@@ -130,7 +130,14 @@ def find_sources(
         ValueError: `inputs.raw` is not the corpus that was prepared, no clip has a file of a kind
             that is wanted, or a file lacks a column; names the file.
     """
-    found = find_corpus(corpus.manifest.corpus).reader(inputs.raw)
+    manifest = corpus.manifest
+    for lacking, lack in manifest.without.items():
+        raise ValueError(
+            f"{corpus.path} has {len(lack)} clips without {lacking}, such as {lack[0]}: these "
+            "features are of text, sound and pictures; leave such clips out of the raw corpus and "
+            "prepare it anew, or train FE2E or MESM, which read no features"
+        )
+    found = find_corpus(manifest.corpus).reader(inputs.raw, **manifest.options.get("reading", {}))
     utterances = {utterance.clip_id: utterance for utterance in found.utterances}
     clips = [_locate(row, utterances, corpus, inputs) for row in _prepared_clips(corpus)]
     clips.sort(key=lambda clip: (clip.dialog, clip.start, clip.clip_id))
@@ -183,6 +190,7 @@ def _locate(
         place = None if folder is None else find_csv(folder, clip.clip_id, clip.dialog)
         return None if place is None else CsvSource(*place)
 
+    assert utterance.audio is not None
     return ClipSources(
         clip_id=clip.clip_id,
         split=clip.split,

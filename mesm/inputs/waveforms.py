@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -35,8 +35,8 @@ class ShortSoundError(AudioError):
     """A recording that ends before a clip begins, or too long before the clip ends."""
 
 
-class Part(NamedTuple):
-    """From when to when a part of a recording lasts, in seconds."""
+class Stretch(NamedTuple):
+    """A part of a recording: from when to when, in seconds."""
 
     start: float
     end: float
@@ -68,14 +68,14 @@ def read_waveform(
             that are not finite or beyond 1e6; names it. Or start and end are no part of a
             recording.
     """
-    (found,) = read_waveforms(path, [Part(start, end)], channel, channels)
+    (found,) = read_waveforms(path, [Stretch(start, end)], channel, channels)
     if isinstance(found, AudioError):
         raise found
     return found
 
 
 def read_waveforms(
-    path: Path, parts: Sequence[Part], channel: int | None = None, channels: int | None = None
+    path: Path, parts: Sequence[Stretch], channel: int | None = None, channels: int | None = None
 ) -> list[npt.NDArray[np.float32] | AudioError]:
     """As `read_waveform` for several parts of one recording; a container is decoded once.
 
@@ -94,7 +94,7 @@ def read_waveforms(
 
 
 def _of_sound_file(
-    path: Path, part: Part, channel: int | None, channels: int | None
+    path: Path, part: Stretch, channel: int | None, channels: int | None
 ) -> npt.NDArray[np.float32]:
     import soundfile
 
@@ -110,7 +110,7 @@ def _of_sound_file(
             samples = file.read(count, dtype="float32", always_2d=True)
     except (soundfile.SoundFileError, OSError) as error:
         raise AudioError(f"{path} cannot be read as sound ({error})") from error
-    return _at_16_khz(path, part, samples, rate, channel)
+    return _at_16_khz(path, part, _mono(path, samples, channel), rate)
 
 
 @dataclass
@@ -118,12 +118,12 @@ class _Piece:
     """A part while a container is decoded: samples lie where their times say.
 
     Attributes:
-        samples: (n, channels), silent where nothing was decoded.
+        samples: (n,), silent where nothing was decoded.
         until: number of the first sample after all that was decoded, from the part's start.
         gap: the longest stretch between two packets without a sound, in samples.
     """
 
-    part: Part
+    part: Stretch
     first: int
     samples: npt.NDArray[np.float32]
     until: int = 0
@@ -142,9 +142,9 @@ class _Piece:
 
 
 def _of_container(
-    path: Path, parts: Sequence[Part], channel: int | None, channels: int | None
+    path: Path, parts: Sequence[Stretch], channel: int | None, channels: int | None
 ) -> list[npt.NDArray[np.float32] | AudioError]:
-    found: dict[Part, npt.NDArray[np.float32] | AudioError] = {}
+    found: dict[Stretch, npt.NDArray[np.float32] | AudioError] = {}
     for part in parts:
         try:
             _check_part(path, part)
@@ -164,15 +164,14 @@ def _of_container(
                     f"{path} has no sound for {piece.gap / rate:.2f} s within the clip from "
                     f"{part.start:.2f} s to {part.end:.2f} s: it is damaged"
                 )
-            samples = piece.samples[: piece.until]
-            found[part] = _at_16_khz(path, part, samples, rate, channel)
+            found[part] = _at_16_khz(path, part, piece.samples[: piece.until], rate)
         except AudioError as error:
             found[part] = error
     return [found[part] for part in parts]
 
 
 def _decode_pieces(
-    path: Path, parts: Sequence[Part], channel: int | None, channels: int | None
+    path: Path, parts: Sequence[Stretch], channel: int | None, channels: int | None
 ) -> tuple[int, float, list[_Piece]]:
     """The rate, at which second the sound ends as far as it was decoded, and the parts' sound."""
     try:
@@ -194,7 +193,7 @@ def _decode_pieces(
         for part in parts:
             first = round(part.start * rate)
             size = round(part.end * rate) - first
-            pieces.append(_Piece(part, first, np.zeros((size, there), np.float32)))
+            pieces.append(_Piece(part, first, np.zeros(size, np.float32)))
         latest = max((part.end for part in parts), default=0.0)
         origin, expected, until = origin_of(container), 0, 0
         for frame in _frames(container, stream):
@@ -208,8 +207,9 @@ def _decode_pieces(
             if frame.time is not None:
                 told = round((frame.time - origin) * rate)
                 place = told if abs(told - expected) > LEAST_JUMP * rate else expected
+            waveform = _mono(path, heard, channel)
             for piece in pieces:
-                piece.add(place, heard)
+                piece.add(place, waveform)
             expected = place + len(heard)
             until = max(until, expected)
             if place > latest * rate:
@@ -244,12 +244,12 @@ def _samples(frame: AudioFrame) -> npt.NDArray[np.float32]:
     values = values.T if frame.format.is_planar else values.reshape(-1, channels)
     if values.dtype.kind == "f":
         return values.astype(np.float32)
-    limits = np.iinfo(values.dtype)
+    limits: np.iinfo[Any] = np.iinfo(values.dtype)
     middle = (limits.max + limits.min + 1) // 2
     return ((values.astype(np.float64) - middle) / (limits.max - middle + 1)).astype(np.float32)
 
 
-def _check_part(path: Path, part: Part) -> None:
+def _check_part(path: Path, part: Stretch) -> None:
     if not 0 <= part.start < part.end < math.inf:
         raise AudioError(
             f"{path}: wanted a part from 0 s on, got {part.start:.2f} s to {part.end:.2f} s"
@@ -267,21 +267,28 @@ def _check_format(
         raise AudioError(f"{path} has {rate} samples per second, wanted {RATES[0]} to {RATES[1]}")
 
 
-def _check_reach(path: Path, length: float, part: Part) -> None:
+def _check_reach(path: Path, length: float, part: Stretch) -> None:
     """Refuse a sound of so many seconds that ends before a part begins, or long before its end."""
     if length < part.end - LONGEST_LACK or length <= part.start:
         clip = f"the clip goes from {part.start:.2f} s to {part.end:.2f} s"
         raise ShortSoundError(f"{path} ends at {length:.2f} s, {clip}")
 
 
-def _at_16_khz(
-    path: Path, part: Part, samples: npt.NDArray[np.float32], rate: int, channel: int | None
+def _mono(
+    path: Path, samples: npt.NDArray[np.float32], channel: int | None
 ) -> npt.NDArray[np.float32]:
-    if len(samples) == 0:
-        raise AudioError(f"{path} has no sound from {part.start:.2f} s to {part.end:.2f} s")
+    """One channel of samples (n, channels), or the mean of all."""
     # Each channel, before the mean: opposite infinities would hide in one.
     check_samples(samples if channel is None else samples[:, channel], str(path))
-    waveform = samples.mean(axis=1) if channel is None else samples[:, channel]
+    mono: npt.NDArray[np.float32] = samples.mean(axis=1) if channel is None else samples[:, channel]
+    return mono
+
+
+def _at_16_khz(
+    path: Path, part: Stretch, waveform: npt.NDArray[np.float32], rate: int
+) -> npt.NDArray[np.float32]:
+    if len(waveform) == 0:
+        raise AudioError(f"{path} has no sound from {part.start:.2f} s to {part.end:.2f} s")
     if rate != SAMPLE_RATE:
         import soxr
 

@@ -13,7 +13,6 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from mesm.config.p import p_text, uniform_p
 from mesm.corpora.manifest import Manifest
-from mesm.corpora.registry import find_corpus
 from mesm.evaluation.run import Run
 from mesm.plots.learning_curves import draw_learning_curves
 from mesm.plots.reliability import draw_reliability
@@ -107,7 +106,7 @@ def _write_report(
 
 
 def _context(runs: Sequence[Run], manifest: Manifest, synthetic: bool) -> dict[str, Any]:
-    name = find_corpus(manifest.corpus).title
+    name = manifest.title
     corpus = corpus_table(manifest)
     corpus["name"] = f"a miniature corpus in {name}'s layout" if synthetic else name
     names = _names(runs)

@@ -58,7 +58,7 @@ def ablation_tables(
             Table(
                 name=f"ablation_{manifest.corpus}_{split}{suffix}",
                 title=f"Modalities on {'a miniature ' * bool(known)}"
-                f"{corpus.title} (as the paper's Table {TABLE})",
+                f"{manifest.title} (as the paper's Table {TABLE})",
                 groups=(("", 3), ("average", 2), *([(PAPER_MARK, 2)] if paper else [])),
                 head=("", "modalities", "seeds", *columns, *(columns if paper else ())),
                 rows=tuple(_rows(groups, metrics, paper)),

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mesm.corpora.registry import find_corpus
 from mesm.evaluation.metrics import SHORT_NAMES, f1_key
 from mesm.evaluation.run import Run
 from mesm.tables.costs import flops_per_clip
@@ -80,7 +79,7 @@ def comparison_tables(
             *difference_notes(conditions, place),
         ]
         suffix = f"_{place + 1}" if len(conditions) > 1 else ""
-        title = find_corpus(manifest.corpus).title
+        title = manifest.title
         stem = "_".join(key.rpartition(".")[2] for key in by)
         tables.append(
             Table(

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from mesm.corpora.manifest import Manifest
-from mesm.corpora.registry import find_corpus
 
 F1_VARIANTS = {
     "binary": "F1: binary, 2·TP / (2·TP + FP + FN) per emotion",
@@ -21,7 +20,7 @@ PAPER_MARK = "the paper"
 
 def corpus_note(manifest: Manifest, synthetic: bool | None) -> str:
     """Which corpus, whether it is real, how it was split and into how many clips."""
-    name = find_corpus(manifest.corpus).title
+    name = manifest.title
     kind = {
         None: f"{name}, or a miniature corpus in its layout (not recorded when it was prepared)",
         True: f"a synthetic miniature corpus in {name}'s layout",

@@ -228,7 +228,8 @@ def results_tables(
             scores_table(
                 lines,
                 name=f"results_{manifest.corpus}_{split}{suffix}",
-                title=f"Results on {'a miniature ' * bool(known)}{corpus.title}{as_paper(number)}",
+                title=f"Results on {'a miniature ' * bool(known)}{manifest.title}"
+                f"{as_paper(number)}",
                 paper=figures.results if figures and beside else (),
                 notes=[note for note in notes if note],
                 provenance=provenance(groups),

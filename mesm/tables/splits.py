@@ -110,7 +110,7 @@ def splits_tables(corpora: Sequence[Path], *, synthetic: bool | None = None) -> 
             splits_table(
                 manifest,
                 name=f"splits_{manifest.corpus}{suffix}",
-                title=f"{'A miniature ' * bool(known)}{corpus.title}: clips per emotion and split"
+                title=f"{'A miniature ' * bool(known)}{manifest.title}: clips per emotion and split"
                 f"{as_paper(number)}",
                 paper=figures.splits if figures and beside else None,
                 notes=[note for note in notes if note],

@@ -75,7 +75,8 @@ def sweep_tables(places: Sequence[Path], *, synthetic: bool | None = None) -> li
     for place, curves in enumerate(conditions.values()):
         corpus, split, clips, accuracy, f1, policy, _ = curves[0].facts
         suffix = f"_{place + 1}" if len(conditions) > 1 else ""
-        manifest, title = curves[0].manifest, find_corpus(corpus).title
+        manifest = curves[0].manifest
+        title = manifest.title if manifest else find_corpus(corpus).title
         names = tell_apart(
             {str(place): curve.name for place, curve in enumerate(curves)},
             {str(place): curve.settings for place, curve in enumerate(curves)},

@@ -104,7 +104,7 @@ def test_parts_keep_what_was_left_out(tmp_path):
     left_out = SkippedClip(clip_id="a9", reason="no sound file", file="a.wav")
     write_part(tmp_path / "a.parquet", pa.Table.from_pylist([row("a0")], schema=SCHEMA), [left_out])
     write_part(tmp_path / "b.parquet", pa.Table.from_pylist([], schema=SCHEMA), [left_out])
-    speakers, skipped = assembly.collect([tmp_path / "a.parquet", tmp_path / "b.parquet"])
-    assert speakers == {"a0": "sa"}
+    clips, skipped = assembly.collect([tmp_path / "a.parquet", tmp_path / "b.parquet"])
+    assert clips == {"a0"}
     assert skipped == [left_out, left_out]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.parquet", "b.parquet"]

@@ -85,15 +85,37 @@ def test_each_speaker_has_their_half_and_channel(dialog):
 def test_one_bad_clip_leaves_the_others(dialog):
     first, second, third = dialog.utterances
     late = replace(second, end=5.9)
-    silent = replace(third, audio=third.audio.with_name("none.wav"))
-    table, skipped = extract(replace(dialog, utterances=(first, late, silent)), _LeftEye())
-    assert table["clip_id"].to_pylist() == ["left"]
+    table, skipped = extract(replace(dialog, utterances=(first, late, third)), _LeftEye())
+    assert table["clip_id"].to_pylist() == ["left", "whole"]
     assert [(s.clip_id, s.reason, s.file) for s in skipped] == [
-        ("right", "sound ends too early", "d.wav"),
-        ("whole", "no sound file", "none.wav"),
+        ("right", "sound ends too early", "d.wav")
     ]
     assert skipped[0].detail == "d.wav ends at 5.00 s, the clip goes from 1.20 s to 5.90 s"
-    assert skipped[1].detail == "nor has d.avi a sound"
+
+
+def test_a_sound_file_that_is_missing_leaves_all_its_clips_out(dialog):
+    none = tuple(replace(u, audio=dialog.root / "none.wav") for u in dialog.utterances)
+    table, skipped = extract(replace(dialog, utterances=none), _LeftEye())
+    assert table.num_rows == 0
+    assert {(s.reason, s.file, s.detail) for s in skipped} == {
+        ("no sound file", "none.wav", "nor has d.avi a sound")
+    }
+    assert [s.clip_id for s in skipped] == ["left", "right", "whole"]
+
+
+def test_clips_without_pictures_or_sound_have_none(dialog):
+    without = tuple(replace(u, video=None) for u in dialog.utterances)
+    table, skipped = extract(replace(dialog, utterances=without), _LeftEye())
+    assert not skipped
+    assert [row["faces"] for row in table.to_pylist()] == [[], [], []]
+    assert min(table["spectrogram_columns"].to_pylist()) > 0
+    # The video has no sound of its own.
+    for audio in (None, dialog.utterances[0].video):
+        mute = tuple(replace(u, audio=audio, channels=None) for u in dialog.utterances)
+        table, skipped = extract(replace(dialog, utterances=mute), _LeftEye())
+        assert not skipped
+        assert table["spectrogram_columns"].to_pylist() == [0, 0, 0]
+        assert [len(row["faces"]) for row in table.to_pylist()] == [3, 2, 1]
 
 
 def test_a_video_that_ends_early_or_is_none(dialog):

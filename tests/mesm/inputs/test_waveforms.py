@@ -8,7 +8,7 @@ import pytest
 import soundfile
 
 from mesm.inputs.spectrograms import AudioError
-from mesm.inputs.waveforms import Part, ShortSoundError, read_waveform, read_waveforms
+from mesm.inputs.waveforms import ShortSoundError, Stretch, read_waveform, read_waveforms
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +100,7 @@ def write_container(
 def test_a_container_gives_the_samples_that_were_written(tmp_path, sound, name, codec, tolerance):
     path = tmp_path / name
     write_container(path, sound[:, None], codec=codec, pictures=True)
-    parts = [Part(0.0, 1.2), Part(0.25, 0.75), Part(0.5, 1.0)]
+    parts = [Stretch(0.0, 1.2), Stretch(0.25, 0.75), Stretch(0.5, 1.0)]
     found = read_waveforms(path, parts)
     for part, waveform in zip(parts, found, strict=True):
         wanted = sound[round(part.start * 16000) : round(part.end * 16000)]
