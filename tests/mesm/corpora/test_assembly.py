@@ -108,3 +108,26 @@ def test_parts_keep_what_was_left_out(tmp_path):
     assert clips == {"a0"}
     assert skipped == [left_out, left_out]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.parquet", "b.parquet"]
+
+
+def test_what_clips_lack_is_noted_and_what_the_training_split_has(tmp_path, out):
+    rows = [
+        row("a0", text=" "),
+        row("a1", columns=0),
+        row("a2", found=()),
+        row("a3"),
+    ]
+    # Text is in the test split alone.
+    splits = {"a0": "train", "a1": "test", "a2": "test", "a3": "test"}
+    _, figures = assembly.assemble(parts(tmp_path, rows), splits, EMOTIONS, out, lambda n: None)
+    assert figures.without == {"text": ["a0"], "sound": ["a1"], "pictures": ["a2"]}
+    assert figures.modalities == "av"
+    assert figures.faces().clips_without == []
+
+
+def test_a_training_split_without_sound_has_no_figures_of_it(tmp_path, out):
+    rows = [row("a0", columns=0), row("a1")]
+    splits = {"a0": "train", "a1": "valid"}
+    _, figures = assembly.assemble(parts(tmp_path, rows), splits, EMOTIONS, out, lambda n: None)
+    assert figures.mean_and_std() == (0.0, 1.0)
+    assert figures.modalities == "tv"

@@ -4,7 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mesm.corpora.splits import SPLITS, random_split, read_split_lists, speaker_split
+from mesm.corpora.splits import (
+    SPLITS,
+    random_split,
+    read_split_lists,
+    speaker_split,
+    split_clips,
+)
+from mesm.corpora.utterances import Utterance
 
 names = st.lists(st.text("abc123", min_size=1, max_size=6), min_size=3, max_size=60, unique=True)
 
@@ -45,6 +52,41 @@ def test_ten_equal_speakers_go_7_1_2():
     split = speaker_split(clips, 0)
     assert Counter(split.values()) == {"train": 70, "valid": 10, "test": 20}
     assert speaker_split(clips, 1) != split
+
+
+def utterance(number, split=None):
+    return Utterance(
+        clip_id=f"c{number}",
+        dialog=f"d{number // 4}",
+        speaker=f"s{number % 5}",
+        start=0.0,
+        end=1.0,
+        text="",
+        labels=(1,),
+        video=None,
+        audio=None,
+        split=split,
+    )
+
+
+def test_policies_of_splitting():
+    clips = [utterance(number) for number in range(40)]
+    assert split_clips(clips, "random", 3) == random_split([u.clip_id for u in clips], 3)
+    assert split_clips(clips, "speaker", 3) == speaker_split(
+        {u.clip_id: u.speaker for u in clips}, 3
+    )
+    by_group = split_clips(clips, "group", 3)
+    assert len({(u.dialog, by_group[u.clip_id]) for u in clips}) == 10
+    assert set(by_group.values()) == set(SPLITS)
+    with pytest.raises(ValueError, match="a split by group needs at least 3 groups, got 1: d0"):
+        split_clips(clips[:4], "group", 0)
+
+
+def test_the_corpus_own_split_is_whole_or_refused():
+    own = [utterance(number, SPLITS[number % 3]) for number in range(6)]
+    assert split_clips(own, "column", 0) == {f"c{i}": SPLITS[i % 3] for i in range(6)}
+    with pytest.raises(ValueError, match=r"1 of 7 clips have no split of their own, such as c6"):
+        split_clips([*own, utterance(6)], "column", 0)
 
 
 def _write(folder, **lists):
