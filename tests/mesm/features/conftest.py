@@ -1,7 +1,10 @@
+import shutil
+
 import pytest
 
 from mesm.corpora.miniature.generate import generate
 from mesm.corpora.prepare import PrepareOptions, prepare
+from mesm.corpora.prepared import PreparedCorpus
 
 
 @pytest.fixture(scope="session")
@@ -18,6 +21,19 @@ def corpora(tmp_path_factory):
             prepare(layout, folder / "raw", folder / "prepared", options)
             made[layout] = folder / "raw", folder / "prepared"
         return made[layout]
+
+    return make
+
+
+@pytest.fixture
+def copies(corpora, tmp_path):
+    """A raw corpus and its prepared one that a test may change."""
+
+    def make(layout="iemocap"):
+        raw, prepared = corpora(layout)
+        shutil.copytree(raw, tmp_path / "raw")
+        shutil.copytree(prepared, tmp_path / "prepared")
+        return tmp_path / "raw", PreparedCorpus.open(tmp_path / "prepared")
 
     return make
 
