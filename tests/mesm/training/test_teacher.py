@@ -157,9 +157,12 @@ def test_a_teacher_whose_outputs_are_not_finite_is_refused_before_anything_is_wr
 ) -> None:
     teacher = shutil.copytree(tiny_fe2e, tmp_path / "teacher")
     weights = load_file(teacher / "model.safetensors")
-    name = next(name for name in weights if name.endswith("classify.weight"))
-    # Finite, as a reader of weights wants them, and too large to be added up.
-    weights[name] = torch.full_like(weights[name], 3e38)
+    # Finite, as a reader of weights wants them, and too large to be multiplied: branches give 3e38.
+    for name in weights:
+        if "classify" in name:
+            weights[name] = torch.full_like(weights[name], 3e38 if name.endswith("bias") else 0.0)
+        elif name.startswith("fuse"):
+            weights[name] = torch.full_like(weights[name], 3e38)
     save_file(weights, teacher / "model.safetensors")
     message = "training.teacher: .*teacher: the logits of clip .* are not finite numbers"
     refused(taught(tiny_corpus, teacher), tmp_path / "run", message)
