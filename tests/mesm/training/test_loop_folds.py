@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from mesm.analysis.sweep import load_baseline
 from mesm.analysis.verify import verify
 from mesm.config.files import dump_config
 from mesm.corpora.folds import FoldedCorpus
@@ -99,6 +100,8 @@ def test_comparison_wants_the_same_fold(corpus, trained, tmp_path):
     other = train(settings(corpus, *FOLD, "fold.index=3", model="fe2e"), tmp_path / "other")
     with pytest.raises(ValueError, match="both must be trained with the same splits"):
         compare_runs(trained, other)
+    with pytest.raises(ValueError, match="are tested on other folds; name an FE2E run of the same"):
+        load_baseline(trained, Run(other))
 
 
 def test_a_killed_training_goes_on_to_the_same_weights(corpus, trained, tmp_path):
