@@ -9,11 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mesm.config.fold import FoldSettings
+from mesm.config.fold import FoldSettings, FoldsSettings
 from mesm.corpora.folds import FoldedCorpus, choose_valid, cut, folds_of, units_of
+from mesm.corpora.manifest import Manifest
 from mesm.corpora.prepared import PreparedCorpus
 from mesm.corpora.splits import SPLITS
 from tests.mesm.corpus_of_speakers import write_corpus
+from tests.mesm.tables.cases import manifest
 
 SIZES = st.dictionaries(
     st.text("abcXYZ019_", min_size=1, max_size=6), st.integers(1, 60), min_size=3, max_size=40
@@ -93,6 +95,81 @@ def test_the_tests_of_all_folds_are_the_corpus(corpus, by, k, count):
 
 def _all(corpus: PreparedCorpus, name: str) -> list[str]:
     return [value for split in SPLITS for value in getattr(corpus.split(split), name)]
+
+
+class Clips(list):
+    """The names, speakers, dialogs and labels of a split, as `ClipList` gives them."""
+
+    def __init__(self, rows: list[tuple[str, str, str]]) -> None:
+        super().__init__(rows)
+        self.clip_ids, self.speakers, self.dialogs = ([row[i] for row in rows] for i in range(3))
+        self.labels = np.ones((len(rows), 6), np.int8)
+
+
+class Drawn:
+    """A corpus of drawn clips, of which nothing can be decoded."""
+
+    path = Path("drawn")
+    manifest = Manifest.model_validate(manifest())
+
+    def __init__(self, rows: list[tuple[str, str, str]], ends: tuple[int, int]) -> None:
+        first, second = sorted(ends)
+        self.splits = (rows[:first], rows[first:second], rows[second:])
+
+    def split(self, name: str) -> Clips:
+        return Clips(self.splits[SPLITS.index(name)])
+
+
+@given(
+    owners=st.lists(st.tuples(st.integers(0, 9), st.integers(1, 5)), min_size=8, max_size=60),
+    data=st.data(),
+    by=st.sampled_from(["speaker", "dialog", "session"]),
+)
+@settings(max_examples=100)
+def test_splits_of_a_random_corpus_are_a_partition(owners, data, by):
+    rows = [
+        (f"clip{i}", f"Ses0{session}{speaker}", f"Ses0{session}_{speaker % 3}")
+        for i, (speaker, session) in enumerate(owners)
+    ]
+    number = st.integers(0, len(rows))
+    own = Drawn(rows, (data.draw(number), data.draw(number)))
+    other = Drawn(data.draw(st.permutations(rows)), (data.draw(number), data.draw(number)))
+    place = ["speaker", "dialog", "session"].index(by)
+    units = {row[0]: (row[1], row[2], row[2][:5])[place] for row in rows}
+    k = data.draw(st.none() | st.integers(2, 6))
+    seed = data.draw(st.integers(0, 3))
+    tested = []
+    try:
+        folds = folds_of(own, FoldsSettings(by=by, k=k, seed=seed))
+    except ValueError:
+        assert len(set(units.values())) < max(3, k or 0)
+        return
+    for index, test in enumerate(folds, 1):
+        fold = FoldSettings(by=by, k=k, seed=seed, index=index)
+        if len(set(units.values())) - len(test) < 2:
+            with pytest.raises(ValueError, match="to train and to validate on"):
+                split_of(own, fold)
+            return
+        found = [split_of(corpus, fold) for corpus in (own, other)]
+        assert found[0] == found[1]
+        assert found[0].keys() == units.keys()
+        assert len({(units[clip], split) for clip, split in found[0].items()}) == len(
+            set(units.values())
+        )
+        assert set(found[0].values()) == set(SPLITS)
+        tested += [clip for clip, split in found[0].items() if split == "test"]
+    assert sorted(tested) == sorted(units)
+
+
+def split_of(corpus: Drawn, fold: FoldSettings) -> dict[str, str]:
+    """Clip to split."""
+    cut_up = FoldedCorpus(corpus, fold)
+    ids = [clip for split in SPLITS for clip in corpus.split(split).clip_ids]
+    places = {ids[i]: split for split, own in cut_up._chosen.items() for i in own}
+    assert sum(map(len, cut_up._chosen.values())) == len(places)
+    counts = {split: count.clips for split, count in cut_up.manifest.counts.items()}
+    assert counts == Counter(places.values())
+    return places
 
 
 def test_leaving_out_a_session_tests_it(corpus):
