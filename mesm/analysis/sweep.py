@@ -229,6 +229,11 @@ def load_baseline(path: Path, beside: Run) -> Run:
             f"{path}: the baseline was trained on {one.corpus} ({', '.join(one.emotions)}), the "
             f"MESM run on {two.corpus} ({', '.join(two.emotions)})"
         )
+    if opened.fold != beside.fold:
+        raise ValueError(
+            f"{path}: the baseline and {beside.path} are tested on other folds; name an FE2E run "
+            "of the same one"
+        )
     return opened
 
 

@@ -13,7 +13,7 @@ from mesm.config.yaml_text import read_text
 from mesm.corpora.manifest import MANIFEST
 from mesm.corpora.prepared import PreparedCorpus
 from mesm.corpora.splits import SPLITS
-from mesm.data.corpus_folder import open_corpus
+from mesm.data.corpus_folder import in_fold, open_corpus
 from mesm.data.feed import Feed
 from mesm.evaluation.predictions import Predictions, origin_of
 from mesm.evaluation.run import Run
@@ -127,7 +127,8 @@ def _corpus_of(
             corpora[place] = found.attempt(PreparedCorpus.open, config.corpus) if there else None
         else:
             corpora[place] = found.attempt(open_corpus, config.corpus, run.path)
-    return corpora[place]
+    corpus = corpora[place]
+    return corpus and found.attempt(in_fold, corpus, config.fold, run.folder)
 
 
 def _examine_model(

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from mesm.config.baselines import (
     EmoEmbsSettings,
@@ -13,6 +20,7 @@ from mesm.config.baselines import (
     MulTSettings,
 )
 from mesm.config.end_to_end import FE2ESettings, MESMSettings
+from mesm.config.fold import FoldSettings
 from mesm.config.settings import Number, Place, Positive, Settings, Truth, Whole
 
 ThresholdPolicy = Literal["tuned", "tuned_wacc", "0.5"]
@@ -182,9 +190,20 @@ class ExperimentConfig(Settings):
     """Everything that decides how a run turns out, apart from the corpus's content."""
 
     corpus: Place = Field(description="Folder of a prepared corpus.")
+    fold: FoldSettings | None = Field(
+        default=None, description="Other splits than the corpus' own; none: those."
+    )
     model: Annotated[AnySystem, Field(discriminator="name")]
     training: TrainingSettings = TrainingSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
+
+    @model_serializer(mode="wrap")
+    def _without_no_fold(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A run on the corpus' own splits is written down as before there were folds."""
+        values: dict[str, Any] = handler(self)
+        if self.fold is None:
+            values.pop("fold", None)
+        return values
 
     @model_validator(mode="after")
     def _options_that_the_model_has(self) -> ExperimentConfig:

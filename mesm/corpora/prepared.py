@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
+from mesm.config.fold import FoldSettings
 from mesm.corpora.manifest import MANIFEST, Manifest, read_manifest
 from mesm.corpora.splits import SPLITS
 from mesm.inputs.faces import IMAGE_SIZE
@@ -83,9 +84,17 @@ class Clip:
 
 
 class ClipList(Sequence[Clip]):
-    """The clips of one split, read from disk when asked for."""
+    """The clips of one split, read from disk when asked for.
 
-    def __init__(self, files: Sequence[Path], split: str) -> None:
+    Args:
+        files: that hold them, in order.
+        split: its name.
+        chosen: which of the files' clips are in the split, by number; None: all.
+    """
+
+    def __init__(
+        self, files: Sequence[Path], split: str, chosen: Sequence[int] | None = None
+    ) -> None:
         self._paths = list(files)
         self._split = split
         self._files: dict[int, pq.ParquetFile] = {}
@@ -101,6 +110,9 @@ class ClipList(Sequence[Clip]):
             for group in range(metadata.num_row_groups):
                 count = metadata.row_group(group).num_rows
                 self._rows.extend((i, group, row) for row in range(count))
+        self._chosen = chosen
+        if chosen is not None:
+            self._rows = [self._rows[place] for place in chosen]
         self._latest: tuple[tuple[int, int], pa.Table] | None = None
 
     def __len__(self) -> int:
@@ -132,13 +144,30 @@ class ClipList(Sequence[Clip]):
         """Each clip's dialog or video, in order."""
         return self._column("dialog")
 
+    @cached_property
+    def speakers(self) -> list[str]:
+        """Each clip's speaker, in order."""
+        return self._column("speaker")
+
+    def spectrograms(self) -> Iterator[npt.NDArray[np.float32]]:
+        """The values of each clip's spectrogram (128 * T,), in order, read without the pictures."""
+        latest: tuple[tuple[int, int], pa.Table] | None = None
+        for file, group, row in self._rows:
+            with _blamed(self._paths[file]):
+                if latest is None or latest[0] != (file, group):
+                    opened = self._open(file)
+                    table = opened.read_row_group(group, ["spectrogram"], use_threads=False)
+                    latest = (file, group), table
+                values = latest[1]["spectrogram"][row].values
+                yield values.to_numpy(zero_copy_only=False).astype(np.float32)
+
     def _column(self, name: str) -> list[str]:
         values: list[str] = []
         for i in range(len(self._paths)):
             with _blamed(self._paths[i]):
                 names = self._open(i).read(columns=[name])[name].to_pylist()
                 values.extend(file_name(value, name) for value in names)
-        return values
+        return values if self._chosen is None else [values[place] for place in self._chosen]
 
     @cached_property
     def labels(self) -> npt.NDArray[np.int8]:
@@ -149,6 +178,8 @@ class ClipList(Sequence[Clip]):
                 rows.extend(self._open(i).read(columns=["labels"])["labels"].to_pylist())
                 if any(len(row) != len(rows[0]) or not set(row) <= {0, 1} for row in rows):
                     raise ValueError("labels other than 0 and 1, or not as many for each clip")
+        if self._chosen is not None:
+            rows = [rows[place] for place in self._chosen]
         return np.array(rows, dtype=np.int8)
 
     def _open(self, file: int) -> pq.ParquetFile:
@@ -161,7 +192,13 @@ class ClipList(Sequence[Clip]):
 
 
 class PreparedCorpus:
-    """A corpus written by `mesm prepare`."""
+    """A corpus written by `mesm prepare`.
+
+    Attributes:
+        fold: None: its splits are its own; else which fold's they are (`mesm.corpora.folds`).
+    """
+
+    fold: FoldSettings | None = None
 
     def __init__(self, path: Path, manifest: Manifest) -> None:
         self.path = path
@@ -184,6 +221,11 @@ class PreparedCorpus:
         corpus = cls(path, manifest)
         corpus.check()
         return corpus
+
+    @property
+    def sound_figures(self) -> tuple[float, float]:
+        """Mean and standard deviation of the training split's spectrograms."""
+        return self.manifest.spectrogram_mean, self.manifest.spectrogram_std
 
     def check(self) -> None:
         """Compare every file with its hash in the manifest, where that is not remembered.

@@ -26,7 +26,7 @@ def random_split(clips: Iterable[str], seed: int) -> dict[str, str]:
     Returns:
         Clip to split.
     """
-    ranked = _shuffled(clips, seed)
+    ranked = shuffled(clips, seed)
     counts = {name: len(ranked) * SHARES[name] // 10 for name in ("valid", "test")}
     if len(ranked) >= len(SPLITS):
         counts = {name: max(1, count) for name, count in counts.items()}
@@ -57,7 +57,7 @@ def speaker_split(speakers: Mapping[str, str], seed: int, unit: str = "speaker")
             f"a split by {unit} needs at least {len(SPLITS)} {unit}s, got {len(sizes)}: "
             f"{', '.join(sorted(sizes))}"
         )
-    ranked = _shuffled(sizes, seed)
+    ranked = shuffled(sizes, seed)
     lacking = {name: len(speakers) * SHARES[name] / 10 for name in SPLITS}
     placed: dict[str, str] = {}
     for i, speaker in enumerate(ranked):
@@ -117,7 +117,8 @@ def read_split_lists(folder: Path, corpus: str) -> dict[str, str]:
     return splits
 
 
-def _shuffled(names: Iterable[str], seed: int) -> list[str]:
+def shuffled(names: Iterable[str], seed: int) -> list[str]:
+    """The names, each once, in an order that a hash of each with the seed gives."""
     return sorted(
         set(names), key=lambda name: (hashlib.sha256(f"{seed}:{name}".encode()).digest(), name)
     )

@@ -152,7 +152,7 @@ def split_dataset(
     augment: bool = False,
     seed: int = 0,
 ) -> ClipDataset:
-    """The samples of a prepared corpus's split, normalised by the corpus's own statistics.
+    """The samples of a prepared corpus's split, normalised by its training split's statistics.
 
     Raises:
         ValueError: the split holds no clip.
@@ -160,11 +160,9 @@ def split_dataset(
     clips = corpus.split(split)
     if len(clips) == 0:
         raise ValueError(f"the corpus's {split} split holds no clip")
-    manifest = corpus.manifest
     return ClipDataset(
         clips,
-        manifest.spectrogram_mean,
-        manifest.spectrogram_std,
+        *corpus.sound_figures,
         sound=sound,
         augment=augment,
         seed=seed,

@@ -103,16 +103,14 @@ class EndToEndFeed(Feed):
         self.settings = settings
 
     def dataset(self, split: str, *, augment: bool = False, seed: int = 0) -> ClipDataset:
-        """The clips of a split, normalised by the corpus's own statistics."""
+        """The clips of a split, normalised by the training split's statistics."""
         sound = self.settings.sound
         return split_dataset(self.corpus, split, sound=sound, augment=augment, seed=seed)
 
     def single(self, clip_id: str) -> ClipDataset:
         """One clip of any split."""
-        manifest = self.corpus.manifest
         clip = self.corpus.clip(clip_id)
-        figures = (manifest.spectrogram_mean, manifest.spectrogram_std)
-        return ClipDataset([clip], *figures, sound=self.settings.sound)
+        return ClipDataset([clip], *self.corpus.sound_figures, sound=self.settings.sound)
 
     @property
     def collate(self) -> Collate:
@@ -201,7 +199,8 @@ class TwoPhaseFeed(Feed):
             self.reopen()
 
     def start(self, train_set: SplitDataset) -> None:
-        """There is nothing to learn."""
+        """Mean and deviation of a fold's training split are computed; there is nothing to learn."""
+        assert self.store.figures
 
     def reopen(self) -> None:
         """See that the features are those of the run."""

@@ -107,11 +107,12 @@ def _check_alike(first: Run, second: Run, split: str) -> None:
             f"{runs} have other clips in the {split} split: {len(ids)} and {len(other_ids)}, "
             f"{len(lone)} of them in one only{example}; both must be trained with the same splits"
         )
+    fold = first.fold or second.fold  # whose clips may lie in any file
     files = [
         {
             name: value
             for name, value in manifest.files.items()
-            if Path(name).name.startswith(f"{split}-")
+            if fold is not None or Path(name).name.startswith(f"{split}-")
         }
         for manifest in (one, two)
     ]

@@ -157,7 +157,7 @@ def origin_of(folder: RunFolder, config: ExperimentConfig) -> dict[str, str]:
     Predictions with another origin are stale: the weights, the model's settings (MESM's p among
     them), the subwords, the corpus or its features are not the same.
     """
-    settings = config.model_dump(mode="json", exclude={"corpus", "training", "evaluation"})
+    settings = config.model_dump(mode="json", exclude={"corpus", "fold", "training", "evaluation"})
     model = settings["model"]
     model.get("text", {}).pop("freeze", None)  # says how weights came about, as does the next
     model.pop("positive_start", None)
@@ -169,6 +169,8 @@ def origin_of(folder: RunFolder, config: ExperimentConfig) -> dict[str, str]:
         "settings": _hash(json.dumps(settings, sort_keys=True)),
         "corpus": sha256(config.corpus / MANIFEST),
     }
+    if config.fold is not None:
+        origin["fold"] = sha256(folder.fold)
     if not isinstance(config.model, FE2ESettings):
         return origin | {"features": sha256(config.corpus / FOLDER / FILE)}
     text = config.model.text.path

@@ -18,13 +18,14 @@ from mesm.config.experiment import (
     ThresholdPolicy,
 )
 from mesm.config.files import load_config, parse_config, read_yaml
+from mesm.config.fold import FoldSettings
 from mesm.config.p import BlockP
 from mesm.config.yaml_text import read_text
 from mesm.corpora.manifest import Manifest
 from mesm.corpora.prepared import PreparedCorpus
 from mesm.corpora.registry import find_corpus
 from mesm.data.clips import EpochBatches, SplitDataset, make_loader
-from mesm.data.corpus_folder import open_corpus
+from mesm.data.corpus_folder import in_fold, open_corpus
 from mesm.data.feed import Feed
 from mesm.evaluation.calibration import Temperatures
 from mesm.evaluation.metrics import Thresholds
@@ -171,8 +172,15 @@ class Run:
 
     @cached_property
     def corpus(self) -> PreparedCorpus:
-        """The prepared corpus it was trained on."""
-        return open_corpus(Path(self.settings["corpus"]), self.path)
+        """The prepared corpus it was trained on, with the splits of its fold where it has one."""
+        corpus = open_corpus(Path(self.settings["corpus"]), self.path)
+        return in_fold(corpus, self.fold, self.folder)
+
+    @property
+    def fold(self) -> FoldSettings | None:
+        """The fold it was trained and is tested on; None: the corpus' own splits."""
+        values = self.settings.get("fold")
+        return None if values is None else FoldSettings.model_validate(values)
 
     @property
     def manifest(self) -> Manifest:

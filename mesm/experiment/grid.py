@@ -6,10 +6,18 @@ import difflib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from mesm.config.files import SHIPPED as CONFIGS
 from mesm.config.files import read_yaml
+from mesm.config.fold import FoldsSettings
 from mesm.runs.ordinary import not_a_file
 
 SHIPPED = CONFIGS / "experiments"
@@ -38,6 +46,7 @@ class Grid(_Settings):
         "(training.teacher).",
     )
     seeds: Seeds | None = Field(default=None, description="None: those of the experiment.")
+    folds: FoldsSettings | None = Field(default=None, description="None: as the experiment has it.")
 
 
 class Experiment(_Settings):
@@ -48,12 +57,24 @@ class Experiment(_Settings):
     )
     seeds: Seeds = [0]
     overrides: list[str] = Field(default=[], description="Changes to all configs.")
+    folds: FoldsSettings | None = Field(
+        default=None,
+        description="Each cell is trained once per fold, e.g. {by: session}; none: on the corpus' "
+        "own splits.",
+    )
     grids: Annotated[dict[str, Annotated[list[Grid], Field(min_length=1)]], Field(min_length=1)] = (
         Field(description="Name of a group to its grid, or to several.")
     )
     splits: Annotated[list[Literal["train", "valid", "test"]], Field(min_length=1)] = Field(
         default=["test"], description="The splits that are scored."
     )
+
+    @model_validator(mode="after")
+    def _folds_are_tested(self) -> Experiment:
+        folded = self.folds or any(grid.folds for own in self.grids.values() for grid in own)
+        if folded and "test" not in self.splits:
+            raise ValueError(f"splits: folds are scored on test, got {', '.join(self.splits)}")
+        return self
 
     @field_validator("grids", mode="before")
     @classmethod
@@ -92,12 +113,14 @@ def _explain(problem: dict[str, Any]) -> str:
     location = problem["loc"]
     place = ".".join(str(part) for part in location)
     if problem["type"] == "extra_forbidden":
-        fields = Experiment.model_fields if len(location) == 1 else Grid.model_fields
-        known = list(fields)
+        model: type[BaseModel] = Experiment if len(location) == 1 else Grid
+        if len(location) > 1 and location[-2] == "folds":
+            model = FoldsSettings
+        known = list(model.model_fields)
         near = difflib.get_close_matches(str(location[-1]), known, n=3, cutoff=0.5)
         hint = f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(known)}"
         return f"there is no key {place}; {hint}"
     if problem["type"] == "missing":
         return f"{place} is missing"
     got = "" if isinstance(problem["input"], dict) else f", got {problem['input']!r}"
-    return f"{place}: {problem['msg'].removeprefix('Value error, ')}{got}"
+    return f"{place}{': ' * bool(place)}{problem['msg'].removeprefix('Value error, ')}{got}"

@@ -16,6 +16,8 @@ from typing import Any
 from mesm.config.experiment import ExperimentConfig
 from mesm.config.files import dump_config, load_config
 from mesm.corpora.prepared import PreparedCorpus
+from mesm.evaluation.pooled import without_index
+from mesm.experiment.folds import Corpora, as_overrides, not_of_fold
 from mesm.experiment.grid import Experiment, Grid
 from mesm.features.store import FeatureStore
 from mesm.runs.checkpoints import read_progress
@@ -89,30 +91,37 @@ def expand(experiment: Experiment, overrides: Sequence[str] = (), out: Path = Pa
     common = [] if experiment.corpus is None else [f"corpus={_yaml(str(experiment.corpus))}"]
     common += experiment.overrides
     problems = _Problems()
+    corpora = Corpora()
     cells: dict[str, Cell] = {}
     for group, grids in experiment.grids.items():
         for grid in grids:
+            folds = grid.folds or experiment.folds
+            base = [*common, *as_overrides(folds), *grid.overrides, *overrides]
             for source, seed, varied in _combinations(grid, experiment.seeds):
                 where = f"{group}: {_name(source, varied, seed)}"
                 changes = [f"{key}={_yaml(value)}" for key, value in varied.items()]
                 changes += [f"training.seed={seed}"]
-                teacher = grid.teacher and _name(grid.teacher, {}, seed)
-                if teacher:
-                    changes += [f"training.teacher={_yaml(str(out / 'runs' / teacher))}"]
                 try:
-                    config = load_config(source, [*common, *grid.overrides, *overrides, *changes])
-                except ValueError as error:
+                    each = corpora.indices(source, [*base, *changes]) if folds else [None]
+                    for fold in each:
+                        own = [] if fold is None else [f"fold.index={fold}"]
+                        teacher = grid.teacher and _name(grid.teacher, {}, seed, fold)
+                        if teacher:
+                            own += [f"training.teacher={_yaml(str(out / 'runs' / teacher))}"]
+                        config = load_config(source, [*base, *changes, *own])
+                        settings = dump_config(config)
+                        if settings not in cells:
+                            differing = _differing(source, [*common, *overrides], config, varied)
+                            if teacher:
+                                differing["training.teacher"] = grid.teacher
+                            if fold is not None:
+                                differing = not_of_fold(differing)
+                            name = _name(source, differing, seed, fold)
+                            cells[settings] = Cell(name, source, config, differing, teacher=teacher)
+                        if group not in cells[settings].groups:
+                            cells[settings].groups.append(group)
+                except (ValueError, OSError) as error:
                     problems.add(error, where)
-                    continue
-                settings = dump_config(config)
-                if settings not in cells:
-                    differing = _differing(source, [*common, *overrides], config, varied)
-                    if teacher:
-                        differing["training.teacher"] = grid.teacher
-                    name = _name(source, differing, seed)
-                    cells[settings] = Cell(name, source, config, differing, teacher=teacher)
-                if group not in cells[settings].groups:
-                    cells[settings].groups.append(group)
     found = _with_unique_names(cells)
     names = {cell.name for cell in found}
     for cell in found:
@@ -136,13 +145,11 @@ def check_cells(cells: Iterable[Cell], out: Path, splits: Sequence[str]) -> None
             be read.
     """
     problems = _Problems()
-    corpora: dict[Path, str | None] = {}
+    corpora = Corpora()
     features: dict[Path, str | None] = {}
     for cell in cells:
         corpus = cell.config.corpus
-        if corpus not in corpora:
-            corpora[corpus] = _refused_corpus(corpus, splits)
-        refused = corpora[corpus]
+        refused = corpora.refused(corpus, cell.config.fold, splits)
         model = cell.config.model
         if refused is None and model.reads_features:
             if corpus not in features:
@@ -160,6 +167,7 @@ def check_cells(cells: Iterable[Cell], out: Path, splits: Sequence[str]) -> None
         try:
             check_run(cell.config, folder)
             read_progress(folder)
+            corpora.check_begun(cell.config, folder)
         except (ValueError, OSError) as error:
             problems.add(error, cell.name)
     problems.refuse()
@@ -190,9 +198,25 @@ def choose(cells: Sequence[Cell], pattern: str | None) -> list[Cell]:
     return [cell for cell in cells if cell in chosen or cell.name in teachers]
 
 
+def fold_sets(cells: Sequence[Cell]) -> dict[str, list[Cell]]:
+    """The cells that have folds, those together that differ in the fold alone.
+
+    Returns:
+        A name, as the cells' but without the fold, to the cells.
+    """
+    sets: dict[str, list[Cell]] = {}
+    for cell in cells:
+        if cell.config.fold is not None:
+            shared = without_index(cell.config.model_dump(mode="json"))
+            sets.setdefault(json.dumps(shared, sort_keys=True), []).append(cell)
+    return {re.sub(r"--fold-\d+", "", own[0].name): own for own in sets.values()}
+
+
 def describe_plan(experiment: Experiment, cells: Sequence[Cell]) -> dict[str, Any]:
-    """The content of experiment.json: groups and cells with folders and settings."""
+    """The content of experiment.json: groups, folds, and cells with folders and settings."""
+    sets = {name: [cell.name for cell in own] for name, own in fold_sets(cells).items()}
     return {
+        **({"folds": sets} if sets else {}),
         "splits": list(experiment.splits),
         "groups": {
             group: [cell.name for cell in cells if group in cell.groups]
@@ -245,10 +269,11 @@ def flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield f"{prefix}{key}", value
 
 
-def _name(source: str, changes: dict[str, Any], seed: int) -> str:
+def _name(source: str, changes: dict[str, Any], seed: int, fold: int | None = None) -> str:
     parts = [_plain(Path(source).stem)]
     for key, value in changes.items():
         parts.append(f"{_plain(key.partition('.')[2] or key)}-{_plain(_text(value))}")
+    parts += [] if fold is None else [f"fold-{fold}"]
     return "--".join([*parts, f"seed-{seed}"])
 
 
@@ -278,17 +303,6 @@ def _with_unique_names(cells: dict[str, Cell]) -> list[Cell]:
             name = f"{name[:190]}--{hashlib.sha256(settings.encode()).hexdigest()[:8]}"
         unique.append(replace(cell, name=name))
     return unique
-
-
-def _refused_corpus(path: Path, splits: Sequence[str]) -> str | None:
-    """Why a corpus cannot be trained on; None: it can."""
-    try:
-        corpus = PreparedCorpus.open(path)
-        wanted = dict.fromkeys(["train", "valid", *splits])
-        empty = [split for split in wanted if not len(corpus.split(split))]
-    except (ValueError, OSError) as error:
-        return str(error)
-    return f"{path}: no clip in the {', '.join(empty)} split" if empty else None
 
 
 def _refused_features(path: Path) -> str | None:

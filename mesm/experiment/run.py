@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mesm.experiment.display import Display
+from mesm.experiment.folds import pool_jobs
 from mesm.experiment.grid import load_experiment
 from mesm.experiment.jobs import Job, Resources, run_jobs
-from mesm.experiment.plan import Cell, check_cells, choose, describe_plan, expand
+from mesm.experiment.plan import Cell, check_cells, choose, describe_plan, expand, fold_sets
 from mesm.runs.files import locked
 from mesm.runs.folder import RunFolder
 
@@ -29,8 +30,9 @@ def run_experiment(
     """Train and score every cell of an experiment file.
 
     The plan goes to OUT/experiment.json and each cell to OUT/runs/NAME; how far a cell is, its
-    run folder alone tells. The same call skips what is done and goes on with what is not; a file
-    with more seeds, values or groups adds to the same folder.
+    run folder alone tells. Folds that are all done are scored together, into OUT/folds.json. The
+    same call skips what is done and goes on with what is not; a file with more seeds, values or
+    groups adds to the same folder.
 
     Args:
         config: a YAML file, or the name of a shipped experiment.
@@ -68,6 +70,11 @@ def run_experiment(
         taught = [job for job, cell in zip(todo, chosen, strict=True) if cell.teacher]
         failures = run_unfinished([job for job in todo if job not in taught], resources)
         failures |= run_unfinished(taught, resources)
+        sets = {
+            name: [_job(cell, out, experiment.splits) for cell in own]
+            for name, own in fold_sets(cells).items()
+        }
+        pool_jobs(sets, out)
     print(f"{out}: {len(todo) - len(failures)} of {len(todo)} cells are done")
     strangers = {path.name for path in (out / "runs").iterdir()} - {cell.name for cell in cells}
     if strangers:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +12,20 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mesm.corpora.folds import FoldedCorpus, Statistic
 from mesm.corpora.prepared import PreparedCorpus
 from mesm.features.manifest import (
     FILES,
     LEAST_STD,
     STREAMS,
     FeatureManifest,
-    ModalityFeatures,
     check_features,
     features_folder,
     prepared_hash,
     read_features_manifest,
 )
 from mesm.features.parquet import UNKNOWN, read_words
+from mesm.features.statistics import ColumnStatistics
 
 # Clips stay in memory until they take this much; those of IEMOCAP and CMU-MOSEI fit.
 CACHE_BYTES = 512 << 20
@@ -54,14 +55,28 @@ class ClipFeatures:
 
 
 class FeatureStore:
-    """The features that `mesm features` wrote beside a prepared corpus."""
+    """The features that `mesm features` wrote beside a prepared corpus.
 
-    def __init__(self, folder: Path, manifest: FeatureManifest, emotions: list[str]) -> None:
+    Args:
+        folder: where they lie.
+        manifest: of the features.
+        emotions: of the corpus.
+        fold: by whose training split they are normalised; None: by the corpus' own.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        manifest: FeatureManifest,
+        emotions: list[str],
+        fold: FoldedCorpus | None = None,
+    ) -> None:
         self.folder = folder
         self.manifest = manifest
         self.feature_set = manifest.feature_set
         self.dims = {name: manifest.modality(name).dim for name in STREAMS}
         self._emotions = emotions
+        self._fold = fold
         self._tables = {name: _ClipTable(folder / FILES[name]) for name in STREAMS}
         self._kept: dict[str, tuple[list[str], npt.NDArray[np.int64], _Matrix, _Matrix]] = {}
         self._bytes = 0
@@ -82,7 +97,8 @@ class FeatureStore:
         if manifest.prepared != prepared_hash(corpus):
             raise ValueError(f"{folder} was made for another preparation of the corpus; {command}")
         check_features(folder, manifest, f"delete {folder} and {command}")
-        return cls(folder, manifest, list(corpus.manifest.emotions))
+        fold = corpus if isinstance(corpus, FoldedCorpus) else None
+        return cls(folder, manifest, list(corpus.manifest.emotions), fold)
 
     def clip(self, clip_id: str) -> ClipFeatures:
         """Read the features of a clip.
@@ -105,14 +121,32 @@ class FeatureStore:
         """Word vectors (E, 300) float32 of the emotions' names, in the corpus's order."""
         return self._vectors[[self._words[name] for name in self._emotions]]
 
+    @cached_property
+    def figures(self) -> dict[str, Statistic]:
+        """Mean and standard deviation per column of audio and video, over the training split."""
+        found = {}
+        for name in STREAMS[1:]:
+            own = self.manifest.modality(name)
+            if self._fold is None:
+                found[name] = own.mean, own.std
+            else:
+                found[name] = self._fold.statistic(name, partial(self._count, name, own.dim))
+        return found
+
+    def _count(self, name: str, columns: int) -> Statistic:
+        assert self._fold is not None
+        statistics = ColumnStatistics(columns)
+        for clip_id in self._fold.split("train").clip_ids:
+            statistics.add(_matrix(self._tables[name].row(clip_id), columns))
+        return statistics.mean_and_std()
+
     def _read(self, clip_id: str) -> tuple[list[str], npt.NDArray[np.int64], _Matrix, _Matrix]:
         if clip_id in self._kept:
             return self._kept[clip_id]
         text = self._tables["text"].row(clip_id)
         ids = text["ids"].values.to_numpy(zero_copy_only=False).astype(np.int64)
         audio, video = (
-            _normalise(self._tables[name].row(clip_id), self.manifest.modality(name))
-            for name in STREAMS[1:]
+            _normalise(self._tables[name].row(clip_id), self.figures[name]) for name in STREAMS[1:]
         )
         entry = (text["words"].as_py(), ids, audio, video)
         size = ids.nbytes + audio.nbytes + video.nbytes
@@ -191,11 +225,15 @@ def _damaged(file: Path, error: object) -> str:
     return f"{file} is damaged ({what}); delete its folder and run mesm features again"
 
 
-def _normalise(row: dict[str, pa.Scalar], modality: ModalityFeatures) -> _Matrix:
+def _matrix(row: dict[str, pa.Scalar], columns: int) -> npt.NDArray[np.float64]:
     values = row["values"].values.to_numpy(zero_copy_only=False)
-    matrix = values.astype(np.float64).reshape(row["rows"].as_py(), modality.dim)
-    std = np.array(modality.std)
-    normalised = (matrix - np.array(modality.mean)) / np.where(std > LEAST_STD, std, 1.0)
+    return values.astype(np.float64).reshape(row["rows"].as_py(), columns)
+
+
+def _normalise(row: dict[str, pa.Scalar], figures: Statistic) -> _Matrix:
+    mean, std = np.array(figures[0]), np.array(figures[1])
+    matrix = _matrix(row, len(mean))
+    normalised = (matrix - mean) / np.where(std > LEAST_STD, std, 1.0)
     return np.nan_to_num(normalised, nan=0.0).astype(np.float32)
 
 

@@ -17,8 +17,6 @@ LOOKS = (
     (EXTRA_COLOUR, "D", (0, (1, 1.5))),
     (INK, "^", (0, (3, 1, 1, 1))),
 )
-# Columns of `mesm table runs` after the settings: seeds, two scores, FLOPs.
-AFTER = 4
 
 
 def draw_comparison(table: Table) -> Figure | None:
@@ -29,7 +27,8 @@ def draw_comparison(table: Table) -> Figure | None:
     One panel per score, and one for the FLOPs where they are known; one curve per combination of
     the other settings, with a bar of one deviation either way.
     """
-    settings = len(table.head) - AFTER
+    # `mesm table runs` has settings, seeds, two scores, perhaps those over folds, and FLOPs.
+    settings = table.head.index("seeds")
     curves: dict[str, list[Row]] = {}
     for row in table.rows:
         if not _is_number(row.cells[0].value):
@@ -40,8 +39,8 @@ def draw_comparison(table: Table) -> Figure | None:
     panels = [
         (place, scale, label)
         for place, scale, label in (
-            (-3, 100.0, f"Average {table.head[-3]} (%)"),
-            (-2, 100.0, f"Average {table.head[-2]} (%)"),
+            (settings + 1, 100.0, f"Average {table.head[settings + 1]} (%)"),
+            (settings + 2, 100.0, f"Average {table.head[settings + 2]} (%)"),
             (-1, 1e-9, "Feature extraction\n(GFLOPs per clip)"),
         )
         if any(row.cells[place].value is not None for row in table.rows)

@@ -86,6 +86,15 @@ def _write_report(
         raise ValueError(
             f"report: wanted runs on one corpus, got {', '.join(sorted(map(str, corpora)))}"
         )
+    folds = {run.fold for run in opened}
+    if len(folds) > 1:
+        named = [
+            f"fold {fold.index} by {fold.by}" if fold else "the corpus' own split" for fold in folds
+        ]
+        raise ValueError(
+            f"report: wanted runs on one split, got {', '.join(sorted(named))}; `mesm "
+            "table results` shows folds together"
+        )
     manifest = opened[0].manifest
     if synthetic is None:
         synthetic = manifest.synthetic

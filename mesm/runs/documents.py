@@ -179,6 +179,24 @@ class TeacherIdentity(TypedDict):
     weights: str
 
 
+class FoldIdentity(TypedDict):
+    """Hashes by which a fold's corpus is known again."""
+
+    files: str
+    clips: str
+
+
+class FoldDocument(TypedDict):
+    """The content of fold.json."""
+
+    fold: dict[str, Any]
+    folds: Count
+    units: dict[str, list[str]]
+    clips: dict[str, Count]
+    identity: FoldIdentity
+    statistics: dict[str, tuple[list[Figure], list[Figure]]]
+
+
 class Sweep(TypedDict):
     """The content of sweep.json, retrain.json and budget.json."""
 

@@ -42,6 +42,11 @@ class RunFolder:
         return self.path / "features.json"
 
     @property
+    def fold(self) -> Path:
+        """Which clips train, validate and test, where these are not the corpus' own splits."""
+        return self.path / "fold.json"
+
+    @property
     def teacher(self) -> Path:
         """The identity of the run whose outputs it learnt, where there is one."""
         return self.path / "teacher.json"
@@ -108,7 +113,7 @@ class RunFolder:
         for name in (*folders, "reliability"):
             if (self.path / name).is_dir():
                 shutil.rmtree(self.path / name)
-        inputs = (self.tokenizer, self.features, self.teacher)
+        inputs = (self.tokenizer, self.features, self.fold, self.teacher)
         files = (self.best, self.metrics, self.evaluation, *inputs)
         for file in (*files, self.temperatures, self.path / "sweep.json", self.path / "sweep.png"):
             file.unlink(missing_ok=True)

@@ -10,6 +10,7 @@ from mesm.corpora.registry import find_corpus
 from mesm.evaluation.metrics import SHORT_NAMES, f1_key
 from mesm.tables.names import MODALITIES, run_name, system_order
 from mesm.tables.notes import (
+    FOLDS_NOTE,
     PAPER_MARK,
     corpus_note,
     features_note,
@@ -47,6 +48,7 @@ def ablation_tables(
             corpus_note(manifest, known),
             *metric_notes(run.scores for run in condition.runs),
             seeds_note(len(group.runs) for group in groups),
+            FOLDS_NOTE if groups[0].folds else "",
             features_note(condition.features),
             "T, A and V: text, audio and video.",
             paper_note(TABLE) if paper else whose,
@@ -59,8 +61,16 @@ def ablation_tables(
                 name=f"ablation_{manifest.corpus}_{split}{suffix}",
                 title=f"Modalities on {'a miniature ' * bool(known)}"
                 f"{manifest.title} (as the paper's Table {TABLE})",
-                groups=(("", 3), ("average", 2), *([(PAPER_MARK, 2)] if paper else [])),
-                head=("", "modalities", "seeds", *columns, *(columns if paper else ())),
+                groups=(
+                    *(("", 3), ("average", 2)),
+                    *([("over folds", 2)] if groups[0].folds else []),
+                    *([(PAPER_MARK, 2)] if paper else []),
+                ),
+                head=(
+                    *("", "modalities", "seeds", *columns),
+                    *(columns if groups[0].folds else ()),
+                    *(columns if paper else ()),
+                ),
                 rows=tuple(_rows(groups, metrics, paper)),
                 notes=tuple(note for note in notes if note),
                 provenance=provenance(groups),
@@ -86,13 +96,16 @@ def _rows(
         seen.add((group.system, modalities))
         cells: list[object] = [whole, modalities.upper(), len(group.runs)]
         cells += [spread(group.values("average", metric), scale=100) for metric in metrics]
+        if group.folds:
+            cells += [spread(group.fold_values("average", one), scale=100) for one in metrics]
         cells += _printed(figures) if paper else []
         order = system_order(group.system), MODALITIES.index(modalities), whole
         keyed.append((order, row(group.system, *cells)))
     for (system, modalities), figures in paper.items():
         if (system, modalities) not in seen:
             name = run_name({"name": system})
-            cells = [name, modalities.upper(), 0, Cell(DASH), Cell(DASH), *_printed(figures)]
+            ours = [Cell(DASH)] * (4 if groups[0].folds else 2)
+            cells = [name, modalities.upper(), 0, *ours, *_printed(figures)]
             order = system_order(system), MODALITIES.index(modalities), name
             keyed.append((order, row(system, *cells)))
     return [line for _, line in sorted(keyed, key=lambda pair: pair[0])]

@@ -12,6 +12,7 @@ from mesm.evaluation.run import Run
 from mesm.tables.costs import flops_per_clip
 from mesm.tables.names import describe_value
 from mesm.tables.notes import (
+    FOLDS_NOTE,
     corpus_note,
     features_note,
     flops_note,
@@ -57,6 +58,7 @@ def comparison_tables(
         groups = _groups(condition.runs, by)
         first = condition.runs[0].scores
         metrics = first["headline"], f1_key(first)
+        columns = [SHORT_NAMES[metric] for metric in metrics]
         rows = []
         for group in groups:
             values = [_setting(group.runs[0], key) for key in by]
@@ -67,6 +69,10 @@ def comparison_tables(
                     *(Cell(describe_value(value), value) for value in values),
                     len(group.runs),
                     *(spread(group.values("average", metric), scale=100) for metric in metrics),
+                    *(
+                        spread(group.fold_values("average", metric), scale=100)
+                        for metric in (metrics if group.folds else ())
+                    ),
                     spread(flops, 3, 1e-9),
                 )
             )
@@ -74,6 +80,7 @@ def comparison_tables(
             corpus_note(manifest, known_synthetic),
             *metric_notes(run.scores for run in condition.runs),
             seeds_note(len(group.runs) for group in groups),
+            FOLDS_NOTE if groups[0].folds else "",
             features_note(condition.features),
             flops_note(paper=False),
             *difference_notes(conditions, place),
@@ -86,8 +93,12 @@ def comparison_tables(
                 name=f"runs_by_{stem}_{manifest.corpus}_{split}{suffix}",
                 title=f"{'A miniature ' * bool(known_synthetic)}{title}: runs by "
                 f"{' and '.join(by)}",
-                groups=(("", len(by) + 1), ("average", 2), ("", 1)),
-                head=(*by, "seeds", *(SHORT_NAMES[metric] for metric in metrics), "GFLOPs"),
+                groups=(
+                    *(("", len(by) + 1), ("average", 2)),
+                    *([("over folds", 2)] if groups[0].folds else []),
+                    ("", 1),
+                ),
+                head=(*by, "seeds", *columns, *(columns if groups[0].folds else ()), "GFLOPs"),
                 rows=tuple(rows),
                 notes=tuple(note for note in notes if note),
                 provenance=provenance(groups),

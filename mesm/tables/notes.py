@@ -26,6 +26,9 @@ def corpus_note(manifest: Manifest, synthetic: bool | None) -> str:
         True: f"a synthetic miniature corpus in {name}'s layout",
         False: name,
     }[synthetic]
+    if manifest.options.get("split") == "folds":
+        clips = sum(counts.clips for counts in manifest.counts.values())
+        return f"Corpus: {kind}; {split_method(manifest.options)}; {clips} clips."
     sizes = "/".join(str(counts.clips) for counts in manifest.counts.values())
     return f"Corpus: {kind}; {split_method(manifest.options)}; {'/'.join(manifest.counts)} {sizes}."
 
@@ -39,6 +42,12 @@ def split_method(options: Mapping[str, Any]) -> str:
         return f"split with no speaker in two parts, seed {options.get('seed')}"
     if method == "lists":
         return f"split by published id lists (sha256 {str(options.get('lists'))[:12]})"
+    if method == "fold":
+        fold = options["fold"]
+        return f"fold {fold['index']} of {fold['folds']} by {fold['by']}"
+    if method == "folds":
+        fold = options["fold"]
+        return f"{fold['folds']} folds by {fold['by']}, so that every clip is tested once"
     return "how it was split is not recorded"
 
 
@@ -73,6 +82,13 @@ def seeds_note(counts: Iterable[int]) -> str:
         return "One training seed per row, so no deviation."
     alone = " (none where there is one seed)" if 1 in known else ""
     return f"± is the sample deviation over the training seeds{alone}."
+
+
+FOLDS_NOTE = (
+    "Scores are pooled: the decisions for all folds' test clips, each by its own fold's "
+    "thresholds, are scored at once. Over folds: mean ± sample deviation of the folds' own scores "
+    "(of each fold the mean over the seeds)."
+)
 
 
 def flops_note(paper: bool) -> str:

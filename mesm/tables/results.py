@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from mesm.corpora.paper_figures import PaperRow
@@ -16,6 +17,7 @@ from mesm.runs.environment import describe
 from mesm.tables.costs import flops_per_clip
 from mesm.tables.names import reads_features, system_order
 from mesm.tables.notes import (
+    FOLDS_NOTE,
     PAPER_MARK,
     as_paper,
     corpus_note,
@@ -32,12 +34,17 @@ from mesm.tables.table import DASH, PAPER, Cell, Row, Table, printed, row, sprea
 
 @dataclass(frozen=True)
 class Line:
-    """One row to be: a system with the scores and the FLOPs per clip of each of its seeds."""
+    """One row to be: a system with the scores and the FLOPs per clip of each of its seeds.
+
+    `folds`: the scores are pooled ones, and a row of these below them is over the folds: each
+    fold's scores, one per seed.
+    """
 
     system: str
     name: str
     scores: Sequence[Mapping[str, Any]]
     flops: Sequence[float | None] = ()
+    folds: Sequence[Sequence[Mapping[str, Any]]] = ()
 
 
 def scores_table(
@@ -66,13 +73,25 @@ def scores_table(
     columns = [*(("emotions", emotion) for emotion in first["emotions"]), ("average",)]
     rows: list[tuple[int, Row]] = []
     for line in lines:
-        cells: list[object] = [line.name, *([len(line.scores)] if seeds else [])]
+        name_shown = f"{line.name}, pooled" if line.folds else line.name
+        cells: list[object] = [name_shown, *([len(line.scores)] if seeds else [])]
         cells.append(spread(line.flops, 2, 1e-9))
         for place in columns:
             for metric in metrics:
                 values = [_look_up(scores, *place, metric) for scores in line.scores]
                 cells.append(spread(values, scale=100))
         rows.append((system_order(line.system), row(line.system, *cells)))
+        if line.folds:
+            cells = [f"{line.name}, over folds", *([len(line.scores)] if seeds else [])]
+            cells.append(Cell(DASH))
+            for place in columns:
+                for metric in metrics:
+                    values = [
+                        fmean(_look_up(scores, *place, metric) for scores in fold)
+                        for fold in line.folds
+                    ]
+                    cells.append(spread(values, scale=100))
+            rows.append((system_order(line.system), row(line.system, *cells)))
     for figures in paper:
         cells = [f"{figures.model}, {PAPER_MARK}", *([Cell(DASH)] if seeds else [])]
         cells.append(printed(figures.gflops, 2, 2))
@@ -122,6 +141,7 @@ def by_condition(runs: Sequence[Run]) -> list[Condition]:
             "clips": f"{run.scores.get('split')}: {run.scores['clips']}",
             "threshold policy": str(run.scores["threshold"]["policy"]),
             "F1": f1_variant(run.scores),
+            "folds": json.dumps(run.settings.get("fold")),
         }
         key = json.dumps(facts)
         conditions.setdefault(key, Condition(facts, None)).runs.append(run)
@@ -184,7 +204,8 @@ def results_tables(
     """Make Table 3 or 4 of every evaluated run at or below some folders.
 
     Runs that differ in their seed alone are one row. Runs on different corpora, splits, with
-    different threshold policies, F1 or features are never in one table.
+    different threshold policies, F1 or features are never in one table, nor are folds and others.
+    The folds of a training are two rows: their pooled scores, and mean and deviation over them.
 
     Args:
         places: folders of runs, or above them.
@@ -210,6 +231,7 @@ def results_tables(
                 group.name,
                 [run.scores for run in group.runs],
                 [flops_per_clip(run, condition.runs) for run in group.runs],
+                group.folds,
             )
             for group in groups
         ]
@@ -218,6 +240,7 @@ def results_tables(
             corpus_note(manifest, known),
             *metric_notes(run.scores for run in condition.runs),
             seeds_note(len(group.runs) for group in groups),
+            FOLDS_NOTE if groups[0].folds else "",
             features_note(condition.features),
             flops_note(beside),
             whose_note(number, beside, known),

@@ -8,11 +8,13 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from mesm.config.modalities import ALL
 from mesm.corpora.manifest import Manifest
 from mesm.evaluation.run import Run
+from mesm.tables.folds import FoldsAsOne, with_folds_as_one
 from mesm.tables.names import describe_value, run_name, system_order
 
 SEED = "training.seed"
@@ -48,6 +50,22 @@ class Group:
             found.append(float(value))
         return found
 
+    @property
+    def folds(self) -> list[list[Mapping[str, Any]]]:
+        """The scores of each fold, one per seed; empty: its runs have no folds."""
+        each = [run.per_fold for run in self.runs if isinstance(run, FoldsAsOne)]
+        return [list(scores) for scores in zip(*each, strict=True)]
+
+    def fold_values(self, *keys: str) -> list[float]:
+        """One score of each fold, the mean over the seeds."""
+        found = []
+        for scores in self.folds:
+            values: list[Any] = list(scores)
+            for key in keys:
+                values = [value[key] for value in values]
+            found.append(fmean(values))
+        return found
+
 
 def run_folders(places: Sequence[Path]) -> list[Path]:
     """Every folder at or below the given ones that holds a config.yaml, each once, in order.
@@ -74,7 +92,7 @@ def run_folders(places: Sequence[Path]) -> list[Path]:
 
 
 def read_runs(places: Sequence[Path], split: str = "test") -> list[Run]:
-    """Every evaluated run at or below the given folders.
+    """Every evaluated run at or below the given folders; the folds of a training are one.
 
     A run below them that was not evaluated yet is reported and left out, so that an experiment
     under way has tables too.
@@ -99,7 +117,7 @@ def read_runs(places: Sequence[Path], split: str = "test") -> list[Run]:
             _ = run.corpus
         except ValueError as error:
             raise ValueError(f"{run.path}: its corpus cannot be read: {error}") from error
-    return runs
+    return with_folds_as_one(runs, split)
 
 
 def corpus_identity(manifest: Manifest) -> str:

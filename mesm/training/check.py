@@ -29,6 +29,7 @@ def check_run(config: ExperimentConfig, folder: RunFolder) -> list[str]:
         files = (
             folder.tokenizer,
             folder.features,
+            folder.fold,
             folder.teacher,
             folder.model_arguments,
             folder.log,

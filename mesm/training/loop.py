@@ -20,7 +20,7 @@ from mesm.config.end_to_end import MESMSettings
 from mesm.config.experiment import ExperimentConfig
 from mesm.config.files import dump_config
 from mesm.data.clips import EpochBatches, make_loader
-from mesm.data.corpus_folder import open_corpus
+from mesm.data.corpus_folder import in_fold, open_corpus, write_fold
 from mesm.evaluation.calibration import Temperatures
 from mesm.evaluation.predict import NotFiniteError
 from mesm.models.build import (
@@ -126,6 +126,7 @@ class _Training:
         self.changed = check_run(config, folder)
         # A training that starts anew reads nothing of the one before.
         self.old = RunFolder(folder.path / ".anew") if self.changed else folder
+        corpus = in_fold(corpus, config.fold, self.old)
         self.feed = open_feed(config, corpus, self.old)
         self.train_set = self.feed.dataset(
             "train", augment=self.settings.augment, seed=self.settings.seed
@@ -239,6 +240,7 @@ class _Training:
             print(f"{self.folder.path}: has weights and no checkpoint; training anew over them")
         self.feed.folder = self.folder
         self.feed.write()
+        write_fold(self.feed.corpus, self.folder)
         self.folder.write_json(self.folder.model_arguments, arguments)
         if self.answers is not None:
             self.folder.write_json(self.folder.teacher, self.answers.identity)

@@ -62,6 +62,12 @@ class Teacher:
                 f"training.teacher: {run} was trained on another corpus, {self.run.corpus.path}, "
                 f"than {corpus.path}; its split may hold other clips"
             )
+        if self.run.corpus.fold != corpus.fold:
+            raise ValueError(
+                f"training.teacher: {run} was trained on {_name(self.run.corpus)}, and the pupil "
+                f"on {_name(corpus)}: it has learnt clips that the pupil is tested on; name a "
+                "teacher of the same fold"
+            )
         missing = sorted(set(modalities) - set(model.modalities))
         if missing:
             raise ValueError(
@@ -136,6 +142,11 @@ class Teacher:
                 f"{folder.path}: began with a teacher of other weights than {self.identity['run']} "
                 "has now; put those back, or choose another folder for the run"
             )
+
+
+def _name(corpus: PreparedCorpus) -> str:
+    fold = corpus.fold
+    return "the corpus' own splits" if fold is None else f"fold {fold.index} by {fold.by}"
 
 
 @dataclass(frozen=True)

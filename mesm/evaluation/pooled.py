@@ -1,0 +1,214 @@
+"""The folds of one training scored together: every clip is tested once, by the run it is new to.
+
+Pooled scores are those of all folds' test clips at once, each decided for by its own fold's
+thresholds; beside them stand each fold's own scores, with their mean and sample deviation.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from statistics import fmean, stdev
+from typing import Any
+
+import torch
+
+from mesm.config.fold import FoldSettings
+from mesm.corpora.folds import FoldedCorpus
+from mesm.evaluation.bootstrap import Bootstrap, intervals
+from mesm.evaluation.metrics import SHORT_NAMES, Thresholds, f1_key, score
+from mesm.evaluation.run import Run
+
+SPLIT = "test"
+
+
+def without_index(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a fold's run that all folds share.
+
+    A teacher is another run in each fold: its name is taken without the fold's.
+
+    Args:
+        settings: of the run, as JSON values; they hold a fold.
+    """
+    fold = {key: value for key, value in settings["fold"].items() if key != "index"}
+    shared = {**settings, "fold": fold}
+    training = settings.get("training", {})
+    if training.get("teacher") is not None:
+        teacher = re.sub(r"--fold-\d+", "", str(training["teacher"]))
+        shared["training"] = {**training, "teacher": teacher}
+    return shared
+
+
+def fold_sets(runs: Sequence[Run]) -> list[list[Run]]:
+    """Runs on folds, those together that differ in the fold alone; by ascending fold.
+
+    The corpus may lie in other places, and other numbers of processes may have decoded.
+    """
+    sets: dict[str, list[Run]] = {}
+    for run in runs:
+        shared = without_index(run.settings)
+        shared["corpus"] = None
+        shared["training"] = {**shared.get("training", {}), "workers": None}
+        sets.setdefault(json.dumps(shared, sort_keys=True), []).append(run)
+    return [sorted(own, key=lambda run: _fold(run).index) for own in sets.values()]
+
+
+def missing_folds(runs: Sequence[Run]) -> list[int]:
+    """The folds that a set of `fold_sets` has no run for."""
+    if not runs:
+        return []
+    corpus = _corpus(runs[0])
+    return sorted(set(range(1, len(corpus.folds) + 1)) - {_fold(run).index for run in runs})
+
+
+def pool(runs: Sequence[Run], bootstrap: Bootstrap | None = None) -> dict[str, Any]:
+    """The scores of a training's folds together.
+
+    Args:
+        runs: one per fold, scored on the test split; a set of `fold_sets`.
+        bootstrap: how the pooled scores' intervals are made; None: 1,000 draws over dialogs, 95 %.
+
+    Returns:
+        {"by", "folds", "pooled", "over_folds", "per_fold"}: "pooled" is as an entry of
+        evaluation.json, its thresholds without values as each fold has its own; "over_folds" has
+        {"mean", "deviation"} of each score, "emotions" and "average"; "per_fold" has each fold's
+        run, test units, clips, thresholds, scores and weights.
+
+    Raises:
+        ValueError: a fold is missing or there twice, runs are of other corpora, or a run is not
+            scored, or with other weights than it has.
+    """
+    corpora = [_corpus(run) for run in runs]
+    first = runs[0]
+    found = [_fold(run).index for run in runs]
+    wanted = list(range(1, len(corpora[0].folds) + 1))
+    if found != wanted:
+        raise ValueError(
+            f"{first.path} and {len(runs) - 1} more: wanted one run for each of the folds 1 to "
+            f"{wanted[-1]}, got {', '.join(map(str, found))}"
+        )
+    if any(corpus.identity["files"] != corpora[0].identity["files"] for corpus in corpora):
+        raise ValueError(
+            f"{first.path} and {len(runs) - 1} more: were trained on corpora that were prepared "
+            "differently; train all folds on one"
+        )
+    decided, predictions = [], []
+    for run in runs:
+        _check(run)
+        own = run.predictions(SPLIT)
+        predictions.append(own)
+        decided.append(run.thresholds().decide(own.logits))
+    decisions = torch.cat(decided)
+    labels = torch.cat([own.labels for own in predictions])
+    dialogs = [dialog for own in predictions for dialog in own.dialogs]
+    how = bootstrap or Bootstrap(cluster="dialog")
+    # Decisions as logits: thresholds differ from fold to fold.
+    logits = torch.where(decisions, 1.0, -1.0)
+    half = Thresholds.half(len(first.emotions))
+    scores = score(logits, labels, half, first.emotions, first.scoring.f1)
+    facts = {key: first.scores[key] for key in ("features",) if key in first.scores}
+    pooled = {
+        "split": SPLIT,
+        "model": first.system,
+        "headline": first.accuracy_name,
+        **facts,
+        **scores,
+        "threshold": {"policy": first.scores["threshold"]["policy"]},
+        "intervals": intervals(decisions, labels.bool(), dialogs, first.emotions, how),
+    }
+    return {
+        "by": _fold(first).by,
+        "folds": len(runs),
+        "pooled": pooled,
+        "over_folds": _over_folds([run.scores for run in runs]),
+        "per_fold": [
+            {
+                "fold": _fold(run).index,
+                "run": run.path.name,
+                "test": corpus.units["test"],
+                **{key: run.scores[key] for key in ("clips", "threshold", "emotions", "average")},
+                "weights": run.scores.get("weights"),
+            }
+            for run, corpus in zip(runs, corpora, strict=True)
+        ],
+    }
+
+
+def _over_folds(scores: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    def summed(tables: Sequence[Mapping[str, float]]) -> dict[str, Any]:
+        return {
+            name: {
+                "mean": fmean(table[name] for table in tables),
+                "deviation": stdev(table[name] for table in tables),
+            }
+            for name in SHORT_NAMES
+            if name in tables[0]
+        }
+
+    return {
+        "emotions": {
+            emotion: summed([one["emotions"][emotion] for one in scores])
+            for emotion in scores[0]["emotions"]
+        },
+        "average": summed([one["average"] for one in scores]),
+    }
+
+
+def format_pooled(found: Mapping[str, Any]) -> str:
+    """A table in percent: pooled scores with intervals, and mean ± deviation over the folds.
+
+    Args:
+        found: from `pool`.
+    """
+    pooled, over = found["pooled"], found["over_folds"]
+    columns = (pooled["headline"], f1_key(pooled))
+    bounds = pooled["intervals"]
+    level = f"{100 * bounds['level']:g} %"
+    heads = "".join(f"{SHORT_NAMES[name]:>8}{level:>16}{'over folds':>14}" for name in columns)
+    lines = [f"{'pooled':<12}{heads}{'clips':>8}"]
+    for emotion, values in [*pooled["emotions"].items(), ("average", pooled["average"])]:
+        last = emotion not in pooled["emotions"]
+        ends = bounds["average"] if last else bounds["emotions"][emotion]
+        spread = over["average"] if last else over["emotions"][emotion]
+        cells = "".join(
+            f"{100 * values[name]:>8.1f}{_interval(ends[name]):>16}{_spread(spread[name]):>14}"
+            for name in columns
+        )
+        clips = pooled["clips"] if last else values["positives"]
+        lines.append(f"{emotion:<12}{cells}{clips:>8}")
+    lines.append(
+        f"{found['folds']} folds by {found['by']}; threshold: {pooled['threshold']['policy']}, "
+        f"each fold its own; F1: {pooled['f1_variant']}; intervals: bootstrap over "
+        f"{bounds['units']} {bounds['cluster']}s, {bounds['draws']} draws; over folds: mean ± "
+        "sample deviation"
+    )
+    return "\n".join(lines)
+
+
+def _interval(ends: Sequence[float] | None) -> str:
+    return "–" if ends is None else f"[{100 * ends[0]:.1f}, {100 * ends[1]:.1f}]"
+
+
+def _spread(values: Mapping[str, float]) -> str:
+    return f"{100 * values['mean']:.1f} ± {100 * values['deviation']:.1f}"
+
+
+def _fold(run: Run) -> FoldSettings:
+    assert run.fold is not None
+    return run.fold
+
+
+def _corpus(run: Run) -> FoldedCorpus:
+    assert isinstance(run.corpus, FoldedCorpus)
+    return run.corpus
+
+
+def _check(run: Run) -> None:
+    """Refuse a run whose scores and predictions are not those of its weights."""
+    record = run.scores.get("weights") or {}
+    if record.get("sha256") != run.origin["weights"] or not run.folder.predictions(SPLIT).is_file():
+        raise ValueError(
+            f"{run.path}: its scores or predictions are not of its weights; run `mesm evaluate "
+            f"{run.path}`"
+        )

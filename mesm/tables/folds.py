@@ -1,0 +1,114 @@
+"""The folds of a training as one run of a table: their pooled scores, and each fold's own."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+from mesm.config.fold import FoldSettings
+from mesm.corpora.folds import FoldedCorpus
+from mesm.corpora.manifest import Manifest
+from mesm.evaluation.bootstrap import Bootstrap
+from mesm.evaluation.pooled import SPLIT, fold_sets, missing_folds, pool, without_index
+from mesm.evaluation.run import Run
+
+# Tables show no intervals of single runs.
+_ONE_DRAW = Bootstrap(draws=1, cluster="dialog")
+
+
+class FoldsAsOne(Run):
+    """A run whose scores are those of all folds pooled.
+
+    Args:
+        runs: one per fold, by ascending fold.
+
+    Attributes:
+        runs: likewise.
+    """
+
+    def __init__(self, runs: Sequence[Run]) -> None:
+        super().__init__(runs[0].path, SPLIT)
+        self.runs = list(runs)
+
+    @cached_property
+    def settings(self) -> dict[str, Any]:
+        """The settings that the folds share."""
+        return without_index(self.runs[0].settings)
+
+    @property
+    def fold(self) -> FoldSettings | None:
+        """None: it is of all folds."""
+        return None
+
+    @property
+    def manifest(self) -> Manifest:
+        """The corpus' manifest, whose options say that it was cut into folds."""
+        corpus = self.runs[0].corpus
+        assert isinstance(corpus, FoldedCorpus)
+        about = {"by": corpus.fold.by, "folds": len(corpus.folds)}
+        options = {**corpus.manifest.options, "split": "folds", "fold": about}
+        return corpus.manifest.model_copy(update={"options": options})
+
+    @cached_property
+    def pooled(self) -> Mapping[str, Any]:
+        """The result of `mesm.evaluation.pooled.pool`."""
+        return pool(self.runs, _ONE_DRAW)
+
+    @property
+    def is_scored(self) -> bool:
+        """It is made of scored runs."""
+        return True
+
+    @property
+    def scores(self) -> Mapping[str, Any]:
+        """The pooled scores, with the weights of every fold."""
+        weights = [fold["weights"] for fold in self.pooled["per_fold"]]
+        return {**self.pooled["pooled"], "weights": weights}
+
+    @property
+    def sweep(self) -> Mapping[str, Any] | None:
+        """None: each fold has its own."""
+        return None
+
+    @property
+    def per_fold(self) -> list[Mapping[str, Any]]:
+        """The scores of each fold."""
+        return list(self.pooled["per_fold"])
+
+
+def with_folds_as_one(runs: Sequence[Run], split: str) -> list[Run]:
+    """Runs on the corpus' own splits as they are, and the folds of a training as one.
+
+    Where folds are missing, those that are there are reported and left out.
+
+    Raises:
+        ValueError: folds are all there is, and none of their sets is whole; or another split than
+            the test split is asked for.
+    """
+    folded = [run for run in runs if run.settings.get("fold") is not None]
+    if not folded:
+        return list(runs)
+    if split != SPLIT:
+        raise ValueError(
+            f"{folded[0].path}: is of a fold, and folds are scored together on the {SPLIT} split "
+            f"alone, not on {split}"
+        )
+    found = [run for run in runs if run.settings.get("fold") is None]
+    for own in fold_sets(folded):
+        missing = missing_folds(own)
+        if not missing:
+            found.append(FoldsAsOne(own))
+            continue
+        message = (
+            f"{own[0].path}{f' and {len(own) - 1} more' if len(own) > 1 else ''}: not all folds "
+            f"are there and scored, {', '.join(map(str, missing))} of "
+            f"{len(missing) + len(own)} are not; give them too"
+        )
+        if len(folded) == len(own) == len(runs):
+            raise ValueError(message)
+        print(f"left out: {message}", file=sys.stderr)
+    if not found:
+        raise ValueError("no training of which all folds are scored; see the lines above")
+    return found
