@@ -42,19 +42,21 @@ def miniature(
     clips: Annotated[int, typer.Option(callback=at_least(1), help="Number of utterances.")] = 240,
     seed: Annotated[int, typer.Option(callback=at_least(0), help="Same seed, same corpus.")] = 0,
     layout: Annotated[
-        Literal["iemocap", "mosei"], typer.Option(help="Whose on-disk layout to write.")
+        Literal["iemocap", "mosei", "meld", "ravdess", "crema_d"],
+        typer.Option(help="Whose on-disk layout to write."),
     ] = "iemocap",
     variant: Annotated[
         Literal["hints", "where"],
         typer.Option(
-            help="Each modality hints at the emotion, or the text says which half of the face does."
+            help="Each modality hints at the emotion, or the text says which half of the face does "
+            "(not ravdess, crema_d: their sentences are given)."
         ),
     ] = "hints",
     faults: Annotated[
         bool, typer.Option("--faults", help="Add the defects of real corpora.")
     ] = False,
 ) -> None:
-    """Generate a small synthetic corpus in the raw layout of IEMOCAP or CMU-MOSEI."""
+    """Generate a small synthetic corpus in the raw layout of a real one."""
     from mesm.corpora.miniature.generate import generate
 
     generate(out, clips=clips, seed=seed, layout=layout, variant=variant, faults=faults)
