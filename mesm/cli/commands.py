@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from mesm.cli.shared import Refusing, Split, at_least, share, step
+from mesm.cli.shared import RawLabels, Refusing, Song, Split, SplitWay, at_least, share, step
 from mesm.cli.tables import tables
 from mesm.corpora.registry import CORPORA
 from mesm.runs.memory import keep_freed_pages
@@ -67,10 +67,7 @@ def prepare(
     corpus: Annotated[CorpusName, typer.Argument(help="Layout of RAW.")],
     raw: Annotated[Path, typer.Argument(help="The raw corpus on disk.")],
     out: Annotated[Path, typer.Argument(help="Folder for the prepared corpus (Parquet).")],
-    split: Annotated[
-        Literal["random", "speaker"],
-        typer.Option(help="70/10/20 at random, or with no speaker in two splits."),
-    ] = "random",
+    split: SplitWay = None,
     splits: Annotated[
         Path | None,
         typer.Option(help="Folder with published id lists, e.g. iemocap_train.txt; beats --split."),
@@ -88,6 +85,8 @@ def prepare(
     device: Annotated[
         str, typer.Option(help="Where faces are searched for: cpu, cuda or cuda:N.")
     ] = "cpu",
+    song: Song = False,
+    labels: RawLabels = None,
 ) -> None:
     """Turn a raw corpus into faces, spectrograms and text, in Parquet; resumes where it stopped."""
     from mesm.corpora.prepare import PrepareOptions
@@ -100,6 +99,7 @@ def prepare(
         workers=workers,
         min_face_size=min_face_size,
         device=device,
+        reading=({"song": True} if song else {}) | ({} if labels is None else {"labels": labels}),
     )
     run(corpus, raw, out, options)
 
