@@ -10,36 +10,16 @@ from typing import Final
 
 import numpy as np
 
+from mesm.corpora import crema_d
 from mesm.corpora.miniature.emotions import EMOTIONS, NEUTRAL
 from mesm.corpora.miniature.media import VideoFormat, write_video, write_wav
 from mesm.corpora.miniature.plan import DialogPlan, Planner, blind, mute
 from mesm.corpora.miniature.recording import Recording
 from mesm.corpora.miniature.takes import Take, Takes
 
-SENTENCES: Final = {
-    "IEO": "It's eleven o'clock.",
-    "TIE": "That is exactly what happened.",
-    "IOM": "I'm on my way to the meeting.",
-    "IWW": "I wonder what this is about.",
-    "TAI": "The airplane is almost full.",
-    "MTI": "Maybe tomorrow it will be cold.",
-    "IWL": "I would like a new alarm clock.",
-    "ITH": "I think I have a doctor's appointment.",
-    "DFA": "Don't forget a jacket.",
-    "ITS": "I think I've seen this before.",
-    "TSI": "The surface is slick.",
-    "WSI": "We'll stop in a couple of minutes.",
-}
-CODES: Final = {
-    "angry": "ANG",
-    "disgust": "DIS",
-    "fear": "FEA",
-    "happy": "HAP",
-    "neutral": "NEU",
-    "sad": "SAD",
-}
+CODES: Final = dict(zip(EMOTIONS["crema_d"], crema_d.CODES, strict=True))
 MOST_CLIPS: Final = 7400
-ACTORS: Final = range(1001, 1092)
+ACTORS: Final = crema_d.ACTORS
 # Only this sentence was said at three levels, and neutral at none.
 _AT_LEVELS: Final = "IEO"
 _LEVELS: Final = ("LO", "MD", "HI")
@@ -76,7 +56,7 @@ class _Take(Take):
 def _script(actor: int) -> list[_Take]:
     return [
         _Take(emotion, sentence=sentence, level=level)
-        for sentence in SENTENCES
+        for sentence in crema_d.SENTENCES
         for emotion in EMOTIONS["crema_d"]
         for level in (_LEVELS if sentence == _AT_LEVELS and emotion != NEUTRAL else (_NO_LEVEL,))
         if (actor, sentence, emotion) != SILENT_CLIP
@@ -99,7 +79,7 @@ def plan_recordings(planner: Planner, clips: int, faults: bool) -> list[DialogPl
             actor,
             high=_is_woman(actor),
             emotion=take.emotion,
-            text=SENTENCES[take.sentence],
+            text=crema_d.SENTENCES[take.sentence],
         )
         if fault is not None:
             _spoil(plan, fault)

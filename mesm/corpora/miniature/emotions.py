@@ -18,14 +18,7 @@ VARIANTS: Final[tuple[Variant, ...]] = ("hints", "where")
 MODALITIES: Final = tuple(m.cue for m in (Modality.TEXT, Modality.VIDEO, Modality.AUDIO))
 
 EMOTIONS: Final[dict[Layout, tuple[str, ...]]] = {
-    "iemocap": CORPORA["iemocap"].emotions,
-    "mosei": CORPORA["mosei"].emotions,
-    "meld": ("anger", "disgust", "fear", "joy", "neutral", "sadness", "surprise"),
-    "ravdess": (
-        *("neutral", "calm", "happy", "sad"),
-        *("angry", "fearful", "disgust", "surprised"),
-    ),
-    "crema_d": ("angry", "disgust", "fear", "happy", "neutral", "sad"),
+    layout: CORPORA[layout].emotions for layout in LAYOUTS
 }
 
 # The emotion of a modality without a hint.

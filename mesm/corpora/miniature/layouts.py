@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from mesm.corpora import crema_d, ravdess
 from mesm.corpora.miniature import (
     crema_d_layout,
     iemocap_layout,
@@ -71,7 +72,7 @@ FILES: Final[dict[Layout, Files]] = {
     "ravdess": Files(
         ravdess_layout.plan_recordings,
         _unseeded(ravdess_layout.write_recording),
-        texts=ravdess_layout.STATEMENTS,
+        texts=ravdess.STATEMENTS,
         most_clips=ravdess_layout.MOST_CLIPS,
     ),
     "crema_d": Files(
@@ -79,7 +80,7 @@ FILES: Final[dict[Layout, Files]] = {
         _unseeded(crema_d_layout.write_recording),
         crema_d_layout.prepare_tree,
         crema_d_layout.write_labels,
-        texts=tuple(crema_d_layout.SENTENCES.values()),
+        texts=tuple(crema_d.SENTENCES.values()),
         most_clips=crema_d_layout.MOST_CLIPS,
     ),
 }

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from mesm.corpora import ravdess
 from mesm.corpora.miniature.emotions import EMOTIONS, NEUTRAL
 from mesm.corpora.miniature.media import (
     STEREO,
@@ -22,12 +23,7 @@ from mesm.corpora.miniature.plan import DialogPlan, Planner
 from mesm.corpora.miniature.recording import Recording
 from mesm.corpora.miniature.takes import Take, Takes
 
-STATEMENTS: Final = ("Kids are talking by the door.", "Dogs are sitting by the door.")
 MOST_CLIPS: Final = 2400
-ACTORS: Final = range(1, 25)
-_NO_SINGER: Final = 18
-_SUNG: Final = ("neutral", "calm", "happy", "sad", "angry", "fearful")
-_SPEECH, _SONG = 1, 2
 
 NO_FULL_FILE: Final = "no_full_file"
 UNREADABLE: Final = "unreadable_full_file"
@@ -40,7 +36,7 @@ BAD_NAME: Final = "01-01-09-01-01-01-{actor:02d}.mp4"  # there is no ninth emoti
 
 @dataclass(frozen=True)
 class _Take(Take):
-    channel: int = _SPEECH
+    channel: int = ravdess.SPEECH
     intensity: int = 1
     statement: int = 1
     repetition: int = 1
@@ -54,10 +50,10 @@ class _Take(Take):
 
 def _script(actor: int) -> list[_Take]:
     return [
-        _Take(emotion, channel == _SONG, channel, intensity, statement, repetition)
-        for channel in (_SPEECH, _SONG)
-        if channel == _SPEECH or actor != _NO_SINGER
-        for emotion in (EMOTIONS["ravdess"] if channel == _SPEECH else _SUNG)
+        _Take(emotion, channel == ravdess.SONG, channel, intensity, statement, repetition)
+        for channel in (ravdess.SPEECH, ravdess.SONG)
+        if channel == ravdess.SPEECH or actor != ravdess.SILENT_ACTOR
+        for emotion in EMOTIONS["ravdess"][: None if channel == ravdess.SPEECH else ravdess.SUNG]
         for intensity in ((1,) if emotion == NEUTRAL else (1, 2))
         for statement in (1, 2)
         for repetition in (1, 2)
@@ -66,7 +62,7 @@ def _script(actor: int) -> list[_Take]:
 
 def plan_recordings(planner: Planner, clips: int, faults: bool) -> list[DialogPlan]:
     """Plan so many good clips, and one for each of `FAULTS`."""
-    takes = Takes(ACTORS, _script, clips, planner.rng)
+    takes = Takes(range(1, ravdess.ACTORS + 1), _script, clips, planner.rng)
     plans = []
     for number in range(clips + len(FAULTS) * faults):
         fault = None if number < clips else FAULTS[number - clips]
@@ -76,7 +72,7 @@ def plan_recordings(planner: Planner, clips: int, faults: bool) -> list[DialogPl
             actor,
             high=actor % 2 == 0,
             emotion=take.emotion,
-            text=STATEMENTS[take.statement - 1],
+            text=ravdess.STATEMENTS[take.statement - 1],
         )
         plan.clips[0].fault = fault
         plan.truncated = fault == UNREADABLE

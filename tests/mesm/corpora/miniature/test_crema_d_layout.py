@@ -17,7 +17,7 @@ from mesm.inputs.video import VideoError, frames_at
 from mesm.inputs.waveforms import read_waveform
 
 CODES = {
-    "ANG": "angry",
+    "ANG": "anger",
     "DIS": "disgust",
     "FEA": "fear",
     "HAP": "happy",
