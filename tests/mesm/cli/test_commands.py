@@ -7,6 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from mesm.cli import app
+from mesm.corpora.miniature.emotions import LAYOUTS
 
 
 def run(*arguments: object):
@@ -56,6 +57,11 @@ def test_help_names_every_command():
         (("report", "{tmp}/out", "{tmp}/none"), "none"),
         (("miniature", "{tmp}/out", "--clips", 0), "clips"),
         (("miniature", "{tmp}/out", "--variant", "when"), "is not one of 'hints', 'where'"),
+        (("miniature", "{tmp}/out", "--layout", "savee"), f"is not one of {str(LAYOUTS)[1:-1]}"),
+        (
+            ("miniature", "{tmp}/out", "--layout", "crema_d", "--variant", "where"),
+            "variant where does not fit layout crema_d",
+        ),
         (("table", "results", "{tmp}/none", "--out", "{tmp}/out"), "none"),
         (("table", "splits", "{tmp}/none", "--out", "{tmp}/out"), "mesm prepare"),
         (("table", "ablation", "{tmp}", "--out", "{tmp}/out"), "mesm train"),

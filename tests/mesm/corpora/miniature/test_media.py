@@ -130,7 +130,7 @@ def test_the_same_performance_gives_the_same_bytes(tmp_path, ending):
 
 
 def test_late_pictures_come_as_told_and_each_third_in_time(tmp_path):
-    """What is read where a face is looked at is the picture that was drawn for it."""
+    """The picture that is read where a face is looked at is the one drawn for it."""
     video, path = replace(CREMA_D_VIDEO, width=32, height=32, sensor=None), tmp_path / "video.flv"
     person = Clock(lambda time: True, shade=20, step=12)
     write_video(path, [person], 3.0, video)
