@@ -66,9 +66,8 @@ def measure(audio: Path | None, video: Path | None) -> Stretch | Shortfall:
         for span in (found.pictures, found.sound if audio == video else None):
             if span is not None:
                 end = span.end if span.end is not None else found.end
-                if end is None or not end > span.start:
-                    return Shortfall("no length in its header", video)
-                spans.append(Span(span.start, end))
+                # A length of nothing is none that is told: pictures may be there for all that.
+                spans.append(Span(span.start, end if end and end > span.start else None))
     if audio is not None and audio != video:
         length = _sound_length(audio)
         if isinstance(length, Shortfall):
@@ -109,6 +108,8 @@ def _shared(spans: Sequence[Span], file: Path | None) -> Stretch | Shortfall:
     assert file is not None, "a clip without a file"
     starts = [span.start for span in spans]
     ends = [span.end for span in spans if span.end is not None]
+    if not ends:
+        return Shortfall("no length in its header", file)
     start = max(starts)
     # Pictures may begin this much late, and sound before its beginning is silence.
     if start <= LONGEST_HOLD:
@@ -116,6 +117,9 @@ def _shared(spans: Sequence[Span], file: Path | None) -> Stretch | Shortfall:
     end = min(ends)
     longest = max(ends) - min(starts)
     if end - start < LEAST_SHARED * longest:
-        detail = ", ".join(f"{span.start:.2f} s to {span.end:.2f} s" for span in spans)
+        detail = ", ".join(
+            f"{span.start:.2f} s to {'?' if span.end is None else format(span.end, '.2f')} s"
+            for span in spans
+        )
         return Shortfall("sound and pictures are not of one length", file, detail)
     return Stretch(start, end)

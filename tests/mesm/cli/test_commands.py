@@ -35,6 +35,11 @@ def test_help_names_every_command():
     [
         (("prepare", "iemocap", "{tmp}", "{tmp}/out"), "IEMOCAP_full_release"),
         (("prepare", "mosei", "{tmp}/nowhere", "{tmp}/out"), "nowhere"),
+        (("prepare", "meld", "{tmp}", "{tmp}/out", "--song"), "which is for ravdess"),
+        (("prepare", "mosei", "{tmp}", "{tmp}/out", "--labels", "rated"), "without --labels"),
+        (("prepare", "crema_d", "{tmp}", "{tmp}/out", "--labels", "mine"), "intended, rated, got"),
+        (("prepare", "ravdess", "{tmp}", "{tmp}/out", "--song"), "wanted files such as 01-01-06"),
+        (("prepare", "ravdess", "{tmp}", "{tmp}/out", "--split", "half"), "'column'"),
         (("train", "miniature_mesm", "corpus={tmp}/none", "--run", "{tmp}/out"), "none"),
         (("train", "miniature_mesm", "model.q=1", "--run", "{tmp}/out"), "model.q"),
         (("train", "miniature_mesm", "model.p=1.5", "--run", "{tmp}/out"), "model.p"),

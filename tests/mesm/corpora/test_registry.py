@@ -30,7 +30,7 @@ for command in json.loads(sys.argv[1]):
 """
 
 
-def test_rows_hold_the_corpora_s_emotions_in_their_order() -> None:
+def test_rows_hold_emotions_in_their_order_accuracies_and_splits() -> None:
     assert {name: corpus.emotions for name, corpus in CORPORA.items()} == {
         "iemocap": ("angry", "excited", "frustrated", "happy", "neutral", "sad"),
         "mosei": ("angry", "disgusted", "fear", "happy", "sad", "surprised"),

@@ -10,7 +10,7 @@ import pytest
 from mesm.corpora.shortfalls import Shortfall
 from mesm.corpora.utterances import RawCorpus
 from mesm.corpora.whole_files import measure, measure_all
-from mesm.inputs.video import Span, read_spans
+from mesm.inputs.video import Span, Spans, read_spans
 from mesm.inputs.waveforms import Stretch
 from tests.mesm.corpora.damages import POINTER
 from tests.mesm.corpora.tiny_media import video_bytes, write_sound, write_video
@@ -42,11 +42,21 @@ def test_a_format_that_tells_only_the_files_length(tmp_path: Path) -> None:
 def test_pictures_that_begin_late(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = write_video(tmp_path / "a.mp4", sound=1.0)
     for late, start in ((0.2, 0.0), (1.5, 1.5)):
-        spans = read_spans(file)
-        late_spans = type(spans)(Span(0.0, 4.0), Span(late, 4.5), 4.5)
+        late_spans = Spans(Span(0.0, 4.0), Span(late, 4.5), 4.5)
         monkeypatch.setattr("mesm.corpora.whole_files.read_spans", lambda _, it=late_spans: it)
         assert measure(file, file) == Stretch(start, 4.0)
         monkeypatch.undo()
+
+
+def test_a_length_that_is_not_told_is_that_of_the_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, sound = write_video(tmp_path / "a.mp4"), write_sound(tmp_path / "a.wav", 1.25)
+    for pictures, end in ((Span(0.0, None), None), (Span(0.0, 0.0), 0.0)):
+        told = Spans(None, pictures, end)
+        monkeypatch.setattr("mesm.corpora.whole_files.read_spans", lambda _, it=told: it)
+        assert measure(sound, file) == Stretch(0.0, 1.25)
+        assert measure(file, file) == Shortfall("no length in its header", file)
 
 
 def test_why_a_clip_cannot_be_used(tmp_path: Path) -> None:
