@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from mesm.cli.shared import Refusing, Split, at_least, share, step
+from mesm.cli.shared import RawLabels, Refusing, Song, Split, SplitWay, at_least, share, step
 from mesm.cli.tables import tables
 from mesm.corpora.registry import CORPORA
 from mesm.runs.memory import keep_freed_pages
@@ -42,19 +42,21 @@ def miniature(
     clips: Annotated[int, typer.Option(callback=at_least(1), help="Number of utterances.")] = 240,
     seed: Annotated[int, typer.Option(callback=at_least(0), help="Same seed, same corpus.")] = 0,
     layout: Annotated[
-        Literal["iemocap", "mosei"], typer.Option(help="Whose on-disk layout to write.")
+        Literal["iemocap", "mosei", "meld", "ravdess", "crema_d"],
+        typer.Option(help="Whose on-disk layout to write."),
     ] = "iemocap",
     variant: Annotated[
         Literal["hints", "where"],
         typer.Option(
-            help="Each modality hints at the emotion, or the text says which half of the face does."
+            help="Each modality hints at the emotion, or the text says which half of the face does "
+            "(not ravdess, crema_d: their sentences are given)."
         ),
     ] = "hints",
     faults: Annotated[
         bool, typer.Option("--faults", help="Add the defects of real corpora.")
     ] = False,
 ) -> None:
-    """Generate a small synthetic corpus in the raw layout of IEMOCAP or CMU-MOSEI."""
+    """Generate a small synthetic corpus in the raw layout of a real one."""
     from mesm.corpora.miniature.generate import generate
 
     generate(out, clips=clips, seed=seed, layout=layout, variant=variant, faults=faults)
@@ -65,10 +67,7 @@ def prepare(
     corpus: Annotated[CorpusName, typer.Argument(help="Layout of RAW.")],
     raw: Annotated[Path, typer.Argument(help="The raw corpus on disk.")],
     out: Annotated[Path, typer.Argument(help="Folder for the prepared corpus (Parquet).")],
-    split: Annotated[
-        Literal["random", "speaker"],
-        typer.Option(help="70/10/20 at random, or with no speaker in two splits."),
-    ] = "random",
+    split: SplitWay = None,
     splits: Annotated[
         Path | None,
         typer.Option(help="Folder with published id lists, e.g. iemocap_train.txt; beats --split."),
@@ -86,6 +85,8 @@ def prepare(
     device: Annotated[
         str, typer.Option(help="Where faces are searched for: cpu, cuda or cuda:N.")
     ] = "cpu",
+    song: Song = False,
+    labels: RawLabels = None,
 ) -> None:
     """Turn a raw corpus into faces, spectrograms and text, in Parquet; resumes where it stopped."""
     from mesm.corpora.prepare import PrepareOptions
@@ -98,6 +99,7 @@ def prepare(
         workers=workers,
         min_face_size=min_face_size,
         device=device,
+        reading=({"song": True} if song else {}) | ({} if labels is None else {"labels": labels}),
     )
     run(corpus, raw, out, options)
 

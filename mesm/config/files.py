@@ -24,11 +24,11 @@ MODEL_SETTINGS: dict[str, type[SystemSettings]] = {
 
 def shipped() -> list[str]:
     """Names of the configs that come with the package: every corpus with every system."""
+    return [f"{corpus}_{system}" for corpus in _names("corpora") for system in _names("systems")]
 
-    def names(kind: str) -> list[str]:
-        return sorted(file.stem for file in (SHIPPED / kind).glob("*.yaml"))
 
-    return [f"{corpus}_{system}" for corpus in names("corpora") for system in names("systems")]
+def _names(kind: str) -> list[str]:
+    return sorted(file.stem for file in (SHIPPED / kind).glob("*.yaml"))
 
 
 def read_yaml(file: Path) -> dict[str, Any]:
@@ -55,7 +55,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> ExperimentCo
     if Path(path).is_file():
         values = read_yaml(Path(path))
     elif str(path) in shipped():
-        values = _compose(*str(path).split("_", 1))
+        values = _compose(str(path))
     else:
         what = not_a_file(Path(path)) if Path(path).exists() else "is no config file"
         raise ValueError(f"{path} {what}; shipped are {', '.join(shipped())}")
@@ -64,8 +64,11 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> ExperimentCo
     return parse_config(values, str(path))
 
 
-def _compose(corpus: str, system: str) -> dict[str, Any]:
+def _compose(name: str) -> dict[str, Any]:
     """A system's settings, changed by what a corpus changes for all systems, then for this one."""
+    # Names of corpora, such as crema_d, and of systems, such as emo_embs, may be of two words.
+    (corpus,) = [corpus for corpus in _names("corpora") if name.startswith(f"{corpus}_")]
+    system = name.removeprefix(f"{corpus}_")
     values = read_yaml(SHIPPED / "systems" / f"{system}.yaml")
     changes = read_yaml(SHIPPED / "corpora" / f"{corpus}.yaml")
     own = changes.pop("systems", {}).get(system, {})

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 import math
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from mesm.corpora.csv_rows import read_rows, unfit
+from mesm.corpora.mosei_sdk import SdkLabels, read_sdk
+from mesm.corpora.trees import some
 from mesm.corpora.utterances import RawCorpus, Utterance, read_lines, read_text
 
 # Where each part may lie, as in the archive CMU_MOSEI.zip or beside it; the first there counts.
@@ -15,6 +17,8 @@ AUDIO = ("Audio/WAV_16000", "Audio/Full/WAV_16000")
 VIDEOS = ("Videos/Full/Combined",)
 TRANSCRIPTS = ("Transcript/Combined", "Transcript/Segmented/Combined")
 LABELS = ("Labels",)
+# Where the SDK's label file may lie.
+SDK_LABELS = ("Labels/*.csd", "labels/*.csd", "*Labels*.csd")
 # Folders in which the parts may lie, within the one that is named.
 ROOTS = (".", "Raw", "CMU_MOSEI", "CMU_MOSEI/Raw")
 EMOTIONS = ("angry", "disgusted", "fear", "happy", "sad", "surprised")
@@ -27,8 +31,6 @@ ANSWERS = (
     "Answer.sadness",
     "Answer.surprise",
 )
-# Lines that one cell may go on in.
-LONGEST_CELL = 20
 COLUMNS = ("Input.VIDEO_ID", "Input.CLIP", *ANSWERS)
 # Seconds; aligners place first words a little before the recording, and nothing earlier.
 EARLIEST = -1.0
@@ -42,11 +44,12 @@ def find_root(raw: Path) -> Path:
     """
     for place in ROOTS:
         root = raw / place
-        if _part(root, TRANSCRIPTS).is_dir() and any(_part(root, LABELS).glob("*.csv")):
+        labelled = any(_part(root, LABELS).glob("*.csv")) or _sdk_files(root)
+        if _part(root, TRANSCRIPTS).is_dir() and labelled:
             return root
     parts = (TRANSCRIPTS, LABELS)
     missing = [" or ".join(part) for part in parts if not _part(raw, part).is_dir()]
-    lacks = ", ".join(missing) or f"{LABELS[0]}/*.csv"
+    lacks = ", ".join(missing) or f"{LABELS[0]}/*.csv or *.csd"
     wanted = ", ".join(" or ".join(part) for part in (AUDIO, VIDEOS, *parts))
     raise ValueError(
         f"{raw} is not CMU-MOSEI: it has no {lacks}; wanted a folder with {wanted}, in it or in "
@@ -59,10 +62,17 @@ def _part(root: Path, places: Sequence[str]) -> Path:
     return next((root / place for place in places if (root / place).is_dir()), root / places[0])
 
 
+def _sdk_files(root: Path) -> list[Path]:
+    """Files of the SDK, which may be its labels; hidden ones are passed over."""
+    found = {file.resolve(): file for place in SDK_LABELS for file in sorted(root.glob(place))}
+    return [file for file in found.values() if file.is_file() and not file.name.startswith(".")]
+
+
 def read_mosei(raw: Path) -> RawCorpus:
     """Read labels and transcripts; no media are opened.
 
-    An emotion is present if its answers sum to more than 0; a clip without any is kept.
+    An emotion is present if its answers sum to more than 0; a clip without any is kept. Answers
+    are those of the CSV files, and for clips without any in these, those of the SDK's label file.
 
     Args:
         raw: the folder with Audio, Videos, Transcript and Labels.
@@ -71,11 +81,12 @@ def read_mosei(raw: Path) -> RawCorpus:
         The labelled utterances, and what was left out.
 
     Raises:
-        ValueError: `raw` is not CMU-MOSEI, or none of its label files has the columns wanted.
+        ValueError: `raw` is not CMU-MOSEI, or none of its label files has the columns wanted; or
+            it has the SDK's label file, and h5py is missing.
     """
     root = find_root(raw)
     corpus = RawCorpus("mosei", root, home=None if root == raw else raw)
-    answers = _read_answers(corpus)
+    answers = _Answers(*_read_answers(corpus))
     seen = set()
     for file in corpus.text_files(_part(root, TRANSCRIPTS), ".txt"):
         for number, text_line in enumerate(read_lines(file), 1):
@@ -90,23 +101,88 @@ def read_mosei(raw: Path) -> RawCorpus:
             seen.add(utterance.clip_id)
             corpus.utterances.append(utterance)
     spoken = seen | {skipped.clip_id for skipped in corpus.skipped}
-    for (video, clip), (_, where, line) in answers.items():
+    for (video, clip), (_, where, line) in answers.rated.items():
         if f"{video}_{clip}" not in spoken:
             corpus.skip(f"{video}_{clip}", "no transcript", where, line)
+    _note_sdk(corpus, answers)
     corpus.sort()
     return corpus
 
 
 # Sums of answers, and the file and line of the first; None: one of them is unreadable.
-_Answers = dict[tuple[str, str], tuple[list[float] | None, Path, int]]
+_Rated = dict[tuple[str, str], tuple[Sequence[float] | None, Path, int]]
 
 
-def _read_answers(corpus: RawCorpus) -> _Answers:
-    answers: _Answers = {}
+@dataclass
+class _Answers:
+    """The answers of raters.
+
+    Attributes:
+        rated: by video and clip, from the CSV files.
+        sdk: by video and seconds, from the SDK's label file; None: it is not there.
+        told: segments of the SDK's file that transcripts asked for.
+        differing: clips of which the two say different emotions.
+    """
+
+    rated: _Rated
+    sdk: SdkLabels | None
+    told: set[tuple[str, float, float]] = field(default_factory=set)
+    differing: list[str] = field(default_factory=list)
+
+    def find(self, video: str, clip: str, start: float, end: float) -> Sequence[float] | None:
+        """The answers of a line of a transcript; None: one of them is unreadable.
+
+        Raises:
+            KeyError: there are none.
+            ValueError: the SDK's file says two things, and the CSV files nothing.
+        """
+        rated = self.rated.get((video, clip))
+        try:
+            segment = self.sdk and self.sdk.find(video, start, end)
+        except ValueError:
+            if rated is None:
+                raise
+            segment = None
+        if segment:
+            self.told.add((video, segment.start, segment.end))
+        if rated is None:
+            if not segment:
+                raise KeyError(clip)
+            return segment.answers
+        if segment and rated[0] is not None and _present(rated[0]) != _present(segment.answers):
+            self.differing.append(f"{video}_{clip}")
+        return rated[0]
+
+
+def _present(answers: Sequence[float]) -> tuple[int, ...]:
+    return tuple(int(value > 0) for value in answers)
+
+
+def _note_sdk(corpus: RawCorpus, answers: _Answers) -> None:
+    if answers.sdk is None:
+        return
+    name = corpus.relative(answers.sdk.file)
+    if answers.differing:
+        corpus.notes.append(
+            f"{name} says other emotions than the CSV files of {len(answers.differing)} clips; the "
+            f"CSV files count: {some(answers.differing)}"
+        )
+    untold = [
+        f"{video} {segment.start:.2f} s"
+        for video, segments in answers.sdk.segments.items()
+        for segment in segments
+        if (video, segment.start, segment.end) not in answers.told
+    ]
+    if untold:
+        corpus.notes.append(f"{len(untold)} segments of {name} have no transcript: {some(untold)}")
+
+
+def _read_answers(corpus: RawCorpus) -> tuple[_Rated, SdkLabels | None]:
+    answers: _Rated = {}
     fits = False
     for file in corpus.text_files(_part(corpus.root, LABELS), ".csv"):
-        header, rows = _read_csv(read_text(file))
-        problem = _unfit(header)
+        header, rows = read_rows(read_text(file))
+        problem = unfit(header, COLUMNS)
         if problem:
             corpus.notes.append(f"passed over {corpus.relative(file)}: {problem}")
             continue
@@ -131,75 +207,13 @@ def _read_answers(corpus: RawCorpus) -> _Answers:
             if sums is not None:
                 sums = [a + b for a, b in zip(sums, values, strict=True)]
             answers[key] = (sums, where, line)
-    if not fits:
+    sdk = read_sdk(corpus, _sdk_files(corpus.root))
+    if not fits and sdk is None:
         raise ValueError(
             f"{_part(corpus.root, LABELS)} holds no label file with the columns "
-            f"{', '.join(COLUMNS)}"
+            f"{', '.join(COLUMNS)}, and no .csd file with the labels of the SDK"
         )
-    return answers
-
-
-def _unfit(header: Sequence[str]) -> str:
-    """Say why a label file with this header cannot be read; "" if it can be."""
-    for column in COLUMNS:
-        if header.count(column) != 1:
-            return f"column {column} twice" if column in header else f"no column {column}"
-    return ""
-
-
-def _read_csv(text: str) -> tuple[list[str], Iterator[tuple[int, list[str], str]]]:
-    """Split a CSV file into its header and its rows.
-
-    Returns:
-        The header, and each row's first line, its cells as far as they can be read, and what is
-        wrong with it, or "".
-    """
-    lines = [line for line in re.split(r"(?<=\n)|(?<=\r)(?!\n)", text) if line]
-    try:
-        header = next(csv.reader(lines[:1]), [])
-    except csv.Error:
-        header = []
-    return header, _read_rows(lines, len(header))
-
-
-def _read_rows(lines: Sequence[str], width: int) -> Iterator[tuple[int, list[str], str]]:
-    i = 1
-    while i < len(lines):
-        first = i
-        row, open_quote = _cells(lines[i])
-        i += 1
-        if open_quote:
-            # A cell may go on in lines of less than a row; else a quote was not closed, and
-            # reading on would take the next rows for this cell.
-            taken = lines[first]
-            for line in lines[i : i + LONGEST_CELL]:
-                if len(_cells(line)[0]) >= width:
-                    break
-                taken += line
-                i += 1
-                row, open_quote = _cells(taken)
-                if not open_quote:
-                    break
-        if open_quote:
-            i = first + 1
-            yield first + 1, _cells(lines[first])[0], "a quote is not closed"
-        elif row is not None and any(cell.strip() for cell in row):
-            filled = len(row) == width or (len(row) > width and not any(row[width:]))
-            yield first + 1, row, "" if filled else f"{len(row)} cells, wanted {width}"
-        elif "," in lines[first]:
-            yield first + 1, [], "not a row of cells"
-
-
-def _cells(line: str) -> tuple[list[str], bool]:
-    """The cells of a line, and whether the last is a quote that is not closed."""
-    try:
-        return next(csv.reader([line], strict=True), []), False
-    except csv.Error as error:
-        unclosed = "unexpected end" in str(error)
-    try:
-        return next(csv.reader([line]), []), unclosed
-    except csv.Error:
-        return [], unclosed
+    return answers, sdk
 
 
 def _rating(cell: str | None) -> float:
@@ -235,10 +249,14 @@ def _read_utterance(
     if rest == line:
         corpus.skip("", "transcript of another video", file, number, line[:80])
         return None
-    if (file.stem, clip) not in answers:
+    try:
+        sums = answers.find(file.stem, clip, start, end)
+    except KeyError:
         corpus.skip(clip_id, "no label", file, number)
         return None
-    sums = answers[file.stem, clip][0]
+    except ValueError as error:
+        corpus.skip(clip_id, "unreadable label", file, number, str(error))
+        return None
     if sums is None:
         return None
     if not text.strip():
@@ -260,7 +278,7 @@ def _read_utterance(
         start=start,
         end=end,
         text=text.strip(),
-        labels=tuple(int(value > 0) for value in sums),
+        labels=_present(sums),
         video=_part(corpus.root, VIDEOS) / f"{file.stem}.mp4",
         audio=_part(corpus.root, AUDIO) / f"{file.stem}.wav",
     )

@@ -22,7 +22,7 @@ from mesm.corpora.manifest import FORMAT, LEAST_STD, MANIFEST, Manifest, read_ma
 from mesm.corpora.miniature import ground_truth
 from mesm.corpora.parts import make_all
 from mesm.corpora.prepared import PreparedCorpus
-from mesm.corpora.registry import find_corpus
+from mesm.corpora.registry import find_corpus, reader_of
 from mesm.corpora.splits import SplitPolicy, read_split_lists, split_clips
 from mesm.corpora.utterances import RawCorpus, SkippedClip, Utterance
 from mesm.inputs.face_detector import FaceDetector
@@ -84,9 +84,9 @@ def prepare(corpus: str, raw: Path, out: Path, options: PrepareOptions | None = 
         The manifest, also in `out`.
 
     Raises:
-        ValueError: `raw` is not the corpus, `out` holds something else or was begun with other
-            options, the id lists do not fit, or there is no such device; nothing is written then.
-            Or, in the end, no clip could be used.
+        ValueError: `raw` is not the corpus, its reader has no such options, `out` holds something
+            else or was begun with other options, the id lists do not fit, or there is no such
+            device: nothing is written then. Or, in the end, no clip could be used.
         FileNotFoundError: the face detector's weights are missing; says how to install them.
     """
     options = options or PrepareOptions()
@@ -95,7 +95,7 @@ def prepare(corpus: str, raw: Path, out: Path, options: PrepareOptions | None = 
         raise ValueError(f"{raw} is not a folder")
     if kind.raw == "file" and not raw.is_file():
         raise ValueError(f"{raw} {not_a_file(raw)}")
-    reader = partial(kind.reader, **options.reading)
+    reader = reader_of(corpus, options.reading)
     if raw.resolve() == out.resolve():
         raise ValueError(f"the prepared corpus cannot go into the raw one, {raw}")
     lists = None if options.splits is None else read_split_lists(options.splits, corpus)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
 
-from mesm.corpora import iemocap, mosei, paper_figures
+from mesm.corpora import crema_d, iemocap, meld, mosei, paper_figures, ravdess
 from mesm.corpora.paper_figures import PaperFigures
 from mesm.corpora.splits import SplitPolicy
 from mesm.corpora.utterances import RawCorpus
@@ -25,6 +27,7 @@ class Corpus:
         accuracy: which one tables show.
         split: which way of splitting is taken unless another is asked for.
         raw: what a raw corpus is on disk, "folder" or "file".
+        options: names of the reader's own options of reading.
         paper: its figures in the paper; None: it is not in there.
     """
 
@@ -35,6 +38,7 @@ class Corpus:
     accuracy: Literal["accuracy", "weighted_accuracy"]
     split: SplitPolicy = "random"
     raw: Literal["folder", "file"] = "folder"
+    options: tuple[str, ...] = ()
     paper: PaperFigures | None = None
 
 
@@ -58,6 +62,32 @@ CORPORA = {
             accuracy="weighted_accuracy",
             paper=paper_figures.MOSEI,
         ),
+        Corpus(
+            name="meld",
+            title="MELD",
+            emotions=meld.EMOTIONS,
+            reader=meld.read_meld,
+            accuracy="accuracy",
+            split="column",
+        ),
+        Corpus(
+            name="ravdess",
+            title="RAVDESS",
+            emotions=ravdess.EMOTIONS,
+            reader=ravdess.read_ravdess,
+            accuracy="accuracy",
+            split="speaker",
+            options=("song",),
+        ),
+        Corpus(
+            name="crema_d",
+            title="CREMA-D",
+            emotions=crema_d.EMOTIONS,
+            reader=crema_d.read_crema_d,
+            accuracy="accuracy",
+            split="speaker",
+            options=("labels",),
+        ),
     )
 }
 
@@ -71,3 +101,18 @@ def find_corpus(name: str) -> Corpus:
     if name not in CORPORA:
         raise ValueError(f"corpus must be one of {', '.join(CORPORA)}, got {name!r}")
     return CORPORA[name]
+
+
+def reader_of(corpus: str, options: Mapping[str, Any]) -> Callable[[Path], RawCorpus]:
+    """The reader of a corpus, with its own options of reading.
+
+    Raises:
+        ValueError: the reader has no such option; names the corpora that have it.
+    """
+    row = find_corpus(corpus)
+    for name in options:
+        if name not in row.options:
+            known = [other.name for other in CORPORA.values() if name in other.options]
+            which = f", which is for {', '.join(known)}" if known else "; no corpus knows it"
+            raise ValueError(f"{corpus} is read without --{name}{which}")
+    return partial(row.reader, **options)

@@ -16,27 +16,34 @@ from mesm.runs.ordinary import ordinary
 
 # How a user can mend a clip that was left out, by reason.
 MENDS = {
+    "Git LFS pointer": "fetch the file itself: git lfs pull",
     "a decoder crashed": "convert the recording to another format, or copy it anew",
+    "cut too long": "cut the file to the clip, by true times where its line has others",
     "empty transcript": "write there what is said",
+    "in another actor's folder": "move the file to the folder of its actor",
     "labelled twice, first label kept": "delete the line that is wrong",
     "no label": "label the clip, or delete its line",
+    "no length in its header": "convert the file (ffmpeg -i IN OUT)",
     "no sound file": "extract the recording's sound to it",
     "no transcript": "transcribe the clip",
     "no video file": "copy the recording's video there",
     "not an utterance of its dialog": "the name must begin with the file's, and F or M",
     "pictures begin too late": "mend the clip's times, or leave the clip out",
     "pictures end too early": "mend the clip's times, or leave the clip out",
+    "sound and pictures are not of one length": "copy the files anew, or leave the clip out",
     "sound ends too early": "mend the clip's times, or leave the clip out",
     "sound moved to 0 s": (
         "extract the sound anew, with silence up to its beginning (ffmpeg -i VIDEO "
         "-af aresample=async=1:first_pts=0 SOUND)"
     ),
     "sound shorter than its video's": "extract the sound anew",
+    "tied ratings": "read the intended labels, or leave the clip out",
     "transcribed twice, first kept": "delete the line that is wrong",
     "transcript of another video": "move the line to the file of its video",
     "truncated or damaged video": "copy the video anew",
     "unknown label": "give one of the corpus' own labels",
     "unreadable label": "write the line as the others are",
+    "unreadable name": "name the file as the others are",
     "unreadable sound": "copy the sound anew",
     "unreadable transcript": "write the line as the others are",
     "unreadable video": "copy the video anew",

@@ -52,10 +52,18 @@ class Span:
 
 @dataclass(frozen=True)
 class Spans:
-    """A video's sound and its pictures, as its header has them; None: there is no such."""
+    """A video's sound and its pictures, as its header has them; None: there is no such.
+
+    Attributes:
+        sound: when the sound lasts.
+        pictures: when the pictures last.
+        end: when the file ends, in seconds; formats such as FLV tell it of no stream. None: it is
+            not told.
+    """
 
     sound: Span | None
     pictures: Span | None
+    end: float | None = None
 
 
 def read_spans(path: Path) -> Spans:
@@ -76,6 +84,7 @@ def read_spans(path: Path) -> Spans:
         return Spans(
             sound=_span(default_stream(container.streams.audio), origin),
             pictures=_span(default_stream(videos), origin),
+            end=None if container.duration is None else container.duration / av.time_base,
         )
 
 

@@ -47,6 +47,8 @@ EXPRESSIONS: Final[dict[str, dict[int, float]]] = {
     "disgusted": {7: 0.6, 9: 1.0, 10: 1.0, 15: 0.6},
     "fear": {1: 1.0, 2: 0.5, 4: 0.5, 5: 1.0, 20: 1.0, 25: 0.7},
     "surprised": {1: 1.0, 2: 1.0, 5: 0.8, 25: 0.6, 27: 1.0},
+    # No prototype of the coding system: a relaxed face, with a faint smile and heavy lids.
+    "calm": {12: 0.5, 43: 0.6},
 }
 
 # Weaker than this, an action unit is motion but no sign of an emotion.

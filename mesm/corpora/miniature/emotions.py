@@ -1,4 +1,4 @@
-"""The emotions of both corpora and how their labels are spelt on disk."""
+"""The emotions of the corpora, how their labels are spelt on disk, and the moods they stand for."""
 
 from __future__ import annotations
 
@@ -7,15 +7,19 @@ from typing import Final, Literal
 from mesm.config.modalities import Modality
 from mesm.corpora.registry import CORPORA
 
-Layout = Literal["iemocap", "mosei"]
+Layout = Literal["iemocap", "mosei", "meld", "ravdess", "crema_d"]
 Variant = Literal["hints", "where"]
 
-LAYOUTS: Final[tuple[Layout, ...]] = ("iemocap", "mosei")
+LAYOUTS: Final[tuple[Layout, ...]] = ("iemocap", "mosei", "meld", "ravdess", "crema_d")
+# Their speakers say sentences that were given to them, which cannot say where to look.
+RECITED: Final[tuple[Layout, ...]] = ("ravdess", "crema_d")
 VARIANTS: Final[tuple[Variant, ...]] = ("hints", "where")
 # In the order in which their hints are drawn.
 MODALITIES: Final = tuple(m.cue for m in (Modality.TEXT, Modality.VIDEO, Modality.AUDIO))
 
-EMOTIONS: Final = {layout: CORPORA[layout].emotions for layout in LAYOUTS}
+EMOTIONS: Final[dict[Layout, tuple[str, ...]]] = {
+    layout: CORPORA[layout].emotions for layout in LAYOUTS
+}
 
 # The emotion of a modality without a hint.
 NEUTRAL: Final = "neutral"
@@ -37,3 +41,17 @@ MOSEI_COLUMNS: Final[dict[str, str]] = {
     "sad": "Answer.sadness",
     "surprised": "Answer.surprise",
 }
+
+_MOODS: Final[dict[str, str]] = {
+    "anger": "angry",
+    "disgust": "disgusted",
+    "fearful": "fear",
+    "joy": "happy",
+    "sadness": "sad",
+    "surprise": "surprised",
+}
+
+
+def mood(emotion: str) -> str:
+    """The name that an emotion has for face, voice and words, whatever its corpus calls it."""
+    return _MOODS.get(emotion, emotion)

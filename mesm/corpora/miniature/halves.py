@@ -14,7 +14,7 @@ from typing import Final, Literal
 
 import numpy as np
 
-from mesm.corpora.miniature.emotions import NEUTRAL
+from mesm.corpora.miniature.emotions import NEUTRAL, mood
 from mesm.corpora.miniature.sentences import TOPICS
 from mesm.inputs.words import split_words
 
@@ -91,7 +91,7 @@ class SplitFace:
     def expression(self) -> Mapping[int, float]:
         """Intensity of each action unit at the apex, 0 to 1."""
         shown = EXPRESSIONS_OF_HALVES
-        return MappingProxyType(shown["upper"][self.upper] | shown["lower"][self.lower])
+        return MappingProxyType(shown["upper"][mood(self.upper)] | shown["lower"][mood(self.lower)])
 
 
 # A sentence names two of a half's four: text encoders learn a few frequent words sooner than many.

@@ -43,7 +43,7 @@ def write_openface(
         seed: of the corpus; the numbers drawn here have a stream of their own.
         video: gives the frame rate.
     """
-    if plan.truncated:
+    if plan.truncated or plan.unfilmed:
         return
     rng = np.random.default_rng([seed, 4, plan.index])
     for clip in plan.clips:

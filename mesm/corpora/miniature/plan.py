@@ -7,14 +7,22 @@ In the variant "where" the face shows two emotions, and the text says which half
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
 import numpy as np
 
+from mesm.config.modalities import Modality
 from mesm.corpora.miniature.action_units import EXPRESSIONS
-from mesm.corpora.miniature.emotions import EMOTIONS, MODALITIES, NEUTRAL, Layout, Variant
+from mesm.corpora.miniature.emotions import (
+    EMOTIONS,
+    MODALITIES,
+    NEUTRAL,
+    Layout,
+    Variant,
+    mood,
+)
 from mesm.corpora.miniature.halves import SplitFace, sentence_about
 from mesm.corpora.miniature.sentences import sentence
 
@@ -32,6 +40,7 @@ _SCENES: Final = (
     *(f"impro{i:02d}" for i in range(1, 9)),
     *(f"script{i:02d}_{j}" for i, j in ((1, 1), (1, 2), (1, 3), (2, 1), (2, 2), (3, 1), (3, 2))),
 )
+_SIXTHS: Final = (8, 10, 11, 13, 14)
 _ID_LETTERS: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 
 
@@ -76,12 +85,12 @@ class ClipPlan:
         """The face's expressions, one after the other; see `ExpressionTrack`."""
         if self.halves is not None:
             return [self.halves.expression]
-        return [EXPRESSIONS[mood] for mood in self.shown["face"] if mood != NEUTRAL]
+        return [EXPRESSIONS[mood(name)] for name in self.shown["face"] if name != NEUTRAL]
 
 
 @dataclass
 class DialogPlan:
-    """One recording: an IEMOCAP dialog of two speakers or a MOSEI video of one.
+    """One recording: an IEMOCAP dialog of two speakers, a MOSEI video of one, or a single clip.
 
     Attributes:
         name: of the recording's files.
@@ -92,7 +101,8 @@ class DialogPlan:
         clips: in order of time.
         absences: per speaker, intervals out of the picture.
         truncated: whether the video file is cut short.
-        silent: whether the sound file is missing.
+        silent: whether the sound is missing.
+        unfilmed: whether the video file is missing.
     """
 
     name: str
@@ -104,6 +114,7 @@ class DialogPlan:
     absences: dict[int, list[tuple[float, float]]] = field(default_factory=dict)
     truncated: bool = False
     silent: bool = False
+    unfilmed: bool = False
 
 
 class Planner:
@@ -156,6 +167,34 @@ class Planner:
             time = end + float(rng.uniform(0.1, 0.35))
         return DialogPlan(name, index, speakers, high, time + 0.3, clips)
 
+    def single(
+        self,
+        name: str,
+        speaker: int,
+        *,
+        high: bool,
+        emotion: str | None = None,
+        text: str | None = None,
+        others: Sequence[tuple[int, bool]] = (),
+    ) -> DialogPlan:
+        """Plan a recording that is one clip, from its beginning to its end.
+
+        Args:
+            name: of the recording and the clip.
+            speaker: number of the person.
+            high: whether that is a high voice with long hair.
+            emotion: its label; None: the next one.
+            text: what the person was told to say, which hints at nothing; None: a sentence.
+            others: number and voice of people who stand beside the speaker and listen.
+        """
+        index = self._dialogs
+        self._dialogs += 1
+        # Sixths of a second, as pictures last, and no clip ends when a face is looked at.
+        duration = round(_SIXTHS[self.rng.integers(len(_SIXTHS))] / 6, 4)
+        clip = self._clip(name, name, 0, 0.0, duration, emotion, text)
+        numbers, voices = zip((speaker, high), *others, strict=True)
+        return DialogPlan(name, index, numbers, voices, duration, [clip])
+
     def _video_id(self) -> str:
         """Eleven letters as on YouTube; "___" is what the transcripts separate fields with."""
         while True:
@@ -163,12 +202,21 @@ class Planner:
             if "__" not in name and not name.startswith("_") and not name.endswith("_"):
                 return name
 
-    def _clip(self, clip_id: str, dialog: str, who: int, start: float, end: float) -> ClipPlan:
+    def _clip(
+        self,
+        clip_id: str,
+        dialog: str,
+        who: int,
+        start: float,
+        end: float,
+        emotion: str | None = None,
+        recited: str | None = None,
+    ) -> ClipPlan:
         rng = self.rng
         if self.variant == "where":
             return self._clip_of_two_emotions(clip_id, dialog, who, start, end)
-        emotions = self._emotions()
-        hints = self._hints(emotions)
+        emotions = self._emotions() if emotion is None else (emotion,)
+        hints = self._hints(emotions, recited=recited is not None)
         own = emotions or (NEUTRAL,)
         others = [e for e in EMOTIONS[self.layout] if e not in own]
         shown: dict[str, tuple[str, ...]] = {}
@@ -179,21 +227,21 @@ class Planner:
                 shown[modality] = (NEUTRAL,)
             else:
                 shown[modality] = (others[rng.integers(len(others))],)
-        text = sentence(shown["text"], rng)
+        text = sentence(shown["text"], rng) if recited is None else recited
         return ClipPlan(clip_id, dialog, who, start, end, emotions, hints, shown, text)
 
     def _clip_of_two_emotions(
         self, clip_id: str, dialog: str, who: int, start: float, end: float
     ) -> ClipPlan:
         """A clip of the variant "where", whose voice is neutral and whose text names a half."""
-        own = (self._next_emotion(),)
+        own = (self.next_emotion(),)
         halves = SplitFace.draw(own[0], EMOTIONS[self.layout], self.rng)
         hints: dict[str, Hint] = {"text": "missing", "face": "true", "sound": "missing"}
         shown: dict[str, tuple[str, ...]] = {"text": (NEUTRAL,), "face": own, "sound": (NEUTRAL,)}
         text = sentence_about(halves.named, self.rng)
         return ClipPlan(clip_id, dialog, who, start, end, own, hints, shown, text, halves)
 
-    def _next_emotion(self) -> str:
+    def next_emotion(self) -> str:
         """Every emotion as often as the others."""
         if not self._pool:
             names = EMOTIONS[self.layout]
@@ -202,8 +250,8 @@ class Planner:
 
     def _emotions(self) -> tuple[str, ...]:
         """The labels of the next clip."""
-        first = (self._next_emotion(),)
-        if self.layout == "iemocap":
+        first = (self.next_emotion(),)
+        if self.layout != "mosei":
             return first
         if self.rng.random() < _NO_EMOTION:
             return ()
@@ -212,11 +260,14 @@ class Planner:
             return (*first, rest[self.rng.integers(len(rest))])
         return first
 
-    def _hints(self, emotions: tuple[str, ...]) -> dict[str, Hint]:
+    def _hints(self, emotions: tuple[str, ...], *, recited: bool = False) -> dict[str, Hint]:
         neutral = emotions in ((), (NEUTRAL,))
+        told: dict[str, Hint] = {Modality.TEXT.cue: "missing"} if recited else {}
         while True:
-            hints: dict[str, Hint] = {}
+            hints = dict(told)
             for modality in MODALITIES:
+                if modality in told:
+                    continue
                 x = float(self.rng.random())
                 if neutral:
                     hints[modality] = "misleading" if x < _MISLEADING_NEUTRAL else "true"
@@ -227,6 +278,24 @@ class Planner:
                     )
             if "true" in hints.values():
                 return hints
+
+
+def mute(plan: DialogPlan) -> None:
+    """Let a recording of one clip, and the truth about it, have no sound."""
+    plan.silent = True
+    _forget(plan.clips[0], Modality.AUDIO.cue, Modality.VIDEO.cue)
+
+
+def blind(plan: DialogPlan) -> None:
+    """Let a recording of one clip, and the truth about it, have no pictures."""
+    plan.unfilmed = True
+    plan.absences[0] = [(0.0, plan.duration + 1)]
+    _forget(plan.clips[0], Modality.VIDEO.cue, Modality.AUDIO.cue)
+
+
+def _forget(clip: ClipPlan, lost: str, kept: str) -> None:
+    clip.hints |= {lost: "missing", kept: "true"}
+    clip.shown |= {lost: (NEUTRAL,), kept: clip.emotions}
 
 
 def fill(planner: Planner, clips: int) -> list[DialogPlan]:

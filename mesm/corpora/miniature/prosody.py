@@ -96,6 +96,10 @@ PROSODY: Final[dict[str, Prosody]] = {
         pitch=4.0, swing=11.0, shape="rise", energy=4.0, tempo=4.0, pause=0.12, accents=0.45,
         cue="pitch", breath_cue="gasp", breath_band=(1200.0, 6000.0), breath_gain=3.0,
     ),
+    "calm": Prosody(
+        pitch=-2.0, swing=2.5, shape="wave", energy=-4.0, tempo=3.2, pause=0.25, tension=-0.6,
+        breath=0.15, attack=0.35, accents=0.5, cue="pitch",
+    ),
 }  # fmt: skip
 
 

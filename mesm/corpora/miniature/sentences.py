@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 
-from mesm.corpora.miniature.emotions import NEUTRAL
+from mesm.corpora.miniature.emotions import NEUTRAL, mood
 from mesm.inputs.words import split_words
 
 _OPENERS: Final = (
@@ -156,7 +156,7 @@ def sentence(emotions: tuple[str, ...], rng: np.random.Generator) -> str:
         emotions: each gets a clause of its own; "neutral" is one of them.
         rng: draws words.
     """
-    clauses = [_fill(_pick(_PHRASES[emotion], rng), rng) for emotion in emotions]
+    clauses = [_fill(_pick(_PHRASES[mood(emotion)], rng), rng) for emotion in emotions]
     text = " and ".join(clauses)
     if rng.random() < _DISTRACTION:
         text = f"{text}, {_fill(_pick(_DISTRACTORS, rng), rng)}"

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.signal import lfilter, sosfilt
 
+from mesm.corpora.miniature.emotions import mood
 from mesm.corpora.miniature.prosody import PROSODY, Prosody, accent_shape
 
 SAMPLE_RATE = 16_000
@@ -102,7 +103,7 @@ def speak(
     edges = np.linspace(0.04, duration - 0.04, len(emotions) + 1)
     plan: list[_Syllable] = []
     for emotion, start, end in zip(emotions, edges[:-1], edges[1:], strict=True):
-        prosody = PROSODY[emotion]
+        prosody = PROSODY[mood(emotion)]
         if prosody.breath_cue is not None:
             start = _breath(out, prosody, float(start), rng)
         plan += _syllables(prosody, float(start), float(end), rng)

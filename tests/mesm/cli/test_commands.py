@@ -7,6 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from mesm.cli import app
+from mesm.corpora.miniature.emotions import LAYOUTS
 
 
 def run(*arguments: object):
@@ -34,6 +35,11 @@ def test_help_names_every_command():
     [
         (("prepare", "iemocap", "{tmp}", "{tmp}/out"), "IEMOCAP_full_release"),
         (("prepare", "mosei", "{tmp}/nowhere", "{tmp}/out"), "nowhere"),
+        (("prepare", "meld", "{tmp}", "{tmp}/out", "--song"), "which is for ravdess"),
+        (("prepare", "mosei", "{tmp}", "{tmp}/out", "--labels", "rated"), "without --labels"),
+        (("prepare", "crema_d", "{tmp}", "{tmp}/out", "--labels", "mine"), "intended, rated, got"),
+        (("prepare", "ravdess", "{tmp}", "{tmp}/out", "--song"), "wanted files such as 01-01-06"),
+        (("prepare", "ravdess", "{tmp}", "{tmp}/out", "--split", "half"), "'column'"),
         (("train", "miniature_mesm", "corpus={tmp}/none", "--run", "{tmp}/out"), "none"),
         (("train", "miniature_mesm", "model.q=1", "--run", "{tmp}/out"), "model.q"),
         (("train", "miniature_mesm", "model.p=1.5", "--run", "{tmp}/out"), "model.p"),
@@ -56,6 +62,11 @@ def test_help_names_every_command():
         (("report", "{tmp}/out", "{tmp}/none"), "none"),
         (("miniature", "{tmp}/out", "--clips", 0), "clips"),
         (("miniature", "{tmp}/out", "--variant", "when"), "is not one of 'hints', 'where'"),
+        (("miniature", "{tmp}/out", "--layout", "savee"), f"is not one of {str(LAYOUTS)[1:-1]}"),
+        (
+            ("miniature", "{tmp}/out", "--layout", "crema_d", "--variant", "where"),
+            "variant where does not fit layout crema_d",
+        ),
         (("table", "results", "{tmp}/none", "--out", "{tmp}/out"), "none"),
         (("table", "splits", "{tmp}/none", "--out", "{tmp}/out"), "mesm prepare"),
         (("table", "ablation", "{tmp}", "--out", "{tmp}/out"), "mesm train"),

@@ -12,19 +12,36 @@ BASELINES = {
     "emo_embs": (64, 1e-3, 1.0),
     "mult": (24, 1e-3, 0.8),
 }
+CORPORA = ("iemocap", "mosei", "miniature", "meld", "ravdess", "crema_d")
 PAPER = [f"{corpus}_{model}" for corpus in ("iemocap", "mosei") for model in ("fe2e", "mesm")]
 
 
 def test_every_corpus_is_shipped_with_every_system():
     systems = ("fe2e", "mesm", *BASELINES)
-    corpora = ("iemocap", "mosei", "miniature")
-    names = {f"{corpus}_{name}" for corpus in corpora for name in systems}
-    assert set(shipped()) == names
-    for name in names:
-        corpus, system = name.split("_", 1)
+    names = {f"{corpus}_{name}": (corpus, name) for corpus in CORPORA for name in systems}
+    assert set(shipped()) == set(names)
+    for name, (corpus, system) in names.items():
         config = load_config(name)
         assert config.model.name == system
         assert config.corpus == Path("prepared") / corpus
+
+
+@pytest.mark.parametrize("corpus", ["meld", "ravdess", "crema_d"])
+def test_a_corpus_that_the_paper_does_not_have_changes_no_system(corpus):
+    for system in ("fe2e", "mesm", *BASELINES):
+        other, own = load_config(f"mosei_{system}"), load_config(f"{corpus}_{system}")
+        keys = {key.split(" ")[0] for key in differing_keys(other, own)}
+        assert keys == {"corpus", "evaluation.threshold"}
+
+
+def test_text_can_be_left_out_where_it_cannot_tell():
+    for corpus in ("ravdess", "crema_d"):
+        assert load_config(f"{corpus}_fe2e", ["model.modalities=va"]).model.modalities == "av"
+        for query in ("face", "audio"):
+            changes = ["model.modalities=va", f"model.query={query}"]
+            assert load_config(f"{corpus}_mesm", changes).model.query == query
+        with pytest.raises(ValueError, match="mesm needs the text"):
+            load_config(f"{corpus}_mesm", ["model.modalities=va"])
 
 
 def test_a_corpus_changes_all_systems_and_then_each():
@@ -79,7 +96,7 @@ def test_shipped_configs_hold_the_papers_table_6(name):
 
 
 def test_models_of_a_corpus_differ_only_where_they_must():
-    for corpus in ("iemocap", "mosei", "miniature"):
+    for corpus in CORPORA:
         keys = differing_keys(load_config(f"{corpus}_fe2e"), load_config(f"{corpus}_mesm"))
         names = {key.split(" ")[0] for key in keys}
         sparse = {"model.name", "model.p", "model.selection", "model.attention_dims"}
@@ -208,7 +225,7 @@ def test_of_two_overrides_the_last_counts():
 
 
 def test_refuses_files_that_are_none(tmp_path):
-    with pytest.raises(ValueError, match="is no config file; shipped are iemocap_emo_embs"):
+    with pytest.raises(ValueError, match="is no config file; shipped are crema_d_emo_embs"):
         load_config(tmp_path / "none.yaml")
     file = tmp_path / "list.yaml"
     file.write_text("- 1\n- 2\n")

@@ -13,7 +13,7 @@ import pytest
 from mesm.corpora.miniature.emotions import IEMOCAP_CODES, MOSEI_COLUMNS
 from mesm.corpora.miniature.generate import generate
 from mesm.corpora.mosei import AUDIO, VIDEOS, read_mosei
-from mesm.corpora.registry import CORPORA, find_corpus
+from mesm.corpora.registry import CORPORA, find_corpus, reader_of
 from tests.mesm.conftest import SMALL
 from tests.mesm.corpora.toy_corpus import EMOTIONS
 
@@ -30,14 +30,23 @@ for command in json.loads(sys.argv[1]):
 """
 
 
-def test_rows_hold_the_papers_emotions_in_its_order() -> None:
+def test_rows_hold_emotions_in_their_order_accuracies_and_splits() -> None:
     assert {name: corpus.emotions for name, corpus in CORPORA.items()} == {
         "iemocap": ("angry", "excited", "frustrated", "happy", "neutral", "sad"),
         "mosei": ("angry", "disgusted", "fear", "happy", "sad", "surprised"),
+        "meld": ("anger", "disgust", "fear", "joy", "neutral", "sadness", "surprise"),
+        "ravdess": (
+            *("neutral", "calm", "happy", "sad"),
+            *("angry", "fearful", "disgust", "surprised"),
+        ),
+        "crema_d": ("anger", "disgust", "fear", "happy", "neutral", "sad"),
     }
-    assert {name: corpus.accuracy for name, corpus in CORPORA.items()} == {
-        "iemocap": "accuracy",
-        "mosei": "weighted_accuracy",
+    assert {name: (corpus.accuracy, corpus.split) for name, corpus in CORPORA.items()} == {
+        "iemocap": ("accuracy", "random"),
+        "mosei": ("weighted_accuracy", "random"),
+        "meld": ("accuracy", "column"),
+        "ravdess": ("accuracy", "speaker"),
+        "crema_d": ("accuracy", "speaker"),
     }
     assert all(corpus.name == name for name, corpus in CORPORA.items())
 
@@ -48,8 +57,43 @@ def test_the_miniature_spells_every_label_that_the_readers_know() -> None:
 
 
 def test_a_corpus_that_is_none_is_refused_with_those_there_are() -> None:
-    with pytest.raises(ValueError, match="corpus must be one of iemocap, mosei, got 'cinema'"):
+    with pytest.raises(ValueError, match=r"be one of iemocap, mosei, .*, crema_d, got 'cinema'"):
         find_corpus("cinema")
+
+
+@pytest.mark.parametrize(
+    ("corpus", "options", "message"),
+    [
+        ("iemocap", {"song": True}, "iemocap is read without --song, which is for ravdess"),
+        ("ravdess", {"labels": "rated"}, "ravdess is read without --labels, which is for crema_d"),
+        ("meld", {"loud": 1}, "meld is read without --loud; no corpus knows it"),
+    ],
+)
+def test_options_of_another_reader_are_refused(
+    corpus: str, options: dict[str, object], message: str
+) -> None:
+    with pytest.raises(ValueError) as refused:
+        reader_of(corpus, options)
+    assert str(refused.value) == message
+
+
+def test_a_reader_takes_its_options(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="song must be true or false, got 3"):
+        reader_of("ravdess", {"song": 3})(tmp_path)
+    with pytest.raises(ValueError, match="is not IEMOCAP"):
+        reader_of("iemocap", {})(tmp_path)
+
+
+def test_readers_of_videos_are_imported_only_to_read() -> None:
+    script = "import sys, mesm.corpora.registry; print('av' in sys.modules, 'torch' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parents[3],
+        check=True,
+    )
+    assert done.stdout.split() == ["False", "False"]
 
 
 @pytest.fixture

@@ -152,7 +152,7 @@ def test_a_sound_that_begins_late_must_keep_its_place(tmp_path: Path) -> None:
 
 def test_a_recording_without_sound(tmp_path: Path) -> None:
     record(tmp_path / "v.mp4", (0, 2), None)
-    assert read_spans(tmp_path / "v.mp4") == Spans(None, Span(0, 2))
+    assert read_spans(tmp_path / "v.mp4") == Spans(None, Span(0, 2), 2)
     assert lines(tmp_path, None, (0, 1)) == [
         "skipped v_0: no sound file: v.wav (nor has v.mp4 a sound); extract the recording's sound "
         "to it"

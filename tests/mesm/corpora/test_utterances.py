@@ -6,7 +6,19 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from mesm.corpora import extraction, iemocap, mosei, parts, shortfalls, utterances
+from mesm.corpora import (
+    crema_d,
+    extraction,
+    iemocap,
+    meld,
+    mosei,
+    mosei_sdk,
+    parts,
+    ravdess,
+    shortfalls,
+    utterances,
+    whole_files,
+)
 from mesm.corpora.utterances import (
     MENDS,
     RawCorpus,
@@ -64,7 +76,8 @@ CALLS = {"corpus.skip": 1, "self.skip": 1, "fail": 1, "dialog.refused": 0, "Shor
 
 def test_every_reason_of_the_readers_has_a_mend() -> None:
     reasons = set()
-    for module in (iemocap, mosei, extraction, shortfalls, utterances, parts):
+    readers = (iemocap, mosei, mosei_sdk, meld, ravdess, crema_d)
+    for module in (*readers, extraction, shortfalls, utterances, whole_files, parts):
         for node in ast.walk(ast.parse(Path(module.__file__).read_text())):
             if isinstance(node, ast.Call) and (call := ast.unparse(node.func)) in CALLS:
                 given = node.args[CALLS[call]]

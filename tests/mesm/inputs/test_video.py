@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from av.stream import Disposition
 
-from mesm.inputs.video import VideoError, frames_at
+from mesm.inputs.video import Span, VideoError, frames_at, read_spans
 
 RATE = Fraction(30000, 1001)
 
@@ -55,6 +55,21 @@ def test_uneven_rates_and_gaps(tmp_path):
     # 1.0 lies half a second after the frame before it, 3.0 after the end.
     wanted = [0, 1, 2, 3, 4, None, 5, 6, None]
     assert [shown(f) for _, f in frames_at(tmp_path / "uneven.mp4", instants)] == wanted
+
+
+def test_flash_video_with_uneven_times(tmp_path):
+    """Sorenson's H.263 in FLV, as CREMA-D has it: milliseconds, and no length of a stream."""
+    times = [0, 0.033, 0.1, 0.3, 0.333, 0.5, 0.9, 1.0]
+    write_video(tmp_path / "a.flv", len(times), "flv1", times=times)
+    with av.open(str(tmp_path / "a.flv")) as container:
+        assert container.streams.video[0].codec_context.name == "flv"
+    instants = [0.0, 0.05, 0.25, 0.32, 0.45, 0.7, 0.8, 0.95, 1.01]
+    # 0.8 is more than a quarter of a second after the picture before it.
+    wanted = [0, 1, 2, 3, 4, 5, None, 6, 7]
+    assert [shown(f) for _, f in frames_at(tmp_path / "a.flv", instants)] == wanted
+    spans = read_spans(tmp_path / "a.flv")
+    assert spans.pictures == Span(0.0, None)
+    assert spans.end == pytest.approx(1.0, abs=0.05)
 
 
 def test_a_truncated_file_has_frames_up_to_the_cut(tmp_path):

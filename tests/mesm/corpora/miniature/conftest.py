@@ -51,3 +51,24 @@ def mosei(tmp_path_factory: pytest.TempPathFactory) -> Generated:
     root = tmp_path_factory.mktemp("raw") / "mosei"
     generate(root, clips=10, seed=SEED, layout="mosei", faults=True, workers=1)
     return read(root)
+
+
+@pytest.fixture(scope="package")
+def meld(tmp_path_factory: pytest.TempPathFactory) -> Generated:
+    root = tmp_path_factory.mktemp("raw") / "meld"
+    generate(root, clips=10, seed=SEED, layout="meld", faults=True, workers=1)
+    return read(root)
+
+
+@pytest.fixture(scope="package")
+def ravdess(tmp_path_factory: pytest.TempPathFactory) -> Generated:
+    root = tmp_path_factory.mktemp("raw") / "ravdess"
+    generate(root, clips=10, seed=SEED, layout="ravdess", faults=True, workers=1)
+    return read(root)
+
+
+@pytest.fixture(scope="package")
+def crema_d(tmp_path_factory: pytest.TempPathFactory) -> Generated:
+    root = tmp_path_factory.mktemp("raw") / "crema_d"
+    generate(root, clips=10, seed=SEED, layout="crema_d", faults=True, workers=1)
+    return read(root)

@@ -16,7 +16,9 @@ from mesm.corpora.miniature.emotions import (
     MODALITIES,
     MOSEI_COLUMNS,
     NEUTRAL,
+    RECITED,
     Layout,
+    mood,
 )
 from mesm.corpora.miniature.prosody import PROSODY
 from mesm.corpora.miniature.sentences import sentence
@@ -35,11 +37,22 @@ def test_readers_know_every_spelling():
 
 
 def test_face_and_voice_show_every_emotion_and_neutral():
-    assert set(EXPRESSIONS) == ALL | {NEUTRAL}
-    assert set(PROSODY) == ALL | {NEUTRAL}
+    moods = {mood(emotion) for emotion in ALL} | {NEUTRAL}
+    assert set(EXPRESSIONS) == moods
+    assert set(PROSODY) == moods
 
 
-@pytest.mark.parametrize("emotion", sorted(ALL | {NEUTRAL}))
+def test_moods_of_a_corpus_differ_and_are_their_own():
+    for emotions in EMOTIONS.values():
+        moods = [mood(emotion) for emotion in emotions]
+        assert len(set(moods)) == len(emotions)
+        assert [mood(name) for name in moods] == moods
+
+
+SAID = {e for layout, names in EMOTIONS.items() if layout not in RECITED for e in names}
+
+
+@pytest.mark.parametrize("emotion", sorted(SAID | {NEUTRAL}))
 def test_there_are_words_for_every_emotion(emotion):
     rng = np.random.default_rng(0)
     assert len({sentence((emotion,), rng) for _ in range(20)}) > 10

@@ -10,10 +10,10 @@ import torch
 from PIL import Image
 
 from mesm.corpora.miniature.action_units import EXPRESSIONS
-from mesm.corpora.miniature.emotions import EMOTIONS
+from mesm.corpora.miniature.emotions import EMOTIONS, LAYOUTS, mood
 from mesm.corpora.miniature.face_geometry import Pose, face_shape
 from mesm.corpora.miniature.face_painter import Looks, Scene
-from mesm.corpora.miniature.media import IEMOCAP_VIDEO, MOSEI_VIDEO
+from mesm.corpora.miniature.media import CREMA_D_VIDEO, IEMOCAP_VIDEO, MOSEI_VIDEO
 from mesm.corpora.miniature.performance import seat
 from mesm.inputs.face_detector import FaceDetector
 
@@ -34,11 +34,11 @@ def portrait(rng, units, pose=None, size=(WIDTH, HEIGHT), **face):
     return scene.paint(shape, pose), shape
 
 
-@pytest.mark.parametrize("video", [IEMOCAP_VIDEO, MOSEI_VIDEO])
+@pytest.mark.parametrize("video", [IEMOCAP_VIDEO, MOSEI_VIDEO, CREMA_D_VIDEO])
 def test_mtcnn_finds_nearly_all_of_them(video):
     rng = np.random.default_rng(3)
     size, shown = (video.panel_width, video.height), list(EXPRESSIONS.values())
-    drawn = [portrait(rng, shown[i % 9], size=size, talk=rng.random()) for i in range(54)]
+    drawn = [portrait(rng, shown[i % len(shown)], size=size, talk=rng.random()) for i in range(54)]
     frames = torch.from_numpy(np.stack([picture for picture, _ in drawn]))
     found = FaceDetector(min_face_size=60).detect(frames)
     hits = []
@@ -73,7 +73,7 @@ def nearest_template(pictures, templates):
     return [names[int(np.argmax(bank @ (p.ravel() - np.mean(p))))] for p in pictures]
 
 
-@pytest.mark.parametrize("layout", ["iemocap", "mosei"])
+@pytest.mark.parametrize("layout", LAYOUTS)
 def test_emotions_can_be_told_apart_at_48_pixels(layout):
     rng = np.random.default_rng(1)
     emotions = EMOTIONS[layout]
@@ -85,7 +85,7 @@ def test_emotions_can_be_told_apart_at_48_pixels(layout):
             seed = int(rng.integers(1 << 30))
             pose = replace(POSE, yaw=rng.uniform(-0.1, 0.1))
             neutral, box = portrait(np.random.default_rng(seed), {}, pose)
-            units = EXPRESSIONS[emotion]
+            units = EXPRESSIONS[mood(emotion)]
             moved, _ = portrait(np.random.default_rng(seed), units, pose, talk=rng.random())
             out.append(crop(moved, box.face_box).mean(2) - crop(neutral, box.face_box).mean(2))
         return out

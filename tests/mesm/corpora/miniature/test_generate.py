@@ -11,6 +11,7 @@ from fractions import Fraction
 import av
 import pytest
 
+from mesm.corpora.miniature.emotions import LAYOUTS
 from mesm.corpora.miniature.generate import generate
 from mesm.corpora.miniature.media import VIDEOS
 
@@ -20,10 +21,11 @@ def digests(root):
     return {str(p.relative_to(root)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
 
 
-@pytest.mark.parametrize("layout", ["iemocap", "mosei"])
+@pytest.mark.parametrize("layout", LAYOUTS)
 def test_same_seed_same_bytes_whatever_the_number_of_workers(tmp_path, layout):
-    generate(tmp_path / "a", clips=9, seed=7, layout=layout, workers=1)
-    generate(tmp_path / "b", clips=9, seed=7, layout=layout, workers=2)
+    faults = layout not in ("iemocap", "mosei")
+    generate(tmp_path / "a", clips=9, seed=7, layout=layout, faults=faults, workers=1)
+    generate(tmp_path / "b", clips=9, seed=7, layout=layout, faults=faults, workers=2)
     assert digests(tmp_path / "a") == digests(tmp_path / "b")
 
 
@@ -73,7 +75,22 @@ def test_a_failure_leaves_nothing(tmp_path, monkeypatch):
     [
         ({"clips": 0}, "clips must be at least 1, got 0"),
         ({"seed": -1}, "seed must be at least 0, got -1"),
-        ({"layout": "ravdess"}, "layout must be one of iemocap, mosei, got 'ravdess'"),
+        (
+            {"layout": "savee"},
+            "layout must be one of iemocap, mosei, meld, ravdess, crema_d, got 'savee'",
+        ),
+        (
+            {"layout": "ravdess", "variant": "where"},
+            "variant where does not fit layout ravdess, .*; use one of iemocap, mosei, meld$",
+        ),
+        (
+            {"layout": "crema_d", "variant": "where"},
+            "variant where does not fit layout crema_d, whose speakers recite given sentences",
+        ),
+        (
+            {"layout": "ravdess", "clips": 2401},
+            "ravdess has takes for 2400 clips at most, got 2401",
+        ),
         ({"variant": "when"}, "variant must be one of hints, where, got 'when'"),
         ({"workers": 0}, "workers must be at least 1, got 0"),
     ],
@@ -98,7 +115,7 @@ def test_a_file_is_refused(tmp_path):
         generate(path, clips=1, seed=0)
 
 
-@pytest.mark.parametrize("layout", ["iemocap", "mosei"])
+@pytest.mark.parametrize("layout", LAYOUTS)
 def test_the_files_for_features_move_no_other_file(tmp_path, monkeypatch, layout):
     generate(tmp_path / "with", clips=3, seed=2, layout=layout, workers=1)
     # The package's attribute of this name is the function.

@@ -11,14 +11,19 @@ import pytest
 import soundfile
 
 from mesm.corpora.miniature.media import (
+    CREMA_D_VIDEO,
     IEMOCAP_VIDEO,
     MOSEI_VIDEO,
+    STEREO,
+    SURROUND,
     VideoFormat,
+    copy_pictures,
     drawn_time,
     write_video,
     write_wav,
 )
 from mesm.inputs.video import ROUNDING, frames_at
+from mesm.inputs.waveforms import read_waveform
 
 AVI = VideoFormat(64, 32, 2, Fraction(30000, 1001), "mpeg4", "DIVX", {"flags": "+bitexact"})
 MP4 = VideoFormat(32, 32, 1, Fraction(30), "libx264", None, {"preset": "ultrafast", "crf": "23"})
@@ -122,6 +127,62 @@ def test_the_same_performance_gives_the_same_bytes(tmp_path, ending):
     for file in files:
         write_video(file, [Clock() for _ in range(video.panels)], 0.5, video)
     assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_late_pictures_come_as_told_and_each_third_in_time(tmp_path):
+    """The picture that is read where a face is looked at is the one drawn for it."""
+    video, path = replace(CREMA_D_VIDEO, width=32, height=32, sensor=None), tmp_path / "video.flv"
+    person = Clock(lambda time: True, shade=20, step=12)
+    write_video(path, [person], 3.0, video)
+    stream, frames = decode(path)
+    assert stream.codec_context.name == "flv"
+    late = [0.0, 0.023, -0.017]
+    assert [time for time, _ in frames] == pytest.approx(
+        [i / 6 + late[i % 3] for i in range(18)], abs=6e-4
+    )
+    instants = [0.5 * i for i in range(6)]
+    for index, picture in frames_at(path, instants):
+        place = round((picture[:, :28].mean() - 20) / 12)
+        assert drawn_time(instants[index], video) == pytest.approx(person.drawn[place])
+
+
+def tone(hertz=440.0):
+    return 0.3 * np.sin(2 * np.pi * hertz * np.arange(16_000) / 16_000)
+
+
+@pytest.mark.parametrize(("sound", "codec"), [(STEREO, "aac"), (SURROUND, "ac3")])
+def test_a_container_has_the_sound_in_its_channels(tmp_path, sound, codec):
+    path = tmp_path / "video.mp4"
+    write_video(path, [Clock()], 1.0, MP4, (sound, tone()))
+    with av.open(str(path)) as container:
+        (stream,) = container.streams.audio
+        assert (stream.codec_context.name, stream.rate) == (codec, 48_000)
+        assert stream.channels == len(sound.gains)
+    for channel, gain in enumerate(sound.gains):
+        heard = read_waveform(path, 0.1, 0.9, channel=channel)
+        assert heard.std() == pytest.approx(gain * 0.3 / 2**0.5, abs=0.01)
+        if gain:
+            # In time, too: a tenth of a period is 0.2 ms.
+            assert np.corrcoef(heard, tone()[1600:14_400])[0, 1] > 0.95
+    assert len(decode(path)[1]) == 30
+
+
+def test_pictures_are_copied_as_they_are_and_the_sound_is_not(tmp_path):
+    whole, copy = tmp_path / "whole.mp4", tmp_path / "copy.mp4"
+    write_video(whole, [Clock(lambda time: True)], 1.0, MP4, (STEREO, tone()))
+    copy_pictures(whole, copy)
+    with av.open(str(copy)) as container:
+        assert [stream.type for stream in container.streams] == ["video"]
+    for (time, picture), (other, same) in zip(decode(whole)[1], decode(copy)[1], strict=True):
+        assert time == other
+        np.testing.assert_array_equal(picture, same)
+
+
+def test_studio_sound_is_the_same_at_three_times_the_rate(tmp_path):
+    write_wav(tmp_path / "sound.wav", tone(), studio=True)
+    found, rate = soundfile.read(tmp_path / "sound.wav")
+    assert (rate, len(found)) == (48_000, 48_000)
+    np.testing.assert_allclose(found[300:-300:3], tone()[100:-100], atol=2e-3)
 
 
 def test_panels_share_the_picture():

@@ -4,7 +4,8 @@ from collections import Counter
 
 import pytest
 
-from mesm.corpora.miniature.emotions import EMOTIONS, MODALITIES
+from mesm.corpora.miniature.emotions import EMOTIONS, LAYOUTS, MODALITIES
+from mesm.corpora.miniature.layouts import FILES
 from mesm.corpora.miniature.plan import Planner, fill
 
 
@@ -67,9 +68,9 @@ def test_hints_are_drawn_independently(clips):
     assert both == pytest.approx(share["text"] * share["face"], abs=0.05)
 
 
-@pytest.mark.parametrize("layout", ["iemocap", "mosei"])
+@pytest.mark.parametrize("layout", LAYOUTS)
 def test_emotions_are_balanced(layout):
-    plan = planned(1200, 2, layout)
+    plan = FILES[layout].plan(Planner(layout, 2), 1200, False)
     counts = Counter(e for dialog in plan for clip in dialog.clips for e in clip.emotions)
     assert set(counts) == set(EMOTIONS[layout])
     assert max(counts.values()) < 1.3 * min(counts.values())

@@ -3,9 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mesm.corpora.miniature.emotions import EMOTIONS
+from mesm.corpora.miniature.emotions import EMOTIONS, mood
 from mesm.corpora.miniature.generate import generate
 from mesm.corpora.miniature.halves import HALVES, sentence_about
+from mesm.corpora.miniature.layouts import FILES
 from mesm.corpora.miniature.sentences import emotions_of_words, sentence
 from mesm.corpora.miniature.word_vectors import write_word_vectors
 from mesm.features.glove import read_vectors
@@ -26,14 +27,29 @@ def cosine(a, b):
 def test_every_word_of_every_sentence_but_one_has_a_vector(folder):
     rng = np.random.default_rng(0)
     words = set()
-    for layout in EMOTIONS.values():
-        for emotion in layout:
-            for _ in range(60):
-                words |= set(split_words(sentence((emotion,), rng)))
+    for emotion in {"neutral", *EMOTIONS["iemocap"], *EMOTIONS["mosei"]}:
+        for _ in range(60):
+            words |= set(split_words(sentence((emotion,), rng)))
     found = read_vectors(folder / "glove.txt.gz", words | {"neutral", *EMOTIONS["mosei"]})
     assert words - found.keys() <= {"lease"}
-    for layout in EMOTIONS.values():
-        assert len(read_vectors(folder / "glove.txt.gz", layout)) == 6
+    for layout in ("iemocap", "mosei"):
+        assert len(read_vectors(folder / "glove.txt.gz", EMOTIONS[layout])) == 6
+
+
+@pytest.mark.parametrize("layout", ["meld", "ravdess", "crema_d"])
+def test_emotions_of_other_names_lie_where_their_moods_do(tmp_path, layout):
+    texts = FILES[layout].texts
+    write_word_vectors(tmp_path, 3, layout=layout, texts=texts)
+    names = EMOTIONS[layout]
+    words = {word for text in texts for word in split_words(text)}
+    vectors = read_vectors(tmp_path / "glove.txt.gz", {*words, *names, *map(mood, names)})
+    assert vectors.keys() >= {*words, *names}
+    for name in names:
+        # 0.9 x 0.9, or the same vector.
+        assert cosine(vectors[name], vectors[mood(name)]) > 0.7
+        assert all(cosine(vectors[name], vectors[other]) < 0.3 for other in set(names) - {name})
+    if layout == "crema_d":
+        assert all(abs(cosine(vectors["jacket"], vectors[name])) < 0.25 for name in names)
 
 
 def test_words_of_one_mood_lie_near_its_name(folder):
