@@ -17,6 +17,7 @@ from mesm.config.settings import Number, Place, Positive, Settings, Truth, Whole
 
 ThresholdPolicy = Literal["tuned", "tuned_wacc", "0.5"]
 F1Variant = Literal["binary", "weighted"]
+LossName = Literal["binary", "cross_entropy"]
 MOST_WORKERS = 256
 LARGEST = 1e38  # what float32 holds
 
@@ -88,6 +89,12 @@ class TrainingSettings(Settings):
         default=0.0,
         description="Share of the steps after p_hold_epochs whose p is drawn evenly between the "
         "epoch's and p_start, so that sites which p leaves out are learnt from, too.",
+    )
+    loss: LossName | None = Field(
+        default=None,
+        description="binary: each emotion for itself, of which a clip may have several or none; "
+        "cross_entropy: softmax over the emotions, of which every clip has exactly one. None: as "
+        "the corpus's manifest has it.",
     )
     branch_loss: Annotated[Number, Field(ge=0.0)] = Field(
         default=0.0,

@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mesm.plots.style import EXTRA_COLOUR, FE2E_COLOUR, INK, MESM_COLOUR, new_figure, tidy
+from mesm.tables.notes import ALL_CLIPS
 from mesm.tables.table import Row, Table
 
 # Marks and lines differ too, for readers of grey prints.
@@ -17,8 +18,6 @@ LOOKS = (
     (EXTRA_COLOUR, "D", (0, (1, 1.5))),
     (INK, "^", (0, (3, 1, 1, 1))),
 )
-# Columns of `mesm table runs` after the settings: seeds, two scores, FLOPs.
-AFTER = 4
 
 
 def draw_comparison(table: Table) -> Figure | None:
@@ -29,7 +28,9 @@ def draw_comparison(table: Table) -> Figure | None:
     One panel per score, and one for the FLOPs where they are known; one curve per combination of
     the other settings, with a bar of one deviation either way.
     """
-    settings = len(table.head) - AFTER
+    # Columns of `mesm table runs`: settings, seeds, scores, FLOPs.
+    settings = table.head.index("seeds")
+    together = ALL_CLIPS in dict(table.groups)
     curves: dict[str, list[Row]] = {}
     for row in table.rows:
         if not _is_number(row.cells[0].value):
@@ -40,9 +41,11 @@ def draw_comparison(table: Table) -> Figure | None:
     panels = [
         (place, scale, label)
         for place, scale, label in (
-            (-3, 100.0, f"Average {table.head[-3]} (%)"),
-            (-2, 100.0, f"Average {table.head[-2]} (%)"),
-            (-1, 1e-9, "Feature extraction\n(GFLOPs per clip)"),
+            *(
+                (place, 100.0, f"{'' if together else 'Average '}{table.head[place]} (%)")
+                for place in range(settings + 1, len(table.head) - 1)
+            ),
+            (len(table.head) - 1, 1e-9, "Feature extraction\n(GFLOPs per clip)"),
         )
         if any(row.cells[place].value is not None for row in table.rows)
     ]

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from mesm.corpora.registry import find_corpus
-from mesm.evaluation.metrics import SHORT_NAMES, f1_key
+from mesm.evaluation.metrics import SHORT_NAMES, overall_columns
 from mesm.evaluation.run import Run
 from mesm.tables.costs import flops_per_clip
 from mesm.tables.names import describe_value
 from mesm.tables.notes import (
+    averages_group,
     corpus_note,
     features_note,
     flops_note,
@@ -57,7 +58,7 @@ def comparison_tables(
         known_synthetic = manifest.synthetic if synthetic is None else synthetic
         groups = _groups(condition.runs, by)
         first = condition.runs[0].scores
-        metrics = first["headline"], f1_key(first)
+        metrics = overall_columns(first, first["headline"])
         rows = []
         for group in groups:
             values = [_setting(group.runs[0], key) for key in by]
@@ -87,7 +88,7 @@ def comparison_tables(
                 name=f"runs_by_{stem}_{manifest.corpus}_{split}{suffix}",
                 title=f"{'A miniature ' * bool(known_synthetic)}{title}: runs by "
                 f"{' and '.join(by)}",
-                groups=(("", len(by) + 1), ("average", 2), ("", 1)),
+                groups=(("", len(by) + 1), (averages_group(first), len(metrics)), ("", 1)),
                 head=(*by, "seeds", *(SHORT_NAMES[metric] for metric in metrics), "GFLOPs"),
                 rows=tuple(rows),
                 notes=tuple(note for note in notes if note),

@@ -61,6 +61,17 @@ def settings(corpus: Path, *overrides: str, model: str = "mesm") -> ExperimentCo
     return load_config(f"iemocap_{model}", [f"corpus={corpus}", *SMALL, *overrides])
 
 
+def as_single_label(corpus: Path) -> Path:
+    """Have the manifest of a prepared corpus say that every clip has exactly one emotion."""
+    from mesm.runs.hashes import sealed
+
+    file = corpus / "manifest.json"
+    values = json.loads(file.read_text(encoding="utf-8")) | {"single_label": True}
+    values.pop("digest", None)
+    file.write_text(json.dumps(sealed(values)), encoding="utf-8")
+    return corpus
+
+
 def refused(config: ExperimentConfig, run: Path, message: str) -> None:
     """See that a training is refused and leaves the run as it was."""
     from mesm.training.loop import train
