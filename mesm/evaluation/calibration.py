@@ -273,7 +273,7 @@ def calibration_of(
 
 
 def diagrams(calibration: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """The parts of a calibration that are plotted, by name: each emotion's, or the most probable one's."""
+    """The parts of a calibration that are drawn, by name: per emotion, or the most probable one."""
     if "top" in calibration:
         return {"most probable emotion": calibration["top"]}
     return dict(calibration["emotions"])

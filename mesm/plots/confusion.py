@@ -12,10 +12,10 @@ from matplotlib.figure import Figure
 from mesm.plots.style import FAINT, FE2E_COLOUR, INK, new_figure, save_png
 from mesm.runs.folder import RunFolder
 
-# Inches: a cell's side, and the room for the emotions' names beside and below the cells.
-CELL, NAMES, ABOVE = 0.62, 1.25, 0.3
+# Inches: a cell's side, a letter of a name, an axis's title with its gaps, and the other edges.
+CELL, LETTER, TITLE, EDGE = 0.62, 0.085, 0.4, 0.15
 # Beyond this share of a row its cell is dark, and its figures are white.
-DARK = 0.55
+DARK = 0.65
 COLOURS = LinearSegmentedColormap.from_list("confusion", ["white", FE2E_COLOUR])
 
 
@@ -34,9 +34,13 @@ def draw_confusion(confusion: Sequence[Sequence[int]], emotions: Sequence[str]) 
     totals = counts.sum(axis=1, keepdims=True)
     shares = counts / np.maximum(totals, 1)
     side = CELL * len(emotions)
-    width, height = NAMES + side + 0.15, NAMES + side + ABOVE
+    rows = [f"{name} ({n})" for name, n in zip(emotions, totals[:, 0], strict=True)]
+    left = TITLE + LETTER * max(map(len, rows))
+    bottom = TITLE + LETTER * max(map(len, emotions)) / 2**0.5  # the names are aslant
+    width, height = left + side + EDGE, bottom + side + EDGE
+    # A layout that is reckoned here: matplotlib's own takes longer than all the drawing.
     figure = new_figure(width, height, constrained=False)
-    axes = figure.add_axes((NAMES / width, NAMES / height, side / width, side / height))
+    axes = figure.add_axes((left / width, bottom / height, side / width, side / height))
     axes.imshow(shares, cmap=COLOURS, vmin=0, vmax=1, aspect="equal")
     for row, column in np.ndindex(counts.shape):
         if totals[row, 0]:
@@ -48,7 +52,7 @@ def draw_confusion(confusion: Sequence[Sequence[int]], emotions: Sequence[str]) 
                 fontsize=8,
                 color="white" if share > DARK else INK,
             )
-    _frame(axes, emotions, totals[:, 0])
+    _frame(axes, emotions, rows)
     return figure
 
 
@@ -66,13 +70,14 @@ def save_confusion(run: Path, scores: Mapping[str, Any]) -> Path:
     return save_png(figure, RunFolder(run).confusion(scores["split"]))
 
 
-def _frame(axes: Axes, emotions: Sequence[str], totals: Sequence[int]) -> None:
+def _frame(axes: Axes, emotions: Sequence[str], rows: Sequence[str]) -> None:
     places = range(len(emotions))
     axes.set_xticks(places, emotions, rotation=45, ha="right", rotation_mode="anchor")
-    axes.set_yticks(places, [f"{name} ({n})" for name, n in zip(emotions, totals, strict=True)])
+    axes.set_yticks(places, rows)
     axes.tick_params(colors=INK, labelsize=9, length=0)
     axes.spines[:].set_color(FAINT)
     for place in places[1:]:
         axes.axhline(place - 0.5, color="white", linewidth=1.0)
         axes.axvline(place - 0.5, color="white", linewidth=1.0)
-    axes.set_title("decided for, of the clips that have …", fontsize=9, color=INK)
+    axes.set_xlabel("decided for", fontsize=9, color=INK)
+    axes.set_ylabel("clips that have", fontsize=9, color=INK)

@@ -17,7 +17,6 @@ from mesm.corpora.registry import find_corpus
 from mesm.evaluation.calibration import errors
 from mesm.evaluation.metrics import is_single_label
 from mesm.evaluation.run import Run
-from mesm.evaluation.task import SINGLE_LABEL
 from mesm.plots.confusion import draw_confusion
 from mesm.plots.learning_curves import draw_learning_curves
 from mesm.plots.reliability import draw_reliability
@@ -153,11 +152,11 @@ def _headlines(runs: Sequence[Run]) -> list[dict[str, str]]:
     names = _names(runs)
     shown = []
     for run in runs:
+        single = is_single_label(run.scores)
         shown.append(
             {
-                "value": f"{percent(run.scores['average'][run.task.f1])} %",
-                "label": f"{'macro' if run.task is SINGLE_LABEL else 'average'} F1 of "
-                f"{names[run.path]}",
+                "value": f"{percent(run.scores['average']['macro_f1' if single else 'f1'])} %",
+                "label": f"{'macro' if single else 'average'} F1 of {names[run.path]}",
             }
         )
     for run in runs:
@@ -223,7 +222,7 @@ def _reliability(run: Run) -> dict[str, Any]:
     """Drawn anew, so that the picture is of the scores on this page."""
     found = run.scores["calibration"]
     clips, average, fitted = run.scores["clips"], errors(found), found.get("fitted")
-    single = run.task is SINGLE_LABEL
+    single = is_single_label(run.scores)
     caption = (
         f"{run_name(run.config)}, {run.split} split, {clips} clips in {found['bins']} bins "
         f"{'of the most probable emotion' if single else 'per emotion'}, the larger the mark the "
