@@ -171,12 +171,14 @@ class EvaluationSettings(Settings):
     threshold: ThresholdPolicy = Field(
         default="tuned",
         description="tuned: per emotion, the one with the best binary F1 on the validation split; "
-        "tuned_wacc: with the best weighted accuracy.",
+        "tuned_wacc: with the best weighted accuracy. Without effect where training.loss is "
+        "cross_entropy.",
     )
     f1: F1Variant = Field(
         default="binary",
         description="Which F1 tables show: of the emotion, as in the paper, or weighted over its "
-        "presence and absence, as the authors' CMU-MOSEI code has it. Files hold both.",
+        "presence and absence, as the authors' CMU-MOSEI code has it. Files hold both. "
+        "Likewise without effect.",
     )
 
     @field_validator("threshold", mode="before")

@@ -129,3 +129,16 @@ def test_a_softmax_pupil_learns_its_teachers_softmax():
 
 def test_every_loss_has_its_criterion():
     assert set(CRITERIA) == set(get_args(LossName))
+
+
+def test_a_softmax_step_asks_the_device_for_no_value():
+    """Tensors on meta have none to give."""
+    with torch.device("meta"):
+        loss = TrainingLoss(
+            torch.ones(3), TrainingSettings(branch_loss=1.0), criterion="cross_entropy"
+        )
+        logits = torch.randn(3, 4, 3, requires_grad=True)
+        labels = torch.ones(4, 3)
+    outputs = TrainingOutputs(logits[0], logits[1:], {})
+    loss(outputs, labels, 0.5, outputs).backward()
+    assert logits.grad is not None
