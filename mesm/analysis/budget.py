@@ -18,18 +18,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from tqdm import tqdm
 
 from mesm.analysis.costs import FlopTally, dense_flops_per_frame
 from mesm.analysis.sweep import add_latency, latency_setting, load_baseline, measure
 from mesm.config.p import BLOCKS, p_text
 from mesm.data.batch import Batch
-from mesm.evaluation.metrics import Thresholds, score
+from mesm.evaluation.metrics import SHORT_NAMES, is_single_label
 from mesm.evaluation.run import Run
+from mesm.evaluation.task import MULTI_LABEL
 from mesm.runs.environment import describe
 from mesm.runs.files import one_at_a_time
 from mesm.runs.folder import RunFolder
+from mesm.training.losses import CRITERIA
 
 # Keeps one site of a frame, unless others are just as attended.
 LEAST_P = 1e-6
@@ -67,8 +68,8 @@ class Trial:
     Attributes:
         p: per block.
         share: FLOPs over the dense ones.
-        f1: average F1.
-        loss: binary cross-entropy, unweighted.
+        f1: average F1; of one emotion a clip the macro F1.
+        loss: the task's cross-entropy, unweighted.
     """
 
     p: Blocks
@@ -109,13 +110,14 @@ class Search:
         labels = torch.cat([batch.labels.cpu() for batch in self.batches])
         asked = self.run.config.evaluation
         emotions = self.run.emotions
-        thresholds = Thresholds.choose(asked.threshold, len(emotions), lambda: (logits, labels))
-        scores = score(logits, labels, thresholds, emotions, asked.f1)
+        task = self.run.task
+        decider = task.decider(asked.threshold, len(emotions), lambda: (logits, labels))
+        scores = task.score(logits, labels, decider, emotions, asked.f1)
         trial = Trial(
             p,
             tally.per_clip(1)["total"] / self.dense,
-            scores["average"]["f1"],
-            float(F.binary_cross_entropy_with_logits(logits.double(), labels.double())),
+            scores["average"][task.f1],
+            float(CRITERIA[task.loss].cross_entropy(logits.double(), labels.double())),
         )
         self.trials[p] = trial
         return trial
@@ -314,7 +316,8 @@ def find_budget(
             "multiply-accumulate",
             "share": "of the FLOPs of FE2E's extractors of the same widths over the same frames, "
             "from their shapes",
-            "chosen": "on the validation split: average F1, of equal ones the lower cross-entropy",
+            "chosen": f"on the validation split: {_chosen_by(opened)}, of equal ones the lower "
+            "cross-entropy",
             "latency": "median of the repeats; eval, inference mode; milliseconds per clip",
         },
         "dense_flops_per_clip": dense_per_clip,
@@ -330,6 +333,10 @@ def find_budget(
     return result
 
 
+def _chosen_by(run: Run) -> str:
+    return "average F1" if run.task is MULTI_LABEL else run.task.f1_title
+
+
 def budget_lines(result: dict[str, Any]) -> list[str]:
     """The points of `find_budget` as lines of text, each with the override that trains at it."""
     lines = [
@@ -338,10 +345,11 @@ def budget_lines(result: dict[str, Any]) -> list[str]:
     ]
     for point in result["points"]:
         p = str(point["p"]).replace(" ", "")
+        f1 = "macro_f1" if is_single_label(point) else "f1"
         lines.append(
             f"budget {point['budget']:g}, {point['kind']:<9}  {100 * point['share']:5.1f} %  "
-            f"F1 {100 * point['average']['f1']:5.1f}  "
+            f"{SHORT_NAMES[f1]} {100 * point['average'][f1]:5.1f}  "
             f"validation: {100 * point['valid']['share']:5.1f} %  "
-            f"F1 {100 * point['valid']['f1']:5.1f}  model.p={p}"
+            f"{SHORT_NAMES[f1]} {100 * point['valid']['f1']:5.1f}  model.p={p}"
         )
     return lines

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from mesm.analysis.costs import FlopTally, SiteTally, Stopwatch
 from mesm.config.p import p_text, uniform_p
-from mesm.evaluation.metrics import SHORT_NAMES, Thresholds, f1_key, score
+from mesm.evaluation.metrics import SHORT_NAMES, overall_columns
 from mesm.evaluation.run import Run
 from mesm.models import FE2E, MESM
 from mesm.plots.p_curve import draw_p_curve
@@ -181,14 +181,15 @@ def _norms(run: Run, clips: int) -> Iterator[None]:
 
 def sweep_lines(result: dict[str, Any]) -> list[str]:
     """The points of `sweep`, or of `mesm.analysis.retrain`, as a table for the terminal."""
-    accuracy, f1 = result["metric"], f1_key(result["points"][0])
+    columns = overall_columns(result["points"][0], result["metric"])
     own, baseline = result.get("own_point"), result.get("baseline")
     points = [(p_text(point["p"]), point) for point in result["points"]]
     points += [(p_text(own["p"]), own)] if own else []
     points += [(f"FE2E, {baseline['run']}", baseline)] if baseline else []
     blocks = list(result["points"][0]["active_sites"])
     wide = max(8, *(len(name) for name, _ in points))
-    heads = f"{SHORT_NAMES[accuracy]:>6}{SHORT_NAMES[f1]:>6}{'GFLOP/clip':>12}{'ms/clip':>9}"
+    heads = "".join(f"{SHORT_NAMES[column]:>6}" for column in columns)
+    heads += f"{'GFLOP/clip':>12}{'ms/clip':>9}"
     sites = "".join(f"{f'{name} sites, %':>18}" for name in blocks)
     points_are = result["conventions"].get("points", "one training")
     lines = [f"{result['run']}: {result['split']} split, {result['clips']} clips; {points_are}"]
@@ -199,8 +200,9 @@ def sweep_lines(result: dict[str, Any]) -> list[str]:
             " / ".join(f"{100 * share:.0f}" for share in active.get(block, ())) for block in blocks
         )
         lines.append(
-            f"{name:<{wide}}{100 * scores[accuracy]:>6.1f}{100 * scores[f1]:>6.1f}"
-            f"{point['flops_per_clip']['total'] / 1e9:>12.4g}"
+            f"{name:<{wide}}"
+            + "".join(f"{100 * scores[column]:>6.1f}" for column in columns)
+            + f"{point['flops_per_clip']['total'] / 1e9:>12.4g}"
             f"{point['latency_ms_per_clip']['model']:>9.4g}"
             + "".join(f"{share or '–':>18}" for share in shares)
         )
@@ -217,7 +219,7 @@ def load_baseline(path: Path, beside: Run) -> Run:
     """An FE2E run on the corpus of another run.
 
     Raises:
-        ValueError: not an FE2E run, or of another corpus.
+        ValueError: not an FE2E run, or of another corpus or task.
     """
     opened = Run.open(path)
     if not isinstance(opened.model, FE2E):
@@ -234,6 +236,11 @@ def load_baseline(path: Path, beside: Run) -> Run:
             f"{path}: the baseline and {beside.path} are tested on other folds; name an FE2E run "
             "of the same one"
         )
+    if opened.task is not beside.task:
+        raise ValueError(
+            f"{path}: the baseline has another task, {opened.task.title}, than the MESM run, "
+            f"{beside.task.title} (training.loss): their scores cannot stand beside each other"
+        )
     return opened
 
 
@@ -247,10 +254,10 @@ def measure(run: Run, split: str, batch_size: int) -> dict[str, Any]:
         labels.append(batch.labels.cpu())
         if isinstance(model, MESM):
             sites.count(model, batch)
-    thresholds = Thresholds.choose(
-        settings.threshold, len(run.emotions), lambda: run.predict("valid")
+    decider = run.task.decider(settings.threshold, len(run.emotions), lambda: run.predict("valid"))
+    scores = run.task.score(
+        *(torch.cat(logits), torch.cat(labels), decider, run.emotions, settings.f1)
     )
-    scores = score(torch.cat(logits), torch.cat(labels), thresholds, run.emotions, settings.f1)
     measured = scores | {"flops_per_clip": flops.per_clip(scores["clips"])}
     if isinstance(model, MESM):
         measured["active_sites"] = sites.mean()

@@ -17,6 +17,7 @@ from mesm.data.corpus_folder import in_fold, open_corpus
 from mesm.data.feed import Feed
 from mesm.evaluation.predictions import Predictions, origin_of
 from mesm.evaluation.run import Run
+from mesm.evaluation.task import task_of
 from mesm.models.build import Model, arguments_of, differing_arguments, restore_model
 from mesm.models.registry import open_feed
 from mesm.runs.checkpoints import MEND, REMAKE, Progress, load_last, read_progress
@@ -109,6 +110,9 @@ def _examine_run(path: Path, found: Examined, corpora: dict[Path, PreparedCorpus
     if corpus is not None and progress is not None:
         _compare_corpus(run, corpus, progress, found)
     if config is not None and corpus is not None:
+        found.attempt(
+            task_of(config.training.loss, corpus.manifest.single_label).check_corpus, corpus
+        )
         _examine_predictions(run, config, corpus, weights, found)
     _examine_documents(run, weights, found)
     for inner in sorted(path.glob("retrain/*/")):

@@ -244,6 +244,7 @@ def evaluate(
     bootstrap = Bootstrap(draws=draws, cluster=cluster)
     if against is None:
         from mesm.evaluation.evaluate import evaluate_run
+        from mesm.plots.confusion import save_confusion
         from mesm.plots.reliability import save_reliability
 
         scores = evaluate_run(
@@ -251,6 +252,8 @@ def evaluate(
         )
         if query == "own":
             typer.echo(save_reliability(run, scores))
+            if "confusion" in scores:
+                typer.echo(save_confusion(run, scores))
     else:
         if query == "other":
             raise ValueError("evaluate: --against asks by own queries; leave --query out")

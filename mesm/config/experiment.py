@@ -25,6 +25,7 @@ from mesm.config.settings import Number, Place, Positive, Settings, Truth, Whole
 
 ThresholdPolicy = Literal["tuned", "tuned_wacc", "0.5"]
 F1Variant = Literal["binary", "weighted"]
+LossName = Literal["binary", "cross_entropy"]
 MOST_WORKERS = 256
 LARGEST = 1e38  # what float32 holds
 
@@ -96,6 +97,12 @@ class TrainingSettings(Settings):
         default=0.0,
         description="Share of the steps after p_hold_epochs whose p is drawn evenly between the "
         "epoch's and p_start, so that sites which p leaves out are learnt from, too.",
+    )
+    loss: LossName | None = Field(
+        default=None,
+        description="binary: each emotion for itself, of which a clip may have several or none; "
+        "cross_entropy: softmax over the emotions, of which every clip has exactly one. None: as "
+        "the corpus's manifest has it.",
     )
     branch_loss: Annotated[Number, Field(ge=0.0)] = Field(
         default=0.0,
@@ -172,12 +179,14 @@ class EvaluationSettings(Settings):
     threshold: ThresholdPolicy = Field(
         default="tuned",
         description="tuned: per emotion, the one with the best binary F1 on the validation split; "
-        "tuned_wacc: with the best weighted accuracy.",
+        "tuned_wacc: with the best weighted accuracy. Without effect where training.loss is "
+        "cross_entropy.",
     )
     f1: F1Variant = Field(
         default="binary",
         description="Which F1 tables show: of the emotion, as in the paper, or weighted over its "
-        "presence and absence, as the authors' CMU-MOSEI code has it. Files hold both.",
+        "presence and absence, as the authors' CMU-MOSEI code has it. Files hold both. "
+        "Likewise without effect.",
     )
 
     @field_validator("threshold", mode="before")

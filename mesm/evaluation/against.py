@@ -11,6 +11,7 @@ from mesm.config.experiment import F1Variant, ThresholdPolicy
 from mesm.evaluation.bootstrap import Bootstrap, paired_differences
 from mesm.evaluation.run import Run
 from mesm.evaluation.score_table import format_differences
+from mesm.evaluation.task import MULTI_LABEL
 
 
 def compare_runs(
@@ -41,8 +42,8 @@ def compare_runs(
         F1 variant, threshold policy, and both runs' models, thresholds and weights.
 
     Raises:
-        ValueError: a folder is no run; or the runs were not scored alike: other corpora, splits,
-            clips, labels, threshold policies or F1 variants.
+        ValueError: a folder is no run; or the runs were not scored alike: other tasks, corpora,
+            splits, clips, labels, threshold policies or F1 variants.
     """
     ours, theirs = (
         Run.open(folder, threshold=threshold, f1=f1, fresh=fresh) for folder in (run, against)
@@ -60,18 +61,19 @@ def compare_runs(
         first.dialogs,
         first.emotions,
         bootstrap or Bootstrap(),
+        ours.task.measures,
     )
     differences = {
         "split": split,
         "clips": len(labels),
         "headline": ours.accuracy_name,
         "threshold": {"policy": thresholds[0].policy},
-        "f1_variant": ours.scoring.f1,
+        **ours.task.facts(ours.scoring.f1),
         "runs": [
             {
                 "run": str(scored.folder.path),
                 "model": scored.config.model.name,
-                "thresholds": dict(zip(scored.emotions, values.values, strict=True)),
+                "thresholds": values.facts(scored.emotions).get("values", {}),
                 "weights": scored.origin["weights"],
             }
             for scored, values in zip((ours, theirs), thresholds, strict=True)
@@ -86,9 +88,14 @@ def compare_runs(
 def _check_alike(first: Run, second: Run, split: str) -> None:
     """Refuse before anything is predicted."""
     runs = f"{first.folder.path} and {second.folder.path}"
+    if first.task is not second.task:
+        raise ValueError(
+            f"{runs} have different tasks, {first.task.title} and {second.task.title} "
+            "(training.loss): such numbers cannot be compared"
+        )
     for name, flag in (("threshold", "--threshold"), ("f1", "--f1")):
         ours, theirs = getattr(first.scoring, name), getattr(second.scoring, name)
-        if ours != theirs:
+        if ours != theirs and first.task is MULTI_LABEL:
             raise ValueError(
                 f"{runs} are scored by different settings, evaluation.{name} {ours} and {theirs}: "
                 f"such numbers cannot be compared; give {flag} for both"

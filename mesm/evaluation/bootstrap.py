@@ -8,7 +8,7 @@ is not in the intervals, nor is what another training seed would.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -16,9 +16,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mesm.evaluation.metrics import Confusion
+from mesm.evaluation.metrics import MEASURES, Confusion, Measures
 
 Cluster = Literal["clip", "dialog"]
+# Both ends by the metric's name; None where there is no interval.
+_Ends = Mapping[str, Tensor | None]
+_Columns = dict[str, Tensor]
 # Drawn at once: bounds the memory to a few hundred MB at CMU-MOSEI's size.
 BLOCK_ELEMENTS = 1 << 24
 
@@ -47,8 +50,13 @@ class Bootstrap:
         if self.cluster not in ("clip", "dialog"):
             raise ValueError(f"cluster must be clip or dialog, got {self.cluster!r}")
 
-    def facts(self, units: int) -> dict[str, Any]:
-        """The facts about the intervals for a file; `units` clips or dialogs were drawn from."""
+    def facts(self, units: int, thresholds: bool = True) -> dict[str, Any]:
+        """The facts about the intervals for a file.
+
+        Args:
+            units: how many clips or dialogs were drawn from.
+            thresholds: whether the decisions depend on thresholds.
+        """
         return {
             "method": "percentile bootstrap",
             "draws": self.draws,
@@ -56,7 +64,7 @@ class Bootstrap:
             "seed": self.seed,
             "cluster": self.cluster,
             "units": units,
-            "thresholds": "held fixed",
+            **({"thresholds": "held fixed"} if thresholds else {}),
         }
 
     def interval(self, values: Tensor) -> Tensor:
@@ -71,6 +79,7 @@ def intervals(
     dialogs: Sequence[str],
     emotions: Sequence[str],
     how: Bootstrap,
+    measures: Measures = MEASURES,
 ) -> dict[str, Any]:
     """An interval for every metric, per emotion and of the average over the emotions.
 
@@ -80,18 +89,22 @@ def intervals(
         dialogs: N names, each clip's dialog or video.
         emotions: E names.
         how: draws, level, seed and cluster.
+        measures: the metrics, and what "average" is.
 
     Returns:
         `Bootstrap.facts` and {"emotions": {emotion: {metric: [low, high]}}, "average": {metric:
         [low, high]}}, JSON values; None for [low, high] where there is but one clip (or dialog).
     """
     units = _units(dialogs, how)
-    if len(units) < 2:
-        names = list(Confusion.of(decisions, labels).metrics())
-        return how.facts(len(units)) | _named(dict.fromkeys(names), emotions)
-    drawn = _draw(Confusion.per_clip(decisions, labels).stack(), units, how)
-    ends = {name: _ends(values, how) for name, values in drawn.items()}
-    return how.facts(len(units)) | _named(ends, emotions)
+    counts = Confusion.per_clip(decisions, labels)
+    drawn = _draw(counts.stack(), units, how) if len(units) >= 2 else counts
+    columns = measures.per_emotion(drawn)
+    values = columns, measures.overall(drawn) if measures.overall else _means(columns)
+    ends = [
+        {name: how.interval(one) if len(units) >= 2 else None for name, one in kind.items()}
+        for kind in values
+    ]
+    return how.facts(len(units), measures.thresholds) | _named(ends[0], ends[1], emotions)
 
 
 def paired_differences(
@@ -101,6 +114,7 @@ def paired_differences(
     dialogs: Sequence[str],
     emotions: Sequence[str],
     how: Bootstrap,
+    measures: Measures = MEASURES,
 ) -> dict[str, Any]:
     """First minus second, for two systems' decisions on the same clips.
 
@@ -114,6 +128,7 @@ def paired_differences(
         dialogs: N names, each clip's dialog or video.
         emotions: E names.
         how: draws, level, seed and cluster.
+        measures: as of `intervals`.
 
     Returns:
         `Bootstrap.facts` (the method is "paired percentile bootstrap"), and "emotions" and
@@ -121,23 +136,40 @@ def paired_differences(
         per metric.
     """
     units = _units(dialogs, how)
-    ours, theirs = (Confusion.of(decisions, labels).metrics() for decisions in (first, second))
-    found = {name: ours[name] - theirs[name] for name in ours}
-    ends: Mapping[str, Tensor | None] = dict.fromkeys(found)
+    sides = [Confusion.per_clip(decisions, labels) for decisions in (first, second)]
+    wholes = [Confusion.of(decisions, labels) for decisions in (first, second)]
+    found, overall = _subtract(wholes, measures)
+    ends: _Ends = dict.fromkeys(found)
+    overall_ends: _Ends = dict.fromkeys(overall)
     if len(units) >= 2:
-        drawn = [
-            _draw(Confusion.per_clip(decisions, labels).stack(), units, how)
-            for decisions in (first, second)
-        ]
-        ends = {name: _ends(drawn[0][name] - drawn[1][name], how) for name in found}
-    named = _named(ends, emotions)
+        drawn = _subtract([_draw(side.stack(), units, how) for side in sides], measures)
+        ends, overall_ends = (
+            {name: how.interval(values) for name, values in kind.items()} for kind in drawn
+        )
+    named = _named(ends, overall_ends, emotions)
     for place, emotion in enumerate(emotions):
         for name, values in found.items():
-            pair = named["emotions"][emotion][name]
-            named["emotions"][emotion][name] = _difference(float(values[place]), pair)
-    for name, values in found.items():
-        named["average"][name] = _difference(float(values.mean()), named["average"][name])
-    return how.facts(len(units)) | {"method": "paired percentile bootstrap"} | named
+            interval = named["emotions"][emotion][name]
+            named["emotions"][emotion][name] = _difference(float(values[place]), interval)
+    for name, value in overall.items():
+        named["average"][name] = _difference(float(value), named["average"][name])
+    facts = how.facts(len(units), measures.thresholds)
+    return facts | {"method": "paired percentile bootstrap"} | named
+
+
+def _subtract(sides: Sequence[Confusion], measures: Measures) -> tuple[_Columns, _Columns]:
+    """First minus second, per emotion and overall."""
+
+    def minus(metrics: Callable[[Confusion], _Columns]) -> _Columns:
+        ours, theirs = map(metrics, sides)
+        return {name: ours[name] - theirs[name] for name in ours}
+
+    columns = minus(measures.per_emotion)
+    return columns, minus(measures.overall) if measures.overall else _means(columns)
+
+
+def _means(columns: _Columns) -> _Columns:
+    return {name: values.mean(-1) for name, values in columns.items()}
 
 
 def _difference(value: float, interval: list[float] | None) -> dict[str, Any]:
@@ -154,8 +186,8 @@ def _units(dialogs: Sequence[str], how: Bootstrap) -> list[list[int]]:
     return list(members.values())
 
 
-def _draw(counts: Tensor, units: Sequence[Sequence[int]], how: Bootstrap) -> dict[str, Tensor]:
-    """Every metric of every draw: counts (4, N, E) per clip to (draws, E) per metric."""
+def _draw(counts: Tensor, units: Sequence[Sequence[int]], how: Bootstrap) -> Confusion:
+    """The counts of every draw: (4, N, E) per clip to (draws, E)."""
     members = torch.tensor([place for unit in units for place in unit])
     owners = torch.repeat_interleave(
         torch.arange(len(units)), torch.tensor([len(unit) for unit in units])
@@ -167,7 +199,7 @@ def _draw(counts: Tensor, units: Sequence[Sequence[int]], how: Bootstrap) -> dic
     flat = per_unit.permute(1, 0, 2).reshape(len(units), kinds * emotions)
     blocks = [times @ flat for times in _times_drawn(len(units), how)]
     summed = torch.cat(blocks).reshape(how.draws, kinds, emotions)
-    return Confusion.unstack(summed.transpose(0, 1)).metrics()
+    return Confusion.unstack(summed.transpose(0, 1))
 
 
 def _times_drawn(units: int, how: Bootstrap) -> Iterator[Tensor]:
@@ -182,19 +214,18 @@ def _times_drawn(units: int, how: Bootstrap) -> Iterator[Tensor]:
         yield torch.from_numpy(times.reshape(rows, units).astype(np.float64))
 
 
-def _ends(values: Tensor, how: Bootstrap) -> Tensor:
-    """The interval of each emotion and, last, of their average: (draws, E) to (2, E + 1)."""
-    return how.interval(torch.cat((values, values.mean(1, keepdim=True)), dim=1))
+def _named(emotions_ends: _Ends, overall_ends: _Ends, emotions: Sequence[str]) -> dict[str, Any]:
+    """The intervals (2, E) of each emotion and (2,) of all together, as JSON values."""
 
-
-def _named(ends: Mapping[str, Tensor | None], emotions: Sequence[str]) -> dict[str, Any]:
-    def at(place: int) -> dict[str, Any]:
+    def at(ends: _Ends, place: int | None) -> dict[str, Any]:
         return {
-            name: None if pair is None else [float(end) for end in pair[:, place]]
+            name: None
+            if pair is None
+            else [float(end if place is None else end[place]) for end in pair]
             for name, pair in ends.items()
         }
 
     return {
-        "emotions": {emotion: at(place) for place, emotion in enumerate(emotions)},
-        "average": at(len(emotions)),
+        "emotions": {emotion: at(emotions_ends, i) for i, emotion in enumerate(emotions)},
+        "average": at(overall_ends, None),
     }

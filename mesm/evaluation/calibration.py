@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -61,30 +61,17 @@ class Temperatures:
         Raises:
             ValueError: no clips, other shapes, or logits that are not finite.
         """
-        truth = _checked(logits, labels)
+        truth = check_shapes(logits, labels)
         scores = logits.double()
-        low = torch.full((logits.shape[1],), LOWEST, dtype=torch.float64).log()
-        high = -low
-        # By 1 / T the slope rises, so by T the cross-entropy falls where the slope is positive.
-        falls_first = _slope(scores, truth, low) > 0
-        rises_last = _slope(scores, truth, high) < 0
-        for _ in range(_HALVINGS):
-            middle = (low + high) / 2
-            larger = _slope(scores, truth, middle) > 0
-            low, high = torch.where(larger, middle, low), torch.where(larger, high, middle)
-        found = ((low + high) / 2).exp()
+        found, bounds = least_at(lambda log_t: _slope(scores, truth, log_t), logits.shape[1])
         values, notes = {}, {}
         for place, emotion in enumerate(emotions):
-            value, note = float(found[place]), ""
+            value, note = found[place], bounds[place]
             if truth[:, place].all() or not truth[:, place].any():
                 value, note = 1.0, f"{'all' if truth[:, place].any() else 'none'} of the clips"
                 note += " have the emotion, so T = 1"
             elif not scores[:, place].any():
                 value, note = 1.0, "all logits are 0, so T = 1"
-            elif not falls_first[place]:
-                value, note = LOWEST, "sharper is better still, so T is the least"
-            elif not rises_last[place]:
-                value, note = HIGHEST, "flatter is better still, so T is the greatest"
             values[emotion] = value
             if note:
                 notes[emotion] = note
@@ -135,14 +122,41 @@ class Temperatures:
         return (logits.double() / torch.tensor(list(self.values.values())).double()).sigmoid()
 
 
+def least_at(slope: Callable[[Tensor], Tensor], count: int) -> tuple[list[float], list[str]]:
+    """The temperatures with the least cross-entropies, and why one is a bound.
+
+    Args:
+        slope: gives the cross-entropies' derivatives (count,) by 1 / T at log T (count,), float64.
+        count: how many temperatures.
+
+    Returns:
+        The temperatures, from `LOWEST` to `HIGHEST`, and a note each; empty: it is a minimum.
+    """
+    low = torch.full((count,), LOWEST, dtype=torch.float64).log()
+    high = -low
+    # By 1 / T the slope rises, so by T the cross-entropy falls where the slope is positive.
+    falls_first, rises_last = slope(low) > 0, slope(high) < 0
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        larger = slope(middle) > 0
+        low, high = torch.where(larger, middle, low), torch.where(larger, high, middle)
+    values, notes = ((low + high) / 2).exp().tolist(), [""] * count
+    for place in range(count):
+        if not falls_first[place]:
+            values[place], notes[place] = LOWEST, "sharper is better still, so T is the least"
+        elif not rises_last[place]:
+            values[place], notes[place] = HIGHEST, "flatter is better still, so T is the greatest"
+    return values, notes
+
+
 def _slope(logits: Tensor, truth: Tensor, log_t: Tensor) -> Tensor:
     """The derivative (E,) of the summed cross-entropy by 1 / T."""
     scaled = logits / log_t.exp()
     return (logits * torch.where(truth, -(-scaled).sigmoid(), scaled.sigmoid())).sum(0)
 
 
-def _checked(values: Tensor, labels: Tensor) -> Tensor:
-    """The labels as bool; ValueError for what cannot be calibrated."""
+def check_shapes(values: Tensor, labels: Tensor) -> Tensor:
+    """The labels (N, E) as bool; ValueError for what cannot be calibrated."""
     if values.ndim != 2 or values.shape != labels.shape:
         raise ValueError(
             "calibration: wanted logits and labels (clips, emotions), got "
@@ -179,7 +193,7 @@ class Reliability(NamedTuple):
         Raises:
             ValueError: no clips, other shapes, or probabilities that are not finite.
         """
-        truth = _checked(probabilities, labels).double()
+        truth = check_shapes(probabilities, labels).double()
         values = probabilities.double()
         edges = torch.tensor([i / BINS for i in range(1, BINS)], dtype=torch.float64)
         places = torch.bucketize(values, edges).T
@@ -233,7 +247,7 @@ def calibration_of(
     Raises:
         ValueError: see `Reliability.of`.
     """
-    _checked(logits, labels)
+    check_shapes(logits, labels)
     before = Reliability.of(logits.double().sigmoid(), labels)
     errors = {"ece": before.error()}
     shown = {"reliability": before}
@@ -255,4 +269,21 @@ def calibration_of(
             "clips": temperatures.clips,
             "notes": temperatures.notes,
         }
+    return found
+
+
+def diagrams(calibration: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """The parts of a calibration that are drawn, by name: per emotion, or the most probable one."""
+    if "top" in calibration:
+        return {"most probable emotion": calibration["top"]}
+    return dict(calibration["emotions"])
+
+
+def errors(calibration: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Its "ece" and, where it has one, "ece_calibrated": the average's, or the most probable one's.
+
+    Args:
+        calibration: what `calibration_of` gave, or `mesm.evaluation.softmax_calibration`.
+    """
+    found: Mapping[str, Any] = calibration["top" if "top" in calibration else "average"]
     return found

@@ -8,8 +8,6 @@ from typing import Any, Literal
 
 from mesm.config.experiment import F1Variant, ThresholdPolicy
 from mesm.evaluation.bootstrap import Bootstrap, intervals, paired_differences
-from mesm.evaluation.calibration import calibration_of
-from mesm.evaluation.metrics import score
 from mesm.evaluation.predictions import Predictions
 from mesm.evaluation.run import Run
 from mesm.evaluation.score_table import (
@@ -32,7 +30,7 @@ def score_run(
         bootstrap: how intervals are made.
         found: predictions of the split to score; None: the run's own.
     """
-    thresholds = run.thresholds()
+    task, thresholds = run.task, run.thresholds()
     found = run.predictions(split) if found is None else found
     decisions, labels = thresholds.decide(found.logits), found.labels.bool()
     return {
@@ -40,10 +38,12 @@ def score_run(
         "model": run.config.model.name,
         "headline": run.accuracy_name,
         **run.feed.facts(),
-        **score(found.logits, found.labels, thresholds, run.emotions, run.scoring.f1),
-        "intervals": intervals(decisions, labels, found.dialogs, run.emotions, bootstrap),
+        **task.score(found.logits, found.labels, thresholds, run.emotions, run.scoring.f1),
+        "intervals": intervals(
+            decisions, labels, found.dialogs, run.emotions, bootstrap, task.measures
+        ),
         **_branches(run, found),
-        "calibration": calibration_of(found.logits, found.labels, run.emotions, run.temperatures),
+        "calibration": task.calibration(found.logits, found.labels, run.emotions, run.temperatures),
         "weights": {"file": run.folder.best.name, "sha256": run.origin["weights"]},
     }
 
@@ -61,6 +61,7 @@ def score_other_query(run: Run, split: str, bootstrap: Bootstrap) -> dict[str, A
     differences = paired_differences(
         *(thresholds.decide(own.logits), thresholds.decide(logits), labels.bool()),
         *(own.dialogs, run.emotions, bootstrap),
+        measures=run.task.measures,
     )
     scores = score_run(run, split, bootstrap, replace(own, logits=logits, branches=branches))
     return scores | {"query": "other", "own_minus_other": differences}
@@ -70,10 +71,12 @@ def _branches(run: Run, found: Predictions) -> dict[str, Any]:
     """Under "branches" the average scores of each branch's own logits; empty: there are none."""
     own = found.branches
     # Predictions of before hold no branches, and the validation split's may still be such.
-    if run.scoring.threshold != "0.5" and own:
+    if run.task.needs_validation(run.scoring.threshold) and own:
         own = {name: own[name] for name in own if name in run.predictions("valid").branches}
     scores = {
-        name: score(logits, found.labels, run.thresholds(name), run.emotions, run.scoring.f1)
+        name: run.task.score(
+            *(logits, found.labels, run.thresholds(name), run.emotions, run.scoring.f1)
+        )
         for name, logits in own.items()
     }
     shown = ("threshold", "average")
@@ -109,9 +112,11 @@ def evaluate_run(
             above (`mesm.evaluation.bootstrap.paired_differences`).
 
     Returns:
-        The entry: what `mesm.evaluation.metrics.score` gives, "intervals"
+        The entry: what `mesm.evaluation.metrics.score` gives (of one emotion a clip
+        `mesm.evaluation.single_label.score_single`), "intervals"
         (`mesm.evaluation.bootstrap.intervals`), "weights", the file that was scored and its
-        SHA-256, "calibration" (`mesm.evaluation.calibration.calibration_of`), and where the system
+        SHA-256, "calibration" (`mesm.evaluation.calibration.calibration_of`, or
+        `mesm.evaluation.softmax_calibration.softmax_calibration_of`), and where the system
         has several branches "branches": per branch the "average" of its own logits' scores and
         their "threshold". Predictions that a version without branches kept are scored without;
         `fresh` makes them anew.

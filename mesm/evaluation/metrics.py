@@ -24,7 +24,15 @@ SHORT_NAMES = {
     "weighted_accuracy": "WAcc",
     "f1": "F1",
     "f1_weighted": "wF1",
+    # Where every clip has exactly one emotion (`mesm.evaluation.single_label`).
+    "precision": "Prec",
+    "recall": "Rec",
+    "weighted_f1": "WF1",
+    "macro_f1": "MF1",
+    "uar": "UAR",
 }
+# The "task" of scores where every clip has exactly one emotion; others have none.
+SINGLE_LABEL = "single_label"
 # Thresholds that are tried: 0.01, 0.02, ... 0.99.
 GRID = tuple(step / 100 for step in range(1, 100))
 
@@ -99,6 +107,10 @@ class Thresholds:
     def decide(self, logits: Tensor) -> Tensor:
         """(N, E) logits to (N, E) bool."""
         return logits.double().sigmoid() > torch.tensor(self.values, dtype=torch.float64)
+
+    def facts(self, emotions: Sequence[str]) -> dict[str, Any]:
+        """The policy and each emotion's threshold, for a file."""
+        return {"policy": self.policy, "values": dict(zip(emotions, self.values, strict=True))}
 
 
 def _best_of_grid(
@@ -225,6 +237,25 @@ def _f1(right: Tensor, wrong: Tensor) -> Tensor:
     return 2 * right / (2 * right + wrong).clamp(min=1)
 
 
+@dataclass(frozen=True)
+class Measures:
+    """The metrics of a kind of task, as functions of the counts.
+
+    Args:
+        per_emotion: counts (..., E) to a column (..., E) per name.
+        overall: counts (..., E) to a value (...) per name; None: the columns' means.
+        thresholds: whether decisions depend on thresholds.
+    """
+
+    per_emotion: Callable[[Confusion], dict[str, Tensor]]
+    overall: Callable[[Confusion], dict[str, Tensor]] | None = None
+    thresholds: bool = True
+
+
+# One emotion against the rest.
+MEASURES = Measures(Confusion.metrics)
+
+
 def f1(decisions: Tensor, labels: Tensor) -> Tensor:
     """Binary F1 per emotion: (..., N, E) bool to (..., E) float64."""
     return Confusion.of(decisions, labels).f1()
@@ -276,10 +307,7 @@ def score(
     }
     return {
         "clips": len(truth),
-        "threshold": {
-            "policy": thresholds.policy,
-            "values": dict(zip(emotions, thresholds.values, strict=True)),
-        },
+        "threshold": thresholds.facts(emotions),
         "f1_variant": f1_variant,
         "emotions": per_emotion,
         "average": {name: float(values.mean()) for name, values in columns.items()},
@@ -287,5 +315,27 @@ def score(
 
 
 def f1_key(scores: Mapping[str, Any]) -> str:
-    """The column that is the scores' F1: "f1" or "f1_weighted"; older scores are binary."""
+    """The average that is the scores' F1: "f1" or "f1_weighted"; older scores are binary.
+
+    "macro_f1" where every clip has exactly one emotion.
+    """
+    if is_single_label(scores):
+        return "macro_f1"
     return F1_KEYS[scores.get("f1_variant", "binary")]
+
+
+def is_single_label(scores: Mapping[str, Any]) -> bool:
+    """Whether scores are of exactly one emotion a clip (`mesm.evaluation.single_label`)."""
+    return scores.get("task") == SINGLE_LABEL
+
+
+def emotion_columns(scores: Mapping[str, Any], accuracy: str) -> tuple[str, ...]:
+    """Which of an emotion's scores a table shows; `accuracy` is the one that its corpus wants."""
+    return ("recall", "f1") if is_single_label(scores) else (accuracy, f1_key(scores))
+
+
+def overall_columns(scores: Mapping[str, Any], accuracy: str) -> tuple[str, ...]:
+    """Which of the "average" scores a table shows, likewise."""
+    if is_single_label(scores):
+        return "accuracy", "uar", "weighted_f1", "macro_f1"
+    return accuracy, f1_key(scores)

@@ -17,7 +17,12 @@ import torch
 from mesm.config.fold import FoldSettings
 from mesm.corpora.folds import FoldedCorpus
 from mesm.evaluation.bootstrap import Bootstrap, intervals
-from mesm.evaluation.metrics import SHORT_NAMES, Thresholds, f1_key, score
+from mesm.evaluation.metrics import (
+    SHORT_NAMES,
+    emotion_columns,
+    is_single_label,
+    overall_columns,
+)
 from mesm.evaluation.run import Run
 
 SPLIT = "test"
@@ -104,9 +109,9 @@ def pool(runs: Sequence[Run], bootstrap: Bootstrap | None = None) -> dict[str, A
     dialogs = [dialog for own in predictions for dialog in own.dialogs]
     how = bootstrap or Bootstrap(cluster="dialog")
     # Decisions as logits: thresholds differ from fold to fold.
-    logits = torch.where(decisions, 1.0, -1.0)
-    half = Thresholds.half(len(first.emotions))
-    scores = score(logits, labels, half, first.emotions, first.scoring.f1)
+    logits, task = torch.where(decisions, 1.0, -1.0), first.task
+    decider = task.decider("0.5", len(first.emotions), lambda: (logits, labels))
+    scores = task.score(logits, labels, decider, first.emotions, first.scoring.f1)
     facts = {key: first.scores[key] for key in ("features",) if key in first.scores}
     pooled = {
         "split": SPLIT,
@@ -115,7 +120,9 @@ def pool(runs: Sequence[Run], bootstrap: Bootstrap | None = None) -> dict[str, A
         **facts,
         **scores,
         "threshold": {"policy": first.scores["threshold"]["policy"]},
-        "intervals": intervals(decisions, labels.bool(), dialogs, first.emotions, how),
+        "intervals": intervals(
+            *(decisions, labels.bool(), dialogs, first.emotions, how), measures=task.measures
+        ),
     }
     return {
         "by": _fold(first).by,
@@ -143,7 +150,7 @@ def _over_folds(scores: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
                 "deviation": stdev(table[name] for table in tables),
             }
             for name in SHORT_NAMES
-            if name in tables[0]
+            if all(name in table for table in tables)
         }
 
     return {
@@ -162,24 +169,39 @@ def format_pooled(found: Mapping[str, Any]) -> str:
         found: from `pool`.
     """
     pooled, over = found["pooled"], found["over_folds"]
-    columns = (pooled["headline"], f1_key(pooled))
-    bounds = pooled["intervals"]
-    level = f"{100 * bounds['level']:g} %"
-    heads = "".join(f"{SHORT_NAMES[name]:>8}{level:>16}{'over folds':>14}" for name in columns)
-    lines = [f"{'pooled':<12}{heads}{'clips':>8}"]
-    for emotion, values in [*pooled["emotions"].items(), ("average", pooled["average"])]:
-        last = emotion not in pooled["emotions"]
-        ends = bounds["average"] if last else bounds["emotions"][emotion]
-        spread = over["average"] if last else over["emotions"][emotion]
-        cells = "".join(
-            f"{100 * values[name]:>8.1f}{_interval(ends[name]):>16}{_spread(spread[name]):>14}"
-            for name in columns
-        )
-        clips = pooled["clips"] if last else values["positives"]
-        lines.append(f"{emotion:<12}{cells}{clips:>8}")
+    bounds, single = pooled["intervals"], is_single_label(pooled)
+
+    def cells(name: str, values: Any, ends: Any, spread: Any) -> str:
+        shown = f"{100 * values[name]:>8.1f}{_interval(ends[name]):>16}"
+        return shown + f"{_spread(spread[name]) if name in spread else '–':>14}"
+
+    def heads(columns: Sequence[str]) -> str:
+        level = f"{100 * bounds['level']:g} %"
+        return "".join(f"{SHORT_NAMES[name]:>8}{level:>16}{'over folds':>14}" for name in columns)
+
+    columns = emotion_columns(pooled, pooled["headline"])
+    lines = [f"{'pooled':<12}{heads(columns)}{'clips':>8}"]
+    for emotion, values in pooled["emotions"].items():
+        row = (values, bounds["emotions"][emotion], over["emotions"][emotion])
+        shown = "".join(cells(name, *row) for name in columns)
+        lines.append(f"{emotion:<12}{shown}{values['positives']:>8}")
+    average = (pooled["average"], bounds["average"], over["average"])
+    if single:
+        lines += [
+            f"{SHORT_NAMES[name]:<12}{cells(name, *average)}"
+            for name in overall_columns(pooled, pooled["headline"])
+        ]
+    else:
+        shown = "".join(cells(name, *average) for name in columns)
+        lines.append(f"{'average':<12}{shown}{pooled['clips']:>8}")
+    how = (
+        "the most probable emotion is decided for"
+        if single
+        else f"threshold: {pooled['threshold']['policy']}, each fold its own; "
+        f"F1: {pooled['f1_variant']}"
+    )
     lines.append(
-        f"{found['folds']} folds by {found['by']}; threshold: {pooled['threshold']['policy']}, "
-        f"each fold its own; F1: {pooled['f1_variant']}; intervals: bootstrap over "
+        f"{found['folds']} folds by {found['by']}; {how}; intervals: bootstrap over "
         f"{bounds['units']} {bounds['cluster']}s, {bounds['draws']} draws; over folds: mean ± "
         "sample deviation"
     )

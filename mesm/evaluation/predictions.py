@@ -112,9 +112,9 @@ class Predictions:
             what = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise ValueError(f"{file} holds no predictions ({what}); delete it") from error
 
-    def calibrate(self, folder: RunFolder) -> Temperatures:
-        """Temperatures fitted to these, the validation split's, and kept in the run's folder."""
-        found = Temperatures.fit(self.logits, self.labels, self.emotions)
+    def calibrate(self, folder: RunFolder, kind: type[Temperatures] = Temperatures) -> Temperatures:
+        """Temperatures of a kind fitted to these, the validation split's, and kept in the run."""
+        found = kind.fit(self.logits, self.labels, self.emotions)
         found.write(folder)
         return found
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +19,6 @@ from mesm.config.experiment import (
 from mesm.config.files import load_config, parse_config, read_yaml
 from mesm.config.fold import FoldSettings
 from mesm.config.p import BlockP
-from mesm.config.yaml_text import read_text
 from mesm.corpora.manifest import Manifest
 from mesm.corpora.prepared import PreparedCorpus
 from mesm.corpora.registry import find_corpus
@@ -28,10 +26,10 @@ from mesm.data.clips import EpochBatches, SplitDataset, make_loader
 from mesm.data.corpus_folder import in_fold, open_corpus
 from mesm.data.feed import Feed
 from mesm.evaluation.calibration import Temperatures
-from mesm.evaluation.metrics import Thresholds
+from mesm.evaluation.history import read_history
 from mesm.evaluation.predict import NotFiniteError, Outputs, predict
 from mesm.evaluation.predictions import Predictions, origin_of
-from mesm.runs.checkpoints import REMAKE, check_record
+from mesm.evaluation.task import Decider, Task, task_of
 from mesm.runs.documents import Attention, Evaluation, Points
 from mesm.runs.files import read_json
 from mesm.runs.folder import RunFolder
@@ -95,14 +93,16 @@ class Run:
             options: as of `Run`.
 
         Raises:
-            ValueError: the folder is no trained run, or its corpus or the features it was trained
-                on are not where its config says.
+            ValueError: the folder is no trained run, its corpus or the features it was trained
+                on are not where its config says, or its task has no thresholds to choose.
         """
         run = cls(path, **options)
         for file in (run.folder.config, run.folder.model_arguments, run.folder.best):
             if not file.is_file():
                 raise ValueError(f"{run.path}: no trained run, {file.name} {not_a_file(file)}")
         run.feed.check()  # predictions that are kept would not ask
+        run.task.check_asked(str(run.path), run._threshold, run._f1)
+        run.task.check_corpus(run.corpus)
         return run
 
     @classmethod
@@ -195,7 +195,13 @@ class Run:
     @property
     def accuracy_name(self) -> str:
         """Which accuracy tables show for its corpus."""
-        return find_corpus(self.manifest.corpus).accuracy
+        return self.task.accuracy_name(find_corpus(self.manifest.corpus).accuracy)
+
+    @property
+    def task(self) -> Task:
+        """Whether its clips have one emotion each or several, by its settings and its corpus."""
+        loss = self.settings.get("training", {}).get("loss")
+        return task_of(loss, self.manifest.single_label)
 
     @cached_property
     def evaluation(self) -> Mapping[str, Any]:
@@ -235,19 +241,7 @@ class Run:
     @cached_property
     def history(self) -> list[dict[str, Any]]:
         """A record per epoch."""
-        if not self.folder.metrics.exists():
-            return []
-        records = []
-        for number, line in enumerate(read_text(self.folder.metrics).splitlines(), 1):
-            try:
-                record = json.loads(line)
-                check_record(record, number)
-            except (ValueError, RecursionError) as error:
-                raise ValueError(
-                    f"{self.folder.metrics}, line {number}: damaged ({error}); {REMAKE}"
-                ) from error
-            records.append(record)
-        return records
+        return read_history(self.folder)
 
     # Its model.
 
@@ -355,8 +349,10 @@ class Run:
             self._predictions[split] = kept or self._predict(split)
         return self._predictions[split]
 
-    def thresholds(self, branch: str | None = None) -> Thresholds:
+    def thresholds(self, branch: str | None = None) -> Decider:
         """Those that `scoring` asks for; tuned ones are found on the validation split.
+
+        Where clips have one emotion each, the one decided for is the most probable.
 
         Args:
             branch: whose logits they are for, which the validation predictions must hold; None:
@@ -367,7 +363,7 @@ class Run:
             found = self.predictions("valid")
             return found.logits if branch is None else found.branches[branch], found.labels
 
-        return Thresholds.choose(self.scoring.threshold, len(self.emotions), validation)
+        return self.task.decider(self.scoring.threshold, len(self.emotions), validation)
 
     @property
     def temperatures(self) -> Temperatures | None:
@@ -375,9 +371,10 @@ class Run:
 
         None: neither is there, as in a run of before whose validation split was never predicted.
         """
-        kept = Temperatures.read(self.folder, self.origin["weights"], self.emotions)
+        kind = self.task.temperatures
+        kept = kind.read(self.folder, self.origin["weights"], self.emotions)
         valid = None if kept else self._predictions.get("valid") or self._kept("valid")
-        return valid.calibrate(self.folder) if valid else kept
+        return valid.calibrate(self.folder, kind) if valid else kept
 
     def _kept(self, split: str) -> Predictions | None:
         file = self.folder.predictions(split)
@@ -404,6 +401,6 @@ class Run:
         found = Predictions(*names, logits, labels, origin, branches)
         known = self.temperatures
         if known is None and split == "valid":
-            known = found.calibrate(self.folder)
+            known = found.calibrate(self.folder, self.task.temperatures)
         found.write(self.folder.predictions(split), known)
         return found

@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mesm.plots.style import EXTRA_COLOUR, FE2E_COLOUR, INK, MESM_COLOUR, new_figure, tidy
+from mesm.tables.notes import ALL_CLIPS
 from mesm.tables.table import Row, Table
 
 # Marks and lines differ too, for readers of grey prints.
@@ -27,8 +28,10 @@ def draw_comparison(table: Table) -> Figure | None:
     One panel per score, and one for the FLOPs where they are known; one curve per combination of
     the other settings, with a bar of one deviation either way.
     """
-    # `mesm table runs` has settings, seeds, two scores, perhaps those over folds, and FLOPs.
+    # `mesm table runs` has settings, seeds, scores, perhaps those over folds, and FLOPs.
     settings = table.head.index("seeds")
+    together = ALL_CLIPS in dict(table.groups)
+    scores = 1 + settings, 1 + settings + next(n for name, n in table.groups[1:] if name)
     curves: dict[str, list[Row]] = {}
     for row in table.rows:
         if not _is_number(row.cells[0].value):
@@ -39,9 +42,11 @@ def draw_comparison(table: Table) -> Figure | None:
     panels = [
         (place, scale, label)
         for place, scale, label in (
-            (settings + 1, 100.0, f"Average {table.head[settings + 1]} (%)"),
-            (settings + 2, 100.0, f"Average {table.head[settings + 2]} (%)"),
-            (-1, 1e-9, "Feature extraction\n(GFLOPs per clip)"),
+            *(
+                (place, 100.0, f"{'' if together else 'Average '}{table.head[place]} (%)")
+                for place in range(*scores)
+            ),
+            (len(table.head) - 1, 1e-9, "Feature extraction\n(GFLOPs per clip)"),
         )
         if any(row.cells[place].value is not None for row in table.rows)
     ]

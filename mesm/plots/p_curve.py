@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mesm.config.p import uniform_p
+from mesm.evaluation.metrics import is_single_label
 from mesm.plots.style import FAINT, FE2E_COLOUR, INK, MESM_COLOUR, new_figure, tidy
 
 METRIC_NAMES = {
@@ -14,6 +15,8 @@ METRIC_NAMES = {
     "accuracy": "Average accuracy (%)",
     "weighted_accuracy": "Average weighted accuracy (%)",
 }
+# Where every clip has exactly one emotion.
+SINGLE_NAMES = {"accuracy": "Accuracy (%)", "macro_f1": "Macro F1 (%)"}
 
 
 def _line(
@@ -63,7 +66,9 @@ def draw_p_curve(sweep: Mapping[str, Any], retrained: Mapping[str, Any] | None =
     points, baseline = sweep["points"], sweep["baseline"]
     p = [point["p"] for point in points]
     trained_p = uniform_p(sweep["trained_p"])
-    metrics = [sweep["metric"], "f1"]
+    single = is_single_label(points[0])
+    metrics = [sweep["metric"], "macro_f1" if single else "f1"]
+    names = SINGLE_NAMES if single else METRIC_NAMES
     figure = new_figure(5.4, 8.6)
 
     def second(kind: str, name: str, scale: float) -> tuple[list[float], list[float]] | None:
@@ -80,7 +85,7 @@ def draw_p_curve(sweep: Mapping[str, Any], retrained: Mapping[str, Any] | None =
             [100 * point["average"][name] for point in points],
             100 * baseline["average"][name] if baseline else None,
             trained_p,
-            METRIC_NAMES[name],
+            names[name],
             second("average", name, 100),
         )
     flops, latency = panels[-2], panels[-1]

@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 
+from mesm.evaluation.calibration import diagrams
 from mesm.plots.style import FAINT, FE2E_COLOUR, INK, MESM_COLOUR, new_figure, save_png, tidy
 from mesm.runs.folder import RunFolder
 
@@ -24,16 +25,17 @@ LOOKS = {
 
 
 def draw_reliability(calibration: Mapping[str, Any]) -> Figure:
-    """Draw the calibration of a split, a panel per emotion.
+    """Draw the calibration of a split, a panel per emotion, or one for the most probable one.
 
     Each mark is a bin: its clips' mean probability and the share of them that has the emotion,
     the larger the more clips. The title has the expected calibration errors. On the dotted
     diagonal a probability is what it says.
 
     Args:
-        calibration: what `mesm.evaluation.calibration.calibration_of` gave.
+        calibration: what `mesm.evaluation.calibration.calibration_of` gave, or
+            `mesm.evaluation.softmax_calibration.softmax_calibration_of`.
     """
-    emotions = calibration["emotions"]
+    emotions = diagrams(calibration)
     columns = min(COLUMNS, len(emotions))
     rows = -(-len(emotions) // columns)
     width = max(LEFT + columns * (SIDE + BESIDE), 4.0)

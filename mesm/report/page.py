@@ -13,7 +13,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from mesm.config.p import p_text, uniform_p
 from mesm.corpora.manifest import Manifest
+from mesm.evaluation.calibration import errors
+from mesm.evaluation.metrics import is_single_label
 from mesm.evaluation.run import Run
+from mesm.plots.confusion import draw_confusion
 from mesm.plots.learning_curves import draw_learning_curves
 from mesm.plots.reliability import draw_reliability
 from mesm.plots.style import png_bytes
@@ -58,7 +61,8 @@ def write_report(
         The file.
 
     Raises:
-        ValueError: no run, a run that was not evaluated on the split, or runs on several corpora;
+        ValueError: no run, a run that was not evaluated on the split, or runs on several corpora
+            or tasks;
             or another process writes the file, or the file is a folder.
     """
     place = Path(os.path.realpath(out_html))  # a link stays, and the file that it names is written
@@ -82,6 +86,7 @@ def _write_report(
     for run in opened:
         run.check_scored()
         read_json(run.path / "sweep.json", ShownSweep)
+    _check_one_task(opened)
     if len(corpora) > 1:
         raise ValueError(
             f"report: wanted runs on one corpus, got {', '.join(sorted(map(str, corpora)))}"
@@ -127,6 +132,7 @@ def _context(runs: Sequence[Run], manifest: Manifest, synthetic: bool) -> dict[s
         "facts": _headlines(runs),
         "corpus": corpus,
         "results": results_table(scored, manifest.corpus, synthetic, called),
+        "confusions": [_confusion(run) for run in runs if "confusion" in run.scores],
         "learning": _learning(runs),
         "reliability": [_reliability(run) for run in runs if "calibration" in run.scores],
         "curves": [_curve(run) for run in runs if run.sweep],
@@ -154,10 +160,11 @@ def _headlines(runs: Sequence[Run]) -> list[dict[str, str]]:
     names = _names(runs)
     shown = []
     for run in runs:
+        single = is_single_label(run.scores)
         shown.append(
             {
-                "value": f"{percent(run.scores['average']['f1'])} %",
-                "label": f"average F1 of {names[run.path]}",
+                "value": f"{percent(run.scores['average']['macro_f1' if single else 'f1'])} %",
+                "label": f"{'macro' if single else 'average'} F1 of {names[run.path]}",
             }
         )
     for run in runs:
@@ -196,19 +203,45 @@ def _learning(runs: Sequence[Run]) -> str | None:
     return _encode(png_bytes(draw_learning_curves(curves))) if curves else None
 
 
+def _confusion(run: Run) -> dict[str, Any]:
+    """Likewise of the scores on this page."""
+    emotions = list(run.scores["emotions"])
+    caption = (
+        f"{run_name(run.config)}, {run.split} split, {run.scores['clips']} clips: a row per "
+        "emotion that they have, a column per emotion that was decided for; in percent of the row, "
+        "and clips."
+    )
+    picture = draw_confusion(run.scores["confusion"], emotions)
+    return {"png": _encode(png_bytes(picture)), "caption": caption}
+
+
+def _check_one_task(runs: Sequence[Run]) -> None:
+    """Refuse, with a ValueError, runs on one emotion a clip beside such on several."""
+    ones = [run for run in runs if is_single_label(run.scores)]
+    several = [run for run in runs if run not in ones]
+    if ones and several:
+        raise ValueError(
+            f"report: {ones[0].path} has one emotion a clip (training.loss cross_entropy) and "
+            f"{several[0].path} several (binary), whose scores do not compare; write a page of each"
+        )
+
+
 def _reliability(run: Run) -> dict[str, Any]:
     """Drawn anew, so that the picture is of the scores on this page."""
     found = run.scores["calibration"]
-    clips, average, fitted = run.scores["clips"], found["average"], found.get("fitted")
+    clips, average, fitted = run.scores["clips"], errors(found), found.get("fitted")
+    single = is_single_label(run.scores)
     caption = (
-        f"{run_name(run.config)}, {run.split} split, {clips} clips in {found['bins']} bins per "
-        "emotion, the larger the mark the more clips; expected calibration error "
-        f"{percent(average['ece'])} % on average"
+        f"{run_name(run.config)}, {run.split} split, {clips} clips in {found['bins']} bins "
+        f"{'of the most probable emotion' if single else 'per emotion'}, the larger the mark the "
+        f"more clips; expected calibration error {percent(average['ece'])} %"
+        f"{'' if single else ' on average'}"
     )
     if fitted and "ece_calibrated" in average:
         caption += (
-            f", {percent(average['ece_calibrated'])} % with a temperature per emotion, fitted to "
-            f"{fitted['clips']} {fitted['split']} clips"
+            f", {percent(average['ece_calibrated'])} % with a temperature"
+            f"{'' if single else ' per emotion'}, fitted to {fitted['clips']} {fitted['split']} "
+            "clips"
         )
     return {"png": _encode(png_bytes(draw_reliability(found))), "caption": f"{caption}."}
 

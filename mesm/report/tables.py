@@ -8,18 +8,20 @@ from typing import Any
 from mesm.config.experiment import ExperimentConfig
 from mesm.corpora.manifest import Manifest
 from mesm.corpora.registry import find_corpus
-from mesm.evaluation.metrics import SHORT_NAMES, f1_key
+from mesm.evaluation.metrics import SHORT_NAMES, is_single_label, overall_columns
 from mesm.tables.costs import sweep_points
 from mesm.tables.names import describe_value, run_name
 from mesm.tables.notes import (
+    averages_group,
     features_note,
     flops_note,
     latency_method,
     metric_notes,
+    policy_note,
     whose_note,
 )
 from mesm.tables.results import Line, scores_table
-from mesm.tables.splits import faces_note, splits_table
+from mesm.tables.splits import faces_note, labels_note, splits_table
 from mesm.tables.table import DASH, Row, Table, percent, row
 
 UNMEASURED = f"{DASH}: mesm sweep measures them, of FE2E and MESM."
@@ -32,9 +34,10 @@ OTHER_RATIOS = {
 
 
 def corpus_table(manifest: Manifest) -> dict[str, Any]:
-    """The paper's Table 1 or 2, a sentence above it, and what was skipped."""
+    """The paper's Table 1 or 2, a sentence above and one below it, and what was skipped."""
     return {
         "sentence": faces_note(manifest),
+        "labels": labels_note(manifest),
         "table": splits_table(manifest, name="corpus", title="Corpus"),
         "skipped": [clip.line() for clip in manifest.skipped],
     }
@@ -59,7 +62,8 @@ def results_table(
         Line(config.model.name, name, [scores], [flops])
         for name, (config, scores, flops) in zip(called, scored, strict=True)
     ]
-    figures = find_corpus(corpus).paper
+    single = any(is_single_label(scores) for _, scores, _ in scored)
+    figures = None if single else find_corpus(corpus).paper
     beside = figures is not None and not synthetic
     whose = whose_note(figures.results_table if figures else None, beside, True)
     features = sorted({scores["features"] for _, scores, _ in scored if "features" in scores})
@@ -81,8 +85,8 @@ def results_table(
 
 def sweep_tables(sweep: Mapping[str, Any]) -> list[Table]:
     """One line per p, FE2E first: scores, GFLOPs, latency and ratios; then the active sites."""
-    accuracy, baseline = sweep["metric"], sweep["baseline"]
-    f1 = f1_key(sweep["points"][0])
+    first, baseline = sweep["points"][0], sweep["baseline"]
+    metrics = overall_columns(first, sweep["metric"])
 
     def line(kind: str, name: str, point: Mapping[str, Any]) -> Row:
         flops, latency = point["flops_per_clip"], point["latency_ms_per_clip"]
@@ -91,8 +95,7 @@ def sweep_tables(sweep: Mapping[str, Any]) -> list[Table]:
         return row(
             kind,
             name,
-            percent(point["average"][accuracy]),
-            percent(point["average"][f1]),
+            *(percent(point["average"][metric]) for metric in metrics),
             f"{flops['total'] / 1e9:.3f}",
             percent(share),
             percent(flops["attention"] / flops["total"]) if kind == "mesm" else DASH,
@@ -105,25 +108,26 @@ def sweep_tables(sweep: Mapping[str, Any]) -> list[Table]:
     rows += [
         line("mesm", f"p = {describe_value(point['p'])}", point) for point in sweep_points(sweep)
     ]
-    setting, policy = sweep["latency_setting"], sweep["points"][0]["threshold"]["policy"]
+    setting = sweep["latency_setting"]
     costs = Table(
         name="costs",
         title="Quality and costs per p",
         groups=(
             ("", 1),
-            ("average, %", 2),
+            (f"{averages_group(first)}, %", len(metrics)),
             ("feature extraction per clip", 3),
             ("latency per clip", 3),
         ),
         head=(
-            *("", SHORT_NAMES[accuracy], SHORT_NAMES[f1], "GFLOPs", "of FE2E, %", "attention, %"),
+            *("", *(SHORT_NAMES[metric] for metric in metrics)),
+            *("GFLOPs", "of FE2E, %", "attention, %"),
             *("ms", "speed-up", "extraction, ms"),
         ),
         rows=tuple(rows),
         notes=(
             f"Latency: {latency_method(setting)}; the speed-up is over FE2E.",
             "Attention: its share of the FLOPs.",
-            f"Threshold: {policy}{', anew at every p' if 'tuned' in policy else ''}.",
+            policy_note(first),
         ),
     )
     return [costs, _active_sites(sweep)]

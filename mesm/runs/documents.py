@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, NotRequired, Required
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Discriminator, Field, Tag
 from typing_extensions import TypedDict
 
 Figure = Annotated[float, Field(allow_inf_nan=False)]
@@ -15,9 +15,17 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Figures = dict[str, Figure]
 Count = Annotated[int, Field(ge=0)]
 F1Name = Literal["binary", "weighted"]
+TaskName = Literal["single_label"]
+
+
+def _is_single(scores: Any) -> bool:
+    return isinstance(scores, dict) and scores.get("task") == "single_label"
 
 
 def _has_its_f1(scores: Any) -> Any:
+    wanted = "macro_f1" if _is_single(scores) else "f1"
+    if wanted not in scores["average"]:
+        raise ValueError(f"average has no {wanted}, which is its F1")
     if scores.get("f1_variant") == "weighted" and "f1_weighted" not in scores["average"]:
         raise ValueError("average has no f1_weighted, which is its F1")
     return scores
@@ -40,6 +48,40 @@ class Averages(TypedDict):
     weighted_accuracy: Figure
     f1: Figure
     f1_weighted: NotRequired[Figure]
+
+
+class SingleAverages(TypedDict):
+    """The scores of all clips together, where each has exactly one emotion."""
+
+    accuracy: Figure
+    weighted_f1: Figure
+    macro_f1: Figure
+    uar: Figure
+
+
+class EmotionOfOne(TypedDict):
+    """The scores of an emotion, likewise."""
+
+    precision: Figure
+    recall: Figure
+    f1: Figure
+    positives: Count
+    decided: Count
+
+
+def _kind(values: Any) -> str:
+    of_one = isinstance(values, dict) and values.keys() & {"uar", "recall"}
+    return "single_label" if of_one else "multi_label"
+
+
+AnyAverages = Annotated[
+    Annotated[Averages, Tag("multi_label")] | Annotated[SingleAverages, Tag("single_label")],
+    Discriminator(_kind),
+]
+AnyEmotion = Annotated[
+    Annotated[Averages, Tag("multi_label")] | Annotated[EmotionOfOne, Tag("single_label")],
+    Discriminator(_kind),
+]
 
 
 class TemperatureDocument(TypedDict):
@@ -89,17 +131,38 @@ class CalibrationScores(TypedDict):
     fitted: NotRequired[Fitted]
 
 
+class TopCalibration(TypedDict):
+    """Likewise of one emotion a clip, from `mesm.evaluation.softmax_calibration`."""
+
+    bins: Annotated[int, Field(ge=1)]
+    top: EmotionCalibration
+    fitted: NotRequired[Fitted]
+
+
+def _calibration_kind(values: Any) -> str:
+    return "single_label" if isinstance(values, dict) and "top" in values else "multi_label"
+
+
+AnyCalibration = Annotated[
+    Annotated[CalibrationScores, Tag("multi_label")]
+    | Annotated[TopCalibration, Tag("single_label")],
+    Discriminator(_calibration_kind),
+]
+
+
 class Scores(TypedDict):
-    """The scores of one split, from `mesm.evaluation.metrics.score`."""
+    """The scores of one split, from `mesm.evaluation.metrics.score` or `score_single`."""
 
     clips: Count
     headline: Literal["accuracy", "weighted_accuracy"]
     threshold: Threshold
-    emotions: dict[str, Averages]
-    average: Averages
+    emotions: dict[str, AnyEmotion]
+    average: AnyAverages
+    task: NotRequired[TaskName]
+    confusion: NotRequired[list[list[Count]]]
     f1_variant: NotRequired[F1Name]
     intervals: NotRequired[dict[str, Any]]
-    calibration: NotRequired[CalibrationScores]
+    calibration: NotRequired[AnyCalibration]
 
 
 WholeScores = Annotated[Scores, HasItsF1]
@@ -150,7 +213,8 @@ class ScoredPoint(Cost):
     """A point with its scores."""
 
     p: Required[Any]  # type: ignore[misc]
-    average: Averages
+    average: AnyAverages
+    task: NotRequired[TaskName]
     f1_variant: NotRequired[F1Name]
     threshold: Threshold
     emotions: NotRequired[dict[str, Figures]]
@@ -233,7 +297,7 @@ class ShownFlops(TypedDict):
 class ShownBaseline(TypedDict):
     """FE2E's figures that a report shows."""
 
-    average: Averages
+    average: AnyAverages
     flops_per_clip: ShownFlops
     latency_ms_per_clip: FullLatency
 
@@ -242,8 +306,9 @@ class ShownPoint(TypedDict):
     """The figures at one p that a report shows."""
 
     p: Any
-    average: Averages
+    average: AnyAverages
     threshold: Threshold
+    task: NotRequired[TaskName]
     f1_variant: NotRequired[F1Name]
     flops_per_clip: FullFlops
     latency_ms_per_clip: FullLatency

@@ -82,12 +82,16 @@ class RunFolder:
 
     @property
     def temperatures(self) -> Path:
-        """A temperature per emotion, fitted on the validation split for the run's weights."""
+        """A temperature per emotion, or one for all, fitted on validation for the run's weights."""
         return self.path / "temperatures.json"
 
     def reliability(self, split: str) -> Path:
         """The picture of a split's calibration."""
         return self.path / "reliability" / f"{split}.png"
+
+    def confusion(self, split: str) -> Path:
+        """The picture of a split's confusion matrix, where clips have exactly one emotion."""
+        return self.path / "confusion" / f"{split}.png"
 
     @property
     def log(self) -> Path:
@@ -110,7 +114,7 @@ class RunFolder:
         Killed half-way, the folder is still that of a training that diverged.
         """
         folders = ("last", ".last.new", ".last.old", "tensorboard", "predictions", "explain")
-        for name in (*folders, "reliability"):
+        for name in (*folders, "reliability", "confusion"):
             if (self.path / name).is_dir():
                 shutil.rmtree(self.path / name)
         inputs = (self.tokenizer, self.features, self.fold, self.teacher)

@@ -7,11 +7,12 @@ from pathlib import Path
 
 from mesm.config.modalities import ALL, parse_modalities
 from mesm.corpora.registry import find_corpus
-from mesm.evaluation.metrics import SHORT_NAMES, f1_key
+from mesm.evaluation.metrics import SHORT_NAMES, is_single_label, overall_columns
 from mesm.tables.names import MODALITIES, run_name, system_order
 from mesm.tables.notes import (
     FOLDS_NOTE,
     PAPER_MARK,
+    averages_group,
     corpus_note,
     features_note,
     metric_notes,
@@ -42,8 +43,11 @@ def ablation_tables(
         paper = corpus.paper.ablation if corpus.paper and known is False else {}
         groups = group_by_seed(condition.runs)
         first = condition.runs[0].scores
-        metrics = first["headline"], f1_key(first)
-        whose = "" if known is False or corpus.paper is None else no_paper_note(known)
+        metrics = overall_columns(first, first["headline"])
+        single = is_single_label(first)
+        paper = {} if single else paper  # which decides for each emotion by itself
+        beside = known is False or corpus.paper is None or single
+        whose = "" if beside else no_paper_note(known)
         notes = [
             corpus_note(manifest, known),
             *metric_notes(run.scores for run in condition.runs),
@@ -62,8 +66,8 @@ def ablation_tables(
                 title=f"Modalities on {'a miniature ' * bool(known)}"
                 f"{manifest.title} (as the paper's Table {TABLE})",
                 groups=(
-                    *(("", 3), ("average", 2)),
-                    *([("over folds", 2)] if groups[0].folds else []),
+                    *(("", 3), (averages_group(first), len(metrics))),
+                    *([("over folds", len(metrics))] if groups[0].folds else []),
                     *([(PAPER_MARK, 2)] if paper else []),
                 ),
                 head=(

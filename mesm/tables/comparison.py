@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mesm.evaluation.metrics import SHORT_NAMES, f1_key
+from mesm.evaluation.metrics import SHORT_NAMES, overall_columns
 from mesm.evaluation.run import Run
 from mesm.tables.costs import flops_per_clip
 from mesm.tables.names import describe_value
 from mesm.tables.notes import (
     FOLDS_NOTE,
+    averages_group,
     corpus_note,
     features_note,
     flops_note,
@@ -57,7 +58,7 @@ def comparison_tables(
         known_synthetic = manifest.synthetic if synthetic is None else synthetic
         groups = _groups(condition.runs, by)
         first = condition.runs[0].scores
-        metrics = first["headline"], f1_key(first)
+        metrics = overall_columns(first, first["headline"])
         columns = [SHORT_NAMES[metric] for metric in metrics]
         rows = []
         for group in groups:
@@ -94,8 +95,8 @@ def comparison_tables(
                 title=f"{'A miniature ' * bool(known_synthetic)}{title}: runs by "
                 f"{' and '.join(by)}",
                 groups=(
-                    *(("", len(by) + 1), ("average", 2)),
-                    *([("over folds", 2)] if groups[0].folds else []),
+                    *(("", len(by) + 1), (averages_group(first), len(metrics))),
+                    *([("over folds", len(metrics))] if groups[0].folds else []),
                     ("", 1),
                 ),
                 head=(*by, "seeds", *columns, *(columns if groups[0].folds else ()), "GFLOPs"),

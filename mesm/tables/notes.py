@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from mesm.corpora.manifest import Manifest
+from mesm.evaluation.metrics import is_single_label
 
 F1_VARIANTS = {
     "binary": "F1: binary, 2·TP / (2·TP + FP + FN) per emotion",
@@ -15,6 +16,14 @@ ACCURACY_NOTES = {
     "accuracy": "Acc: share of right decisions per emotion, one against the rest",
     "weighted_accuracy": "WAcc: (TP·N/P + TN) / (2·N) per emotion",
 }
+# Over the scores of all clips together, where each has exactly one emotion.
+ALL_CLIPS = "all clips"
+SINGLE_NOTES = (
+    "Every clip has exactly one emotion, and the most probable one is decided for: there are no "
+    "thresholds.",
+    "Acc: share of clips decided right; UAR: unweighted average recall; WF1, MF1: the emotions' F1 "
+    "weighted by their clips, and their mean; Rec, F1: of one emotion.",
+)
 PAPER_MARK = "the paper"
 
 
@@ -61,11 +70,15 @@ def metric_notes(scores: Iterable[Mapping[str, Any]]) -> list[str]:
     known = list(scores)
     splits = sorted({str(one.get("split", "test")) for one in known})
     clips = sorted({int(one["clips"]) for one in known})
+    first = f"Percent on the {' and '.join(splits)} split, {' or '.join(map(str, clips))} clips."
+    check_one_task(known)
+    if known and is_single_label(known[0]):
+        return [first, *SINGLE_NOTES]
     policies = sorted({str(one["threshold"]["policy"]) for one in known})
     accuracies = sorted({str(one["headline"]) for one in known})
     variants = sorted({f1_variant(one) for one in known})
     return [
-        f"Percent on the {' and '.join(splits)} split, {' or '.join(map(str, clips))} clips.",
+        first,
         "Threshold per emotion: "
         + "; ".join(policies)
         + (", each run its own." if policies[0].startswith("tuned") else "."),
@@ -73,6 +86,28 @@ def metric_notes(scores: Iterable[Mapping[str, Any]]) -> list[str]:
         "; ".join(F1_VARIANTS.get(name, f"F1: {name}") for name in variants)
         + "; averages are over the emotions.",
     ]
+
+
+def check_one_task(scores: Iterable[Mapping[str, Any]]) -> None:
+    """Refuse, with a ValueError, scores of one emotion a clip beside such of several."""
+    if len({is_single_label(one) for one in scores}) > 1:
+        raise ValueError(
+            "runs with one emotion a clip (training.loss cross_entropy) and with several (binary) "
+            "cannot stand in one table, as their scores are of other events: make one of each"
+        )
+
+
+def averages_group(scores: Mapping[str, Any]) -> str:
+    """The name above the scores that are not of one emotion."""
+    return ALL_CLIPS if is_single_label(scores) else "average"
+
+
+def policy_note(scores: Mapping[str, Any]) -> str:
+    """How points of several p were decided, as "Threshold: 0.5."."""
+    policy = str(scores["threshold"]["policy"])
+    if is_single_label(scores):
+        return SINGLE_NOTES[0]
+    return f"Threshold: {policy}{', anew at every p' if 'tuned' in policy else ''}."
 
 
 def seeds_note(counts: Iterable[int]) -> str:

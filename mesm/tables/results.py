@@ -11,7 +11,12 @@ from typing import Any
 
 from mesm.corpora.paper_figures import PaperRow
 from mesm.corpora.registry import find_corpus
-from mesm.evaluation.metrics import SHORT_NAMES, f1_key
+from mesm.evaluation.metrics import (
+    SHORT_NAMES,
+    emotion_columns,
+    is_single_label,
+    overall_columns,
+)
 from mesm.evaluation.run import Run
 from mesm.runs.environment import describe
 from mesm.tables.costs import flops_per_clip
@@ -20,6 +25,8 @@ from mesm.tables.notes import (
     FOLDS_NOTE,
     PAPER_MARK,
     as_paper,
+    averages_group,
+    check_one_task,
     corpus_note,
     f1_variant,
     features_note,
@@ -60,37 +67,36 @@ def scores_table(
     """Accuracy and F1 per emotion and average, the paper's line below our last of its system.
 
     Args:
-        lines: what was run; not empty, all with the same emotions and accuracy.
+        lines: what was run; not empty, all with the same task, emotions and accuracy.
         name: of the table.
         title: of the table.
-        paper: the paper's lines, or none.
+        paper: the paper's lines, or none; none where clips have exactly one emotion.
         seeds: whether a column says how many seeds there were.
         notes: sentences below.
         provenance: for the JSON file.
     """
     first = lines[0].scores[0]
-    metrics = first["headline"], f1_key(first)
-    columns = [*(("emotions", emotion) for emotion in first["emotions"]), ("average",)]
+    check_one_task(scores for line in lines for scores in line.scores)
+    metrics = emotion_columns(first, first["headline"])
+    together = overall_columns(first, first["headline"])
+    columns: list[tuple[str, ...]]
+    columns = [("emotions", emotion, metric) for emotion in first["emotions"] for metric in metrics]
+    columns += [("average", metric) for metric in together]
     rows: list[tuple[int, Row]] = []
     for line in lines:
         name_shown = f"{line.name}, pooled" if line.folds else line.name
         cells: list[object] = [name_shown, *([len(line.scores)] if seeds else [])]
         cells.append(spread(line.flops, 2, 1e-9))
         for place in columns:
-            for metric in metrics:
-                values = [_look_up(scores, *place, metric) for scores in line.scores]
-                cells.append(spread(values, scale=100))
+            values = [_look_up(scores, *place) for scores in line.scores]
+            cells.append(spread(values, scale=100))
         rows.append((system_order(line.system), row(line.system, *cells)))
         if line.folds:
             cells = [f"{line.name}, over folds", *([len(line.scores)] if seeds else [])]
             cells.append(Cell(DASH))
             for place in columns:
-                for metric in metrics:
-                    values = [
-                        fmean(_look_up(scores, *place, metric) for scores in fold)
-                        for fold in line.folds
-                    ]
-                    cells.append(spread(values, scale=100))
+                values = [fmean(_look_up(scores, *place) for scores in fold) for fold in line.folds]
+                cells.append(spread(values, scale=100))
             rows.append((system_order(line.system), row(line.system, *cells)))
     for figures in paper:
         cells = [f"{figures.model}, {PAPER_MARK}", *([Cell(DASH)] if seeds else [])]
@@ -99,9 +105,10 @@ def scores_table(
         rows.append((system_order(figures.system), row(PAPER, *cells)))
     # Stable: within a system ours first, in the given order.
     rows.sort(key=lambda pair: pair[0]) if paper else None
-    groups = [("", 2 + seeds)] + [(place[-1], 2) for place in columns]
+    groups = [("", 2 + seeds), *((emotion, len(metrics)) for emotion in first["emotions"])]
+    groups.append((averages_group(first), len(together)))
     head = ["", *(["seeds"] if seeds else []), "GFLOPs"]
-    head += [SHORT_NAMES[metric] for metric in metrics] * len(columns)
+    head += [SHORT_NAMES[place[-1]] for place in columns]
     return Table(
         name=name,
         title=title,
@@ -130,7 +137,7 @@ class Condition:
 
 
 def by_condition(runs: Sequence[Run]) -> list[Condition]:
-    """Runs apart by corpus and its split, threshold policy, F1 and features.
+    """Runs apart by corpus and its split, emotions a clip, threshold policy, F1 and features.
 
     Systems without hand-crafted features stand beside every set of features.
     """
@@ -139,6 +146,7 @@ def by_condition(runs: Sequence[Run]) -> list[Condition]:
         facts = {
             "corpus": corpus_identity(run.manifest),
             "clips": f"{run.scores.get('split')}: {run.scores['clips']}",
+            "emotions a clip": "one" if is_single_label(run.scores) else "several",
             "threshold policy": str(run.scores["threshold"]["policy"]),
             "F1": f1_variant(run.scores),
             "folds": json.dumps(run.settings.get("fold")),
@@ -204,8 +212,9 @@ def results_tables(
     """Make Table 3 or 4 of every evaluated run at or below some folders.
 
     Runs that differ in their seed alone are one row. Runs on different corpora, splits, with
-    different threshold policies, F1 or features are never in one table, nor are folds and others.
-    The folds of a training are two rows: their pooled scores, and mean and deviation over them.
+    one or several emotions a clip, different threshold policies, F1 or features are never in one
+    table, nor are folds and others. The folds of a training are two rows: their pooled scores, and
+    mean and deviation over them.
 
     Args:
         places: folders of runs, or above them.
@@ -222,7 +231,8 @@ def results_tables(
         manifest = condition.runs[0].manifest
         known = manifest.synthetic if synthetic is None else synthetic
         corpus = find_corpus(manifest.corpus)
-        figures = corpus.paper
+        # The paper decides for each emotion by itself.
+        figures = None if is_single_label(condition.runs[0].scores) else corpus.paper
         beside = figures is not None and (known is False if paper is None else paper)
         groups = group_by_seed(condition.runs)
         lines = [

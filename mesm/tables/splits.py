@@ -78,6 +78,13 @@ def faces_note(manifest: Manifest) -> str:
     )
 
 
+def labels_note(manifest: Manifest) -> str:
+    """How many emotions a clip may have."""
+    if manifest.single_label:
+        return "Every clip carries exactly one emotion."
+    return "A clip may carry several emotions or none."
+
+
 def splits_tables(corpora: Sequence[Path], *, synthetic: bool | None = None) -> list[Table]:
     """Make Table 1 or 2 of prepared corpora.
 
@@ -101,7 +108,7 @@ def splits_tables(corpora: Sequence[Path], *, synthetic: bool | None = None) -> 
             corpus_note(manifest, known),
             faces_note(manifest),
             f"Left out: {skipped}." if skipped else "",
-            "A clip may carry several emotions or none; averages are over all splits.",
+            f"{labels_note(manifest).rstrip('.')}; averages are over all splits.",
             whose_note(number, beside, known),
             figures.splits_note if figures and beside else "",
         ]

@@ -12,7 +12,7 @@ from typing import Any
 from mesm.config.end_to_end import FE2ESettings
 from mesm.corpora.manifest import Manifest, read_manifest
 from mesm.corpora.registry import find_corpus
-from mesm.evaluation.metrics import SHORT_NAMES, f1_key
+from mesm.evaluation.metrics import SHORT_NAMES, overall_columns
 from mesm.evaluation.run import Run
 from mesm.runs.documents import Sweep
 from mesm.runs.environment import describe
@@ -20,7 +20,14 @@ from mesm.runs.files import read_json
 from mesm.runs.folder import RunFolder
 from mesm.tables.costs import sweep_points, uniform
 from mesm.tables.names import describe_value, run_name
-from mesm.tables.notes import corpus_note, flops_note, latency_method, seeds_note
+from mesm.tables.notes import (
+    averages_group,
+    corpus_note,
+    flops_note,
+    latency_method,
+    policy_note,
+    seeds_note,
+)
 from mesm.tables.runs import (
     INCIDENTAL,
     corpus_identity,
@@ -73,7 +80,8 @@ def sweep_tables(places: Sequence[Path], *, synthetic: bool | None = None) -> li
         conditions.setdefault(json.dumps(curve.facts), []).append(curve)
     tables = []
     for place, curves in enumerate(conditions.values()):
-        corpus, split, clips, accuracy, f1, policy, _ = curves[0].facts
+        corpus, split, clips, metrics, _, _ = curves[0].facts
+        first = curves[0].files[0][2]["points"][0]
         suffix = f"_{place + 1}" if len(conditions) > 1 else ""
         manifest = curves[0].manifest
         title = manifest.title if manifest else find_corpus(corpus).title
@@ -89,7 +97,7 @@ def sweep_tables(places: Sequence[Path], *, synthetic: bool | None = None) -> li
             if manifest
             else f"Corpus: one in {title}'s layout, which is not there any more.",
             f"Percent on the {split} split, {clips} clips.",
-            f"Threshold per emotion: {policy}{', anew at every p' if 'tuned' in policy else ''}.",
+            policy_note(first).replace("Threshold:", "Threshold per emotion:"),
             seeds_note(len(curve.files) for curve in curves),
             flops_note(paper=False),
             "Of FE2E: FLOPs over those of the FE2E that was measured beside it, or of its shapes; "
@@ -102,12 +110,17 @@ def sweep_tables(places: Sequence[Path], *, synthetic: bool | None = None) -> li
             Table(
                 name=f"sweep_{corpus}_{split}{suffix}",
                 title="Quality against FLOPs and latency (as the paper's Figure 5)",
-                groups=(("", 3), ("average", 2), ("extraction", 2), ("latency per clip", 2)),
+                groups=(
+                    ("", 3),
+                    (averages_group(first), len(metrics)),
+                    *(("extraction", 2), ("latency per clip", 2)),
+                ),
                 head=(
-                    *("", "p", "seeds", SHORT_NAMES[accuracy], SHORT_NAMES[f1]),
+                    *("", "p", "seeds"),
+                    *(SHORT_NAMES[metric] for metric in metrics),
                     *("GFLOPs", "of FE2E, %", "ms", "speed-up"),
                 ),
-                rows=tuple(line for curve in curves for line in _rows(curve, accuracy, f1)),
+                rows=tuple(line for curve in curves for line in _rows(curve, metrics)),
                 notes=tuple(notes),
                 provenance=_provenance(curves),
             )
@@ -142,8 +155,7 @@ def _curves(places: Sequence[Path]) -> list[Curve]:
             content["corpus"],
             content["split"],
             content["clips"],
-            content["metric"],
-            f1_key(first),
+            overall_columns(first, content["metric"]),
             first["threshold"]["policy"],
         ]
         kind, name, seed, key = KINDS[path.name], path.parent.name, content.get("seed"), str(path)
@@ -165,7 +177,7 @@ def _curves(places: Sequence[Path]) -> list[Curve]:
     return list(curves.values())
 
 
-def _rows(curve: Curve, accuracy: str, f1: str) -> list[Row]:
+def _rows(curve: Curve, metrics: Sequence[str]) -> list[Row]:
     """FE2E if it was measured, then every point that all or some of the files have."""
     rows = []
     bases = [
@@ -175,7 +187,7 @@ def _rows(curve: Curve, accuracy: str, f1: str) -> list[Row]:
     ]
     if bases:
         name = Cell(f"{FE2ESettings.title}, beside {curve.name}", bases[0].figures.get("run"))
-        rows.append(_row("fe2e", name, Cell(""), bases, accuracy, f1))
+        rows.append(_row("fe2e", name, Cell(""), bases, metrics))
     points: dict[str, list[_Point]] = {}
     for _, path, content in curve.files:
         base, dense = content.get(BASELINE), None
@@ -188,7 +200,7 @@ def _rows(curve: Curve, accuracy: str, f1: str) -> list[Row]:
             points.setdefault(key, []).append(_Point(figures, base, dense))
     for found in points.values():
         name = Cell(f"{curve.name}: {curve.kind}", {"run": curve.name, "kind": curve.kind})
-        rows.append(_row("mesm", name, _setting_cell(found), found, accuracy, f1))
+        rows.append(_row("mesm", name, _setting_cell(found), found, metrics))
     return rows
 
 
@@ -232,7 +244,7 @@ def _setting_cell(points: Sequence[_Point]) -> Cell:
 
 
 def _row(
-    kind: str, name: Cell, setting: Cell, points: Sequence[_Point], accuracy: str, f1: str
+    kind: str, name: Cell, setting: Cell, points: Sequence[_Point], metrics: Sequence[str]
 ) -> Row:
     averages = [point.figures["average"] for point in points]
     return row(
@@ -240,8 +252,7 @@ def _row(
         name,
         setting,
         len(points),
-        spread([average[accuracy] for average in averages], scale=100),
-        spread([average[f1] for average in averages], scale=100),
+        *(spread([average[metric] for average in averages], scale=100) for metric in metrics),
         spread([_flops(point.figures) for point in points], 3, 1e-9),
         spread([point.share for point in points], scale=100),
         spread([_latency(point.figures) for point in points]),

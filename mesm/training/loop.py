@@ -21,8 +21,8 @@ from mesm.config.experiment import ExperimentConfig
 from mesm.config.files import dump_config
 from mesm.data.clips import EpochBatches, make_loader
 from mesm.data.corpus_folder import in_fold, open_corpus, write_fold
-from mesm.evaluation.calibration import Temperatures
 from mesm.evaluation.predict import NotFiniteError
+from mesm.evaluation.task import task_of
 from mesm.models.build import (
     Model,
     arguments_of,
@@ -46,7 +46,7 @@ from mesm.runs.folder import RunFolder, json_text
 from mesm.training.check import check_arguments, check_run
 from mesm.training.display import Display
 from mesm.training.diverged import Diverged, refusal
-from mesm.training.losses import TrainingLoss, positive_weights
+from mesm.training.losses import CRITERIA, TrainingLoss
 from mesm.training.norms import count_norms, drawn_batches
 from mesm.training.optimizer import make_optimizer, set_learning_rate
 from mesm.training.p_schedule import PSchedule
@@ -123,6 +123,8 @@ class _Training:
         known = folder.config.is_file()
         corpus = open_corpus(config.corpus, folder.path if known else None)
         self.emotions = list(corpus.manifest.emotions)
+        self.task = task_of(self.settings.loss, corpus.manifest.single_label)
+        self.task.check_corpus(corpus)
         self.changed = check_run(config, folder)
         # A training that starts anew reads nothing of the one before.
         self.old = RunFolder(folder.path / ".anew") if self.changed else folder
@@ -166,7 +168,8 @@ class _Training:
         self.raw_optimizer = make_optimizer(model, self.settings)
         self.collate = self.feed.collate
         self.validation = Validation(
-            self.valid_set, self.collate, self.emotions, self.config, self.accelerator
+            *(self.valid_set, self.collate, self.emotions, self.config, self.accelerator),
+            self.task,
         )
         self.batches = EpochBatches(
             len(self.train_set),
@@ -238,6 +241,8 @@ class _Training:
             self.folder.forget()
         elif anew and self.folder.best.exists():
             print(f"{self.folder.path}: has weights and no checkpoint; training anew over them")
+        if self.task.note:
+            print(f"{self.folder.path}: {self.task.note}")
         self.feed.folder = self.folder
         self.feed.write()
         write_fold(self.feed.corpus, self.folder)
@@ -251,10 +256,11 @@ class _Training:
         steps = len(self.batches)
         first = progress.epoch * steps
         total = self.settings.epochs * steps
-        positive_weight = positive_weights(self.train_set.labels()).to(self.accelerator.device)
+        weights = CRITERIA[self.task.loss].weights(self.train_set.labels())
         model = self.config.model
         hard = isinstance(model, MESMSettings) and model.selection == "hard"
-        loss = TrainingLoss(positive_weight, self.settings, hard)
+        weights = weights.to(self.accelerator.device)
+        loss = TrainingLoss(weights, self.settings, hard, self.task.loss)
         step = TrainingStep(
             self.model,
             self.optimizer,
@@ -276,8 +282,8 @@ class _Training:
         if self.main:
             best = progress.history[progress.best_epoch - 1]
             print(
-                f"{self.folder.path}: {progress.finished}; best validation F1 "
-                f"{100 * best['valid_f1']:.1f} (threshold: {best['threshold']}) "
+                f"{self.folder.path}: {progress.finished}; best validation {self.task.f1_title} "
+                f"{100 * best['valid_f1']:.1f} ({self.task.decided}: {best['threshold']}) "
                 f"in epoch {best['epoch']} of {progress.epoch}"
             )
 
@@ -367,7 +373,8 @@ class _Training:
         if better:
             progress.best_epoch = progress.epoch
         if progress.epoch - progress.best_epoch >= self.settings.patience:
-            progress.finished = f"no better validation F1 for {self.settings.patience} epochs"
+            patience = self.settings.patience
+            progress.finished = f"no better validation {self.task.f1_title} for {patience} epochs"
         elif progress.epoch == self.settings.epochs:
             progress.finished = f"all {self.settings.epochs} epochs done"
         if self.accelerator.scaler is not None:
@@ -375,7 +382,7 @@ class _Training:
         if self.main:
             if better or self.settings.keep == "last":
                 save_best(self.raw_model, self.folder)
-                Temperatures.fit(*self.validated, self.emotions).write(self.folder)
+                self.task.temperatures.fit(*self.validated, self.emotions).write(self.folder)
             self._write_metrics(progress)
             save_last(self.raw_model, self.raw_optimizer, progress, self.folder)
         self.accelerator.wait_for_everyone()

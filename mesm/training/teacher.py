@@ -21,6 +21,7 @@ from mesm.config.modalities import Modality
 from mesm.corpora.prepared import PreparedCorpus
 from mesm.evaluation.predict import NotFiniteError, predict
 from mesm.evaluation.run import Run
+from mesm.evaluation.task import task_of
 from mesm.models.late_fusion import LateFusionModel, TrainingOutputs
 from mesm.runs.checkpoints import read_progress
 from mesm.runs.documents import TeacherIdentity
@@ -89,13 +90,21 @@ class Teacher:
             folder: of the pupil, which may have begun with a teacher.
 
         Raises:
-            ValueError: also where the run began with a teacher of other weights.
+            ValueError: also where the teacher has another task, or the run began with a teacher of
+                other weights.
         """
         place = config.training.teacher
         if place is None:
             return None
         assert isinstance(config.model, FE2ESettings)
         teacher = cls(place, corpus, config.model.modalities)
+        pupils = task_of(config.training.loss, corpus.manifest.single_label)
+        if teacher.run.task is not pupils:
+            raise ValueError(
+                f"training.teacher: {place} has another task, {teacher.run.task.title}, than the "
+                f"pupil, {pupils.title}; its probabilities are of other events. Choose another "
+                "teacher, or another training.loss"
+            )
         teacher.check(folder)
         return teacher
 

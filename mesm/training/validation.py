@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from mesm.config.experiment import ExperimentConfig
 from mesm.data.clips import SplitDataset
-from mesm.evaluation.metrics import Thresholds, score
 from mesm.evaluation.predict import predict
+from mesm.evaluation.task import MULTI_LABEL, Task
 from mesm.training.losses import TrainingLoss
 
 
@@ -26,6 +26,7 @@ class Validation:
         emotions: their names.
         config: of the training.
         accelerator: of the training.
+        task: of the training.
     """
 
     dataset: SplitDataset
@@ -33,6 +34,7 @@ class Validation:
     emotions: list[str]
     config: ExperimentConfig
     accelerator: Accelerator
+    task: Task = MULTI_LABEL
 
     def __call__(
         self, model: nn.Module, loss: TrainingLoss
@@ -60,16 +62,16 @@ class Validation:
             workers=training.workers,
         )
         policy = self.config.evaluation.threshold
-        thresholds = Thresholds.choose(policy, len(self.emotions), lambda: (logits, labels))
-        scores = score(logits, labels, thresholds, self.emotions)
+        thresholds = self.task.decider(policy, len(self.emotions), lambda: (logits, labels))
+        scores = self.task.score(logits, labels, thresholds, self.emotions)
         row = {
             "valid_loss": float(loss.cross_entropy(logits.to(device), labels.to(device))),
-            "valid_f1": scores["average"]["f1"],
+            "valid_f1": scores["average"][self.task.f1],
             "valid_accuracy": scores["average"]["accuracy"],
             "valid_f1_per_emotion": {
                 emotion: values["f1"] for emotion, values in scores["emotions"].items()
             },
             "threshold": thresholds.policy,
-            "f1_variant": "binary",  # of valid_f1, by which the best epoch is chosen
+            "f1_variant": self.task.f1_variant,  # of valid_f1, by which the best epoch is chosen
         }
         return row, (logits, labels)

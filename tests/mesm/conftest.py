@@ -203,3 +203,27 @@ def tiny_features(tiny_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -
     shutil.copytree(tiny_corpus, folder)
     write_features(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_single(tiny_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the tiny corpus whose manifest says that every clip has exactly one emotion."""
+    from tests.mesm.trainings import as_single_label
+
+    folder = tmp_path_factory.mktemp("single") / "corpus"
+    shutil.copytree(tiny_corpus, folder)
+    return as_single_label(folder)
+
+
+@pytest.fixture(scope="session")
+def single_mesm(tiny_single: Path) -> Iterator[Path]:
+    """A MESM run (p = 0.5) of two epochs on one emotion a clip, evaluated on the test split."""
+    yield from _unchanged(
+        _train("iemocap_mesm", tiny_single, tiny_single.parent / "mesm", "model.p=0.5")
+    )
+
+
+@pytest.fixture(scope="session")
+def single_fe2e(tiny_single: Path) -> Iterator[Path]:
+    """An FE2E run of two epochs on one emotion a clip, evaluated on the test split."""
+    yield from _unchanged(_train("iemocap_fe2e", tiny_single, tiny_single.parent / "fe2e"))

@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -59,6 +61,55 @@ def settings(corpus: Path, *overrides: str, model: str = "mesm") -> ExperimentCo
     from mesm.config.files import load_config
 
     return load_config(f"iemocap_{model}", [f"corpus={corpus}", *SMALL, *overrides])
+
+
+def as_single_label(corpus: Path) -> Path:
+    """Have the manifest of a prepared corpus say that every clip has exactly one emotion."""
+    from mesm.runs.hashes import sealed
+
+    file = corpus / "manifest.json"
+    values = json.loads(file.read_text(encoding="utf-8")) | {"single_label": True}
+    values.pop("digest", None)
+    file.write_text(json.dumps(sealed(values)), encoding="utf-8")
+    return corpus
+
+
+def relabelled(
+    corpus: Path,
+    out: Path,
+    emotions: Sequence[str],
+    label: Callable[[str, int], Sequence[int]],
+    **facts: Any,
+) -> Path:
+    """A copy of a prepared corpus with other emotions and labels.
+
+    Args:
+        corpus: without features.
+        out: folder of the copy.
+        emotions: E names.
+        label: (split, place of the clip) to the clip's E labels.
+        facts: keys of the manifest that change too.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    shutil.copytree(corpus, out)
+    values = json.loads((out / "manifest.json").read_text(encoding="utf-8")) | facts
+    values["emotions"] = list(emotions)
+    for name in values["files"]:
+        table = pq.read_table(out / name)
+        split = Path(name).name.partition("-")[0]
+        rows = [list(label(split, place)) for place in range(len(table))]
+        kind = table.schema.field("labels")
+        column = pa.array(rows, kind.type)
+        table = table.set_column(table.schema.get_field_index("labels"), kind, column)
+        pq.write_table(table, out / name)
+        values["files"][name] = hashlib.sha256((out / name).read_bytes()).hexdigest()
+        sums = [sum(column) for column in zip(*rows, strict=True)]
+        values["counts"][split]["labels"] = dict(zip(emotions, sums, strict=True))
+    values.pop("digest", None)
+    (out / "manifest.json").write_text(json.dumps(values), encoding="utf-8")
+    return out
 
 
 def refused(config: ExperimentConfig, run: Path, message: str) -> None:

@@ -196,3 +196,24 @@ def test_a_model_without_frames_has_nothing_to_budget(run: Path, monkeypatch) ->
     assert all(isinstance(batch.faces, torch.Tensor) for batch in batches)
     with pytest.raises(ValueError, match="no faces or sound are looked at"):
         Search(opened, batches)
+
+
+def test_one_emotion_a_clip_is_searched_by_its_macro_f1(single_mesm: Path) -> None:
+    opened = Run.open_sparse(single_mesm, device="cpu")
+    trial = Search(opened, list(opened.batches("valid", 8))).measure((0.5, 0.5, 0.5))
+    logits, labels = opened.predict("valid")
+    wanted = torch.nn.functional.cross_entropy(logits.double(), labels.argmax(1))
+    assert trial.loss == pytest.approx(float(wanted), rel=1e-5)
+    assert (
+        trial.f1
+        == opened.task.score(*(logits, labels, opened.thresholds(), opened.emotions))["average"][
+            "macro_f1"
+        ]
+    )
+    average = {"macro_f1": 0.25, "accuracy": 0.5, "weighted_f1": 0.5, "uar": 0.5}
+    valid = {"share": 0.5, "f1": 0.75}
+    point = {"task": "single_label", "average": average, "valid": valid, "share": 0.5}
+    point |= {"budget": 0.5, "kind": "uniform", "p": [0.5, 0.5, 0.5]}
+    (_, line) = budget_lines({"run": "run", "split": "test", "points": [point]})
+    assert "MF1  25.0" in line
+    assert "MF1  75.0" in line

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from mesm.analysis.explain import explain
-from mesm.analysis.sweep import _norms, parse_p_values, sweep
+from mesm.analysis.sweep import _norms, parse_p_values, sweep, sweep_lines
 from mesm.config.files import load_config
 from mesm.evaluation.evaluate import evaluate_run
 from mesm.evaluation.run import Run
@@ -217,3 +217,21 @@ def test_norms_statistics_are_put_back(run: Path) -> None:
     assert all(torch.equal(b, before[n]) for n, b in opened.model.named_buffers())
     with pytest.raises(ValueError, match="no negative number of clips"):
         sweep(run, [0.5], norm_clips=-1)
+
+
+def test_one_emotion_a_clip_has_its_metrics_at_every_p(
+    single_mesm: Path, single_fe2e: Path, tiny_fe2e: Path, tmp_path: Path
+) -> None:
+    run = shutil.copytree(single_mesm, tmp_path / "mesm")
+    swept = sweep(run, [0.5, 1.0], baseline=single_fe2e, repeats=1)
+    for point, folder in ((swept["points"][0], run), (swept["baseline"], single_fe2e)):
+        wanted = json.loads((folder / "evaluation.json").read_text())["test"]
+        assert point["average"] == pytest.approx(wanted["average"])
+        assert point["confusion"] == wanted["confusion"]
+    assert swept["metric"] == "accuracy"
+    head = sweep_lines(swept)[1].split()
+    assert head[:5] == ["p", "Acc", "UAR", "WF1", "MF1"]
+    (table, _) = sweep_tables(swept)
+    assert table.head[1:5] == ("Acc", "UAR", "WF1", "MF1")
+    with pytest.raises(ValueError, match="baseline has another task, several emotions a clip"):
+        sweep(run, [0.5], baseline=tiny_fe2e)

@@ -18,6 +18,8 @@ from typer.testing import CliRunner
 
 from mesm.analysis.verify import examine, verify
 from mesm.cli import app
+from tests.mesm.conftest import EMOTIONS
+from tests.mesm.trainings import relabelled
 
 DATA = Path(__file__).parents[2] / "data" / "legacy"
 CORPUS, RUN, BASELINE = "corpora/iemocap", "runs/iemocap_mesm", "runs/iemocap_mult"
@@ -226,3 +228,18 @@ def test_the_command_says_so_with_its_exit_status(legacy: Path) -> None:
         assert code == 2
         assert said in shown
         assert "mesm prepare" in shown
+
+
+def test_a_run_on_one_emotion_a_clip(single_mesm: Path, tiny_corpus: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(single_mesm, tmp_path / "run")
+    assert examine(run).findings == []
+
+    def label(split: str, place: int) -> list[int]:
+        return [1, int((split, place) == ("test", 5)), 0, 0, 0, 0]
+
+    corpus = tmp_path / "corpus"
+    relabelled(tiny_corpus, corpus, EMOTIONS, label, single_label=True)
+    config = (run / "config.yaml").read_text()
+    config = config.replace(str(single_mesm.parent / "corpus"), str(corpus))
+    (run / "config.yaml").write_text(config)
+    assert any("clip test_005 of the test split has 2" in one for one in examine(run).findings)

@@ -85,6 +85,25 @@ def test_refuses_in_one_line_and_writes_nothing(tmp_path, arguments, message):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_evaluate_draws_the_confusion_where_clips_have_one_emotion(
+    single_mesm, tiny_mesm, tmp_path
+):
+    single, several = (
+        shutil.copytree(folder, tmp_path / name)
+        for folder, name in ((single_mesm, "single"), (tiny_mesm, "several"))
+    )
+    result = run("evaluate", single, "--draws", 20, "--cluster", "dialog")
+    assert result.exit_code == 0
+    for picture in ("confusion/test.png", "reliability/test.png"):
+        assert str(single / picture) in result.output.replace("\n", "")
+        assert (single / picture).is_file()
+    refusal = run("evaluate", single, "--threshold", "0.5")
+    assert refusal.exit_code == 2
+    assert "no effect" in refusal.output
+    assert "confusion" not in run("evaluate", several, "--draws", 20).output
+    assert not (several / "confusion").exists()
+
+
 def test_evaluate_passes_its_options(tiny_mesm, tiny_fe2e, tmp_path):
     first = shutil.copytree(tiny_mesm, tmp_path / "mesm")
     second = shutil.copytree(tiny_fe2e, tmp_path / "fe2e")

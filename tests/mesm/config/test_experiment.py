@@ -24,3 +24,13 @@ from mesm.config.files import load_config
 def test_baselines_refuse_what_they_do_not_have(name, override, message):
     with pytest.raises(ValueError, match=message):
         load_config(f"iemocap_{name}", [override])
+
+
+@pytest.mark.parametrize("loss", [None, "binary", "cross_entropy"])
+def test_a_loss_is_a_known_one_or_left_to_the_corpus(loss):
+    asked = [] if loss is None else [f"training.loss={loss}"]
+    assert load_config("iemocap_mesm", asked).training.loss == loss
+    with pytest.raises(
+        ValueError, match=r"training\.loss: .*'binary' or 'cross_entropy', got 'mse'"
+    ):
+        load_config("mosei_lf_lstm", ["training.loss=mse"])

@@ -71,3 +71,25 @@ def test_no_figure_of_single_points():
         )
         is None
     )
+
+
+def test_every_score_of_one_emotion_a_clip_has_a_panel():
+    rows = tuple(
+        row("mesm", p, 2, *(spread([p / part], scale=100) for part in (1, 2, 4, 8)), spread([None]))
+        for p in (0.1, 0.9)
+    )
+    figure = draw_comparison(
+        Table(
+            name="runs",
+            title="Runs",
+            groups=(("", 2), ("all clips", 4), ("", 1)),
+            head=("model.p", "seeds", "Acc", "UAR", "WF1", "MF1", "GFLOPs"),
+            rows=rows,
+        )
+    )
+    assert figure is not None
+    labels = [axes.get_ylabel() for axes in figure.axes]
+    assert labels == ["Acc (%)", "UAR (%)", "WF1 (%)", "MF1 (%)"]
+    assert list(figure.axes[3].lines[0].get_ydata()) == pytest.approx(
+        [100 * 0.1 / 8, 100 * 0.9 / 8]
+    )

@@ -62,3 +62,14 @@ def test_a_p_per_block_has_no_place_on_the_axis(trained: Any, lines: int) -> Non
     points = [measured(p) for p in (0.1, 0.5, 1.0)]
     sweep = {"points": points, "baseline": None, "trained_p": trained, "metric": "accuracy"}
     assert len(draw_p_curve(sweep).axes[0].lines) == lines
+
+
+def test_one_emotion_a_clip_shows_its_macro_f1() -> None:
+    points = []
+    for p in (0.1, 1.0):
+        average = {"accuracy": 0.6, "weighted_f1": 0.9, "macro_f1": p / 2, "uar": 0.9}
+        points.append(measured(p) | {"task": "single_label", "average": average})
+    sweep = {"points": points, "baseline": points[1], "trained_p": 0.5, "metric": "accuracy"}
+    accuracy, f1, *_ = draw_p_curve(sweep).axes
+    assert (accuracy.get_ylabel(), f1.get_ylabel()) == ("Accuracy (%)", "Macro F1 (%)")
+    assert list(f1.lines[0].get_ydata()) == pytest.approx([5.0, 50.0])

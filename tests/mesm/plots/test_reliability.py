@@ -66,3 +66,11 @@ def test_panels_and_labels_stay_inside_the_figure() -> None:
 def test_figures_made_alike_give_the_same_bytes() -> None:
     one, other = (png_bytes(draw_reliability(measured(["sad", "happy"]))) for _ in range(2))
     assert one == other
+
+
+def test_the_most_probable_emotion_has_one_panel() -> None:
+    bins = [{"bin": 9, "clips": 4, "probability": 0.65, "frequency": 0.5}]
+    top = {"ece": 0.15, "reliability": bins}
+    (axes,) = draw_reliability({"bins": 15, "top": top}).axes
+    assert axes.get_title() == "most probable emotion: ECE 15.0 %"
+    assert axes.collections[0].get_offsets().tolist() == [[0.65, 0.5]]

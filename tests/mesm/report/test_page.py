@@ -216,3 +216,27 @@ def test_runs_of_several_folds_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="on one split, got fold 1 by session, fold 2 by session"):
         write_report(tmp_path / "report.html", runs)
     assert not (tmp_path / "report.html").exists()
+
+
+def test_one_emotion_a_clip_shows_its_confusion_and_stands_alone(
+    single_mesm: Path, single_fe2e: Path, tiny_fe2e: Path, tmp_path: Path
+) -> None:
+    run = shutil.copytree(single_mesm, tmp_path / "mesm")
+    swept = sweep(run, [0.5, 1.0], baseline=single_fe2e, repeats=1)
+    page = write_report(tmp_path / "report.html", [run, single_fe2e]).read_text(encoding="utf-8")
+    for text in (
+        "macro F1 of MESM",
+        "Which emotion is taken for which",
+        "Every clip carries exactly one emotion.",
+        "in 15 bins of the most probable emotion",
+        "UAR: unweighted average recall",
+    ):
+        assert text in page
+    outline = Outline()
+    outline.feed(page)
+    value = f"{100 * swept['points'][0]['average']['uar']:.1f}"
+    assert [row for row in outline.rows if row[0] == "p = 0.5" and row[2] == value]
+    assert page.count("a row per emotion that they have") == 4  # caption and alt text of two
+    with pytest.raises(ValueError, match=r"one emotion a clip .*fe2e several .* page of each"):
+        write_report(tmp_path / "mixed.html", [run, tiny_fe2e])
+    assert not (tmp_path / "mixed.html").exists()

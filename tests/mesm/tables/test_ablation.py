@@ -1,7 +1,7 @@
 import pytest
 
 from mesm.tables.ablation import ablation_tables
-from tests.mesm.tables.cases import Make, scores, texts
+from tests.mesm.tables.cases import Make, scores, single_scores, texts
 
 
 def test_means_per_modalities_in_the_papers_order(make_corpus: Make, make_run: Make) -> None:
@@ -62,3 +62,13 @@ def test_a_missing_evaluation_names_the_command(make_corpus: Make, make_run: Mak
     run = make_run("f", make_corpus(), evaluated=False)
     with pytest.raises(ValueError, match=f"mesm evaluate {run}"):
         ablation_tables([run])
+
+
+def test_one_emotion_a_clip_stands_beside_no_paper(make_corpus: Make, make_run: Make) -> None:
+    corpus = make_corpus(synthetic=False, single_label=True)
+    make_run("t", corpus, {"name": "fe2e", "modalities": "t"}, scored=single_scores())
+    (table,) = ablation_tables([corpus.parent / "runs"])
+    assert table.head == ("", "modalities", "seeds", "Acc", "UAR", "WF1", "MF1")
+    assert table.groups == (("", 3), ("all clips", 4))
+    assert texts(table) == [["FE2E", "T", "1", "75.0", "30.0", "60.0", "50.0"]]
+    assert "the paper" not in table.caption

@@ -1,7 +1,7 @@
 import pytest
 
 from mesm.tables.comparison import comparison_tables
-from tests.mesm.tables.cases import Make, scores, texts
+from tests.mesm.tables.cases import Make, scores, single_scores, texts
 
 
 def test_hard_against_weighted_at_every_p(make_corpus: Make, make_run: Make) -> None:
@@ -64,3 +64,22 @@ def test_unknown_settings_are_refused_with_those_that_are_known(
         comparison_tables([run], ["model.q"])
     with pytest.raises(ValueError, match="at least one setting"):
         comparison_tables([run], [])
+
+
+def test_one_emotion_a_clip_shows_all_its_metrics(make_corpus: Make, make_run: Make) -> None:
+    corpus = make_corpus(synthetic=True, single_label=True)
+    for p in (0.1, 0.9):
+        make_run(f"m{p}", corpus, {"name": "mesm", "p": p}, scored=single_scores(f1=p))
+    (table,) = comparison_tables([corpus.parent / "runs"], ["model.p"])
+    assert table.head == ("model.p", "seeds", "Acc", "UAR", "WF1", "MF1", "GFLOPs")
+    assert table.groups == (("", 2), ("all clips", 4), ("", 1))
+    assert texts(table)[1] == ["0.9", "1", "75.0", "30.0", "100.0", "90.0", "–"]
+
+
+def test_the_losses_have_a_table_each(make_corpus: Make, make_run: Make) -> None:
+    corpus = make_corpus(synthetic=True)
+    for loss, scored in (("binary", scores()), ("cross_entropy", single_scores())):
+        make_run(loss, corpus, settings={"training": {"loss": loss}}, scored=scored)
+    tables = comparison_tables([corpus.parent / "runs"], ["training.loss"])
+    assert [texts(table)[0][0] for table in tables] == ["binary", "cross_entropy"]
+    assert all("emotions a clip" in table.caption for table in tables)

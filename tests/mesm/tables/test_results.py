@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from mesm.tables.results import results_tables
-from tests.mesm.tables.cases import Make, scores, texts
+from mesm.tables.results import Line, results_tables, scores_table
+from tests.mesm.tables.cases import Make, scores, single_scores, texts
 
 
 def test_mean_and_deviation_over_the_seeds(make_corpus: Make, make_run: Make) -> None:
@@ -177,3 +177,40 @@ def test_flops_come_from_a_sweep(make_corpus: Make, make_run: Make) -> None:
 def test_no_run_at_all(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no run in it"):
         results_tables([tmp_path])
+
+
+def test_one_emotion_a_clip_has_its_own_metrics(make_corpus: Make, make_run: Make) -> None:
+    corpus = make_corpus(synthetic=False, single_label=True)
+    for seed, f1 in enumerate((0.4, 0.6)):
+        make_run(f"f{seed}", corpus, seed=seed, scored=single_scores(f1))
+    (table,) = results_tables([corpus.parent / "runs"])
+    assert table.groups[1] == ("angry", 2)
+    assert table.groups[-1] == ("all clips", 4)
+    assert table.head[3:5] == ("Rec", "F1")
+    assert table.head[-4:] == ("Acc", "UAR", "WF1", "MF1")
+    (line,) = texts(table)
+    assert line[3:5] == ["30.0 ± 0.0", "50.0 ± 14.1"]
+    assert line[-4:] == ["75.0 ± 0.0", "30.0 ± 0.0", "60.0 ± 14.1", "50.0 ± 14.1"]
+    for text in ("exactly one emotion", "there are no thresholds", "UAR: unweighted average"):
+        assert text in table.caption
+    # The paper's lines are of other metrics, so that a real corpus does not bring them.
+    assert "the paper" not in table.caption
+    assert not [row for row in table.rows if row.kind == "paper"]
+    assert table.title == "Results on IEMOCAP"
+
+
+def test_one_and_several_emotions_a_clip_are_never_in_one_table(
+    make_corpus: Make, make_run: Make
+) -> None:
+    corpus = make_corpus(synthetic=True)
+    make_run("several", corpus)
+    asked = {"training": {"loss": "cross_entropy"}}
+    make_run("one", corpus, settings=asked, scored=single_scores())
+    tables = results_tables([corpus.parent / "runs"])
+    assert sorted(table.head[-1] for table in tables) == ["F1", "MF1"]
+    for table in tables:
+        assert len(table.rows) == 1
+        assert "Other runs differ in emotions a clip, threshold policy" in table.caption
+    mixed = [Line("fe2e", "FE2E", [one]) for one in (scores(), single_scores())]
+    with pytest.raises(ValueError, match="cannot stand in one table"):
+        scores_table(mixed, name="x", title="x")

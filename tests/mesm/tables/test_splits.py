@@ -42,3 +42,10 @@ def test_several_corpora_have_a_table_each_and_table_2_its_caveat(make_corpus: M
 def test_what_is_no_corpus_is_refused(make_corpus: Make) -> None:
     with pytest.raises(ValueError, match="not a prepared corpus"):
         splits_tables([make_corpus(), make_corpus("x") / "data"])
+
+
+def test_it_says_how_many_emotions_a_clip_may_have(make_corpus: Make) -> None:
+    (table,) = splits_tables([make_corpus("one", single_label=True)])
+    assert "Every clip carries exactly one emotion; averages" in table.caption
+    (table,) = splits_tables([make_corpus("several")])
+    assert "A clip may carry several emotions or none; averages" in table.caption

@@ -137,3 +137,17 @@ def test_refusals(tmp_path: Path, make_corpus: Make, make_run: Make) -> None:
     run = make_run("m", make_corpus(), mesm(), files={"sweep.json": {"points": []}})
     with pytest.raises(ValueError, match=r"sweep.json: damaged, at corpus: field required"):
         sweep_tables([run])
+
+
+def test_one_emotion_a_clip_is_apart_and_has_its_metrics(make_corpus: Make, make_run: Make) -> None:
+    corpus = make_corpus(synthetic=True)
+    average = {"accuracy": 0.8, "weighted_f1": 0.6, "macro_f1": 0.5, "uar": 0.4}
+    kind = {"task": "single_label", "threshold": {"policy": "argmax"}, "average": average}
+    one = sweep(point(0.3, 0.4, 2e9, 10.0, **kind), baseline=None)
+    make_run("one", corpus, mesm(), 0, files={"sweep.json": one})
+    make_run("several", corpus, mesm(), 1, files={"sweep.json": sweep(point(0.3, 0.4, 2e9, 10.0))})
+    first, second = sweep_tables([corpus.parent / "runs"])
+    assert first.head[3:7] == ("Acc", "UAR", "WF1", "MF1")
+    assert texts(first)[0][3:7] == ["80.0", "40.0", "60.0", "50.0"]
+    assert "there are no thresholds" in first.caption
+    assert second.head[3:5] == ("Acc", "F1")

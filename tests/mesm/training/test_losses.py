@@ -1,10 +1,12 @@
+from typing import get_args
+
 import pytest
 import torch
-from torch.nn.functional import binary_cross_entropy_with_logits
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
-from mesm.config.experiment import TrainingSettings
+from mesm.config.experiment import LossName, TrainingSettings
 from mesm.models.late_fusion import TrainingOutputs
-from mesm.training.losses import TrainingLoss, positive_weights
+from mesm.training.losses import CRITERIA, TrainingLoss, class_weights, positive_weights
 
 
 def test_negatives_per_positive():
@@ -72,3 +74,71 @@ def test_a_hard_attention_is_asked_for_from_the_start():
     settings = TrainingSettings(branch_loss=1.0)
     loss = TrainingLoss(torch.ones(3), settings, hard_attention=True)
     assert loss.options(0.0) == {"branches": True}
+
+
+def test_class_weights_balance_the_clips():
+    labels = torch.eye(4)[torch.tensor([0, 0, 0, 1, 1, 3])]
+    weights = class_weights(labels)
+    # Six clips, four emotions; the third has no clip to weigh.
+    assert weights.tolist() == pytest.approx([6 / 12, 6 / 8, 1.0, 6 / 4])
+    assert weights.dtype == torch.float32
+    together = (labels * weights).sum(0)
+    assert together.tolist() == pytest.approx([1.5, 1.5, 0.0, 1.5])
+    assert class_weights(torch.eye(3)).tolist() == [1.0, 1.0, 1.0]
+
+
+@pytest.mark.parametrize("emotions", [2, 7])
+def test_softmax_loss_and_gradient_are_torchs_over_the_clips(emotions):
+    """torch's own mean is over the batch's weights, so its sum over the clips is compared with."""
+    places = torch.randint(emotions, (5,))
+    labels, weight = torch.eye(emotions)[places], torch.rand(emotions) + 0.5
+    settings = TrainingSettings(branch_loss=0.5)
+    loss = TrainingLoss(weight, settings, criterion="cross_entropy")
+    logits = torch.randn(3, 5, emotions, requires_grad=True)
+    loss(TrainingOutputs(logits[0], logits[1:], {}), labels, 0.5).backward()
+    found, logits.grad = logits.grad, None
+    expected = cross_entropy(logits[0], places, weight, reduction="sum") / 5
+    for branch in logits[1:]:
+        expected = expected + 0.5 * cross_entropy(branch, places, weight, reduction="sum") / 5
+    expected.backward()
+    torch.testing.assert_close(found, logits.grad)
+    torch.testing.assert_close(
+        loss.cross_entropy(logits[0], labels),
+        cross_entropy(logits[0], places, weight, reduction="none").mean(),
+    )
+
+
+def test_a_softmax_pupil_learns_its_teachers_softmax():
+    logits, theirs = torch.randn(2, 4, 3)
+    branches, their_branches = torch.randn(2, 2, 4, 3)
+    labels = torch.eye(3)[torch.randint(3, (4,))]
+    settings = TrainingSettings(branch_loss=0.5, distillation=0.7)
+    loss = TrainingLoss(torch.tensor([1.0, 2.0, 3.0]), settings, criterion="cross_entropy")
+    outputs = TrainingOutputs(logits, branches, {})
+    found = loss(outputs, labels, 0.0, TrainingOutputs(theirs, their_branches, {}))
+
+    def divergence(ours: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+        shares = wanted.softmax(1)
+        kl = torch.nn.functional.kl_div(ours.log_softmax(1), shares, reduction="batchmean")
+        return kl - (shares * shares.log()).sum(1).mean()
+
+    likeness = divergence(logits, theirs) + sum(map(divergence, branches, their_branches))
+    expected = 0.3 * loss(outputs, labels, 0.0) + 0.7 * likeness
+    torch.testing.assert_close(found, expected)
+
+
+def test_every_loss_has_its_criterion():
+    assert set(CRITERIA) == set(get_args(LossName))
+
+
+def test_a_softmax_step_asks_the_device_for_no_value():
+    """Tensors on meta have none to give."""
+    with torch.device("meta"):
+        loss = TrainingLoss(
+            torch.ones(3), TrainingSettings(branch_loss=1.0), criterion="cross_entropy"
+        )
+        logits = torch.randn(3, 4, 3, requires_grad=True)
+        labels = torch.ones(4, 3)
+    outputs = TrainingOutputs(logits[0], logits[1:], {})
+    loss(outputs, labels, 0.5, outputs).backward()
+    assert logits.grad is not None
