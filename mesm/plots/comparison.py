@@ -31,7 +31,8 @@ def draw_comparison(table: Table) -> Figure | None:
     # `mesm table runs` has settings, seeds, scores, perhaps those over folds, and FLOPs.
     settings = table.head.index("seeds")
     together = ALL_CLIPS in dict(table.groups)
-    scores = 1 + settings, 1 + settings + next(n for name, n in table.groups[1:] if name)
+    # Those over folds repeat the titles of the first.
+    scores = 1 + settings, 1 + settings + len(set(table.head[settings + 1 : -1]))
     curves: dict[str, list[Row]] = {}
     for row in table.rows:
         if not _is_number(row.cells[0].value):

@@ -14,6 +14,7 @@ from mesm.evaluation.predictions import Predictions
 from mesm.evaluation.run import Run
 from tests.mesm.corpus_of_speakers import EMOTIONS, write_corpus
 from tests.mesm.folded_runs import write_run
+from tests.mesm.trainings import as_single_label
 
 THREE = ("fold.by=speaker", "fold.k=3", "evaluation.threshold=tuned")
 
@@ -104,3 +105,23 @@ def test_teachers_of_the_folds_are_the_same_setting():
     one = without_index(settings(1, "out/runs/fe2e--fold-1--seed-0"))
     assert one == without_index(settings(2, "out/runs/fe2e--fold-2--seed-0"))
     assert one != without_index(settings(2, "out/runs/mesm--fold-2--seed-0"))
+
+
+def test_one_emotion_a_clip_is_pooled_by_what_is_most_probable(corpus, tmp_path):
+    single = as_single_label(Path(shutil.copytree(corpus, tmp_path / "corpus")))
+    options = ("fold.by=speaker", "fold.k=2")
+    folds = [write_run(tmp_path / f"{i}", single, *options, f"fold.index={i}") for i in (1, 2)]
+    found = pool([Run(path) for path in folds], Bootstrap(draws=20, cluster="dialog"))
+    own = [Predictions.read(path / "predictions/test.parquet") for path in folds]
+    logits = torch.cat([one.logits for one in own])
+    labels = torch.cat([one.labels for one in own])
+    right = (logits.argmax(1) == labels.argmax(1)).double().mean()
+    assert found["pooled"]["average"]["accuracy"] == pytest.approx(float(right))
+    per_fold = [
+        float((one.logits.argmax(1) == one.labels.argmax(1)).double().mean()) for one in own
+    ]
+    assert found["over_folds"]["average"]["accuracy"]["mean"] == pytest.approx(sum(per_fold) / 2)
+    text = format_pooled(found)
+    assert "2 folds by speaker; the most probable emotion is decided for" in text
+    for name in ("Acc", "UAR", "WF1", "MF1"):
+        assert f"\n{name} " in text
