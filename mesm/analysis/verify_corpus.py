@@ -96,7 +96,7 @@ def _examine_clips(path: Path, manifest: Manifest, whole: set[str], found: Exami
         for split, file, clips in opened:
             for place in range(len(clips)):
                 clip = found.attempt(_decoded, clips, place)
-                wrong = None if clip is None else _wrong_with(clip, len(manifest.emotions))
+                wrong = None if clip is None else _wrong_with(clip, manifest)
                 bar.update()
                 if clip is None or wrong is not None:
                     incomplete.add(split)
@@ -119,9 +119,10 @@ def _decoded(clips: Sequence[Clip], place: int) -> Clip:
     return clips[place]
 
 
-def _wrong_with(clip: Clip, emotions: int) -> str | None:
+def _wrong_with(clip: Clip, manifest: Manifest) -> str | None:
     """The first thing that a prepared clip never is; None: all is right."""
-    frames = len(clip.faces)
+    frames, emotions = len(clip.faces), len(manifest.emotions)
+    lacks = {what for what, clips in manifest.without.items() if clip.clip_id in clips}
     if clip.faces.shape != (frames, *FACE_SHAPE[1:], 3):
         return f"faces of shape {clip.faces.shape}"
     lengths = {len(clip.face_found), len(clip.face_boxes), len(clip.face_times)}
@@ -131,8 +132,13 @@ def _wrong_with(clip: Clip, emotions: int) -> str | None:
         return f"labels {clip.labels.tolist()} for {emotions} emotions"
     if not (np.isfinite(clip.face_boxes).all() and np.isfinite(clip.face_times).all()):
         return "boxes or times of faces that are not finite"
-    if clip.spectrogram.shape[0] != MEL_BINS or clip.spectrogram.shape[1] < 1:
+    bins, columns = clip.spectrogram.shape
+    if bins != MEL_BINS or (columns == 0) != ("sound" in lacks):
         return f"a spectrogram of shape {clip.spectrogram.shape}"
+    if (frames == 0) != ("pictures" in lacks):
+        return f"{frames} faces"
+    if manifest.single_label and clip.labels.sum() != 1:
+        return f"labels {clip.labels.tolist()} where every clip has exactly one emotion"
     return None
 
 

@@ -62,7 +62,7 @@ class DialogSources:
         for clip in self.clips:
             csvs = [source and (str(source.file), source.own) for source in _csvs(clip)]
             facts.append([clip.clip_id, clip.start, clip.end, clip.channel, clip.half, csvs])
-        files = {clip.audio for clip in self.clips}
+        files = {clip.audio for clip in self.clips if clip.audio is not None}
         files |= {source.file for clip in self.clips for source in _csvs(clip) if source}
         stamps = []
         for file in sorted(files):
@@ -74,7 +74,7 @@ class DialogSources:
     def refused(self, reason: str) -> Part:
         """Give the part in which all of its clips are left out."""
         skipped = [
-            SkippedClip(clip_id=clip.clip_id, reason=reason, file=str(clip.audio))
+            SkippedClip(clip_id=clip.clip_id, reason=reason, file=str(clip.audio or self.root))
             for clip in self.clips
         ]
         return pa.Table.from_pylist([], schema=_PART_SCHEMA), skipped
@@ -154,13 +154,19 @@ def _span(clip: ClipSources, source: CsvSource) -> tuple[float, float]:
 
 
 def _audio(dialog: DialogSources, clip: ClipSources, skipped: list[SkippedClip]) -> Matrix:
+    nothing = np.empty((0, len(AUDIO_COLUMNS)), np.float32)
+    if clip.audio is None:
+        skipped.append(
+            _skip(clip, "no sound", Path(clip.dialog), dialog.root, "its recording has none")
+        )
+        return nothing
     try:
         waveform = read_waveform(clip.audio, clip.start, clip.end, clip.channel)
     except ValueError as error:
         short = isinstance(error, ShortSoundError)
         reason = "sound ends too early" if short else "unreadable sound"
         skipped.append(_skip(clip, reason, clip.audio, dialog.root, str(error)))
-        return np.empty((0, len(AUDIO_COLUMNS)), np.float32)
+        return nothing
     onsets = onset_features(waveform)
     if not dialog.phonet:
         return np.concatenate([onsets, phonet_features(waveform, load_network())], 1)

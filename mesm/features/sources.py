@@ -11,6 +11,7 @@ from typing import Literal
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
+from mesm.config.modalities import ALL
 from mesm.corpora.prepared import PreparedCorpus
 from mesm.corpora.registry import find_corpus
 from mesm.corpora.splits import SPLITS
@@ -42,7 +43,7 @@ class ClipSources:
     Attributes:
         clip_id, split, text, dialog: as prepared.
         start, end: seconds in the dialog.
-        audio: the dialog's sound.
+        audio: the dialog's sound; None: there is none.
         channel: the speaker's; None: all.
         half: the speaker's half of the picture; None: all of it.
         openface, phonet: CSV files; None: there is none.
@@ -54,7 +55,7 @@ class ClipSources:
     dialog: str
     start: float
     end: float
-    audio: Path
+    audio: Path | None
     channel: int | None
     half: Literal["left", "right"] | None
     openface: CsvSource | None
@@ -131,11 +132,11 @@ def find_sources(
             that is wanted, or a file lacks a column; names the file.
     """
     manifest = corpus.manifest
-    for lacking, lack in manifest.without.items():
+    if manifest.modalities != ALL or "text" in manifest.without:
+        lacking = ", ".join(f"{len(ids)} without {what}" for what, ids in manifest.without.items())
         raise ValueError(
-            f"{corpus.path} has {len(lack)} clips without {lacking}, such as {lack[0]}: these "
-            "features are of text, sound and pictures; leave such clips out of the raw corpus and "
-            "prepare it anew, or train FE2E or MESM, which read no features"
+            f"{corpus.path}: clips lack what these features are of ({lacking}); leave them out of "
+            "the raw corpus and prepare it anew, or train FE2E or MESM, which read no features"
         )
     found = find_corpus(manifest.corpus).reader(inputs.raw, **manifest.options.get("reading", {}))
     utterances = {utterance.clip_id: utterance for utterance in found.utterances}
@@ -190,7 +191,6 @@ def _locate(
         place = None if folder is None else find_csv(folder, clip.clip_id, clip.dialog)
         return None if place is None else CsvSource(*place)
 
-    assert utterance.audio is not None
     return ClipSources(
         clip_id=clip.clip_id,
         split=clip.split,

@@ -121,6 +121,9 @@ def test_another_raw_corpus_is_refused(copies):
 def test_a_corpus_of_clips_that_lack_something_is_refused_by_name(corpora):
     raw, prepared = corpora("mosei")
     corpus = PreparedCorpus.open(prepared)
-    corpus.manifest = corpus.manifest.model_copy(update={"without": {"sound": ["a_0", "a_1"]}})
-    with pytest.raises(ValueError, match=r"has 2 clips without sound, such as a_0: .*train FE2E"):
-        find_sources(corpus, find_inputs(raw, None, None, None))
+    manifest, inputs = corpus.manifest, find_inputs(raw, None, None, None)
+    for lacking, modalities in (("text", "tav"), ("sound", "tv")):
+        update = {"without": {lacking: ["a_0", "a_1"]}, "modalities": modalities}
+        corpus.manifest = manifest.model_copy(update=update)
+        with pytest.raises(ValueError, match=rf"\(2 without {lacking}\); .*or train FE2E"):
+            find_sources(corpus, inputs)
