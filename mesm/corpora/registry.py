@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from mesm.corpora import iemocap, mosei, paper_figures
 from mesm.corpora.paper_figures import PaperFigures
 from mesm.corpora.splits import SplitPolicy
+from mesm.corpora.table import reader as table
 from mesm.corpora.utterances import RawCorpus
 
 
@@ -24,6 +26,9 @@ class Corpus:
             ValueError if the folder is none.
         accuracy: which one tables show.
         split: which way of splitting is taken unless another is asked for.
+        own_split: tells the way of splitting of a raw corpus that may bring one, in place of
+            `split`; the reader is then told the way and its seed, as `split` and `seed`.
+        options: names of the options of reading that the reader takes.
         raw: what a raw corpus is on disk, "folder" or "file".
         paper: its figures in the paper; None: it is not in there.
     """
@@ -34,6 +39,8 @@ class Corpus:
     reader: Callable[..., RawCorpus]
     accuracy: Literal["accuracy", "weighted_accuracy"]
     split: SplitPolicy = "random"
+    own_split: Callable[[Path], SplitPolicy] | None = None
+    options: tuple[str, ...] = ()
     raw: Literal["folder", "file"] = "folder"
     paper: PaperFigures | None = None
 
@@ -57,6 +64,17 @@ CORPORA = {
             # It has many more negatives than positives, so the paper weighs its accuracy.
             accuracy="weighted_accuracy",
             paper=paper_figures.MOSEI,
+        ),
+        Corpus(
+            name="table",
+            title="Own corpus",
+            emotions=(),
+            reader=table.read_table,
+            # Emotions are seldom as frequent as each other.
+            accuracy="weighted_accuracy",
+            own_split=table.own_split,
+            options=("labels", "above", "name"),
+            raw="file",
         ),
     )
 }

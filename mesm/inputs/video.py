@@ -52,10 +52,17 @@ class Span:
 
 @dataclass(frozen=True)
 class Spans:
-    """A video's sound and its pictures, as its header has them; None: there is no such."""
+    """A video's sound and its pictures, as its header has them; None: there is no such.
+
+    Attributes:
+        sound: of the sound; Matroska and WebM tell no end of single streams.
+        pictures: likewise.
+        end: of the whole file, in seconds; None: it is not told.
+    """
 
     sound: Span | None
     pictures: Span | None
+    end: float | None = None
 
 
 def read_spans(path: Path) -> Spans:
@@ -76,6 +83,7 @@ def read_spans(path: Path) -> Spans:
         return Spans(
             sound=_span(default_stream(container.streams.audio), origin),
             pictures=_span(default_stream(videos), origin),
+            end=container.duration / av.time_base if container.duration else None,
         )
 
 

@@ -17,7 +17,7 @@ PAPER = [f"{corpus}_{model}" for corpus in ("iemocap", "mosei") for model in ("f
 
 def test_every_corpus_is_shipped_with_every_system():
     systems = ("fe2e", "mesm", *BASELINES)
-    corpora = ("iemocap", "mosei", "miniature")
+    corpora = ("iemocap", "mosei", "miniature", "own")
     names = {f"{corpus}_{name}" for corpus in corpora for name in systems}
     assert set(shipped()) == names
     for name in names:
@@ -79,7 +79,7 @@ def test_shipped_configs_hold_the_papers_table_6(name):
 
 
 def test_models_of_a_corpus_differ_only_where_they_must():
-    for corpus in ("iemocap", "mosei", "miniature"):
+    for corpus in ("iemocap", "mosei", "miniature", "own"):
         keys = differing_keys(load_config(f"{corpus}_fe2e"), load_config(f"{corpus}_mesm"))
         names = {key.split(" ")[0] for key in keys}
         sparse = {"model.name", "model.p", "model.selection", "model.attention_dims"}

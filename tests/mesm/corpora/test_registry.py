@@ -34,10 +34,12 @@ def test_rows_hold_the_papers_emotions_in_its_order() -> None:
     assert {name: corpus.emotions for name, corpus in CORPORA.items()} == {
         "iemocap": ("angry", "excited", "frustrated", "happy", "neutral", "sad"),
         "mosei": ("angry", "disgusted", "fear", "happy", "sad", "surprised"),
+        "table": (),  # brings its own
     }
     assert {name: corpus.accuracy for name, corpus in CORPORA.items()} == {
         "iemocap": "accuracy",
         "mosei": "weighted_accuracy",
+        "table": "weighted_accuracy",
     }
     assert all(corpus.name == name for name, corpus in CORPORA.items())
 
@@ -48,7 +50,9 @@ def test_the_miniature_spells_every_label_that_the_readers_know() -> None:
 
 
 def test_a_corpus_that_is_none_is_refused_with_those_there_are() -> None:
-    with pytest.raises(ValueError, match="corpus must be one of iemocap, mosei, got 'cinema'"):
+    with pytest.raises(
+        ValueError, match="corpus must be one of iemocap, mosei, table, got 'cinema'"
+    ):
         find_corpus("cinema")
 
 

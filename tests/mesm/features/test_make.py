@@ -285,7 +285,7 @@ def test_missing_and_wrong_inputs_are_refused_before_any_work(copies, tmp_path, 
     file.write_text(text)
     file.rename(faces / f"{clip.dialog}.csv")
     refused(rf"{clip.dialog}\.csv covers a dialog of two people and has no column 'pose_Tx'")
-    with pytest.raises(ValueError, match="is not a folder; --raw wants"):
+    with pytest.raises(ValueError, match="is not there; --raw wants"):
         make_features(corpus, FeatureOptions(raw=tmp_path / "none"))
     with pytest.raises(ValueError, match="is not IEMOCAP"):
         make_features(corpus, FeatureOptions(raw=corpus.path, openface=faces, glove=glove))
