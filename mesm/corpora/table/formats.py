@@ -69,7 +69,7 @@ def read_rows(file: Path, problems: Problems) -> Table:
     if kind not in FORMATS:
         raise ValueError(f"{file}: wanted a table that ends with {', '.join(FORMATS)}")
     if not file.is_file():
-        raise ValueError(f"{file} {not_a_file(file) if file.exists() else 'does not exist'}")
+        raise ValueError(f"{file} {not_a_file(file)}")
     if kind == ".parquet":
         table = _read_parquet(file, problems)
     else:

@@ -105,7 +105,7 @@ class MediaFiles:
     def _look(self, name: str, read: Callable[[Path], T | str]) -> T | str:
         file = self.folder / name
         try:
-            if not file.exists():
+            if not file.exists() and not file.is_symlink():
                 return f"{name} is not there; paths lead from the table's folder"
             if not file.is_file():
                 return f"{name} {not_a_file(file)}"
