@@ -65,7 +65,9 @@ def emotion_columns(
         No emotions' columns where there is a column `emotion`.
     """
     if not {"video", "audio", "text"} & set(columns):
-        problems.add(1, None, "there is no column video, audio or text: nothing to learn from")
+        problems.add(
+            problems.head, None, "there is no column video, audio or text: nothing to learn from"
+        )
     unknown = [name for name in columns if name not in COLUMNS]
     wanted = dict.fromkeys(labels or ())
     for name in unknown:
@@ -73,25 +75,35 @@ def emotion_columns(
             continue
         near = nearest(name, [*COLUMNS, *wanted])
         if near is not None:
-            problems.add(1, name, f"did you mean {near}? Write so, or leave the column out")
+            problems.add(
+                problems.head, name, f"did you mean {near}? Write so, or leave the column out"
+            )
     if "emotion" in columns:
         if above is not None:
-            problems.add(1, "emotion", "--above is for a column per emotion; leave it out")
+            problems.add(
+                problems.head, "emotion", "--above is for a column per emotion; leave it out"
+            )
         for name in unknown:
             if name in wanted:
-                problems.add(1, name, "beside the column emotion: leave one of them out")
+                problems.add(
+                    problems.head, name, "beside the column emotion: leave one of them out"
+                )
         return [], unknown
     found = list(unknown) if labels is None else list(labels)
     for name in [name for name in found if name not in columns]:
-        problems.add(1, name, "--labels names it, and there is neither it nor a column emotion")
+        problems.add(
+            problems.head, name, "--labels names it, and there is neither it nor a column emotion"
+        )
     if not found:
-        problems.add(1, None, "there is no column emotion, and no column per emotion: no labels")
+        problems.add(
+            problems.head, None, "there is no column emotion, and no column per emotion: no labels"
+        )
     if labels is None:
         for name in found:
             try:
                 check_emotion(name)
             except ValueError as error:
-                problems.add(1, name, error)
+                problems.add(problems.head, name, error)
         near_pairs(found, None, problems)
     return found, [name for name in unknown if name not in found]
 
@@ -105,12 +117,12 @@ def near_pairs(names: Sequence[str], lines: Sequence[int] | None, problems: Prob
         problems: where they go.
     """
     if len(names) > MOST_EMOTIONS:
-        line, column = (1, None) if lines is None else (lines[MOST_EMOTIONS], "emotion")
+        line, column = (problems.head, None) if lines is None else (lines[MOST_EMOTIONS], "emotion")
         problems.add(line, column, f"{len(names)} emotions; wanted at most {MOST_EMOTIONS}")
         return
     for (_, first), (place, second) in combinations(enumerate(names), 2):
         if alike(first, second):
-            line, column = (1, second) if lines is None else (lines[place], "emotion")
+            line, column = (problems.head, second) if lines is None else (lines[place], "emotion")
             mend = "write one as the other, or name both with --labels"
             problems.add(line, column, f"{second!r} is nearly {first!r}; {mend}")
 

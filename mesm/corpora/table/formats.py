@@ -147,7 +147,7 @@ def _delimiter(text: str, problems: Problems) -> str | None:
     return None
 
 
-def _header(names: Sequence[str], line: int, problems: Problems) -> list[str]:
+def _header(names: Sequence[str], line: int | None, problems: Problems) -> list[str]:
     """The columns' names; none where they are wrong."""
     before = len(problems)
     for place, name in enumerate(names, 1):
@@ -204,7 +204,7 @@ def _read_parquet(file: Path, problems: Problems) -> Table:
         first = str(error).partition("\n")[0]
         problems.add(None, None, f"it cannot be read as Parquet ({first})")
         return Table()
-    table = Table(_header(names, 1, problems))
+    table = Table(_header(names, None, problems))
     if not table.columns:
         return Table()
     columns: list[list[Any]] = []

@@ -26,10 +26,15 @@ class Problems:
     Args:
         file: the table.
         unit: what its lines are called, "line" or "row".
+
+    Attributes:
+        head: the line with the columns' names; None: there is none.
     """
 
     def __init__(self, file: Path, unit: str = "line") -> None:
         self.file, self.unit = file, unit
+        # Only delimited tables have a line that names their columns.
+        self.head = 1 if file.suffix.lower() in (".csv", ".tsv") else None
         self._found: list[tuple[int, str]] = []
 
     def __len__(self) -> int:

@@ -122,6 +122,9 @@ class _Reading:
         self.emotion_columns, passed_over = emotion_columns(
             table.columns, self.labels, self.above, self.problems
         )
+        if self.split == "column" and "split" not in table.columns:
+            mend = "write it, or choose another --split"
+            self.problems.add(self.problems.head, "split", f"there is no such column; {mend}")
         if len(self.problems) > before:
             # Without its columns each line would be wrong.
             return

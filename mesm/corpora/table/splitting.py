@@ -8,6 +8,9 @@ from mesm.corpora.splits import SPLITS, SplitPolicy, split_clips
 from mesm.corpora.table.problems import Problems
 from mesm.corpora.utterances import RawCorpus
 
+# So many are tried where the one that was asked for leaves a split without an emotion.
+SEEDS = 100
+
 
 def check_splits(
     corpus: RawCorpus,
@@ -35,10 +38,13 @@ def check_splits(
         except ValueError as error:
             problems.add(None, None, error)
             return
-    mend = {
-        "column": "move clips there in the column split",
-        "random": "label more clips, or choose another --seed or --split",
-    }.get(policy or "any", "label more clips, or choose another --split")
+    mend = "label more clips"
+    if policy == "column":
+        mend = "move clips there in the column split"
+    elif policy is not None and not _is_whole(corpus, policy, seed):
+        seeds = (one for one in range(SEEDS) if _is_whole(corpus, policy, one))
+        better = next(seeds, None)
+        mend = mend if better is None else f"--seed {better} has all emotions everywhere"
     leave = "or leave the emotion out by --labels"
     for split in ("any",) if policy is None else SPLITS:
         there = [u for u in utterances if splits[u.clip_id] == split]
@@ -52,6 +58,16 @@ def check_splits(
     if corpus.single_label and len(corpus.emotions) == 1:
         told = f"every clip is {corpus.emotions[0]}: there is nothing to tell apart"
         problems.add(None, "emotion", f"{told}; leave the cell of other clips empty")
+
+
+def _is_whole(corpus: RawCorpus, policy: SplitPolicy, seed: int) -> bool:
+    """Whether every split has every emotion."""
+    splits = split_clips(corpus.utterances, policy, seed)
+    there = {name: [0] * len(corpus.emotions) for name in SPLITS}
+    for utterance in corpus.utterances:
+        split = splits[utterance.clip_id]
+        there[split] = [max(pair) for pair in zip(there[split], utterance.labels, strict=True)]
+    return all(all(found) for found in there.values())
 
 
 def check_speakers(corpus: RawCorpus, lines: Mapping[str, int], problems: Problems) -> None:

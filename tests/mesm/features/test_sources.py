@@ -55,3 +55,19 @@ def test_a_listing_changes_with_the_files(corpora, tmp_path):
     assert listing(clips) == listing(clips)
     assert str(raw) not in listing(clips)
     assert listing([replace(clips[0], openface=None), *clips[1:]]) != listing(clips)
+
+
+def test_files_of_a_corpus_out_of_a_table_lie_beside_it(tmp_path):
+    table = tmp_path / "clips.csv"
+    with pytest.raises(ValueError, match="is not there; --raw wants the raw corpus"):
+        find_inputs(table, None, None, None)
+    table.touch()
+    with pytest.raises(ValueError, match=f"{tmp_path}/OpenFace does not exist"):
+        find_inputs(table, None, None, None)
+    (tmp_path / "OpenFace").mkdir()
+    (tmp_path / "glove.txt").touch()
+    found = find_inputs(table, None, None, None)
+    assert (found.raw, found.openface, found.glove) == (
+        *(table, tmp_path / "OpenFace"),
+        tmp_path / "glove.txt",
+    )

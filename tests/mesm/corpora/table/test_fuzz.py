@@ -174,7 +174,7 @@ def header(draft: Draft, seed: random.Random) -> bool:
     new = seed.choice([old.upper(), old[:-1], old + "s", old[0] + old[2] + old[1] + old[3:]])
     draft.columns = [new if name == old else name for name in draft.columns]
     draft.rows = [{new if k == old else k: v for k, v in row.items()} for row in draft.rows]
-    draft.faults.append((1, new))
+    draft.faults.append((None if draft.kind in ("jsonl", "parquet") else 1, new))
     draft.whole = True
     return True
 
@@ -290,7 +290,7 @@ def check(draft: Draft, folder: Path, number: int) -> None:
         unit = "row" if draft.kind == "parquet" else "line"
         for line, column in draft.faults:
             place = "" if line is None else f"{unit} {shift(line)}"
-            place += "" if column is None else f", column {column}"
+            place += "" if column is None else f", column {column}" if place else f"column {column}"
             told = [one for one in refused.lines if one.startswith(f"{place}:") or not place]
             assert told, f"{number}: {draft.kind}: nothing about {place}: {refused}"
         return

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import av
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -420,3 +422,22 @@ def test_what_is_no_table(tmp_path: Path):
     with pytest.raises(ValueError, match="is a folder"):
         read_table(tmp_path / "folder.csv")
     assert own_split(tmp_path / "clips.csv") == "random"
+
+
+def test_a_file_that_does_not_tell_its_length_needs_an_end(
+    read: Callable[..., RawCorpus], tmp_path: Path
+):
+    film = tmp_path / "own" / "stream.mkv"
+    with av.open(str(film), "w", options={"live": "1"}) as container:
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for _ in range(20):
+            picture = np.zeros((48, 64, 3), np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, "rgb24")))
+        container.mux(stream.encode())
+    rows = [{"video": film.name, "end": "", "emotion": "sad"}]
+    rows += [{"video": "a.mp4", "end": "1", "emotion": "glad"}]
+    (told,) = wrong(read, rows)
+    assert told.startswith("line 2, column end: the file does not tell how long it is; write the")
+    rows[0]["end"] = "1.5"
+    assert len(read(rows).utterances) == 2
