@@ -25,6 +25,8 @@ def summary(manifest: Manifest) -> str:
     if manifest.skipped_by_reason:
         reasons = ", ".join(f"{n} {reason}" for reason, n in manifest.skipped_by_reason.items())
         lines.append(f"skipped: {reasons}")
+    for name, clips in manifest.without.items():
+        lines.append(f"without {name}: {len(clips)} clips, see {MANIFEST}")
     for name, clips in (("unlisted", manifest.unlisted), ("missing", manifest.missing)):
         if clips:
             lines.append(f"{name}: {len(clips)} clips, see {MANIFEST}")
