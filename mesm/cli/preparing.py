@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -15,8 +15,6 @@ from mesm.corpora.table.problems import TableError
 if TYPE_CHECKING:
     CorpusName = str
 else:
-    from typing import Literal
-
     CorpusName = Literal[tuple(CORPORA)]
 
 TABLE = "table"

@@ -65,9 +65,7 @@ def emotion_columns(
         No emotions' columns where there is a column `emotion`.
     """
     if not {"video", "audio", "text"} & set(columns):
-        problems.add(
-            problems.head, None, "there is no column video, audio or text: nothing to learn from"
-        )
+        problems.in_head(None, "there is no column video, audio or text: nothing to learn from")
     unknown = [name for name in columns if name not in COLUMNS]
     wanted = dict.fromkeys(labels or ())
     for name in unknown:
@@ -75,35 +73,25 @@ def emotion_columns(
             continue
         near = nearest(name, [*COLUMNS, *wanted])
         if near is not None:
-            problems.add(
-                problems.head, name, f"did you mean {near}? Write so, or leave the column out"
-            )
+            problems.in_head(name, f"did you mean {near}? Write so, or leave the column out")
     if "emotion" in columns:
         if above is not None:
-            problems.add(
-                problems.head, "emotion", "--above is for a column per emotion; leave it out"
-            )
+            problems.in_head("emotion", "--above is for a column per emotion; leave it out")
         for name in unknown:
             if name in wanted:
-                problems.add(
-                    problems.head, name, "beside the column emotion: leave one of them out"
-                )
+                problems.in_head(name, "beside the column emotion: leave one of them out")
         return [], unknown
     found = list(unknown) if labels is None else list(labels)
     for name in [name for name in found if name not in columns]:
-        problems.add(
-            problems.head, name, "--labels names it, and there is neither it nor a column emotion"
-        )
+        problems.in_head(name, "--labels names it, and there is neither it nor a column emotion")
     if not found:
-        problems.add(
-            problems.head, None, "there is no column emotion, and no column per emotion: no labels"
-        )
+        problems.in_head(None, "there is no column emotion, and no column per emotion: no labels")
     if labels is None:
         for name in found:
             try:
                 check_emotion(name)
             except ValueError as error:
-                problems.add(problems.head, name, error)
+                problems.in_head(name, error)
         near_pairs(found, None, problems)
     return found, [name for name in unknown if name not in found]
 

@@ -47,6 +47,10 @@ class Problems:
         place = ", ".join(where)
         self._found.append((line or 0, f"{place}: {message}" if place else str(message)))
 
+    def in_head(self, column: str | None, message: object) -> None:
+        """Note one that is in the line with the columns' names."""
+        self.add(self.head, column, message)
+
     def refuse(self) -> None:
         """Raise TableError if there is any."""
         if not self._found:
