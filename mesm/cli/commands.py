@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
-from mesm.cli.shared import RawLabels, Refusing, Song, Split, SplitWay, at_least, share, step
+from mesm.cli.preparing import prepare
+from mesm.cli.shared import Refusing, Split, at_least, share, step
 from mesm.cli.tables import tables
-from mesm.corpora.registry import CORPORA
 from mesm.runs.memory import keep_freed_pages
 
 # Threads that spin at barriers stand still for seconds where another program wants their core.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-
-if TYPE_CHECKING:
-    CorpusName = str
-else:
-    CorpusName = Literal[tuple(CORPORA)]
 
 app = typer.Typer(
     name="mesm",
@@ -62,46 +57,7 @@ def miniature(
     generate(out, clips=clips, seed=seed, layout=layout, variant=variant, faults=faults)
 
 
-@app.command()
-def prepare(
-    corpus: Annotated[CorpusName, typer.Argument(help="Layout of RAW.")],
-    raw: Annotated[Path, typer.Argument(help="The raw corpus on disk.")],
-    out: Annotated[Path, typer.Argument(help="Folder for the prepared corpus (Parquet).")],
-    split: SplitWay = None,
-    splits: Annotated[
-        Path | None,
-        typer.Option(help="Folder with published id lists, e.g. iemocap_train.txt; beats --split."),
-    ] = None,
-    seed: Annotated[int, typer.Option(callback=at_least(0), help="Seed of the split.")] = 0,
-    workers: Annotated[
-        int | None, typer.Option(callback=at_least(1), help="Processes; default: all cores.")
-    ] = None,
-    min_face_size: Annotated[
-        int,
-        typer.Option(
-            callback=at_least(12), help="Smallest face searched for, in pixels; larger is faster."
-        ),
-    ] = 20,
-    device: Annotated[
-        str, typer.Option(help="Where faces are searched for: cpu, cuda or cuda:N.")
-    ] = "cpu",
-    song: Song = False,
-    labels: RawLabels = None,
-) -> None:
-    """Turn a raw corpus into faces, spectrograms and text, in Parquet; resumes where it stopped."""
-    from mesm.corpora.prepare import PrepareOptions
-    from mesm.corpora.prepare import prepare as run
-
-    options = PrepareOptions(
-        split=split,
-        splits=splits,
-        seed=seed,
-        workers=workers,
-        min_face_size=min_face_size,
-        device=device,
-        reading=({"song": True} if song else {}) | ({} if labels is None else {"labels": labels}),
-    )
-    run(corpus, raw, out, options)
+app.command()(prepare)
 
 
 @app.command()

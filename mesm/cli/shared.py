@@ -9,27 +9,15 @@ import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import typer
 from tqdm import tqdm
 from typer.core import TyperGroup
 
-from mesm.corpora.splits import SplitPolicy
 from mesm.runs import interrupts
 
 Split = Literal["train", "valid", "test"]
-SplitWay = Annotated[
-    SplitPolicy | None,
-    typer.Option(
-        help="70/10/20 at random, or with no speaker or group (dialog, video) in two splits; or as "
-        "the corpus' column says; default: the corpus' own."
-    ),
-]
-Song = Annotated[bool, typer.Option("--song", help="ravdess: read songs too, beside speech.")]
-RawLabels = Annotated[
-    str | None, typer.Option(help="crema_d: intended (default) or rated, which the raters chose.")
-]
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 REPORT = "this is a fault of mesm, not of yours: please report it, with these lines and the command"

@@ -24,6 +24,7 @@ from mesm.corpora.parts import make_all
 from mesm.corpora.prepared import PreparedCorpus
 from mesm.corpora.registry import find_corpus, reader_of
 from mesm.corpora.splits import SplitPolicy, read_split_lists, split_clips
+from mesm.corpora.summary import summary
 from mesm.corpora.utterances import RawCorpus, SkippedClip, Utterance
 from mesm.inputs.face_detector import FaceDetector
 from mesm.runs.files import owned, read_json, write_beside
@@ -96,6 +97,10 @@ def prepare(corpus: str, raw: Path, out: Path, options: PrepareOptions | None = 
     if kind.raw == "file" and not raw.is_file():
         raise ValueError(f"{raw} {not_a_file(raw)}")
     reader = reader_of(corpus, options.reading)
+    if kind.own_split is not None:
+        options = options.model_copy(update={"split": options.split or kind.own_split(raw)})
+        split = None if options.splits else options.split
+        reader = partial(reader, split=split, seed=options.seed)
     if raw.resolve() == out.resolve():
         raise ValueError(f"the prepared corpus cannot go into the raw one, {raw}")
     lists = None if options.splits is None else read_split_lists(options.splits, corpus)
@@ -158,32 +163,6 @@ def _dialogs(
         )
         for name, group in groups
     ]
-
-
-def summary(manifest: Manifest) -> str:
-    """Lay out the counts per label and split, as the paper's Tables 1 and 2."""
-    lines = [f"{'':12s}{'words':>8s}{'seconds':>9s}{'train':>7s}{'valid':>7s}{'test':>7s}"]
-    for name, average in manifest.averages.items():
-        sizes = [c.clips if name == "all" else c.labels[name] for c in manifest.counts.values()]
-        lines.append(
-            f"{name:12s}{average.words:8.2f}{average.seconds:9.2f}"
-            + "".join(f"{size:7d}" for size in sizes)
-        )
-    faces = manifest.faces
-    lines.append(f"faces found in {faces.found} of {faces.frames} frames")
-    if faces.frames and not faces.found:
-        lines.append(
-            "no face anywhere: every picture is the middle of its frame, of which nothing can be "
-            "learnt; where there are small ones, prepare into another folder with a smaller "
-            "--min-face-size; where there are none, train with model.modalities=ta"
-        )
-    if manifest.skipped_by_reason:
-        reasons = ", ".join(f"{n} {reason}" for reason, n in manifest.skipped_by_reason.items())
-        lines.append(f"skipped: {reasons}")
-    for name, clips in (("unlisted", manifest.unlisted), ("missing", manifest.missing)):
-        if clips:
-            lines.append(f"{name}: {len(clips)} clips, see {MANIFEST}")
-    return "\n".join(lines)
 
 
 def _fingerprint(

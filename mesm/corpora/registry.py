@@ -11,6 +11,7 @@ from typing import Any, Literal
 from mesm.corpora import crema_d, iemocap, meld, mosei, paper_figures, ravdess
 from mesm.corpora.paper_figures import PaperFigures
 from mesm.corpora.splits import SplitPolicy
+from mesm.corpora.table import reader as table
 from mesm.corpora.utterances import RawCorpus
 
 
@@ -26,6 +27,8 @@ class Corpus:
             ValueError if the folder is none.
         accuracy: which one tables show.
         split: which way of splitting is taken unless another is asked for.
+        own_split: tells the way of splitting of a raw corpus that may bring one, in place of
+            `split`; the reader is then told the way and its seed, as `split` and `seed`.
         raw: what a raw corpus is on disk, "folder" or "file".
         options: names of the reader's own options of reading.
         paper: its figures in the paper; None: it is not in there.
@@ -37,6 +40,7 @@ class Corpus:
     reader: Callable[..., RawCorpus]
     accuracy: Literal["accuracy", "weighted_accuracy"]
     split: SplitPolicy = "random"
+    own_split: Callable[[Path], SplitPolicy] | None = None
     raw: Literal["folder", "file"] = "folder"
     options: tuple[str, ...] = ()
     paper: PaperFigures | None = None
@@ -88,6 +92,17 @@ CORPORA = {
             split="speaker",
             options=("labels",),
         ),
+        Corpus(
+            name="table",
+            title="Own corpus",
+            emotions=(),
+            reader=table.read_table,
+            # Emotions are seldom as frequent as each other.
+            accuracy="weighted_accuracy",
+            own_split=table.own_split,
+            options=("labels", "above", "name"),
+            raw="file",
+        ),
     )
 }
 
@@ -103,7 +118,7 @@ def find_corpus(name: str) -> Corpus:
     return CORPORA[name]
 
 
-def reader_of(corpus: str, options: Mapping[str, Any]) -> Callable[[Path], RawCorpus]:
+def reader_of(corpus: str, options: Mapping[str, Any]) -> Callable[..., RawCorpus]:
     """The reader of a corpus, with its own options of reading.
 
     Raises:

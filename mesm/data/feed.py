@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from mesm.config.baselines import TwoPhaseSettings
 from mesm.config.end_to_end import FE2ESettings
+from mesm.config.modalities import Modality
 from mesm.corpora.prepared import PreparedCorpus
 from mesm.data.clips import ClipDataset, Collate, SplitDataset, split_dataset
 from mesm.data.features import FeatureDataset, Limits, collate_features
@@ -124,6 +125,9 @@ class EndToEndFeed(Feed):
         """Take the run's subwords, or those of the pretrained text encoder, or learn them."""
         assert isinstance(train_set, ClipDataset)
         texts = (train_set.clip(index).text for index in range(len(train_set)))
+        if Modality.TEXT.letter not in self.corpus.manifest.modalities:
+            # Subwords that no model reads are learnt of the only words there are.
+            texts = (name for name in self.corpus.manifest.emotions)
         self.tokenizer = choose_subwords(self.settings.text, self.folder, texts)
 
     def reopen(self) -> None:

@@ -15,7 +15,9 @@ from typing import Any
 
 from mesm.config.experiment import ExperimentConfig
 from mesm.config.files import dump_config, load_config
+from mesm.corpora.manifest import read_manifest
 from mesm.corpora.prepared import PreparedCorpus
+from mesm.data.corpus_modalities import with_modalities_of
 from mesm.evaluation.pooled import without_index
 from mesm.experiment.folds import Corpora, as_overrides, not_of_fold
 from mesm.experiment.grid import Experiment, Grid
@@ -108,7 +110,7 @@ def expand(experiment: Experiment, overrides: Sequence[str] = (), out: Path = Pa
                         teacher = grid.teacher and _name(grid.teacher, {}, seed, fold)
                         if teacher:
                             own += [f"training.teacher={_yaml(str(out / 'runs' / teacher))}"]
-                        config = load_config(source, [*base, *changes, *own])
+                        config = _load(source, [*base, *changes, *own])
                         settings = dump_config(config)
                         if settings not in cells:
                             differing = _differing(source, [*common, *overrides], config, varied)
@@ -243,6 +245,16 @@ def _combinations(grid: Grid, seeds: Sequence[int]) -> Iterator[tuple[str, int, 
                 yield source, seed, dict(zip(grid.vary, values, strict=True))
 
 
+def _load(source: str, overrides: Sequence[str]) -> ExperimentConfig:
+    """A config with its corpus' modalities, where the corpus can be read; errors of both."""
+    config = load_config(source, overrides)
+    try:
+        manifest = read_manifest(config.corpus)
+    except (ValueError, OSError):
+        return config  # `check_cells` tells what is wrong
+    return config if manifest is None else with_modalities_of(config, manifest)
+
+
 def _differing(
     source: str, common: Sequence[str], config: ExperimentConfig, varied: dict[str, Any]
 ) -> dict[str, Any]:
@@ -252,7 +264,7 @@ def _differing(
     name, and an experiment can grow without a name changing.
     """
     try:
-        base = load_config(source, common)
+        base = _load(source, common)
     except ValueError:  # it fits with the varied settings only
         return varied
     one, two = (dict(flat(kind.model_dump(mode="json"))) for kind in (base, config))

@@ -89,12 +89,14 @@ def find_inputs(
     Raises:
         ValueError: one is missing; names the option and how to get the files.
     """
-    if not raw.is_dir():
-        raise ValueError(f"{raw} is not a folder; --raw wants the raw corpus that was prepared")
-    miniature = (raw / GROUND_TRUTH).is_file()
+    if not raw.exists():
+        raise ValueError(f"{raw} is not there; --raw wants the raw corpus that was prepared")
+    # A corpus may be a table beside its media.
+    folder = raw if raw.is_dir() else raw.parent
+    miniature = (folder / GROUND_TRUTH).is_file()
     synthetic = []
     if openface is None:
-        openface = raw / OPENFACE
+        openface = folder / OPENFACE
         if not openface.is_dir():
             raise ValueError(
                 f"{openface} does not exist: name the folder of OpenFace's CSV files with "
@@ -105,11 +107,11 @@ def find_inputs(
     elif not openface.is_dir():
         raise ValueError(f"--openface {openface} is not a folder; wanted one with <clip id>.csv")
     if glove is None:
-        glove = next((raw / name for name in GLOVES if (raw / name).is_file()), None)
+        glove = next((folder / name for name in GLOVES if (folder / name).is_file()), None)
         if glove is None:
             raise ValueError(
-                f"{raw} holds no {' or '.join(GLOVES)}: name the file of word vectors with --glove;"
-                " the paper's is glove.840B.300d.txt (https://nlp.stanford.edu/projects/glove)"
+                f"{folder} holds no {' or '.join(GLOVES)}: name the file of word vectors with "
+                "--glove; the paper's is glove.840B.300d.txt (https://nlp.stanford.edu/projects/glove)"
             )
         synthetic += ["glove"] * miniature
     elif not glove.is_file():

@@ -84,7 +84,7 @@ def read_spans(path: Path) -> Spans:
         return Spans(
             sound=_span(default_stream(container.streams.audio), origin),
             pictures=_span(default_stream(videos), origin),
-            end=None if container.duration is None else container.duration / av.time_base,
+            end=container.duration / av.time_base if container.duration else None,
         )
 
 

@@ -49,6 +49,10 @@ def split_method(options: Mapping[str, Any]) -> str:
         return f"split 70/10/20 at random, seed {options.get('seed')}"
     if method == "speaker":
         return f"split with no speaker in two parts, seed {options.get('seed')}"
+    if method == "group":
+        return f"split with no dialog or video in two parts, seed {options.get('seed')}"
+    if method == "column":
+        return "split as the corpus itself says"
     if method == "lists":
         return f"split by published id lists (sha256 {str(options.get('lists'))[:12]})"
     if method == "fold":

@@ -21,6 +21,7 @@ from mesm.config.experiment import ExperimentConfig
 from mesm.config.files import dump_config
 from mesm.data.clips import EpochBatches, make_loader
 from mesm.data.corpus_folder import in_fold, open_corpus, write_fold
+from mesm.data.corpus_modalities import with_modalities_of
 from mesm.evaluation.predict import NotFiniteError
 from mesm.evaluation.task import task_of
 from mesm.models.build import (
@@ -117,11 +118,12 @@ class _Training:
     def __init__(
         self, config: ExperimentConfig, folder: RunFolder, accelerator: Accelerator
     ) -> None:
-        self.config, self.folder, self.accelerator = config, folder, accelerator
+        self.folder, self.accelerator = folder, accelerator
         self.settings = config.training
         self.main = accelerator.is_main_process
         known = folder.config.is_file()
         corpus = open_corpus(config.corpus, folder.path if known else None)
+        self.config = config = with_modalities_of(config, corpus.manifest)
         self.emotions = list(corpus.manifest.emotions)
         self.task = task_of(self.settings.loss, corpus.manifest.single_label)
         self.task.check_corpus(corpus)

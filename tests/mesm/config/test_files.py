@@ -12,7 +12,7 @@ BASELINES = {
     "emo_embs": (64, 1e-3, 1.0),
     "mult": (24, 1e-3, 0.8),
 }
-CORPORA = ("iemocap", "mosei", "miniature", "meld", "ravdess", "crema_d")
+CORPORA = ("iemocap", "mosei", "miniature", "meld", "ravdess", "crema_d", "own")
 PAPER = [f"{corpus}_{model}" for corpus in ("iemocap", "mosei") for model in ("fe2e", "mesm")]
 
 

@@ -93,7 +93,7 @@ def test_missing_and_wrong_inputs_are_refused_before_any_work(copies, tmp_path, 
     file.write_text(text)
     file.rename(faces / f"{clip.dialog}.csv")
     refused(rf"{clip.dialog}\.csv covers a dialog of two people and has no column 'pose_Tx'")
-    with pytest.raises(ValueError, match="is not a folder; --raw wants"):
+    with pytest.raises(ValueError, match="is not there; --raw wants"):
         make_features(corpus, FeatureOptions(raw=tmp_path / "none"))
     with pytest.raises(ValueError, match="is not IEMOCAP"):
         make_features(corpus, FeatureOptions(raw=corpus.path, openface=faces, glove=glove))
@@ -127,3 +127,19 @@ def test_a_corpus_of_clips_that_lack_something_is_refused_by_name(corpora):
         corpus.manifest = manifest.model_copy(update=update)
         with pytest.raises(ValueError, match=rf"\(2 without {lacking}\); .*or train FE2E"):
             find_sources(corpus, inputs)
+
+
+def test_files_of_a_corpus_out_of_a_table_lie_beside_it(tmp_path):
+    table = tmp_path / "clips.csv"
+    with pytest.raises(ValueError, match="is not there; --raw wants the raw corpus"):
+        find_inputs(table, None, None, None)
+    table.touch()
+    with pytest.raises(ValueError, match=f"{tmp_path}/OpenFace does not exist"):
+        find_inputs(table, None, None, None)
+    (tmp_path / "OpenFace").mkdir()
+    (tmp_path / "glove.txt").touch()
+    found = find_inputs(table, None, None, None)
+    assert (found.raw, found.openface, found.glove) == (
+        *(table, tmp_path / "OpenFace"),
+        tmp_path / "glove.txt",
+    )

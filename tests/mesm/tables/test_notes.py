@@ -19,6 +19,8 @@ from tests.mesm.tables.cases import manifest, scores
     [
         ({"split": "random", "seed": 3}, "split 70/10/20 at random, seed 3"),
         ({"split": "speaker", "seed": 3}, "split with no speaker in two parts, seed 3"),
+        ({"split": "group", "seed": 3}, "split with no dialog or video in two parts, seed 3"),
+        ({"split": "column"}, "split as the corpus itself says"),
         ({"split": "lists", "lists": "ab" * 32}, "published id lists (sha256 abababababab)"),
         ({}, "how it was split is not recorded"),
     ],

@@ -1,0 +1,140 @@
+"""`mesm prepare`: a raw corpus, or a table of one's own, to a prepared one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from mesm.cli.shared import at_least
+from mesm.corpora.registry import CORPORA, find_corpus
+from mesm.corpora.splits import SplitPolicy
+from mesm.corpora.table.problems import TableError
+
+if TYPE_CHECKING:
+    CorpusName = str
+else:
+    CorpusName = Literal[tuple(CORPORA)]
+
+TABLE = "table"
+
+
+def prepare(
+    corpus: Annotated[CorpusName, typer.Argument(help="Layout of RAW.")],
+    raw: Annotated[
+        Path | None,
+        typer.Argument(help="The raw corpus on disk; table: a file with a clip a line."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Argument(help="Folder for the prepared corpus (Parquet).")
+    ] = None,
+    split: Annotated[
+        SplitPolicy | None,
+        typer.Option(
+            help="70/10/20 at random, or with no speaker or no group (dialog, video) in two "
+            "splits; column: as the corpus itself says. Default: the corpus' own way."
+        ),
+    ] = None,
+    splits: Annotated[
+        Path | None,
+        typer.Option(help="Folder with published id lists, e.g. iemocap_train.txt; beats --split."),
+    ] = None,
+    seed: Annotated[int, typer.Option(callback=at_least(0), help="Seed of the split.")] = 0,
+    workers: Annotated[
+        int | None, typer.Option(callback=at_least(1), help="Processes; default: all cores.")
+    ] = None,
+    min_face_size: Annotated[
+        int,
+        typer.Option(
+            callback=at_least(12), help="Smallest face searched for, in pixels; larger is faster."
+        ),
+    ] = 20,
+    device: Annotated[
+        str, typer.Option(help="Where faces are searched for: cpu, cuda or cuda:N.")
+    ] = "cpu",
+    song: Annotated[
+        bool, typer.Option("--song", help="ravdess: read songs too, beside speech.")
+    ] = False,
+    labels: Annotated[
+        str | None,
+        typer.Option(
+            help="table: the emotions in their order, as happy,sad. crema_d: intended (default) or "
+            "rated, which the raters chose."
+        ),
+    ] = None,
+    above: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RATING", help="table: a column's emotion is there above this rating."
+        ),
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="table: the corpus' title in tables.")] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="table: only look whether all is right; status 0 or 1.")
+    ] = False,
+    example: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="table: write a table and a few generated clips there."),
+    ] = None,
+) -> None:
+    """Turn a raw corpus into faces, spectrograms and text, in Parquet; resumes where it stopped."""
+    reading = _reading(
+        corpus, {"song": song or None, "labels": labels, "above": above, "name": name}
+    )
+    only_tables = {"check": check or None, "example": example}
+    _refuse_foreign(corpus, only_tables, () if corpus != TABLE else tuple(only_tables))
+    if example is not None:
+        from mesm.corpora.table.example import write_example
+
+        if raw is not None or check:
+            raise ValueError("prepare: --example only writes a table; leave the rest out")
+        typer.echo(write_example(example, workers))
+        return
+    if raw is None or (out is None and not check):
+        missing = "RAW" if raw is None else "OUT"
+        raise ValueError(f"prepare: missing argument '{missing}'; see mesm prepare --help")
+    try:
+        if check:
+            from mesm.corpora.table.check import check_table
+
+            if splits is not None:
+                raise ValueError("prepare: --check knows no lists; leave --splits out")
+            typer.echo("\n".join(check_table(raw, split, seed, **reading)))
+            return
+        from mesm.corpora.prepare import PrepareOptions
+        from mesm.corpora.prepare import prepare as run
+
+        assert out is not None
+        options = PrepareOptions(
+            split=split,
+            splits=splits,
+            seed=seed,
+            workers=workers,
+            min_face_size=min_face_size,
+            reading=reading,
+            device=device,
+        )
+        run(corpus, raw, out, options)
+    except TableError as error:
+        typer.echo("\n".join(error.lines), err=not check)
+        if check:
+            typer.echo(error.head)
+            raise typer.Exit(1) from error
+        raise ValueError(f"{error.head}; mend what the lines above name") from error
+
+
+def _reading(corpus: str, given: dict[str, Any]) -> dict[str, Any]:
+    """The options of reading that were given; ValueError for one that the corpus' reader lacks."""
+    _refuse_foreign(corpus, given, find_corpus(corpus).options)
+    return {option: value for option, value in given.items() if value is not None}
+
+
+def _refuse_foreign(corpus: str, given: dict[str, Any], known: tuple[str, ...]) -> None:
+    for option, value in given.items():
+        if value is not None and option not in known:
+            others = [TABLE] if option in ("check", "example") else []
+            others += [row.name for row in CORPORA.values() if option in row.options]
+            raise ValueError(
+                f"prepare: --{option} is for {', '.join(others)}, not for {corpus}; leave it out"
+            )

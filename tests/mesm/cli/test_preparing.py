@@ -1,0 +1,86 @@
+"""`mesm prepare table`: its check, its example, and options that other corpora do not have."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from mesm.cli import app
+
+
+def mesm(*words: object) -> Result:
+    return CliRunner().invoke(app, [str(word) for word in words], prog_name="mesm")
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    """A table of texts alone, which need no media."""
+    rows = [f"words {i},{'gs'[i % 2]},{('train', 'valid', 'test')[i // 2]}" for i in range(6)]
+    file = tmp_path / "clips.csv"
+    file.write_text("\n".join(["text,emotion,split", *rows]) + "\n", encoding="utf-8")
+    return file
+
+
+def test_a_check_ends_with_0_where_all_is_right(table: Path, tmp_path: Path) -> None:
+    done = mesm("prepare", "table", table, "--check")
+    assert done.exit_code == 0, done.output
+    assert done.output.splitlines() == [
+        f"{table}: 6 clips, 0:00:00 h, 6 speakers, 6 groups; split: column",
+        "              train  valid   test",
+        "g                 1      1      1",
+        "s                 1      1      1",
+        "all               2      2      2",
+        "exactly one emotion a clip",
+        "no audio: all clips, such as clips_2",
+        "no video: all clips, such as clips_2",
+    ]
+    assert list(tmp_path.iterdir()) == [table]
+
+
+def test_a_check_ends_with_1_and_names_all_that_is_wrong(table: Path) -> None:
+    table.write_text(table.read_text().replace("valid", "val"), encoding="utf-8")
+    done = mesm("prepare", "table", table, "--check")
+    assert done.exit_code == 1
+    assert done.output.splitlines() == [
+        "line 4, column split: wanted train, valid, test, got 'val'",
+        "line 5, column split: wanted train, valid, test, got 'val'",
+        f"{table}: 2 things are wrong",
+    ]
+    done = mesm("prepare", "table", table, table.parent / "out")
+    assert done.exit_code == 2
+    assert done.output.splitlines()[-1] == (
+        f"mesm: {table}: 2 things are wrong; mend what the lines above name"
+    )
+    assert done.output.splitlines()[0].startswith("line 4, column split: ")
+    assert not (table.parent / "out").exists()
+    assert mesm("prepare", "table", table, "--check", "--split", "random").exit_code == 1
+    assert mesm("prepare", "table", table, "--check", "--labels", "g,s", "--split=column").exit_code
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("iemocap", "x", "y", "--labels", "a"), "--labels is for table, not for iemocap"),
+        (("mosei", "x", "y", "--above", "1"), "--above is for table, not for mosei"),
+        (("iemocap", "x", "y", "--name", "a"), "--name is for table, not for iemocap"),
+        (("iemocap", "x", "--check"), "--check is for table, not for iemocap"),
+        (("iemocap", "--example", "x"), "--example is for table, not for iemocap"),
+        (("table",), "missing argument 'RAW'"),
+        (("table", "x.csv"), "missing argument 'OUT'"),
+        (("table", "x.csv", "y", "--example", "z"), "--example only writes a table"),
+        (("table", "x.csv", "y"), "x.csv is not there"),
+        (("table", "x.csv", "--check"), "x.csv is not there"),
+        (("table", "x.csv", "--check", "--splits", "y"), "--check knows no lists"),
+    ],
+)
+def test_options_of_others_and_missing_arguments(
+    words: tuple[str, ...], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = mesm("prepare", *words)
+    assert done.exit_code == 2, done.output
+    assert told in done.output
+    assert done.output.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
