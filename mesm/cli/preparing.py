@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from mesm.cli.shared import at_least
-from mesm.corpora.registry import CORPORA, find_corpus
+from mesm.corpora.registry import CORPORA, reader_of
 from mesm.corpora.splits import SplitPolicy
 from mesm.corpora.table.problems import TableError
 
@@ -82,8 +82,9 @@ def prepare(
     reading = _reading(
         corpus, {"song": song or None, "labels": labels, "above": above, "name": name}
     )
-    only_tables = {"check": check or None, "example": example}
-    _refuse_foreign(corpus, only_tables, () if corpus != TABLE else tuple(only_tables))
+    if corpus != TABLE and (check or example is not None):
+        option = "check" if check else "example"
+        raise ValueError(f"prepare: --{option} is for {TABLE}, not for {corpus}; leave it out")
     if example is not None:
         from mesm.corpora.table.example import write_example
 
@@ -126,15 +127,6 @@ def prepare(
 
 def _reading(corpus: str, given: dict[str, Any]) -> dict[str, Any]:
     """The options of reading that were given; ValueError for one that the corpus' reader lacks."""
-    _refuse_foreign(corpus, given, find_corpus(corpus).options)
-    return {option: value for option, value in given.items() if value is not None}
-
-
-def _refuse_foreign(corpus: str, given: dict[str, Any], known: tuple[str, ...]) -> None:
-    for option, value in given.items():
-        if value is not None and option not in known:
-            others = [TABLE] if option in ("check", "example") else []
-            others += [row.name for row in CORPORA.values() if option in row.options]
-            raise ValueError(
-                f"prepare: --{option} is for {', '.join(others)}, not for {corpus}; leave it out"
-            )
+    found = {option: value for option, value in given.items() if value is not None}
+    reader_of(corpus, found)
+    return found

@@ -8,10 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from mesm.corpora import crema_d, iemocap, meld, mosei, paper_figures, ravdess
+from mesm.corpora import crema_d, iemocap, meld, mosei, paper_figures, ravdess, table
 from mesm.corpora.paper_figures import PaperFigures
 from mesm.corpora.splits import SplitPolicy
-from mesm.corpora.table import reader as table
 from mesm.corpora.utterances import RawCorpus
 
 

@@ -62,9 +62,15 @@ def test_a_check_ends_with_1_and_names_all_that_is_wrong(table: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (("iemocap", "x", "y", "--labels", "a"), "--labels is for table, not for iemocap"),
-        (("mosei", "x", "y", "--above", "1"), "--above is for table, not for mosei"),
-        (("iemocap", "x", "y", "--name", "a"), "--name is for table, not for iemocap"),
+        (
+            ("iemocap", "x", "y", "--labels", "a"),
+            "without --labels, which is for crema_d, table",
+        ),
+        (("mosei", "x", "y", "--above", "1"), "mosei is read without --above, which is for table"),
+        (
+            ("iemocap", "x", "y", "--name", "a"),
+            "without --name, which is for table",
+        ),
         (("iemocap", "x", "--check"), "--check is for table, not for iemocap"),
         (("iemocap", "--example", "x"), "--example is for table, not for iemocap"),
         (("table",), "missing argument 'RAW'"),

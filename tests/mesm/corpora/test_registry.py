@@ -67,7 +67,11 @@ def test_a_corpus_that_is_none_is_refused_with_those_there_are() -> None:
     ("corpus", "options", "message"),
     [
         ("iemocap", {"song": True}, "iemocap is read without --song, which is for ravdess"),
-        ("ravdess", {"labels": "rated"}, "ravdess is read without --labels, which is for crema_d"),
+        (
+            "ravdess",
+            {"labels": "rated"},
+            "ravdess is read without --labels, which is for crema_d, table",
+        ),
         ("meld", {"loud": 1}, "meld is read without --loud; no corpus knows it"),
     ],
 )
