@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ParamSpec, TypeVar
@@ -89,6 +89,10 @@ def _examine_clips(path: Path, manifest: Manifest, whole: set[str], found: Exami
                 incomplete.add(split)
             else:
                 opened.append((split, path / name, clips))
+    lacks: dict[str, set[str]] = defaultdict(set)
+    for what, without in manifest.without.items():
+        for clip_id in without:
+            lacks[clip_id].add(what)
     names: list[str] = []
     tallies = {split: Counter[str]() for split in SPLITS}
     total = sum(len(clips) for _, _, clips in opened)
@@ -96,7 +100,7 @@ def _examine_clips(path: Path, manifest: Manifest, whole: set[str], found: Exami
         for split, file, clips in opened:
             for place in range(len(clips)):
                 clip = found.attempt(_decoded, clips, place)
-                wrong = None if clip is None else _wrong_with(clip, manifest)
+                wrong = None if clip is None else _wrong_with(clip, manifest, lacks[clip.clip_id])
                 bar.update()
                 if clip is None or wrong is not None:
                     incomplete.add(split)
@@ -119,10 +123,9 @@ def _decoded(clips: Sequence[Clip], place: int) -> Clip:
     return clips[place]
 
 
-def _wrong_with(clip: Clip, manifest: Manifest) -> str | None:
-    """The first thing that a prepared clip never is; None: all is right."""
+def _wrong_with(clip: Clip, manifest: Manifest, lacks: Collection[str]) -> str | None:
+    """The first thing that a prepared clip never is, given what it lacks; None: all is right."""
     frames, emotions = len(clip.faces), len(manifest.emotions)
-    lacks = {what for what, clips in manifest.without.items() if clip.clip_id in clips}
     if clip.faces.shape != (frames, *FACE_SHAPE[1:], 3):
         return f"faces of shape {clip.faces.shape}"
     lengths = {len(clip.face_found), len(clip.face_boxes), len(clip.face_times)}
@@ -135,6 +138,8 @@ def _wrong_with(clip: Clip, manifest: Manifest) -> str | None:
     bins, columns = clip.spectrogram.shape
     if bins != MEL_BINS or (columns == 0) != ("sound" in lacks):
         return f"a spectrogram of shape {clip.spectrogram.shape}"
+    if (not clip.text.strip()) != ("text" in lacks):
+        return f"the text {clip.text[:40]!r}"
     if (frames == 0) != ("pictures" in lacks):
         return f"{frames} faces"
     if manifest.single_label and clip.labels.sum() != 1:

@@ -63,7 +63,10 @@ class Dialog:
         found_by: list[Any] = [self.min_face_size]
         if self.device != "cpu":
             found_by.append(self.device)
-        key = json.dumps([FORMAT, *found_by, clips, stamps], sort_keys=True)
+        roles: list[Any] = []
+        if len(media) < 2:  # else they are a sound and a video, in the order of their names
+            roles = [file is None for file in self.utterances[0].media]
+        key = json.dumps([FORMAT, *found_by, clips, stamps, *roles], sort_keys=True)
         return f"{self.name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.parquet"
 
     def refused(self, reason: str) -> Part:

@@ -268,8 +268,10 @@ class FoldedCorpus(PreparedCorpus):
             count += values.size
             total += float(values.sum())
             squares += float(np.square(values).sum())
-        mean = total / max(count, 1)
-        std = math.sqrt(max(squares / max(count, 1) - mean * mean, 0.0))
+        if not count:  # there is no sound
+            return [0.0], [1.0]
+        mean = total / count
+        std = math.sqrt(max(squares / count - mean * mean, 0.0))
         if not (math.isfinite(std) and std >= LEAST_STD):
             raise ValueError(
                 f"fold {self.fold.index} of {self.path}: the training split's sound is all the "

@@ -233,7 +233,9 @@ def _seen(found: RawCorpus, dialogs: Sequence[Dialog]) -> str:
     """Hash all that the result depends on: texts, labels, what was left out, stamps of media."""
     skipped = [clip.model_dump() for clip in found.skipped]
     others = sorted(found.other_labels.items())
-    key = [[dialog.part_name() for dialog in dialogs], skipped, others, found.notes]
+    key: list[Any] = [[dialog.part_name() for dialog in dialogs], skipped, others, found.notes]
+    if found.emotions:
+        key.append([found.emotions, found.single_label, found.title])
     return hashlib.sha256(json.dumps(key, ensure_ascii=True).encode()).hexdigest()
 
 

@@ -6,11 +6,14 @@ from mesm.config.end_to_end import MESMSettings
 from mesm.config.experiment import ExperimentConfig
 from mesm.config.files import parse_config
 from mesm.config.modalities import ATTENDED, Modality
+from mesm.corpora.assembly import LACKING
 from mesm.corpora.manifest import Manifest
 
 
 def with_modalities_of(config: ExperimentConfig, manifest: Manifest) -> ExperimentConfig:
     """Settings whose model reads what clips of the corpus' training split have.
+
+    With a fold, whose training split is another, what any clip of the corpus has.
 
     Args:
         config: settings; `model.modalities` stays where it was written.
@@ -23,7 +26,8 @@ def with_modalities_of(config: ExperimentConfig, manifest: Manifest) -> Experime
         ValueError: the settings name a modality that no training clip has, or the model cannot do
             with those there are; says what to write.
     """
-    there, model = manifest.modalities, config.model
+    model = config.model
+    there = manifest.modalities if config.fold is None else _of_any_split(manifest)
     if there == model.modalities:
         return config
     missing = [m for m in Modality if m.letter not in there]
@@ -45,3 +49,9 @@ def with_modalities_of(config: ExperimentConfig, manifest: Manifest) -> Experime
     values = config.model_dump(mode="json")
     values["model"]["modalities"] = there
     return parse_config(values, f"{config.corpus} has the modalities {there!r}")
+
+
+def _of_any_split(manifest: Manifest) -> str:
+    clips = sum(counts.clips for counts in manifest.counts.values())
+    absent = [LACKING[m] for m in Modality if len(manifest.without.get(LACKING[m], [])) == clips]
+    return "".join(m.letter for m in Modality if LACKING[m] not in absent)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
@@ -31,7 +32,8 @@ SPLIT = "test"
 def without_index(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of a fold's run that all folds share.
 
-    A teacher is another run in each fold: its name is taken without the fold's.
+    A teacher is another run in each fold: its own settings stand for it, or where they cannot be
+    read its name without the fold's.
 
     Args:
         settings: of the run, as JSON values; they hold a fold.
@@ -40,9 +42,16 @@ def without_index(settings: Mapping[str, Any]) -> dict[str, Any]:
     shared = {**settings, "fold": fold}
     training = settings.get("training", {})
     if training.get("teacher") is not None:
-        teacher = re.sub(r"--fold-\d+", "", str(training["teacher"]))
-        shared["training"] = {**training, "teacher": teacher}
+        shared["training"] = {**training, "teacher": _teacher(Path(training["teacher"]))}
     return shared
+
+
+def _teacher(run: Path) -> Any:
+    try:
+        settings = Run(run).settings
+        return without_index(settings) if settings.get("fold") else settings
+    except (ValueError, OSError):
+        return re.sub(r"--fold-\d+", "", str(run))
 
 
 def fold_sets(runs: Sequence[Run]) -> list[list[Run]]:

@@ -105,7 +105,11 @@ def pool_jobs(sets: Mapping[str, Sequence[Job]], out: Path) -> None:
             )
             print(f"{name}: not pooled, as {what}")
             continue
-        found[name] = pool(runs)
+        try:
+            found[name] = pool(runs)
+        except ValueError as error:
+            print(f"{name}: not pooled: {error}")
+            continue
         print(f"{name}\n{format_pooled(found[name])}")
     if sets:
         RunFolder(out).write_json(out / POOLED, found)

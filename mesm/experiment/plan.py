@@ -263,6 +263,8 @@ def _differing(
     A cell's name says these and not what its grid varies, so that one cell of two groups has one
     name, and an experiment can grow without a name changing.
     """
+    if any(change.startswith("fold.") for change in common):
+        common = [*common, "fold.index=1"]
     try:
         base = _load(source, common)
     except ValueError:  # it fits with the varied settings only

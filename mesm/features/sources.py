@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -142,7 +142,11 @@ def find_sources(
         )
     found = find_corpus(manifest.corpus).reader(inputs.raw, **manifest.options.get("reading", {}))
     utterances = {utterance.clip_id: utterance for utterance in found.utterances}
-    clips = [_locate(row, utterances, corpus, inputs) for row in _prepared_clips(corpus)]
+    recordings: dict[str, set[object]] = {}
+    for utterance in found.utterances:
+        recordings.setdefault(utterance.dialog, set()).add(utterance.media)
+    several = {dialog for dialog, media in recordings.items() if len(media) > 1}
+    clips = [_locate(row, utterances, corpus, inputs, several) for row in _prepared_clips(corpus)]
     clips.sort(key=lambda clip: (clip.dialog, clip.start, clip.clip_id))
     skipped = _lacking(clips, inputs.openface, "OpenFace", [clip.openface for clip in clips])
     if inputs.phonet is not None:
@@ -178,6 +182,7 @@ def _locate(
     utterances: dict[str, Utterance],
     corpus: PreparedCorpus,
     inputs: Inputs,
+    several: Container[str],
 ) -> ClipSources:
     utterance = utterances.get(clip.clip_id)
     if utterance is None or (
@@ -189,8 +194,14 @@ def _locate(
             "that it was prepared from"
         )
 
+    recording = clip.dialog
+    if recording in several:  # whose times all begin at 0 s: only a recording's own file fits
+        recording = next((file.stem for file in utterance.media if file), clip.clip_id)
+
     def source(folder: Path | None) -> CsvSource | None:
-        place = None if folder is None else find_csv(folder, clip.clip_id, clip.dialog)
+        place = (
+            None if folder is None else find_csv(folder, clip.clip_id, recording)
+        )
         return None if place is None else CsvSource(*place)
 
     return ClipSources(

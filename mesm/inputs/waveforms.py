@@ -115,30 +115,46 @@ def _of_sound_file(
 
 @dataclass
 class _Piece:
-    """A part while a container is decoded: samples lie where their times say.
+    """A part while a container is decoded.
 
     Attributes:
+        stretch: the part.
+        first: number of its first sample in the recording.
         samples: (n,), silent where nothing was decoded.
-        until: number of the first sample after all that was decoded, from the part's start.
+        until: how many there are up to the last that was decoded.
         gap: the longest stretch between two packets without a sound, in samples.
+        failure: why it has no sound.
     """
 
-    part: Stretch
+    stretch: Stretch
     first: int
     samples: npt.NDArray[np.float32]
     until: int = 0
     gap: int = 0
+    failure: AudioError | None = None
 
-    def add(self, place: int, heard: npt.NDArray[np.float32]) -> None:
-        start = place - self.first
-        low, high = max(start, 0), min(start + len(heard), len(self.samples))
-        if high <= low:
+    def inside(self, start: int, end: int) -> tuple[int, int]:
+        """From where to where in the part a stretch of the recording is; empty: it is not."""
+        return max(start - self.first, 0), min(end - self.first, len(self.samples))
+
+    def add(
+        self, path: Path, place: int, heard: npt.NDArray[np.float32], channel: int | None
+    ) -> None:
+        """Put decoded samples (n, channels) where their time says."""
+        low, high = self.inside(place, place + len(heard))
+        if low >= high or self.failure is not None:
             return
-        # Sound may begin late, which is silence; what is missing afterwards was lost.
-        if self.until:
-            self.gap = max(self.gap, low - self.until)
-        self.samples[low:high] = heard[low - start : high - start]
+        offset = self.first - place
+        try:
+            self.samples[low:high] = _mono(path, heard[low + offset : high + offset], channel)
+        except AudioError as error:
+            self.failure = error
         self.until = max(self.until, high)
+
+    def lose(self, start: int, end: int) -> None:
+        """Note that the recording has no sound in a stretch between two packets."""
+        low, high = self.inside(start, end)
+        self.gap = max(self.gap, high - low)
 
 
 def _of_container(
@@ -156,8 +172,10 @@ def _of_container(
     except AudioError as error:
         return [found.get(part, error) for part in parts]
     for piece in pieces:
-        part = piece.part
+        part = piece.stretch
         try:
+            if piece.failure is not None:
+                raise piece.failure
             _check_reach(path, length, part)
             if piece.gap > LONGEST_LACK * rate:
                 raise AudioError(
@@ -196,24 +214,29 @@ def _decode_pieces(
             pieces.append(_Piece(part, first, np.zeros(size, np.float32)))
         latest = max((part.end for part in parts), default=0.0)
         origin, expected, until = origin_of(container), 0, 0
-        for frame in _frames(container, stream):
+        for number, frame in enumerate(_frames(container, stream)):
             heard = _samples(frame)
-            if frame.sample_rate != rate or heard.shape[1] != there:
-                raise AudioError(
-                    f"{path} changes its sound's format from {rate} samples a second and {there} "
-                    f"channel(s) to {frame.sample_rate} and {heard.shape[1]}"
-                )
             place = expected
             if frame.time is not None:
                 told = round((frame.time - origin) * rate)
                 place = told if abs(told - expected) > LEAST_JUMP * rate else expected
-            waveform = _mono(path, heard, channel)
+            changed = frame.sample_rate != rate or heard.shape[1] != there
             for piece in pieces:
-                piece.add(place, waveform)
+                # Sound may begin late, which is silence; sound that is missing later was lost.
+                if number and place > expected:
+                    piece.lose(expected, place)
+                if not changed:
+                    piece.add(path, place, heard, channel)
+                elif piece.first + len(piece.samples) > place:
+                    piece.failure = AudioError(
+                        f"{path} changes its sound's format from {rate} samples a second and "
+                        f"{there} channel(s) to {frame.sample_rate} and {heard.shape[1]}"
+                    )
+            if changed or place > latest * rate:
+                until = max(until, place)
+                break
             expected = place + len(heard)
             until = max(until, expected)
-            if place > latest * rate:
-                break
     return rate, until / rate, pieces
 
 

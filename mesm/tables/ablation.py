@@ -10,11 +10,11 @@ from mesm.corpora.registry import find_corpus
 from mesm.evaluation.metrics import SHORT_NAMES, is_single_label, overall_columns
 from mesm.tables.names import MODALITIES, run_name, system_order
 from mesm.tables.notes import (
-    FOLDS_NOTE,
     PAPER_MARK,
     averages_group,
     corpus_note,
     features_note,
+    folds_note,
     metric_notes,
     no_paper_note,
     paper_note,
@@ -52,7 +52,7 @@ def ablation_tables(
             corpus_note(manifest, known),
             *metric_notes(run.scores for run in condition.runs),
             seeds_note(len(group.runs) for group in groups),
-            FOLDS_NOTE if groups[0].folds else "",
+            folds_note(groups[0].runs[0].scores) if groups[0].folds else "",
             features_note(condition.features),
             "T, A and V: text, audio and video.",
             paper_note(TABLE) if paper else whose,

@@ -12,11 +12,11 @@ from mesm.evaluation.run import Run
 from mesm.tables.costs import flops_per_clip
 from mesm.tables.names import describe_value
 from mesm.tables.notes import (
-    FOLDS_NOTE,
     averages_group,
     corpus_note,
     features_note,
     flops_note,
+    folds_note,
     metric_notes,
     seeds_note,
 )
@@ -81,7 +81,7 @@ def comparison_tables(
             corpus_note(manifest, known_synthetic),
             *metric_notes(run.scores for run in condition.runs),
             seeds_note(len(group.runs) for group in groups),
-            FOLDS_NOTE if groups[0].folds else "",
+            folds_note(groups[0].runs[0].scores) if groups[0].folds else "",
             features_note(condition.features),
             flops_note(paper=False),
             *difference_notes(conditions, place),

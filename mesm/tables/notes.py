@@ -123,11 +123,14 @@ def seeds_note(counts: Iterable[int]) -> str:
     return f"± is the sample deviation over the training seeds{alone}."
 
 
-FOLDS_NOTE = (
-    "Scores are pooled: the decisions for all folds' test clips, each by its own fold's "
-    "thresholds, are scored at once. Over folds: mean ± sample deviation of the folds' own scores "
-    "(of each fold the mean over the seeds)."
-)
+def folds_note(scores: Mapping[str, Any]) -> str:
+    """How the scores of folds are pooled, of which `scores` are one."""
+    how = "" if is_single_label(scores) else ", each by its own fold's thresholds,"
+    return (
+        f"Scores are pooled: the decisions for all folds' test clips{how} are scored at once. Over "
+        "folds: mean ± sample deviation of the folds' own scores (of each fold the mean over the "
+        "seeds)."
+    )
 
 
 def flops_note(paper: bool) -> str:

@@ -22,7 +22,6 @@ from mesm.runs.environment import describe
 from mesm.tables.costs import flops_per_clip
 from mesm.tables.names import reads_features, system_order
 from mesm.tables.notes import (
-    FOLDS_NOTE,
     PAPER_MARK,
     as_paper,
     averages_group,
@@ -31,6 +30,7 @@ from mesm.tables.notes import (
     f1_variant,
     features_note,
     flops_note,
+    folds_note,
     metric_notes,
     seeds_note,
     whose_note,
@@ -250,7 +250,7 @@ def results_tables(
             corpus_note(manifest, known),
             *metric_notes(run.scores for run in condition.runs),
             seeds_note(len(group.runs) for group in groups),
-            FOLDS_NOTE if groups[0].folds else "",
+            folds_note(groups[0].runs[0].scores) if groups[0].folds else "",
             features_note(condition.features),
             flops_note(beside),
             whose_note(number, beside, known),

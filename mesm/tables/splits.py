@@ -82,6 +82,10 @@ def labels_note(manifest: Manifest) -> str:
     """How many emotions a clip may have."""
     if manifest.single_label:
         return "Every clip carries exactly one emotion."
+    clips = sum(counts.clips for counts in manifest.counts.values())
+    labels = sum(sum(counts.labels.values()) for counts in manifest.counts.values())
+    if labels == clips and not any(counts.no_emotion for counts in manifest.counts.values()):
+        return "Every clip carries exactly one emotion, and each emotion is a question of its own."
     return "A clip may carry several emotions or none."
 
 

@@ -173,8 +173,9 @@ class _Reading:
             start = end = start or 0.0  # a text alone takes no time
         else:
             wrong = media.check(start, end) if video or audio else None
-            if wrong is None and end is not None and end <= (start or 0.0):
-                wrong = "end", f"{end:g} s is not after its start, {start or 0:g} s"
+            first = (media.start if video or audio else 0.0) if start is None else start
+            if wrong is None and end is not None and end <= first:
+                wrong = "end", f"{end:g} s is not after its start, {first:g} s"
             if wrong is not None:
                 self.problems.add(row.line, *wrong)
                 return None

@@ -58,3 +58,12 @@ def test_mult_needs_two(tiny_corpus: Path) -> None:
     config = load_config("own_mult", [f"corpus={tiny_corpus}"])
     with pytest.raises(ValueError, match=r"has the modalities 't': .*at least two modalities"):
         with_modalities_of(config, manifest_of(tiny_corpus, "t"))
+
+
+def test_a_fold_reads_what_any_split_has(tiny_corpus: Path) -> None:
+    manifest = manifest_of(tiny_corpus, "t")
+    config = load_config("own_fe2e", [f"corpus={tiny_corpus}", "fold.by=speaker", "fold.index=1"])
+    assert with_modalities_of(config, manifest).model.modalities == "tav"
+    clips = [f"c{place}" for place in range(sum(c.clips for c in manifest.counts.values()))]
+    mute = manifest.model_copy(update={"without": {"sound": clips, "pictures": clips[1:]}})
+    assert with_modalities_of(config, mute).model.modalities == "tv"

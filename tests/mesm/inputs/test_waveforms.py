@@ -76,7 +76,7 @@ def write_container(
                 frame = av.VideoFrame.from_ndarray(np.zeros((48, 64, 3), np.uint8), "rgb24")
                 container.mux(video.encode(frame))
             container.mux(video.encode())
-        kind = "s16" if codec.startswith("pcm") or codec == "flac" else "fltp"
+        kind = {"pcm_s16le": "s16", "pcm_f32le": "flt"}.get(codec, "fltp")
         for first in range(0, len(samples), 400):
             if any(low <= first / rate < high for low, high in lost):
                 continue
@@ -84,7 +84,8 @@ def write_container(
             if kind == "s16":
                 values = np.round(values * 32767).astype(np.int16).reshape(1, -1)
             else:
-                values = np.ascontiguousarray(values.T)
+                packed = values.reshape(1, -1) if kind == "flt" else values.T
+                values = np.ascontiguousarray(packed)
             frame = av.AudioFrame.from_ndarray(values, format=kind, layout=layout)
             frame.sample_rate, frame.time_base = rate, Fraction(1, rate)
             frame.pts = first + round(late * rate)
@@ -138,6 +139,26 @@ def test_lost_sound_is_refused_and_short_gaps_are_silent(tmp_path, sound):
     assert np.abs(waveform[11200:] - samples[11200:24000, 0]).max() < 1e-4
     with pytest.raises(AudioError, match=r"no sound for 1\.00 s within the clip from 1\.80 s"):
         read_waveform(path, 1.8, 3.4)
+
+
+def test_sound_that_is_lost_at_a_clips_edge_is_refused(tmp_path, sound):
+    path = tmp_path / "gaps.mkv"
+    samples = np.tile(sound, 6)[:, None]
+    write_container(path, samples, lost=[(2.0, 4.0)])
+    found = read_waveforms(path, [Stretch(1.0, 3.5), Stretch(3.0, 5.0), Stretch(4.2, 5.0)])
+    for error, gap, start in ((found[0], "1.50", "1.00"), (found[1], "1.00", "3.00")):
+        assert f"no sound for {gap} s within the clip from {start} s" in str(error)
+    assert len(found[2]) == 12800
+
+
+def test_samples_that_are_none_cost_their_own_clip_alone(tmp_path, sound):
+    path = tmp_path / "odd.mkv"
+    samples = np.tile(sound, 2)[:, None].astype(np.float32)
+    samples[24000:24400] = np.nan
+    write_container(path, samples, codec="pcm_f32le")
+    found = read_waveforms(path, [Stretch(0.0, 1.0), Stretch(1.2, 2.0)])
+    assert len(found[0]) == 16000
+    assert "holds NaN" in str(found[1])
 
 
 def test_unusable_containers_are_refused_by_name(tmp_path, sound):

@@ -178,3 +178,22 @@ def test_splits_by_speaker_and_by_group(
     ]
     assert all(sets)
     assert sum(map(len, sets)) == len(set.union(*sets)) == 4
+
+
+def test_a_corpus_without_sound_trains_in_a_fold(media: Path, tmp_path: Path) -> None:
+    table = make(media, tmp_path, "text")
+    prepared = tmp_path / "prepared"
+    prepare("table", table, prepared, FAST)
+    overrides = [f"corpus={prepared}", *SMALL, "fold.by=dialog", "fold.k=3", "fold.index=1"]
+    run = train(load_config("own_fe2e", overrides), tmp_path / "run")
+    assert yaml.safe_load((run / "config.yaml").read_text())["model"]["modalities"] == "t"
+
+
+def test_other_emotions_or_other_columns_are_prepared_anew(media: Path, tmp_path: Path) -> None:
+    table, prepared = make(media, tmp_path, "video"), tmp_path / "prepared"
+    assert prepare("table", table, prepared, FAST).emotions == ["glad", "sad"]
+    table.write_text(table.read_text().replace("glad", "happy"))
+    assert prepare("table", table, prepared, FAST).emotions == ["happy", "sad"]
+    # The same files, as sound alone.
+    table.write_text(table.read_text().replace("video,", "audio,", 1))
+    assert prepare("table", table, prepared, FAST).modalities == "a"
