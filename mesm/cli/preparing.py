@@ -88,7 +88,8 @@ def prepare(
     if example is not None:
         from mesm.corpora.table.example import write_example
 
-        if raw is not None or check:
+        others = (raw, split, splits, seed, reading, min_face_size != 20, device != "cpu", check)
+        if any(others):
             raise ValueError("prepare: --example only writes a table; leave the rest out")
         typer.echo(write_example(example, workers))
         return

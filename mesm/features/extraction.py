@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +22,8 @@ from mesm.features.openface import VIDEO_COLUMNS, read_openface
 from mesm.features.phonet import PHONET_COLUMNS, phonet_features, read_phonet
 from mesm.features.phonet_network import load_network
 from mesm.features.sources import ClipSources, CsvSource
-from mesm.inputs.waveforms import ShortSoundError, read_waveform
+from mesm.inputs.spectrograms import AudioError
+from mesm.inputs.waveforms import ShortSoundError, Stretch, read_waveforms
 
 AUDIO_COLUMNS = [*ONSET_COLUMNS, *PHONET_COLUMNS]
 
@@ -95,9 +96,9 @@ def extract_features(dialog: DialogSources) -> DialogFeatures:
     A clip whose sound or OpenFace file cannot be read is reported and gets no row in that modality;
     one whose Phonet file cannot be read, no phonological statistics.
     """
-    out = DialogFeatures()
+    out, heard = DialogFeatures(), _waveforms(dialog.clips)
     for clip in dialog.clips:
-        out.audio[clip.clip_id] = _audio(dialog, clip, out.skipped)
+        out.audio[clip.clip_id] = _audio(dialog, clip, heard.get(clip.clip_id), out.skipped)
         out.video[clip.clip_id] = _video(dialog, clip, out.skipped)
     return out
 
@@ -153,19 +154,35 @@ def _span(clip: ClipSources, source: CsvSource) -> tuple[float, float]:
     return (0.0, clip.end - clip.start) if source.own else (clip.start, clip.end)
 
 
-def _audio(dialog: DialogSources, clip: ClipSources, skipped: list[SkippedClip]) -> Matrix:
+def _waveforms(clips: Sequence[ClipSources]) -> dict[str, Matrix | AudioError]:
+    """Each clip's sound, where its recording has one; a container is decoded once."""
+    found: dict[str, Matrix | AudioError] = {}
+    groups: dict[tuple[Path, int | None], list[ClipSources]] = {}
+    for clip in clips:
+        if clip.audio is not None:
+            groups.setdefault((clip.audio, clip.channel), []).append(clip)
+    for (audio, channel), own in groups.items():
+        waveforms = read_waveforms(audio, [Stretch(c.start, c.end) for c in own], channel)
+        found |= zip((clip.clip_id for clip in own), waveforms, strict=True)
+    return found
+
+
+def _audio(
+    dialog: DialogSources,
+    clip: ClipSources,
+    waveform: Matrix | AudioError | None,
+    skipped: list[SkippedClip],
+) -> Matrix:
     nothing = np.empty((0, len(AUDIO_COLUMNS)), np.float32)
-    if clip.audio is None:
+    if clip.audio is None or waveform is None:
         skipped.append(
             _skip(clip, "no sound", Path(clip.dialog), dialog.root, "its recording has none")
         )
         return nothing
-    try:
-        waveform = read_waveform(clip.audio, clip.start, clip.end, clip.channel)
-    except ValueError as error:
-        short = isinstance(error, ShortSoundError)
+    if isinstance(waveform, AudioError):
+        short = isinstance(waveform, ShortSoundError)
         reason = "sound ends too early" if short else "unreadable sound"
-        skipped.append(_skip(clip, reason, clip.audio, dialog.root, str(error)))
+        skipped.append(_skip(clip, reason, clip.audio, dialog.root, str(waveform)))
         return nothing
     onsets = onset_features(waveform)
     if not dialog.phonet:

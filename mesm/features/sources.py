@@ -199,9 +199,7 @@ def _locate(
         recording = next((file.stem for file in utterance.media if file), clip.clip_id)
 
     def source(folder: Path | None) -> CsvSource | None:
-        place = (
-            None if folder is None else find_csv(folder, clip.clip_id, recording)
-        )
+        place = None if folder is None else find_csv(folder, clip.clip_id, recording)
         return None if place is None else CsvSource(*place)
 
     return ClipSources(
