@@ -28,7 +28,7 @@ from mesm.inputs.face_detector import FaceDetector
 from mesm.inputs.faces import FaceCrop, crop_faces, sampling_instants
 from mesm.inputs.spectrograms import SAMPLE_RATE, log_mel
 from mesm.inputs.video import LONGEST_HOLD, VideoError, frames_at
-from mesm.inputs.waveforms import AudioError, ShortSoundError, Stretch, read_waveforms
+from mesm.inputs.waveforms import SOUND_FILES, AudioError, ShortSoundError, Stretch, read_waveforms
 from mesm.runs.ordinary import not_a_file
 
 FRAMES_PER_BATCH = 16
@@ -64,8 +64,11 @@ class Dialog:
         if self.device != "cpu":
             found_by.append(self.device)
         roles: list[Any] = []
-        if len(media) < 2:  # else they are a sound and a video, in the order of their names
-            roles = [file is None for file in self.utterances[0].media]
+        audio, video = self.utterances[0].media
+        if len(media) < 2:
+            roles = [audio is None, video is None]
+        elif audio is not None and audio.suffix.lower() not in SOUND_FILES:
+            roles = [relative(audio, self.root)]  # either could be the other
         key = json.dumps([FORMAT, *found_by, clips, stamps, *roles], sort_keys=True)
         return f"{self.name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.parquet"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mesm.config.modalities import Modality
 from mesm.corpora.manifest import MANIFEST, Manifest
 
 
@@ -17,10 +18,12 @@ def summary(manifest: Manifest) -> str:
     faces = manifest.faces
     lines.append(f"faces found in {faces.found} of {faces.frames} frames")
     if faces.frames and not faces.found:
+        rest = manifest.modalities.replace(Modality.VIDEO.letter, "")
+        mend = f"train with model.modalities={rest}" if rest else "there is nothing to learn from"
         lines.append(
             "no face anywhere: every picture is the middle of its frame, of which nothing can be "
             "learnt; where there are small ones, prepare into another folder with a smaller "
-            "--min-face-size; where there are none, train with model.modalities=ta"
+            f"--min-face-size; where there are none, {mend}"
         )
     if manifest.skipped_by_reason:
         reasons = ", ".join(f"{n} {reason}" for reason, n in manifest.skipped_by_reason.items())

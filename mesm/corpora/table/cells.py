@@ -14,7 +14,7 @@ _CLOCK = re.compile(r"(?:(\d+):)?(\d{1,2}):(\d{1,2}(?:\.\d*)?)", re.ASCII)
 _TRUTHS = {"0": 0, "1": 1, "false": 0, "true": 1}
 # Tables, commands and files give these another meaning; "all" is all clips' name there.
 _NOT_IN_NAMES = frozenset("|,;/\\<>\"`*={}[]'")
-RESERVED = ("all",)
+RESERVED = ("all", "no emotion")
 LONGEST_NAME = 40
 
 
@@ -130,7 +130,7 @@ def check_emotion(name: str) -> str:
     if not name:
         wrong = "is empty"
     elif name in RESERVED:
-        wrong = "is what tables call all clips"
+        wrong = "has a meaning of its own in tables"
     elif not name.isprintable() or _NOT_IN_NAMES & set(name):
         wrong = f"has one of {' '.join(sorted(_NOT_IN_NAMES))}, or a sign that is not printed"
     elif len(name) > LONGEST_NAME:

@@ -6,8 +6,10 @@ import csv
 import io
 import json
 import math
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,11 @@ DELIMITERS = (",", ";", "\t")
 OTHER_MARKS = (b"\xff\xfe", b"\xfe\xff", b"\x00\x00\xfe\xff")
 # Decoders put it where bytes are no text.
 NO_TEXT = "\ufffd"
+
+# Cells that name files.
+PATHS = ("video", "audio")
+# Letters of a cell of CSV; a whole file is no cell.
+LONGEST_CELL = 1 << 24
 
 Cell = str | int | float | bool | None
 
@@ -103,6 +110,7 @@ def _read_csv(text: str, kind: str, problems: Problems) -> Table:
     delimiter = "\t" if kind == ".tsv" else _delimiter(text, problems)
     if delimiter is None:
         return Table()
+    csv.field_size_limit(LONGEST_CELL)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     table = Table()
     line = 1
@@ -130,20 +138,23 @@ def _read_csv(text: str, kind: str, problems: Problems) -> Table:
 
 def _delimiter(text: str, problems: Problems) -> str | None:
     """The one of `DELIMITERS` by which the first line names columns."""
-    known = {}
+    known, meant = {}, set()
     for delimiter in DELIMITERS:
+        rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
         try:
-            header = next(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), [])
+            header = [name.strip() for name in next((row for row in rows if row), [])]
         except csv.Error:
             continue
-        known[delimiter] = sum(name.strip() in COLUMNS for name in header)
+        known[delimiter] = sum(name in COLUMNS for name in header)
+        meant |= {name.lower() for name in header if name.lower() in COLUMNS}
     most = max(known.values(), default=0)
     best = [delimiter for delimiter, count in known.items() if count == most]
     if most and len(best) == 1:
         return best[0]
     first = text.lstrip().partition("\n")[0].strip()[:80]
     wanted = f"wanted columns among {', '.join(COLUMNS)}, and , or ; or tabs between them"
-    problems.add(1, None, f"{wanted}; got {first!r}")
+    hint = f"; did you mean {', '.join(sorted(meant))}, in small letters?" if meant else ""
+    problems.add(1, None, f"{wanted}; got {first!r}{hint}")
     return None
 
 
@@ -221,13 +232,18 @@ def _read_parquet(file: Path, problems: Problems) -> Table:
 
 def _checked(rows: Sequence[Row], problems: Problems) -> Iterator[Row]:
     """Rows of cells of the five kinds; empty texts are None."""
+    told: set[tuple[str, str]] = set()  # a column of another type is told once
     for row in rows:
         cells: dict[str, Cell] = {}
-        before = len(problems)
+        before, usable = len(problems), True
         for name, value in row.cells.items():
             if isinstance(value, str):
                 wrong = _no_text(value)
-                cells[name] = value.strip() or None
+                # One name is one name, however its accents were typed; file names are as they are.
+                text = value if name in PATHS else unicodedata.normalize("NFC", value)
+                cells[name] = text.strip() or None
+            elif isinstance(value, Decimal):
+                wrong, cells[name] = None, float(value)
             elif isinstance(value, float) and math.isnan(value):
                 wrong, cells[name] = None, None
             else:
@@ -236,11 +252,19 @@ def _checked(rows: Sequence[Row], problems: Problems) -> Iterator[Row]:
                 wrong = None
                 if not isinstance(value, kinds):
                     wrong = f"wanted a text, a number or true or false, got a {kind}"
+                    usable = False
+                    if (name, kind) in told:
+                        continue
+                    told.add((name, kind))
                 cells[name] = value
             if wrong is not None:
                 problems.add(row.line, name, wrong)
         # Spreadsheets leave empty lines behind.
-        if len(problems) == before and any(value is not None for value in cells.values()):
+        if (
+            usable
+            and len(problems) == before
+            and any(value is not None for value in cells.values())
+        ):
             yield Row(row.line, cells)
 
 

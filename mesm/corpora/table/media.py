@@ -104,6 +104,7 @@ class MediaFiles:
 
     def _look(self, name: str, read: Callable[[Path], T | str]) -> T | str:
         file = self.folder / name
+        name = name if name.isprintable() else ascii(name)
         try:
             if not file.exists() and not file.is_symlink():
                 return f"{name} is not there; paths lead from the table's folder"

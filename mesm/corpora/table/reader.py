@@ -29,6 +29,7 @@ from mesm.inputs.waveforms import LONGEST_LACK
 from mesm.runs.files import file_name
 
 T = TypeVar("T")
+SHORTEST = 0.1  # seconds of a clip
 # Files from which a progress bar is worth its place.
 MANY = 200
 
@@ -111,6 +112,7 @@ class _Reading:
     def __post_init__(self) -> None:
         self.corpus = RawCorpus("table", self.file.parent)
         self.media = MediaFiles(self.file.parent)
+        self.places: dict[str, str] = {}
         self.emotion_columns: list[str] = []
 
     def read(self, table: Table) -> None:
@@ -176,6 +178,8 @@ class _Reading:
             first = (media.start if video or audio else 0.0) if start is None else start
             if wrong is None and end is not None and end <= first:
                 wrong = "end", f"{end:g} s is not after its start, {first:g} s"
+            if wrong is None and end is not None and end - first < SHORTEST:
+                wrong = "end", f"the clip lasts {end - first:.2g} s, wanted at least {SHORTEST} s"
             if wrong is not None:
                 self.problems.add(row.line, *wrong)
                 return None
@@ -203,7 +207,7 @@ class _Reading:
         for clip in clips:
             if not (clip.video or clip.audio):
                 continue
-            files = [os.path.normpath(name) if name else "" for name in (clip.video, clip.audio)]
+            files = [self._place(name) if name else "" for name in (clip.video, clip.audio)]
             key = (*files, str(clip.start or 0.0), str(clip.end))
             if key in seen:
                 told = f"the same media and times as {self.problems.unit} {seen[key]}"
@@ -232,9 +236,14 @@ class _Reading:
         self.recordings = recordings
         return names
 
+    def _place(self, name: str) -> str:
+        """A file's path as it was first written: a link is the file that it leads to."""
+        real = os.path.realpath(self.file.parent / name)
+        return self.places.setdefault(real, os.path.normpath(name))
+
     def _recordings(self, clips: list[_Clip]) -> dict[int, str]:
         """Names of the clips' recordings, by line: of the files, with folders where needed."""
-        files = {clip.row.line: os.path.normpath(clip.video or clip.audio) for clip in clips}
+        files = {clip.row.line: self._place(clip.video or clip.audio) for clip in clips}
         texts = {clip.row.line for clip in clips if not (clip.video or clip.audio)}
         stems = Counter(Path(file).stem for file in set(files.values()))
         found = {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -168,13 +169,51 @@ def test_files_of_one_name_in_two_folders_are_told_apart(
 ):
     for folder in ("x", "y"):
         (tmp_path / "own" / folder).mkdir()
-        (tmp_path / "own" / folder / "a.mp4").symlink_to(media / "a.mp4")
+        copied = (media / "a.mp4").read_bytes()
+        (tmp_path / "own" / folder / "a.mp4").write_bytes(copied)
     rows = [{"video": f"{folder}/a.mp4", "emotion": folder} for folder in ("x", "y")]
     assert [u.clip_id for u in read(rows).utterances] == ["x_a", "y_a"]
     rows = [{"video": "a.mp4", "audio": "", "emotion": "x"}]
     rows += [{"video": "./a.mp4", "audio": "", "emotion": "x"}]
     (told,) = wrong(read, [*rows, {"video": "b.mp4", "audio": "", "emotion": "y"}])
     assert told == "line 3: the same media and times as line 2; leave one of them out"
+
+
+def test_a_link_is_the_file_it_leads_to(read: Callable[..., RawCorpus], tmp_path: Path):
+    (tmp_path / "own" / "link.mp4").symlink_to(tmp_path / "own" / "a.mp4")
+    rows = [{"video": name, "emotion": "x", "start": "0"} for name in ("a.mp4", "link.mp4")]
+    (told,) = wrong(read, [*rows, {"video": "b.mp4", "emotion": "y", "start": "0"}])
+    assert told == "line 3: the same media and times as line 2; leave one of them out"
+    rows[1] |= {"start": "0.1", "emotion": "y"}
+    assert {u.speaker for u in read(rows).utterances} == {"a"}
+
+
+def test_accents_are_one_letter_however_they_were_typed(read: Callable[..., RawCorpus]):
+    rows = [{"video": "a.mp4", "emotion": name} for name in ("caf\u00e9", "cafe\u0301")]
+    rows[1]["video"] = "b.mp4"
+    rows.append({"video": "uneven.mp4", "emotion": "tea"})
+    assert read(rows).emotions == ("caf\u00e9", "tea")
+
+
+def test_empty_first_lines_long_cells_and_capitals(read: Callable[..., RawCorpus]):
+    text = "\n\nvideo,text,emotion\na.mp4," + "a" * 200_000 + ",x\nb.mp4,,y\n"
+    assert len(read(text).utterances[0].text) == 200_000
+    (told,) = wrong(read, "Video,Emotion\na.mp4,x\n")
+    assert told.endswith("did you mean emotion, video, in small letters?")
+
+
+def test_numbers_of_parquet_and_types_that_are_none(read: Callable[..., RawCorpus]):
+    rows = [{"video": "a.mp4", "emotion": "x", "start": Decimal("0.1"), "end": 0.7}]
+    rows.append({"video": "b.mp4", "emotion": "y", "start": Decimal("0.0"), "end": 0.5})
+    assert read(rows, "clips.parquet").utterances[0].start == pytest.approx(0.1)
+    rows = [{"video": "a.mp4", "emotion": b"x"} for _ in range(5)]
+    (told,) = wrong(read, rows, into="clips.parquet")
+    assert told.startswith("row 1, column emotion: wanted a text")
+
+
+def test_clips_of_no_length_are_refused(read: Callable[..., RawCorpus]):
+    (told,) = wrong(read, [{"video": "a.mp4", "emotion": "x", "start": "0.5", "end": "0.50001"}])
+    assert told == "line 2, column end: the clip lasts 1e-05 s, wanted at least 0.1 s"
 
 
 def test_a_whole_file_goes_as_far_as_both_of_its_streams(read: Callable[..., RawCorpus]):
@@ -285,7 +324,7 @@ def test_emotions_that_are_nearly_others(read: Callable[..., RawCorpus], second:
         ({"group": "a/b"}, "column group: group 'a/b' has a slash"),
         ({"emotion": "sad;;glad"}, "column emotion: the emotion's name '' is empty"),
         ({"emotion": "sad;sad"}, "column emotion: it names 'sad' twice"),
-        ({"emotion": "all"}, "the emotion's name 'all' is what tables call all clips"),
+        ({"emotion": "all"}, "the emotion's name 'all' has a meaning of its own in tables"),
         ({"emotion": "a|b"}, "the emotion's name 'a|b' has one of"),
         ({"emotion": "x" * 41}, "is longer than 40 letters"),
         ({"text": "a\0b"}, "column text: it holds a zero byte"),

@@ -197,3 +197,15 @@ def test_other_emotions_or_other_columns_are_prepared_anew(media: Path, tmp_path
     # The same files, as sound alone.
     table.write_text(table.read_text().replace("video,", "audio,", 1))
     assert prepare("table", table, prepared, FAST).modalities == "a"
+
+
+def test_sound_and_pictures_that_change_places_are_prepared_anew(
+    media: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "two.mp4").write_bytes((media / "a.mp4").read_bytes())
+    table, prepared = make(media, tmp_path, "video", "audio"), tmp_path / "prepared"
+    table.write_text(table.read_text().replace("mute.mp4", "a.mp4").replace("c.wav", "two.mp4"))
+    first = prepare("table", table, prepared, FAST).raw
+    swapped = table.read_text().replace("video,audio", "audio,video", 1)
+    table.write_text(swapped)
+    assert prepare("table", table, prepared, FAST).raw != first
