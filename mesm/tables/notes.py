@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from mesm.corpora.manifest import Manifest
+from mesm.corpora.registry import find_corpus
 from mesm.evaluation.metrics import is_single_label
 
 F1_VARIANTS = {
@@ -32,7 +33,9 @@ def corpus_note(manifest: Manifest, synthetic: bool | None) -> str:
     name = manifest.title
     kind = {
         None: f"{name}, or a miniature corpus in its layout (not recorded when it was prepared)",
-        True: f"a synthetic miniature corpus in {name}'s layout",
+        True: f"{name}, generated and not recorded"
+        if find_corpus(manifest.corpus).raw == "file"
+        else f"a synthetic miniature corpus in {name}'s layout",
         False: name,
     }[synthetic]
     if manifest.options.get("split") == "folds":

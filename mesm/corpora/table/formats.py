@@ -110,7 +110,7 @@ def _read_csv(text: str, kind: str, problems: Problems) -> Table:
     delimiter = "\t" if kind == ".tsv" else _delimiter(text, problems)
     if delimiter is None:
         return Table()
-    csv.field_size_limit(LONGEST_CELL)
+    limit = csv.field_size_limit(LONGEST_CELL)  # of the whole process
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     table = Table()
     line = 1
@@ -133,6 +133,8 @@ def _read_csv(text: str, kind: str, problems: Problems) -> Table:
     except csv.Error as error:
         mend = 'write " inside a quoted text as ""'
         problems.add(line, None, f"it cannot be read as CSV ({error}); {mend}")
+    finally:
+        csv.field_size_limit(limit)
     return table
 
 

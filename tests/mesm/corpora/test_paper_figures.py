@@ -18,11 +18,11 @@ def test_averages_follow_from_the_emotions(row: PaperRow) -> None:
 
 
 def test_every_corpus_has_all_six_systems_and_its_own_emotions() -> None:
-    assert {name: corpus.paper for name, corpus in CORPORA.items()} == {
+    assert {name: corpus.paper for name, corpus in CORPORA.items() if corpus.paper} == {
         "iemocap": IEMOCAP,
         "mosei": MOSEI,
     }
-    for corpus in CORPORA.values():
+    for corpus in (CORPORA["iemocap"], CORPORA["mosei"]):
         assert corpus.paper is not None
         rows = corpus.paper.results
         systems = ["lf_lstm", "lf_transformer", "emo_embs", "mult", "fe2e", "mesm"]
