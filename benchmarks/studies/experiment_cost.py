@@ -1,7 +1,8 @@
 """CPU time and disk of preparing and of training, per minute of clips, on miniature corpora.
 
-The miniature corpora have the layouts of IEMOCAP and CMU-MOSEI, and here their sizes and rates too:
-recordings of 720x480 with two people side by side, and of 640x360. Settings are the experiment's
+The miniature corpora have the layouts of real ones, and here their sizes and rates too: recordings
+of 720x480 with two people side by side (IEMOCAP), of 640x360 (CMU-MOSEI), of 1280x720 (MELD,
+RAVDESS) and of 480x360 (CREMA-D). Settings are the experiment's
 own: the smallest face 20 pixels, the paper's sizes, a text encoder of ALBERT-base's size with
 weights drawn at random.
 
@@ -9,7 +10,7 @@ CPU time of all processes is taken, not time on the clock, so that other work on
 little. Training is the difference between two corpora with IEMOCAP's layout, on each three epochs
 of training on 70 % of its clips and validation on 10 %: what does not grow with clips drops out.
 
-    python -m benchmarks.studies.experiment_cost     # about three minutes on 2 idle cores
+    python -m benchmarks.studies.experiment_cost     # about six minutes on 2 idle cores
 """
 
 from __future__ import annotations
@@ -33,10 +34,16 @@ from mesm.corpora.miniature.generate import generate
 from mesm.corpora.miniature.media import VIDEOS, VideoFormat
 from mesm.corpora.prepared import PreparedCorpus
 
-RESULTS = ROOT / "benchmarks/results/experiment-cost-epyc-2cores.json"
+RESULTS = ROOT / "benchmarks/results/experiment-cost-2cores.json"
 FILMED: dict[Layout, VideoFormat] = {
     "iemocap": replace(VIDEOS["iemocap"], width=720, height=480, rate=Fraction(30000, 1001)),
     "mosei": replace(VIDEOS["mosei"], width=640, height=360, rate=Fraction(30)),
+    "meld": replace(VIDEOS["meld"], width=1280, height=720, rate=Fraction(24000, 1001)),
+    "ravdess": replace(VIDEOS["ravdess"], width=1280, height=720, rate=Fraction(30000, 1001)),
+    # Times as uneven as the miniature's fit its few pictures a second alone.
+    "crema_d": replace(
+        VIDEOS["crema_d"], width=480, height=360, rate=Fraction(30000, 1001), late=(0,)
+    ),
 }
 SYSTEMS = ("fe2e", "mesm")
 TRAINED: Layout = "iemocap"

@@ -19,23 +19,25 @@ def test_corpora_have_the_clips_and_the_hours_of_the_paper() -> None:
 def test_costs_are_scaled_by_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
     minutes = {name: minutes for name, (_, minutes) in experiment.clips_and_minutes().items()}
     corpora = {
-        # A tenth of IEMOCAP and a hundredth of CMU-MOSEI.
+        # A tenth of IEMOCAP and a hundredth of the others.
         name: {
             "pictures": "4x3",
             "minutes": minutes[name] / share,
             "prepare_cpu_s": 3600.0,
             "prepared_bytes": 10**9,
         }
-        for name, share in (("iemocap", 10), ("mosei", 100))
+        for name, share in {**dict.fromkeys(minutes, 100), "iemocap": 10}.items()
     }
     seconds = {"fe2e": 7200 / minutes["iemocap"], "mesm": 3600 / minutes["iemocap"]}
     training = {name: {"epoch_cpu_s_per_minute": s, "run_bytes": 5} for name, s in seconds.items()}
     measured = {"corpora": corpora, "training": training}
     monkeypatch.setattr(experiment, "results", lambda _: measured)
-    first, second = experiment.cost().splitlines()[2:]
-    assert first.endswith("| 10.0 (4x3) | 10.0 GB | 2.0 | 1.0 |")
+    first, second, *others = experiment.cost().splitlines()[2:]
+    assert first.endswith("| 5 / 0.62 (4x3) | 10.0 GB | 1 / 0.12 | 0.5 / 0.062 |")
     epoch = 2 * minutes["mosei"] / minutes["iemocap"]
-    assert second.endswith(f"| 100.0 (4x3) | 100.0 GB | {epoch:.1f} | {epoch / 2:.1f} |")
+    assert f"| 50 / 6.2 (4x3) | 100.0 GB | {epoch / 2:.2g} / {epoch / 16:.2g} |" in second
+    assert [line.split(",")[0] for line in others] == ["| MELD", "| RAVDESS", "| CREMA-D"]
+    assert ", 1440 clips, 1.5 h |" in others[1]
 
 
 def test_backends_are_those_of_the_library() -> None:
