@@ -6,11 +6,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import av
 import numpy as np
 import numpy.typing as npt
+from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.stream import Disposition
@@ -128,7 +129,7 @@ def frames_at(
         image: npt.NDArray[np.uint8] | None = None
         decoded = (
             (None if frame.time is None else frame.time - origin, frame)
-            for frame in _decode(container, stream)
+            for frame in decode(container, stream)
         )
         for time, frame in mend_times(decoded, interval):
             while index < len(instants) and instants[index] < time - ROUNDING:
@@ -211,8 +212,8 @@ def _rgb(path: Path, frame: VideoFrame, stream: VideoStream) -> npt.NDArray[np.u
         raise VideoError(f"{path}: {error}") from error
 
 
-def _decode(container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
-    """Decode what can be decoded: damaged packets are passed over."""
+def decode(container: InputContainer, stream: VideoStream | AudioStream) -> Iterator[Any]:
+    """A stream's frames, as far as they can be decoded: damaged ones are passed over."""
     packets = container.demux(stream)
     while True:
         try:
@@ -228,5 +229,5 @@ def _decode(container: InputContainer, stream: VideoStream) -> Iterator[VideoFra
         except DECODING:
             continue
         for frame in frames:
-            if not frame.is_corrupt:
+            if isinstance(frame, VideoFrame | AudioFrame) and not frame.is_corrupt:
                 yield frame

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,11 +11,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 from av.audio.frame import AudioFrame
-from av.audio.stream import AudioStream
-from av.container import InputContainer
 
 from mesm.inputs.spectrograms import SAMPLE_RATE, AudioError, check_samples
-from mesm.inputs.video import DECODING, VideoError, default_stream, opened, origin_of
+from mesm.inputs.video import VideoError, decode, default_stream, opened, origin_of
 
 # A recording may end this much before a clip does: aligners place words up to half a second off.
 LONGEST_LACK = 0.5
@@ -214,7 +212,7 @@ def _decode_pieces(
             pieces.append(_Piece(part, first, np.zeros(size, np.float32)))
         latest = max((part.end for part in parts), default=0.0)
         origin, expected, until = origin_of(container), 0, 0
-        for number, frame in enumerate(_frames(container, stream)):
+        for number, frame in enumerate(decode(container, stream)):
             heard = _samples(frame)
             place = expected
             if frame.time is not None:
@@ -238,25 +236,6 @@ def _decode_pieces(
             expected = place + len(heard)
             until = max(until, expected)
     return rate, until / rate, pieces
-
-
-def _frames(container: InputContainer, stream: AudioStream) -> Iterator[AudioFrame]:
-    """Decode what can be decoded: damaged packets are passed over."""
-    packets = container.demux(stream)
-    while True:
-        try:
-            packet = next(packets, None)
-        except DECODING:
-            return
-        if packet is None:
-            return
-        if packet.is_corrupt:
-            continue
-        try:
-            frames = packet.decode()
-        except DECODING:
-            continue
-        yield from (frame for frame in frames if isinstance(frame, AudioFrame))
 
 
 def _samples(frame: AudioFrame) -> npt.NDArray[np.float32]:

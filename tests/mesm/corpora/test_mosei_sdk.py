@@ -8,6 +8,7 @@ import shutil
 import sys
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
@@ -15,8 +16,6 @@ from mesm.corpora.mosei import read_mosei
 from mesm.corpora.mosei_sdk import COLUMNS, SdkLabels, Segment
 from tests.mesm.corpora.damages import damage, read_damaged
 from tests.mesm.corpora.test_mosei import build
-
-h5py = pytest.importorskip("h5py", reason="h5py is not installed")
 
 # As in the CSV files of `build`, sentiment first: happy, sad, anger, surprise, disgust, fear.
 SEGMENTS = {
