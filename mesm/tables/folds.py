@@ -8,10 +8,16 @@ from functools import cached_property
 from typing import Any
 
 from mesm.config.fold import FoldSettings
-from mesm.corpora.folds import FoldedCorpus
 from mesm.corpora.manifest import Manifest
 from mesm.evaluation.bootstrap import Bootstrap
-from mesm.evaluation.pooled import SPLIT, fold_sets, missing_folds, pool, without_index
+from mesm.evaluation.pooled import (
+    SPLIT,
+    fold_sets,
+    kept_fold,
+    missing_folds,
+    pool,
+    without_index,
+)
 from mesm.evaluation.run import Run
 
 # Tables show no intervals of single runs.
@@ -45,11 +51,7 @@ class FoldsAsOne(Run):
     @property
     def manifest(self) -> Manifest:
         """The corpus' manifest, whose options say that it was cut into folds."""
-        corpus = self.runs[0].corpus
-        assert isinstance(corpus, FoldedCorpus)
-        about = {"by": corpus.fold.by, "folds": len(corpus.folds)}
-        options = {**corpus.manifest.options, "split": "folds", "fold": about}
-        return corpus.manifest.model_copy(update={"options": options})
+        return manifest_of_folds(self.runs[0].corpus.manifest, self.runs[0])
 
     @cached_property
     def pooled(self) -> Mapping[str, Any]:
@@ -96,19 +98,48 @@ def with_folds_as_one(runs: Sequence[Run], split: str) -> list[Run]:
             f"alone, not on {split}"
         )
     found = [run for run in runs if run.settings.get("fold") is None]
-    for own in fold_sets(folded):
-        missing = missing_folds(own)
-        if not missing:
-            found.append(FoldsAsOne(own))
-            continue
-        message = (
-            f"{own[0].path}{f' and {len(own) - 1} more' if len(own) > 1 else ''}: not all folds "
-            f"are there and scored, {', '.join(map(str, missing))} of "
-            f"{len(missing) + len(own)} are not; give them too"
-        )
-        if len(folded) == len(own) == len(runs):
-            raise ValueError(message)
-        print(f"left out: {message}", file=sys.stderr)
+    sets = whole_sets(folded, "scored", alone=len(folded) == len(runs))
+    found += [FoldsAsOne(own) for own in sets]
     if not found:
         raise ValueError("no training of which all folds are scored; see the lines above")
     return found
+
+
+def whole_sets(folded: Sequence[Run], done: str, *, alone: bool) -> list[list[Run]]:
+    """The sets of `fold_sets` that lack no fold; others are reported and left out.
+
+    Args:
+        folded: runs on folds.
+        done: what was done with all of them, e.g. "scored".
+        alone: whether these runs are all that was asked for.
+
+    Raises:
+        ValueError: they are one set, which lacks folds, and were all that was asked for.
+    """
+    whole = []
+    for own in fold_sets(folded):
+        missing = missing_folds(own)
+        if not missing:
+            whole.append(own)
+            continue
+        message = (
+            f"{own[0].path}{f' and {len(own) - 1} more' if len(own) > 1 else ''}: not all folds "
+            f"are there and {done}, {', '.join(map(str, missing))} of "
+            f"{len(missing) + len(own)} are not; give them too"
+        )
+        if alone and len(folded) == len(own):
+            raise ValueError(message)
+        print(f"left out: {message}", file=sys.stderr)
+    return whole
+
+
+def manifest_of_folds(manifest: Manifest, run: Run) -> Manifest:
+    """A corpus' manifest, whose options say into which folds it was cut.
+
+    Args:
+        manifest: of the corpus, or of a fold of it.
+        run: on one of the folds.
+    """
+    about = {"by": run.settings["fold"]["by"], "folds": kept_fold(run)["folds"]}
+    options = {**manifest.options, "split": "folds", "fold": about}
+    return manifest.model_copy(update={"options": options})
