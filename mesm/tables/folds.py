@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from mesm.config.fold import FoldSettings
-from mesm.corpora.manifest import Manifest
+from mesm.corpora.manifest import Manifest, SplitCounts
 from mesm.evaluation.bootstrap import Bootstrap
 from mesm.evaluation.pooled import (
     SPLIT,
@@ -19,6 +19,7 @@ from mesm.evaluation.pooled import (
     without_index,
 )
 from mesm.evaluation.run import Run
+from mesm.tables.costs import flops_per_clip
 
 # Tables show no intervals of single runs.
 _ONE_DRAW = Bootstrap(draws=1, cluster="dialog")
@@ -75,9 +76,34 @@ class FoldsAsOne(Run):
         return None
 
     @property
+    def attention(self) -> Mapping[str, Any] | None:
+        """None: each fold has its own."""
+        return None
+
+    @property
     def per_fold(self) -> list[Mapping[str, Any]]:
         """The scores of each fold."""
         return list(self.pooled["per_fold"])
+
+
+def parts_of(run: Run) -> list[Run]:
+    """The runs that were trained: the folds, or the run itself."""
+    return run.runs if isinstance(run, FoldsAsOne) else [run]
+
+
+def flops_of(run: Run, others: Sequence[Run]) -> float | None:
+    """As `flops_per_clip`; of folds the mean over all clips, each fold as it was swept itself."""
+    if not isinstance(run, FoldsAsOne):
+        return flops_per_clip(run, others)
+    total, clips = 0.0, 0
+    for own in run.runs:
+        same = [part for other in others for part in parts_of(other) if part.fold == own.fold]
+        flops = flops_per_clip(own, same)
+        if flops is None:
+            return None
+        total += flops * own.scores["clips"]
+        clips += own.scores["clips"]
+    return total / clips
 
 
 def with_folds_as_one(runs: Sequence[Run], split: str) -> list[Run]:
@@ -134,7 +160,7 @@ def whole_sets(folded: Sequence[Run], done: str, *, alone: bool) -> list[list[Ru
 
 
 def manifest_of_folds(manifest: Manifest, run: Run) -> Manifest:
-    """A corpus' manifest, whose options say into which folds it was cut.
+    """A corpus' manifest, whose options say into which folds it was cut; all clips are tested.
 
     Args:
         manifest: of the corpus, or of a fold of it.
@@ -142,4 +168,13 @@ def manifest_of_folds(manifest: Manifest, run: Run) -> Manifest:
     """
     about = {"by": run.settings["fold"]["by"], "folds": kept_fold(run)["folds"]}
     options = {**manifest.options, "split": "folds", "fold": about}
-    return manifest.model_copy(update={"options": options})
+    parts = list(manifest.counts.values())
+    counts = SplitCounts(
+        clips=sum(part.clips for part in parts),
+        labels={
+            emotion: sum(part.labels.get(emotion, 0) for part in parts)
+            for emotion in manifest.emotions
+        },
+        no_emotion=sum(part.no_emotion for part in parts),
+    )
+    return manifest.model_copy(update={"options": options, "counts": {SPLIT: counts}})

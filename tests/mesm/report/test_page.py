@@ -11,8 +11,6 @@ import pytest
 from mesm.analysis.explain import explain
 from mesm.analysis.sweep import sweep
 from mesm.report.page import write_report
-from tests.mesm.corpus_of_speakers import write_corpus
-from tests.mesm.folded_runs import write_run
 
 VOID = {"meta", "img", "br"}
 
@@ -205,17 +203,6 @@ def test_flops_are_those_of_the_run_and_of_no_other_of_its_name(
         ["FE2E [wider_fe2e]", "–"],
         ["MESM (p = 0.5) [another_mesm]", "–"],
     ]
-
-
-def test_runs_of_several_folds_are_refused(tmp_path: Path) -> None:
-    corpus = write_corpus(tmp_path / "corpus")
-    runs = [
-        write_run(tmp_path / str(index), corpus, "fold.by=session", f"fold.index={index}")
-        for index in (1, 2)
-    ]
-    with pytest.raises(ValueError, match="on one split, got fold 1 by session, fold 2 by session"):
-        write_report(tmp_path / "report.html", runs)
-    assert not (tmp_path / "report.html").exists()
 
 
 def test_one_emotion_a_clip_shows_its_confusion_and_stands_alone(
