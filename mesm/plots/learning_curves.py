@@ -13,11 +13,12 @@ COLOURS = (FE2E_COLOUR, MESM_COLOUR, EXTRA_COLOUR, "#CC79A7", "#56B4E9", "#E69F0
 Training = Mapping[str, Sequence[tuple[float, float]]]
 
 
-def draw_learning_curves(curves: Mapping[str, Sequence[Training]]) -> Figure:
+def draw_learning_curves(curves: Mapping[str, Sequence[Training]], title: str) -> Figure:
     """Draw training loss (left) and validation F1 in percent (right).
 
     Args:
         curves: per name its trainings, one or a training's folds, which have one colour.
+        title: which F1 it is, e.g. "macro F1".
     """
     figure = new_figure(8.4, 3.0)
     loss, f1 = figure.subplots(1, 2)
@@ -34,7 +35,7 @@ def draw_learning_curves(curves: Mapping[str, Sequence[Training]]) -> Figure:
                     markersize=3 if len(trainings) == 1 else 2,
                     label=None if place else name,
                 )
-    for axes, label in ((loss, "Training loss"), (f1, "Validation F1, average (%)")):
+    for axes, label in ((loss, "Training loss"), (f1, f"Validation {title} (%)")):
         axes.set_ylabel(label, fontsize=9, color=INK)
         axes.set_xlabel("Epoch", fontsize=9, color=INK)
         tidy(axes)

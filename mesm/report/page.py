@@ -132,6 +132,7 @@ def _context(runs: Sequence[Run], manifest: Manifest, synthetic: bool) -> dict[s
         "results": results_table(scored, manifest.corpus, synthetic, called, folds),
         "confusions": [_confusion(run) for run in runs if "confusion" in run.scores],
         "learning": _learning(runs),
+        "f1": _f1_title(runs[0]),
         "reliability": [_reliability(run) for run in runs if "calibration" in run.scores],
         "curves": [
             *(_curve(run) for run in runs if run.sweep),
@@ -168,7 +169,7 @@ def _headlines(runs: Sequence[Run]) -> list[dict[str, str]]:
         shown.append(
             {
                 "value": f"{percent(run.scores['average']['macro_f1' if single else 'f1'])} %",
-                "label": f"{'macro' if single else 'average'} F1 of {names[run.path]}"
+                "label": f"{_f1_title(run)} of {names[run.path]}"
                 f"{', all folds pooled' if isinstance(run, FoldsAsOne) else ''}",
             }
         )
@@ -209,7 +210,13 @@ def _learning(runs: Sequence[Run]) -> str | None:
         ]
         if trainings:
             curves[names[run.path]] = trainings
-    return _encode(png_bytes(draw_learning_curves(curves))) if curves else None
+    title = _f1_title(runs[0])
+    return _encode(png_bytes(draw_learning_curves(curves, title))) if curves else None
+
+
+def _f1_title(run: Run) -> str:
+    """The name of the F1 that stands for a run."""
+    return "macro F1" if is_single_label(run.scores) else "average F1"
 
 
 def _confusion(run: Run) -> dict[str, Any]:

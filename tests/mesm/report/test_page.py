@@ -213,6 +213,7 @@ def test_one_emotion_a_clip_shows_its_confusion_and_stands_alone(
     page = write_report(tmp_path / "report.html", [run, single_fe2e]).read_text(encoding="utf-8")
     for text in (
         "macro F1 of MESM",
+        "Training loss and validation macro F1 per epoch.",
         "Which emotion is taken for which",
         "Every clip carries exactly one emotion.",
         "in 15 bins of the most probable emotion",
