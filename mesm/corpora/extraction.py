@@ -28,7 +28,7 @@ from mesm.inputs.face_detector import FaceDetector
 from mesm.inputs.faces import FaceCrop, crop_faces, sampling_instants
 from mesm.inputs.spectrograms import SAMPLE_RATE, log_mel
 from mesm.inputs.video import LONGEST_HOLD, VideoError, frames_at
-from mesm.inputs.waveforms import SOUND_FILES, AudioError, ShortSoundError, Stretch, read_waveforms
+from mesm.inputs.waveforms import SOUND_FILES, AudioError, ShortSoundError, Stretch, each_waveform
 from mesm.runs.ordinary import not_a_file
 
 FRAMES_PER_BATCH = 16
@@ -183,9 +183,10 @@ def _read_sound(
     for channel in dict.fromkeys(draft.utterance.channel for draft in drafts):
         speaking = [draft for draft in drafts if draft.utterance.channel == channel]
         parts = [Stretch(draft.utterance.start, draft.utterance.end) for draft in speaking]
-        waveforms = read_waveforms(audio, parts, channel, first.channels)
-        for draft, waveform in zip(speaking, waveforms, strict=True):
+        for number, waveform in each_waveform(audio, parts, channel, first.channels):
+            draft = speaking[number]
             utterance = draft.utterance
+            draft.failure = None  # a part that comes again is the right one
             try:
                 if isinstance(waveform, AudioError):
                     raise waveform
