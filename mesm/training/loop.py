@@ -52,7 +52,7 @@ from mesm.training.norms import count_norms, drawn_batches
 from mesm.training.optimizer import make_optimizer, set_learning_rate
 from mesm.training.p_schedule import PSchedule
 from mesm.training.step import TrainingStep
-from mesm.training.teacher import Answers, Teacher
+from mesm.training.teacher import Teacher, lessons
 from mesm.training.validation import Validation
 
 logger = logging.getLogger(__name__)
@@ -154,7 +154,7 @@ class _Training:
                 logger.info("%s: finished already (%s)", self.folder.path, progress.finished)
                 print(f"{self.folder.path}: finished already ({progress.finished})")
             return self.folder.path
-        teacher = Teacher.of(self.config, self.feed.corpus, self.old)
+        self.teacher = Teacher.of(self.config, self.feed.corpus, self.old, self.accelerator.device)
         if progress.epoch > 0:
             self.feed.reopen()
         else:
@@ -169,6 +169,7 @@ class _Training:
         self.p = PSchedule(model, own_p, self.settings)
         self.raw_optimizer = make_optimizer(model, self.settings)
         self.collate = self.feed.collate
+        self.lessons = lessons(self.train_set, self.collate, self.settings, self.teacher)
         self.validation = Validation(
             *(self.valid_set, self.collate, self.emotions, self.config, self.accelerator),
             self.task,
@@ -185,10 +186,6 @@ class _Training:
             load_last(self.raw_model, self.raw_optimizer, self.folder)
             if progress.scaler and self.accelerator.scaler:
                 self.accelerator.scaler.load_state_dict(progress.scaler)
-        self.answers: Answers | None = None
-        if teacher is not None:
-            self.answers = teacher.answers(self.accelerator, self.settings.workers)
-            del teacher  # and what it keeps of the corpus
         self.accelerator.wait_for_everyone()
         if self.main:
             self._write_first_files(arguments, anew=progress.epoch == 0)
@@ -249,8 +246,8 @@ class _Training:
         self.feed.write()
         write_fold(self.feed.corpus, self.folder)
         self.folder.write_json(self.folder.model_arguments, arguments)
-        if self.answers is not None:
-            self.folder.write_json(self.folder.teacher, self.answers.identity)
+        if self.teacher is not None:
+            self.folder.write_json(self.folder.teacher, self.teacher.identity)
         write_beside(self.folder.config, dump_config(self.config))
         self.folder.diverged.unlink(missing_ok=True)
 
@@ -294,11 +291,11 @@ class _Training:
     ) -> dict[str, Any]:
         accelerator, settings = self.accelerator, self.settings
         seed_everything(settings.seed, epoch, accelerator.process_index)
-        self.batches.epoch = self.train_set.epoch = epoch
+        self.batches.epoch = self.train_set.epoch = self.lessons.clips.epoch = epoch
         loader = make_loader(
-            self.train_set,
+            self.lessons.clips,
             self.batches,
-            self.collate,
+            self.lessons.collate,
             workers=settings.workers,
             pin_memory=accelerator.device.type == "cuda",
         )
@@ -310,8 +307,11 @@ class _Training:
         for batch in loader:
             self.p.step()
             factor = set_learning_rate(self.raw_optimizer, settings, number, total, losses)
-            taught = self.answers(batch.clip_ids) if self.answers else None
-            step(batch.to(accelerator.device), number / total, taught)
+            given, taught = batch.to(accelerator.device), None
+            if self.teacher is not None:
+                with accelerator.autocast():
+                    given, taught = self.teacher(given)
+            step(given, number / total, taught)
             number += 1
             display.step()
             if self.main and step.steps % READ_EVERY == 0:
@@ -326,7 +326,8 @@ class _Training:
         finite = math.isfinite(means.loss)
         # fp16's scaler leaves out steps that overflow, and their losses are in the mean.
         if not finite and accelerator.scaler is None:
-            raise self._diverged(epoch, f"the loss is {means.loss}")
+            blame = self.teacher.blame() if self.teacher else ""
+            raise self._diverged(epoch, f"the loss is {means.loss}{blame}")
         odd = first_not_finite(dict(self.raw_model.named_parameters()))
         if odd is not None:
             raise self._diverged(epoch, f"the weights of {odd} are not finite")
