@@ -24,7 +24,7 @@ from mesm.corpora.parts import make_all
 from mesm.corpora.prepared import PreparedCorpus
 from mesm.corpora.registry import find_corpus, reader_of
 from mesm.corpora.splits import SplitPolicy, read_split_lists, split_clips
-from mesm.corpora.summary import summary
+from mesm.corpora.summary import lacks, summary
 from mesm.corpora.utterances import RawCorpus, SkippedClip, Utterance
 from mesm.inputs.face_detector import FaceDetector
 from mesm.runs.files import owned, read_json, write_beside
@@ -136,13 +136,14 @@ def _prepare(
     seen = _seen(found, dialogs)
     whole = finished is not None and _still_holds(out, finished, seen)
     if finished is not None and whole and not (out / WORK).exists():
-        print(f"{out} is already prepared: nothing to do")
+        said = [f"{out} is already prepared: nothing to do", *lacks(finished, utterances)]
+        print("\n".join(said))
         return finished
     if finished is None or not whole:
         parts = _extract_all(dialogs, out / WORK, fingerprint, found, options)
         finished = _finish(parts, found, lists, out, fingerprint, options, seen)
     shutil.rmtree(out / WORK, ignore_errors=True)
-    print(summary(finished))
+    print("\n".join([summary(finished), *lacks(finished, utterances)]))
     return finished
 
 

@@ -25,6 +25,9 @@ from mesm.evaluation.metrics import (
     overall_columns,
 )
 from mesm.evaluation.run import Run
+from mesm.runs.checkpoints import MEND
+from mesm.runs.documents import FoldDocument
+from mesm.runs.files import read_json
 
 SPLIT = "test"
 
@@ -72,8 +75,30 @@ def missing_folds(runs: Sequence[Run]) -> list[int]:
     """The folds that a set of `fold_sets` has no run for."""
     if not runs:
         return []
-    corpus = _corpus(runs[0])
-    return sorted(set(range(1, len(corpus.folds) + 1)) - {_fold(run).index for run in runs})
+    wanted = range(1, kept_fold(runs[0])["folds"] + 1)
+    return sorted(set(wanted) - {_fold(run).index for run in runs})
+
+
+def check_each_fold(runs: Sequence[Run]) -> None:
+    """Refuse, with a ValueError, a set of `fold_sets` that has not one run for each fold."""
+    found = [_fold(run).index for run in runs]
+    wanted = list(range(1, kept_fold(runs[0])["folds"] + 1))
+    if found != wanted:
+        raise ValueError(
+            f"{runs[0].path} and {len(runs) - 1} more: wanted one run for each of the folds 1 to "
+            f"{wanted[-1]}, got {', '.join(map(str, found))}"
+        )
+
+
+def kept_fold(run: Run) -> FoldDocument:
+    """The content of a run's fold.json; a ValueError where there is none."""
+    found: FoldDocument | None = read_json(run.folder.fold, FoldDocument)
+    if found is None:
+        raise ValueError(
+            f"{run.path}: is of a fold, and has no {run.folder.fold.name}, which says how many "
+            f"there are; {MEND}"
+        )
+    return found
 
 
 def pool(runs: Sequence[Run], bootstrap: Bootstrap | None = None) -> dict[str, Any]:
@@ -93,15 +118,9 @@ def pool(runs: Sequence[Run], bootstrap: Bootstrap | None = None) -> dict[str, A
         ValueError: a fold is missing or there twice, runs are of other corpora, or a run is not
             scored, or with other weights than it has.
     """
+    check_each_fold(runs)
     corpora = [_corpus(run) for run in runs]
     first = runs[0]
-    found = [_fold(run).index for run in runs]
-    wanted = list(range(1, len(corpora[0].folds) + 1))
-    if found != wanted:
-        raise ValueError(
-            f"{first.path} and {len(runs) - 1} more: wanted one run for each of the folds 1 to "
-            f"{wanted[-1]}, got {', '.join(map(str, found))}"
-        )
     if any(corpus.identity["files"] != corpora[0].identity["files"] for corpus in corpora):
         raise ValueError(
             f"{first.path} and {len(runs) - 1} more: were trained on corpora that were prepared "

@@ -258,3 +258,9 @@ def task_of(loss: LossName | None, one_emotion: bool) -> Task:
     """
     wanted = loss or ("cross_entropy" if one_emotion else "binary")
     return SINGLE_LABEL if wanted == SINGLE_LABEL.loss else MULTI_LABEL
+
+
+def f1_title(record: Mapping[str, Any]) -> str:
+    """The name of an epoch's "valid_f1" in messages; records of before are of several emotions."""
+    macro = record.get("f1_variant") == SINGLE_LABEL.f1_variant
+    return (SINGLE_LABEL if macro else MULTI_LABEL).f1_title

@@ -10,6 +10,7 @@ from typing import Any, TextIO
 
 from tqdm import tqdm
 
+from mesm.evaluation.task import f1_title
 from mesm.runs.folder import RunFolder
 from mesm.runs.ordinary import ordinary
 
@@ -45,8 +46,9 @@ class Curve:
             return "first epoch"
         seconds = [record["seconds"] for record in self.records]
         left = (self.epochs - len(self.records)) * sum(seconds) / len(seconds)
-        f1 = 100 * self.records[-1]["valid_f1"]
-        return f"valid F1 {f1:.1f}, {tqdm.format_interval(left)} left"
+        last = self.records[-1]
+        f1 = f"{f1_title(last)} {100 * last['valid_f1']:.1f}"
+        return f"valid {f1}, {tqdm.format_interval(left)} left"
 
 
 class Display:
@@ -128,8 +130,9 @@ class Display:
         if self.terminal:
             self._count()
         elif curve is not None and curve.records:
-            f1 = 100 * max(record["valid_f1"] for record in curve.records)
-            self._line(f"{name}: done in epoch {len(curve.records)}, best valid F1 {f1:.1f}")
+            best = max(curve.records, key=lambda record: record["valid_f1"])
+            f1 = f"{f1_title(best)} {100 * best['valid_f1']:.1f}"
+            self._line(f"{name}: done in epoch {len(curve.records)}, best valid {f1}")
 
     def failed(self, name: str, message: str) -> None:
         """A job came to nothing."""

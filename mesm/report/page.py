@@ -20,13 +20,16 @@ from mesm.plots.confusion import draw_confusion
 from mesm.plots.learning_curves import draw_learning_curves
 from mesm.plots.reliability import draw_reliability
 from mesm.plots.style import png_bytes
+from mesm.report.folds import folder_name, sweeps_of, with_folds_as_one
 from mesm.report.tables import corpus_table, results_table, score_tables, sweep_tables
 from mesm.runs.documents import ShownSweep
 from mesm.runs.environment import describe
 from mesm.runs.files import owned_file, read_json, write_beside
-from mesm.tables.costs import flops_per_clip, sweep_points
+from mesm.tables.costs import sweep_points
+from mesm.tables.folds import FoldsAsOne, flops_of, parts_of
 from mesm.tables.names import run_name
-from mesm.tables.table import percent
+from mesm.tables.notes import split_method
+from mesm.tables.table import Table, percent
 
 HOW_TO_READ = (
     "Attention: brighter is more, and all is bright where it is even; grey are sites that the "
@@ -49,7 +52,7 @@ def write_report(
 
     Args:
         out_html: the file; its folder is made if need be.
-        runs: folders of evaluated runs, at least one.
+        runs: folders of evaluated runs, at least one; all folds of a training are shown as one.
         split: whose scores are shown.
         synthetic: whether the corpus is a miniature one, which the page then says at its top, and
             leaves the paper's figures out; None: as its manifest has it, and where that says
@@ -61,9 +64,9 @@ def write_report(
         The file.
 
     Raises:
-        ValueError: no run, a run that was not evaluated on the split, or runs on several corpora
-            or tasks;
-            or another process writes the file, or the file is a folder.
+        ValueError: no run, a run that was not evaluated on the split, or runs on several corpora,
+            splits or tasks, or some folds of a training; or another process writes the file, or
+            the file is a folder.
     """
     place = Path(os.path.realpath(out_html))  # a link stays, and the file that it names is written
     with owned_file(place, "writing"):
@@ -91,21 +94,13 @@ def _write_report(
         raise ValueError(
             f"report: wanted runs on one corpus, got {', '.join(sorted(map(str, corpora)))}"
         )
-    folds = {run.fold for run in opened}
-    if len(folds) > 1:
-        named = [
-            f"fold {fold.index} by {fold.by}" if fold else "the corpus' own split" for fold in folds
-        ]
-        raise ValueError(
-            f"report: wanted runs on one split, got {', '.join(sorted(named))}; `mesm "
-            "table results` shows folds together"
-        )
-    manifest = opened[0].manifest
+    shown = with_folds_as_one(opened, split)
+    manifest = shown[0].manifest
     if synthetic is None:
         synthetic = manifest.synthetic
     if synthetic is None:
         synthetic = any(run.attention for run in opened)
-    context = _context(opened, manifest, synthetic)
+    context = _context(shown, manifest, synthetic)
     context["note"] = note
     context["title"] = title or f"Emotion recognition on {context['corpus']['name']}"
     environment = Environment(
@@ -125,21 +120,31 @@ def _context(runs: Sequence[Run], manifest: Manifest, synthetic: bool) -> dict[s
     corpus["name"] = f"a miniature corpus in {name}'s layout" if synthetic else name
     names = _names(runs)
     called = [names[run.path] for run in runs]
-    scored = [(run.config, run.scores, flops_per_clip(run, runs)) for run in runs]
+    scored = [(run.config, run.scores, flops_of(run, runs)) for run in runs]
+    folds = [run.per_fold if isinstance(run, FoldsAsOne) else [] for run in runs]
+    parts = [part for run in runs for part in parts_of(run)]
     return {
         "synthetic": synthetic,
-        "lead": f"{', '.join(called)}, trained and tested on {corpus['name']}.",
+        "lead": f"{', '.join(called)}, trained and tested on {corpus['name']}"
+        f"{f' in {split_method(manifest.options)}' if folds[0] else ''}.",
         "facts": _headlines(runs),
         "corpus": corpus,
-        "results": results_table(scored, manifest.corpus, synthetic, called),
+        "results": results_table(scored, manifest.corpus, synthetic, called, folds),
         "confusions": [_confusion(run) for run in runs if "confusion" in run.scores],
         "learning": _learning(runs),
+        "f1": _f1_title(runs[0]),
         "reliability": [_reliability(run) for run in runs if "calibration" in run.scores],
-        "curves": [_curve(run) for run in runs if run.sweep],
-        "explained": [shown for run in runs if (shown := _explained(run))["pictures"]],
+        "curves": [
+            *(_curve(run) for run in runs if run.sweep),
+            *(_folded_curve(run, tables) for run in runs if (tables := sweeps_of(run))),
+        ],
+        "explained": [shown for part in parts if (shown := _explained(part))["pictures"]],
         "environment": _environment(runs),
         "settings": [
-            {"name": names[run.path], "yaml": run.folder.config.read_text(encoding="utf-8")}
+            {
+                "name": f"{names[run.path]}{', its first fold' if len(parts_of(run)) > 1 else ''}",
+                "yaml": run.folder.config.read_text(encoding="utf-8"),
+            }
             for run in runs
         ],
     }
@@ -150,7 +155,7 @@ def _names(runs: Sequence[Run]) -> dict[Path, str]:
     names = [run_name(run.config) for run in runs]
     counts = Counter(names)
     return {
-        run.path: name if counts[name] == 1 else f"{name} [{run.path.name}]"
+        run.path: name if counts[name] == 1 else f"{name} [{folder_name(run)}]"
         for run, name in zip(runs, names, strict=True)
     }
 
@@ -164,7 +169,8 @@ def _headlines(runs: Sequence[Run]) -> list[dict[str, str]]:
         shown.append(
             {
                 "value": f"{percent(run.scores['average']['macro_f1' if single else 'f1'])} %",
-                "label": f"{'macro' if single else 'average'} F1 of {names[run.path]}",
+                "label": f"{_f1_title(run)} of {names[run.path]}"
+                f"{', all folds pooled' if isinstance(run, FoldsAsOne) else ''}",
             }
         )
     for run in runs:
@@ -192,15 +198,25 @@ def _nearest_point(sweep: Mapping[str, Any]) -> dict[str, Any]:
 
 def _learning(runs: Sequence[Run]) -> str | None:
     names = _names(runs)
-    curves = {
-        names[run.path]: {
-            "loss": [(row["epoch"], row["train_loss"]) for row in run.history],
-            "f1": [(row["epoch"], row["valid_f1"]) for row in run.history],
-        }
-        for run in runs
-        if run.history
-    }
-    return _encode(png_bytes(draw_learning_curves(curves))) if curves else None
+    curves = {}
+    for run in runs:
+        trainings = [
+            {
+                "loss": [(row["epoch"], row["train_loss"]) for row in part.history],
+                "f1": [(row["epoch"], row["valid_f1"]) for row in part.history],
+            }
+            for part in parts_of(run)
+            if part.history
+        ]
+        if trainings:
+            curves[names[run.path]] = trainings
+    title = _f1_title(runs[0])
+    return _encode(png_bytes(draw_learning_curves(curves, title))) if curves else None
+
+
+def _f1_title(run: Run) -> str:
+    """The name of the F1 that stands for a run."""
+    return "macro F1" if is_single_label(run.scores) else "average F1"
 
 
 def _confusion(run: Run) -> dict[str, Any]:
@@ -264,6 +280,11 @@ def _curve(run: Run) -> dict[str, Any]:
     }
 
 
+def _folded_curve(run: Run, tables: Sequence[Table]) -> dict[str, Any]:
+    """Tables alone: the curve of each fold is a picture in its folder."""
+    return {"name": run_name(run.config), "png": None, "caption": "", "tables": tables}
+
+
 def _explained(run: Run) -> dict[str, Any]:
     """The overview first, then every clip's faces and spectrogram, and the scores."""
     folder = run.path / "explain"
@@ -294,7 +315,7 @@ def _explained(run: Run) -> dict[str, Any]:
             "tables": score_tables(run.attention),
         }
     return {
-        "name": run_name(run.config),
+        "name": run_name(run.config) + (f", fold {run.fold.index}" if run.fold else ""),
         "pictures": pictures[:OPEN_PICTURES],
         "more": pictures[OPEN_PICTURES:],
         "scores": scores,
@@ -303,7 +324,8 @@ def _explained(run: Run) -> dict[str, Any]:
 
 def _environment(runs: Sequence[Run]) -> list[tuple[str, str]]:
     """Where the sweep was measured, else where the page was written."""
-    found = next((run.sweep["environment"] for run in runs if run.sweep), None) or describe()
+    sweeps = [part.sweep for run in runs for part in parts_of(run)]
+    found = next((sweep["environment"] for sweep in sweeps if sweep), None) or describe()
     lines = [
         ("processor", f"{found['cpu']}, {found['cores']} cores; threads: {found['threads']}"),
         ("GPU", found["gpu"] or "none"),
@@ -317,14 +339,12 @@ def _environment(runs: Sequence[Run]) -> list[tuple[str, str]]:
     lines.append(("commit", found["commit"] or "not from a git checkout"))
     names = _names(runs)
     for run in runs:
-        settings = run.config.training
-        seconds = sum(row.get("seconds", 0) for row in run.history)
-        lines.append(
-            (
-                names[run.path],
-                f"seed {settings.seed}, {len(run.history)} epochs, {seconds:.0f} s",
-            )
-        )
+        parts = parts_of(run)
+        rows = [row for part in parts for row in part.history]
+        seconds = sum(row.get("seconds", 0) for row in rows)
+        folds = f"{len(parts)} folds, " if len(parts) > 1 else ""
+        text = f"seed {run.config.training.seed}, {folds}{len(rows)} epochs, {seconds:.0f} s"
+        lines.append((names[run.path], text))
     return lines
 
 

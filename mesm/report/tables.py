@@ -15,6 +15,7 @@ from mesm.tables.notes import (
     averages_group,
     features_note,
     flops_note,
+    folds_note,
     latency_method,
     metric_notes,
     policy_note,
@@ -48,6 +49,7 @@ def results_table(
     corpus: str,
     synthetic: bool,
     names: Sequence[str] | None = None,
+    folds: Sequence[Sequence[Mapping[str, Any]]] = (),
 ) -> Table:
     """Accuracy and F1 per emotion, one line per run; the paper's lines too if the corpus is real.
 
@@ -56,11 +58,15 @@ def results_table(
         corpus: its name.
         synthetic: whether the corpus is a miniature one.
         names: of the runs; None: by their settings.
+        folds: per run each fold's scores, where its scores are those of all folds pooled; else
+            none.
     """
     called = names or [run_name(config) for config, _, _ in scored]
     lines = [
-        Line(config.model.name, name, [scores], [flops])
-        for name, (config, scores, flops) in zip(called, scored, strict=True)
+        Line(config.model.name, name, [scores], [flops], [[one] for one in own])
+        for name, (config, scores, flops), own in zip(
+            called, scored, folds or [()] * len(scored), strict=True
+        )
     ]
     single = any(is_single_label(scores) for _, scores, _ in scored)
     figures = None if single else find_corpus(corpus).paper
@@ -75,6 +81,7 @@ def results_table(
         seeds=False,
         notes=[
             *metric_notes(scores for _, scores, _ in scored),
+            *([folds_note(scored[0][1])] if any(folds) else []),
             flops_note(beside),
             *([UNMEASURED] if any(flops is None for _, _, flops in scored) else []),
             *(features_note(text) or "" for text in features),

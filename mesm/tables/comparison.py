@@ -9,7 +9,7 @@ from typing import Any
 
 from mesm.evaluation.metrics import SHORT_NAMES, overall_columns
 from mesm.evaluation.run import Run
-from mesm.tables.costs import flops_per_clip
+from mesm.tables.folds import flops_of
 from mesm.tables.names import describe_value
 from mesm.tables.notes import (
     averages_group,
@@ -63,7 +63,7 @@ def comparison_tables(
         rows = []
         for group in groups:
             values = [_setting(group.runs[0], key) for key in by]
-            flops = [flops_per_clip(run, condition.runs) for run in group.runs]
+            flops = [flops_of(run, condition.runs) for run in group.runs]
             rows.append(
                 row(
                     group.system,

@@ -19,7 +19,7 @@ from mesm.evaluation.metrics import (
 )
 from mesm.evaluation.run import Run
 from mesm.runs.environment import describe
-from mesm.tables.costs import flops_per_clip
+from mesm.tables.folds import flops_of
 from mesm.tables.names import reads_features, system_order
 from mesm.tables.notes import (
     PAPER_MARK,
@@ -240,7 +240,7 @@ def results_tables(
                 group.system,
                 group.name,
                 [run.scores for run in group.runs],
-                [flops_per_clip(run, condition.runs) for run in group.runs],
+                [flops_of(run, condition.runs) for run in group.runs],
                 group.folds,
             )
             for group in groups

@@ -7,23 +7,28 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from mesm.config.end_to_end import FE2ESettings
 from mesm.corpora.manifest import Manifest, read_manifest
 from mesm.corpora.registry import find_corpus
 from mesm.evaluation.metrics import SHORT_NAMES, overall_columns
+from mesm.evaluation.pooled import without_index
 from mesm.evaluation.run import Run
 from mesm.runs.documents import Sweep
 from mesm.runs.environment import describe
 from mesm.runs.files import read_json
 from mesm.runs.folder import RunFolder
 from mesm.tables.costs import sweep_points, uniform
+from mesm.tables.fold_sweeps import BASELINE, SweptFile, setting_of, with_folds_pooled
+from mesm.tables.folds import manifest_of_folds
 from mesm.tables.names import describe_value, run_name
 from mesm.tables.notes import (
     averages_group,
     corpus_note,
     flops_note,
+    folds_note,
     latency_method,
     policy_note,
     seeds_note,
@@ -42,7 +47,6 @@ KINDS = {
     "retrain.json": "a training per p",
     "budget.json": "one training, FLOP budget",
 }
-BASELINE = "baseline"
 
 
 @dataclass
@@ -55,7 +59,7 @@ class Curve:
         facts: what the files of one table share.
         settings: of the runs, flat; empty where the folder is no run.
         manifest: of the corpus, where it can be found.
-        files: (seed or None, path, content).
+        files: one per seed.
     """
 
     name: str
@@ -63,25 +67,32 @@ class Curve:
     facts: list[Any]
     settings: Mapping[str, Any]
     manifest: Manifest | None
-    files: list[tuple[int | None, Path, Mapping[str, Any]]] = field(default_factory=list)
+    files: list[SweptFile] = field(default_factory=list)
+
+    @property
+    def folded(self) -> bool:
+        """Whether each file is of all folds of a training."""
+        return bool(self.files[0].parts)
 
 
 def sweep_tables(places: Sequence[Path], *, synthetic: bool | None = None) -> list[Table]:
     """Make a table of every sweep.json, retrain.json and budget.json at or below some folders.
 
     Files of runs that differ in their seed alone are averaged. Files of another corpus, split,
-    metric or threshold policy have a table of their own.
+    metric or threshold policy have a table of their own. The folds of a training are one: their
+    pooled scores, with mean and deviation over them beside.
 
     Raises:
-        ValueError: there is none, or one holds no points.
+        ValueError: there is none, or one holds no points; or as of `with_folds_pooled`.
     """
     conditions: dict[str, list[Curve]] = {}
     for curve in _curves(places):
         conditions.setdefault(json.dumps(curve.facts), []).append(curve)
     tables = []
     for place, curves in enumerate(conditions.values()):
-        corpus, split, clips, metrics, _, _ = curves[0].facts
-        first = curves[0].files[0][2]["points"][0]
+        corpus, split, clips, metrics, *_ = curves[0].facts
+        first = curves[0].files[0].content["points"][0]
+        folded = curves[0].folded
         suffix = f"_{place + 1}" if len(conditions) > 1 else ""
         manifest = curves[0].manifest
         title = manifest.title if manifest else find_corpus(corpus).title
@@ -99,13 +110,14 @@ def sweep_tables(places: Sequence[Path], *, synthetic: bool | None = None) -> li
             f"Percent on the {split} split, {clips} clips.",
             policy_note(first).replace("Threshold:", "Threshold per emotion:"),
             seeds_note(len(curve.files) for curve in curves),
+            *([folds_note(first)] if folded else []),
             flops_note(paper=False),
             "Of FE2E: FLOPs over those of the FE2E that was measured beside it, or of its shapes; "
             "speed-up: over the FE2E that was timed with it.",
             *_latency_notes(curves),
         ]
         if len(conditions) > 1:
-            notes.append("Other files differ in corpus, split, metric or threshold policy.")
+            notes.append("Other files differ in corpus, split, metric, threshold policy or folds.")
         tables.append(
             Table(
                 name=f"sweep_{corpus}_{split}{suffix}",
@@ -113,11 +125,13 @@ def sweep_tables(places: Sequence[Path], *, synthetic: bool | None = None) -> li
                 groups=(
                     ("", 3),
                     (averages_group(first), len(metrics)),
+                    *([("over folds", len(metrics))] if folded else []),
                     *(("extraction", 2), ("latency per clip", 2)),
                 ),
                 head=(
                     *("", "p", "seeds"),
                     *(SHORT_NAMES[metric] for metric in metrics),
+                    *(SHORT_NAMES[metric] for metric in (metrics if folded else ())),
                     *("GFLOPs", "of FE2E, %", "ms", "speed-up"),
                 ),
                 rows=tuple(line for curve in curves for line in _rows(curve, metrics)),
@@ -146,34 +160,45 @@ def _find(places: Sequence[Path]) -> list[Path]:
     return list(found.values())
 
 
+def _read(path: Path) -> SweptFile:
+    content = read_json(path, Sweep)
+    dense = None
+    if not content.get(BASELINE):
+        beside = read_json(path.with_name("sweep.json"), Sweep) or {}
+        dense = beside.get(BASELINE) if beside.get("split") == content["split"] else None
+    run = Run(path.parent) if RunFolder(path.parent).config.is_file() else None
+    return SweptFile(path, content, run, dense)
+
+
 def _curves(places: Sequence[Path]) -> list[Curve]:
     curves: dict[str, Curve] = {}
-    for path in _find(places):
-        content = read_json(path, Sweep)
-        first = content["points"][0]
+    for file in with_folds_pooled([_read(path) for path in _find(places)]):
+        first = file.content["points"][0]
         facts = [
-            content["corpus"],
-            content["split"],
-            content["clips"],
-            overall_columns(first, content["metric"]),
+            file.content["corpus"],
+            file.content["split"],
+            file.content["clips"],
+            overall_columns(first, file.content["metric"]),
             first["threshold"]["policy"],
         ]
-        kind, name, seed, key = KINDS[path.name], path.parent.name, content.get("seed"), str(path)
+        kind, name, key = KINDS[file.path.name], file.path.parent.name, str(file.path)
         shared: dict[str, Any] = {}
         manifest = None
-        if RunFolder(path.parent).config.is_file():
-            settings = Run(path.parent).settings
+        if file.run is not None:
+            settings = without_index(file.run.settings) if file.parts else file.run.settings
             corpus = Path(settings["corpus"])
             manifest = read_manifest(corpus)
             facts.append(corpus_identity(manifest) if manifest else str(corpus))
+            if file.parts:
+                facts.append(settings["fold"])
+                manifest = manifest and manifest_of_folds(manifest, file.run)
             shared = {k: v for k, v in flatten(settings).items() if k not in INCIDENTAL}
             key = json.dumps([kind, facts, shared], sort_keys=True)
             name = run_name(settings["model"])
-            seed = settings.get("training", {}).get("seed", seed)
         else:
             facts.append(None)
         curve = curves.setdefault(key, Curve(name, kind, facts, shared, manifest))
-        curve.files.append((seed, path, content))
+        curve.files.append(file)
     return list(curves.values())
 
 
@@ -181,23 +206,19 @@ def _rows(curve: Curve, metrics: Sequence[str]) -> list[Row]:
     """FE2E if it was measured, then every point that all or some of the files have."""
     rows = []
     bases = [
-        _Point(content[BASELINE], content[BASELINE])
-        for _, _, content in curve.files
-        if content.get(BASELINE)
+        _Point(file.content[BASELINE], file.content[BASELINE])
+        for file in curve.files
+        if file.content.get(BASELINE)
     ]
     if bases:
         name = Cell(f"{FE2ESettings.title}, beside {curve.name}", bases[0].figures.get("run"))
         rows.append(_row("fe2e", name, Cell(""), bases, metrics))
     points: dict[str, list[_Point]] = {}
-    for _, path, content in curve.files:
-        base, dense = content.get(BASELINE), None
-        if not base:
-            # Its FLOPs are the same whenever they are counted; latencies of another day are not.
-            beside = read_json(path.with_name("sweep.json"), Sweep) or {}
-            dense = beside.get(BASELINE) if beside.get("split") == content["split"] else None
-        for figures in sweep_points(content):
-            key = json.dumps(_setting(figures), sort_keys=True)
-            points.setdefault(key, []).append(_Point(figures, base, dense))
+    for file in curve.files:
+        for figures in sweep_points(file.content):
+            key = json.dumps(setting_of(figures), sort_keys=True)
+            point = _Point(figures, file.content.get(BASELINE), file.dense)
+            points.setdefault(key, []).append(point)
     for found in points.values():
         name = Cell(f"{curve.name}: {curve.kind}", {"run": curve.name, "kind": curve.kind})
         rows.append(_row("mesm", name, _setting_cell(found), found, metrics))
@@ -225,13 +246,6 @@ class _Point:
         return _ratio(_latency(self.base), _latency(self.figures))
 
 
-def _setting(point: Mapping[str, Any]) -> Any:
-    """The key that matches points of several seeds: the budget and how it is met, else p."""
-    if "budget" in point:
-        return {"budget": point["budget"], "kind": point.get("kind")}
-    return uniform(point["p"])
-
-
 def _setting_cell(points: Sequence[_Point]) -> Cell:
     """Its p; of a budget the share and, of one seed, the p that met it."""
     first, every_p = points[0].figures, [point.figures["p"] for point in points]
@@ -239,25 +253,34 @@ def _setting_cell(points: Sequence[_Point]) -> Cell:
         return Cell(describe_value(uniform(first["p"])), first["p"])
     text = f"budget {first['budget']:g}"
     text += f", {first['kind']}" if first.get("kind") else ""
-    text += f" ({describe_value(uniform(every_p[0]))})" if len(every_p) == 1 else ""
-    return Cell(text, {**_setting(first), "p": every_p})
+    alone = len(every_p) == 1 and "per_fold" not in first
+    text += f" ({describe_value(uniform(every_p[0]))})" if alone else ""
+    return Cell(text, {**setting_of(first), "p": every_p})
 
 
 def _row(
     kind: str, name: Cell, setting: Cell, points: Sequence[_Point], metrics: Sequence[str]
 ) -> Row:
     averages = [point.figures["average"] for point in points]
+    folded = "per_fold" in points[0].figures
     return row(
         kind,
         name,
         setting,
         len(points),
         *(spread([average[metric] for average in averages], scale=100) for metric in metrics),
+        *(spread(_fold_means(points, metric), scale=100) for metric in metrics if folded),
         spread([_flops(point.figures) for point in points], 3, 1e-9),
         spread([point.share for point in points], scale=100),
         spread([_latency(point.figures) for point in points]),
         spread([point.faster for point in points], 2),
     )
+
+
+def _fold_means(points: Sequence[_Point], metric: str) -> list[float]:
+    """One score of each fold, the mean over the seeds."""
+    each = zip(*(point.figures["per_fold"] for point in points), strict=True)
+    return [fmean(average[metric] for average in fold) for fold in each]
 
 
 def _ratio(one: float | None, other: float | None) -> float | None:
@@ -278,16 +301,17 @@ def _latency_notes(curves: Sequence[Curve]) -> list[str]:
     """How latency was measured; several ways are all named, and compare with none."""
     settings = {}
     for curve in curves:
-        for _, _, content in curve.files:
-            setting = content.get("latency_setting")
+        for file in _sources(curve):
+            setting = file.content.get("latency_setting")
             if setting:
                 settings[json.dumps(setting, sort_keys=True)] = setting
     texts = [latency_method(one) for one in settings.values()]
     unsaid = {
         curve.kind
         for curve in curves
-        for _, _, content in curve.files
-        if not content.get("latency_setting") and _latency(content["points"][0]) is not None
+        for file in _sources(curve)
+        if not file.content.get("latency_setting")
+        and _latency(file.content["points"][0]) is not None
     }
     if unsaid:
         texts.append(f"in a way that is not recorded ({', '.join(sorted(unsaid))})")
@@ -297,18 +321,22 @@ def _latency_notes(curves: Sequence[Curve]) -> list[str]:
     return [f"Latency: {'; or '.join(texts)}.{several}"]
 
 
+def _sources(curve: Curve) -> list[SweptFile]:
+    return [source for file in curve.files for source in file.sources]
+
+
 def _provenance(curves: Sequence[Curve]) -> dict[str, Any]:
     return {
         "files": [
             {
                 "row": f"{curve.name}: {curve.kind}",
-                "folder": path.parent.name,
-                "file": path.name,
-                "seed": seed,
-                "environment": content.get("environment"),
+                "folder": file.path.parent.name,
+                "file": file.path.name,
+                "seed": file.seed,
+                "environment": file.content.get("environment"),
             }
             for curve in curves
-            for seed, path, content in curve.files
+            for file in _sources(curve)
         ],
         "made_with": describe(),
     }

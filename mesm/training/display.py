@@ -7,6 +7,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from mesm.evaluation.task import f1_title
 from mesm.runs.folder import RunFolder
 
 # The part of an epoch's record that tensorboard draws.
@@ -61,14 +62,16 @@ class Display:
 
     def epoch(self, record: dict[str, Any], steps: int) -> None:
         """Show and draw the record of an epoch, at whose end so many steps are done."""
+        f1 = f"valid_{f1_title(record).lower().replace(' ', '_')}"
         if self.writer is not None:
             for name in CURVES:
                 if record[name] is not None:
-                    self.writer.add_scalar(name, record[name], steps)
+                    shown = f1 if name == "valid_f1" else name
+                    self.writer.add_scalar(shown, record[name], steps)
             self.writer.flush()
         loss = record["train_loss"]
         self.bar.set_postfix(
             loss="not finite" if loss is None else f"{loss:.3f}",
-            valid_f1=f"{100 * record['valid_f1']:.1f}",
             clips_per_s=f"{record['clips_per_second']:.1f}",
+            **{f1: f"{100 * record['valid_f1']:.1f}"},
         )

@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from mesm.cli import app
+from tests.mesm.corpora.tiny_media import video_bytes
 
 
 def mesm(*words: object) -> Result:
@@ -57,6 +58,37 @@ def test_a_check_ends_with_1_and_names_all_that_is_wrong(table: Path) -> None:
     assert not (table.parent / "out").exists()
     assert mesm("prepare", "table", table, "--check", "--split", "random").exit_code == 1
     assert mesm("prepare", "table", table, "--check", "--labels", "g,s", "--split=column").exit_code
+
+
+def test_a_split_that_decoding_emptied_is_told_in_the_end(tmp_path: Path) -> None:
+    cut = video_bytes(form="matroska")
+    cut = cut[: len(cut) // 2]
+    rows = []
+    for place, split in enumerate(("train", "test", "valid")):
+        for emotion in "gs":
+            name = f"{split}-{emotion}"
+            if split == "valid":
+                (tmp_path / f"{name}.mkv").write_bytes(cut + name.encode())
+            film = f"{name}.mkv,1" if split == "valid" else ","
+            rows.append(f"{film},said {place},{emotion},{split},{name}")
+    table = tmp_path / "clips.csv"
+    table.write_text("\n".join(["video,end,text,emotion,split,speaker", *rows]), encoding="utf-8")
+    assert mesm("prepare", "table", table, "--check").exit_code == 0
+    done = mesm("prepare", "table", table, tmp_path / "out", "--workers", 1)
+    assert done.exit_code == 0, done.output
+    told = [
+        "the valid split has no clip, so every training on this corpus will be refused; mend the "
+        "clips that were left out, see manifest.json, and prepare again; or put other clips there "
+        "in the corpus' own split, or take another --split and folder",
+        "of 2 of 6 speakers no clip is left (valid-g, valid-s), and folds by speaker will lack "
+        "them; mend the clips that were left out, see manifest.json, and prepare again",
+    ]
+    assert done.stdout.splitlines()[-2:] == told
+    again = mesm("prepare", "table", table, tmp_path / "out", "--workers", 1)
+    assert again.stdout.splitlines() == [
+        f"{tmp_path / 'out'} is already prepared: nothing to do",
+        *told,
+    ]
 
 
 @pytest.mark.parametrize(

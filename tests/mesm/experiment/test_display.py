@@ -42,6 +42,19 @@ def test_curve(folder):
     assert curve.text() == "valid F1 30.0, 00:20 left"
 
 
+def test_one_emotion_a_clip_has_a_macro_f1(folder):
+    curve = Curve(folder, 5)
+    row = {"valid_f1": 0.2, "f1_variant": "macro", "seconds": 10.0}
+    folder.metrics.write_text(json.dumps(row) + "\n")
+    assert curve.read()
+    assert curve.text() == "valid macro F1 20.0, 00:40 left"
+    stream = io.StringIO()
+    shown = Display(total=1, finished=0, epochs=5, before=0, jobs=1, stream=stream)
+    shown.started("one", 0, folder, 5, False)
+    shown.ended("one")
+    assert stream.getvalue().endswith("one: done in epoch 1, best valid macro F1 20.0\n")
+
+
 def test_lines_where_there_is_no_terminal(folder, monkeypatch):
     clock = iter(range(0, 1000, 20))
     monkeypatch.setattr(module.time, "monotonic", lambda: next(clock))

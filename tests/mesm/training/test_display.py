@@ -27,6 +27,15 @@ def test_shows_and_draws_an_epoch(tmp_path, capsys):
     assert [(event.step, event.value) for event in events.Scalars("gradient_norm")] == [(4, 2.0)]
 
 
+def test_one_emotion_a_clip_has_a_macro_f1(tmp_path, capsys):
+    with Display(RunFolder(tmp_path), "mesm", first=3, total=9, main=True) as display:
+        display.epoch(RECORD | {"f1_variant": "macro"}, 4)
+    assert "valid_macro_f1=50.0" in capsys.readouterr().err
+    tags = EventAccumulator(str(tmp_path / "tensorboard")).Reload().Tags()["scalars"]
+    assert "valid_macro_f1" in tags
+    assert "valid_f1" not in tags
+
+
 def test_an_error_stands_below_the_bar(tmp_path, capsys):
     with (
         pytest.raises(KeyboardInterrupt),
