@@ -12,6 +12,7 @@ from typing import Any
 from mesm.config.end_to_end import FE2ESettings
 from mesm.corpora.manifest import Manifest, read_manifest
 from mesm.corpora.registry import find_corpus
+from mesm.data.corpus_folder import locate_corpus
 from mesm.evaluation.metrics import SHORT_NAMES, overall_columns
 from mesm.evaluation.run import Run
 from mesm.runs.documents import Sweep
@@ -30,6 +31,7 @@ from mesm.tables.notes import (
 )
 from mesm.tables.runs import (
     INCIDENTAL,
+    corpus_for,
     corpus_identity,
     flatten,
     tell_apart,
@@ -66,17 +68,24 @@ class Curve:
     files: list[tuple[int | None, Path, Mapping[str, Any]]] = field(default_factory=list)
 
 
-def sweep_tables(places: Sequence[Path], *, synthetic: bool | None = None) -> list[Table]:
+def sweep_tables(
+    places: Sequence[Path], *, synthetic: bool | None = None, corpora: Sequence[Path] = ()
+) -> list[Table]:
     """Make a table of every sweep.json, retrain.json and budget.json at or below some folders.
 
     Files of runs that differ in their seed alone are averaged. Files of another corpus, split,
     metric or threshold policy have a table of their own.
 
+    Args:
+        places: the folders.
+        synthetic: whether the corpus is a miniature one; None: as its manifest has it.
+        corpora: as of `mesm.tables.runs.read_runs`.
+
     Raises:
         ValueError: there is none, or one holds no points.
     """
     conditions: dict[str, list[Curve]] = {}
-    for curve in _curves(places):
+    for curve in _curves(places, corpora):
         conditions.setdefault(json.dumps(curve.facts), []).append(curve)
     tables = []
     for place, curves in enumerate(conditions.values()):
@@ -146,7 +155,7 @@ def _find(places: Sequence[Path]) -> list[Path]:
     return list(found.values())
 
 
-def _curves(places: Sequence[Path]) -> list[Curve]:
+def _curves(places: Sequence[Path], corpora: Sequence[Path]) -> list[Curve]:
     curves: dict[str, Curve] = {}
     for path in _find(places):
         content = read_json(path, Sweep)
@@ -163,9 +172,8 @@ def _curves(places: Sequence[Path]) -> list[Curve]:
         manifest = None
         if RunFolder(path.parent).config.is_file():
             settings = Run(path.parent).settings
-            corpus = Path(settings["corpus"])
-            manifest = read_manifest(corpus)
-            facts.append(corpus_identity(manifest) if manifest else str(corpus))
+            manifest = _manifest(path.parent, settings["corpus"], corpora)
+            facts.append(corpus_identity(manifest) if manifest else settings["corpus"])
             shared = {k: v for k, v in flatten(settings).items() if k not in INCIDENTAL}
             key = json.dumps([kind, facts, shared], sort_keys=True)
             name = run_name(settings["model"])
@@ -175,6 +183,16 @@ def _curves(places: Sequence[Path]) -> list[Curve]:
         curve = curves.setdefault(key, Curve(name, kind, facts, shared, manifest))
         curve.files.append((seed, path, content))
     return list(curves.values())
+
+
+def _manifest(run: Path, named: str, corpora: Sequence[Path]) -> Manifest | None:
+    """The manifest of a run's corpus; None: it is not found, and nothing but notes need it."""
+    given = corpus_for(run, corpora)
+    try:
+        place = locate_corpus(RunFolder(run), Path(named), given)
+    except ValueError:
+        return None
+    return read_manifest(place)
 
 
 def _rows(curve: Curve, metrics: Sequence[str]) -> list[Row]:
