@@ -47,6 +47,7 @@ def explain(
     p: BlockP | None = None,
     ground_truth: Path | None = None,
     split: str = "test",
+    corpus: Path | None = None,
 ) -> dict[str, Any]:
     """Draw what a MESM run keeps of one clip, or of one clip per emotion.
 
@@ -63,6 +64,7 @@ def explain(
         p: share of the attention mass that is kept; None: the run's own.
         ground_truth: ground_truth.jsonl of the miniature corpus.
         split: where clips are looked for, and what is scored.
+        corpus: where its corpus lies; None: where the run finds it.
 
     Returns:
         {"pictures": paths, "files": paths of all that was written, "clips": ids, "scores": what
@@ -71,13 +73,12 @@ def explain(
     Raises:
         ValueError: not a MESM run, no such clip, p not in (0, 1], or not a ground truth.
     """
-    opened = Run.open_sparse(run, p)
+    opened = Run.open_sparse(run, p, corpus=corpus)
     planted = {} if ground_truth is None else read_ground_truth(ground_truth)
-    corpus = opened.corpus
     if clip_id is None:
         chosen = _one_per_emotion(opened, split)
     else:
-        clip = corpus.clip(clip_id)
+        clip = opened.corpus.clip(clip_id)
         chosen = {_emotions(opened, clip): clip}
     for clip in chosen.values():
         file_name(clip.clip_id, "the clip id")

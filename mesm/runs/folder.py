@@ -47,6 +47,11 @@ class RunFolder:
         return self.path / "fold.json"
 
     @property
+    def corpus(self) -> Path:
+        """Where its corpus lies and what that holds; runs of before have no such file."""
+        return self.path / "corpus.json"
+
+    @property
     def teacher(self) -> Path:
         """The identity of the run whose outputs it learnt, where there is one."""
         return self.path / "teacher.json"
@@ -117,7 +122,7 @@ class RunFolder:
         for name in (*folders, "reliability", "confusion"):
             if (self.path / name).is_dir():
                 shutil.rmtree(self.path / name)
-        inputs = (self.tokenizer, self.features, self.fold, self.teacher)
+        inputs = (self.tokenizer, self.features, self.fold, self.teacher, self.corpus)
         files = (self.best, self.metrics, self.evaluation, *inputs)
         for file in (*files, self.temperatures, self.path / "sweep.json", self.path / "sweep.png"):
             file.unlink(missing_ok=True)

@@ -20,7 +20,7 @@ from mesm.config.end_to_end import MESMSettings
 from mesm.config.experiment import ExperimentConfig
 from mesm.config.files import dump_config
 from mesm.data.clips import EpochBatches, make_loader
-from mesm.data.corpus_folder import in_fold, open_corpus, write_fold
+from mesm.data.corpus_folder import corpus_to_train_on, in_fold, write_fold, write_place
 from mesm.data.corpus_modalities import with_modalities_of
 from mesm.evaluation.predict import NotFiniteError
 from mesm.evaluation.task import task_of
@@ -121,13 +121,12 @@ class _Training:
         self.folder, self.accelerator = folder, accelerator
         self.settings = config.training
         self.main = accelerator.is_main_process
-        known = folder.config.is_file()
-        corpus = open_corpus(config.corpus, folder.path if known else None)
+        corpus = corpus_to_train_on(config.corpus, folder)
         self.config = config = with_modalities_of(config, corpus.manifest)
         self.emotions = list(corpus.manifest.emotions)
         self.task = task_of(self.settings.loss, corpus.manifest.single_label)
         self.task.check_corpus(corpus)
-        self.changed = check_run(config, folder)
+        self.changed = check_run(config, folder, corpus.content)
         # A training that starts anew reads nothing of the one before.
         self.old = RunFolder(folder.path / ".anew") if self.changed else folder
         corpus = in_fold(corpus, config.fold, self.old)
@@ -245,6 +244,7 @@ class _Training:
         self.feed.folder = self.folder
         self.feed.write()
         write_fold(self.feed.corpus, self.folder)
+        write_place(self.config.corpus, self.feed.corpus, self.folder)
         self.folder.write_json(self.folder.model_arguments, arguments)
         if self.teacher is not None:
             self.folder.write_json(self.folder.teacher, self.teacher.identity)
