@@ -90,7 +90,7 @@ def read_spans(path: Path) -> Spans:
 
 
 def frames_at(
-    path: Path, instants: Sequence[float]
+    path: Path, instants: Sequence[float], threads: int = 1
 ) -> Iterator[tuple[int, npt.NDArray[np.uint8] | None]]:
     """Decode a video once and give the frame shown at each instant.
 
@@ -103,6 +103,7 @@ def frames_at(
     Args:
         path: the video file.
         instants: seconds, ascending, from where the first of the file's streams begins.
+        threads: that decode; 0: as many as there are cores. Changes nothing in the frames.
 
     Yields:
         Index of the instant, in order, and the frame (H, W, 3) uint8 RGB; None where the video has
@@ -115,8 +116,10 @@ def frames_at(
         raise ValueError("instants must be ascending")
     with opened(path) as container:
         stream = _picture_stream(path, container)
-        # Dialogs are already spread over processes.
-        stream.codec_context.thread_count = 1
+        # Dialogs of a corpus are already spread over processes.
+        stream.codec_context.thread_count = threads
+        if threads != 1:
+            stream.codec_context.thread_type = "AUTO"
         origin = origin_of(container)
         rate = stream.average_rate or stream.guessed_rate
         interval = 1 / float(rate) if rate else ORDINARY_INTERVAL

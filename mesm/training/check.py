@@ -31,6 +31,7 @@ def check_run(config: ExperimentConfig, folder: RunFolder) -> list[str]:
             folder.features,
             folder.fold,
             folder.teacher,
+            folder.preprocessing,
             folder.model_arguments,
             folder.log,
             folder.error,
