@@ -25,6 +25,10 @@ def predict(
         Path | None,
         typer.Option(help="A table with start, end and text: the pieces that are predicted."),
     ] = None,
+    transcribe: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="A speech-recognition model's folder, which finds words."),
+    ] = None,
     person: Annotated[
         str | None,
         typer.Option(
@@ -35,6 +39,19 @@ def predict(
         Path | None,
         typer.Option(metavar="FILE", help="Predictions as .jsonl, .csv or .parquet."),
     ] = None,
+    pictures: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="MESM: faces and spectrograms with what each block keeps."
+        ),
+    ] = None,
+    video: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="OUT.mp4",
+            help="One recording with bars per emotion and kept sites on the face.",
+        ),
+    ] = None,
     device: Annotated[
         str | None, typer.Option(help="cpu, cuda or cuda:N; default: the GPU if there is one.")
     ] = None,
@@ -43,6 +60,14 @@ def predict(
     from mesm.inference.command import Request, check_person, predict_all
     from mesm.inference.cutting import Words
 
-    request = Request(tuple(inputs), Words(text, subtitles, segments), check_person(person), out)
+    request = Request(
+        tuple(inputs),
+        Words(text, subtitles, segments),
+        check_person(person),
+        out,
+        pictures,
+        video,
+        transcribe,
+    )
     if predict_all(run, request, typer.echo, device):
         raise typer.Exit(1)

@@ -45,7 +45,8 @@ class Words:
         subtitles: an SRT or WebVTT file; None: that of the recording's stem beside it, if there is
             one, else a stream inside the recording.
         segments: a table with the columns start, end and, if wanted, text.
-        unaided: whether files and streams that were not named are passed over.
+        unaided: whether files and streams that were not named are passed over, as where the words
+            are transcribed.
     """
 
     text: str | None = None

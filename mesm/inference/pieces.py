@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -76,6 +76,7 @@ def read_pieces(
     *,
     rule: FaceRule = "largest",
     person: Person = None,
+    transcribe: Callable[[npt.NDArray[np.float32]], str] | None = None,
     threads: int = 0,
 ) -> Iterator[Piece]:
     """Decode a recording once and give its pieces as soon as they are decoded.
@@ -89,6 +90,8 @@ def read_pieces(
         rule: whose faces, where no person is asked for.
         person: 1 for the person whose face is seen longest in a piece, and so on; "all": a piece
             for each of them; None: by the rule.
+        transcribe: gives the words of a waveform at 16 kHz, for pieces without any; None: they
+            stay without.
         threads: that decode pictures; 0: as many as there are cores.
 
     Yields:
@@ -111,6 +114,8 @@ def read_pieces(
                 notes.append(f"its sound ends {lack:.1f} s before it")
             else:
                 end = heard_until(Stretch(span.start, span.end), len(heard))
+            if transcribe is not None and span.text is None:
+                span = span._replace(text=transcribe(heard))
         times, frames = seen.of(number, end)
         if seen.failure is not None:
             notes.append(seen.failure)

@@ -24,6 +24,7 @@ from mesm.inference.loading import Trained, load_trained
 from mesm.inference.pieces import Person, Piece, read_pieces
 from mesm.inference.recording import InputError, Recording, open_recording
 from mesm.inference.results import Predicted, Prediction
+from mesm.inference.transcribing import Transcriber
 from mesm.inputs.face_detector import FaceDetector
 from mesm.inputs.spectrograms import chunk
 from mesm.models import MESM
@@ -119,6 +120,7 @@ class Pipeline:
         text: str | None = None,
         subtitles: Path | str | None = None,
         segments: Path | str | None = None,
+        transcriber: Transcriber | None = None,
         person: Person = None,
         p: BlockP | None = None,
     ) -> Iterator[Prediction]:
@@ -130,6 +132,7 @@ class Pipeline:
             subtitles: SRT or WebVTT; None: a file of the recording's stem beside it, else a stream
                 inside the recording.
             segments: a table (CSV, JSON Lines or Parquet) with start, end and, if wanted, text.
+            transcriber: says what is spoken, instead of subtitles that were not named.
             person: whose face: 1 for who is seen longest in a piece, and so on; "all": each;
                 None: by the run's own rule.
             p: another p than a MESM's own.
@@ -138,14 +141,17 @@ class Pipeline:
             InputError: the file, or what was said about it, cannot be used.
         """
         opened = open_recording(Path(recording))
-        words = Words(text, _path(subtitles), _path(segments))
-        spans = cut(opened, words)
-        pieces = self.read(opened, spans, person)
+        words = Words(text, _path(subtitles), _path(segments), unaided=transcriber is not None)
+        pieces = self.read(opened, cut(opened, words), person, transcriber)
         while batch := list(islice(pieces, BATCH)):
             yield from self.predict(batch, p)
 
     def read(
-        self, recording: Recording, spans: Sequence[Span], person: Person = None
+        self,
+        recording: Recording,
+        spans: Sequence[Span],
+        person: Person = None,
+        transcriber: Transcriber | None = None,
     ) -> Iterator[Piece]:
         """Decode the pieces of a recording that have something of which the model reads.
 
@@ -155,6 +161,7 @@ class Pipeline:
             recording: what is read.
             spans: its pieces, by rising starts.
             person: as of `stream`.
+            transcriber: likewise.
 
         Raises:
             InputError: no piece has anything that the model reads.
@@ -162,11 +169,17 @@ class Pipeline:
         reads = self.trained.reads
         wanted = replace(
             recording,
-            sound=recording.sound and "sound" in reads,
+            sound=recording.sound and ("sound" in reads or transcriber is not None),
             pictures=recording.pictures and "pictures" in reads,
         )
-        rule, notes, found = self.trained.preprocessing.faces, "", False
-        for piece in read_pieces(wanted, spans, self.detector, rule=rule, person=person):
+        notes, found = "", False
+        pieces = read_pieces(
+            *(wanted, spans, self.detector),
+            rule=self.trained.preprocessing.faces,
+            person=person,
+            transcribe=transcriber,
+        )
+        for piece in pieces:
             if set(reads) <= set(piece.missing):
                 notes = notes or "; ".join(piece.notes)
                 continue

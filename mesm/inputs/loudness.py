@@ -17,8 +17,10 @@ from mesm.inputs.waveforms import decoded_samples
 STEP = 0.05
 # Between the quiet and the loud parts of a recording, from which share of the way speech counts.
 SPEECH = 0.35
-# Decibels between quiet and loud below which a recording has no pauses to tell from speech.
+# Decibels between quiet and loud from which the quiet parts are known to be no speech.
 LEAST_RANGE = 8.0
+# Decibels below the loud parts from which nothing is speech.
+SILENCE = 25.0
 LEAST_PAUSE = 0.3
 # Seconds after which a piece may end.
 LEAST_PIECE = 2.0
@@ -90,8 +92,8 @@ def _mono_blocks(path: Path) -> Iterator[tuple[int, int, npt.NDArray[np.float32]
 def pauses(decibels: npt.NDArray[np.float32]) -> list[Pause]:
     """Find the pauses of speech.
 
-    A value counts as speech where it lies above the quiet tenth of the recording by more than 35 %
-    of the way to its loud twentieth.
+    Nothing that is 25 decibels below the loud twentieth of a recording is speech, and where its
+    quiet tenth is 8 decibels below that or more, nothing in the lower 35 % of the way between.
 
     Args:
         decibels: (n,) that `loudness` gave.
@@ -102,9 +104,10 @@ def pauses(decibels: npt.NDArray[np.float32]) -> list[Pause]:
     if len(decibels) == 0:
         return []
     quiet, loud = np.percentile(decibels, [10, 95])
-    if loud - quiet < LEAST_RANGE:
-        return []
-    silent = decibels <= quiet + SPEECH * (loud - quiet)
+    limit = loud - SILENCE
+    if loud - quiet >= LEAST_RANGE:
+        limit = max(limit, quiet + SPEECH * (loud - quiet))
+    silent = decibels <= limit
     edges = np.flatnonzero(np.diff(np.concatenate([[0], silent.astype(np.int8), [0]])))
     found = [Pause(start * STEP, end * STEP) for start, end in edges.reshape(-1, 2).tolist()]
     return [pause for pause in found if pause.end - pause.start >= LEAST_PAUSE - 1e-9]

@@ -115,7 +115,7 @@ def frames_at(
     if any(late < early for early, late in pairwise(instants)):
         raise ValueError("instants must be ascending")
     with opened(path) as container:
-        stream = _picture_stream(path, container)
+        stream = picture_stream(path, container)
         # Dialogs of a corpus are already spread over processes.
         stream.codec_context.thread_count = threads
         if threads != 1:
@@ -186,8 +186,8 @@ def opened(path: Path) -> InputContainer:
         raise VideoError(f"{path} cannot be opened as a video ({error})") from error
 
 
-def _picture_stream(path: Path, container: InputContainer) -> VideoStream:
-    """Choose the stream that players show."""
+def picture_stream(path: Path, container: InputContainer) -> VideoStream:
+    """Choose the pictures that players show; VideoError if there are none that can be decoded."""
     stream = default_stream([s for s in container.streams.video if not s.disposition & NO_VIDEO])
     if stream is None:
         what = "no video stream" if not container.streams.video else "no video, only a still cover"
