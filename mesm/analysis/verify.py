@@ -21,7 +21,14 @@ from mesm.evaluation.task import task_of
 from mesm.models.build import Model, arguments_of, differing_arguments, restore_model
 from mesm.models.registry import open_feed
 from mesm.runs.checkpoints import MEND, REMAKE, Progress, load_last, read_progress
-from mesm.runs.documents import Attention, Evaluation, Sweep, TemperatureDocument
+from mesm.runs.documents import (
+    Attention,
+    Evaluation,
+    PreprocessingDocument,
+    Sweep,
+    TemperatureDocument,
+    ThresholdDocument,
+)
 from mesm.runs.files import read_json
 from mesm.runs.hashes import sha256
 from mesm.training.optimizer import make_optimizer
@@ -265,6 +272,8 @@ def _examine_documents(run: Run, weights: bool, found: Examined) -> None:
             )
     documents: list[tuple[Path, Any]] = [(run.path / name, Sweep) for name in SWEEPS]
     documents.append((run.folder.temperatures, TemperatureDocument))
+    documents.append((run.folder.thresholds, ThresholdDocument))
+    documents.append((run.folder.preprocessing, PreprocessingDocument))
     documents.append((run.path / "explain" / "action_units.json", Attention))
     documents += [(file, dict) for file in sorted((run.path / "explain").glob("*/*.json"))]
     for document, shape in documents:

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from mesm.cli.predicting import predict
 from mesm.cli.preparing import prepare
 from mesm.cli.shared import Corpus, Refusing, Split, at_least, share, step
 from mesm.cli.tables import tables
@@ -339,6 +340,9 @@ def explain(
 
     found = run_explain(run, clip, p=p, ground_truth=ground_truth, corpus=corpus)
     typer.echo("\n".join(map(str, found["files"])))
+
+
+app.command()(predict)
 
 
 @app.command()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +14,14 @@ import numpy.typing as npt
 from av.audio.frame import AudioFrame
 
 from mesm.inputs.spectrograms import SAMPLE_RATE, AudioError, check_samples
-from mesm.inputs.video import VideoError, decode, default_stream, opened, origin_of
+from mesm.inputs.video import (
+    LONGEST_HOLD,
+    VideoError,
+    decode,
+    default_stream,
+    opened,
+    origin_of,
+)
 
 # A recording may end this much before a clip does: aligners place words up to half a second off.
 LONGEST_LACK = 0.5
@@ -22,6 +30,8 @@ LONGEST_LACK = 0.5
 RATES = (4_000, 768_000)
 # Containers round the times of packets, many to milliseconds; a jump in time is longer.
 LEAST_JUMP = 0.05
+# Seconds that are decoded beyond a part before it is given: times may fall back by so much.
+PATIENCE = 1.0
 # Endings of the files that soundfile reads; all others are containers, which FFmpeg reads.
 SOUND_FILES = {
     *(".aif", ".aifc", ".aiff", ".au", ".caf", ".flac", ".mp3", ".oga", ".ogg", ".opus"),
@@ -72,6 +82,42 @@ def read_waveform(
     return found
 
 
+def heard_until(part: Stretch, samples: int) -> float:
+    """Tell at which second a clip ends for its pictures.
+
+    No frame is looked for after the end of the sound, to which a late end is clamped.
+
+    Args:
+        part: the clip.
+        samples: of its waveform at 16 kHz.
+    """
+    heard = part.start + samples / SAMPLE_RATE
+    return part.end if part.end <= heard + LONGEST_HOLD else heard
+
+
+def stream_waveforms(
+    path: Path, parts: Sequence[Stretch], *, short: bool = False
+) -> Iterator[npt.NDArray[np.float32] | AudioError]:
+    """As `read_waveforms`, part by part while a container is decoded once: for long recordings.
+
+    Args:
+        path: a sound file, or a video or another container with a sound.
+        parts: by rising starts.
+        short: whether a recording may end at any moment in a part, of which the rest is left out.
+
+    Yields:
+        For every part in turn its waveform, the mean of all channels, or why there is none.
+    """
+    if path.suffix.lower() not in SOUND_FILES:
+        yield from _stream_container(path, parts, short)
+        return
+    for part in parts:
+        try:
+            yield _of_sound_file(path, part, None, None, short)
+        except AudioError as error:
+            yield error
+
+
 def read_waveforms(
     path: Path, parts: Sequence[Stretch], channel: int | None = None, channels: int | None = None
 ) -> list[npt.NDArray[np.float32] | AudioError]:
@@ -92,7 +138,7 @@ def read_waveforms(
 
 
 def _of_sound_file(
-    path: Path, part: Stretch, channel: int | None, channels: int | None
+    path: Path, part: Stretch, channel: int | None, channels: int | None, short: bool = False
 ) -> npt.NDArray[np.float32]:
     import soundfile
 
@@ -101,7 +147,7 @@ def _of_sound_file(
         with soundfile.SoundFile(path) as file:
             rate = file.samplerate
             _check_format(path, rate, file.channels, channel, channels)
-            _check_reach(path, file.frames / rate, part)
+            _check_reach(path, file.frames / rate, part, short)
             first = min(round(part.start * rate), file.frames)
             file.seek(first)
             count = max(0, round(part.end * rate) - first)
@@ -117,23 +163,38 @@ class _Piece:
 
     Attributes:
         stretch: the part.
-        first: number of its first sample in the recording.
-        samples: (n,), silent where nothing was decoded.
-        until: how many there are up to the last that was decoded.
+        rate: samples per second of the recording.
+        until: how many samples there are up to the last that was decoded.
         gap: the longest stretch between two packets without a sound, in samples.
+        length: at which second the sound ends as far as it was decoded.
         failure: why it has no sound.
     """
 
     stretch: Stretch
-    first: int
-    samples: npt.NDArray[np.float32]
+    rate: int
     until: int = 0
     gap: int = 0
+    length: float = 0.0
     failure: AudioError | None = None
+
+    @cached_property
+    def first(self) -> int:
+        """The number of its first sample in the recording."""
+        return round(self.stretch.start * self.rate)
+
+    @cached_property
+    def size(self) -> int:
+        """How many samples it has."""
+        return round(self.stretch.end * self.rate) - self.first
+
+    @cached_property
+    def samples(self) -> npt.NDArray[np.float32]:
+        """Its samples (size,), silent where nothing was decoded; made when they are asked for."""
+        return np.zeros(self.size, np.float32)
 
     def inside(self, start: int, end: int) -> tuple[int, int]:
         """From where to where in the part a stretch of the recording is; empty: it is not."""
-        return max(start - self.first, 0), min(end - self.first, len(self.samples))
+        return max(start - self.first, 0), min(end - self.first, self.size)
 
     def add(
         self, path: Path, place: int, heard: npt.NDArray[np.float32], channel: int | None
@@ -166,30 +227,57 @@ def _of_container(
             found[part] = error
     wanted = [part for part in dict.fromkeys(parts) if part not in found]
     try:
-        rate, length, pieces = _decode_pieces(path, wanted, channel, channels)
+        pieces = list(_decode_pieces(path, wanted, channel, channels))
     except AudioError as error:
         return [found.get(part, error) for part in parts]
     for piece in pieces:
-        part = piece.stretch
-        try:
-            if piece.failure is not None:
-                raise piece.failure
-            _check_reach(path, length, part)
-            if piece.gap > LONGEST_LACK * rate:
-                raise AudioError(
-                    f"{path} has no sound for {piece.gap / rate:.2f} s within the clip from "
-                    f"{part.start:.2f} s to {part.end:.2f} s: it is damaged"
-                )
-            found[part] = _at_16_khz(path, part, piece.samples[: piece.until], rate)
-        except AudioError as error:
-            found[part] = error
+        found[piece.stretch] = _waveform(path, piece)
     return [found[part] for part in parts]
 
 
+def _stream_container(
+    path: Path, parts: Sequence[Stretch], short: bool
+) -> Iterator[npt.NDArray[np.float32] | AudioError]:
+    given = 0
+    try:
+        for part in parts:
+            _check_part(path, part)
+        for piece in _decode_pieces(path, parts, None, None, PATIENCE):
+            yield _waveform(path, piece, short)
+            given += 1
+    except AudioError as error:
+        yield from [error] * (len(parts) - given)
+
+
+def _waveform(
+    path: Path, piece: _Piece, short: bool = False
+) -> npt.NDArray[np.float32] | AudioError:
+    part, rate = piece.stretch, piece.rate
+    try:
+        if piece.failure is not None:
+            raise piece.failure
+        _check_reach(path, piece.length, part, short)
+        if piece.gap > LONGEST_LACK * rate:
+            raise AudioError(
+                f"{path} has no sound for {piece.gap / rate:.2f} s within the clip from "
+                f"{part.start:.2f} s to {part.end:.2f} s: it is damaged"
+            )
+        return _at_16_khz(path, part, piece.samples[: piece.until], rate)
+    except AudioError as error:
+        return error
+
+
 def _decode_pieces(
-    path: Path, parts: Sequence[Stretch], channel: int | None, channels: int | None
-) -> tuple[int, float, list[_Piece]]:
-    """The rate, at which second the sound ends as far as it was decoded, and the parts' sound."""
+    path: Path,
+    parts: Sequence[Stretch],
+    channel: int | None,
+    channels: int | None,
+    patience: float = math.inf,
+) -> Iterator[_Piece]:
+    """The parts' sound, each once so many seconds beyond its end are decoded; all by the end.
+
+    With a patience that is finite, parts must come by rising starts.
+    """
     try:
         container = opened(path)
     except (VideoError, OSError) as error:
@@ -205,27 +293,29 @@ def _decode_pieces(
             )
         rate, there = stream.rate or 0, stream.channels
         _check_format(path, rate, there, channel, channels)
-        pieces = []
-        for part in parts:
-            first = round(part.start * rate)
-            size = round(part.end * rate) - first
-            pieces.append(_Piece(part, first, np.zeros(size, np.float32)))
+        waiting = [_Piece(part, rate) for part in parts]
+        # All of them, or those that decoding has come to.
+        pieces: list[_Piece] = []
         latest = max((part.end for part in parts), default=0.0)
         origin, expected, until = origin_of(container), 0, 0
         for number, frame in enumerate(decode(container, stream)):
-            heard = _samples(frame)
+            heard = decoded_samples(frame)
             place = expected
             if frame.time is not None:
                 told = round((frame.time - origin) * rate)
                 place = told if abs(told - expected) > LEAST_JUMP * rate else expected
             changed = frame.sample_rate != rate or heard.shape[1] != there
+            while waiting and (
+                math.isinf(patience) or waiting[0].first < max(place, expected) + len(heard)
+            ):
+                pieces.append(waiting.pop(0))
             for piece in pieces:
                 # Sound may begin late, which is silence; sound that is missing later was lost.
                 if number and place > expected:
                     piece.lose(expected, place)
                 if not changed:
                     piece.add(path, place, heard, channel)
-                elif piece.first + len(piece.samples) > place:
+                elif piece.first + piece.size > place:
                     piece.failure = AudioError(
                         f"{path} changes its sound's format from {rate} samples a second and "
                         f"{there} channel(s) to {frame.sample_rate} and {heard.shape[1]}"
@@ -235,10 +325,15 @@ def _decode_pieces(
                 break
             expected = place + len(heard)
             until = max(until, expected)
-    return rate, until / rate, pieces
+            while pieces and pieces[0].first + pieces[0].size + patience * rate < expected:
+                pieces[0].length = until / rate
+                yield pieces.pop(0)
+    for piece in (*pieces, *waiting):
+        piece.length = until / rate
+        yield piece
 
 
-def _samples(frame: AudioFrame) -> npt.NDArray[np.float32]:
+def decoded_samples(frame: AudioFrame) -> npt.NDArray[np.float32]:
     """A frame's samples (n, channels), full scale 1."""
     values = frame.to_ndarray()
     channels = frame.layout.nb_channels
@@ -269,9 +364,9 @@ def _check_format(
         raise AudioError(f"{path} has {rate} samples per second, wanted {RATES[0]} to {RATES[1]}")
 
 
-def _check_reach(path: Path, length: float, part: Stretch) -> None:
+def _check_reach(path: Path, length: float, part: Stretch, short: bool = False) -> None:
     """Refuse a sound of so many seconds that ends before a part begins, or long before its end."""
-    if length < part.end - LONGEST_LACK or length <= part.start:
+    if (length < part.end - LONGEST_LACK and not short) or length <= part.start:
         clip = f"the clip goes from {part.start:.2f} s to {part.end:.2f} s"
         raise ShortSoundError(f"{path} ends at {length:.2f} s, {clip}")
 

@@ -42,6 +42,11 @@ class RunFolder:
         return self.path / "features.json"
 
     @property
+    def preprocessing(self) -> Path:
+        """How raw media become inputs, in runs that read them: statistics, faces, emotions."""
+        return self.path / "preprocessing.json"
+
+    @property
     def fold(self) -> Path:
         """Which clips train, validate and test, where these are not the corpus' own splits."""
         return self.path / "fold.json"
@@ -90,6 +95,11 @@ class RunFolder:
         """A temperature per emotion, or one for all, fitted on validation for the run's weights."""
         return self.path / "temperatures.json"
 
+    @property
+    def thresholds(self) -> Path:
+        """A threshold per emotion, tuned on validation for the run's weights."""
+        return self.path / "thresholds.json"
+
     def reliability(self, split: str) -> Path:
         """The picture of a split's calibration."""
         return self.path / "reliability" / f"{split}.png"
@@ -123,8 +133,9 @@ class RunFolder:
             if (self.path / name).is_dir():
                 shutil.rmtree(self.path / name)
         inputs = (self.tokenizer, self.features, self.fold, self.teacher, self.corpus)
-        files = (self.best, self.metrics, self.evaluation, *inputs)
-        for file in (*files, self.temperatures, self.path / "sweep.json", self.path / "sweep.png"):
+        files = (self.best, self.metrics, self.evaluation, self.preprocessing, *inputs)
+        tuned = (self.temperatures, self.thresholds)
+        for file in (*files, *tuned, self.path / "sweep.json", self.path / "sweep.png"):
             file.unlink(missing_ok=True)
 
     def mend(self) -> None:

@@ -39,6 +39,7 @@ def check_run(config: ExperimentConfig, folder: RunFolder, content: str | None =
             folder.fold,
             folder.corpus,
             folder.teacher,
+            folder.preprocessing,
             folder.model_arguments,
             folder.log,
             folder.error,

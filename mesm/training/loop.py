@@ -22,6 +22,7 @@ from mesm.config.files import dump_config
 from mesm.data.clips import EpochBatches, make_loader
 from mesm.data.corpus_folder import corpus_to_train_on, in_fold, write_fold, write_place
 from mesm.data.corpus_modalities import with_modalities_of
+from mesm.evaluation.kept import keep_validation
 from mesm.evaluation.predict import NotFiniteError
 from mesm.evaluation.task import task_of
 from mesm.models.build import (
@@ -385,7 +386,7 @@ class _Training:
         if self.main:
             if better or self.settings.keep == "last":
                 save_best(self.raw_model, self.folder)
-                self.task.temperatures.fit(*self.validated, self.emotions).write(self.folder)
+                keep_validation(self.folder, self.config, self.task, self.validated, self.emotions)
             self._write_metrics(progress)
             save_last(self.raw_model, self.raw_optimizer, progress, self.folder)
         self.accelerator.wait_for_everyone()

@@ -8,7 +8,15 @@ import pytest
 import soundfile
 
 from mesm.inputs.spectrograms import AudioError
-from mesm.inputs.waveforms import ShortSoundError, Stretch, read_waveform, read_waveforms
+from mesm.inputs.waveforms import (
+    ShortSoundError,
+    Stretch,
+    heard_until,
+    read_waveform,
+    read_waveforms,
+    stream_waveforms,
+)
+from tests.mesm.corpora.tiny_media import write_sound, write_video
 
 
 @pytest.fixture(scope="module")
@@ -180,3 +188,45 @@ def test_unusable_containers_are_refused_by_name(tmp_path, sound):
         read_waveform(tmp_path / "text.mp4", 0.0, 1.0)
     with pytest.raises(AudioError, match=r"wanted a part from 0 s on"):
         read_waveform(path, 1.0, 0.5)
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.mkv", "a.mp4"])
+def test_streamed_parts_are_those_read_at_once(tmp_path, name):
+    file = tmp_path / name
+    if name == "a.wav":
+        write_sound(file, 9.0)
+    else:
+        write_video(file, seconds=1.0, sound=9.0, form="matroska" if name == "a.mkv" else "mp4")
+    parts = [Stretch(0, 3), Stretch(0.5, 0.7), Stretch(2.9, 3.4), Stretch(5, 8), Stretch(8, 9)]
+    streamed = list(stream_waveforms(file, parts))
+    for one, other in zip(streamed, read_waveforms(file, parts), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.mp4"])
+def test_streamed_parts_may_end_with_their_recording(tmp_path, name):
+    file = tmp_path / name
+    if name == "a.wav":
+        write_sound(file, 2.0)
+    else:
+        write_video(file, seconds=1.0, sound=2.0)
+    parts = [Stretch(0, 1), Stretch(1, 4), Stretch(5, 6)]
+    whole, cut, none = stream_waveforms(file, parts, short=True)
+    assert len(whole) == 16000
+    assert len(cut) == pytest.approx(16000, abs=2000)
+    assert isinstance(none, ShortSoundError)
+    refused = list(stream_waveforms(file, parts))
+    assert [type(one) for one in refused[1:]] == [ShortSoundError] * 2
+
+
+def test_a_stream_of_what_is_no_sound(tmp_path):
+    (tmp_path / "a.mp4").write_bytes(b"nothing")
+    for file in (tmp_path / "a.mp4", write_video(tmp_path / "b.mp4", seconds=1.0)):
+        found = list(stream_waveforms(file, [Stretch(0, 1), Stretch(1, 2)]))
+        assert len(found) == 2
+        assert all(isinstance(one, AudioError) and file.name in str(one) for one in found)
+
+
+def test_a_clips_end_is_clamped_to_a_sound_that_ends_long_before():
+    assert heard_until(Stretch(1.0, 3.0), 2 * 16000 - 4000) == 3.0
+    assert heard_until(Stretch(1.0, 3.0), 16000) == 2.0
