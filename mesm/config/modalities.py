@@ -17,14 +17,16 @@ class Modality(Enum):
         media: as MESM's settings, checkpoints and attention call it; faces stand for the video.
         stream: as hand-crafted features and their files call it.
         cue: as a miniature corpus' ground truth calls what it planted.
+        content: as manifests and messages call what a clip has or lacks.
     """
 
-    TEXT = ("t", "text", "text", "text")
-    AUDIO = ("a", "audio", "audio", "sound")
-    VIDEO = ("v", "face", "video", "face")
+    TEXT = ("t", "text", "text", "text", "text")
+    AUDIO = ("a", "audio", "audio", "sound", "sound")
+    VIDEO = ("v", "face", "video", "face", "pictures")
 
-    def __init__(self, letter: str, media: str, stream: str, cue: str) -> None:
+    def __init__(self, letter: str, media: str, stream: str, cue: str, content: str) -> None:
         self.letter, self.media, self.stream, self.cue = letter, media, stream, cue
+        self.content = content
 
 
 # MESM's attention looks at these: everything but the text.

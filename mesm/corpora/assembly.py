@@ -22,8 +22,6 @@ from mesm.runs.ordinary import naming
 CLIPS_PER_FILE = 512
 # Small groups, so that one clip can be read without its whole file.
 CLIPS_PER_GROUP = 8
-# As the manifest calls what a clip has none of.
-LACKING = {Modality.TEXT: "text", Modality.AUDIO: "sound", Modality.VIDEO: "pictures"}
 # Numbers and images hardly compress; text does.
 COMPRESSED = ("clip_id", "text", "speaker", "dialog")
 
@@ -73,7 +71,7 @@ class Figures:
             (Modality.VIDEO, found),
         ):
             if not there:
-                self.without.setdefault(LACKING[modality], []).append(row["clip_id"].as_py())
+                self.without.setdefault(modality.content, []).append(row["clip_id"].as_py())
             elif split == "train":
                 self.trained.add(modality)
         if split == "train" and row["spectrogram_columns"].as_py():

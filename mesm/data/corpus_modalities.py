@@ -6,7 +6,6 @@ from mesm.config.end_to_end import MESMSettings
 from mesm.config.experiment import ExperimentConfig
 from mesm.config.files import parse_config
 from mesm.config.modalities import ATTENDED, Modality
-from mesm.corpora.assembly import LACKING
 from mesm.corpora.manifest import Manifest
 
 
@@ -32,18 +31,21 @@ def with_modalities_of(config: ExperimentConfig, manifest: Manifest) -> Experime
         return config
     missing = [m for m in Modality if m.letter not in there]
     if "modalities" in model.model_fields_set:
-        lacking = [modality.media for modality in missing if modality.letter in model.modalities]
+        lacking = [m.content for m in missing if m.letter in model.modalities]
         if lacking:
             raise ValueError(
                 f"model.modalities: no training clip of {config.corpus} has {' or '.join(lacking)},"
                 f" got {model.modalities!r}; leave it out, and the model reads {there!r}"
             )
         return config
-    if isinstance(model, MESMSettings) and model.query in [m.media for m in missing]:
+    asks = [
+        m.content for m in missing if isinstance(model, MESMSettings) and model.query == m.media
+    ]
+    if asks:
         others = " or ".join(f"model.query={m.media}" for m in ATTENDED if m.letter in there)
         mend = f"choose {others}, or train FE2E" if others else "train FE2E"
         raise ValueError(
-            f"model.query: no training clip of {config.corpus} has {model.query}, which would ask "
+            f"model.query: no training clip of {config.corpus} has {asks[0]}, which would ask "
             f"mesm's attention; {mend}"
         )
     values = config.model_dump(mode="json")
@@ -53,5 +55,5 @@ def with_modalities_of(config: ExperimentConfig, manifest: Manifest) -> Experime
 
 def _of_any_split(manifest: Manifest) -> str:
     clips = sum(counts.clips for counts in manifest.counts.values())
-    absent = [LACKING[m] for m in Modality if len(manifest.without.get(LACKING[m], [])) == clips]
-    return "".join(m.letter for m in Modality if LACKING[m] not in absent)
+    there = [m for m in Modality if len(manifest.without.get(m.content, [])) < clips]
+    return "".join(m.letter for m in there)

@@ -14,6 +14,8 @@ _CLOCK = re.compile(r"(?:(\d+):)?(\d{1,2}):(\d{1,2}(?:\.\d*)?)", re.ASCII)
 _TRUTHS = {"0": 0, "1": 1, "false": 0, "true": 1}
 # Tables, commands and files give these another meaning; "all" is all clips' name there.
 _NOT_IN_NAMES = frozenset("|,;/\\<>\"`*={}[]'")
+# Some write these between emotions; names hold none of them.
+_OTHER_SEPARATORS = re.compile(r"[,/|]")
 RESERVED = ("all", "no emotion")
 LONGEST_NAME = 40
 
@@ -81,9 +83,13 @@ def read_truth(value: Cell, above: float | None) -> int:
     Raises:
         ValueError: the cell is empty, or something else.
     """
+    if value is None:
+        wanted = "0 or 1" if above is None else "a rating, a number"
+        mend = "leave the clip out, or name the emotions' columns with --labels"
+        raise ValueError(f"it is empty; write {wanted}, {mend}")
     if above is not None:
         try:
-            if value is None or isinstance(value, bool):
+            if isinstance(value, bool):
                 raise ValueError
             rating = read_number(value) if isinstance(value, str) else float(value)
             if not math.isfinite(rating):
@@ -96,7 +102,7 @@ def read_truth(value: Cell, above: float | None) -> int:
         if found is None and _NUMBER.fullmatch(value) and float(value) in (0, 1):
             found = int(float(value))
     else:
-        found = int(value) if value is not None and value in (0, 1) else None
+        found = int(value) if value in (0, 1) else None
     if found is None:
         mend = "; give --above for ratings, or name the emotions' columns with --labels"
         raise ValueError(f"wanted 0, 1, true or false, got {shown(value)}{mend}")
@@ -113,7 +119,15 @@ def read_emotions(value: Cell) -> list[str]:
     if not text:
         return []
     names = [name.strip() for name in text.split(";")]
+    if not names[-1]:
+        raise ValueError(f"{shown(text)} ends with ;, which stands between names; leave it out")
+    if not all(names):
+        raise ValueError(f"{shown(text)} has no name before a ;, which stands between names")
     for place, name in enumerate(names):
+        several = [part.strip() for part in _OTHER_SEPARATORS.split(name)]
+        if len(several) > 1 and all(several):
+            mend = f"if it is several, write {';'.join(several)}"
+            raise ValueError(f"{shown(name)} is no emotion's name; {mend}")
         check_emotion(name)
         if name in names[:place]:
             raise ValueError(f"it names {name!r} twice")

@@ -57,7 +57,7 @@ def check_table(
     ):
         if lacking:
             which = "all clips" if len(lacking) == len(clips) else f"{len(lacking)} clips"
-            lines.append(f"no {modality.stream}: {which}, such as {lacking[0]}")
+            lines.append(f"no {modality.content}: {which}, such as {lacking[0]}")
     if found.other_labels:
         left = ", ".join(f"{count} {name}" for name, count in sorted(found.other_labels.items()))
         lines.append(f"left out, with an emotion that --labels does not name: {left}")

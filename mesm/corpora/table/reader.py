@@ -225,8 +225,10 @@ class _Reading:
             places[recording] += 1
             name = recording if several[recording] == 1 else f"{recording}_{places[recording]}"
             if "id" in self.columns:
-                name = self._value(clip.row, "id", read_text, "")
+                name = self._named(clip.row, "id", "")
             names[line] = name
+            if not name:
+                continue
             self._check_name(name, line, "id")
             if name in self.lines:
                 told = f"{name!r} is also that of {self.problems.unit} {self.lines[name]}"
@@ -268,8 +270,9 @@ class _Reading:
         """A cell that must not be empty, where there is its column."""
         if column not in self.columns:
             return otherwise
-        name = self._value(row, column, read_text, "?")
-        if not name:
+        before = len(self.problems)
+        name = self._value(row, column, read_text, "")
+        if not name and len(self.problems) == before:
             self.problems.add(row.line, column, "it is empty; fill it, or leave the column out")
         return name
 
@@ -278,15 +281,19 @@ class _Reading:
         recording = self.recordings[row.line]
         speaker = self._named(row, "speaker", recording)
         group = self._named(row, "group", recording)
-        self._check_name(group, row.line, "group")
+        if group:
+            self._check_name(group, row.line, "group")
         split = self._named(row, "split", "") if self.split == "column" else None
         if split is not None and split not in SPLITS:
-            wanted = f"wanted {', '.join(SPLITS)}, got {shown(split)}"
-            self.problems.add(row.line, "split", wanted)
+            if split:
+                wanted = f"wanted {', '.join(SPLITS)}, got {shown(split)}"
+                self.problems.add(row.line, "split", wanted)
             return
         others = [one for one in clip.emotions if one not in emotions]
         if others:
             self.corpus.other_labels[others[0]] += 1
+            return
+        if not name:  # which was told
             return
         start, end = self._times(clip, name)
         self.corpus.utterances.append(

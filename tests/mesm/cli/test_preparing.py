@@ -34,8 +34,8 @@ def test_a_check_ends_with_0_where_all_is_right(table: Path, tmp_path: Path) -> 
         "s                 1      1      1",
         "all               2      2      2",
         "exactly one emotion a clip",
-        "no audio: all clips, such as clips_2",
-        "no video: all clips, such as clips_2",
+        "no sound: all clips, such as clips_2",
+        "no pictures: all clips, such as clips_2",
     ]
     assert list(tmp_path.iterdir()) == [table]
 

@@ -15,10 +15,10 @@ def test_refuses_what_is_no_subset(given: str) -> None:
 
 
 def test_what_is_called_what_in_files_and_checkpoints() -> None:
-    assert [(m.letter, m.media, m.stream, m.cue) for m in Modality] == [
-        ("t", "text", "text", "text"),
-        ("a", "audio", "audio", "sound"),
-        ("v", "face", "video", "face"),
+    assert [(m.letter, m.media, m.stream, m.cue, m.content) for m in Modality] == [
+        ("t", "text", "text", "text", "text"),
+        ("a", "audio", "audio", "sound", "sound"),
+        ("v", "face", "video", "face", "pictures"),
     ]
 
 

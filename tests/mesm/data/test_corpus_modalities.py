@@ -34,7 +34,7 @@ def test_those_that_are_written_stay(tiny_corpus: Path) -> None:
     assert with_modalities_of(config, manifest_of(tiny_corpus, "ta")) is config
     config = load_config("own_fe2e", [f"corpus={tiny_corpus}", "model.modalities=tav"])
     wanted = (
-        r"model\.modalities: no training clip of .* has audio, got 'tav'; leave it out, and the "
+        r"model\.modalities: no training clip of .* has sound, got 'tav'; leave it out, and the "
         "model reads 'tv'"
     )
     with pytest.raises(ValueError, match=wanted):

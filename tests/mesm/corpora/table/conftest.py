@@ -1,12 +1,18 @@
 """Small media, made once: films, sounds, and files that are neither."""
 
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 import pytest
 import soundfile
+
+from mesm.corpora.table.reader import read_table
+from mesm.corpora.utterances import RawCorpus
+from tests.mesm.corpora.table.tables import Rows, write_rows
 
 RATE = 16000
 
@@ -53,3 +59,22 @@ def media(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "text.wav").write_text("no sound")
     (folder / "folder.mp4").mkdir()
     return folder
+
+
+@pytest.fixture
+def read(media: Path, tmp_path: Path) -> Callable[..., RawCorpus]:
+    """Read rows whose paths lead from a folder with the media."""
+    folder = tmp_path / "own"
+    folder.mkdir()
+    for file in media.iterdir():
+        (folder / file.name).symlink_to(file)
+
+    def read_rows(rows: Rows | str, into: str = "clips.csv", **options: Any) -> RawCorpus:
+        file = folder / into
+        if isinstance(rows, str):
+            file.write_text(rows, encoding="utf-8")
+        else:
+            write_rows(file, rows)
+        return read_table(file, **options)
+
+    return read_rows
