@@ -1,4 +1,4 @@
-"""What a MESM keeps of a clip's faces and sound, as rows of pictures."""
+"""The sites that a MESM keeps of a clip's faces and sound, as rows of pictures."""
 
 from __future__ import annotations
 

@@ -188,7 +188,8 @@ class _Sound:
             self.target.mux(packet)
             return
         with suppress(*DECODING):
-            for frame in packet.decode():
+            frames: Any = packet.decode()
+            for frame in frames:
                 for part in self.resampler.resample(frame):
                     self.target.mux(self.encoder.encode(part))
 

@@ -1,4 +1,4 @@
-"""What a MESM keeps of a piece, block by block, and what that costs."""
+"""The sites that a MESM keeps of a piece, block by block, and their costs."""
 
 from __future__ import annotations
 

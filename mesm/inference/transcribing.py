@@ -48,7 +48,7 @@ class Transcriber:
                 model=str(folder),
                 device=device,
                 trust_remote_code=False,
-                model_kwargs={"local_files_only": True, "use_safetensors": True},
+                model_kwargs={"use_safetensors": True},
             )
         # Every kind of model stumbles over a damaged folder in its own way.
         except Exception as error:

@@ -1,4 +1,4 @@
-"""What is kept of a piece, against a walk of the model; FLOPs; pictures."""
+"""The sites that are kept of a piece, against a walk of the model; FLOPs; pictures."""
 
 from __future__ import annotations
 
