@@ -77,7 +77,7 @@ def repeated(source: Path, out: Path, seconds: float) -> Path:
     """The packets of a recording over and over, until it lasts so long; nothing is encoded."""
     with av.open(str(out), "w") as target:
         streams: dict[int, Any] = {}
-        shift, length = 0.0, open_recording(source).seconds
+        shift, length = 0.0, _length_of_packets(source)
         while shift < seconds:
             with av.open(str(source)) as container:
                 for stream in container.streams:
@@ -94,6 +94,17 @@ def repeated(source: Path, out: Path, seconds: float) -> Path:
                     target.mux(packet)
             shift += length
     return out
+
+
+def _length_of_packets(source: Path) -> float:
+    """From the first decoding to the last packet's end; sound is decoded a little earlier."""
+    edges = []
+    with av.open(str(source)) as container:
+        for packet in container.demux():
+            if packet.dts is not None and packet.pts is not None and packet.time_base is not None:
+                end = max(packet.pts, packet.dts) + (packet.duration or 0)
+                edges += [float(packet.dts * packet.time_base), float(end * packet.time_base)]
+    return max(edges) - min(edges)
 
 
 def seconds_of(work: Callable[[], object], repeats: int = REPEATS) -> float:
