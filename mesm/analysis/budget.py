@@ -24,12 +24,13 @@ from mesm.analysis.costs import FlopTally, dense_flops_per_frame
 from mesm.analysis.sweep import add_latency, latency_setting, load_baseline, measure
 from mesm.config.p import BLOCKS, p_text
 from mesm.data.batch import Batch
-from mesm.evaluation.metrics import SHORT_NAMES, is_single_label
+from mesm.evaluation.metrics import SHORT_NAMES
 from mesm.evaluation.run import Run
 from mesm.evaluation.task import MULTI_LABEL
 from mesm.runs.environment import describe
 from mesm.runs.files import one_at_a_time
 from mesm.runs.folder import RunFolder
+from mesm.runs.scores import is_single_label
 from mesm.training.losses import CRITERIA
 
 # Keeps one site of a frame, unless others are just as attended.

@@ -11,8 +11,9 @@ from typing import Any
 
 import torch
 
-from mesm.evaluation.metrics import Confusion, is_single_label
+from mesm.evaluation.metrics import Confusion
 from mesm.evaluation.task import MULTI_LABEL, SINGLE_LABEL
+from mesm.runs.scores import is_single_label
 
 # Scores are float64 and counts far below 2^26, so rounding moves a score less than this.
 CLOSE = 1e-9

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from mesm.config.experiment import F1Variant, ThresholdPolicy
+from mesm.runs.scores import is_single_label
 
 # Which column of the scores is the F1 that a table shows.
 F1_KEYS: dict[F1Variant, str] = {"binary": "f1", "weighted": "f1_weighted"}
@@ -31,8 +32,6 @@ SHORT_NAMES = {
     "macro_f1": "MF1",
     "uar": "UAR",
 }
-# The "task" of scores where every clip has exactly one emotion; others have none.
-SINGLE_LABEL = "single_label"
 # Thresholds that are tried: 0.01, 0.02, ... 0.99.
 GRID = tuple(step / 100 for step in range(1, 100))
 
@@ -322,11 +321,6 @@ def f1_key(scores: Mapping[str, Any]) -> str:
     if is_single_label(scores):
         return "macro_f1"
     return F1_KEYS[scores.get("f1_variant", "binary")]
-
-
-def is_single_label(scores: Mapping[str, Any]) -> bool:
-    """Whether scores are of exactly one emotion a clip (`mesm.evaluation.single_label`)."""
-    return scores.get("task") == SINGLE_LABEL
 
 
 def emotion_columns(scores: Mapping[str, Any], accuracy: str) -> tuple[str, ...]:

@@ -18,16 +18,12 @@ import torch
 from mesm.config.fold import FoldSettings
 from mesm.corpora.folds import FoldedCorpus
 from mesm.evaluation.bootstrap import Bootstrap, intervals
-from mesm.evaluation.metrics import (
-    SHORT_NAMES,
-    emotion_columns,
-    is_single_label,
-    overall_columns,
-)
+from mesm.evaluation.metrics import SHORT_NAMES, emotion_columns, overall_columns
 from mesm.evaluation.run import Run
 from mesm.runs.checkpoints import MEND
 from mesm.runs.documents import FoldDocument
 from mesm.runs.files import read_json
+from mesm.runs.scores import is_single_label
 
 SPLIT = "test"
 

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from mesm.evaluation.calibration import diagrams
-from mesm.evaluation.metrics import SHORT_NAMES, f1_key, is_single_label, overall_columns
+from mesm.evaluation.metrics import SHORT_NAMES, f1_key, overall_columns
+from mesm.runs.scores import is_single_label
 
 # As the terminal has the scores of all clips together, where each has exactly one emotion.
 NAMES = {

@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mesm.evaluation.metrics import SINGLE_LABEL, Confusion, Measures
+from mesm.evaluation.metrics import Confusion, Measures
+from mesm.runs.scores import SINGLE_LABEL
 
 ARGMAX = "argmax"
 

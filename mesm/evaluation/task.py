@@ -16,11 +16,12 @@ from torch import Tensor
 from mesm.config.experiment import F1Variant, LossName, ThresholdPolicy
 from mesm.corpora.prepared import PreparedCorpus
 from mesm.corpora.splits import SPLITS
-from mesm.evaluation import metrics, single_label
+from mesm.evaluation import single_label
 from mesm.evaluation.calibration import Temperatures, calibration_of
 from mesm.evaluation.metrics import MEASURES, Measures, Thresholds, score
 from mesm.evaluation.single_label import MostProbable, score_single
 from mesm.evaluation.softmax_calibration import SoftmaxTemperature, softmax_calibration_of
+from mesm.runs import scores
 
 Decider = Thresholds | MostProbable
 
@@ -220,7 +221,7 @@ class SingleLabel(Task):
 
     def facts(self, f1_variant: F1Variant) -> dict[str, Any]:
         """The task, of which all F1 are shown."""
-        return {"task": metrics.SINGLE_LABEL}
+        return {"task": scores.SINGLE_LABEL}
 
     def check_corpus(self, corpus: PreparedCorpus) -> None:
         """Refuse, with a ValueError that names the first, clips with not exactly one emotion."""

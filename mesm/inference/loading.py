@@ -10,7 +10,6 @@ import torch
 from mesm.config.end_to_end import FE2ESettings
 from mesm.config.experiment import ExperimentConfig
 from mesm.config.modalities import Modality
-from mesm.corpora.assembly import LACKING
 from mesm.data.clips import Collate
 from mesm.data.preprocessing import Preprocessing
 from mesm.data.text_choice import saved_subwords
@@ -76,7 +75,7 @@ class Trained:
     @property
     def reads(self) -> tuple[str, ...]:
         """Those of "text", "sound" and "pictures" that its model reads."""
-        return tuple(LACKING[m] for m in Modality if m.letter in self.model.modalities)
+        return tuple(m.content for m in Modality if m.letter in self.model.modalities)
 
 
 def load_trained(path: Path, device: torch.device | str | None = None) -> Trained:

@@ -15,7 +15,6 @@ from torch import Tensor
 
 from mesm.config.modalities import Modality
 from mesm.config.p import BlockP
-from mesm.corpora.assembly import LACKING
 from mesm.data.batch import Batch
 from mesm.data.clips import Sample, normalise_faces
 from mesm.evaluation.metrics import Thresholds
@@ -276,7 +275,7 @@ class Pipeline:
         known = self.trained.preprocessing.lacking
         return np.array(
             [
-                [LACKING[m] in known or LACKING[m] not in piece.missing for piece in pieces]
+                [m.content in known or m.content not in piece.missing for piece in pieces]
                 for m in Modality
             ]
         )

@@ -7,8 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mesm.config.p import uniform_p
-from mesm.evaluation.metrics import is_single_label
 from mesm.plots.style import FAINT, FE2E_COLOUR, INK, MESM_COLOUR, new_figure, tidy
+from mesm.runs.scores import is_single_label
 
 METRIC_NAMES = {
     "f1": "Average F1 (%)",

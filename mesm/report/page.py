@@ -14,7 +14,6 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from mesm.config.p import p_text, uniform_p
 from mesm.corpora.manifest import Manifest
 from mesm.evaluation.calibration import errors
-from mesm.evaluation.metrics import is_single_label
 from mesm.evaluation.run import Run
 from mesm.plots.confusion import draw_confusion
 from mesm.plots.learning_curves import draw_learning_curves
@@ -25,6 +24,7 @@ from mesm.report.tables import corpus_table, results_table, score_tables, sweep_
 from mesm.runs.documents import ShownSweep
 from mesm.runs.environment import describe
 from mesm.runs.files import owned_file, read_json, write_beside
+from mesm.runs.scores import is_single_label
 from mesm.tables.costs import sweep_points
 from mesm.tables.folds import FoldsAsOne, flops_of, parts_of
 from mesm.tables.names import run_name

@@ -8,7 +8,8 @@ from typing import Any
 from mesm.config.experiment import ExperimentConfig
 from mesm.corpora.manifest import Manifest
 from mesm.corpora.registry import find_corpus
-from mesm.evaluation.metrics import SHORT_NAMES, is_single_label, overall_columns
+from mesm.evaluation.metrics import SHORT_NAMES, overall_columns
+from mesm.runs.scores import is_single_label
 from mesm.tables.costs import sweep_points
 from mesm.tables.names import describe_value, run_name
 from mesm.tables.notes import (

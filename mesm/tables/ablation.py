@@ -7,7 +7,8 @@ from pathlib import Path
 
 from mesm.config.modalities import ALL, parse_modalities
 from mesm.corpora.registry import find_corpus
-from mesm.evaluation.metrics import SHORT_NAMES, is_single_label, overall_columns
+from mesm.evaluation.metrics import SHORT_NAMES, overall_columns
+from mesm.runs.scores import is_single_label
 from mesm.tables.names import MODALITIES, run_name, system_order
 from mesm.tables.notes import (
     PAPER_MARK,

@@ -7,7 +7,7 @@ from typing import Any
 
 from mesm.corpora.manifest import Manifest
 from mesm.corpora.registry import find_corpus
-from mesm.evaluation.metrics import is_single_label
+from mesm.runs.scores import is_single_label
 
 F1_VARIANTS = {
     "binary": "F1: binary, 2·TP / (2·TP + FP + FN) per emotion",

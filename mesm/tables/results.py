@@ -11,14 +11,10 @@ from typing import Any
 
 from mesm.corpora.paper_figures import PaperRow
 from mesm.corpora.registry import find_corpus
-from mesm.evaluation.metrics import (
-    SHORT_NAMES,
-    emotion_columns,
-    is_single_label,
-    overall_columns,
-)
+from mesm.evaluation.metrics import SHORT_NAMES, emotion_columns, overall_columns
 from mesm.evaluation.run import Run
 from mesm.runs.environment import describe
+from mesm.runs.scores import is_single_label
 from mesm.tables.folds import flops_of
 from mesm.tables.names import reads_features, system_order
 from mesm.tables.notes import (

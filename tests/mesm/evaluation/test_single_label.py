@@ -13,14 +13,9 @@ from sklearn import metrics as oracle
 from torch import Tensor
 
 from mesm.evaluation.bootstrap import Bootstrap, intervals, paired_differences
-from mesm.evaluation.metrics import (
-    Confusion,
-    emotion_columns,
-    f1_key,
-    is_single_label,
-    overall_columns,
-)
+from mesm.evaluation.metrics import Confusion, emotion_columns, f1_key, overall_columns
 from mesm.evaluation.single_label import MEASURES, MostProbable, score_single
+from mesm.runs.scores import is_single_label
 
 
 def one_hot(places: list[int], emotions: int) -> Tensor:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from mesm.runs.documents import Figure
 from mesm.runs.files import (
     check_folder,
     file_name,
@@ -19,6 +18,7 @@ from mesm.runs.files import (
     read_json,
     write_beside,
 )
+from mesm.runs.scores import Figure
 
 HOLDER = """
 import sys, time
