@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mesm.data.batch import Batch
+    from mesm.inference.pipeline import Pipeline
 
-__all__ = ["Batch"]
+__all__ = ["Batch", "Pipeline"]
 
 
 def __getattr__(name: str) -> Any:
@@ -16,4 +17,8 @@ def __getattr__(name: str) -> Any:
         from mesm.data.batch import Batch
 
         return Batch
+    if name == "Pipeline":
+        from mesm.inference.pipeline import Pipeline
+
+        return Pipeline
     raise AttributeError(f"module 'mesm' has no attribute {name!r}")

@@ -244,6 +244,7 @@ def find_budget(
     *,
     batch_size: int = 8,
     repeats: int = 5,
+    corpus: Path | None = None,
 ) -> dict[str, Any]:
     """Find, for a trained MESM, p per block under FLOP budgets, and score it beside uniform p.
 
@@ -257,6 +258,7 @@ def find_budget(
         split: which split is scored.
         batch_size: clips per batch, also in the latency.
         repeats: timed passes per point; the median counts.
+        corpus: where the corpus of both runs lies; None: where each finds its own.
 
     Returns:
         The content of RUN/budget.json: per share the "uniform" and the "per block" point.
@@ -272,8 +274,8 @@ def find_budget(
             f"budget: wanted at least 1 clip per batch and 1 timed pass, got {batch_size} and "
             f"{repeats}"
         )
-    opened = Run.open_sparse(run)
-    dense = None if baseline is None else load_baseline(baseline, opened)
+    opened = Run.open_sparse(run, corpus=corpus)
+    dense = None if baseline is None else load_baseline(baseline, opened, corpus)
     search = Search(opened, list(opened.batches("valid", batch_size)))
     found: list[tuple[float, str, Trial]] = []
     total = len(shares) * (1 + 2 * BLOCKS * len(STEPS))

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from mesm.analysis.attention_rows import face_row, shorten, shown_faces, spectrogram_row
 from mesm.analysis.attention_score import score_attention
 from mesm.analysis.attention_trace import BlockAttention, trace_attention
 from mesm.analysis.explain_grids import Grids
@@ -19,7 +20,6 @@ from mesm.analysis.planted import (
     FACE_SIZE,
     SECONDS_PER_COLUMN,
     PlantedClip,
-    Regions,
     face_regions,
     no_regions,
     read_ground_truth,
@@ -30,7 +30,6 @@ from mesm.corpora.prepared import Clip
 from mesm.evaluation.run import Run
 from mesm.inputs.spectrograms import CHUNK_COLUMNS, MEL_BINS
 from mesm.plots.attention import draw_faces, draw_spectrogram
-from mesm.plots.panels import Row
 from mesm.plots.style import save_png
 from mesm.runs.files import file_name, one_at_a_time
 
@@ -47,6 +46,7 @@ def explain(
     p: BlockP | None = None,
     ground_truth: Path | None = None,
     split: str = "test",
+    corpus: Path | None = None,
 ) -> dict[str, Any]:
     """Draw what a MESM run keeps of one clip, or of one clip per emotion.
 
@@ -63,6 +63,7 @@ def explain(
         p: share of the attention mass that is kept; None: the run's own.
         ground_truth: ground_truth.jsonl of the miniature corpus.
         split: where clips are looked for, and what is scored.
+        corpus: where its corpus lies; None: where the run finds it.
 
     Returns:
         {"pictures": paths, "files": paths of all that was written, "clips": ids, "scores": what
@@ -71,13 +72,12 @@ def explain(
     Raises:
         ValueError: not a MESM run, no such clip, p not in (0, 1], or not a ground truth.
     """
-    opened = Run.open_sparse(run, p)
+    opened = Run.open_sparse(run, p, corpus=corpus)
     planted = {} if ground_truth is None else read_ground_truth(ground_truth)
-    corpus = opened.corpus
     if clip_id is None:
         chosen = _one_per_emotion(opened, split)
     else:
-        clip = corpus.clip(clip_id)
+        clip = opened.corpus.clip(clip_id)
         chosen = {_emotions(opened, clip): clip}
     for clip in chosen.values():
         file_name(clip.clip_id, "the clip id")
@@ -135,7 +135,7 @@ def _explain_clip(
     if planted:
         hints = ", ".join(f"{modality} {kind}" for modality, kind in planted.hints.items())
         title += f" · hints: {hints}"
-    title += f"\n“{_shorten(clip.text)}”"
+    title += f"\n“{shorten(clip.text)}”"
     pictures: list[Path] = []
     faces, audio = traced.get("face"), traced.get("audio")
     if faces and len(clip.faces):
@@ -144,8 +144,8 @@ def _explain_clip(
             if planted
             else [no_regions()] * len(clip.faces)
         )
-        rows = [_face_row(clip, faces, place, regions[place]) for place in range(len(clip.faces))]
-        shown = np.unique(np.linspace(0, len(rows) - 1, MOST_FACES).round().astype(int))
+        rows = [face_row(clip, faces, place, regions[place]) for place in range(len(clip.faces))]
+        shown = shown_faces(len(rows), MOST_FACES)
         figure = draw_faces([rows[place] for place in shown], title)
         pictures.append(save_png(figure, folder / "faces.png"))
         middle = len(rows) // 2
@@ -153,7 +153,7 @@ def _explain_clip(
         grids.add_face(rows[middle], emotion + _hint(planted, "face") + missed)
     if audio and clip.spectrogram.shape[1]:
         cues = sound_regions(planted, clip.spectrogram.shape[1]) if planted else no_regions()
-        row = _spectrogram_row(clip, audio, cues, title)
+        row = spectrogram_row(clip, audio, cues, title)
         figure = draw_spectrogram(row, CHUNK_COLUMNS, SECONDS_PER_COLUMN)
         pictures.append(save_png(figure, folder / "spectrograms.png"))
         silence = "" if np.ptp(clip.spectrogram) else "\n(silence)"
@@ -180,39 +180,6 @@ def _hint(planted: PlantedClip | None, modality: str) -> str:
     if planted is None or planted.hints[modality] == "true":
         return ""
     return f"\n({modality}: {planted.hints[modality]})"
-
-
-def _shorten(text: str, most: int = 90) -> str:
-    return text if len(text) <= most else text[: most - 1].rstrip() + "…"
-
-
-def _face_row(clip: Clip, blocks: Sequence[BlockAttention], place: int, regions: Regions) -> Row:
-    seconds = float(clip.face_times[place]) - clip.start
-    found = "" if clip.face_found[place] else "\nno face found"
-    return Row(
-        image=clip.faces[place],
-        attention=[block.attention[place] for block in blocks],
-        kept=[block.kept[place] for block in blocks],
-        regions=regions,
-        label=f"{seconds:.1f} s{found}",
-    )
-
-
-def _spectrogram_row(
-    clip: Clip, blocks: Sequence[BlockAttention], cues: Regions, title: str
-) -> Row:
-    """The chunks' maps side by side; the spectrogram filled up to whole chunks with NaN."""
-    bins, columns = clip.spectrogram.shape
-    chunks = len(blocks[0].kept)
-    image = np.full((bins, chunks * CHUNK_COLUMNS), np.nan, dtype=np.float32)
-    image[:, :columns] = clip.spectrogram
-    return Row(
-        image=image,
-        attention=[np.concatenate(list(block.attention), axis=1) for block in blocks],
-        kept=[np.concatenate(list(block.kept), axis=1) for block in blocks],
-        regions=cues,
-        label=title,
-    )
 
 
 def _kept_sites(blocks: Sequence[BlockAttention], pixels: int) -> list[dict[str, Any]]:

@@ -15,6 +15,7 @@ from mesm.analysis.sweep import RETRAINED, check_p_values, measure, sweep
 from mesm.config.end_to_end import MESMSettings
 from mesm.config.experiment import ExperimentConfig
 from mesm.config.files import load_config, parse_config
+from mesm.data.corpus_folder import has_corpus
 from mesm.evaluation.run import Run
 from mesm.experiment.jobs import Job, Resources
 from mesm.experiment.run import run_unfinished
@@ -51,6 +52,7 @@ def retrain(
     batch_size: int = 8,
     repeats: int = 5,
     norm_clips: int = 0,
+    corpus: Path | None = None,
 ) -> dict[str, Any]:
     """Train a MESM per p with a run's own settings, and measure each at its p; `sweep` as well.
 
@@ -69,6 +71,7 @@ def retrain(
         batch_size: clips per batch, also in the latency.
         repeats: timed passes per p; the median counts.
         norm_clips: of the one training at several p, as of `sweep`.
+        corpus: where the corpus of all runs lies; None: where each finds its own.
 
     Returns:
         The content of RUN/retrain.json; RUN/sweep.png shows both curves.
@@ -79,7 +82,7 @@ def retrain(
     """
     values = check_p_values(p_values)
     resources = Resources.of_machine(jobs, threads)
-    plan = _plan(run, values, split, runs)
+    plan = _plan(run, values, split, runs, corpus)
     for p, found in plan.finished.items():
         if p in values and p not in plan.jobs:
             print(f"p = {p:g}: {found} is trained already")
@@ -97,8 +100,9 @@ def retrain(
         batch_size=batch_size,
         repeats=repeats,
         norm_clips=norm_clips,
+        corpus=corpus,
     )
-    models = {p: Run.open_sparse(plan.folder(p), p) for p in values}
+    models = {p: Run.open_sparse(plan.folder(p), p, corpus=corpus) for p in values}
     points = _measure_all(models, split, batch_size, repeats)
     for point in points:
         progress = read_progress(RunFolder(plan.folder(point["p"])))
@@ -116,15 +120,25 @@ def retrain(
     return result
 
 
-def _plan(run: Path, values: Sequence[float], split: str, runs: Sequence[Path]) -> _Trainings:
+def _plan(
+    run: Path,
+    values: Sequence[float],
+    split: str,
+    runs: Sequence[Path],
+    corpus: Path | None,
+) -> _Trainings:
     """Which models there are and which must be trained; refuses before anything is written."""
-    config = Run.open_sparse(run).config
+    opened = Run.open_sparse(run, corpus=corpus)
+    config = opened.located
+    identity = opened.corpus.content
     if _finished(run) is None:
         raise ValueError(f"{run}: not finished; the same mesm train goes on with it")
     wanted = {p: _at(config, p) for p in values}
     finished: dict[float, Path] = {}
     for candidate in [run, *_run_folders(runs)]:
         found = _finished(candidate)
+        if found is not None and (candidate == run or has_corpus(RunFolder(candidate), identity)):
+            found = found.model_copy(update={"corpus": config.corpus})
         for p in values:
             if found is not None and p not in finished and _same(found, wanted[p]):
                 finished[p] = candidate
@@ -132,7 +146,7 @@ def _plan(run: Path, values: Sequence[float], split: str, runs: Sequence[Path]) 
     for p in values:
         if p not in finished:
             folder = RunFolder(run / "retrain" / f"p-{p}")
-            check_run(wanted[p], folder)
+            check_run(wanted[p], folder, identity)
             jobs[p] = Job(folder.path.name, wanted[p], folder, [split])
     return _Trainings(finished, jobs)
 

@@ -74,6 +74,7 @@ def sweep(
     batch_size: int = 8,
     repeats: int = 5,
     norm_clips: int = 0,
+    corpus: Path | None = None,
 ) -> dict[str, Any]:
     """Measure one trained MESM at several p, beside an FE2E run.
 
@@ -90,6 +91,7 @@ def sweep(
         repeats: timed passes per p; the median counts.
         norm_clips: at every p but the run's own, count the batch norms' statistics again on so
             many training clips (`mesm.training.norms`); 0: they stay as trained.
+        corpus: where the corpus of both runs lies; None: where each finds its own.
 
     Returns:
         The content of RUN/sweep.json; RUN/sweep.png shows it, beside the measurements of
@@ -104,9 +106,9 @@ def sweep(
             "sweep: wanted at least 1 clip per batch, 1 timed pass and no negative number of clips "
             f"for the norms, got {batch_size}, {repeats} and {norm_clips}"
         )
-    opened = Run.open_sparse(run)
+    opened = Run.open_sparse(run, corpus=corpus)
     retrained = _retrained(run, split)
-    dense = None if baseline is None else load_baseline(baseline, opened)
+    dense = None if baseline is None else load_baseline(baseline, opened, corpus)
     dense_name = None if baseline is None else baseline.name
     points = []
     own = opened.p if uniform_p(opened.p) is None else None
@@ -215,13 +217,18 @@ def _retrained(run: Path, split: str) -> dict[str, Any] | None:
     return found if found is not None and found["split"] == split else None
 
 
-def load_baseline(path: Path, beside: Run) -> Run:
+def load_baseline(path: Path, beside: Run, corpus: Path | None = None) -> Run:
     """An FE2E run on the corpus of another run.
+
+    Args:
+        path: its folder.
+        beside: the other run.
+        corpus: where the corpus lies; None: where the run finds it.
 
     Raises:
         ValueError: not an FE2E run, or of another corpus or task.
     """
-    opened = Run.open(path)
+    opened = Run.open(path, corpus=corpus)
     if not isinstance(opened.model, FE2E):
         name = type(opened.model).__name__
         raise ValueError(f"{path}: wanted an FE2E run as the baseline, got a {name} run")

@@ -13,7 +13,7 @@ from mesm.config.yaml_text import read_text
 from mesm.corpora.manifest import MANIFEST
 from mesm.corpora.prepared import PreparedCorpus
 from mesm.corpora.splits import SPLITS
-from mesm.data.corpus_folder import in_fold, open_corpus
+from mesm.data.corpus_folder import in_fold, locate_corpus
 from mesm.data.feed import Feed
 from mesm.evaluation.predictions import Predictions, origin_of
 from mesm.evaluation.run import Run
@@ -21,7 +21,14 @@ from mesm.evaluation.task import task_of
 from mesm.models.build import Model, arguments_of, differing_arguments, restore_model
 from mesm.models.registry import open_feed
 from mesm.runs.checkpoints import MEND, REMAKE, Progress, load_last, read_progress
-from mesm.runs.documents import Attention, Evaluation, Sweep, TemperatureDocument
+from mesm.runs.documents import (
+    Attention,
+    Evaluation,
+    PreprocessingDocument,
+    Sweep,
+    TemperatureDocument,
+    ThresholdDocument,
+)
 from mesm.runs.files import read_json
 from mesm.runs.hashes import sha256
 from mesm.training.optimizer import make_optimizer
@@ -32,11 +39,12 @@ SWEEPS = ("sweep.json", "retrain.json", "budget.json")
 RESUME = "the same `mesm train` goes on with it"
 
 
-def verify(path: Path) -> list[str]:
+def verify(path: Path, corpus: Path | None = None) -> list[str]:
     """Find everything that is wrong with a prepared corpus or a run.
 
     Args:
         path: its folder; see `examine`.
+        corpus: likewise.
 
     Returns:
         One line per finding; none: it is whole.
@@ -44,10 +52,10 @@ def verify(path: Path) -> list[str]:
     Raises:
         ValueError: `path` is neither a prepared corpus nor a run.
     """
-    return examine(path).findings
+    return examine(path, corpus).findings
 
 
-def examine(path: Path) -> Examined:
+def examine(path: Path, corpus: Path | None = None) -> Examined:
     """Look at every file of a prepared corpus or of a run; the corpus of a run as well.
 
     A corpus is looked at for hashes, computed anew; that each clip decodes, with finite values;
@@ -57,13 +65,16 @@ def examine(path: Path) -> Examined:
 
     Args:
         path: the folder that `mesm prepare` or `mesm train` made.
+        corpus: where a run's corpus lies; None: where the run finds it.
 
     Raises:
-        ValueError: `path` is neither.
+        ValueError: `path` is neither, or is no run and a corpus is given.
     """
     found = Examined()
     if any((path / name).is_file() for name in RUN_FILES):
-        _examine_run(path, found, {})
+        _examine_run(path, found, {}, corpus)
+    elif corpus is not None:
+        raise ValueError(f"{path}: is no run, so --corpus would have no effect; leave it out")
     elif (path / MANIFEST).is_file() or any(path.glob("data/*.parquet")):
         examine_corpus(path, found)
     else:
@@ -84,13 +95,19 @@ def _neither(path: Path) -> str:
     )
 
 
-def _examine_run(path: Path, found: Examined, corpora: dict[Path, PreparedCorpus | None]) -> None:
+def _examine_run(
+    path: Path,
+    found: Examined,
+    corpora: dict[Path, PreparedCorpus | None],
+    given: Path | None,
+) -> None:
     """Look at a run, and at those that `mesm sweep --retrain` made in it.
 
     Args:
         path: its folder.
         found: findings are added to it.
         corpora: those that have been looked at, by their folders; grows.
+        given: where the corpus lies; None: where the run finds it.
     """
     run = Run(path, device="cpu")
     config = found.attempt(lambda: run.config)
@@ -102,7 +119,7 @@ def _examine_run(path: Path, found: Examined, corpora: dict[Path, PreparedCorpus
         found.add(f"{run.folder.diverged}: the training diverged: {reason[:500]}")
     corpus, feed, weights = None, None, False
     if config is not None:
-        corpus = _corpus_of(run, config, found, corpora)
+        corpus = _corpus_of(run, config, found, corpora, given)
         if corpus is not None:
             feed = found.attempt(open_feed, config, corpus, run.folder)
         weights = _examine_model(run, config, feed, progress, found)
@@ -117,20 +134,24 @@ def _examine_run(path: Path, found: Examined, corpora: dict[Path, PreparedCorpus
     _examine_documents(run, weights, found)
     for inner in sorted(path.glob("retrain/*/")):
         if any((inner / name).is_file() for name in RUN_FILES):
-            _examine_run(inner, found, corpora)
+            _examine_run(inner, found, corpora, given)
 
 
 def _corpus_of(
-    run: Run, config: ExperimentConfig, found: Examined, corpora: dict[Path, PreparedCorpus | None]
+    run: Run,
+    config: ExperimentConfig,
+    found: Examined,
+    corpora: dict[Path, PreparedCorpus | None],
+    given: Path | None,
 ) -> PreparedCorpus | None:
-    place = config.corpus.resolve()
+    folder = found.attempt(locate_corpus, run.folder, config.corpus, given)
+    if folder is None:
+        return None
+    place = folder.resolve()
     if place not in corpora:
-        if (config.corpus / MANIFEST).is_file():
-            there = examine_corpus(config.corpus, found) is not None
-            # Opening tells the same damage again, in the same words, which are noted once.
-            corpora[place] = found.attempt(PreparedCorpus.open, config.corpus) if there else None
-        else:
-            corpora[place] = found.attempt(open_corpus, config.corpus, run.path)
+        there = examine_corpus(folder, found) is not None
+        # Opening tells the same damage again, in the same words, which are noted once.
+        corpora[place] = found.attempt(PreparedCorpus.open, folder) if there else None
     corpus = corpora[place]
     return corpus and found.attempt(in_fold, corpus, config.fold, run.folder)
 
@@ -211,7 +232,8 @@ def _examine_predictions(
     run: Run, config: ExperimentConfig, corpus: PreparedCorpus, weights: bool, found: Examined
 ) -> None:
     files = sorted((run.path / "predictions").glob("*.parquet"))
-    origin = found.attempt(origin_of, run.folder, config) if files and weights else None
+    located = config.model_copy(update={"corpus": corpus.path})
+    origin = found.attempt(origin_of, run.folder, located) if files and weights else None
     for file in files:
         found.attempt(_check_predictions, file, run, corpus, origin)
     if files:
@@ -250,6 +272,8 @@ def _examine_documents(run: Run, weights: bool, found: Examined) -> None:
             )
     documents: list[tuple[Path, Any]] = [(run.path / name, Sweep) for name in SWEEPS]
     documents.append((run.folder.temperatures, TemperatureDocument))
+    documents.append((run.folder.thresholds, ThresholdDocument))
+    documents.append((run.folder.preprocessing, PreprocessingDocument))
     documents.append((run.path / "explain" / "action_units.json", Attention))
     documents += [(file, dict) for file in sorted((run.path / "explain").glob("*/*.json"))]
     for document, shape in documents:

@@ -8,8 +8,9 @@ from typing import Annotated, Literal
 
 import typer
 
+from mesm.cli.predicting import predict
 from mesm.cli.preparing import prepare
-from mesm.cli.shared import Refusing, Split, at_least, share, step
+from mesm.cli.shared import Corpus, Refusing, Split, at_least, share, step
 from mesm.cli.tables import tables
 from mesm.runs.memory import keep_freed_pages
 
@@ -193,6 +194,7 @@ def evaluate(
         Literal["own", "other"],
         typer.Option(help="other: MESM's attention is asked by another clip's query."),
     ] = "own",
+    corpus: Corpus = None,
 ) -> None:
     """Score a run: accuracy (or weighted accuracy) and F1 per emotion; thresholds are named."""
     from mesm.evaluation.bootstrap import Bootstrap
@@ -204,7 +206,13 @@ def evaluate(
         from mesm.plots.reliability import save_reliability
 
         scores = evaluate_run(
-            run, split, threshold=threshold, f1=f1, bootstrap=bootstrap, fresh=fresh, query=query
+            *(run, split),
+            threshold=threshold,
+            f1=f1,
+            bootstrap=bootstrap,
+            fresh=fresh,
+            query=query,
+            corpus=corpus,
         )
         if query == "own":
             typer.echo(save_reliability(run, scores))
@@ -216,7 +224,12 @@ def evaluate(
         from mesm.evaluation.against import compare_runs
 
         compare_runs(
-            run, against, split, threshold=threshold, f1=f1, bootstrap=bootstrap, fresh=fresh
+            *(run, against, split),
+            threshold=threshold,
+            f1=f1,
+            bootstrap=bootstrap,
+            fresh=fresh,
+            corpus=corpus,
         )
 
 
@@ -259,6 +272,7 @@ def sweep(
             callback=at_least(1), help="With --retrain: trainings at a time; as in experiment."
         ),
     ] = None,
+    corpus: Corpus = None,
 ) -> None:
     """Measure quality, FLOPs, latency and active sites per p (the paper's Figure 5)."""
     from mesm.analysis.budget import budget_lines, find_budget, parse_budgets
@@ -276,7 +290,8 @@ def sweep(
             raise ValueError("sweep: --norms goes with --p, not with --budget")
         if retrain:
             raise ValueError("sweep: --budget and --retrain are two questions; ask one")
-        result = find_budget(run, parse_budgets(budget), baseline=baseline, split=split)
+        shares = parse_budgets(budget)
+        result = find_budget(run, shares, baseline=baseline, split=split, corpus=corpus)
         typer.echo("\n".join(budget_lines(result)))
         return
     values = parse_p_values("0.1:1.0:0.1" if p is None else p)
@@ -284,11 +299,15 @@ def sweep(
         from mesm.analysis.retrain import retrain as run_retrain
 
         retrained = run_retrain(
-            run, values, baseline, split, runs=runs or [], jobs=jobs, norm_clips=norms
+            *(run, values, baseline, split),
+            runs=runs or [],
+            jobs=jobs,
+            norm_clips=norms,
+            corpus=corpus,
         )
         swept = [read_json(run / "sweep.json", Sweep), retrained]
     else:
-        swept = [run_sweep(run, values, baseline, split, norm_clips=norms)]
+        swept = [run_sweep(run, values, baseline, split, norm_clips=norms, corpus=corpus)]
     for found in swept:
         typer.echo("\n".join(sweep_lines(found)))
     files = ["sweep.json", "sweep.png", *(["retrain.json"] if retrain else [])]
@@ -300,7 +319,11 @@ def sweep(
 def explain(
     run: Annotated[Path, typer.Argument(help="Folder of a trained MESM run.")],
     clip: Annotated[
-        str | None, typer.Argument(help="Clip id; default: one test clip per emotion.")
+        str | None,
+        typer.Argument(
+            help="Clip id, behind -- if it is called as an option is; default: one test clip per "
+            "emotion."
+        ),
     ] = None,
     ground_truth: Annotated[
         Path | None,
@@ -310,33 +333,39 @@ def explain(
         float | None,
         typer.Option(callback=share, help="Another share than the run's own."),
     ] = None,
+    corpus: Corpus = None,
 ) -> None:
     """Draw what the attention keeps, on faces and spectrograms (the paper's Figures 3, 4 and 6)."""
     from mesm.analysis.explain import explain as run_explain
 
-    found = run_explain(run, clip, p=p, ground_truth=ground_truth)
+    found = run_explain(run, clip, p=p, ground_truth=ground_truth, corpus=corpus)
     typer.echo("\n".join(map(str, found["files"])))
+
+
+app.command()(predict)
 
 
 @app.command()
 def report(
     out: Annotated[Path, typer.Argument(help="The HTML file to write.")],
     runs: Annotated[list[Path], typer.Argument(help="Folders of trained runs.")],
+    corpus: Corpus = None,
 ) -> None:
     """Put what runs hold into one HTML page: tables, learning curves, p-curve, pictures."""
     from mesm.report.page import write_report
 
-    typer.echo(write_report(out, runs))
+    typer.echo(write_report(out, runs, corpus=corpus))
 
 
 @app.command()
 def verify(
     path: Annotated[Path, typer.Argument(help="Folder of a prepared corpus or of a run.")],
+    corpus: Corpus = None,
 ) -> None:
     """Check a corpus or a run whole, and say what to do: exit status 0 whole, 1 with findings."""
     from mesm.analysis.verify import examine
 
-    found = examine(path)
+    found = examine(path, corpus)
     for finding in found.findings:
         typer.echo(finding)
     if found.findings:

@@ -53,6 +53,10 @@ def prepare(
     device: Annotated[
         str, typer.Option(help="Where faces are searched for: cpu, cuda or cuda:N.")
     ] = "cpu",
+    faces: Annotated[
+        Literal["largest", "track"],
+        typer.Option(help="Whose face: the largest of each frame, or the one seen longest."),
+    ] = "largest",
     song: Annotated[
         bool, typer.Option("--song", help="ravdess: read songs too, beside speech.")
     ] = False,
@@ -88,7 +92,8 @@ def prepare(
     if example is not None:
         from mesm.corpora.table.example import write_example
 
-        others = (raw, split, splits, seed, reading, min_face_size != 20, device != "cpu", check)
+        looked = (min_face_size != 20, device != "cpu", faces != "largest")
+        others = (raw, split, splits, seed, reading, *looked, check)
         if any(others):
             raise ValueError("prepare: --example only writes a table; leave the rest out")
         typer.echo(write_example(example, workers))
@@ -116,6 +121,7 @@ def prepare(
             min_face_size=min_face_size,
             reading=reading,
             device=device,
+            faces=faces,
         )
         run(corpus, raw, out, options)
     except TableError as error:

@@ -9,7 +9,8 @@ import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
-from typing import Any, Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import typer
 from tqdm import tqdm
@@ -18,6 +19,10 @@ from typer.core import TyperGroup
 from mesm.runs import interrupts
 
 Split = Literal["train", "valid", "test"]
+Corpus = Annotated[
+    Path | None,
+    typer.Option(help="Folder of the prepared corpus; default: where the run finds it."),
+]
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 REPORT = "this is a fault of mesm, not of yours: please report it, with these lines and the command"

@@ -27,6 +27,10 @@ GroupName = Annotated[
     str | None,
     typer.Option("--group", help="Of experiments: only the runs of this grid."),
 ]
+Corpora = Annotated[
+    list[Path] | None,
+    typer.Option("--corpus", help="A prepared corpus that runs do not find; may be repeated."),
+]
 OUT = Path("tables")
 
 
@@ -37,6 +41,7 @@ def table_results(
     out: TablesOut = OUT,
     split: Annotated[Split, typer.Option(help="Split whose scores are shown.")] = "test",
     synthetic: Synthetic = None,
+    corpus: Corpora = None,
     paper: Annotated[
         bool | None,
         typer.Option("--paper/--no-paper", help="The paper's rows; default: if it is real."),
@@ -48,7 +53,11 @@ def table_results(
 
     _show_tables(
         lambda: results_tables(
-            group_folders(folders, group), split, synthetic=synthetic, paper=paper
+            group_folders(folders, group),
+            split,
+            synthetic=synthetic,
+            paper=paper,
+            corpora=corpus or [],
         ),
         out,
     )
@@ -73,13 +82,17 @@ def table_ablation(
     out: TablesOut = OUT,
     split: Annotated[Split, typer.Option(help="Split whose scores are shown.")] = "test",
     synthetic: Synthetic = None,
+    corpus: Corpora = None,
 ) -> None:
     """Table 5: average scores of models that see a part of the modalities."""
     from mesm.tables.ablation import ablation_tables
     from mesm.tables.experiments import group_folders
 
     _show_tables(
-        lambda: ablation_tables(group_folders(folders, group), split, synthetic=synthetic), out
+        lambda: ablation_tables(
+            group_folders(folders, group), split, synthetic=synthetic, corpora=corpus or []
+        ),
+        out,
     )
 
 
@@ -89,12 +102,18 @@ def table_sweep(
     group: GroupName = None,
     out: TablesOut = OUT,
     synthetic: Synthetic = None,
+    corpus: Corpora = None,
 ) -> None:
     """Figure 5 as a table: quality against FLOPs and latency, per p or per budget."""
     from mesm.tables.experiments import group_folders
     from mesm.tables.sweeps import sweep_tables
 
-    _show_tables(lambda: sweep_tables(group_folders(folders, group), synthetic=synthetic), out)
+    _show_tables(
+        lambda: sweep_tables(
+            group_folders(folders, group), synthetic=synthetic, corpora=corpus or []
+        ),
+        out,
+    )
 
 
 @tables.command("runs")
@@ -107,6 +126,7 @@ def table_runs(
     out: TablesOut = OUT,
     split: Annotated[Split, typer.Option(help="Split whose scores are shown.")] = "test",
     synthetic: Synthetic = None,
+    corpus: Corpora = None,
 ) -> None:
     """Compare runs by chosen settings: mean and deviation over the seeds of each combination.
 
@@ -118,7 +138,9 @@ def table_runs(
     from mesm.tables.experiments import group_folders
 
     made = _show_tables(
-        lambda: comparison_tables(group_folders(folders, group), by, split, synthetic=synthetic),
+        lambda: comparison_tables(
+            group_folders(folders, group), by, split, synthetic=synthetic, corpora=corpus or []
+        ),
         out,
     )
     for table in made:

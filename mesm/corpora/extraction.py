@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +24,14 @@ from mesm.corpora.prepared import MEL_BINS, SCHEMA
 from mesm.corpora.shortfalls import Recording, Shortfall
 from mesm.corpora.utterances import SkippedClip, Utterance, relative
 from mesm.inputs.face_detector import FaceDetector
-from mesm.inputs.faces import FaceCrop, crop_faces, sampling_instants
-from mesm.inputs.spectrograms import SAMPLE_RATE, log_mel
-from mesm.inputs.video import LONGEST_HOLD, VideoError, frames_at
-from mesm.inputs.waveforms import SOUND_FILES, AudioError, ShortSoundError, Stretch, each_waveform
+from mesm.inputs.face_stream import Look, faces_at
+from mesm.inputs.face_tracks import longest_track
+from mesm.inputs.faces import FaceCrop, FaceRule, FrameFaces, sampling_instants
+from mesm.inputs.sound_parts import ShortSoundError, Stretch
+from mesm.inputs.spectrograms import AudioError, log_mel
+from mesm.inputs.video import VideoError
+from mesm.inputs.waveforms import SOUND_FILES, each_waveform, heard_until
 from mesm.runs.ordinary import not_a_file
-
-FRAMES_PER_BATCH = 16
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,7 @@ class Dialog:
     utterances: tuple[Utterance, ...]
     min_face_size: int
     device: str = "cpu"
+    faces: FaceRule = "largest"
 
     def __len__(self) -> int:
         return len(self.utterances)
@@ -63,6 +64,8 @@ class Dialog:
         found_by: list[Any] = [self.min_face_size]
         if self.device != "cpu":
             found_by.append(self.device)
+        if self.faces != "largest":
+            found_by.append(self.faces)
         roles: list[Any] = []
         audio, video = self.utterances[0].media
         if len(media) < 2:
@@ -94,21 +97,11 @@ class _Draft:
     end: float = field(init=False)
     instants: list[float] = field(default_factory=list)
     spectrogram: npt.NDArray[np.float32] | None = None
-    faces: dict[int, FaceCrop] = field(default_factory=dict)
+    faces: dict[int, FrameFaces] = field(default_factory=dict)
     failure: SkippedClip | None = None
 
     def __post_init__(self) -> None:
         self.end = self.utterance.end
-
-
-@dataclass(frozen=True)
-class _Slot:
-    """One sampled frame, or its half, and the face of the clip it is for."""
-
-    draft: _Draft
-    face: int
-    image: npt.NDArray[np.uint8]
-    left: int
 
 
 @contextmanager
@@ -169,9 +162,9 @@ def extract(dialog: Dialog, detector: FaceDetector) -> Part:
         for draft in drafts:
             if video is not None and draft.failure is None:
                 draft.instants = sampling_instants(draft.utterance.start, draft.end)
-        _read_faces(drafts, detector, recording, fail)
+        _read_faces(drafts, dialog.faces, detector, recording, fail)
     skipped = [draft.failure for draft in drafts if draft.failure is not None]
-    rows = [_row(draft) for draft in drafts if draft.failure is None]
+    rows = [_row(draft, dialog.faces) for draft in drafts if draft.failure is None]
     return pa.Table.from_pylist(rows, schema=SCHEMA), skipped
 
 
@@ -184,7 +177,7 @@ def _read_sound(
         speaking = [draft for draft in drafts if draft.utterance.channel == channel]
         parts = [Stretch(draft.utterance.start, draft.utterance.end) for draft in speaking]
         for number, waveform in each_waveform(audio, parts, channel, first.channels):
-            draft = speaking[number]
+            draft, part = speaking[number], parts[number]
             utterance = draft.utterance
             draft.failure = None  # a part that comes again is the right one
             try:
@@ -197,13 +190,12 @@ def _read_sound(
             except ValueError as error:
                 fail(draft, "unreadable sound", audio, str(error))
                 continue
-            # No frame is looked for after the end of the sound, to which a late end is clamped.
-            heard = utterance.start + len(waveform) / SAMPLE_RATE
-            draft.end = utterance.end if utterance.end <= heard + LONGEST_HOLD else heard
+            draft.end = heard_until(part, len(waveform))
 
 
 def _read_faces(
     drafts: Sequence[_Draft],
+    rule: FaceRule,
     detector: FaceDetector,
     recording: Recording,
     fail: Callable[..., None],
@@ -217,47 +209,36 @@ def _read_faces(
     video = recording.video
     if not wanted or video is None:
         return
+    looks = [Look(instant, drafts[row].utterance.half) for instant, row, _ in wanted]
+    found = faces_at(
+        *(video, looks, detector),
+        wanted=lambda index: drafts[wanted[index][1]].failure is None,
+        every=rule == "track",
+    )
     try:
-        frames_shown = frames_at(video, [instant for instant, _, _ in wanted])
-        while batch := list(islice(frames_shown, FRAMES_PER_BATCH)):
-            # By size: halves of odd frames differ by a pixel.
-            sized: dict[tuple[int, ...], list[_Slot]] = {}
-            for index, frame in batch:
-                instant, row, i = wanted[index]
-                draft = drafts[row]
-                if draft.failure is not None:
-                    continue
-                if frame is None:
-                    fail(draft, *recording.no_picture(instant))
-                    continue
-                half, left = _half(frame, draft.utterance.half)
-                sized.setdefault(half.shape, []).append(_Slot(draft, i, half, left))
-            for slots in sized.values():
-                frames = torch.from_numpy(np.stack([slot.image for slot in slots]))
-                for slot, crop in zip(slots, crop_faces(frames, detector), strict=True):
-                    box = crop.box + np.array([slot.left, 0, slot.left, 0], np.float32)
-                    slot.draft.faces[slot.face] = FaceCrop(crop.image, box, crop.found)
+        for index, faces in found:
+            instant, row, i = wanted[index]
+            if faces is None:
+                fail(drafts[row], *recording.no_picture(instant))
+            else:
+                drafts[row].faces[i] = faces
     except VideoError as error:
         for draft in drafts:
             if draft.failure is None:
                 fail(draft, "unreadable video", video, str(error))
 
 
-def _half(frame: npt.NDArray[np.uint8], half: str | None) -> tuple[npt.NDArray[np.uint8], int]:
-    """Cut the speaker's half; also give its left edge in the full frame."""
-    middle = frame.shape[1] // 2
-    if half == "left":
-        return frame[:, :middle], 0
-    if half == "right":
-        return frame[:, middle:], middle
-    return frame, 0
+def _chosen(draft: _Draft, rule: FaceRule) -> list[FaceCrop]:
+    """The clip's face in each frame."""
+    frames = [draft.faces[i] for i in range(len(draft.instants))]
+    return longest_track(frames) if rule == "track" else [frame.largest for frame in frames]
 
 
-def _row(draft: _Draft) -> dict[str, Any]:
+def _row(draft: _Draft, rule: FaceRule) -> dict[str, Any]:
     utterance, spectrogram = draft.utterance, draft.spectrogram
     if spectrogram is None:  # the recording has no sound
         spectrogram = np.empty((MEL_BINS, 0), np.float32)
-    faces = [draft.faces[i] for i in range(len(draft.instants))]
+    faces = _chosen(draft, rule)
     return {
         "clip_id": utterance.clip_id,
         "text": utterance.text,

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 from mesm.config.modalities import ALL, parse_modalities
 from mesm.corpora.registry import find_corpus
 from mesm.corpora.utterances import SkippedClip
-from mesm.runs.hashes import check_seal
+from mesm.runs.hashes import check_seal, content_hash
 from mesm.runs.ordinary import ordinary
 
 FORMAT = 1
@@ -116,6 +116,13 @@ class Manifest(_Model):
     def title(self) -> str:
         """The corpus' name in tables."""
         return self.named or find_corpus(self.corpus).title
+
+    @property
+    def identity(self) -> str:
+        """A hash of all that a run reads of the corpus: the same wherever the corpus lies."""
+        read = {"corpus", "emotions", "files", "single_label"}
+        read |= {"spectrogram_mean", "spectrogram_std"}
+        return content_hash(self.model_dump(mode="json", include=read))
 
     @field_validator("modalities")
     @classmethod

@@ -27,6 +27,7 @@ from mesm.corpora.splits import SplitPolicy, read_split_lists, split_clips
 from mesm.corpora.summary import lacks, summary
 from mesm.corpora.utterances import RawCorpus, SkippedClip, Utterance
 from mesm.inputs.face_detector import FaceDetector
+from mesm.inputs.faces import FaceRule
 from mesm.runs.files import owned, read_json, write_beside
 from mesm.runs.hashes import MEMORY, sealed, sha256
 from mesm.runs.ordinary import not_a_file
@@ -47,6 +48,7 @@ class PrepareOptions(BaseModel):
         reading: options of the corpus' own reader, such as {"song": True}; JSON values.
         device: where faces are looked for: "cpu", "cuda" or "cuda:N". A GPU finds the same boxes
             to a hundredth of a pixel, not to the last bit.
+        faces: whose face a clip shows: the largest of each frame, or the one seen longest.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -58,6 +60,7 @@ class PrepareOptions(BaseModel):
     workers: int | None = Field(default=None, ge=1)
     reading: dict[str, Any] = {}
     device: str = "cpu"
+    faces: FaceRule = "largest"
 
     def policy(self, corpus: str) -> SplitPolicy:
         """The way of splitting that was asked for, or the corpus' own."""
@@ -160,7 +163,7 @@ def _dialogs(
     return [
         Dialog(
             name if several[name] == 1 else f"{name}.{next(places[name])}",
-            *(found.root, group, options.min_face_size, options.kind_of_device),
+            *(found.root, group, options.min_face_size, options.kind_of_device, options.faces),
         )
         for name, group in groups
     ]
@@ -181,6 +184,8 @@ def _fingerprint(
         fingerprint["reading"] = options.reading
     if options.kind_of_device != "cpu":
         fingerprint["device"] = options.kind_of_device
+    if options.faces != "largest":
+        fingerprint["faces"] = options.faces
     if lists is not None:
         # Published lists leave nothing to a seed.
         del fingerprint["seed"]
@@ -227,7 +232,7 @@ def _look_at(out: Path, fingerprint: dict[str, Any]) -> Manifest | None:
 
 
 def _shown(fingerprint: Mapping[str, Any], key: str) -> Any:
-    return fingerprint.get(key, "cpu" if key == "device" else None)
+    return fingerprint.get(key, {"device": "cpu", "faces": "largest"}.get(key))
 
 
 def _seen(found: RawCorpus, dialogs: Sequence[Dialog]) -> str:

@@ -196,6 +196,7 @@ class PreparedCorpus:
 
     Attributes:
         fold: None: its splits are its own; else which fold's they are (`mesm.corpora.folds`).
+        content: hash of all that a run reads of it, in whatever fold (`Manifest.identity`).
     """
 
     fold: FoldSettings | None = None
@@ -203,6 +204,7 @@ class PreparedCorpus:
     def __init__(self, path: Path, manifest: Manifest) -> None:
         self.path = path
         self.manifest = manifest
+        self.content = manifest.identity
         self._splits: dict[str, ClipList] = {}
 
     @classmethod

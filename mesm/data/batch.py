@@ -29,6 +29,8 @@ class Batch:
         most_faces: the largest of face_lengths, known to the host so that nothing waits for the
             device; None: read from face_lengths where they are on the CPU.
         most_chunks: likewise for spectrogram_lengths.
+        text_there: (B,) bool, False at clips that have no text, whose vector is left out of MESM's
+            query; None: an empty text is a text too, as in training.
 
     Raises:
         ValueError: shapes, dtypes or lengths do not fit together; says what was wanted and what
@@ -45,6 +47,7 @@ class Batch:
     labels: Tensor
     most_faces: int | None = None
     most_chunks: int | None = None
+    text_there: Tensor | None = None
 
     def __post_init__(self) -> None:
         check_fields("Batch", self)
@@ -67,6 +70,12 @@ class Batch:
             )
         if not self.labels.is_floating_point():
             raise ValueError(f"Batch: labels must be floating, got {self.labels.dtype}")
+        there = self.text_there
+        if there is not None and (there.shape != (size,) or there.dtype != torch.bool):
+            raise ValueError(
+                f"Batch: text_there must be ({size},) torch.bool, got {tuple(there.shape)} "
+                f"{there.dtype}"
+            )
         self.most_faces = _largest("most_faces", self.most_faces, self.face_lengths)
         self.most_chunks = _largest("most_chunks", self.most_chunks, self.spectrogram_lengths)
 

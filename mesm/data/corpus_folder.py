@@ -2,42 +2,153 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from mesm.config.fold import FoldSettings
 from mesm.corpora.folds import FoldedCorpus
-from mesm.corpora.manifest import MANIFEST
+from mesm.corpora.manifest import MANIFEST, read_manifest
 from mesm.corpora.prepared import PreparedCorpus
 from mesm.runs.checkpoints import MEND
 from mesm.runs.documents import FoldDocument
 from mesm.runs.files import read_json
 from mesm.runs.folder import RunFolder
+from mesm.runs.hashes import check_seal, sealed
+from mesm.runs.places import CorpusPlace, describe_place, places_of
 
 
-def open_corpus(path: Path, run: Path | None = None) -> PreparedCorpus:
-    """The prepared corpus in a folder.
-
-    Args:
-        path: the folder, as the settings have it.
-        run: the run whose settings these are; None: those of a new one.
+def open_corpus(path: Path) -> PreparedCorpus:
+    """The prepared corpus that the settings of a new training name.
 
     Raises:
         ValueError: there is none; says where it was looked for. Or see `PreparedCorpus.open`.
     """
-    if (path / MANIFEST).is_file():
-        return PreparedCorpus.open(path)
-    looked = f"{path.absolute()} has no {MANIFEST}"
-    if not path.is_absolute():
-        looked += f" ({path} was looked for from the folder {Path.cwd()})"
-    if run is None:
+    if not (path / MANIFEST).is_file():
         raise ValueError(
-            f"{path} is not a prepared corpus: {looked}; name its folder as corpus=FOLDER, or make "
-            "it with `mesm prepare`"
+            f"{path} is not a prepared corpus: {_looked(path)}; name its folder as corpus=FOLDER, "
+            "or make it with `mesm prepare`"
         )
-    mend = f"if it was moved, write its folder after `corpus:` in {run / 'config.yaml'}"
-    if not path.is_absolute():
-        mend = f"call mesm from the folder where the run was trained; {mend}"
-    raise ValueError(f"{run}: its corpus is not there: {looked}; {mend}")
+    return PreparedCorpus.open(path)
+
+
+def locate_corpus(folder: RunFolder, named: Path, given: Path | None = None) -> Path:
+    """The folder of the corpus that a run was trained on, wherever either of them lies now.
+
+    It is looked for where it was as seen from the run, then where it was, and known by a hash of
+    its content. Where config.yaml was changed since, only the folder that it names now is right.
+    A run of before kept nothing but that name, and what lies there is taken.
+
+    Args:
+        folder: of the run.
+        named: the corpus' folder as config.yaml has it, relative to the working directory.
+        given: the folder instead, of which the content must be the same; None: none.
+
+    Raises:
+        ValueError: it is in none of these places, or they hold other corpora; says where it was
+            looked for.
+    """
+    kept = kept_place(folder)
+    if given is not None:
+        places = [given]
+    elif kept is None or kept["named"] != str(named):
+        places = [named]
+    else:
+        places = places_of(kept, folder.path)
+    there = [place for place in places if (place / MANIFEST).is_file()]
+    found = {place: _identity(place) for place in there}
+    if kept is not None:
+        right = [place for place, identity in found.items() if identity == kept["identity"]]
+        # One that cannot be read is told by its own error, when it is opened.
+        right += [place for place, identity in found.items() if identity is None]
+    else:
+        right = there
+    if right:
+        return right[0]
+    mend = (
+        "name it with --corpus (mesm train: as corpus=FOLDER), or for good after `corpus:` in "
+        f"{folder.config}"
+    )
+    if there:
+        raise ValueError(
+            f"{folder.path}: was trained on another corpus than {_or(there)} is now; if that one "
+            f"lies elsewhere {mend}; else prepare it again, or train another run"
+        )
+    if given is not None:
+        raise ValueError(f"{folder.path}: --corpus {given} is not its corpus: {_looked(given)}")
+    if kept is None and not named.is_absolute():
+        mend = f"call mesm from the folder where the run was trained; if it was moved, {mend}"
+    else:
+        mend = f"if it was moved, {mend}"
+    raise ValueError(f"{folder.path}: its corpus is not there: {_looked(*places)}; {mend}")
+
+
+def corpus_to_train_on(named: Path, folder: RunFolder) -> PreparedCorpus:
+    """The corpus of a training that begins, or of one that goes on after either was moved.
+
+    Raises:
+        ValueError: see `open_corpus` and `locate_corpus`.
+    """
+    if not folder.config.is_file():
+        return open_corpus(named)
+    # A run that diverged may start anew on any corpus.
+    if folder.diverged.is_file() and (named / MANIFEST).is_file():
+        return PreparedCorpus.open(named)
+    return PreparedCorpus.open(locate_corpus(folder, named))
+
+
+def kept_place(folder: RunFolder) -> CorpusPlace | None:
+    """The content of a run's corpus.json; None: the run is one of before.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    kept: CorpusPlace | None = read_json(folder.corpus, CorpusPlace)
+    if kept is not None:
+        try:
+            check_seal(kept)
+        except ValueError as error:
+            raise ValueError(f"{folder.corpus}: {error}; {MEND}") from error
+    return kept
+
+
+def has_corpus(folder: RunFolder, identity: str) -> bool:
+    """Whether a run says that its corpus has this `PreparedCorpus.content`."""
+    kept = kept_place(folder)
+    return kept is not None and kept["identity"] == identity
+
+
+def write_place(named: Path, corpus: PreparedCorpus, folder: RunFolder) -> None:
+    """Keep in a run's folder where its corpus lies and what that holds.
+
+    Args:
+        named: the corpus' folder as config.yaml has it.
+        corpus: as it was found.
+        folder: of the run.
+    """
+    place = describe_place(named, corpus.path, folder.path, corpus.content)
+    folder.write_json(folder.corpus, sealed(place))
+
+
+def _identity(place: Path) -> str | None:
+    """The hash of the content of a prepared corpus; None: its manifest cannot be read."""
+    try:
+        manifest = read_manifest(place)
+    except ValueError:
+        return None
+    return None if manifest is None else manifest.identity
+
+
+def _looked(*places: Path) -> str:
+    """Where a corpus was looked for, in words."""
+    folder = Path.cwd()
+    whole = " and ".join(str(place.absolute()) for place in places)
+    said = f"{whole} {'has' if len(places) == 1 else 'have'} no {MANIFEST}"
+    relative = [place for place in places if not place.is_absolute()]
+    return said + "".join(f" ({one} was looked for from the folder {folder})" for one in relative)
+
+
+def _or(places: Sequence[Path]) -> str:
+    return " or ".join(str(place) for place in places)
 
 
 def in_fold(corpus: PreparedCorpus, fold: FoldSettings | None, folder: RunFolder) -> PreparedCorpus:

@@ -16,6 +16,7 @@ from mesm.config.modalities import Modality
 from mesm.corpora.prepared import PreparedCorpus
 from mesm.data.clips import ClipDataset, Collate, SplitDataset, split_dataset
 from mesm.data.features import FeatureDataset, Limits, collate_features
+from mesm.data.preprocessing import Preprocessing
 from mesm.data.text_choice import choose_subwords, saved_subwords
 from mesm.features.manifest import FILE
 from mesm.features.store import FeatureStore
@@ -154,10 +155,11 @@ class EndToEndFeed(Feed):
         return super().sizes() | found
 
     def write(self) -> None:
-        """Keep the subwords, so that the run is whole wherever its folder lies."""
+        """Keep subwords and preprocessing, so that the run is whole wherever its folder lies."""
         learnt = isinstance(self.tokenizer, UnigramSubwords)
         if not learnt or not self.folder.tokenizer.exists():
             self.tokenizer.save(self.folder.tokenizer)
+        Preprocessing.of(self.corpus).write(self.folder)
 
 
 class TwoPhaseFeed(Feed):

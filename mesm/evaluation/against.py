@@ -23,6 +23,7 @@ def compare_runs(
     f1: F1Variant | None = None,
     bootstrap: Bootstrap | None = None,
     fresh: bool = False,
+    corpus: Path | None = None,
 ) -> dict[str, Any]:
     """Print by how much a run scores above another, by a paired bootstrap; keeps no scores.
 
@@ -36,6 +37,7 @@ def compare_runs(
         f1: likewise.
         bootstrap: draws, level, seed and cluster; None: 1,000 draws over clips, 95 %.
         fresh: predict anew, whatever is kept.
+        corpus: where the corpus of both lies; None: where each finds its own.
 
     Returns:
         The result of `mesm.evaluation.bootstrap.paired_differences`, with split, clips, headline,
@@ -46,7 +48,8 @@ def compare_runs(
             splits, clips, labels, threshold policies or F1 variants.
     """
     ours, theirs = (
-        Run.open(folder, threshold=threshold, f1=f1, fresh=fresh) for folder in (run, against)
+        Run.open(folder, threshold=threshold, f1=f1, fresh=fresh, corpus=corpus)
+        for folder in (run, against)
     )
     _check_alike(ours, theirs, split)
     first, second = ours.predictions(split), theirs.predictions(split)
@@ -125,6 +128,6 @@ def _check_alike(first: Run, second: Run, split: str) -> None:
     ]
     if files[0] != files[1]:
         raise ValueError(
-            f"{runs} have the {split} clips prepared differently ({first.config.corpus} and "
-            f"{second.config.corpus}); train both on one prepared corpus"
+            f"{runs} have the {split} clips prepared differently ({first.corpus.path} and "
+            f"{second.corpus.path}); train both on one prepared corpus"
         )

@@ -93,6 +93,7 @@ def evaluate_run(
     bootstrap: Bootstrap | None = None,
     fresh: bool = False,
     query: Literal["own", "other"] = "own",
+    corpus: Path | None = None,
 ) -> dict[str, Any]:
     """Score a run on a split, print the table, and keep it in RUN/evaluation.json.
 
@@ -110,6 +111,7 @@ def evaluate_run(
         query: "other" lets another clip's query ask each clip's attention; the entry stands in
             "variants" then, and holds under "own_minus_other" by how much the own query scores
             above (`mesm.evaluation.bootstrap.paired_differences`).
+        corpus: where its corpus lies; None: where the run finds it.
 
     Returns:
         The entry: what `mesm.evaluation.metrics.score` gives (of one emotion a clip
@@ -125,7 +127,7 @@ def evaluate_run(
         ValueError: see `mesm.evaluation.run.Run.open`; or a threshold or F1 that there is not, or
             another query for a run that is no MESM.
     """
-    opened = Run.open(run, threshold=threshold, f1=f1, fresh=fresh)
+    opened = Run.open(run, threshold=threshold, f1=f1, fresh=fresh, corpus=corpus)
     folder, scoring = opened.folder, opened.scoring
     kept = dict(opened.evaluation)  # read, and refused if damaged, before the work
     score_as_asked = score_run if query == "own" else score_other_query

@@ -16,19 +16,20 @@ from mesm.config.experiment import (
     F1Variant,
     ThresholdPolicy,
 )
-from mesm.config.files import load_config, parse_config, read_yaml
+from mesm.config.files import load_config
 from mesm.config.fold import FoldSettings
 from mesm.config.p import BlockP
 from mesm.corpora.manifest import Manifest
 from mesm.corpora.prepared import PreparedCorpus
 from mesm.corpora.registry import find_corpus
 from mesm.data.clips import EpochBatches, SplitDataset, make_loader
-from mesm.data.corpus_folder import in_fold, open_corpus
+from mesm.data.corpus_folder import in_fold, locate_corpus
 from mesm.data.feed import Feed
 from mesm.evaluation.calibration import Temperatures
 from mesm.evaluation.history import read_history
 from mesm.evaluation.predict import NotFiniteError, Outputs, predict
 from mesm.evaluation.predictions import Predictions, origin_of
+from mesm.evaluation.settings import read_settings
 from mesm.evaluation.task import Decider, Task, task_of
 from mesm.runs.documents import Attention, Evaluation, Points
 from mesm.runs.files import read_json
@@ -54,6 +55,7 @@ class Run:
         f1: likewise.
         fresh: predict anew, whatever is kept.
         device: where the model goes; None: to the GPU if there is one.
+        corpus: where its corpus lies; None: where `mesm.data.corpus_folder.locate_corpus` finds it.
 
     Raises:
         ValueError: there is no such threshold or F1. Every attribute raises it, with the file's
@@ -69,6 +71,7 @@ class Run:
         f1: F1Variant | None = None,
         fresh: bool = False,
         device: torch.device | str | None = None,
+        corpus: Path | None = None,
     ) -> None:
         for name, value, known in (
             ("threshold", threshold, get_args(ThresholdPolicy)),
@@ -80,7 +83,7 @@ class Run:
         self.folder = RunFolder(self.path)
         self.split = split
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        self._threshold, self._f1, self._fresh = threshold, f1, fresh
+        self._threshold, self._f1, self._fresh, self._place = threshold, f1, fresh, corpus
         self._chosen_p: BlockP | None = None
         self._predictions: dict[str, Predictions] = {}
 
@@ -127,22 +130,8 @@ class Run:
 
     @cached_property
     def settings(self) -> dict[str, Any]:
-        """config.yaml as JSON values, with the defaults of keys the run was made without.
-
-        Settings that this version does not know stay as they are.
-        """
-        file = self.folder.config
-        values = read_yaml(file)
-        model = values.get("model")
-        if not isinstance(model, dict) or not isinstance(model.get("name"), str):
-            raise ValueError(f"{file}: wanted the settings of a run, with a model section")
-        if not isinstance(values.get("corpus"), str):
-            raise ValueError(f"{file}: wanted the settings of a run, with the corpus's folder")
-        try:
-            return parse_config(values, str(file)).model_dump(mode="json")
-        except ValueError:
-            # A run of another version of this package still has scores to show.
-            return values
+        """The content of config.yaml as JSON values; see `read_settings`."""
+        return read_settings(self.folder.config)
 
     @property
     def model_settings(self) -> Mapping[str, Any]:
@@ -173,8 +162,13 @@ class Run:
     @cached_property
     def corpus(self) -> PreparedCorpus:
         """The prepared corpus it was trained on, with the splits of its fold where it has one."""
-        corpus = open_corpus(Path(self.settings["corpus"]), self.path)
-        return in_fold(corpus, self.fold, self.folder)
+        place = locate_corpus(self.folder, Path(self.settings["corpus"]), self._place)
+        return in_fold(PreparedCorpus.open(place), self.fold, self.folder)
+
+    @property
+    def located(self) -> ExperimentConfig:
+        """Its settings, with the folder where its corpus lies now."""
+        return self.config.model_copy(update={"corpus": self.corpus.path})
 
     @property
     def fold(self) -> FoldSettings | None:
@@ -338,7 +332,7 @@ class Run:
     @cached_property
     def origin(self) -> dict[str, str]:
         """Hashes of all that its predictions come from, when they were first asked for."""
-        return origin_of(self.folder, self.config)
+        return origin_of(self.folder, self.located)
 
     def predictions(self, split: str) -> Predictions:
         """A split's predictions: kept ones if nothing they come from has changed, or new ones."""
@@ -391,7 +385,7 @@ class Run:
     def _predict(self, split: str) -> Predictions:
         origin = self.origin
         logits, labels, branches = self.outputs(split)
-        if origin_of(self.folder, self.config) != origin:
+        if origin_of(self.folder, self.located) != origin:
             raise ValueError(
                 f"{self.path}: its weights or its corpus changed while it was scored; wait for its "
                 "training to end and score it again"

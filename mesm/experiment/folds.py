@@ -40,6 +40,13 @@ class Corpora:
             raise ValueError(found)
         return found
 
+    def content(self, path: Path) -> str | None:
+        """The `PreparedCorpus.content` of the corpus in a folder; None: it cannot be opened."""
+        try:
+            return self.open(path).content
+        except ValueError:
+            return None
+
     def indices(self, source: str, overrides: Sequence[str]) -> list[int | None]:
         """The folds of a config, from 1, as its corpus has them.
 

@@ -167,7 +167,7 @@ def check_cells(cells: Iterable[Cell], out: Path, splits: Sequence[str]) -> None
             problems.add(f"model.vgg11: {vgg11} is no file", cell.name)
         folder = RunFolder(cell.folder(out))
         try:
-            check_run(cell.config, folder)
+            check_run(cell.config, folder, corpora.content(corpus))
             read_progress(folder)
             corpora.check_begun(cell.config, folder)
         except (ValueError, OSError) as error:

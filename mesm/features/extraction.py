@@ -22,8 +22,9 @@ from mesm.features.openface import VIDEO_COLUMNS, read_openface
 from mesm.features.phonet import PHONET_COLUMNS, phonet_features, read_phonet
 from mesm.features.phonet_network import load_network
 from mesm.features.sources import ClipSources, CsvSource
+from mesm.inputs.sound_parts import ShortSoundError, Stretch
 from mesm.inputs.spectrograms import AudioError
-from mesm.inputs.waveforms import ShortSoundError, Stretch, each_waveform
+from mesm.inputs.waveforms import each_waveform
 
 AUDIO_COLUMNS = [*ONSET_COLUMNS, *PHONET_COLUMNS]
 

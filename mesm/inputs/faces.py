@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,10 @@ IMAGE_SIZE = 48
 # Pixels of the 48x48 image left around the face's box, both sides together.
 MARGIN = 2
 SECONDS_BETWEEN_FACES = 0.5
+
+# Whose face a clip shows: the largest of each frame, or that of the longest track
+# (`mesm.inputs.face_tracks`).
+FaceRule = Literal["largest", "track"]
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,24 @@ def sampling_instants(start: float, end: float) -> list[float]:
     return [start + i * SECONDS_BETWEEN_FACES for i in range(count)]
 
 
+@dataclass(frozen=True)
+class FrameFaces:
+    """The faces of one frame.
+
+    Attributes:
+        largest: the largest one, or the frame's central square where none is found.
+        boxes: (K, 4) float32, x0, y0, x1, y1: all that were found, best first, in pixels.
+        crops: the same cut out, the frame's central square for one that lies outside of the frame;
+            empty: they were not asked for.
+        centre: the frame's central square; None: it was not asked for.
+    """
+
+    largest: FaceCrop
+    boxes: Floats
+    crops: tuple[FaceCrop, ...] = ()
+    centre: FaceCrop | None = None
+
+
 def crop_faces(frames: Tensor, detector: FaceDetector) -> list[FaceCrop]:
     """Cut the largest face of each frame, or the frame's central square where none is found.
 
@@ -52,25 +75,47 @@ def crop_faces(frames: Tensor, detector: FaceDetector) -> list[FaceCrop]:
     Returns:
         One FaceCrop per frame.
     """
-    height, width = int(frames.shape[1]), int(frames.shape[2])
-    boxes = np.empty((len(frames), 4), np.int64)
-    found = []
-    for row, faces in enumerate(detector.detect(frames)):
-        box = None
-        if len(faces.boxes):
-            sides = faces.boxes[:, 2:] - faces.boxes[:, :2]
-            box = _widen(faces.boxes[sides.prod(axis=1).argmax()], height, width)
-        found.append(box is not None)
-        boxes[row] = _centre(height, width) if box is None else box
+    return [faces.largest for faces in look_for_faces(frames, detector)]
+
+
+def look_for_faces(frames: Tensor, detector: FaceDetector, every: bool = False) -> list[FrameFaces]:
+    """Find the faces of each frame and cut the largest one, as `crop_faces` does.
+
+    Args:
+        frames: (F, H, W, 3) uint8, RGB.
+        detector: finds the faces.
+        every: whether all faces are cut, and the frame's central square.
+
+    Returns:
+        One FrameFaces per frame.
+    """
     images = frames.permute(0, 3, 1, 2)
-    crops = []
-    for row, box in enumerate(boxes):
-        crop = crop_area(
-            images[row : row + 1].float(), np.zeros(1, np.int64), box[None], IMAGE_SIZE
-        )
-        pixels = crop[0].round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
-        crops.append(FaceCrop(pixels, box.astype(np.float32), found[row]))
-    return crops
+    return [
+        _cut(images[row : row + 1], faces.boxes, every)
+        for row, faces in enumerate(detector.detect(frames))
+    ]
+
+
+def _cut(image: Tensor, boxes: Floats, every: bool) -> FrameFaces:
+    """Cut the faces of one frame (1, 3, H, W)."""
+    height, width = int(image.shape[2]), int(image.shape[3])
+    centre = _centre(height, width)
+
+    def crop(box: Floats | None) -> FaceCrop:
+        place = None if box is None else _widen(box, height, width)
+        found = place is not None
+        place = centre if place is None else place
+        cut = crop_area(image.float(), np.zeros(1, np.int64), place[None], IMAGE_SIZE)
+        pixels = cut[0].round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
+        return FaceCrop(pixels, place.astype(np.float32), found)
+
+    largest = None
+    if len(boxes):
+        sides = boxes[:, 2:] - boxes[:, :2]
+        largest = boxes[sides.prod(axis=1).argmax()]
+    if not every:
+        return FrameFaces(crop(largest), boxes)
+    return FrameFaces(crop(largest), boxes, tuple(crop(box) for box in boxes), crop(None))
 
 
 def _widen(box: Floats, height: int, width: int) -> npt.NDArray[np.int64] | None:

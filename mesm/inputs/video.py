@@ -90,7 +90,7 @@ def read_spans(path: Path) -> Spans:
 
 
 def frames_at(
-    path: Path, instants: Sequence[float]
+    path: Path, instants: Sequence[float], threads: int = 1
 ) -> Iterator[tuple[int, npt.NDArray[np.uint8] | None]]:
     """Decode a video once and give the frame shown at each instant.
 
@@ -103,6 +103,7 @@ def frames_at(
     Args:
         path: the video file.
         instants: seconds, ascending, from where the first of the file's streams begins.
+        threads: that decode; 0: as many as there are cores. Changes nothing in the frames.
 
     Yields:
         Index of the instant, in order, and the frame (H, W, 3) uint8 RGB; None where the video has
@@ -114,9 +115,11 @@ def frames_at(
     if any(late < early for early, late in pairwise(instants)):
         raise ValueError("instants must be ascending")
     with opened(path) as container:
-        stream = _picture_stream(path, container)
-        # Dialogs are already spread over processes.
-        stream.codec_context.thread_count = 1
+        stream = picture_stream(path, container)
+        # Dialogs of a corpus are already spread over processes.
+        stream.codec_context.thread_count = threads
+        if threads != 1:
+            stream.codec_context.thread_type = "AUTO"
         origin = origin_of(container)
         rate = stream.average_rate or stream.guessed_rate
         interval = 1 / float(rate) if rate else ORDINARY_INTERVAL
@@ -183,8 +186,8 @@ def opened(path: Path) -> InputContainer:
         raise VideoError(f"{path} cannot be opened as a video ({error})") from error
 
 
-def _picture_stream(path: Path, container: InputContainer) -> VideoStream:
-    """Choose the stream that players show."""
+def picture_stream(path: Path, container: InputContainer) -> VideoStream:
+    """Choose the pictures that players show; VideoError if there are none that can be decoded."""
     stream = default_stream([s for s in container.streams.video if not s.disposition & NO_VIDEO])
     if stream is None:
         what = "no video stream" if not container.streams.video else "no video, only a still cover"

@@ -137,12 +137,13 @@ class MESM(LateFusionModel, PyTorchModelHubMixin):
             text: (B, D), or None where the model reads none.
             first_maps: per modality; may be empty where the text alone is the query.
         """
+        there = batch.text_there
         if self.query_encoder is None:
             assert text is not None
-            return text
+            return text if there is None else text * there.to(text.dtype)[:, None]
         lengths = {"audio": batch.spectrogram_lengths, "face": batch.face_lengths}
         longest = {"audio": batch.most_chunks, "face": batch.most_faces}
-        query: Tensor = self.query_encoder(text, first_maps, lengths, longest)
+        query: Tensor = self.query_encoder(text, first_maps, lengths, longest, there)
         return query
 
     def _query(self, batch: Batch, text: Tensor | None) -> tuple[Tensor, dict[str, Tensor]]:

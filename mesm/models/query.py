@@ -70,6 +70,7 @@ class QueryEncoder(nn.Module):
         maps: Mapping[str, Tensor],
         lengths: Mapping[str, Tensor],
         longest: Mapping[str, int | None],
+        text_there: Tensor | None = None,
     ) -> Tensor:
         """The query (B, D).
 
@@ -80,13 +81,19 @@ class QueryEncoder(nn.Module):
             lengths: likewise (B,) int64, frames per clip.
             longest: likewise the largest length; None: read from lengths, which waits for their
                 device.
+            text_there: (B,) bool, False where a clip has no text; None: all have one.
         """
         vectors, present = [], []
         for name, project in self.project.items():
             if name == "text":
                 assert text is not None
-                vectors.append(project(text))
-                present.append(torch.ones_like(vectors[-1][:, 0]))
+                vector = project(text)
+                here = torch.ones_like(vector[:, 0])
+                if text_there is not None:
+                    here = text_there.to(vector.dtype)
+                    vector = vector * here[:, None]
+                vectors.append(vector)
+                present.append(here)
             else:
                 vector = project(_clip_means(pool_grid(maps[name]), lengths[name], longest[name]))
                 here = (lengths[name] > 0).to(vector.dtype)

@@ -47,6 +47,7 @@ def write_report(
     synthetic: bool | None = None,
     title: str | None = None,
     note: str | None = None,
+    corpus: Path | None = None,
 ) -> Path:
     """Write one HTML file about runs on one corpus.
 
@@ -59,6 +60,7 @@ def write_report(
             nothing, if an attention was scored against planted regions, which no real corpus has.
         title: of the page.
         note: said at the top of a synthetic corpus' page instead of how such a corpus is made.
+        corpus: where the corpus of all runs lies; None: where each finds its own.
 
     Returns:
         The file.
@@ -70,7 +72,7 @@ def write_report(
     """
     place = Path(os.path.realpath(out_html))  # a link stays, and the file that it names is written
     with owned_file(place, "writing"):
-        _write_report(place, runs, split, synthetic, title, note)
+        _write_report(place, runs, split, synthetic, title, note, corpus)
     return out_html
 
 
@@ -81,19 +83,20 @@ def _write_report(
     synthetic: bool | None,
     title: str | None,
     note: str | None,
+    corpus: Path | None,
 ) -> None:
     if not runs:
         raise ValueError("report: wanted at least one run, got none")
-    opened = [Run(path, split) for path in runs]
-    corpora = {run.config.corpus.resolve() for run in opened}
+    opened = [Run(path, split, corpus=corpus) for path in runs]
     for run in opened:
+        _ = run.config  # a folder that is no run is refused for that
         run.check_scored()
         read_json(run.path / "sweep.json", ShownSweep)
     _check_one_task(opened)
+    corpora = {run.corpus.content: run.corpus.path.resolve() for run in opened}
     if len(corpora) > 1:
-        raise ValueError(
-            f"report: wanted runs on one corpus, got {', '.join(sorted(map(str, corpora)))}"
-        )
+        folders = ", ".join(sorted(map(str, corpora.values())))
+        raise ValueError(f"report: wanted runs on one corpus, got {folders}")
     shown = with_folds_as_one(opened, split)
     manifest = shown[0].manifest
     if synthetic is None:

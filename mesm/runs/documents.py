@@ -35,6 +35,34 @@ class TemperatureDocument(TypedDict):
     digest: str
 
 
+class ThresholdDocument(TypedDict):
+    """The content of thresholds.json."""
+
+    weights: str
+    split: str
+    clips: Count
+    setting: str
+    policy: str
+    values: Figures
+    digest: str
+
+
+class PreprocessingDocument(TypedDict):
+    """The content of preprocessing.json."""
+
+    corpus: str
+    title: str
+    synthetic: bool | None
+    emotions: Annotated[list[str], Field(min_length=1)]
+    single_label: bool
+    spectrogram_mean: Figure
+    spectrogram_std: Positive
+    min_face_size: Annotated[int, Field(ge=12)]
+    faces: Literal["largest", "track"]
+    lacking: list[Literal["text", "sound", "pictures"]]
+    digest: str
+
+
 class Evaluation(TypedDict, total=False):
     """The content of evaluation.json."""
 

@@ -42,9 +42,19 @@ class RunFolder:
         return self.path / "features.json"
 
     @property
+    def preprocessing(self) -> Path:
+        """How raw media become inputs, in runs that read them: statistics, faces, emotions."""
+        return self.path / "preprocessing.json"
+
+    @property
     def fold(self) -> Path:
         """Which clips train, validate and test, where these are not the corpus' own splits."""
         return self.path / "fold.json"
+
+    @property
+    def corpus(self) -> Path:
+        """Where its corpus lies and what that holds; runs of before have no such file."""
+        return self.path / "corpus.json"
 
     @property
     def teacher(self) -> Path:
@@ -85,6 +95,11 @@ class RunFolder:
         """A temperature per emotion, or one for all, fitted on validation for the run's weights."""
         return self.path / "temperatures.json"
 
+    @property
+    def thresholds(self) -> Path:
+        """A threshold per emotion, tuned on validation for the run's weights."""
+        return self.path / "thresholds.json"
+
     def reliability(self, split: str) -> Path:
         """The picture of a split's calibration."""
         return self.path / "reliability" / f"{split}.png"
@@ -117,9 +132,10 @@ class RunFolder:
         for name in (*folders, "reliability", "confusion"):
             if (self.path / name).is_dir():
                 shutil.rmtree(self.path / name)
-        inputs = (self.tokenizer, self.features, self.fold, self.teacher)
-        files = (self.best, self.metrics, self.evaluation, *inputs)
-        for file in (*files, self.temperatures, self.path / "sweep.json", self.path / "sweep.png"):
+        inputs = (self.tokenizer, self.features, self.fold, self.teacher, self.corpus)
+        files = (self.best, self.metrics, self.evaluation, self.preprocessing, *inputs)
+        tuned = (self.temperatures, self.thresholds)
+        for file in (*files, *tuned, self.path / "sweep.json", self.path / "sweep.png"):
             file.unlink(missing_ok=True)
 
     def mend(self) -> None:

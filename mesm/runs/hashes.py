@@ -34,7 +34,7 @@ def sha256(file: Path) -> str:
 
 def sealed(values: Mapping[str, Any]) -> dict[str, Any]:
     """Add to the content of a JSON file its own hash, as "digest"."""
-    return {**values, "digest": _digest(values)}
+    return {**values, "digest": content_hash(values)}
 
 
 def check_seal(values: Mapping[str, Any]) -> None:
@@ -42,11 +42,12 @@ def check_seal(values: Mapping[str, Any]) -> None:
 
     Content without a digest, from before there was one, is taken.
     """
-    if values.get("digest") not in (None, _digest(values)):
+    if values.get("digest") not in (None, content_hash(values)):
         raise ValueError("is not as it was written: its digest differs")
 
 
-def _digest(values: Mapping[str, Any]) -> str:
+def content_hash(values: Mapping[str, Any]) -> str:
+    """Hash JSON values, a "digest" among them apart; the order of keys does not matter."""
     rest = {key: value for key, value in values.items() if key != "digest"}
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 

@@ -29,13 +29,17 @@ TABLE = 5
 
 
 def ablation_tables(
-    places: Sequence[Path], split: str = "test", *, synthetic: bool | None = None
+    places: Sequence[Path],
+    split: str = "test",
+    *,
+    synthetic: bool | None = None,
+    corpora: Sequence[Path] = (),
 ) -> list[Table]:
     """Make Table 5 of every evaluated run at or below some folders; see `results_tables`.
 
     The paper has it for IEMOCAP alone.
     """
-    conditions = by_condition(read_runs(places, split))
+    conditions = by_condition(read_runs(places, split, corpora))
     tables = []
     for place, condition in enumerate(conditions):
         manifest = condition.runs[0].manifest

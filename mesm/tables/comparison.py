@@ -31,6 +31,7 @@ def comparison_tables(
     split: str = "test",
     *,
     synthetic: bool | None = None,
+    corpora: Sequence[Path] = (),
 ) -> list[Table]:
     """Compare evaluated runs by settings; one row per combination that occurs, over its seeds.
 
@@ -39,6 +40,7 @@ def comparison_tables(
         by: settings such as "model.p" or "model.selection"; a run that lacks one has a dash.
         split: whose scores are shown.
         synthetic: whether the corpus is a miniature one; None: as its manifest has it.
+        corpora: as of `mesm.tables.runs.read_runs`.
 
     Raises:
         ValueError: no setting, one that no run has, runs of one row that differ in other settings
@@ -46,7 +48,7 @@ def comparison_tables(
     """
     if not by:
         raise ValueError("table runs: wanted at least one setting, e.g. --by model.p")
-    runs = read_runs(places, split)
+    runs = read_runs(places, split, corpora)
     for key in by:
         if all(_setting(run, key) is None for run in runs):
             known = sorted({name for run in runs for name in flatten(run.settings)})

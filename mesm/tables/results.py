@@ -204,6 +204,7 @@ def results_tables(
     *,
     synthetic: bool | None = None,
     paper: bool | None = None,
+    corpora: Sequence[Path] = (),
 ) -> list[Table]:
     """Make Table 3 or 4 of every evaluated run at or below some folders.
 
@@ -217,11 +218,12 @@ def results_tables(
         split: whose scores are shown.
         synthetic: whether the corpus is a miniature one; None: as its manifest has it.
         paper: whether the paper's lines are there; None: if the corpus is known to be real.
+        corpora: as of `mesm.tables.runs.read_runs`.
 
     Raises:
         ValueError: no run, one that was not evaluated on the split, or the same run twice.
     """
-    conditions = by_condition(read_runs(places, split))
+    conditions = by_condition(read_runs(places, split, corpora))
     tables = []
     for place, condition in enumerate(conditions):
         manifest = condition.runs[0].manifest

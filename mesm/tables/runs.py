@@ -12,8 +12,10 @@ from statistics import fmean
 from typing import Any
 
 from mesm.config.modalities import ALL
-from mesm.corpora.manifest import Manifest
+from mesm.corpora.manifest import MANIFEST, Manifest, read_manifest
+from mesm.data.corpus_folder import kept_place
 from mesm.evaluation.run import Run
+from mesm.runs.folder import RunFolder
 from mesm.tables.folds import FoldsAsOne, with_folds_as_one
 from mesm.tables.names import describe_value, run_name, system_order
 
@@ -91,17 +93,24 @@ def run_folders(places: Sequence[Path]) -> list[Path]:
     return list(found.values())
 
 
-def read_runs(places: Sequence[Path], split: str = "test") -> list[Run]:
+def read_runs(
+    places: Sequence[Path], split: str = "test", corpora: Sequence[Path] = ()
+) -> list[Run]:
     """Every evaluated run at or below the given folders; the folds of a training are one.
 
     A run below them that was not evaluated yet is reported and left out, so that an experiment
     under way has tables too.
 
+    Args:
+        places: the folders.
+        split: whose scores are wanted.
+        corpora: folders of prepared corpora, each for the runs that were trained on it.
+
     Raises:
         ValueError: there is none, one that was named itself or all of them were not evaluated on
             the split, files are damaged, or a corpus is not where its config says.
     """
-    found = [Run(path, split) for path in run_folders(places)]
+    found = [Run(path, split, corpus=corpus_for(path, corpora)) for path in run_folders(places)]
     missing = [run for run in found if not run.is_scored]
     for run in missing:
         try:
@@ -118,6 +127,35 @@ def read_runs(places: Sequence[Path], split: str = "test") -> list[Run]:
         except ValueError as error:
             raise ValueError(f"{run.path}: its corpus cannot be read: {error}") from error
     return with_folds_as_one(runs, split)
+
+
+def corpus_for(run: Path, corpora: Sequence[Path]) -> Path | None:
+    """The one of some folders that holds a run's corpus; None: the run finds its own.
+
+    Args:
+        run: its folder.
+        corpora: folders of prepared corpora. A run of before, which does not say what its corpus
+            holds, takes one only where there is no other.
+
+    Raises:
+        ValueError: one of the folders is no prepared corpus, or a run of before has a choice.
+    """
+    manifests = {place: read_manifest(place) for place in corpora}
+    for place, manifest in manifests.items():
+        if manifest is None:
+            raise ValueError(f"--corpus {place}: not a prepared corpus, as it has no {MANIFEST}")
+    kept = kept_place(RunFolder(run))
+    if kept is None and len(corpora) > 1:
+        raise ValueError(
+            f"{run}: does not say which of the {len(corpora)} --corpus it was trained on; make its "
+            "table with that one alone"
+        )
+    right = (
+        place
+        for place, manifest in manifests.items()
+        if kept is None or (manifest and manifest.identity == kept["identity"])
+    )
+    return next(right, None)
 
 
 def corpus_identity(manifest: Manifest) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 from mesm.config.end_to_end import FE2ESettings
 from mesm.corpora.manifest import Manifest, read_manifest
 from mesm.corpora.registry import find_corpus
+from mesm.data.corpus_folder import locate_corpus
 from mesm.evaluation.metrics import SHORT_NAMES, overall_columns
 from mesm.evaluation.pooled import without_index
 from mesm.evaluation.run import Run
@@ -35,6 +36,7 @@ from mesm.tables.notes import (
 )
 from mesm.tables.runs import (
     INCIDENTAL,
+    corpus_for,
     corpus_identity,
     flatten,
     tell_apart,
@@ -75,18 +77,25 @@ class Curve:
         return bool(self.files[0].parts)
 
 
-def sweep_tables(places: Sequence[Path], *, synthetic: bool | None = None) -> list[Table]:
+def sweep_tables(
+    places: Sequence[Path], *, synthetic: bool | None = None, corpora: Sequence[Path] = ()
+) -> list[Table]:
     """Make a table of every sweep.json, retrain.json and budget.json at or below some folders.
 
     Files of runs that differ in their seed alone are averaged. Files of another corpus, split,
     metric or threshold policy have a table of their own. The folds of a training are one: their
     pooled scores, with mean and deviation over them beside.
 
+    Args:
+        places: the folders.
+        synthetic: whether the corpus is a miniature one; None: as its manifest has it.
+        corpora: as of `mesm.tables.runs.read_runs`.
+
     Raises:
         ValueError: there is none, or one holds no points; or as of `with_folds_pooled`.
     """
     conditions: dict[str, list[Curve]] = {}
-    for curve in _curves(places):
+    for curve in _curves(places, corpora):
         conditions.setdefault(json.dumps(curve.facts), []).append(curve)
     tables = []
     for place, curves in enumerate(conditions.values()):
@@ -170,7 +179,7 @@ def _read(path: Path) -> SweptFile:
     return SweptFile(path, content, run, dense)
 
 
-def _curves(places: Sequence[Path]) -> list[Curve]:
+def _curves(places: Sequence[Path], corpora: Sequence[Path]) -> list[Curve]:
     curves: dict[str, Curve] = {}
     for file in with_folds_pooled([_read(path) for path in _find(places)]):
         first = file.content["points"][0]
@@ -186,9 +195,8 @@ def _curves(places: Sequence[Path]) -> list[Curve]:
         manifest = None
         if file.run is not None:
             settings = without_index(file.run.settings) if file.parts else file.run.settings
-            corpus = Path(settings["corpus"])
-            manifest = read_manifest(corpus)
-            facts.append(corpus_identity(manifest) if manifest else str(corpus))
+            manifest = _manifest(file.run.path, settings["corpus"], corpora)
+            facts.append(corpus_identity(manifest) if manifest else str(settings["corpus"]))
             if file.parts:
                 facts.append(settings["fold"])
                 manifest = manifest and manifest_of_folds(manifest, file.run)
@@ -200,6 +208,16 @@ def _curves(places: Sequence[Path]) -> list[Curve]:
         curve = curves.setdefault(key, Curve(name, kind, facts, shared, manifest))
         curve.files.append(file)
     return list(curves.values())
+
+
+def _manifest(run: Path, named: str, corpora: Sequence[Path]) -> Manifest | None:
+    """The manifest of a run's corpus; None: it is not found, and nothing but notes need it."""
+    given = corpus_for(run, corpora)
+    try:
+        place = locate_corpus(RunFolder(run), Path(named), given)
+    except ValueError:
+        return None
+    return read_manifest(place)
 
 
 def _rows(curve: Curve, metrics: Sequence[str]) -> list[Row]:

@@ -6,13 +6,20 @@ from typing import Any
 
 from mesm.config.experiment import ExperimentConfig
 from mesm.config.files import differing_keys, load_config
+from mesm.data.corpus_folder import kept_place
 from mesm.models.build import differing_arguments
 from mesm.runs.checkpoints import read_arguments
 from mesm.runs.folder import RunFolder
 
 
-def check_run(config: ExperimentConfig, folder: RunFolder) -> list[str]:
+def check_run(config: ExperimentConfig, folder: RunFolder, content: str | None = None) -> list[str]:
     """Refuse a folder that holds something else than a run with these settings.
+
+    Args:
+        config: the settings.
+        folder: that may hold a run.
+        content: `PreparedCorpus.content` of their corpus, by which a run knows its own wherever it
+            lies; None: it cannot be read. The place counts then, and in runs of before.
 
     Returns:
         The settings that differ from those of a run that diverged, in whose folder a training may
@@ -30,7 +37,9 @@ def check_run(config: ExperimentConfig, folder: RunFolder) -> list[str]:
             folder.tokenizer,
             folder.features,
             folder.fold,
+            folder.corpus,
             folder.teacher,
+            folder.preprocessing,
             folder.model_arguments,
             folder.log,
             folder.error,
@@ -39,7 +48,13 @@ def check_run(config: ExperimentConfig, folder: RunFolder) -> list[str]:
         if not all(entry.name.startswith(ours) for entry in path.iterdir()):
             raise ValueError(f"{path}: holds files but is no run; choose another folder")
         return []
-    differing = differing_keys(load_config(folder.config), config)
+    own, kept = load_config(folder.config), kept_place(folder)
+    begun_on = None if kept is None or content is None else kept["identity"]
+    if begun_on is not None:
+        own = own.model_copy(update={"corpus": config.corpus})
+    differing = differing_keys(own, config)
+    if begun_on not in (None, content):
+        differing.append(f"corpus ({config.corpus} holds another than it was begun on)")
     if differing and not folder.diverged.is_file():
         raise ValueError(
             f"{path}: this run has other settings: {', '.join(differing)}; "

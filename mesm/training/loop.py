@@ -20,8 +20,9 @@ from mesm.config.end_to_end import MESMSettings
 from mesm.config.experiment import ExperimentConfig
 from mesm.config.files import dump_config
 from mesm.data.clips import EpochBatches, make_loader
-from mesm.data.corpus_folder import in_fold, open_corpus, write_fold
+from mesm.data.corpus_folder import corpus_to_train_on, in_fold, write_fold, write_place
 from mesm.data.corpus_modalities import with_modalities_of
+from mesm.evaluation.kept import keep_validation
 from mesm.evaluation.predict import NotFiniteError
 from mesm.evaluation.task import task_of
 from mesm.models.build import (
@@ -52,7 +53,7 @@ from mesm.training.norms import count_norms, drawn_batches
 from mesm.training.optimizer import make_optimizer, set_learning_rate
 from mesm.training.p_schedule import PSchedule
 from mesm.training.step import TrainingStep
-from mesm.training.teacher import Answers, Teacher
+from mesm.training.teacher import Teacher, lessons
 from mesm.training.validation import Validation
 
 logger = logging.getLogger(__name__)
@@ -121,13 +122,12 @@ class _Training:
         self.folder, self.accelerator = folder, accelerator
         self.settings = config.training
         self.main = accelerator.is_main_process
-        known = folder.config.is_file()
-        corpus = open_corpus(config.corpus, folder.path if known else None)
+        corpus = corpus_to_train_on(config.corpus, folder)
         self.config = config = with_modalities_of(config, corpus.manifest)
         self.emotions = list(corpus.manifest.emotions)
         self.task = task_of(self.settings.loss, corpus.manifest.single_label)
         self.task.check_corpus(corpus)
-        self.changed = check_run(config, folder)
+        self.changed = check_run(config, folder, corpus.content)
         # A training that starts anew reads nothing of the one before.
         self.old = RunFolder(folder.path / ".anew") if self.changed else folder
         corpus = in_fold(corpus, config.fold, self.old)
@@ -154,7 +154,7 @@ class _Training:
                 logger.info("%s: finished already (%s)", self.folder.path, progress.finished)
                 print(f"{self.folder.path}: finished already ({progress.finished})")
             return self.folder.path
-        teacher = Teacher.of(self.config, self.feed.corpus, self.old)
+        self.teacher = Teacher.of(self.config, self.feed.corpus, self.old, self.accelerator.device)
         if progress.epoch > 0:
             self.feed.reopen()
         else:
@@ -169,6 +169,7 @@ class _Training:
         self.p = PSchedule(model, own_p, self.settings)
         self.raw_optimizer = make_optimizer(model, self.settings)
         self.collate = self.feed.collate
+        self.lessons = lessons(self.train_set, self.collate, self.settings, self.teacher)
         self.validation = Validation(
             *(self.valid_set, self.collate, self.emotions, self.config, self.accelerator),
             self.task,
@@ -185,10 +186,6 @@ class _Training:
             load_last(self.raw_model, self.raw_optimizer, self.folder)
             if progress.scaler and self.accelerator.scaler:
                 self.accelerator.scaler.load_state_dict(progress.scaler)
-        self.answers: Answers | None = None
-        if teacher is not None:
-            self.answers = teacher.answers(self.accelerator, self.settings.workers)
-            del teacher  # and what it keeps of the corpus
         self.accelerator.wait_for_everyone()
         if self.main:
             self._write_first_files(arguments, anew=progress.epoch == 0)
@@ -248,9 +245,10 @@ class _Training:
         self.feed.folder = self.folder
         self.feed.write()
         write_fold(self.feed.corpus, self.folder)
+        write_place(self.config.corpus, self.feed.corpus, self.folder)
         self.folder.write_json(self.folder.model_arguments, arguments)
-        if self.answers is not None:
-            self.folder.write_json(self.folder.teacher, self.answers.identity)
+        if self.teacher is not None:
+            self.folder.write_json(self.folder.teacher, self.teacher.identity)
         write_beside(self.folder.config, dump_config(self.config))
         self.folder.diverged.unlink(missing_ok=True)
 
@@ -294,11 +292,11 @@ class _Training:
     ) -> dict[str, Any]:
         accelerator, settings = self.accelerator, self.settings
         seed_everything(settings.seed, epoch, accelerator.process_index)
-        self.batches.epoch = self.train_set.epoch = epoch
+        self.batches.epoch = self.train_set.epoch = self.lessons.clips.epoch = epoch
         loader = make_loader(
-            self.train_set,
+            self.lessons.clips,
             self.batches,
-            self.collate,
+            self.lessons.collate,
             workers=settings.workers,
             pin_memory=accelerator.device.type == "cuda",
         )
@@ -310,8 +308,11 @@ class _Training:
         for batch in loader:
             self.p.step()
             factor = set_learning_rate(self.raw_optimizer, settings, number, total, losses)
-            taught = self.answers(batch.clip_ids) if self.answers else None
-            step(batch.to(accelerator.device), number / total, taught)
+            given, taught = batch.to(accelerator.device), None
+            if self.teacher is not None:
+                with accelerator.autocast():
+                    given, taught = self.teacher(given)
+            step(given, number / total, taught)
             number += 1
             display.step()
             if self.main and step.steps % READ_EVERY == 0:
@@ -326,7 +327,8 @@ class _Training:
         finite = math.isfinite(means.loss)
         # fp16's scaler leaves out steps that overflow, and their losses are in the mean.
         if not finite and accelerator.scaler is None:
-            raise self._diverged(epoch, f"the loss is {means.loss}")
+            blame = self.teacher.blame() if self.teacher else ""
+            raise self._diverged(epoch, f"the loss is {means.loss}{blame}")
         odd = first_not_finite(dict(self.raw_model.named_parameters()))
         if odd is not None:
             raise self._diverged(epoch, f"the weights of {odd} are not finite")
@@ -384,7 +386,7 @@ class _Training:
         if self.main:
             if better or self.settings.keep == "last":
                 save_best(self.raw_model, self.folder)
-                self.task.temperatures.fit(*self.validated, self.emotions).write(self.folder)
+                keep_validation(self.folder, self.config, self.task, self.validated, self.emotions)
             self._write_metrics(progress)
             save_last(self.raw_model, self.raw_optimizer, progress, self.folder)
         self.accelerator.wait_for_everyone()

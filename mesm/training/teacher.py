@@ -7,19 +7,18 @@ outputs tell a branch what another one found in the same frames.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
-from accelerate import Accelerator
 from torch import Tensor
 
 from mesm.config.end_to_end import FE2ESettings
-from mesm.config.experiment import ExperimentConfig
-from mesm.config.modalities import Modality
+from mesm.config.experiment import ExperimentConfig, TrainingSettings
 from mesm.corpora.prepared import PreparedCorpus
-from mesm.evaluation.predict import NotFiniteError, predict
+from mesm.data.clips import SplitDataset
 from mesm.evaluation.run import Run
 from mesm.evaluation.task import task_of
 from mesm.models.late_fusion import LateFusionModel, TrainingOutputs
@@ -30,21 +29,78 @@ from mesm.runs.folder import RunFolder
 from mesm.runs.hashes import sha256
 
 
+@dataclass
+class Pair:
+    """The same clips as the pupil's batch and as the teacher's."""
+
+    own: Any
+    teachers: Any
+
+    def __len__(self) -> int:
+        return len(self.own)
+
+    def to(self, device: torch.device | str) -> Pair:
+        """Both on a device."""
+        return Pair(self.own.to(device), self.teachers.to(device))
+
+    def pin_memory(self) -> Pair:
+        """Both in page-locked memory."""
+        return Pair(self.own.pin_memory(), self.teachers.pin_memory())
+
+
+class PairedDataset(SplitDataset):
+    """Each clip as two systems read it, changed at random alike.
+
+    Args:
+        own, teachers: the same clips, with the same seed.
+    """
+
+    def __init__(self, own: SplitDataset, teachers: SplitDataset) -> None:
+        self.own, self.teachers = own, teachers
+
+    def __len__(self) -> int:
+        return len(self.own)
+
+    def __getitem__(self, index: int) -> tuple[Any, Any]:
+        self.own.epoch = self.teachers.epoch = self.epoch
+        return self.own[index], self.teachers[index]
+
+    def labels(self) -> Tensor:
+        """As of the pupil's."""
+        return self.own.labels()
+
+
+@dataclass(frozen=True)
+class PairedCollate:
+    """Samples of a `PairedDataset` to a `Pair`; `own` and `teachers` make a batch each."""
+
+    own: Callable[[list[Any]], Any]
+    teachers: Callable[[list[Any]], Any]
+
+    def __call__(self, samples: list[tuple[Any, Any]]) -> Pair:
+        """A batch each."""
+        own, teachers = zip(*samples, strict=True)
+        return Pair(self.own(list(own)), self.teachers(list(teachers)))
+
+
 class Teacher:
     """A finished FE2E or MESM whose outputs another training learns.
 
-    It sees every clip once, before the training, and as it is: the pupil's are changed at random.
+    It sees the pupil's clips at every step, changed at random as the pupil's are.
 
     Args:
         run: its folder.
         corpus: that the pupil is trained on.
         modalities: the pupil's, of which the teacher must have all.
+        device: on which it runs.
 
     Raises:
         ValueError: no finished run of FE2E or MESM, or one of another corpus or fewer modalities.
     """
 
-    def __init__(self, run: Path, corpus: PreparedCorpus, modalities: str) -> None:
+    def __init__(
+        self, run: Path, corpus: PreparedCorpus, modalities: str, device: torch.device
+    ) -> None:
         self.run = Run.open(run, device="cpu")
         progress = read_progress(self.run.folder)
         if progress is not None and not progress.finished:
@@ -75,12 +131,19 @@ class Teacher:
                 f"training.teacher: {run} has the modalities {model.modalities}, and the pupil "
                 f"also {', '.join(missing)}"
             )
-        self.model, self.modalities = model, modalities
+        self.model, self.device = model.to(device).eval(), device
+        self.places = [model.modalities.index(letter) for letter in modalities]
+        # On the device, so that no step waits for it.
+        self.finite = torch.tensor(True, device=device)
         self.identity = {"run": str(run), "weights": sha256(self.run.folder.best)}
 
     @classmethod
     def of(
-        cls, config: ExperimentConfig, corpus: PreparedCorpus, folder: RunFolder
+        cls,
+        config: ExperimentConfig,
+        corpus: PreparedCorpus,
+        folder: RunFolder,
+        device: torch.device,
     ) -> Teacher | None:
         """The teacher of a training, or None; errors as of the class.
 
@@ -88,16 +151,17 @@ class Teacher:
             config: the pupil's.
             corpus: the pupil's.
             folder: of the pupil, which may have begun with a teacher.
+            device: on which the teacher runs.
 
         Raises:
-            ValueError: also where the teacher has another task, or the run began with a teacher of
-                other weights.
+            ValueError: also where the teacher has another task, the run began with a teacher of
+                other weights, or the outputs for its first batch are not finite.
         """
         place = config.training.teacher
         if place is None:
             return None
         assert isinstance(config.model, FE2ESettings)
-        teacher = cls(place, corpus, config.model.modalities)
+        teacher = cls(place, corpus, config.model.modalities, device)
         pupils = task_of(config.training.loss, corpus.manifest.single_label)
         if teacher.run.task is not pupils:
             raise ValueError(
@@ -106,42 +170,35 @@ class Teacher:
                 "teacher, or another training.loss"
             )
         teacher.check(folder)
+        teacher.check_outputs()
         return teacher
 
-    def answers(self, accelerator: Accelerator, workers: int = 0) -> Answers:
-        """The outputs for the training split, in float32.
+    def __call__(self, pair: Pair) -> tuple[Any, TrainingOutputs]:
+        """The pupil's batch, and the teacher's outputs for its clips."""
+        return pair.own, self.outputs(pair.teachers)
 
-        Args:
-            accelerator: the training's, among whose processes the clips are shared.
-            workers: processes that decode meanwhile.
+    @torch.no_grad()
+    def outputs(self, batch: Any) -> TrainingOutputs:
+        """Its outputs on a batch of its own; of the branches those that the pupil has."""
+        found: TrainingOutputs = self.model(batch, branches=True)
+        self.finite &= found.logits.isfinite().all() & found.branches.isfinite().all()
+        return found._replace(branches=found.branches[self.places])
 
-        Raises:
-            ValueError: its outputs are not finite, or two clips have one id.
-        """
-        place = self.identity["run"]
-        clips = self.run.corpus.split("train").clip_ids
-        rows = {clip: row for row, clip in enumerate(clips)}
-        if len(rows) < len(clips):
-            raise ValueError(f"{self.run.corpus.path}: clips of the training split share an id")
-        try:
-            found = predict(
-                self.model.to(accelerator.device),
-                self.run.dataset("train"),
-                self.run.collate,
-                self.run.config.training.batch_size,
-                accelerator.device,
-                accelerator,
-                progress="teacher" if accelerator.is_main_process else None,
-                workers=workers,
-                branches=self.model.branch_names,
-            )
-        except NotFiniteError as error:
+    def blame(self) -> str:
+        """Words on outputs that were not finite; none where all were. Waits for the device."""
+        return "" if self.finite else ", after outputs of its teacher that are not finite"
+
+    def check_outputs(self) -> None:
+        """Refuse, with a ValueError, a teacher whose outputs are not finite for its first batch."""
+        batch = next(iter(self.run.batches("train", self.run.config.training.batch_size)))
+        outputs = self.outputs(batch.to(self.device))
+        rows = torch.stack((outputs.logits, *outputs.branches)).isfinite().all(dim=2).all(dim=0)
+        if not rows.all():
+            clip = batch.clip_ids[int((~rows).nonzero()[0])]
             raise ValueError(
-                f"training.teacher: {place}: {error}; choose another teacher, or train it anew"
-            ) from error
-        wanted = [modality.media for modality in Modality if modality.letter in self.modalities]
-        branches = torch.stack([found.branches[name] for name in wanted])
-        return Answers(rows, found.logits, branches, accelerator.device, self.identity)
+                f"training.teacher: {self.identity['run']}: the logits of clip {clip} are not "
+                "finite numbers; choose another teacher, or train it anew"
+            )
 
     def check(self, folder: RunFolder) -> None:
         """Refuse, with a ValueError, to go on with another teacher than the run began with."""
@@ -153,35 +210,39 @@ class Teacher:
             )
 
 
+class Lessons(NamedTuple):
+    """The clips that a training's steps read.
+
+    Attributes:
+        clips: the training split.
+        collate: samples to a batch, or with a teacher to a `Pair`.
+    """
+
+    clips: SplitDataset
+    collate: Callable[[list[Any]], Any]
+
+
+def lessons(
+    clips: SplitDataset,
+    collate: Callable[[list[Any]], Any],
+    settings: TrainingSettings,
+    teacher: Teacher | None,
+) -> Lessons:
+    """The pupil's training split, with the teacher's view of the same clips beside it.
+
+    Args:
+        clips: the pupil's.
+        collate: makes the pupil's batch of samples.
+        settings: of the pupil's training.
+        teacher: None: the pupil's view alone.
+    """
+    if teacher is None:
+        return Lessons(clips, collate)
+    run = teacher.run
+    theirs = run.feed.dataset("train", augment=settings.augment, seed=settings.seed)
+    return Lessons(PairedDataset(clips, theirs), PairedCollate(collate, run.collate))
+
+
 def _name(corpus: PreparedCorpus) -> str:
     fold = corpus.fold
     return "the corpus' own splits" if fold is None else f"fold {fold.index} by {fold.by}"
-
-
-@dataclass(frozen=True)
-class Answers:
-    """A teacher's outputs for N clips.
-
-    Args:
-        rows: of each clip.
-        logits: (N, E), on the CPU.
-        branches: (M, N, E), of the pupil's M modalities, likewise.
-        device: on which they are wanted.
-        identity: the content of teacher.json.
-    """
-
-    rows: dict[str, int]
-    logits: Tensor
-    branches: Tensor
-    device: torch.device
-    identity: dict[str, str]
-
-    def __call__(self, clip_ids: Sequence[str]) -> TrainingOutputs:
-        """The outputs for some clips, in their order."""
-        rows = [self.rows[clip] for clip in clip_ids]
-        logits, branches = self.logits[rows], self.branches[:, rows]
-        return TrainingOutputs(
-            logits.to(self.device, non_blocking=True),
-            branches.to(self.device, non_blocking=True),
-            {},
-        )

@@ -62,6 +62,7 @@ TARGETS: dict[str, tuple[Hurt, tuple[str, ...]]] = {
     "run/model.safetensors": (weights, ("evaluate run --fresh", "explain run", "train", *PAGES)),
     "run/config.json": (damage.json_value, ("evaluate run --fresh", "explain run", "train")),
     "run/config.yaml": (damage.structure, ("evaluate run --fresh", "train", *PAGES)),
+    "run/corpus.json": (damage.json_value, ("evaluate run --fresh", "train", *PAGES)),
     "run/tokenizer.json": (damage.structure, ("evaluate run --fresh", "train")),
     "run/evaluation.json": (damage.json_value, PAGES),
     "run/sweep.json": (damage.json_value, ("report page.html run", "table sweep run")),

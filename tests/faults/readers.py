@@ -254,6 +254,7 @@ def _store(base: Base, folder: Path, rng: random.Random) -> Outcome:
 
 def _run_files(base: Base, folder: Path, rng: random.Random) -> Outcome:
     """The JSON, YAML and Parquet files of a run, asked for one by one."""
+    from mesm.data.corpus_folder import kept_place
     from mesm.evaluation.calibration import Temperatures
     from mesm.evaluation.predictions import Predictions
     from mesm.evaluation.run import Run
@@ -271,6 +272,7 @@ def _run_files(base: Base, folder: Path, rng: random.Random) -> Outcome:
         ),
         "sweep.json": lambda: Run(run).sweep,
         "config.yaml": lambda: (Run(run).settings, Run(run).config),
+        "corpus.json": lambda: kept_place(RunFolder(run)),
         "predictions/test.parquet": lambda: Predictions.read(run / "predictions/test.parquet"),
         "last/state.json": lambda: read_progress(RunFolder(run)),
     }

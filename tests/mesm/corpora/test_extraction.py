@@ -159,3 +159,49 @@ def test_a_part_is_read_as_it_was_written(dialog, tmp_path):
     again, left_out = read_part(tmp_path / "part.parquet")
     assert again.equals(table)
     assert left_out == skipped
+
+
+class _TwoPeople:
+    """A small face that stays, and a larger one in the first frame alone."""
+
+    def __init__(self):
+        self.frames = 0
+
+    def detect(self, frames):
+        found = []
+        for _ in frames:
+            small, large = [4, 4, 24, 24], [40, 4, 70, 50]
+            box = np.array([large, small] if self.frames == 0 else [small], np.float32)
+            n = len(box)
+            found.append(Detections(box, np.ones(n, np.float32), np.zeros((n, 5, 2), np.float32)))
+            self.frames += 1
+        return found
+
+
+def test_the_face_that_is_seen_longest_is_followed(dialog):
+    whole = replace(dialog.utterances[0], start=0.0, end=1.5, half=None)
+    one = replace(dialog, utterances=(whole,))
+    boxes = {}
+    for rule in ("largest", "track"):
+        table, skipped = extract(replace(one, faces=rule), _TwoPeople())
+        assert not skipped
+        (row,) = table.to_pylist()
+        boxes[rule] = [box[0] for box in row["face_boxes"]]
+        assert row["face_found"] == [True] * 3
+    assert boxes["largest"][0] > 30
+    assert boxes["track"] == boxes["largest"][1:2] * 3
+    assert one.part_name() != replace(one, faces="track").part_name()
+
+
+def test_names_of_parts_of_corpora_that_are_there_stay(dialog, monkeypatch):
+    """The key of before there was a choice of faces, written out."""
+    import hashlib
+    import json
+
+    keys = []
+    before = json.dumps
+    monkeypatch.setattr(json, "dumps", lambda *a, **k: keys.append(before(*a, **k)) or keys[-1])
+    name = dialog.part_name()
+    assert json.loads(keys[0])[:2] == [1, 20]
+    assert isinstance(json.loads(keys[0])[2], list)
+    assert name == f"d-{hashlib.sha256(keys[0].encode()).hexdigest()[:16]}.parquet"

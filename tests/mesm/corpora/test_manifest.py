@@ -57,3 +57,18 @@ def test_values_that_no_preparation_writes_are_refused(write):
         write({**CONTENT, "spectrogram_std": 0.0})
     with pytest.raises(ValueError, match="is not the manifest of a prepared corpus: corpus: "):
         write({**CONTENT, "corpus": "letters"})
+
+
+def test_the_identity_is_of_what_a_run_reads():
+    first = Manifest(**CONTENT).identity
+    remarks = {"notes": ["new"], "raw": "hash", "averages": {}, "digest": "hash"}
+    assert Manifest(**CONTENT | remarks).identity == first
+    for change in (
+        {"files": {"data/train-00000-of-00001.parquet": "hash"}},
+        {"emotions": ["sad"]},
+        {"spectrogram_mean": -7.0},
+        {"spectrogram_std": 2.0},
+        {"single_label": True},
+        {"corpus": "mosei"},
+    ):
+        assert Manifest(**CONTENT | change).identity != first

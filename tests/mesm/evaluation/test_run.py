@@ -113,13 +113,14 @@ def test_a_table_of_runs_loads_no_weights(run, monkeypatch):
         Run(run).scores  # noqa: B018
 
 
-def test_settings_of_another_version_stay_as_they_are(run):
-    config = (run / "config.yaml").read_text()
-    (run / "config.yaml").write_text(config.replace("seed: 0", "seed: 4\n  magic: true"))
-    assert Run(run).settings["training"]["magic"] is True
-    assert Run(run).seed == 4
-    with pytest.raises(ValueError, match=r"no key training\.magic"):
-        Run.open(run)
+def test_its_corpus_may_be_named(run, tiny_corpus, tmp_path):
+    assert Run(run).corpus.path == tiny_corpus
+    copy = shutil.copytree(tiny_corpus, tmp_path / "copy")
+    found = Run.open(run, corpus=copy)
+    assert found.corpus.path == copy
+    assert found.config.corpus == tiny_corpus
+    assert found.located.corpus == copy
+    assert found.origin == Run.open(run).origin
 
 
 def test_a_corpus_with_other_emotions_is_refused(run):
@@ -130,6 +131,9 @@ def test_a_corpus_with_other_emotions_is_refused(run):
     (corpus / "manifest.json").write_text(json.dumps(manifest))
     config = (run / "config.yaml").read_text().replace(str(Run(run).corpus.path), str(corpus))
     (run / "config.yaml").write_text(config)
+    with pytest.raises(ValueError, match=r"was trained on another corpus than .*corpus is now"):
+        Run.open(run)
+    (run / "corpus.json").unlink()  # as a run of before
     message = f"has 5 emotions, the model of .* tells {arguments['emotions']} apart"
     with pytest.raises(ValueError, match=message):
         Run.open(run).model  # noqa: B018

@@ -1,27 +1,21 @@
 """Sound files, and the sound of videos: against what was written, sample by sample."""
 
-import tracemalloc
 from fractions import Fraction
-from pathlib import Path
-from types import SimpleNamespace
 
 import av
 import numpy as np
 import pytest
 import soundfile
-from av.stream import Disposition
 
-from mesm.inputs import waveforms as module
+from mesm.inputs.sound_parts import ShortSoundError, Stretch
 from mesm.inputs.spectrograms import AudioError
 from mesm.inputs.waveforms import (
-    ShortSoundError,
-    Stretch,
-    each_waveform,
+    heard_until,
     read_waveform,
     read_waveforms,
+    stream_waveforms,
 )
-
-RATE = 16000
+from tests.mesm.corpora.tiny_media import write_sound, write_video
 
 
 @pytest.fixture(scope="module")
@@ -195,100 +189,43 @@ def test_unusable_containers_are_refused_by_name(tmp_path, sound):
         read_waveform(path, 1.0, 0.5)
 
 
-class Frames:
-    """A container of made-up frames, whose times may go back, jump, or change their format."""
-
-    def __init__(self, frames, rate=RATE):
-        self.frames = frames
-        stream = SimpleNamespace(
-            codec_context=object(), rate=rate, channels=1, disposition=Disposition.default
-        )
-        self.streams = SimpleNamespace(audio=[stream])
-        self.start_time = 0
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *error):
-        return None
+@pytest.mark.parametrize("name", ["a.wav", "a.mkv", "a.mp4"])
+def test_streamed_parts_are_those_read_at_once(tmp_path, name):
+    file = tmp_path / name
+    if name == "a.wav":
+        write_sound(file, 9.0)
+    else:
+        write_video(file, seconds=1.0, sound=9.0, form="matroska" if name == "a.mkv" else "mp4")
+    parts = [Stretch(0, 3), Stretch(0.5, 0.7), Stretch(2.9, 3.4), Stretch(5, 8), Stretch(8, 9)]
+    streamed = list(stream_waveforms(file, parts))
+    for one, other in zip(streamed, read_waveforms(file, parts), strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
-def frame_at(place, samples, rate=RATE):
-    frame = av.AudioFrame.from_ndarray(samples[None], format="fltp", layout="mono")
-    frame.sample_rate, frame.time_base, frame.pts = rate, Fraction(1, rate), place
-    return frame
+@pytest.mark.parametrize("name", ["a.wav", "a.mp4"])
+def test_streamed_parts_may_end_with_their_recording(tmp_path, name):
+    file = tmp_path / name
+    if name == "a.wav":
+        write_sound(file, 2.0)
+    else:
+        write_video(file, seconds=1.0, sound=2.0)
+    parts = [Stretch(0, 1), Stretch(1, 4), Stretch(5, 6)]
+    whole, cut, none = stream_waveforms(file, parts, short=True)
+    assert len(whole) == 16000
+    assert len(cut) == pytest.approx(16000, abs=2000)
+    assert isinstance(none, ShortSoundError)
+    refused = list(stream_waveforms(file, parts))
+    assert [type(one) for one in refused[1:]] == [ShortSoundError] * 2
 
 
-def of_frames(monkeypatch, frames, *, hold=False):
-    """See that a container has these frames; with `hold` nothing is given before the end."""
-    monkeypatch.setattr(module, "opened", lambda path: Frames(frames))
-    monkeypatch.setattr(module, "decode", lambda container, stream: iter(container.frames))
-    if hold:
-        monkeypatch.setattr(module._Piece, "ends_before", lambda *_: False)
+def test_a_stream_of_what_is_no_sound(tmp_path):
+    (tmp_path / "a.mp4").write_bytes(b"nothing")
+    for file in (tmp_path / "a.mp4", write_video(tmp_path / "b.mp4", seconds=1.0)):
+        found = list(stream_waveforms(file, [Stretch(0, 1), Stretch(1, 2)]))
+        assert len(found) == 2
+        assert all(isinstance(one, AudioError) and file.name in str(one) for one in found)
 
 
-def damaged_frames(rng):
-    """Frames of noise that mostly follow each other."""
-    frames, place = [], int(rng.integers(0, 3000))
-    for _ in range(int(rng.integers(5, 60))):
-        size = int(rng.integers(200, 1500))
-        samples = rng.uniform(-1, 1, size).astype(np.float32)
-        if rng.random() < 0.02:
-            samples[0] = np.nan
-        jump = rng.random()
-        if jump < 0.1:
-            place = max(0, place + int(rng.integers(-12000, 12000)))
-        elif jump < 0.2:
-            place += int(rng.integers(-700, 700))
-        rate = 2 * RATE if rng.random() < 0.01 else RATE
-        frames.append(frame_at(place * rate // RATE, samples, rate))
-        place += size
-    return frames
-
-
-@pytest.mark.parametrize("seed", range(60))
-def test_parts_given_early_are_those_of_the_whole(monkeypatch, seed):
-    rng = np.random.default_rng(seed)
-    frames = damaged_frames(rng)
-    ends = rng.uniform(0, 2.5, (12, 2))
-    parts = [Stretch(min(pair), max(pair) + 0.01) for pair in ends] + [Stretch(0.5, 0.4)]
-    with monkeypatch.context() as patch:
-        of_frames(patch, frames, hold=True)
-        wanted = read_waveforms(Path("a.mkv"), parts)
-    of_frames(monkeypatch, frames)
-    for one, other in zip(read_waveforms(Path("a.mkv"), parts), wanted, strict=True):
-        if isinstance(other, AudioError):
-            assert (type(one), str(one)) == (type(other), str(other))
-        else:
-            assert np.array_equal(one, other)
-
-
-def test_times_that_go_back_give_a_part_again(monkeypatch):
-    first, again = np.full(4000, 0.25, np.float32), np.full(1000, 0.5, np.float32)
-    of_frames(monkeypatch, [frame_at(0, first), frame_at(4000, first), frame_at(1000, again)])
-    found = list(each_waveform(Path("a.mkv"), [Stretch(0, 0.25), Stretch(0.25, 0.5)]))
-    assert [number for number, _ in found] == [0, 1, 0]
-    assert np.array_equal(found[0][1], first)
-    assert np.array_equal(found[2][1], np.concatenate([first[:1000], again, first[:2000]]))
-
-
-def test_the_memory_does_not_grow_with_the_length(monkeypatch):
-    samples = np.zeros(RATE, np.float32)
-
-    def peak(seconds):
-        class Stream:
-            def __iter__(self):
-                return (frame_at(place * RATE, samples) for place in range(seconds))
-
-        of_frames(monkeypatch, Stream())
-        parts = [Stretch(place, place + 1) for place in range(seconds)]
-        tracemalloc.start()
-        count = sum(len(found) for _, found in each_waveform(Path("a.mkv"), parts))
-        most = tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
-        assert count == seconds * RATE
-        return most
-
-    peak(2)  # what is imported on the way does not count
-    # A second is 64 kB; a hundred of them would be 6.4 MB.
-    assert peak(200) - peak(20) < 3 * samples.nbytes
+def test_a_clips_end_is_clamped_to_a_sound_that_ends_long_before():
+    assert heard_until(Stretch(1.0, 3.0), 2 * 16000 - 4000) == 3.0
+    assert heard_until(Stretch(1.0, 3.0), 16000) == 2.0

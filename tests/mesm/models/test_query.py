@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from mesm.analysis.attention_trace import trace_attention
 from mesm.analysis.costs import FlopTally, Stopwatch
 from mesm.models import FE2E, MESM
-from mesm.models.query import pool_grid, query_sources
+from mesm.models.query import QueryEncoder, pool_grid, query_sources
 
 # Query and modalities; the text may be left out where it does not ask.
 CASES = [(query, "tav") for query in ("audio", "face", "mean")]
@@ -200,3 +200,16 @@ def test_refuses(query, modalities, message, small):
 def test_fe2e_counts_its_extractors(small):
     model = FE2E(modalities="tv", **small)
     assert model.counted_modules == {"face": [model.face.extractor]}
+
+
+def test_a_clip_without_a_text_has_it_left_out_of_the_mean():
+    torch.manual_seed(3)
+    encoder = QueryEncoder(("text", "audio"), 4, 6, 8).eval()
+    text, maps = torch.randn(2, 6), {"audio": torch.randn(2, 4, 8, 8)}
+    lengths, longest = {"audio": torch.tensor([1, 1])}, {"audio": 1}
+    whole = encoder(text, maps, lengths, longest)
+    there = torch.tensor([True, False])
+    found = encoder(text, maps, lengths, longest, there)
+    torch.testing.assert_close(found[0], whole[0])
+    alone = encoder.project["audio"](pool_grid(maps["audio"]))
+    torch.testing.assert_close(found[1], alone[1])

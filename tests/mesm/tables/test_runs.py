@@ -5,8 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from mesm.corpora.prepared import PreparedCorpus
+from mesm.data.corpus_folder import write_place
 from mesm.evaluation.run import Run
+from mesm.runs.folder import RunFolder
 from mesm.tables.runs import (
+    corpus_for,
     corpus_identity,
     group_by_seed,
     read_runs,
@@ -127,3 +131,29 @@ def test_a_sweep_comes_with_its_run(make_corpus: Make, make_run: Make) -> None:
     (found,) = read_runs([run])
     assert found.sweep == {"points": [{"p": 1}]}
     assert found.scores == json.loads((run / "evaluation.json").read_text())["test"]
+
+
+def test_each_run_takes_its_own_of_several_corpora(
+    make_corpus: Make, make_run: Make, tmp_path: Path
+) -> None:
+    runs = {}
+    for name in ("one", "two"):
+        corpus = make_corpus(name, data=name.encode())
+        runs[name] = make_run(name, corpus)
+        write_place(corpus, PreparedCorpus.open(corpus), RunFolder(runs[name]))
+        corpus.rename(tmp_path / f"{name} moved")
+    moved = [tmp_path / "two moved", tmp_path / "one moved"]
+    for name, run in runs.items():
+        assert corpus_for(run, moved) == tmp_path / f"{name} moved"
+        assert corpus_for(run, []) is None
+    assert corpus_for(runs["one"], moved[:1]) is None
+    found = read_runs(list(runs.values()), corpora=moved)
+    assert [run.corpus.path for run in found] == moved[::-1]
+    with pytest.raises(ValueError, match=r"its corpus cannot be read: .*its corpus is not there"):
+        read_runs(list(runs.values()), corpora=moved[:1])
+    with pytest.raises(ValueError, match=r"--corpus .*: not a prepared corpus"):
+        corpus_for(runs["one"], [tmp_path])
+    (runs["one"] / "corpus.json").unlink()  # as a run of before
+    assert corpus_for(runs["one"], moved[:1]) == moved[0]
+    with pytest.raises(ValueError, match="does not say which of the 2 --corpus"):
+        corpus_for(runs["one"], moved)

@@ -231,4 +231,4 @@ def test_a_corpus_that_is_not_there_says_where_it_was_looked_for(whole, tmp_path
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ValueError, match=rf"{tmp_path}/gone has no manifest.json \(gone was"):
         train(settings(Path("gone")), tmp_path / "run")
-    refused(settings(Path("gone")), whole, "its corpus is not there: .*if it was moved, write")
+    refused(settings(Path("gone")), whole, "its corpus is not there: .*if it was moved, name it")

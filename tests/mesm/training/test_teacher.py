@@ -9,26 +9,21 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from accelerate import Accelerator
-from accelerate.state import AcceleratorState
 from safetensors.torch import load_file, save_file
 
 from mesm.config.experiment import TrainingSettings
 from mesm.config.files import load_config
 from mesm.corpora.prepared import PreparedCorpus
+from mesm.data.clips import EpochBatches, make_loader
 from mesm.evaluation.run import Run
 from mesm.models.late_fusion import TrainingOutputs
 from mesm.runs.folder import RunFolder
 from mesm.training.loop import train
 from mesm.training.losses import TrainingLoss
-from mesm.training.teacher import Teacher
+from mesm.training.teacher import Pair, Teacher, lessons
 from tests.mesm.trainings import digests, refused, settings
 
-
-@pytest.fixture
-def here() -> Accelerator:
-    AcceleratorState._reset_state()  # a training in this process may have had other settings
-    return Accelerator(cpu=not torch.cuda.is_available())
+CPU = torch.device("cpu")
 
 
 def taught(corpus: Path, teacher: Path, *overrides: str):
@@ -100,39 +95,75 @@ def test_stopped_and_started_again_it_ends_alike(
     assert digests(run) == digests(pupil)
 
 
-def test_its_answers_are_its_outputs_for_the_clips_that_are_asked_for(
-    tiny_corpus: Path, tiny_fe2e: Path, here: Accelerator
+@pytest.mark.parametrize(("precision", "mixed"), [("no", False), ("bf16", True)])
+def test_a_teacher_runs_at_the_training_s_precision(
+    precision: str,
+    mixed: bool,
+    tiny_corpus: Path,
+    tiny_fe2e: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    run = Run.open(tiny_fe2e)
-    answers = Teacher(tiny_fe2e, PreparedCorpus.open(tiny_corpus), "tav").answers(here)
-    batch = next(iter(run.batches("train", 5)))
-    with torch.no_grad():
-        wanted = run.model(batch, branches=True)
-    order = [3, 0, 4]
-    found = answers([batch.clip_ids[place] for place in order])
-    # Batches of other sizes add up in another order.
-    torch.testing.assert_close(found.logits, wanted.logits[order], rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(found.branches, wanted.branches[:, order], rtol=1e-4, atol=1e-5)
-    assert not found.logits.requires_grad
+    heard: list[bool] = []
+    answer = Teacher.__call__
+
+    def listen(self: Teacher, pair: Pair) -> tuple[Any, TrainingOutputs]:
+        heard.append(torch.is_autocast_enabled("cpu"))
+        return answer(self, pair)
+
+    monkeypatch.setattr(Teacher, "__call__", listen)
+    train(taught(tiny_corpus, tiny_fe2e, f"training.mixed_precision={precision}"), tmp_path / "run")
+    assert heard
+    assert set(heard) == {mixed}
+
+
+def test_both_see_the_same_clip_changed_alike(tiny_corpus: Path, tiny_fe2e: Path) -> None:
+    corpus = PreparedCorpus.open(tiny_corpus)
+    teacher = Teacher(tiny_fe2e, corpus, "tav", CPU)
+    own = Run.open(tiny_fe2e)
+    changed = TrainingSettings(augment=True, seed=3)
+    pairs, collate = lessons(
+        own.feed.dataset("train", augment=True, seed=3), own.collate, changed, teacher
+    )
+    seen = []
+    for epoch in (1, 2):
+        pairs.epoch = epoch
+        batch = next(iter(make_loader(pairs, EpochBatches(len(pairs), 4, 0), collate)))
+        assert isinstance(batch, Pair)
+        assert len(batch) == 4
+        assert batch.own.clip_ids == batch.teachers.clip_ids
+        assert torch.equal(batch.own.faces, batch.teachers.faces)
+        assert torch.equal(batch.own.spectrograms, batch.teachers.spectrograms)
+        seen.append(batch.own.faces)
+        own_batch, outputs = teacher(batch)
+        assert own_batch is batch.own
+        with torch.no_grad():
+            wanted = own.model(batch.teachers, branches=True)
+        assert torch.equal(outputs.logits, wanted.logits)
+        assert torch.equal(outputs.branches, wanted.branches)
+    assert torch.equal(pairs.labels(), own.dataset("train").labels())
+    assert not torch.equal(*seen)
 
 
 def test_the_branches_are_those_of_the_pupil_s_modalities(
-    tiny_corpus: Path, tiny_fe2e: Path, here: Accelerator
+    tiny_corpus: Path, tiny_fe2e: Path
 ) -> None:
     corpus = PreparedCorpus.open(tiny_corpus)
-    every, some = (Teacher(tiny_fe2e, corpus, letters).answers(here) for letters in ("tav", "tv"))
+    batch = next(iter(Run.open(tiny_fe2e).batches("valid", 3)))
+    every, some = (
+        Teacher(tiny_fe2e, corpus, letters, CPU).outputs(batch) for letters in ("tav", "tv")
+    )
     assert every.branches.shape[0] == 3
     assert torch.equal(some.branches, every.branches[[0, 2]])
     assert torch.equal(some.logits, every.logits)
+    assert not every.logits.requires_grad
 
 
-def test_a_teacher_of_one_modality_has_one_branch(
-    tiny_corpus: Path, tmp_path: Path, here: Accelerator
-) -> None:
+def test_a_teacher_of_one_modality_has_one_branch(tiny_corpus: Path, tmp_path: Path) -> None:
     config = settings(tiny_corpus, "model.modalities=v", "training.epochs=1", model="fe2e")
-    teacher = train(config, tmp_path / "run")
-    answers = Teacher(teacher, PreparedCorpus.open(tiny_corpus), "v").answers(here)
-    assert answers.branches.shape == (1, *answers.logits.shape)
+    teacher = Teacher(train(config, tmp_path / "run"), PreparedCorpus.open(tiny_corpus), "v", CPU)
+    outputs = teacher.outputs(next(iter(teacher.run.batches("valid", 3))))
+    assert outputs.branches.shape == (1, *outputs.logits.shape)
 
 
 @pytest.mark.parametrize(
@@ -168,19 +199,26 @@ def test_a_teacher_whose_outputs_are_not_finite_is_refused_before_anything_is_wr
     refused(taught(tiny_corpus, teacher), tmp_path / "run", message)
 
 
-def test_clips_of_one_id_are_refused(tiny_corpus: Path, tiny_fe2e: Path, here: Accelerator) -> None:
-    teacher = Teacher(tiny_fe2e, PreparedCorpus.open(tiny_corpus), "tav")
-    clips = teacher.run.corpus.split("train").clip_ids
-    clips[1] = clips[0]
-    with pytest.raises(ValueError, match="share an id"):
-        teacher.answers(here)
+def test_outputs_that_are_no_longer_finite_are_the_teachers_fault(
+    tiny_corpus: Path, tiny_fe2e: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = Teacher.__call__
+
+    def spoil(self: Teacher, pair: Pair) -> tuple[Any, TrainingOutputs]:
+        with torch.no_grad():
+            next(self.model.parameters()).fill_(torch.nan)
+        return answer(self, pair)
+
+    monkeypatch.setattr(Teacher, "__call__", spoil)
+    with pytest.raises(ValueError, match="the loss is nan, after outputs of its teacher that are"):
+        train(taught(tiny_corpus, tiny_fe2e), tmp_path / "run")
 
 
 def test_a_teacher_of_another_corpus_is_refused(tiny_fe2e: Path) -> None:
     manifest = SimpleNamespace(files={"data/train-00000-of-00001.parquet": "0" * 64})
     other: Any = SimpleNamespace(path=Path("elsewhere"), manifest=manifest)
     with pytest.raises(ValueError, match=r"was trained on another corpus, .*, than elsewhere"):
-        Teacher(tiny_fe2e, other, "tav")
+        Teacher(tiny_fe2e, other, "tav", CPU)
 
 
 def test_a_teacher_that_is_still_training_is_refused(tiny_fe2e: Path, tmp_path: Path) -> None:
@@ -189,7 +227,7 @@ def test_a_teacher_that_is_still_training_is_refused(tiny_fe2e: Path, tmp_path: 
     (teacher / "last/state.json").write_text(json.dumps(state | {"finished": None}))
     corpus = Run.open(teacher).corpus
     with pytest.raises(ValueError, match="is still in training, 2 epochs done; finish that first"):
-        Teacher(teacher, corpus, "tav")
+        Teacher(teacher, corpus, "tav", CPU)
 
 
 def test_a_damaged_identity_of_the_teacher_is_named(
@@ -198,7 +236,7 @@ def test_a_damaged_identity_of_the_teacher_is_named(
     run = RunFolder(shutil.copytree(pupil, tmp_path / "run"))
     run.teacher.write_text("[1")
     with pytest.raises(ValueError, match=r"teacher\.json"):
-        Teacher(tiny_fe2e, PreparedCorpus.open(tiny_corpus), "tav").check(run)
+        Teacher(tiny_fe2e, PreparedCorpus.open(tiny_corpus), "tav", CPU).check(run)
 
 
 def test_systems_of_features_neither_teach_nor_learn(tiny_corpus: Path, tmp_path: Path) -> None:

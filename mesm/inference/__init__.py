@@ -1,0 +1,1 @@
+"""Trained runs on recordings of one's own."""

@@ -1,0 +1,168 @@
+"""A recording that is to be predicted: what its file holds and how long it lasts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+from av.container import InputContainer
+
+from mesm.corpora.shortfalls import Shortfall
+from mesm.corpora.trees import is_pointer
+from mesm.corpora.whole_files import measure
+from mesm.inputs.video import DECODING, Spans, VideoError, opened, origin_of, read_spans
+from mesm.inputs.waveforms import SOUND_FILES
+from mesm.runs.ordinary import not_a_file
+
+# Endings of files in a folder that are taken for recordings, besides those of sound files.
+CONTAINERS = {
+    *(".3gp", ".aac", ".amr", ".asf", ".avi", ".flv", ".m2ts", ".m4a", ".m4v", ".mka", ".mkv"),
+    *(".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".ogv", ".ts", ".vob", ".webm", ".wma"),
+    *(".wmv",),
+}
+CONVERT = "convert it (ffmpeg -i IN OUT.mp4), or leave it out"
+# Packets that are looked at for a sign of encryption.
+_FIRST_PACKETS = 8
+
+
+class InputError(ValueError):
+    """A recording, or what was said about it, that cannot be used; names it and the mend."""
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A file that can be opened.
+
+    Attributes:
+        path: the file.
+        sound: whether it has a sound.
+        pictures: whether it has pictures, and not only a cover.
+        start: seconds from where the first of its streams begins, from which on all is there.
+        end: seconds at which it ends.
+    """
+
+    path: Path
+    sound: bool
+    pictures: bool
+    start: float
+    end: float
+
+    @property
+    def seconds(self) -> float:
+        """How long it lasts."""
+        return self.end - self.start
+
+
+def find_recordings(inputs: Iterable[Path]) -> Iterator[Path]:
+    """Give the files that are named, and those in folders and below that end as recordings do.
+
+    Raises:
+        InputError: a folder holds none; names it.
+    """
+    for place in inputs:
+        if not place.is_dir():
+            yield place
+            continue
+        found = [
+            file
+            for file in sorted(place.rglob("*"))
+            if file.suffix.lower() in SOUND_FILES | CONTAINERS
+            and not any(part.startswith(".") for part in file.relative_to(place).parts)
+            and not file.is_dir()
+        ]
+        if not found:
+            raise InputError(
+                f"{place} holds no recording; wanted files that end with .mp4, .wav and the like: "
+                "name another folder, or the files themselves"
+            )
+        yield from found
+
+
+def open_recording(path: Path) -> Recording:
+    """Look at a file's header.
+
+    Raises:
+        InputError: there is no such file, it is empty, no recording, encrypted, or has no length.
+    """
+    try:
+        if not path.is_file():
+            raise InputError(f"{path} {not_a_file(path)}; name a video, a sound file or a folder")
+        if path.stat().st_size == 0:
+            raise InputError(f"{path} is empty (0 bytes); copy it again from where it is whole")
+        if is_pointer(path):
+            raise InputError(f"{path} is a Git LFS pointer; fetch the file with git lfs pull")
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be read ({error.strerror}); see who may read it"
+        ) from error
+    if path.suffix.lower() in SOUND_FILES:
+        found = measure(path, None)
+        if isinstance(found, Shortfall):
+            reason = found.detail or found.reason
+            raise InputError(f"{path} cannot be opened as a sound ({reason}); {CONVERT}")
+        return _lasting(Recording(path, True, False, *found))
+    try:
+        spans = read_spans(path)
+        _check_readable(path)
+        return _lasting(_of_container(path, spans))
+    except VideoError as error:
+        raise InputError(f"{error}; {CONVERT}") from error
+
+
+def _lasting(recording: Recording) -> Recording:
+    if not recording.seconds > 0:
+        raise InputError(f"{recording.path} lasts 0 s: there is nothing to predict; leave it out")
+    return recording
+
+
+def _of_container(path: Path, spans: Spans) -> Recording:
+    sound, pictures = spans.sound is not None, spans.pictures is not None
+    if not sound and not pictures:
+        raise InputError(f"{path} has neither sound nor pictures; {CONVERT}")
+    if pictures:
+        # As `mesm prepare table` takes a file that is one clip.
+        found = measure(path, path)
+        if not isinstance(found, Shortfall):
+            return Recording(path, sound, True, *found)
+    there = [span for span in (spans.sound, spans.pictures) if span is not None]
+    ends = [span.end for span in there if span.end]
+    end = max(ends) if ends else spans.end or _end_of_packets(path)
+    return Recording(path, sound, pictures, 0.0, end)
+
+
+def _check_readable(path: Path) -> None:
+    """Refuse what FFmpeg opens and nobody meant as a recording, and what is encrypted."""
+    with opened(path) as container:
+        if container.format.name == "tty":
+            raise InputError(f"{path} is a text; name the recording that it belongs to")
+        for number, packet in enumerate(_packets(container)):
+            if packet.has_sidedata("encryption_info"):
+                raise InputError(
+                    f"{path} is encrypted; decrypt it (ffmpeg -decryption_key KEY -i IN -c copy "
+                    "OUT), or leave it out"
+                )
+            if number >= _FIRST_PACKETS:
+                return
+
+
+def _end_of_packets(path: Path) -> float:
+    """At which second the last packet ends, where no header tells; nothing is decoded."""
+    end = 0.0
+    with opened(path) as container:
+        origin = origin_of(container)
+        for packet in _packets(container):
+            if packet.pts is None or packet.time_base is None:
+                continue
+            until = float((packet.pts + (packet.duration or 0)) * packet.time_base)
+            end = max(end, until - origin)
+    return end
+
+
+def _packets(container: InputContainer) -> Iterator[av.Packet]:
+    streams: Sequence[av.stream.Stream] = [*container.streams.video, *container.streams.audio]
+    try:
+        yield from container.demux(streams)
+    except DECODING:
+        return

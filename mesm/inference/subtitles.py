@@ -1,0 +1,190 @@
+"""Subtitles: SRT and WebVTT files, and streams of text inside a video."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from mesm.inference.recording import InputError
+from mesm.inputs.video import DECODING, VideoError, default_stream, opened, origin_of
+from mesm.runs.ordinary import not_a_file, ordinary
+
+ENDINGS = (".srt", ".vtt")
+MOST_BYTES = 32 << 20
+_WANTED = "wanted SRT or WebVTT, such as 00:00:01,000 --> 00:00:02,500"
+# Hours may be missing, and the part of a second has a comma, a point or, in bad files, a colon.
+_TIME = r"(?:(\d{1,3}):)?(\d{1,2}):(\d{1,2})(?:[,.:](\d{1,6}))?"
+_TIMES = re.compile(rf"^\s*{_TIME}\s*-{{1,3}}>\s*{_TIME}(?:\s.*)?$")
+_ARROW = re.compile(r"-{1,3}>")
+_TAG = re.compile(r"<[^<>\n]{0,200}>|\{\\[^{}\n]{0,200}\}|\{[biu]\}|\{/[biu]\}")
+_BLOCKS = ("NOTE", "STYLE", "REGION")
+
+
+@dataclass(frozen=True)
+class Cue:
+    """Some words and when they are said, in seconds."""
+
+    start: float
+    end: float
+    text: str
+
+
+def read_subtitles(file: Path) -> list[Cue]:
+    """Read an SRT or WebVTT file.
+
+    Byte order marks, Latin-1, any ends of lines, missing numbers, empty lines inside a file's end,
+    tags of style, notes and settings of place are taken or passed over. Cues without words are
+    left out, and equal ones count once.
+
+    Returns:
+        The cues by their starts.
+
+    Raises:
+        InputError: the file is not there, has no cue, or has times that are none; names the line.
+    """
+    try:
+        if not file.is_file():
+            raise InputError(f"{file} {not_a_file(file)}; {_WANTED}")
+        if ordinary(file).stat().st_size > MOST_BYTES:
+            raise InputError(f"{file} is larger than {MOST_BYTES >> 20} MiB; {_WANTED}")
+        data = file.read_bytes()
+    except OSError as error:
+        raise InputError(f"{file} cannot be read ({error.strerror}); {_WANTED}") from error
+    cues = parse_subtitles(_decoded(data), str(file))
+    if not cues:
+        raise InputError(f"{file} has no words with times; {_WANTED}")
+    return cues
+
+
+def parse_subtitles(text: str, name: str) -> list[Cue]:
+    """Read the content of an SRT or WebVTT file; see `read_subtitles`.
+
+    Args:
+        text: the content.
+        name: of the file, for messages.
+    """
+    lines = re.split(r"\r\n|\r|\n", text)
+    found: list[Cue] = []
+    number = 0
+    while number < len(lines):
+        line = lines[number]
+        number += 1
+        if line.startswith(_BLOCKS) and (line[4:5] in ("", " ", "\t") or line in _BLOCKS):
+            while number < len(lines) and lines[number].strip():
+                number += 1
+            continue
+        if not _ARROW.search(line):
+            continue  # a number, a name, a head, or an empty line
+        start, end = _times(line, f"{name}, line {number}")
+        words: list[str] = []
+        while number < len(lines) and lines[number].strip() and not _TIMES.match(lines[number]):
+            words.append(lines[number])
+            number += 1
+        if number < len(lines) and words and _TIMES.match(lines[number]):
+            # No empty line between two cues: the last line is the next one's number.
+            words = words[:-1] if words[-1].strip().isdigit() else words
+        said = _plain(" ".join(words))
+        if said:
+            found.append(Cue(start, end, said))
+    return _ordered(found)
+
+
+def embedded_subtitles(path: Path) -> list[Cue] | None:
+    """Read the subtitles inside a video: the stream marked as default, else the first of text.
+
+    Args:
+        path: of a container that can be opened.
+
+    Returns:
+        The cues by their starts; None: there is no stream of texts.
+    """
+    try:
+        container = opened(path)
+    except VideoError:
+        return None
+    with container:
+        texts = [
+            stream
+            for stream in container.streams.subtitles
+            if getattr(stream, "codec_context", None) is not None
+            and stream.codec_context.name in ("subrip", "srt", "webvtt", "ass", "ssa", "mov_text")
+        ]
+        stream = default_stream(texts)  # type: ignore[type-var]
+        if stream is None:
+            return None
+        origin = origin_of(container)
+        return _ordered(_cues(container.demux(stream), origin))
+
+
+def _cues(packets: Iterable, origin: float) -> Iterator[Cue]:
+    """The cues of packets, as far as they can be decoded."""
+    while True:
+        try:
+            packet = next(iter(packets))
+            subtitles = packet.decode() if packet.size else []
+        except StopIteration:
+            return
+        except DECODING:
+            continue
+        if packet.pts is None or packet.time_base is None:
+            continue
+        start = float(packet.pts * packet.time_base) - origin
+        length = float((packet.duration or 0) * packet.time_base)
+        words = []
+        for subtitle in subtitles:
+            for line in getattr(subtitle, "rects", (subtitle,)):
+                words.append(_dialogue(line))
+        said = _plain(" ".join(words))
+        if said and length > 0 and start + length > 0:
+            yield Cue(max(start, 0.0), start + length, said)
+
+
+def _dialogue(rect: object) -> str:
+    """The words of a decoded subtitle, which FFmpeg gives in the form of ASS."""
+    line = getattr(rect, "dialogue", None) or getattr(rect, "text", None)
+    if not line and (ass := getattr(rect, "ass", b"")):
+        line = ass.split(b",", 8)[-1]
+    return line.decode("utf-8", "replace") if isinstance(line, bytes) else str(line or "")
+
+
+def _decoded(data: bytes) -> str:
+    for mark, name in ((b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"), (b"", "utf-8-sig")):
+        if data.startswith(mark):
+            try:
+                return data.decode(name)
+            except UnicodeDecodeError:
+                continue
+    return data.decode("latin-1")
+
+
+def _times(line: str, where: str) -> tuple[float, float]:
+    found = _TIMES.match(line)
+    if found is None:
+        raise InputError(f"{where}: {line.strip()[:60]!r} are no times; {_WANTED}")
+    start, end = _seconds(*found.groups()[:4]), _seconds(*found.groups()[4:])
+    if start is None or end is None or end < start:
+        raise InputError(
+            f"{where}: {line.strip()[:60]!r} ends before it begins, or has more than 59 minutes or "
+            "seconds; mend the times"
+        )
+    return start, end
+
+
+def _seconds(hours: str | None, minutes: str, seconds: str, part: str | None) -> float | None:
+    if int(minutes) > 59 or int(seconds) > 59:
+        return None
+    whole = 3600 * int(hours or 0) + 60 * int(minutes) + int(seconds)
+    return whole + (int(part) / 10 ** len(part) if part else 0.0)
+
+
+def _plain(text: str) -> str:
+    text = text.replace("\\N", " ").replace("\\n", " ").replace("\\h", " ")
+    return " ".join(html.unescape(_TAG.sub("", text)).split())
+
+
+def _ordered(cues: Iterable[Cue]) -> list[Cue]:
+    kept = {(cue.start, cue.end, cue.text): cue for cue in cues if cue.end > cue.start}
+    return sorted(kept.values(), key=lambda cue: (cue.start, cue.end))

@@ -1,0 +1,90 @@
+"""A recording with its emotions beside it: pictures, bars, sound and times."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import soundfile
+from typer.testing import CliRunner
+
+from mesm.cli import app
+from mesm.inference.film import Shown, check_film, write_film
+from mesm.inference.recording import InputError, open_recording
+from mesm.inference.results import Prediction
+from mesm.inputs.waveforms import read_waveform
+from tests.mesm.corpora.tiny_media import write_video
+from tests.mesm.inference.recordings import HEIGHT, WIDTH, film, voice
+
+
+def shown(start: float, end: float, happy: float, boxes: bool = False) -> Shown:
+    prediction = Prediction(
+        *(Path("a.mp4"), start, end, "text", {"happy": happy, "sad": 0.2}, None),
+        *({"happy": 0.5, "sad": 0.5}, "0.5", ("happy",) if happy > 0.5 else ()),
+        *(1, 1, 1, None, (), (), "MESM", "abc"),
+    )
+    box = np.array([[10, 10, 58, 58]], np.float32)[: int(boxes)]
+    kept = np.zeros((int(boxes), 48, 48), bool)
+    kept[:, 20:30, 20:30] = True
+    return Shown(prediction, box, np.array([start])[: int(boxes)], kept)
+
+
+def test_the_film_has_all_frames_their_times_and_the_sound(tmp_path: Path) -> None:
+    source = film(tmp_path / "a.mp4", 2.0)
+    out = tmp_path / "out.mp4"
+    pieces = [shown(0.0, 1.0, 0.9, boxes=True), shown(1.0, 2.0, 0.1)]
+    write_film(out, open_recording(source), pieces)
+    with av.open(str(source)) as one, av.open(str(out)) as other:
+        frames = list(one.decode(video=0)), list(other.decode(video=0))
+    assert [f.time for f in frames[1]] == pytest.approx([f.time for f in frames[0]], abs=0.01)
+    first, last = (frames[1][place].to_ndarray(format="rgb24").astype(int) for place in (0, -1))
+    assert first.shape[0] == 2 * HEIGHT
+    assert first.shape[1] == 2 * WIDTH + 260
+    # Red where the face is kept, and only while its piece lasts: pixels are doubled.
+    red = first[70:76, 70:76].mean((0, 1)) - last[70:76, 70:76].mean((0, 1))
+    assert red[0] > red[1] + 20
+    bars = [frame[18, 2 * WIDTH + 90 : 2 * WIDTH + 215] for frame in (first, last)]
+    filled = [(bar.mean(axis=1) < 180).mean() for bar in bars]
+    assert filled[0] > 0.8
+    assert filled[1] < 0.3
+    np.testing.assert_allclose(
+        read_waveform(out, 0.2, 1.8), read_waveform(source, 0.2, 1.8), atol=1e-4
+    )
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["a.mp4", "out.mp4"]
+
+
+def test_a_sound_that_mp4_does_not_take_is_encoded(tmp_path: Path) -> None:
+    source = write_video(
+        tmp_path / "a.mkv", seconds=1.0, sound=1.0, codec="pcm_s16le", form="matroska"
+    )
+    write_film(tmp_path / "out.mp4", open_recording(source), [shown(0.0, 1.0, 0.5)])
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        assert container.streams.audio[0].codec_context.name == "aac"
+        heard = sum(frame.samples for frame in container.decode(audio=0))
+    assert heard == pytest.approx(16000, abs=2200)
+
+
+def test_nothing_is_left_of_a_film_that_fails(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", voice(1.0), 16000)
+    with pytest.raises(InputError, match="has no pictures"):
+        write_film(tmp_path / "out.mp4", open_recording(tmp_path / "a.wav"), [])
+    with pytest.raises(InputError, match=r"ends with .mp4"):
+        check_film(tmp_path / "out.avi")
+    with pytest.raises(InputError, match="a folder that is not there"):
+        check_film(tmp_path / "none" / "out.mp4")
+    assert [file.name for file in tmp_path.iterdir()] == ["a.wav"]
+
+
+def test_the_command_makes_one(own_mesm: Path, films: Path, tmp_path: Path) -> None:
+    words = ["predict", own_mesm, films / "film0.mp4", "--text", "so happy"]
+    words += ["--video", tmp_path / "out.mp4", "--pictures", tmp_path / "seen"]
+    done = CliRunner().invoke(app, list(map(str, words)))
+    assert done.exit_code == 0, done.output
+    assert str(tmp_path / "out.mp4") in done.stdout
+    assert sorted(file.name for file in (tmp_path / "seen").iterdir()) == [
+        *("film0-000-faces.png", "film0-000-spectrograms.png")
+    ]
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        assert len(list(container.decode(video=0))) == 17
