@@ -17,7 +17,7 @@ class FoldsSettings(Settings):
 
     by: Unit = Field(
         description="What stays whole: a speaker (an actor), a dialog (a recording: a dialog, a "
-        "video), or a session of IEMOCAP, the first five letters of its dialogs."
+        "video, a table's group), or a session of IEMOCAP, the first five letters of its dialogs."
     )
     k: Annotated[Whole, Field(ge=2, le=MOST)] | None = Field(
         default=None, description="Folds; none: as many as there are, each is left out once."

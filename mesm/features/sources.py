@@ -11,7 +11,8 @@ from typing import Literal
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from mesm.config.modalities import ALL
+from mesm.config.modalities import ALL, Modality
+from mesm.corpora.manifest import Manifest
 from mesm.corpora.prepared import PreparedCorpus
 from mesm.corpora.registry import find_corpus
 from mesm.corpora.splits import SPLITS
@@ -148,9 +149,10 @@ def find_sources(
     several = {dialog for dialog, media in recordings.items() if len(media) > 1}
     clips = [_locate(row, utterances, corpus, inputs, several) for row in _prepared_clips(corpus)]
     clips.sort(key=lambda clip: (clip.dialog, clip.start, clip.clip_id))
-    skipped = _lacking(clips, inputs.openface, "OpenFace", [clip.openface for clip in clips])
+    openface, phonet = ([one.openface for one in clips], [one.phonet for one in clips])
+    skipped = _lacking(clips, inputs.openface, "OpenFace", openface, manifest, Modality.VIDEO)
     if inputs.phonet is not None:
-        skipped += _lacking(clips, inputs.phonet, "Phonet", [clip.phonet for clip in clips])
+        skipped += _lacking(clips, inputs.phonet, "Phonet", phonet, manifest, Modality.AUDIO)
     _check_headers(clips)
     return found.root, clips, skipped
 
@@ -209,7 +211,7 @@ def _locate(
         dialog=clip.dialog,
         start=clip.start,
         end=clip.end,
-        audio=utterance.audio,
+        audio=None if clip.clip_id in corpus.manifest.without.get("sound", ()) else utterance.audio,
         channel=utterance.channel,
         half=utterance.half,
         openface=source(inputs.openface),
@@ -218,7 +220,12 @@ def _locate(
 
 
 def _lacking(
-    clips: Sequence[ClipSources], folder: Path, program: str, sources: Sequence[CsvSource | None]
+    clips: Sequence[ClipSources],
+    folder: Path,
+    program: str,
+    sources: Sequence[CsvSource | None],
+    manifest: Manifest,
+    modality: Modality,
 ) -> list[SkippedClip]:
     if not any(sources):
         first = clips[0]
@@ -226,12 +233,15 @@ def _lacking(
             f"{folder} holds no {program} file of any clip: wanted {first.clip_id}.csv or "
             f"{first.dialog}.csv, and so on"
         )
+    without = manifest.without.get(modality.content, ())
     return [
         SkippedClip(
             clip_id=clip.clip_id,
             reason=f"no {program} file",
             file=f"{clip.clip_id}.csv",
-            detail=f"run {program} on it",
+            detail=f"its recording has no {modality.content}"
+            if clip.clip_id in without
+            else f"run {program} on it",
         )
         for clip, source in zip(clips, sources, strict=True)
         if source is None

@@ -1,4 +1,4 @@
-"""From a generated raw corpus to scores against its ground truth, where recordings are clips."""
+"""From a generated raw corpus to tables, and to scores against its ground truth."""
 
 from __future__ import annotations
 
@@ -97,16 +97,54 @@ def test_planted_action_units_lie_in_the_faces_that_were_found(made):
     assert seen > 20
 
 
-def test_a_model_trains_and_its_attention_is_scored(made, tmp_path):
+@pytest.mark.parametrize("made", ["mosei", "meld", "ravdess", "crema_d"], indirect=True)
+def test_a_model_goes_to_tables_pictures_and_a_page(made, tmp_path):
     from mesm.analysis.attention_score import score_attention
+    from mesm.analysis.explain import explain
+    from mesm.analysis.sweep import sweep
     from mesm.config.files import load_config
+    from mesm.evaluation.evaluate import evaluate_run
+    from mesm.report.page import write_report
+    from mesm.tables.results import results_tables
+    from mesm.tables.sweeps import sweep_tables
     from mesm.training.loop import train
 
     name, raw, corpus = made
     torch.set_num_threads(1)
+    run = tmp_path / "run"
     changes = [f"corpus={corpus.path}", *SMALL, "training.epochs=1", "model.selection=weighted"]
-    train(load_config(f"{name}_mesm", changes), tmp_path / "run")
-    rows = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    train(load_config(f"{name}_mesm", changes), run)
+    rows = (run / "metrics.jsonl").read_text().splitlines()
     assert np.isfinite(json.loads(rows[0])["train_loss"])
-    scores = score_attention(tmp_path / "run", raw.root / "ground_truth.jsonl", "train")
+    scores = score_attention(run, raw.root / "ground_truth.jsonl", "train")
     assert scores["clips_without_ground_truth"] == 0
+    found = evaluate_run(run, "test")
+    single = name != "mosei"
+    assert ("task" in found) == single
+    assert found["clips"] == corpus.manifest.counts["test"].clips
+    swept = sweep(run, [0.5], repeats=1)
+    assert swept["points"][0]["average"].keys() == found["average"].keys()
+    explain(run)
+    for (table,) in (results_tables([run]), sweep_tables([run])):
+        assert corpus.manifest.title in table.caption
+        assert ("UAR" in table.head) == single
+    page = write_report(tmp_path / "page.html", [run]).read_text(encoding="utf-8")
+    assert ("Which emotion is taken for which" in page) == single
+    assert "What the attention keeps" in page
+
+
+def test_hand_crafted_features_are_made_and_learnt_from(made, tmp_path):
+    from mesm.config.files import load_config
+    from mesm.features.make import FeatureOptions, make_features
+    from mesm.training.loop import train
+
+    name, raw, corpus = made
+    torch.set_num_threads(1)
+    features = make_features(corpus, FeatureOptions(raw=raw.root, workers=1))
+    without = corpus.manifest.without
+    assert features.modality("audio").clips_without_rows == sorted(without.get("sound", []))
+    assert set(without.get("pictures", [])) <= set(features.modality("video").clips_without_rows)
+    changes = [f"corpus={corpus.path}", "training.epochs=1"]
+    train(load_config("iemocap_lf_lstm", changes), tmp_path / "run")
+    rows = (tmp_path / "run/metrics.jsonl").read_text().splitlines()
+    assert np.isfinite(json.loads(rows[0])["train_loss"]), name
