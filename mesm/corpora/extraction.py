@@ -27,16 +27,10 @@ from mesm.inputs.face_detector import FaceDetector
 from mesm.inputs.face_stream import Look, faces_at
 from mesm.inputs.face_tracks import longest_track
 from mesm.inputs.faces import FaceCrop, FaceRule, FrameFaces, sampling_instants
-from mesm.inputs.spectrograms import log_mel
+from mesm.inputs.sound_parts import ShortSoundError, Stretch
+from mesm.inputs.spectrograms import AudioError, log_mel
 from mesm.inputs.video import VideoError
-from mesm.inputs.waveforms import (
-    SOUND_FILES,
-    AudioError,
-    ShortSoundError,
-    Stretch,
-    heard_until,
-    read_waveforms,
-)
+from mesm.inputs.waveforms import SOUND_FILES, each_waveform, heard_until
 from mesm.runs.ordinary import not_a_file
 
 
@@ -182,9 +176,10 @@ def _read_sound(
     for channel in dict.fromkeys(draft.utterance.channel for draft in drafts):
         speaking = [draft for draft in drafts if draft.utterance.channel == channel]
         parts = [Stretch(draft.utterance.start, draft.utterance.end) for draft in speaking]
-        waveforms = read_waveforms(audio, parts, channel, first.channels)
-        for draft, part, waveform in zip(speaking, parts, waveforms, strict=True):
+        for number, waveform in each_waveform(audio, parts, channel, first.channels):
+            draft, part = speaking[number], parts[number]
             utterance = draft.utterance
+            draft.failure = None  # a part that comes again is the right one
             try:
                 if isinstance(waveform, AudioError):
                     raise waveform

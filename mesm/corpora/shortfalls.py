@@ -6,8 +6,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
+from mesm.inputs.sound_parts import LONGEST_LACK
 from mesm.inputs.video import LONGEST_HOLD, Spans, VideoError, read_spans
-from mesm.inputs.waveforms import LONGEST_LACK
 
 # Codecs add or cut this many seconds at the ends of a sound.
 CODEC = 0.2

@@ -10,8 +10,8 @@ from tqdm import tqdm
 from mesm.corpora.shortfalls import Shortfall
 from mesm.corpora.trees import is_pointer
 from mesm.corpora.utterances import RawCorpus
+from mesm.inputs.sound_parts import Stretch
 from mesm.inputs.video import LONGEST_HOLD, Span, VideoError, read_spans
-from mesm.inputs.waveforms import Stretch
 from mesm.runs.ordinary import not_a_file
 
 # Sound and pictures that share less than this part of the longer one are not of one clip.

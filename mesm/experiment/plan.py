@@ -155,7 +155,7 @@ def check_cells(cells: Iterable[Cell], out: Path, splits: Sequence[str]) -> None
         model = cell.config.model
         if refused is None and model.reads_features:
             if corpus not in features:
-                features[corpus] = _refused_features(corpus)
+                features[corpus] = _refused_features(corpora.open(corpus))
             refused = features[corpus]
         if refused is not None:
             problems.add(refused, cell.name)
@@ -319,10 +319,10 @@ def _with_unique_names(cells: dict[str, Cell]) -> list[Cell]:
     return unique
 
 
-def _refused_features(path: Path) -> str | None:
+def _refused_features(corpus: PreparedCorpus) -> str | None:
     """Why a corpus' hand-crafted features cannot be read; None: they can."""
     try:
-        FeatureStore.open(PreparedCorpus.open(path))
+        FeatureStore.open(corpus)
     except (ValueError, OSError) as error:
         return str(error)
     return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,8 +22,9 @@ from mesm.features.openface import VIDEO_COLUMNS, read_openface
 from mesm.features.phonet import PHONET_COLUMNS, phonet_features, read_phonet
 from mesm.features.phonet_network import load_network
 from mesm.features.sources import ClipSources, CsvSource
+from mesm.inputs.sound_parts import ShortSoundError, Stretch
 from mesm.inputs.spectrograms import AudioError
-from mesm.inputs.waveforms import ShortSoundError, Stretch, read_waveforms
+from mesm.inputs.waveforms import each_waveform
 
 AUDIO_COLUMNS = [*ONSET_COLUMNS, *PHONET_COLUMNS]
 
@@ -96,9 +97,10 @@ def extract_features(dialog: DialogSources) -> DialogFeatures:
     A clip whose sound or OpenFace file cannot be read is reported and gets no row in that modality;
     one whose Phonet file cannot be read, no phonological statistics.
     """
-    out, heard = DialogFeatures(), _waveforms(dialog.clips)
+    out, heard = DialogFeatures(), _sounds(dialog)
     for clip in dialog.clips:
-        out.audio[clip.clip_id] = _audio(dialog, clip, heard.get(clip.clip_id), out.skipped)
+        out.audio[clip.clip_id], skipped = heard[clip.clip_id]
+        out.skipped += skipped
         out.video[clip.clip_id] = _video(dialog, clip, out.skipped)
     return out
 
@@ -154,16 +156,24 @@ def _span(clip: ClipSources, source: CsvSource) -> tuple[float, float]:
     return (0.0, clip.end - clip.start) if source.own else (clip.start, clip.end)
 
 
-def _waveforms(clips: Sequence[ClipSources]) -> dict[str, Matrix | AudioError]:
-    """Each clip's sound, where its recording has one; a container is decoded once."""
-    found: dict[str, Matrix | AudioError] = {}
+def _sounds(dialog: DialogSources) -> dict[str, tuple[Matrix, list[SkippedClip]]]:
+    """Each clip's audio features, and why there are none; a container is decoded once."""
+    found: dict[str, tuple[Matrix, list[SkippedClip]]] = {}
+
+    def add(clip: ClipSources, waveform: Matrix | AudioError | None) -> None:
+        skipped: list[SkippedClip] = []
+        found[clip.clip_id] = _audio(dialog, clip, waveform, skipped), skipped
+
     groups: dict[tuple[Path, int | None], list[ClipSources]] = {}
-    for clip in clips:
-        if clip.audio is not None:
+    for clip in dialog.clips:
+        if clip.audio is None:
+            add(clip, None)
+        else:
             groups.setdefault((clip.audio, clip.channel), []).append(clip)
     for (audio, channel), own in groups.items():
-        waveforms = read_waveforms(audio, [Stretch(c.start, c.end) for c in own], channel)
-        found |= zip((clip.clip_id for clip in own), waveforms, strict=True)
+        parts = [Stretch(clip.start, clip.end) for clip in own]
+        for number, waveform in each_waveform(audio, parts, channel):
+            add(own[number], waveform)
     return found
 
 

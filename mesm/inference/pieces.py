@@ -16,9 +16,10 @@ from mesm.inputs.face_detector import FaceDetector
 from mesm.inputs.face_stream import Look, faces_at
 from mesm.inputs.face_tracks import Track, faces_of, follow, longest_track
 from mesm.inputs.faces import IMAGE_SIZE, FaceCrop, FaceRule, FrameFaces, sampling_instants
+from mesm.inputs.sound_parts import LONGEST_LACK, Stretch
 from mesm.inputs.spectrograms import MEL_BINS, SAMPLE_RATE, AudioError, log_mel
 from mesm.inputs.video import VideoError
-from mesm.inputs.waveforms import LONGEST_LACK, Stretch, heard_until, stream_waveforms
+from mesm.inputs.waveforms import heard_until, stream_waveforms
 
 # A face that is seen in fewer of a piece's frames is no person, where there are so many frames.
 LEAST_SIGHTINGS = 2

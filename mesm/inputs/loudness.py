@@ -9,9 +9,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from mesm.inputs.container_sound import decoded_samples
 from mesm.inputs.spectrograms import POWER_FLOOR, AudioError
 from mesm.inputs.video import VideoError, decode, default_stream, opened, origin_of
-from mesm.inputs.waveforms import decoded_samples
 
 # Seconds of a value of loudness.
 STEP = 0.05

@@ -65,4 +65,4 @@ def sweeps_of(run: Run) -> list[Table]:
     parts = parts_of(run)
     if len(parts) == 1 or any(part.sweep is None for part in parts):
         return []
-    return sweep_tables([part.path for part in parts])
+    return sweep_tables([part.path for part in parts], corpora=[parts[0].corpus.path])

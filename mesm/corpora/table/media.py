@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from mesm.inputs.sound_parts import LONGEST_LACK, RATES
 from mesm.inputs.video import LONGEST_HOLD, Span, VideoError, read_spans
-from mesm.inputs.waveforms import LONGEST_LACK, RATES, SOUND_FILES
+from mesm.inputs.waveforms import SOUND_FILES
 from mesm.runs.ordinary import not_a_file
 
 T = TypeVar("T")

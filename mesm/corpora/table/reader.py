@@ -25,7 +25,7 @@ from mesm.corpora.table.media import Media, MediaFiles
 from mesm.corpora.table.problems import Problems
 from mesm.corpora.table.splitting import check_speakers, check_splits
 from mesm.corpora.utterances import RawCorpus, Utterance
-from mesm.inputs.waveforms import LONGEST_LACK
+from mesm.inputs.sound_parts import LONGEST_LACK
 from mesm.runs.files import file_name
 
 T = TypeVar("T")

@@ -10,8 +10,8 @@ import pytest
 from mesm.corpora.shortfalls import Shortfall
 from mesm.corpora.utterances import RawCorpus
 from mesm.corpora.whole_files import measure, measure_all
+from mesm.inputs.sound_parts import Stretch
 from mesm.inputs.video import Span, Spans, read_spans
-from mesm.inputs.waveforms import Stretch
 from tests.mesm.corpora.damages import POINTER
 from tests.mesm.corpora.tiny_media import video_bytes, write_sound, write_video
 

@@ -6,6 +6,8 @@ import shutil
 import pytest
 
 from mesm.config.files import dump_config, load_config
+from mesm.corpora.manifest import read_manifest
+from mesm.corpora.prepared import PreparedCorpus
 from mesm.experiment.grid import Experiment
 from mesm.experiment.plan import check_cells, choose, describe_plan, expand
 from mesm.runs.folder import RunFolder
@@ -184,6 +186,22 @@ def test_check_names_missing_features_once_for_all_their_cells(
         check_cells(cells, tmp_path, ["test"])
     assert "miniature_fe2e" not in str(caught.value)
     check_cells(expand(experiment(corpus=str(tiny_features), grids=grids)), tmp_path, ["test"])
+
+
+def test_check_opens_a_corpus_once(tiny_features, tmp_path, monkeypatch):
+    configs = ["miniature_lf_lstm", "miniature_fe2e"]
+    folds = {"configs": configs, "folds": {"by": "dialog", "k": 3}}
+    grids = {"a": folds, "b": {"configs": configs}}
+    cells = expand(experiment(corpus=str(tiny_features), grids=grids))
+    opened = []
+
+    def open_one(path):
+        opened.append(path)
+        return PreparedCorpus(path, read_manifest(path))
+
+    monkeypatch.setattr(PreparedCorpus, "open", open_one)
+    check_cells(cells, tmp_path, ["test"])
+    assert opened == [tiny_features]
 
 
 def test_check_passes_what_fits(tiny_corpus, tmp_path):

@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 import soundfile
 
+from mesm.inputs.sound_parts import ShortSoundError, Stretch
 from mesm.inputs.spectrograms import AudioError
 from mesm.inputs.waveforms import (
-    ShortSoundError,
-    Stretch,
     heard_until,
     read_waveform,
     read_waveforms,
