@@ -15,7 +15,8 @@ ROOT = Path(__file__).parent.parent
 LAYERS = {
     "mesm": (
         *("runs", "config", "inputs", "corpora", "features", "data", "models"),
-        *("evaluation", "training", "experiment", "tables", "plots", "analysis", "report"),
+        *("evaluation", "training", "experiment", "tables", "plots", "analysis"),
+        *("publishing", "report"),
         *("demo", "cli", "__main__"),
     ),
     "mesm_ops": (
