@@ -15,8 +15,8 @@ ROOT = Path(__file__).parent.parent
 LAYERS = {
     "mesm": (
         *("runs", "config", "inputs", "corpora", "features", "data", "models"),
-        *("evaluation", "training", "experiment", "tables", "plots", "analysis", "inference"),
-        *("report",),
+        *("evaluation", "training", "experiment", "tables", "plots", "analysis"),
+        *("publishing", "inference", "report"),
         *("demo", "cli", "__main__"),
     ),
     "mesm_ops": (

@@ -165,7 +165,11 @@ ALBERT = {"hidden_size": 768, "num_attention_heads": 12, "intermediate_size": 30
 
 def main() -> None:
     """Measure and write."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.studies.predict_speed",
+        description=__doc__,
+        formatter_class=argparse.RawTextHelpFormatter,
+    )
     parser.add_argument("run", type=Path, help="a trained MESM run, such as demo/runs/mesm")
     parser.add_argument("--seconds", type=float, default=3600.0, help="of the long recording")
     parser.add_argument("--out", type=Path, default=RESULTS)

@@ -107,7 +107,7 @@ def sweep(
             f"for the norms, got {batch_size}, {repeats} and {norm_clips}"
         )
     opened = Run.open_sparse(run, corpus=corpus)
-    retrained = _retrained(run, split)
+    of_each_p = retrained(run, split)
     dense = None if baseline is None else load_baseline(baseline, opened, corpus)
     dense_name = None if baseline is None else baseline.name
     points = []
@@ -155,7 +155,7 @@ def sweep(
         "environment": describe(),
     }
     folder = RunFolder(run)
-    save_png(draw_p_curve(result, retrained), run / "sweep.png")
+    save_png(draw_p_curve(result, of_each_p), run / "sweep.png")
     folder.write_json(run / "sweep.json", result)
     return result
 
@@ -211,7 +211,7 @@ def sweep_lines(result: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _retrained(run: Path, split: str) -> dict[str, Any] | None:
+def retrained(run: Path, split: str) -> dict[str, Any] | None:
     """The measurements of `mesm.analysis.retrain` on this split; None: there are none."""
     found: dict[str, Any] | None = read_json(run / RETRAINED, Sweep)
     return found if found is not None and found["split"] == split else None

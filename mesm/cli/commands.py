@@ -11,6 +11,7 @@ import typer
 from mesm.cli.predicting import predict
 from mesm.cli.preparing import prepare
 from mesm.cli.shared import Corpus, Refusing, Split, at_least, share, step
+from mesm.cli.sharing import publish
 from mesm.cli.tables import tables
 from mesm.runs.memory import keep_freed_pages
 
@@ -355,6 +356,9 @@ def report(
     from mesm.report.page import write_report
 
     typer.echo(write_report(out, runs, corpus=corpus))
+
+
+app.command()(publish)
 
 
 @app.command()

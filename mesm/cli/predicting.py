@@ -9,7 +9,10 @@ import typer
 
 
 def predict(
-    run: Annotated[Path, typer.Argument(help="Folder of a trained FE2E or MESM run.")],
+    run: Annotated[
+        Path,
+        typer.Argument(help="A trained or published FE2E or MESM: its folder, or hub:USER/NAME."),
+    ],
     inputs: Annotated[list[Path], typer.Argument(help="Videos, sound files, or folders of them.")],
     text: Annotated[
         str | None, typer.Option(help="All that is said, in one recording of at most 15 s.")

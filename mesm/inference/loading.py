@@ -1,8 +1,8 @@
-"""A trained run without its corpus: model, subwords, statistics and decisions."""
+"""A trained or published model without its corpus: weights, subwords, statistics and decisions."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import torch
@@ -17,10 +17,14 @@ from mesm.evaluation.calibration import Temperatures
 from mesm.evaluation.kept import kept_thresholds
 from mesm.evaluation.metrics import Thresholds
 from mesm.evaluation.run import Run
-from mesm.evaluation.task import Decider, Task, task_of
+from mesm.evaluation.single_label import MostProbable
+from mesm.evaluation.task import MULTI_LABEL, SINGLE_LABEL, Decider, Task, task_of
 from mesm.models.build import restore_model
 from mesm.models.late_fusion import LateFusionModel
 from mesm.models.registry import SYSTEMS
+from mesm.publishing.contents import CONFIG
+from mesm.publishing.hub import download, hub_name
+from mesm.publishing.load import PublishedModel, load_published
 from mesm.runs.checkpoints import MEND
 from mesm.runs.documents import Evaluation
 from mesm.runs.files import read_json
@@ -31,10 +35,10 @@ from mesm.runs.ordinary import not_a_file
 
 @dataclass(frozen=True)
 class Trained:
-    """All that predictions need of a run.
+    """All that predictions need of a run or a published model.
 
     Attributes:
-        path: the run's folder.
+        path: its folder.
         settings: of its model.
         model: in evaluation mode, on its device.
         collate: samples to batches.
@@ -78,18 +82,23 @@ class Trained:
         return tuple(m.content for m in Modality if m.letter in self.model.modalities)
 
 
-def load_trained(path: Path, device: torch.device | str | None = None) -> Trained:
-    """Load a run; its corpus is only asked for what runs of before did not keep.
+def load_trained(place: Path | str, device: torch.device | str | None = None) -> Trained:
+    """Load a run or a published model; a corpus is only asked for what runs of before did not keep.
 
     Args:
-        path: the run's folder.
+        place: a run's folder, a folder of `mesm publish`, or "hub:USER/NAME".
         device: where the model goes; None: to the GPU if there is one.
 
     Raises:
-        ValueError: the folder is no trained run, is damaged, is of a system that reads hand-crafted
-            features, or lacks statistics that its corpus, which is not there, would have.
+        ValueError: the folder is neither, is damaged, is of a system that reads hand-crafted
+            features, or lacks statistics that its corpus, which is not there, would have; or the
+            hub has no such model.
     """
-    folder = RunFolder(Path(path))
+    name = hub_name(str(place))
+    path = Path(place) if name is None else download(name)
+    if not (path / "config.yaml").exists() and (path / CONFIG).is_file():
+        return _of_published(load_published(path, device or _best_device()))
+    folder = RunFolder(path)
     for file in (folder.config, folder.model_arguments, folder.best):
         if not file.is_file():
             raise ValueError(
@@ -128,6 +137,27 @@ def load_trained(path: Path, device: torch.device | str | None = None) -> Traine
         temperatures=task.temperatures.read(folder, weights, preprocessing.emotions),
         weights=weights,
         notes=notes,
+    )
+
+
+def _best_device() -> str:
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _of_published(found: PublishedModel) -> Trained:
+    read = found.preprocessing
+    values = {field.name: getattr(read, field.name) for field in fields(Preprocessing)}
+    values |= {name: tuple(values[name]) for name in ("emotions", "lacking")}
+    return Trained(
+        path=found.path,
+        settings=found.settings,
+        model=found.model,
+        collate=found.collate,
+        preprocessing=Preprocessing(**values),
+        task=SINGLE_LABEL if isinstance(found.decider, MostProbable) else MULTI_LABEL,
+        decider=found.decider,
+        temperatures=found.temperatures,
+        weights=found.weights,
     )
 
 

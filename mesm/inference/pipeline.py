@@ -53,17 +53,17 @@ class Pipeline:
 
     @classmethod
     def from_pretrained(cls, run: Path | str, device: str | None = None) -> Pipeline:
-        """Load a run.
+        """Load a run or a published model.
 
         Args:
-            run: its folder.
+            run: its folder, or "hub:USER/NAME".
             device: "cpu", "cuda" or "cuda:N"; None: the GPU if there is one.
 
         Raises:
             ValueError: as `mesm.inference.loading.load_trained`.
             FileNotFoundError: the face detector's weights are missing; says how to install them.
         """
-        return cls(load_trained(Path(run), device))
+        return cls(load_trained(run, device))
 
     @property
     def emotions(self) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -56,6 +56,29 @@ def read_tensors(file: Path, mend: str) -> dict[str, Tensor]:
             shown = f"{name!r}: {type(value).__name__}"[:80]
             raise ValueError(f"{file}: wanted dense tensors by name, got {shown}; {mend}")
     return content
+
+
+def read_forms(file: Path, mend: str) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """The dtype and shape of each tensor in a safetensors file, from its header alone.
+
+    Args:
+        file: whose header must fit its length; no tensor is read.
+        mend: as of `read_tensors`.
+
+    Returns:
+        By name the dtype as the file has it, such as "F32", and the shape.
+
+    Raises:
+        ValueError: the file is not there, or is damaged or another; names it and the mend.
+    """
+    if not file.is_file():
+        raise ValueError(f"{file} {not_a_file(file)}; {mend}")
+    try:
+        with safe_open(file, framework="pt") as opened:
+            slices = {name: opened.get_slice(name) for name in opened.keys()}  # noqa: SIM118
+            return {name: (one.get_dtype(), tuple(one.get_shape())) for name, one in slices.items()}
+    except (SafetensorError, OverflowError) as error:
+        raise _damaged(file, "safetensors file", error, mend) from error
 
 
 def _damaged(file: Path, kind: str, error: Exception, mend: str) -> ValueError:

@@ -42,7 +42,8 @@ def escape_latex(text: str) -> str:
     return "".join(LATEX.get(letter, letter) for letter in text)
 
 
-def _escape_markdown(text: str) -> str:
+def escape_markdown(text: str) -> str:
+    """Text that Markdown shows as it is read here."""
     # Underscores stand inside names, where they emphasise nothing.
     for letter in "\\|*`<":
         text = text.replace(letter, "\\" + letter)
@@ -55,7 +56,7 @@ def to_markdown(table: Table) -> str:
     Markdown has no spanning heads, so each column's head begins with its group's name.
     """
     heads = [
-        _escape_markdown(f"{group} {name}".strip())
+        escape_markdown(f"{group} {name}".strip())
         for (group, name) in zip(_group_per_column(table), table.head, strict=True)
     ]
     lines = [heads, *(_markdown_cells(row) for row in table.rows)]
@@ -65,8 +66,8 @@ def to_markdown(table: Table) -> str:
     ]
     lines.insert(1, rule)
     body = ["| " + " | ".join(_pad(line, widths)) + " |" for line in lines]
-    notes = [f"- {_escape_markdown(note)}" for note in table.notes]
-    title = f"**{_escape_markdown(table.title)}**"
+    notes = [f"- {escape_markdown(note)}" for note in table.notes]
+    title = f"**{escape_markdown(table.title)}**"
     return "\n".join([title, "", *body, "", *notes]).rstrip() + "\n"
 
 
@@ -75,7 +76,7 @@ def _group_per_column(table: Table) -> list[str]:
 
 
 def _markdown_cells(row: Row) -> list[str]:
-    texts = [_escape_markdown(cell.text) for cell in row.cells]
+    texts = [escape_markdown(cell.text) for cell in row.cells]
     return [f"*{text}*" if text else "" for text in texts] if row.kind == PAPER else texts
 
 

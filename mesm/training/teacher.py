@@ -211,7 +211,7 @@ class Teacher:
 
 
 class Lessons(NamedTuple):
-    """The clips that a training's steps read.
+    """The clips that a training's steps read, and how they become batches.
 
     Attributes:
         clips: the training split.

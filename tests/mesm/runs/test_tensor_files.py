@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save, save_file
 
-from mesm.runs.tensor_files import read_tensors
+from mesm.runs.tensor_files import read_forms, read_tensors
 
 TENSORS = {"a.weight": torch.arange(60.0).reshape(20, 3), "a.bias": torch.ones(4)}
 MEND = "copy the file again"
@@ -94,3 +94,16 @@ def test_faults_of_our_own_are_not_taken_for_damage(tmp_path, monkeypatch):
     monkeypatch.setattr("mesm.runs.tensor_files.load_file", lambda file: file.no_such_thing)
     with pytest.raises(AttributeError):
         read_tensors(tmp_path / "w.safetensors", MEND)
+
+
+def test_forms_are_read_from_the_header_alone(tmp_path):
+    file = tmp_path / "x.safetensors"
+    save_file({"a": torch.zeros(2, 3), "b": torch.zeros((), dtype=torch.int64)}, file)
+    assert read_forms(file, "mend") == {"a": ("F32", (2, 3)), "b": ("I64", ())}
+    content = file.read_bytes()
+    for damaged in (content[:-1], content[:20], b"", b"\x80\x02}."):
+        file.write_bytes(damaged)
+        with pytest.raises(ValueError, match=r"x\.safetensors: not a safetensors file.*; mend"):
+            read_forms(file, "mend")
+    with pytest.raises(ValueError, match="is not there; mend"):
+        read_forms(tmp_path / "none", "mend")

@@ -1,0 +1,107 @@
+"""Published folders on the Hugging Face Hub, or on a server that HF_ENDPOINT names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mesm.publishing.contents import FILES
+
+PREFIX = "hub:"
+# Modules of what the hub's client speaks HTTP with, whose errors are of no common class.
+_HTTP = ("httpx", "httpx2", "httpcore", "requests", "urllib3", "hf_xet")
+
+
+def hub_name(place: str) -> str | None:
+    """USER/NAME of "hub:USER/NAME"; None: it is a folder's path.
+
+    Raises:
+        ValueError: the name is none that the hub takes.
+    """
+    if not place.startswith(PREFIX):
+        return None
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
+    name = place.removeprefix(PREFIX)
+    try:
+        validate_repo_id(name)
+        right = name.count("/") == 1
+    except HFValidationError:
+        right = False
+    if not right:
+        raise ValueError(
+            f"{place}: wanted hub:USER/NAME, both of letters, digits, -, _ and ., at most 96 in all"
+        )
+    return name
+
+
+def upload(folder: Path, name: str, *, private: bool = False) -> str:
+    """Send a published folder to the hub.
+
+    The token is the one that `hf auth login` keeps, or HF_TOKEN's.
+
+    Args:
+        folder: what `mesm.publishing.publish.publish` wrote.
+        name: USER/NAME; made if there is no such model.
+        private: whether a new one is seen by its owner alone.
+
+    Returns:
+        Its address.
+
+    Raises:
+        ValueError: the hub refused or was not reached; says why.
+    """
+    from huggingface_hub import HfApi
+
+    api = HfApi()
+    with _told(name, api.endpoint):
+        made = api.create_repo(name, private=private or None, exist_ok=True)
+        api.upload_folder(
+            repo_id=name,
+            folder_path=folder,
+            allow_patterns=list(FILES),
+            commit_message="mesm publish",
+        )
+    return str(made)
+
+
+def download(name: str) -> Path:
+    """Fetch a published model, or what has changed of it, into the hub's cache.
+
+    Args:
+        name: USER/NAME.
+
+    Returns:
+        The folder, for `mesm.publishing.load.load_published`.
+
+    Raises:
+        ValueError: there is no such model, or the hub was not reached; says why.
+    """
+    from huggingface_hub import HfApi, snapshot_download
+
+    api = HfApi()
+    with _told(name, api.endpoint):
+        return Path(snapshot_download(name, allow_patterns=list(FILES), endpoint=api.endpoint))
+
+
+@contextmanager
+def _told(name: str, endpoint: str) -> Iterator[None]:
+    """Turn the client's errors into one line."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        yield
+    except Exception as error:
+        of_http = type(error).__module__.partition(".")[0] in _HTTP
+        if not of_http and not isinstance(error, OSError | ValueError | HfHubHTTPError):
+            raise
+        reason = " ".join(str(error).split()) or type(error).__name__
+        status = getattr(getattr(error, "response", None), "status_code", None)
+        mend = "see whether it can be reached"
+        if status in (401, 403):
+            mend = "log in with `hf auth login`, with a token that may write there"
+        elif status == 404:
+            mend = "see whether the name is right, and whether you may read it"
+        raise ValueError(f"hub:{name}: {endpoint} says: {reason[:300]}; {mend}") from error

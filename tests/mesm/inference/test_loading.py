@@ -1,0 +1,78 @@
+"""What predictions need, of runs and of published models."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from mesm import Pipeline
+from mesm.evaluation.bootstrap import Bootstrap
+from mesm.evaluation.evaluate import evaluate_run
+from mesm.inference.loading import load_trained
+from mesm.publishing.publish import publish
+
+
+@pytest.fixture
+def published(
+    request: pytest.FixtureRequest, own_corpus: Path, tmp_path: Path
+) -> tuple[Path, Path]:
+    """A run, scored, and what was published of it."""
+    run = shutil.copytree(request.getfixturevalue(request.param), tmp_path / "run")
+    evaluate_run(run, "test", bootstrap=Bootstrap(draws=5, cluster="clip"), corpus=own_corpus)
+    licence = "cc-by-4.0"
+    return run, publish(run, tmp_path / "model", licence=licence, corpus=own_corpus)
+
+
+@pytest.mark.parametrize("published", ["own_mesm", "own_single"], indirect=True)
+def test_a_published_model_predicts_recordings_as_its_run_does(
+    published: tuple[Path, Path], films: Path
+) -> None:
+    ours, theirs = (Pipeline.from_pretrained(place, "cpu") for place in published)
+    for text in ("very happy", None):
+        (one,), (other,) = (
+            which(films / "film2.mp4", text=text).pieces for which in (ours, theirs)
+        )
+        assert one.probabilities == other.probabilities
+        assert one.calibrated == other.calibrated
+        assert one.thresholds == other.thresholds
+        assert (one.decided, one.missing, one.weights) == (
+            other.decided,
+            other.missing,
+            other.weights,
+        )
+    assert ours.trained.preprocessing == theirs.trained.preprocessing
+    assert ours.trained.task is theirs.trained.task
+
+
+def test_a_folder_that_is_neither_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"no trained run, config\.yaml"):
+        load_trained(tmp_path)
+
+
+def test_a_name_on_the_hub_must_have_its_form() -> None:
+    with pytest.raises(ValueError, match="wanted hub:USER/NAME"):
+        load_trained("hub:nobody")
+
+
+@pytest.mark.parametrize("published", ["own_mesm"], indirect=True)
+def test_a_model_on_the_hub_is_fetched(
+    published: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def fetch(name: str) -> Path:
+        asked.append(name)
+        return published[1]
+
+    monkeypatch.setattr("mesm.inference.loading.download", fetch)
+    found = load_trained("hub:somebody/model", "cpu")
+    assert asked == ["somebody/model"]
+    for own, other in zip(
+        found.model.state_dict().values(),
+        load_trained(published[0], "cpu").model.state_dict().values(),
+        strict=True,
+    ):
+        assert torch.equal(own, other)
