@@ -215,7 +215,7 @@ def test_folds_of_a_corpus_that_changed_are_refused(whole, sessions, corpus, tmp
     corpus.rename(moved)
     try:
         other.rename(corpus)
-        with pytest.raises(ValueError, match="the same clips, prepared otherwise"):
+        with pytest.raises(ValueError, match="corpus holds another than it was begun on"):
             run_experiment(sessions, whole)
     finally:
         corpus.rename(other)
