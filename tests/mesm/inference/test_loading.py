@@ -1,4 +1,4 @@
-"""What predictions need, of runs and of published models."""
+"""All that predictions need, of runs and of published models."""
 
 from __future__ import annotations
 
