@@ -1,4 +1,4 @@
-"""All that predictions need, of runs and of published models."""
+"""Runs and published models, as predictions need them."""
 
 from __future__ import annotations
 
