@@ -72,8 +72,8 @@ class Display:
         loss = record["train_loss"]
         self.bar.set_postfix(
             {
-                "loss": "not finite" if loss is None else f"{loss:.3f}",
                 "clips_per_s": f"{record['clips_per_second']:.1f}",
+                "loss": "not finite" if loss is None else f"{loss:.3f}",
                 f1: f"{100 * record['valid_f1']:.1f}",
             }
         )
