@@ -26,7 +26,7 @@ def check_run(config: ExperimentConfig, folder: RunFolder, content: str | None =
         start anew; else none.
 
     Raises:
-        ValueError: names the settings that differ.
+        ValueError: names the settings that differ, or says that the corpus does.
     """
     path = folder.path
     if not path.exists() or not any(path.iterdir()):
@@ -54,6 +54,11 @@ def check_run(config: ExperimentConfig, folder: RunFolder, content: str | None =
         own = own.model_copy(update={"corpus": config.corpus})
     differing = differing_keys(own, config)
     if begun_on not in (None, content):
+        if not differing and not folder.diverged.is_file():
+            raise ValueError(
+                f"{path}: was trained on another corpus than {config.corpus} is now; prepare that "
+                "one again, or choose another folder for the run"
+            )
         differing.append(f"corpus ({config.corpus} holds another than it was begun on)")
     if differing and not folder.diverged.is_file():
         raise ValueError(

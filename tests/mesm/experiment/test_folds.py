@@ -1,6 +1,7 @@
 """An experiment whose cells are trained once per fold, killed on its way too."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -215,8 +216,13 @@ def test_folds_of_a_corpus_that_changed_are_refused(whole, sessions, corpus, tmp
     corpus.rename(moved)
     try:
         other.rename(corpus)
-        with pytest.raises(ValueError, match="corpus holds another than it was begun on"):
+        with pytest.raises(ValueError, match=r"was trained on another corpus than .* is now"):
             run_experiment(sessions, whole)
+        before = shutil.copytree(whole, tmp_path / "before")
+        for record in before.glob("runs/*/corpus.json"):
+            record.unlink()  # as runs of before, whose fold.json tells as well
+        with pytest.raises(ValueError, match="the same clips, prepared otherwise"):
+            run_experiment(sessions, before)
     finally:
         corpus.rename(other)
         moved.rename(corpus)

@@ -56,8 +56,11 @@ def test_a_corpus_is_known_by_its_content_and_not_by_its_place(folder, tiny_corp
     with pytest.raises(ValueError, match=r"other settings: corpus \(.*, now"):
         check_run(elsewhere, folder)  # which cannot be read
     for config in (elsewhere, settings(folder.path)):
-        with pytest.raises(ValueError, match=r"corpus .* holds another than it was begun on"):
+        with pytest.raises(ValueError, match=r"was trained on another corpus than .* is now"):
             check_run(config, folder, "another")
+    both = settings(folder.path, "model.p=0.3")
+    with pytest.raises(ValueError, match=r"model\.p .*corpus \(.* holds another than it was begun"):
+        check_run(both, folder, "another")
     folder.diverged.touch()
     (differing,) = check_run(elsewhere, folder, "another")
     assert "holds another" in differing
