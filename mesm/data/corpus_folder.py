@@ -13,7 +13,7 @@ from mesm.runs.checkpoints import MEND
 from mesm.runs.documents import FoldDocument
 from mesm.runs.files import read_json
 from mesm.runs.folder import RunFolder
-from mesm.runs.hashes import check_seal, sealed
+from mesm.runs.hashes import read_sealed, sealed
 from mesm.runs.places import CorpusPlace, describe_place, places_of
 
 
@@ -102,12 +102,7 @@ def kept_place(folder: RunFolder) -> CorpusPlace | None:
     Raises:
         ValueError: it is damaged.
     """
-    kept: CorpusPlace | None = read_json(folder.corpus, CorpusPlace)
-    if kept is not None:
-        try:
-            check_seal(kept)
-        except ValueError as error:
-            raise ValueError(f"{folder.corpus}: {error}; {MEND}") from error
+    kept: CorpusPlace | None = read_sealed(folder.corpus, CorpusPlace, MEND)
     return kept
 
 

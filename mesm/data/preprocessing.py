@@ -12,9 +12,8 @@ from mesm.corpora.prepared import PreparedCorpus
 from mesm.inputs.faces import FaceRule
 from mesm.runs.checkpoints import MEND
 from mesm.runs.documents import PreprocessingDocument
-from mesm.runs.files import read_json
 from mesm.runs.folder import RunFolder
-from mesm.runs.hashes import check_seal, sealed
+from mesm.runs.hashes import read_sealed, sealed
 
 # The least face in corpora whose manifest does not say it.
 MIN_FACE_SIZE = 20
@@ -74,13 +73,9 @@ class Preprocessing:
         Raises:
             ValueError: the file is damaged; names it.
         """
-        found: dict[str, Any] | None = read_json(folder.preprocessing, PreprocessingDocument)
+        found = read_sealed(folder.preprocessing, PreprocessingDocument, MEND)
         if found is None:
             return None
-        try:
-            check_seal(found)
-        except ValueError as error:
-            raise ValueError(f"{folder.preprocessing}: {error}; {MEND}") from error
         values: dict[str, Any] = {name: found[name] for name in cls.__dataclass_fields__}
         values |= {name: tuple(values[name]) for name in ("emotions", "lacking")}
         return cls(**values)

@@ -10,9 +10,8 @@ import torch
 from torch import Tensor
 
 from mesm.runs.documents import TemperatureDocument
-from mesm.runs.files import read_json
 from mesm.runs.folder import RunFolder
-from mesm.runs.hashes import check_seal, sealed, sha256
+from mesm.runs.hashes import read_sealed, sealed, sha256
 
 BINS = 15
 # Where no temperature is best: logits that separate the classes would be sharpened for ever, and
@@ -101,14 +100,8 @@ class Temperatures:
             ValueError: the file is damaged, or of other emotions; names it.
         """
         file = folder.temperatures
-        found = read_json(file, TemperatureDocument)
-        if found is None:
-            return None
-        try:
-            check_seal(found)
-        except ValueError as error:
-            raise ValueError(f"{file}: {error}; delete it") from error
-        if found["weights"] != weights:
+        found = read_sealed(file, TemperatureDocument, "delete it")
+        if found is None or found["weights"] != weights:
             return None
         if list(found["temperatures"]) != list(emotions):
             raise ValueError(

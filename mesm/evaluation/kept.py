@@ -10,9 +10,8 @@ from mesm.config.experiment import ExperimentConfig, ThresholdPolicy
 from mesm.evaluation.metrics import Thresholds
 from mesm.evaluation.task import Task
 from mesm.runs.documents import ThresholdDocument
-from mesm.runs.files import read_json
 from mesm.runs.folder import RunFolder
-from mesm.runs.hashes import check_seal, sealed, sha256
+from mesm.runs.hashes import read_sealed, sealed, sha256
 
 
 def keep_validation(
@@ -61,14 +60,8 @@ def kept_thresholds(
         ValueError: the file is damaged, or of other emotions; names it.
     """
     file = folder.thresholds
-    found = read_json(file, ThresholdDocument)
-    if found is None:
-        return None
-    try:
-        check_seal(found)
-    except ValueError as error:
-        raise ValueError(f"{file}: {error}; delete it") from error
-    if found["weights"] != weights or found["setting"] != policy:
+    found = read_sealed(file, ThresholdDocument, "delete it")
+    if found is None or found["weights"] != weights or found["setting"] != policy:
         return None
     if list(found["values"]) != list(emotions):
         raise ValueError(

@@ -90,7 +90,7 @@ def format_table(predictions: Sequence[Prediction], emotions: Sequence[str]) -> 
     several = any(one.person is not None for one in predictions)
     heads = "".join(f"{name:>{width}}" for name, width in zip(emotions, wide, strict=True))
     person = f"{'person':>8}" if several else ""
-    lines = [f"{'start':>8}{'end':>9}{person}{heads}{'faces':>8}{'people':>8}  without / text"]
+    lines = [f"{'start':>10}{'end':>11}{person}{heads}{'faces':>8}{'people':>8}  without / text"]
     for one in predictions:
         cells = ""
         for name, width in zip(emotions, wide, strict=True):
@@ -101,7 +101,7 @@ def format_table(predictions: Sequence[Prediction], emotions: Sequence[str]) -> 
         lacks = f"no {', no '.join(one.missing)}" if one.missing else ""
         said = "; ".join(filter(None, (lacks, _shorten(one.text), *one.notes)))
         lines.append(
-            f"{_clock(one.start):>8}{_clock(one.end):>9}{who}{cells}{faces:>8}{one.people:>8}"
+            f"{_clock(one.start):>10}{_clock(one.end):>11}{who}{cells}{faces:>8}{one.people:>8}"
             f"  {said}"
         )
     return "\n".join(line.rstrip() for line in lines)

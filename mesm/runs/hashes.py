@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from mesm.runs.files import write_beside
+from mesm.runs.files import read_json, write_beside
 from mesm.runs.ordinary import not_a_file, ordinary
 
 MEMORY = ".verified.json"
@@ -44,6 +44,26 @@ def check_seal(values: Mapping[str, Any]) -> None:
     """
     if values.get("digest") not in (None, content_hash(values)):
         raise ValueError("is not as it was written: its digest differs")
+
+
+def read_sealed(file: Path, kind: Any, mend: str) -> Any:
+    """As `mesm.runs.files.read_json`, of a file that `sealed` made; None: there is no file.
+
+    Args:
+        file: JSON.
+        kind: what it must hold.
+        mend: what is to be done where it is damaged.
+
+    Raises:
+        ValueError: it is damaged; names it.
+    """
+    found = read_json(file, kind)
+    if found is not None:
+        try:
+            check_seal(found)
+        except ValueError as error:
+            raise ValueError(f"{file}: {error}; {mend}") from error
+    return found
 
 
 def content_hash(values: Mapping[str, Any]) -> str:

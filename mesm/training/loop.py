@@ -351,14 +351,12 @@ class _Training:
 
     def _count_norms(self, epoch: int) -> None:
         """The batch norms' statistics of the epoch's p, where steps had others."""
-        count_norms(
-            self.raw_model,
-            drawn_batches(
-                *(self.train_set, self.collate, self.settings.batch_size, NORM_CLIPS),
-                self.accelerator.device,
-                seed=epoch,
-            ),
+        batches = drawn_batches(
+            *(self.train_set, self.collate, self.settings.batch_size, NORM_CLIPS),
+            self.accelerator.device,
+            seed=epoch,
         )
+        count_norms(self.raw_model, batches)
 
     def _validate(self, loss: TrainingLoss) -> dict[str, Any]:
         if self.accelerator.num_processes > 1:
