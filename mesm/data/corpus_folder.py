@@ -161,21 +161,31 @@ def in_fold(corpus: PreparedCorpus, fold: FoldSettings | None, folder: RunFolder
         return corpus
     if not folder.config.is_file():
         return FoldedCorpus(corpus, fold)
-    kept = read_json(folder.fold, FoldDocument)
-    if kept is None:
-        raise ValueError(
-            f"{folder.path}: this run has no {folder.fold.name}, which says what it was trained "
-            f"on; {MEND}"
-        )
-    found = FoldedCorpus(corpus, fold, kept["statistics"])
-    if found.identity != kept["identity"]:
-        same = found.identity["clips"] == kept["identity"]["clips"]
+    found = FoldedCorpus(corpus, fold, _kept_fold(folder)["statistics"])
+    check_fold(found, folder)
+    return found
+
+
+def check_fold(corpus: FoldedCorpus, folder: RunFolder) -> None:
+    """Refuse, with a ValueError, a fold of which the clips are others than a begun run's."""
+    kept = _kept_fold(folder)
+    if corpus.identity != kept["identity"]:
+        same = corpus.identity["clips"] == kept["identity"]["clips"]
         what = "the same clips, prepared otherwise" if same else "other clips in its splits"
         raise ValueError(
             f"{folder.path}: was trained on another corpus than {corpus.path} is now, which has "
             f"{what}; prepare that one again, or train another run"
         )
-    return found
+
+
+def _kept_fold(folder: RunFolder) -> FoldDocument:
+    kept: FoldDocument | None = read_json(folder.fold, FoldDocument)
+    if kept is None:
+        raise ValueError(
+            f"{folder.path}: this run has no {folder.fold.name}, which says what it was trained "
+            f"on; {MEND}"
+        )
+    return kept
 
 
 def write_fold(corpus: PreparedCorpus, folder: RunFolder) -> None:
