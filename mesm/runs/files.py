@@ -110,12 +110,14 @@ def _claimed(place: Path, doing: str) -> Iterator[None]:
 
 
 def check_folder(folder: Path) -> None:
-    """Refuse, with a ValueError, a path that cannot be a folder because a file stands there."""
+    """Refuse, with a ValueError, a path where, or above which, a file or a broken link stands."""
     for place in (folder, *folder.parents):
         if place.is_dir():
             return
         if place.exists():
             raise ValueError(f"{place} is a file, so {folder} cannot be a folder; name another one")
+        if place.is_symlink():
+            raise ValueError(f"{place} {not_a_file(place)}; name another folder")
 
 
 @contextmanager

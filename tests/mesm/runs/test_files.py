@@ -163,6 +163,9 @@ def test_a_file_is_no_folder(below, tmp_path):
     with pytest.raises(ValueError, match="is a file"), owned(file / below, "training in"):
         pass
     check_folder(tmp_path / below)
+    (tmp_path / "link").symlink_to(tmp_path / "gone")
+    with pytest.raises(ValueError, match=r"link is a link to .*gone, which is not there; name"):
+        check_folder(tmp_path / "link" / below)
 
 
 def test_a_function_of_a_run_is_called_by_one_process_at_a_time(tmp_path):
