@@ -25,7 +25,7 @@ from mesm.runs.checkpoints import read_progress
 from mesm.runs.environment import describe
 from mesm.runs.files import locked, one_at_a_time
 from mesm.runs.folder import RunFolder
-from mesm.training.check import check_run
+from mesm.training.check import check_run, missing_start
 
 
 @dataclass(frozen=True)
@@ -148,6 +148,12 @@ def _plan(
             folder = RunFolder(run / "retrain" / f"p-{p}")
             check_run(wanted[p], folder, identity)
             jobs[p] = Job(folder.path.name, wanted[p], folder, [split])
+    missing = missing_start(config) if any(not job.done() for job in jobs.values()) else []
+    if missing:
+        raise ValueError(
+            f"{run}: a training for another p starts from what is not there: {'; '.join(missing)}; "
+            "put that where it was"
+        )
     return _Trainings(finished, jobs)
 
 

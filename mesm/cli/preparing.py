@@ -82,7 +82,10 @@ def prepare(
         typer.Option(metavar="DIR", help="table: write a table and a few generated clips there."),
     ] = None,
 ) -> None:
-    """Turn a raw corpus into faces, spectrograms and text, in Parquet; resumes where it stopped."""
+    """Turn a raw corpus into faces, spectrograms and text, in Parquet; resumes where it stopped.
+
+    The status is 1 where a split has no clip in the end: its own splits cannot be trained on then.
+    """
     reading = _reading(
         corpus, {"song": song or None, "labels": labels, "above": above, "name": name}
     )
@@ -111,6 +114,7 @@ def prepare(
             return
         from mesm.corpora.prepare import PrepareOptions
         from mesm.corpora.prepare import prepare as run
+        from mesm.corpora.summary import empty_splits
 
         assert out is not None
         options = PrepareOptions(
@@ -123,7 +127,11 @@ def prepare(
             device=device,
             faces=faces,
         )
-        run(corpus, raw, out, options)
+        empty = empty_splits(run(corpus, raw, out, options))
+        if empty:
+            shown = " and ".join(empty)
+            typer.echo(f"mesm: {out}: prepared, but without a clip in {shown}; see above", err=True)
+            raise typer.Exit(1)
     except TableError as error:
         typer.echo("\n".join(error.lines), err=not check)
         if check:

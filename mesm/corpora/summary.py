@@ -22,8 +22,8 @@ _UNKNOWN = {
 }
 # The meaning of a split without clips; training ones there always are.
 _REFUSED = {
-    "valid": "so every training on this corpus will be refused",
-    "test": "so no run on this corpus can be scored",
+    "valid": "so every training on these splits will be refused, though not on folds",
+    "test": "so no run on these splits can be scored, though on folds",
 }
 _MOST_NAMED = 6
 
@@ -56,6 +56,11 @@ def summary(manifest: Manifest) -> str:
         if clips:
             lines.append(f"{name}: {len(clips)} clips, see {MANIFEST}")
     return "\n".join(lines)
+
+
+def empty_splits(manifest: Manifest) -> list[str]:
+    """The splits without a clip, for which trainings on the corpus' own splits are refused."""
+    return [split for split, counts in manifest.counts.items() if not counts.clips]
 
 
 def lacks(manifest: Manifest, utterances: Iterable[Utterance]) -> list[str]:

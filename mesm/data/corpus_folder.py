@@ -9,8 +9,8 @@ from mesm.config.fold import FoldSettings
 from mesm.corpora.folds import FoldedCorpus
 from mesm.corpora.manifest import MANIFEST, read_manifest
 from mesm.corpora.prepared import PreparedCorpus
-from mesm.runs.checkpoints import MEND
-from mesm.runs.documents import FoldDocument
+from mesm.runs.checkpoints import MEND, read_progress
+from mesm.runs.documents import Evaluation, FoldDocument
 from mesm.runs.files import read_json
 from mesm.runs.folder import RunFolder
 from mesm.runs.hashes import read_sealed, sealed
@@ -36,7 +36,8 @@ def locate_corpus(folder: RunFolder, named: Path, given: Path | None = None) -> 
 
     It is looked for where it was as seen from the run, then where it was, and known by a hash of
     its content. Where config.yaml was changed since, only the folder that it names now is right.
-    A run of before kept nothing but that name, and what lies there is taken.
+    A run of before kept nothing but that name; what lies there is taken where it has the emotions,
+    and the numbers of clips, that the run has.
 
     Args:
         folder: of the run.
@@ -61,7 +62,7 @@ def locate_corpus(folder: RunFolder, named: Path, given: Path | None = None) -> 
         # One that cannot be read is told by its own error, when it is opened.
         right += [place for place, identity in found.items() if identity is None]
     else:
-        right = there
+        right = [place for place in there if _may_be_of(folder, place)]
     if right:
         return right[0]
     mend = (
@@ -133,6 +134,30 @@ def _identity(place: Path) -> str | None:
     return None if manifest is None else manifest.identity
 
 
+def _may_be_of(folder: RunFolder, place: Path) -> bool:
+    """Whether a prepared corpus fits all that a run of before tells of its own.
+
+    That are the emotions and how many clips each split had, in its checkpoint, and the emotions in
+    its scores.
+    """
+    try:
+        manifest = read_manifest(place)
+    except ValueError:
+        return True  # which is told by its own error, when it is opened
+    assert manifest is not None
+    try:
+        progress, scores = read_progress(folder), read_json(folder.evaluation, Evaluation) or {}
+    except ValueError:
+        return True  # likewise
+    facts = {} if progress is None else progress.corpus
+    emotions = [facts["emotions"]] if "emotions" in facts else []
+    emotions += [[*scores[split]["emotions"]] for split in manifest.counts if split in scores]
+    clips = {split: counts.clips for split, counts in manifest.counts.items()}
+    # A fold has other splits, and its own record.
+    same = folder.fold.is_file() or facts.get("clips", clips) == clips
+    return same and all(names == list(manifest.emotions) for names in emotions)
+
+
 def _looked(*places: Path) -> str:
     """Where a corpus was looked for, in words."""
     folder = Path.cwd()
@@ -161,21 +186,31 @@ def in_fold(corpus: PreparedCorpus, fold: FoldSettings | None, folder: RunFolder
         return corpus
     if not folder.config.is_file():
         return FoldedCorpus(corpus, fold)
-    kept = read_json(folder.fold, FoldDocument)
-    if kept is None:
-        raise ValueError(
-            f"{folder.path}: this run has no {folder.fold.name}, which says what it was trained "
-            f"on; {MEND}"
-        )
-    found = FoldedCorpus(corpus, fold, kept["statistics"])
-    if found.identity != kept["identity"]:
-        same = found.identity["clips"] == kept["identity"]["clips"]
+    found = FoldedCorpus(corpus, fold, _kept_fold(folder)["statistics"])
+    check_fold(found, folder)
+    return found
+
+
+def check_fold(corpus: FoldedCorpus, folder: RunFolder) -> None:
+    """Refuse, with a ValueError, a fold of which the clips are others than a begun run's."""
+    kept = _kept_fold(folder)
+    if corpus.identity != kept["identity"]:
+        same = corpus.identity["clips"] == kept["identity"]["clips"]
         what = "the same clips, prepared otherwise" if same else "other clips in its splits"
         raise ValueError(
             f"{folder.path}: was trained on another corpus than {corpus.path} is now, which has "
             f"{what}; prepare that one again, or train another run"
         )
-    return found
+
+
+def _kept_fold(folder: RunFolder) -> FoldDocument:
+    kept: FoldDocument | None = read_json(folder.fold, FoldDocument)
+    if kept is None:
+        raise ValueError(
+            f"{folder.path}: this run has no {folder.fold.name}, which says what it was trained "
+            f"on; {MEND}"
+        )
+    return kept
 
 
 def write_fold(corpus: PreparedCorpus, folder: RunFolder) -> None:

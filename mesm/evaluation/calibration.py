@@ -114,6 +114,38 @@ class Temperatures:
         """Calibrated probabilities, float64: (N, E) logits, emotions in the order of `values`."""
         return (logits.double() / torch.tensor(list(self.values.values())).double()).sigmoid()
 
+    def fitted(self) -> dict[str, Any]:
+        """To what they were fitted, as the calibration of a split says it."""
+        return {"split": self.split, "clips": self.clips, "notes": self.notes}
+
+
+@dataclass(frozen=True)
+class FoldTemperatures(Temperatures):
+    """Those of a training's folds, each for its own clips; there are no `values` for all.
+
+    Args:
+        folds: the temperatures of each.
+        sizes: how many clips each is for.
+    """
+
+    folds: tuple[Temperatures, ...] = ()
+    sizes: tuple[int, ...] = ()
+
+    @classmethod
+    def of(cls, folds: Sequence[Temperatures], sizes: Sequence[int]) -> FoldTemperatures:
+        """Put temperatures together, which were fitted to splits of one name."""
+        clips = sum(one.clips for one in folds)
+        return cls({}, {}, folds[0].split, clips, tuple(folds), tuple(sizes))
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """Calibrated probabilities (N, E), float64, of the folds' logits (N, E) in their order."""
+        parts = zip(self.folds, logits.split(list(self.sizes)), strict=True)
+        return torch.cat([own.probabilities(part) for own, part in parts])
+
+    def fitted(self) -> dict[str, Any]:
+        """As of `Temperatures`, with all folds' clips, and how many folds there are."""
+        return {**super().fitted(), "folds": len(self.folds)}
+
 
 def least_at(slope: Callable[[Tensor], Tensor], count: int) -> tuple[list[float], list[str]]:
     """The temperatures with the least cross-entropies, and why one is a bound.
@@ -235,7 +267,8 @@ def calibration_of(
         {"bins": 15, "emotions": {emotion: {"ece", "reliability": [{"bin", "clips", "probability",
         "frequency"}, ...]}}, "average": {"ece"}}; with temperatures also "ece_calibrated" and
         "reliability_calibrated" beside these, each emotion's "temperature", and "fitted":
-        {"split", "clips", "notes"}.
+        {"split", "clips", "notes"}, which names the "folds" in place of temperatures where these
+        are each fold's own.
 
     Raises:
         ValueError: see `Reliability.of`.
@@ -251,17 +284,13 @@ def calibration_of(
     found: dict[str, Any] = {"bins": BINS, "emotions": {}}
     for place, emotion in enumerate(emotions):
         values: dict[str, Any] = {name: float(error[place]) for name, error in errors.items()}
-        if temperatures is not None:
+        if temperatures is not None and emotion in temperatures.values:
             values["temperature"] = temperatures.values[emotion]
         values |= {name: bins.filled(place) for name, bins in shown.items()}
         found["emotions"][emotion] = values
     found["average"] = {name: float(error.mean()) for name, error in errors.items()}
     if temperatures is not None:
-        found["fitted"] = {
-            "split": temperatures.split,
-            "clips": temperatures.clips,
-            "notes": temperatures.notes,
-        }
+        found["fitted"] = temperatures.fitted()
     return found
 
 

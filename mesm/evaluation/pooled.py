@@ -18,7 +18,9 @@ import torch
 from mesm.config.fold import FoldSettings
 from mesm.corpora.folds import FoldedCorpus
 from mesm.evaluation.bootstrap import Bootstrap, intervals
+from mesm.evaluation.calibration import FoldTemperatures
 from mesm.evaluation.metrics import SHORT_NAMES, emotion_columns, overall_columns
+from mesm.evaluation.predictions import Predictions
 from mesm.evaluation.run import Run
 from mesm.runs.checkpoints import MEND
 from mesm.runs.documents import FoldDocument
@@ -147,6 +149,7 @@ def pool(runs: Sequence[Run], bootstrap: Bootstrap | None = None) -> dict[str, A
         "intervals": intervals(
             *(decisions, labels.bool(), dialogs, first.emotions, how), measures=task.measures
         ),
+        **_calibration(runs, predictions),
     }
     return {
         "by": _fold(first).by,
@@ -164,6 +167,20 @@ def pool(runs: Sequence[Run], bootstrap: Bootstrap | None = None) -> dict[str, A
             for run, corpus in zip(runs, corpora, strict=True)
         ],
     }
+
+
+def _calibration(runs: Sequence[Run], predictions: Sequence[Predictions]) -> dict[str, Any]:
+    """{"calibration"}, at each fold's own temperatures; nothing where a run was scored without."""
+    if not all("calibration" in run.scores for run in runs):
+        return {}
+    own = [run.temperatures for run in runs]
+    known = [one for one in own if one is not None]
+    sizes = [len(one.labels) for one in predictions]
+    temperatures = FoldTemperatures.of(known, sizes) if len(known) == len(own) else None
+    logits = torch.cat([one.logits for one in predictions])
+    labels = torch.cat([one.labels for one in predictions])
+    emotions = runs[0].emotions
+    return {"calibration": runs[0].task.calibration(logits, labels, emotions, temperatures)}
 
 
 def _over_folds(scores: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -92,7 +92,7 @@ def softmax_calibration_of(
     Returns:
         {"bins": 15, "top": {"ece", "reliability": [{"bin", "clips", "probability", "frequency"},
         ...]}}; with a temperature "top" also holds "temperature", "ece_calibrated" and
-        "reliability_calibrated", and "fitted" is {"split", "clips", "notes"}.
+        "reliability_calibrated", and "fitted" is as of `calibration_of`.
 
     Raises:
         ValueError: see `mesm.evaluation.calibration.Reliability.of`.
@@ -103,18 +103,14 @@ def softmax_calibration_of(
     if temperature is None:
         return {"bins": BINS, "top": top | {"reliability": before.filled(0)}}
     after = _reliability(temperature.probabilities(logits), truth)
+    top["ece_calibrated"] = float(after.error()[0])
+    if SOFTMAX in temperature.values:
+        top["temperature"] = temperature.values[SOFTMAX]
     top |= {
-        "ece_calibrated": float(after.error()[0]),
-        "temperature": temperature.values[SOFTMAX],
         "reliability": before.filled(0),
         "reliability_calibrated": after.filled(0),
     }
-    fitted = {
-        "split": temperature.split,
-        "clips": temperature.clips,
-        "notes": temperature.notes,
-    }
-    return {"bins": BINS, "top": top, "fitted": fitted}
+    return {"bins": BINS, "top": top, "fitted": temperature.fitted()}
 
 
 def _reliability(probabilities: Tensor, truth: Tensor) -> Reliability:

@@ -12,7 +12,7 @@ from mesm.config.files import load_config
 from mesm.config.fold import FoldSettings, FoldsSettings
 from mesm.corpora.folds import FoldedCorpus, folds_of
 from mesm.corpora.prepared import PreparedCorpus
-from mesm.data.corpus_folder import in_fold
+from mesm.data.corpus_folder import check_fold
 from mesm.evaluation.pooled import format_pooled, missing_folds, pool
 from mesm.evaluation.run import Run
 from mesm.experiment.jobs import Job
@@ -27,6 +27,7 @@ class Corpora:
     def __init__(self) -> None:
         self._opened: dict[Path, PreparedCorpus | str] = {}
         self._refused: dict[str, str | None] = {}
+        self._folded: dict[str, FoldedCorpus] = {}
 
     def open(self, path: Path) -> PreparedCorpus:
         """The corpus in a folder; errors as of `PreparedCorpus.open`, as a ValueError."""
@@ -63,15 +64,14 @@ class Corpora:
 
     def refused(self, path: Path, fold: FoldSettings | None, splits: Sequence[str]) -> str | None:
         """Why a corpus cannot be trained on in a fold; None: it can."""
-        key = json.dumps([str(path), fold and fold.model_dump(mode="json")])
+        key = _key(path, fold)
         if key not in self._refused:
             self._refused[key] = self._look(path, fold, splits)
         return self._refused[key]
 
     def _look(self, path: Path, fold: FoldSettings | None, splits: Sequence[str]) -> str | None:
         try:
-            corpus = self.open(path)
-            corpus = corpus if fold is None else FoldedCorpus(corpus, fold)
+            corpus = self.open(path) if fold is None else self._in_fold(path, fold)
             wanted = dict.fromkeys(["train", "valid", *splits])
             empty = [split for split in wanted if not len(corpus.split(split))]
         except (ValueError, OSError) as error:
@@ -81,7 +81,17 @@ class Corpora:
     def check_begun(self, config: ExperimentConfig, folder: RunFolder) -> None:
         """Refuse, with a ValueError, a run that began on a fold of another corpus."""
         if config.fold is not None and folder.config.is_file() and not folder.diverged.is_file():
-            in_fold(self.open(config.corpus), config.fold, folder)
+            check_fold(self._in_fold(config.corpus, config.fold), folder)
+
+    def _in_fold(self, path: Path, fold: FoldSettings) -> FoldedCorpus:
+        key = _key(path, fold)
+        if key not in self._folded:
+            self._folded[key] = FoldedCorpus(self.open(path), fold)
+        return self._folded[key]
+
+
+def _key(path: Path, fold: FoldSettings | None) -> str:
+    return json.dumps([str(path), fold and fold.model_dump(mode="json")])
 
 
 def as_overrides(folds: FoldsSettings | None) -> list[str]:

@@ -24,7 +24,7 @@ from mesm.experiment.grid import Experiment, Grid
 from mesm.features.store import FeatureStore
 from mesm.runs.checkpoints import read_progress
 from mesm.runs.folder import RunFolder
-from mesm.training.check import check_run
+from mesm.training.check import check_run, missing_start
 
 
 @dataclass(frozen=True)
@@ -159,12 +159,8 @@ def check_cells(cells: Iterable[Cell], out: Path, splits: Sequence[str]) -> None
             refused = features[corpus]
         if refused is not None:
             problems.add(refused, cell.name)
-        # Only the end-to-end systems start from such weights.
-        text, vgg11 = getattr(model, "text", None), getattr(model, "vgg11", None)
-        if text is not None and text.path is not None and not text.path.is_dir():
-            problems.add(f"model.text.path: {text.path} is no folder", cell.name)
-        if vgg11 is not None and not vgg11.is_file():
-            problems.add(f"model.vgg11: {vgg11} is no file", cell.name)
+        for missing in missing_start(cell.config):
+            problems.add(missing, cell.name)
         folder = RunFolder(cell.folder(out))
         try:
             check_run(cell.config, folder, corpora.content(corpus))

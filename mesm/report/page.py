@@ -257,10 +257,10 @@ def _reliability(run: Run) -> dict[str, Any]:
         f"{'' if single else ' on average'}"
     )
     if fitted and "ece_calibrated" in average:
+        whose = " of each fold" if "folds" in fitted else "" if single else " per emotion"
         caption += (
-            f", {percent(average['ece_calibrated'])} % with a temperature"
-            f"{'' if single else ' per emotion'}, fitted to {fitted['clips']} {fitted['split']} "
-            "clips"
+            f", {percent(average['ece_calibrated'])} % with a temperature{whose}, fitted to "
+            f"{fitted['clips']} {fitted['split']} clips"
         )
     return {"png": _encode(png_bytes(draw_reliability(found))), "caption": f"{caption}."}
 

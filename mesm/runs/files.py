@@ -110,12 +110,14 @@ def _claimed(place: Path, doing: str) -> Iterator[None]:
 
 
 def check_folder(folder: Path) -> None:
-    """Refuse, with a ValueError, a path that cannot be a folder because a file stands there."""
+    """Refuse, with a ValueError, a path where, or above which, a file or a broken link stands."""
     for place in (folder, *folder.parents):
         if place.is_dir():
             return
         if place.exists():
             raise ValueError(f"{place} is a file, so {folder} cannot be a folder; name another one")
+        if place.is_symlink():
+            raise ValueError(f"{place} {not_a_file(place)}; name another folder")
 
 
 @contextmanager
@@ -170,8 +172,24 @@ def read_json(file: Path, shape: Any = None) -> Any:
 
 
 def finite_json(text: str) -> Any:
-    """Read JSON text; a ValueError where the text is not JSON or a number in it is not finite."""
-    return json.loads(text, parse_constant=_finite, parse_float=_finite)
+    """Read JSON text.
+
+    Raises:
+        ValueError: it is not JSON, a number in it is not finite, or an object has a key twice, of
+            which readers would choose one each in their own way.
+    """
+    return json.loads(
+        text, parse_constant=_finite, parse_float=_finite, object_pairs_hook=_differing
+    )
+
+
+def _differing(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in found if keys.count(key) > 1)
+        raise ValueError(f"the key {twice[:40]!r} stands there twice")
+    return found
 
 
 def _finite(number: str) -> float:

@@ -44,9 +44,10 @@ def naming(file: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno is not None and error.filename is None:
-            error.filename = str(file)
-        raise
+        if error.errno is None or error.filename is not None:
+            raise
+        # Errors of libraries that derive from the system's have names that cannot be set.
+        raise OSError(error.errno, error.strerror, str(file)) from error
 
 
 def not_a_file(place: Path) -> str:

@@ -68,6 +68,18 @@ def check_run(config: ExperimentConfig, folder: RunFolder, content: str | None =
     return differing
 
 
+def missing_start(config: ExperimentConfig) -> list[str]:
+    """Pretrained weights that the settings name and that are not there, in words."""
+    # Only the end-to-end systems start from such weights.
+    text, vgg11 = getattr(config.model, "text", None), getattr(config.model, "vgg11", None)
+    found = []
+    if text is not None and text.path is not None and not text.path.is_dir():
+        found.append(f"model.text.path: {text.path} is no folder")
+    if vgg11 is not None and not vgg11.is_file():
+        found.append(f"model.vgg11: {vgg11} is no file")
+    return found
+
+
 def check_arguments(config: ExperimentConfig, folder: RunFolder, arguments: dict[str, Any]) -> None:
     """Refuse, with a ValueError, to go on with another model than the one that the run began with.
 

@@ -118,3 +118,20 @@ def test_refusals_write_nothing(tiny_mesm, tiny_fe2e, tmp_path) -> None:
     with pytest.raises(ValueError, match="not finished"):
         retrain(copy, [0.3])
     assert sorted(path.name for path in copy.iterdir()) == before
+
+
+def test_weights_to_start_from_are_missed_before_any_work(tiny_mesm, tmp_path, monkeypatch) -> None:
+    """A run that is moved to where its text encoder is not can be swept, and not trained again."""
+    copy = shutil.copytree(tiny_mesm, tmp_path / "run")
+    config = yaml.safe_load((copy / "config.yaml").read_text())
+    config["model"]["text"]["path"] = str(tmp_path / "albert")
+    (copy / "config.yaml").write_text(yaml.safe_dump(config))
+    monkeypatch.setattr(module, "run_unfinished", lambda *_: pytest.fail("trained"))
+    monkeypatch.setattr(module, "sweep", lambda *_, **__: pytest.fail("swept"))
+    # The run's own model is of no encoder, so it is not opened here.
+    monkeypatch.setattr(module.Run, "open_sparse", lambda path, **options: Run(path, **options))
+    with pytest.raises(
+        ValueError, match=r"model\.text\.path: .*albert is no folder; put that where"
+    ):
+        retrain(copy, [0.3])
+    assert not (copy / "retrain").exists()

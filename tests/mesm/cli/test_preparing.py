@@ -75,9 +75,13 @@ def test_a_split_that_decoding_emptied_is_told_in_the_end(tmp_path: Path) -> Non
     table.write_text("\n".join(["video,end,text,emotion,split,speaker", *rows]), encoding="utf-8")
     assert mesm("prepare", "table", table, "--check").exit_code == 0
     done = mesm("prepare", "table", table, tmp_path / "out", "--workers", 1)
-    assert done.exit_code == 0, done.output
+    assert done.exit_code == 1, done.output
+    assert done.stderr.splitlines()[-1] == (
+        f"mesm: {tmp_path / 'out'}: prepared, but without a clip in valid; see above"
+    )
     told = [
-        "the valid split has no clip, so every training on this corpus will be refused; mend the "
+        "the valid split has no clip, so every training on these splits will be refused, though "
+        "not on folds; mend the "
         "clips that were left out, see manifest.json, and prepare again; or put other clips there "
         "in the corpus' own split, or take another --split and folder",
         "of 2 of 6 speakers no clip is left (valid-g, valid-s), and folds by speaker will lack "
@@ -85,6 +89,7 @@ def test_a_split_that_decoding_emptied_is_told_in_the_end(tmp_path: Path) -> Non
     ]
     assert done.stdout.splitlines()[-2:] == told
     again = mesm("prepare", "table", table, tmp_path / "out", "--workers", 1)
+    assert again.exit_code == 1
     assert again.stdout.splitlines() == [
         f"{tmp_path / 'out'} is already prepared: nothing to do",
         *told,

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mesm.corpora.manifest import Manifest, read_manifest
-from mesm.corpora.summary import lacks, summary
+from mesm.corpora.summary import empty_splits, lacks, summary
 from mesm.corpora.utterances import Utterance
 
 
@@ -47,6 +47,8 @@ def lacking(manifest: Manifest, **counts: Any) -> Manifest:
 
 def test_a_whole_corpus_lacks_nothing(tiny_corpus: Path) -> None:
     assert lacks(opened(tiny_corpus), []) == []
+    assert empty_splits(opened(tiny_corpus)) == []
+    assert empty_splits(lacking(opened(tiny_corpus), valid=[], test=[])) == ["valid", "test"]
 
 
 def test_splits_and_emotions_without_a_clip_are_told_with_their_mend(tiny_corpus: Path) -> None:
@@ -54,12 +56,14 @@ def test_splits_and_emotions_without_a_clip_are_told_with_their_mend(tiny_corpus
     again = "mend the clips that were left out, see manifest.json, and prepare again; or "
     seed = again + "take another --seed and folder"
     assert lacks(lacking(manifest, valid=[]), []) == [
-        "the valid split has no clip, so every training on this corpus will be refused; " + seed
+        "the valid split has no clip, so every training on these splits will be refused, though "
+        "not on folds; " + seed
     ]
     assert lacks(lacking(manifest, test=[], valid=["sad", "angry"]), []) == [
         "no clip of the valid split is angry or sad, of which validation then says nothing; "
         + seed,
-        "the test split has no clip, so no run on this corpus can be scored; " + seed,
+        "the test split has no clip, so no run on these splits can be scored, though on folds; "
+        + seed,
     ]
     everywhere = lacking(manifest, train=["sad"], valid=["sad"], test=["sad", "happy"])
     assert lacks(everywhere, []) == [
@@ -72,7 +76,7 @@ def test_splits_and_emotions_without_a_clip_are_told_with_their_mend(tiny_corpus
     ):
         whole = manifest.model_copy(update={"options": {"split": way}, "skipped": []})
         (line,) = lacks(lacking(whole, valid=[]), [])
-        assert line.partition("refused; ")[2].startswith(told)
+        assert line.partition("not on folds; ")[2].startswith(told)
 
 
 def test_speakers_of_whom_no_clip_is_left(tiny_corpus: Path) -> None:

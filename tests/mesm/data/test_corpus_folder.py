@@ -21,6 +21,8 @@ from mesm.data.corpus_folder import (
 from mesm.runs.folder import RunFolder
 from tests.mesm.tables.cases import manifest
 
+SCORES = Path(__file__).parents[2] / "data/legacy/runs/iemocap_fe2e/evaluation.json"
+
 
 def prepared(folder: Path, data: bytes = b"") -> Path:
     """A prepared corpus of one file that holds `data`."""
@@ -233,6 +235,44 @@ def test_a_run_of_before_knows_a_name_alone(
     assert kept_place(folder) is None
     assert locate_corpus(folder, path) == path
     assert locate_corpus(folder, path, prepared(tmp_path / "given")) == tmp_path / "given"
+
+
+@pytest.mark.parametrize("kept", ["scores", "checkpoint", "clips"])
+def test_a_run_of_before_knows_the_emotions_and_the_clips(
+    kept: str, tmp_path: Path, tiny_corpus: Path
+) -> None:
+    """Another corpus has as many emotions at times, and the model would take it."""
+    folder = RunFolder(tmp_path / "run")
+    names = ["angry", "excited", "frustrated", "happy", "neutral", "sad"]
+    clips = {"train": 12, "valid": 6, "test": 7}
+
+    def write(emotions: list[str], counts: dict[str, int]) -> None:
+        shutil.rmtree(folder.path, ignore_errors=True)
+        folder.last.mkdir(parents=True)
+        if kept == "scores":
+            scores = json.loads(SCORES.read_text())
+            of_one = scores["test"]["emotions"]["sad"]
+            scores["test"]["emotions"] = dict.fromkeys(emotions, of_one)
+            folder.evaluation.write_text(json.dumps(scores))
+            folder.last.rmdir()
+            return
+        state = {"corpus": {"emotions": emotions, "clips": counts}}
+        (folder.last / "state.json").write_text(json.dumps(state))
+
+    write(names, clips)
+    assert locate_corpus(folder, tiny_corpus) == tiny_corpus
+    write(names if kept == "clips" else names[::-1], {**clips, "test": 8})
+    for given in (None, tiny_corpus):
+        with pytest.raises(ValueError, match=r"was trained on another corpus than .* is now; if"):
+            locate_corpus(folder, tiny_corpus, given)
+    # A fold's splits are other ones.
+    folder.fold.write_text("{}")
+    if kept == "clips":
+        assert locate_corpus(folder, tiny_corpus) == tiny_corpus
+    # A damaged file is told by whoever reads it.
+    file = folder.evaluation if kept == "scores" else folder.last / "state.json"
+    file.write_text("{")
+    assert locate_corpus(folder, tiny_corpus) == tiny_corpus
 
 
 @pytest.mark.parametrize("damage", ["{", "[]", '{"named": "x"}', "changed"])

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from mesm.evaluation.bootstrap import Bootstrap
+from mesm.evaluation.calibration import Reliability
 from mesm.evaluation.metrics import Confusion
 from mesm.evaluation.pooled import fold_sets, format_pooled, missing_folds, pool, without_index
 from mesm.evaluation.predictions import Predictions
@@ -56,6 +57,34 @@ def test_pooled_scores_are_those_of_one_concatenation(folds):
     text = format_pooled(found)
     assert "3 folds by speaker; threshold: tuned on validation F1, each fold its own" in text
     assert f"{100 * found['pooled']['average']['f1']:.1f}" in text
+
+
+def test_pooled_calibration_is_that_of_each_folds_own_temperatures(folds):
+    runs = [Run(path) for path in folds]
+    found = pool(runs, Bootstrap(draws=1))["pooled"]["calibration"]
+    logits, calibrated, labels = [], [], []
+    for path in folds:
+        own = Predictions.read(path / "predictions/test.parquet")
+        values = json.loads((path / "temperatures.json").read_text())["temperatures"]
+        divided = own.logits.double() / torch.tensor([values[name] for name in EMOTIONS]).double()
+        logits.append(own.logits.double().sigmoid())
+        calibrated.append(divided.sigmoid())
+        labels.append(own.labels)
+    before, after = (
+        Reliability.of(torch.cat(values), torch.cat(labels)) for values in (logits, calibrated)
+    )
+    for place, emotion in enumerate(EMOTIONS):
+        values = found["emotions"][emotion]
+        assert values["ece"] == float(before.error()[place])
+        assert values["ece_calibrated"] == float(after.error()[place])
+        assert values["reliability_calibrated"] == after.filled(place)
+        assert "temperature" not in values
+    assert found["fitted"]["folds"] == 3
+    assert found["fitted"]["clips"] == sum(len(run.corpus.split("valid")) for run in runs)
+    # A fold that was scored before there was a calibration leaves it out.
+    scores = {name: value for name, value in runs[0].scores.items() if name != "calibration"}
+    runs[0].evaluation = {"test": scores}
+    assert "calibration" not in pool(runs, Bootstrap(draws=1))["pooled"]
 
 
 def test_sets_are_those_that_differ_in_the_fold_alone(folds, corpus, tmp_path):
@@ -117,6 +146,9 @@ def test_one_emotion_a_clip_is_pooled_by_what_is_most_probable(corpus, tmp_path)
     labels = torch.cat([one.labels for one in own])
     right = (logits.argmax(1) == labels.argmax(1)).double().mean()
     assert found["pooled"]["average"]["accuracy"] == pytest.approx(float(right))
+    top = found["pooled"]["calibration"]["top"]
+    assert 0 < top["ece_calibrated"] < 1
+    assert "temperature" not in top
     per_fold = [
         float((one.logits.argmax(1) == one.labels.argmax(1)).double().mean()) for one in own
     ]

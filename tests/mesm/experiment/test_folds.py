@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import yaml
 
+from mesm.corpora.folds import FoldedCorpus
 from mesm.evaluation.run import Run
 from mesm.experiment import run as module
 from mesm.experiment import run_experiment
@@ -206,6 +207,19 @@ def test_an_emotion_that_a_fold_lacks_is_refused_for_that_fold(tmp_path):
     with pytest.raises(ValueError, match=r"fold 4 of 5 by session .* is sad or happy, which"):
         run_experiment(file, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_the_splits_of_a_begun_fold_are_cut_once(whole, sessions, tmp_path, monkeypatch):
+    made = []
+    init = FoldedCorpus.__init__
+
+    def counted(self, corpus, fold, *rest):
+        made.append(fold.index)
+        init(self, corpus, fold, *rest)
+
+    monkeypatch.setattr(FoldedCorpus, "__init__", counted)
+    check_cells(expand(load_experiment(sessions)), whole, ["test"])
+    assert made == [1, 2, 3]
 
 
 def test_folds_of_a_corpus_that_changed_are_refused(whole, sessions, corpus, tmp_path):

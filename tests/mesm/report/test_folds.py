@@ -84,6 +84,12 @@ def test_folds_are_one_with_two_rows(corpus: Path, tmp_path: Path) -> None:
     ):
         assert text in page
     assert "[fe2e" not in page
+    average = found["pooled"]["calibration"]["average"]
+    wanted = (
+        f"expected calibration error {100 * average['ece']:.1f} % on average, "
+        f"{100 * average['ece_calibrated']:.1f} % with a temperature of each fold, fitted to"
+    )
+    assert wanted in page
 
 
 def test_two_seeds_are_told_apart_by_their_folders(corpus: Path, tmp_path: Path) -> None:

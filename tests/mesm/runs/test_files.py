@@ -97,7 +97,10 @@ def test_json_that_is_not_there_is_none_and_damaged_json_is_named(tmp_path):
         read_json(tmp_path / "one.json")
 
 
-@pytest.mark.parametrize("content", ['{"a": NaN}', '{"a": 1e999}', "[" * 100_000, "\xff", ""])
+@pytest.mark.parametrize(
+    "content",
+    ['{"a": NaN}', '{"a": 1e999}', '{"a": {"b": 1, "b": 1}}', "[" * 100_000, "\xff", ""],
+)
 def test_json_with_what_is_no_number_or_cut_is_damaged(content, tmp_path):
     (tmp_path / "one.json").write_text(content, encoding="latin-1")
     with pytest.raises(ValueError, match=r"one\.json: (not JSON|damaged).*; delete it and make it"):
@@ -160,6 +163,9 @@ def test_a_file_is_no_folder(below, tmp_path):
     with pytest.raises(ValueError, match="is a file"), owned(file / below, "training in"):
         pass
     check_folder(tmp_path / below)
+    (tmp_path / "link").symlink_to(tmp_path / "gone")
+    with pytest.raises(ValueError, match=r"link is a link to .*gone, which is not there; name"):
+        check_folder(tmp_path / "link" / below)
 
 
 def test_a_function_of_a_run_is_called_by_one_process_at_a_time(tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 from pathlib import Path
 
+import av
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -23,6 +24,9 @@ def test_only_errors_without_a_file_are_given_one(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError) as missing, naming(tmp_path / "a"):
         (tmp_path / "b").read_bytes()
     assert missing.value.filename == str(tmp_path / "b")
+    with pytest.raises(OSError, match="No such file") as others, naming(tmp_path / "a"):
+        raise av.FileNotFoundError(errno.ENOENT, "No such file or directory")  # of no own name
+    assert others.value.filename == str(tmp_path / "a")
 
 
 def test_a_link_to_nothing_is_told_with_its_mend(tmp_path: Path) -> None:
