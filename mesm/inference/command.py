@@ -82,14 +82,14 @@ class Request:
 
 
 def predict_all(
-    run: Path, request: Request, show: Callable[[str], object], device: str | None = None
+    run: Path | str, request: Request, show: Callable[[str], object], device: str | None = None
 ) -> list[str]:
     """Predict recordings, show each one's table, and write all predictions.
 
     Interrupted, it writes the predictions of the pieces that are finished.
 
     Args:
-        run: folder of a trained run.
+        run: as of `mesm.inference.loading.load_trained`.
         request: what is wanted.
         show: is told what stands on the screen.
         device: as of `Pipeline.from_pretrained`.
@@ -187,12 +187,14 @@ def _head(pipeline: Pipeline) -> str:
     corpus = trained.preprocessing
     kind = "generated " if corpus.synthetic else ""
     lines = [
-        f"{trained.title} of {trained.path} (weights {trained.weights[:12]}), trained on the "
+        f"{trained.title} of {trained.name} (weights {trained.weights[:12]}), trained on the "
         f"{kind}corpus {corpus.title}",
         f"probabilities in percent; * decided for, threshold: {trained.decider.policy}",
     ]
     if corpus.synthetic:
-        lines.append("the corpus shows drawn faces: on people's, its answers mean nothing")
+        lines.append(
+            "it knows drawn faces and made-up sounds only: of people its answers mean nothing"
+        )
     return "\n".join([*lines, *trained.notes])
 
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mesm.corpora.table.cells import read_text, read_time
-from mesm.corpora.table.formats import Row, read_rows, unit_of
+from mesm.corpora.table.formats import Row, Table, read_rows, unit_of
 from mesm.corpora.table.problems import Problems
 from mesm.inference.recording import InputError, Recording
 from mesm.inference.subtitles import ENDINGS, Cue, embedded_subtitles, read_subtitles
@@ -44,7 +44,8 @@ class Words:
         text: all that is said; only for recordings of one piece.
         subtitles: an SRT or WebVTT file; None: that of the recording's stem beside it, if there is
             one, else a stream inside the recording.
-        segments: a table with the columns start, end and, if wanted, text.
+        segments: a table with the columns start, end and, if wanted, text; of a table with the
+            columns video or audio, the lines that name the recording, from the table's folder.
         unaided: whether files and streams that were not named are passed over, as where the words
             are transcribed.
     """
@@ -164,7 +165,7 @@ def _segments(recording: Recording, file: Path, cues: Sequence[Cue] | None) -> l
             problems.in_head(column, "there is no such column; wanted start, end and text")
     spans: list[Span] = []
     if not len(problems):
-        for row in table.rows:
+        for row in _rows_about(recording, file, table):
             span = _segment(row, recording, problems)
             if span is not None:
                 text = span.text
@@ -173,6 +174,27 @@ def _segments(recording: Recording, file: Path, cues: Sequence[Cue] | None) -> l
                 spans.append(Span(span.start, span.end, text))
     problems.refuse()
     return sorted(spans, key=lambda span: (span.start, span.end))
+
+
+def _rows_about(recording: Recording, file: Path, table: Table) -> Sequence[Row]:
+    """The lines of a table, or those of a corpus' table that are about a recording."""
+    naming = [column for column in ("video", "audio") if column in table.columns]
+    if not naming:
+        return table.rows
+    named = {row.line: [row.cells.get(column) for column in naming] for row in table.rows}
+    place = recording.path.resolve()
+
+    def is_it(cell: object) -> bool:
+        return bool(cell) and (file.parent / str(cell)).resolve() == place
+
+    rows = [row for row in table.rows if any(map(is_it, named[row.line]))]
+    if not rows:
+        first = next((str(cell) for cells in named.values() for cell in cells if cell), "none")
+        raise InputError(
+            f"{file}: no line is about {recording.path}; the first {naming[0]} named there is "
+            f"{first[:60]}: give another table, or one without the column"
+        )
+    return rows
 
 
 def _segment(row: Row, recording: Recording, problems: Problems) -> Span | None:

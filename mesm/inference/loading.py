@@ -32,6 +32,10 @@ from mesm.runs.folder import RunFolder
 from mesm.runs.hashes import sha256
 from mesm.runs.ordinary import not_a_file
 
+# The word that names the model which comes with the library; and where that lies.
+DEMO = "demo"
+DEMO_MODEL = Path(__file__).parents[1] / "demo_model"
+
 
 @dataclass(frozen=True)
 class Trained:
@@ -67,6 +71,11 @@ class Trained:
         return self.preprocessing.emotions
 
     @property
+    def name(self) -> str:
+        """Its folder, or that it is the library's demo model."""
+        return "mesm's demo model" if self.path == DEMO_MODEL else str(self.path)
+
+    @property
     def title(self) -> str:
         """The system's name in tables."""
         return self.settings.title
@@ -86,24 +95,24 @@ def load_trained(place: Path | str, device: torch.device | str | None = None) ->
     """Load a run or a published model; a corpus is only asked for what runs of before did not keep.
 
     Args:
-        place: a run's folder, a folder of `mesm publish`, or "hub:USER/NAME".
+        place: a run's folder, a folder of `mesm publish`, "hub:USER/NAME", or the word "demo" for
+            the model that comes with the library (`Path("demo")` and "./demo" are folders).
         device: where the model goes; None: to the GPU if there is one.
 
     Raises:
         ValueError: the folder is neither, is damaged, is of a system that reads hand-crafted
-            features, or lacks statistics that its corpus, which is not there, would have; or the
-            hub has no such model.
+            features, or lacks statistics that its corpus, which is not there, would have; the hub
+            has no such model; or "demo" is a run's folder here, too.
     """
-    name = hub_name(str(place))
-    path = Path(place) if name is None else download(name)
-    if not (path / "config.yaml").exists() and (path / CONFIG).is_file():
+    path = _folder_of(place)
+    if _is_published(path):
         return _of_published(load_published(path, device or _best_device()))
     folder = RunFolder(path)
     for file in (folder.config, folder.model_arguments, folder.best):
         if not file.is_file():
             raise ValueError(
                 f"{path}: no trained run, {file.name} {not_a_file(file)}; name the folder of a run "
-                "of `mesm train`"
+                f"of `mesm train`, or {DEMO}, the model that comes with mesm"
             )
     run = Run(folder.path, device=device)
     config = run.config
@@ -138,6 +147,24 @@ def load_trained(place: Path | str, device: torch.device | str | None = None) ->
         weights=weights,
         notes=notes,
     )
+
+
+def _folder_of(place: Path | str) -> Path:
+    """The folder that `load_trained` is to look into."""
+    if place == DEMO:  # no Path is
+        own = RunFolder(Path(DEMO))
+        if own.config.is_file() or _is_published(own.path):
+            raise ValueError(
+                f"{DEMO} names the model that comes with mesm, and a run's folder here; write "
+                f"./{DEMO} for the folder, or call mesm from another one"
+            )
+        return DEMO_MODEL
+    name = hub_name(str(place))
+    return Path(place) if name is None else download(name)
+
+
+def _is_published(path: Path) -> bool:
+    return not (path / "config.yaml").exists() and (path / CONFIG).is_file()
 
 
 def _best_device() -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from pathlib import Path
 
 import numpy as np
@@ -111,6 +112,21 @@ def test_segments_that_are_wrong_name_their_line(
     table.write_text(content)
     with pytest.raises(TableError, match=message):
         cut(open_recording(long_sound), Words(segments=table))
+
+
+def test_of_a_corpus_table_the_lines_about_the_recording_count(
+    long_sound: Path, tmp_path: Path
+) -> None:
+    recording, table = open_recording(long_sound), tmp_path / "deep/clips.csv"
+    table.parent.mkdir()
+    here = f"../{long_sound.name}"
+    lines = ["video,audio,start,end,text", "a.mp4,,1,2,no", f"b.mp4,{here},4,5,second"]
+    table.write_text("\n".join([*lines, f",{here},2,3,first", "c.mp4,,2,3,no"]) + "\n")
+    assert cut(recording, Words(segments=table)) == [Span(2, 3, "first"), Span(4, 5, "second")]
+    table.write_text("\n".join(lines[:2]) + "\n")
+    wanted = f"no line is about {long_sound}; the first video named there is a.mp4"
+    with pytest.raises(InputError, match=re.escape(wanted)):
+        cut(recording, Words(segments=table))
 
 
 def test_what_contradicts_itself_is_refused(tmp_path: Path) -> None:
