@@ -184,4 +184,6 @@ def _close_bars() -> None:
 
 def _tell(message: str) -> None:
     _close_bars()
-    typer.secho(f"mesm: {message}", fg=typer.colors.RED, err=True)
+    # Names of files, and what others wrote into them, may steer a terminal, or be no text at all.
+    shown = "".join(one if one.isprintable() else ascii(one)[1:-1] for one in message)
+    typer.secho(f"mesm: {shown}", fg=typer.colors.RED, err=True)

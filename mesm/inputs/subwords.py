@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -92,13 +93,7 @@ class UnigramSubwords:
         )
         pieces = learn_unigram(words, vocab_size - len(SPECIAL))
         vocabulary = [(token, 0.0) for token in SPECIAL] + pieces
-        tokenizer = _tokenizer(models.Unigram(vocabulary, unk_id=SPECIAL.index(UNKNOWN)))
-        tokenizer.add_special_tokens(SPECIAL)
-        tokenizer.post_processor = processors.TemplateProcessing(
-            single=f"{CLS} $A {SEP}",
-            special_tokens=[(CLS, SPECIAL.index(CLS)), (SEP, SPECIAL.index(SEP))],
-        )
-        return cls(tokenizer)
+        return cls(_of_subwords(vocabulary))
 
     @classmethod
     def load(cls, path: Path) -> UnigramSubwords:
@@ -109,7 +104,9 @@ class UnigramSubwords:
             ValueError: it is not such a tokenizer; names the file.
         """
         with _refused(f"{path} is not a tokenizer of this project"):
-            subwords = cls(_read(path))
+            tokenizer = _read(path)
+            _check_own(tokenizer)
+            subwords = cls(tokenizer)
             subwords.tokens("a")  # some damage shows only here
         return subwords
 
@@ -246,6 +243,21 @@ def _read(path: Path) -> Tokenizer:
     return Tokenizer.from_buffer(path.read_bytes())
 
 
+# The parts of a tokenizer.json that are the same for all vocabularies that are learnt here.
+_OWN = ("normalizer", "pre_tokenizer", "post_processor", "truncation", "padding", "added_tokens")
+
+
+def _check_own(tokenizer: Tokenizer) -> None:
+    """Refuse, with a ValueError, a tokenizer that does more with texts than those learnt here."""
+    vocabulary = [(token, 0.0) for token in SPECIAL]
+    found, wanted = (json.loads(one.to_str()) for one in (tokenizer, _of_subwords(vocabulary)))
+    other = [name for name in _OWN if found[name] != wanted[name]]
+    kinds = [(one["model"]["type"], one["model"].get("unk_id")) for one in (found, wanted)]
+    other += ["model"] if kinds[0] != kinds[1] else []
+    if other:
+        raise ValueError(f"its {' and '.join(other)} is of another kind")
+
+
 def _save(tokenizer: Tokenizer, path: Path) -> None:
     beside = path.with_name(path.name + ".tmp")
     try:
@@ -312,6 +324,17 @@ def _refused(what: str, mend: str = "") -> Iterator[None]:
             raise
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ValueError(f"{what} ({reason[:200]}){mend}") from error
+
+
+def _of_subwords(vocabulary: list[tuple[str, float]]) -> Tokenizer:
+    """A tokenizer of subwords and their log probabilities, of which the special ones are first."""
+    tokenizer = _tokenizer(models.Unigram(vocabulary, unk_id=SPECIAL.index(UNKNOWN)))
+    tokenizer.add_special_tokens(SPECIAL)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{CLS} $A {SEP}",
+        special_tokens=[(CLS, SPECIAL.index(CLS)), (SEP, SPECIAL.index(SEP))],
+    )
+    return tokenizer
 
 
 def _tokenizer(model: models.Model) -> Tokenizer:

@@ -35,6 +35,9 @@ NO_VIDEO = Disposition.attached_pic | Disposition.still_image | Disposition.time
 
 Media = TypeVar("Media", AudioStream, VideoStream)
 
+# Formats that name other files, which would be read in place of the one that was named.
+PLAYLISTS = ("concat", "dash", "hls", "imf", "sdp")
+
 # FFmpeg's failures: av maps some to Python's own, and memory that is not there is one too.
 DECODING = (av.FFmpegError, OSError, ValueError, MemoryError)
 
@@ -85,7 +88,7 @@ def read_spans(path: Path) -> Spans:
         return Spans(
             sound=_span(default_stream(container.streams.audio), origin),
             pictures=_span(default_stream(videos), origin),
-            end=container.duration / av.time_base if container.duration else None,
+            end=_end(container, origin),
         )
 
 
@@ -172,6 +175,25 @@ def _span(stream: AudioStream | VideoStream | None, origin: float) -> Span | Non
     return Span(start, start + length)
 
 
+def _end(container: InputContainer, origin: float) -> float | None:
+    """When a file ends, from its origin on."""
+    if not container.duration:
+        return None
+    length = container.duration / av.time_base
+    if origin <= LONGEST_HOLD or container.format.name != "matroska,webm":
+        return length
+    # Matroska's length is counted from 0 by some writers, and from the first packet by others.
+    last = 0.0
+    try:
+        container.seek(container.start_time + container.duration)
+        for packet in container.demux():
+            if packet.pts is not None and packet.time_base is not None:
+                last = max(last, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+    except DECODING:
+        pass
+    return last - origin if last > origin else length
+
+
 def default_stream(streams: Sequence[Media]) -> Media | None:
     """The stream that players choose: the first one marked as default, else the first."""
     first = next(iter(streams), None)
@@ -181,9 +203,18 @@ def default_stream(streams: Sequence[Media]) -> Media | None:
 def opened(path: Path) -> InputContainer:
     """Open a video; VideoError, with its name, where that cannot be."""
     try:
-        return av.open(str(ordinary(path)))
+        container = av.open(ffmpeg_name(ordinary(path)))
     except DECODING as error:
         raise VideoError(f"{path} cannot be opened as a video ({error})") from error
+    if container.format.name in PLAYLISTS:
+        container.close()
+        raise VideoError(f"{path} is a list of other files; name these")
+    return container
+
+
+def ffmpeg_name(path: Path) -> str:
+    """A file's name for FFmpeg, which takes what stands before a colon for a protocol."""
+    return f"file:{path}" if ":" in str(path) else str(path)
 
 
 def picture_stream(path: Path, container: InputContainer) -> VideoStream:

@@ -11,8 +11,10 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from mesm.config.end_to_end import FE2ESettings, MESMSettings
 from mesm.config.modalities import Sound
+from mesm.corpora.manifest import LEAST_STD
 from mesm.data.batch import CHUNK_SHAPE, FACE_SHAPE
 from mesm.data.clips import FACE_MEAN, FACE_STD
+from mesm.evaluation.calibration import HIGHEST, LOWEST
 from mesm.inputs.spectrograms import HOP, SAMPLE_RATE, WINDOW
 from mesm.runs.files import finite_json
 from mesm.runs.hashes import check_seal
@@ -46,7 +48,11 @@ def _differ(names: list[str]) -> list[str]:
 
 Line = Annotated[str, Field(max_length=200), AfterValidator(_one_line)]
 Share = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[float, Field(gt=0)]
+# The fit ends at these bounds, up to a rounding.
+Temperature = Annotated[float, Field(ge=LOWEST / 2, le=2 * HIGHEST)]
+# Natural logarithms of any sound's power are far inside.
+Level = Annotated[float, Field(ge=-1000, le=1000)]
+Spread = Annotated[float, Field(ge=LEAST_STD, le=1000)]
 Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -69,8 +75,8 @@ class Threshold(_Content):
 class Calibration(_Content):
     """Temperatures, as of `mesm.evaluation.calibration.Temperatures`."""
 
-    values: Annotated[dict[str, Positive], Field(min_length=1)]
-    notes: dict[str, str]
+    values: Annotated[dict[str, Temperature], Field(min_length=1)]
+    notes: dict[Line, Line]
     split: Line
     clips: Annotated[int, Field(ge=0)]
 
@@ -100,11 +106,11 @@ class Preprocessor(_Content):
     synthetic: bool | None
     emotions: Annotated[list[Line], Field(min_length=1, max_length=1000), AfterValidator(_differ)]
     single_label: bool
-    spectrogram_mean: float
-    spectrogram_std: Positive
+    spectrogram_mean: Level
+    spectrogram_std: Spread
     min_face_size: Annotated[int, Field(ge=12, le=1 << 16)]
     faces: Literal["largest", "track"]
-    lacking: list[Literal["text", "sound", "pictures"]]
+    lacking: Annotated[list[Literal["text", "sound", "pictures"]], AfterValidator(_differ)]
     sound: Sound
     subwords: Literal["learnt", "pretrained"]
     max_text_length: Annotated[int, Field(ge=2, le=1 << 16)]
@@ -162,15 +168,30 @@ def fixed() -> dict[str, Any]:
     }
 
 
+def is_published(folder: Path) -> bool:
+    """Whether a folder says that `mesm publish` wrote it; what it holds is not checked."""
+    try:
+        check_size(folder / CONFIG)
+        values = finite_json((folder / CONFIG).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(values, dict) and values.get("library") == LIBRARY
+
+
 def check_sizes(folder: Path) -> None:
     """Refuse, with a ValueError, a folder that lacks a file or has one beyond any size."""
     for name in (CONFIG, *HASHED):
         file = folder / name
         if not file.is_file():
             raise ValueError(f"{folder}: no published model, {name} {not_a_file(file)}; {MEND}")
-        size, most = file.stat().st_size, MOST_BYTES.get(name, math.inf)
-        if size > most:
-            raise ValueError(f"{file}: has {size} bytes, wanted at most {most}; {MEND}")
+        check_size(file)
+
+
+def check_size(file: Path) -> None:
+    """Refuse, with a ValueError, one of the files beyond any size; an OSError: it is not there."""
+    size, most = file.stat().st_size, MOST_BYTES.get(file.name, math.inf)
+    if size > most:
+        raise ValueError(f"{file}: has {size} bytes, wanted at most {most}; {MEND}")
 
 
 def read_content(file: Path, kind: type[M], *, is_sealed: bool = False) -> M:
@@ -190,7 +211,7 @@ def read_content(file: Path, kind: type[M], *, is_sealed: bool = False) -> M:
         if not isinstance(values, dict):
             raise ValueError(f"wanted keys and values, got {type(values).__name__}")
         if is_sealed:
-            if "digest" not in values:
+            if not isinstance(values.get("digest"), str):
                 raise ValueError("has no digest")
             check_seal(values)
             del values["digest"]
@@ -199,7 +220,8 @@ def read_content(file: Path, kind: type[M], *, is_sealed: bool = False) -> M:
         first = error.errors(include_url=False)[0]
         place = ".".join(map(str, first["loc"])) or "the whole"
         what = first["msg"].removeprefix("Value error, ")
-        message = f"{file}: damaged, at {place[:80]}: {what[:1].lower()}{what[1:200]}; {MEND}"
+        place = place[:80] if place.isprintable() else ascii(place)[:80]
+        message = f"{file}: damaged, at {place}: {what[:1].lower()}{what[1:200]}; {MEND}"
         raise ValueError(message) from None
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{file}: {str(error)[:200]}; {MEND}") from None

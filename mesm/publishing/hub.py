@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,6 +10,8 @@ from pathlib import Path
 from mesm.publishing.contents import FILES
 
 PREFIX = "hub:"
+# Failures of this machine's own disk, which are no word of the server's.
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 # Modules of what the hub's client speaks HTTP with, whose errors are of no common class.
 _HTTP = ("httpx", "httpx2", "httpcore", "requests", "urllib3", "hf_xet")
 
@@ -56,7 +59,7 @@ def upload(folder: Path, name: str, *, private: bool = False) -> str:
     from huggingface_hub import HfApi
 
     api = HfApi()
-    with _told(name, api.endpoint):
+    with _told(name, api.endpoint, "write"):
         made = api.create_repo(name, private=private or None, exist_ok=True)
         api.upload_folder(
             repo_id=name,
@@ -82,26 +85,39 @@ def download(name: str) -> Path:
     from huggingface_hub import HfApi, snapshot_download
 
     api = HfApi()
-    with _told(name, api.endpoint):
+    with _told(name, api.endpoint, "read"):
         return Path(snapshot_download(name, allow_patterns=list(FILES), endpoint=api.endpoint))
 
 
 @contextmanager
-def _told(name: str, endpoint: str) -> Iterator[None]:
-    """Turn the client's errors into one line."""
-    from huggingface_hub.errors import HfHubHTTPError
+def _told(name: str, endpoint: str, doing: str) -> Iterator[None]:
+    """Turn the client's errors into one line; `doing` is "read" or "write"."""
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
         yield
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in _DISK:
+            raise
         of_http = type(error).__module__.partition(".")[0] in _HTTP
         if not of_http and not isinstance(error, OSError | ValueError | HfHubHTTPError):
             raise
-        reason = " ".join(str(error).split()) or type(error).__name__
-        status = getattr(getattr(error, "response", None), "status_code", None)
+        answer = _answer(error)
+        # A download's own error only says that the cache has no such model either.
+        said = answer if isinstance(error, LocalEntryNotFoundError) else error
+        reason = " ".join(str(said).split()) or type(said).__name__
+        status = getattr(getattr(answer, "response", None), "status_code", None)
         mend = "see whether it can be reached"
         if status in (401, 403):
-            mend = "log in with `hf auth login`, with a token that may write there"
+            mend = f"log in with `hf auth login`, with a token that may {doing} there"
         elif status == 404:
             mend = "see whether the name is right, and whether you may read it"
         raise ValueError(f"hub:{name}: {endpoint} says: {reason[:300]}; {mend}") from error
+
+
+def _answer(error: BaseException) -> BaseException:
+    """The error or the cause of it that has the server's answer; the error itself if none has."""
+    one: BaseException | None = error
+    while one is not None and getattr(one, "response", None) is None:
+        one = one.__cause__
+    return one or error

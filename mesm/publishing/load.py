@@ -6,6 +6,8 @@ sizes are checked before memory is taken.
 
 from __future__ import annotations
 
+import base64
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,6 +54,10 @@ MODELS: dict[str, type[LateFusionModel]] = {"fe2e": FE2E, "mesm": MESM}
 _DTYPES = {torch.float32: "F32", torch.int64: "I64", torch.bool: "BOOL"}
 # Entries of a list in a model's arguments.
 _MOST_ENTRIES = 1000
+# Bytes of the weights' header, which takes some 100 for a tensor.
+MOST_HEADER = 4 << 20
+# How many times longer a tokenizer may make a text; the longest ligature of Unicode has 33 bytes.
+_MOST_GROWTH = 256
 # The most that a tokenizer may pad texts to a multiple of; more would be memory for nothing.
 _MOST_MULTIPLE = 64
 
@@ -134,11 +140,14 @@ def load_published(folder: Path | str, device: torch.device | str = "cpu") -> Pu
     config = read_content(folder / CONFIG, Config, is_sealed=True)
     if config.files.keys() != set(HASHED):
         raise ValueError(f"{folder / CONFIG}: names not all of {', '.join(HASHED)}; {MEND}")
-    check_files(folder, {str(name): value for name, value in config.files.items()}, MEND)
     read = read_content(folder / PREPROCESSOR, Preprocessor)
     _check_agreement(folder, config, read)
     settings = _settings(folder, config)
-    model = _model(folder, config, len(read.emotions))
+    _check_weights(folder, config, len(read.emotions))
+    _check_same(folder / CONFIG, settings, config.arguments)
+    # All sizes fit by now, so there is no more to hash than a model has.
+    check_files(folder, {str(name): value for name, value in config.files.items()}, MEND)
+    model = _model(folder, config)
     subwords = _subwords(folder, read, model)
     return PublishedModel(
         path=folder,
@@ -161,6 +170,10 @@ def _check_agreement(folder: Path, config: Config, read: Preprocessor) -> None:
             f"{folder / PREPROCESSOR}: wants inputs that this version of mesm does not make, of "
             f"another {', '.join(other) or 'kind'}; take mesm {config.version}"
         )
+    if single and not read.single_label:
+        raise ValueError(
+            f"{folder / CONFIG}: decides for one emotion where clips may have several; {MEND}"
+        )
     values = config.threshold.values
     if (values is None) != single or (values is not None and len(values) != len(emotions)):
         raise ValueError(f"{folder / CONFIG}: thresholds that do not fit its emotions; {MEND}")
@@ -177,8 +190,20 @@ def _settings(folder: Path, config: Config) -> FE2ESettings:
         raise ValueError(f"{folder / CONFIG}: settings of no {config.system} ({reason})") from None
 
 
-def _model(folder: Path, config: Config, emotions: int) -> LateFusionModel:
-    """The model with its weights; memory is taken once all sizes are known to fit."""
+def _check_same(place: Path, settings: FE2ESettings, arguments: Mapping[str, Any]) -> None:
+    """Refuse, with a ValueError, settings that say otherwise what the model is made with."""
+    said = settings.model_dump(mode="json")
+    for name, value in arguments.items():
+        if name in said and said[name] != value:
+            shown = f"{name} is {str(said[name])[:60]}, and it is made with {str(value)[:60]}"
+            raise ValueError(f"{place}: settings of another model: {shown}; {MEND}")
+
+
+def _check_weights(folder: Path, config: Config, emotions: int) -> None:
+    """Refuse, with a ValueError, weights that are not of the model that config.json describes.
+
+    They are known by their header. No memory is taken, whatever the sizes.
+    """
     place = folder / CONFIG
     _check_arguments(place, config.arguments)
     if config.arguments.get("emotions") != emotions:
@@ -199,6 +224,10 @@ def _model(folder: Path, config: Config, emotions: int) -> LateFusionModel:
             f"{folder / WEIGHTS}: loading it wants {wanted / 2**30:,.1f} GiB, the memory is "
             f"{memory_there_is() / 2**30:,.1f} GiB; load it where there is more"
         )
+
+
+def _model(folder: Path, config: Config) -> LateFusionModel:
+    """The model with its weights, whose sizes are known to fit."""
     found = read_tensors(folder / WEIGHTS, MEND)
     odd = first_not_finite(found)
     if odd is not None:
@@ -225,7 +254,7 @@ def _check_arguments(place: Path, arguments: Mapping[str, Any], inside: str = ""
 
 def _check_forms(file: Path, model: LateFusionModel) -> None:
     """Refuse, with a ValueError, weights of another model, by the file's header."""
-    found = read_forms(file, MEND)
+    found = read_forms(file, MEND, MOST_HEADER)
     wanted = {
         name: (_DTYPES.get(value.dtype, str(value.dtype)), tuple(value.shape))
         for name, value in model.state_dict().items()
@@ -235,7 +264,7 @@ def _check_forms(file: Path, model: LateFusionModel) -> None:
         if one != other:
             shown = [f"{form[0]} {form[1]}" if form else "nothing" for form in (one, other)]
             raise ValueError(
-                f"{file}: weights of another model: {name[:80]} must be {shown[0]}, is "
+                f"{file}: weights of another model: {name[:80]!r} must be {shown[0]}, is "
                 f"{shown[1][:80]}; {MEND}"
             )
 
@@ -245,7 +274,7 @@ def _subwords(folder: Path, read: Preprocessor, model: LateFusionModel) -> Subwo
     kind: type[UnigramSubwords] | type[PretrainedSubwords] = UnigramSubwords
     if read.subwords == "pretrained":
         kind = PretrainedSubwords
-    _check_padding(file)
+    _check_tokenizer(file)
     try:
         subwords = kind.load(file)
         ids, _ = subwords.encode(["", "a"], read.max_text_length)
@@ -266,21 +295,44 @@ def _subwords(folder: Path, read: Preprocessor, model: LateFusionModel) -> Subwo
     return subwords
 
 
-def _check_padding(file: Path) -> None:
-    """Refuse, with a ValueError, a tokenizer that would make every text as long as it likes."""
+def _check_tokenizer(file: Path) -> None:
+    """Refuse, with a ValueError, a tokenizer that would make texts as long as it likes."""
     try:
         values = finite_json(file.read_text(encoding="utf-8"))
-        padding = values.get("padding") if isinstance(values, dict) else None
-        if padding is None:
-            return
-        multiple = padding["pad_to_multiple_of"]
-        right = padding["strategy"] == "BatchLongest"
-        right = right and (multiple is None or 0 < int(multiple) <= _MOST_MULTIPLE)
-    except (ValueError, RecursionError, TypeError, LookupError) as error:
+        if not isinstance(values, dict):
+            raise ValueError(f"wanted keys and values, got {type(values).__name__}")
+        padding, right = values.get("padding"), True
+        if padding is not None:
+            multiple = padding["pad_to_multiple_of"]
+            right = padding["strategy"] == "BatchLongest"
+            right = right and (multiple is None or 0 < int(multiple) <= _MOST_MULTIPLE)
+        growth = _growth(values.get("normalizer"))
+    except (ValueError, RecursionError, TypeError, LookupError, AttributeError) as error:
         reason = str(error)[:100] or type(error).__name__
         raise ValueError(f"{file}: not a tokenizer ({reason}); {MEND}") from error
     if not right:
         raise ValueError(f"{file}: pads texts to a length of its own, wanted none; {MEND}")
+    if growth > _MOST_GROWTH:
+        raise ValueError(
+            f"{file}: may make texts more than {_MOST_GROWTH} times longer, wanted less; {MEND}"
+        )
+
+
+def _growth(normalizer: Any) -> int:
+    """How many times longer the normalizer of a tokenizer.json may make a text, at most."""
+    if normalizer is None:
+        return 1
+    kind = normalizer["type"]
+    if kind == "Sequence":
+        return math.prod(map(_growth, normalizer["normalizers"]))
+    if kind == "Replace":
+        return max(1, len(normalizer["content"].encode()))
+    if kind == "Precompiled":
+        # A table of characters, whose length comes first, and the texts that take their place.
+        table = base64.b64decode(normalizer["precompiled_charsmap"])
+        texts = table[4 + int.from_bytes(table[:4], "little") :]
+        return max(1, *map(len, texts.split(b"\0")))
+    return 2 if kind == "ByteLevel" else 1
 
 
 def _decider(config: Config) -> Thresholds | MostProbable:

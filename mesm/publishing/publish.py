@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from importlib import metadata
 from itertools import islice
 from pathlib import Path, PurePath
@@ -13,8 +14,8 @@ from typing import Any
 from mesm.analysis.costs import FlopTally, dense_flops_per_frame
 from mesm.analysis.sweep import retrained
 from mesm.config.end_to_end import FE2ESettings
-from mesm.corpora.manifest import Manifest
 from mesm.data.feed import EndToEndFeed
+from mesm.data.preprocessing import Preprocessing
 from mesm.evaluation.metrics import is_single_label
 from mesm.evaluation.run import Run
 from mesm.inputs.subwords import UnigramSubwords
@@ -36,12 +37,13 @@ from mesm.publishing.contents import (
     Config,
     Preprocessor,
     fixed,
+    is_published,
 )
 from mesm.publishing.load import MODELS
-from mesm.publishing.terms import licence_of
+from mesm.publishing.terms import Licence, licence_of
 from mesm.runs.checkpoints import read_arguments, read_progress
 from mesm.runs.documents import ShownSweep
-from mesm.runs.files import owned, read_json, write_beside
+from mesm.runs.files import check_folder, owned, read_json, write_beside
 from mesm.runs.folder import json_text
 from mesm.runs.hashes import sealed, sha256
 from mesm.runs.ordinary import naming
@@ -50,8 +52,6 @@ from mesm.runs.ordinary import naming
 COUNTED = 32
 # Where files are until all are written.
 STAGE = ".mesm-publish"
-# The least face where a manifest does not say it, as `mesm prepare` has it.
-MIN_FACE_SIZE = 20
 
 
 def publish(
@@ -87,7 +87,11 @@ def publish(
     opened = Run.open(run, device="cpu", corpus=corpus)
     _check_run(opened)
     _check_folder(out)
-    _write(opened, out, _facts(opened, name or out.resolve().name, licence))
+    terms = licence_of(opened.manifest, licence)
+    # Where the folder cannot be written to, this tells so before any work.
+    with owned(out, "publishing into"), _staging(out / STAGE) as stage:
+        _write(opened, stage, _facts(opened, name or out.resolve().name, terms))
+        _put_in_place(stage, out)
     return out
 
 
@@ -116,18 +120,25 @@ def _check_run(run: Run) -> None:
 
 
 def _check_folder(out: Path) -> None:
-    """Refuse, with a ValueError, a folder that holds something else."""
+    """Refuse, with a ValueError, a place that holds something else."""
+    check_folder(out)
     if not out.is_dir():
         return
-    other = [place.name for place in sorted(out.iterdir()) if not place.name.startswith(".")]
-    other = [name for name in other if name not in FILES]
+    there = [place.name for place in sorted(out.iterdir()) if not place.name.startswith(".")]
+    other = [name for name in there if name not in FILES]
     if other:
         raise ValueError(
             f"{out}: holds {other[0]}, which is no part of a published model; name another folder"
         )
+    # Where a publication was killed, the files may be there without their config.json.
+    if there and not (out / STAGE).is_dir() and not is_published(out):
+        raise ValueError(
+            f"{out}: holds {there[0]}, but no {CONFIG} of a published model, so that file is "
+            "somebody's else; name another folder, or delete it"
+        )
 
 
-def _facts(run: Run, name: str, licence: str | None) -> CardFacts:
+def _facts(run: Run, name: str, licence: Licence) -> CardFacts:
     swept = read_json(run.path / "sweep.json", ShownSweep) is not None
     return CardFacts(
         name=name,
@@ -135,7 +146,7 @@ def _facts(run: Run, name: str, licence: str | None) -> CardFacts:
         manifest=run.manifest,
         headline=run.accuracy_name,
         scores=run.scores,
-        licence=licence_of(run.manifest, licence),
+        licence=licence,
         flops=count_flops(run),
         parameters=sum(value.numel() for value in run.model.parameters()),
         epochs=len(run.history),
@@ -163,31 +174,19 @@ def count_flops(run: Run) -> dict[str, float]:
 
 
 def _preprocessor(run: Run) -> Preprocessor:
-    settings, manifest = run.config.model, run.manifest
+    settings = run.config.model
     assert isinstance(settings, FE2ESettings)
     assert isinstance(run.feed, EndToEndFeed)
-    mean, std = run.corpus.sound_figures
     learnt = isinstance(run.feed.tokenizer, UnigramSubwords)
+    values = asdict(Preprocessing.of(run.corpus))
+    values |= {name: list(values[name]) for name in ("emotions", "lacking")}
     return Preprocessor(
-        corpus=manifest.corpus,
-        title=manifest.title,
-        synthetic=manifest.synthetic,
-        emotions=run.emotions,
-        single_label=manifest.single_label,
-        spectrogram_mean=mean,
-        spectrogram_std=std,
-        min_face_size=manifest.options.get("min_face_size", MIN_FACE_SIZE),
-        faces=manifest.options.get("faces", "largest"),
-        lacking=_lacking(manifest),
+        **values,
         sound=settings.sound,
         subwords="learnt" if learnt else "pretrained",
         max_text_length=settings.text.max_length,
         fixed=fixed(),
     )
-
-
-def _lacking(manifest: Manifest) -> list[Any]:
-    return sorted(name for name, clips in manifest.without.items() if clips)
 
 
 def _config(run: Run, files: dict[Any, str]) -> Config:
@@ -226,35 +225,37 @@ def without_places(values: Any) -> Any:
     return values.name if isinstance(values, PurePath) else values
 
 
-def _write(run: Run, out: Path, facts: CardFacts) -> None:
-    """Write all files beside, then put them in place, config.json last.
+def _write(run: Run, stage: Path, facts: CardFacts) -> None:
+    """Write all files into a folder of their own."""
+    read = _preprocessor(run)
+    assert isinstance(run.feed, EndToEndFeed)
+    with naming(stage / WEIGHTS):
+        shutil.copyfile(run.folder.best, stage / WEIGHTS)
+    run.feed.tokenizer.save(stage / TOKENIZER)
+    _write_json(stage / PREPROCESSOR, read.model_dump(mode="json"))
+    if facts.curve:
+        assert run.sweep is not None
+        picture = draw_p_curve(run.sweep, retrained(run.path, run.sweep["split"]))
+        save_png(picture, stage / CURVE)
+    _write_json(stage / METRICS, {"test": facts.scores, "flops_per_clip": facts.flops})
+    write_beside(stage / CARD, card(facts))
+    files = {name: sha256(stage / name) for name in HASHED}
+    if files[WEIGHTS] != run.origin["weights"]:
+        raise ValueError(f"{run.path}: its weights changed meanwhile; publish it again")
+    _write_json(stage / CONFIG, sealed(_config(run, files).model_dump(mode="json")))
+
+
+def _put_in_place(stage: Path, out: Path) -> None:
+    """Move the files to where they belong, config.json last.
 
     A folder without that file is no published model, and one with files of another is refused by
     their hashes, so no kill leaves what would be taken for whole.
     """
-    read = _preprocessor(run)
-    assert isinstance(run.feed, EndToEndFeed)
-    with owned(out, "publishing into"), _staging(out / STAGE) as stage:
-        with naming(stage / WEIGHTS):
-            shutil.copyfile(run.folder.best, stage / WEIGHTS)
-        run.feed.tokenizer.save(stage / TOKENIZER)
-        _write_json(stage / PREPROCESSOR, read.model_dump(mode="json"))
-        if facts.curve:
-            assert run.sweep is not None
-            save_png(
-                draw_p_curve(run.sweep, retrained(run.path, run.sweep["split"])), stage / CURVE
-            )
-        _write_json(stage / METRICS, {"test": facts.scores, "flops_per_clip": facts.flops})
-        write_beside(stage / CARD, card(facts))
-        files = {name: sha256(stage / name) for name in HASHED}
-        if files[WEIGHTS] != run.origin["weights"]:
-            raise ValueError(f"{run.path}: its weights changed meanwhile; publish it again")
-        _write_json(stage / CONFIG, sealed(_config(run, files).model_dump(mode="json")))
-        (out / CONFIG).unlink(missing_ok=True)
-        (out / CURVE).unlink(missing_ok=True)
-        for name in (*FILES[1:], CONFIG):
-            if (stage / name).exists():
-                (stage / name).replace(out / name)
+    (out / CONFIG).unlink(missing_ok=True)
+    (out / CURVE).unlink(missing_ok=True)
+    for name in (*FILES[1:], CONFIG):
+        if (stage / name).exists():
+            (stage / name).replace(out / name)
 
 
 @contextmanager

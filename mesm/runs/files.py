@@ -170,8 +170,24 @@ def read_json(file: Path, shape: Any = None) -> Any:
 
 
 def finite_json(text: str) -> Any:
-    """Read JSON text; a ValueError where the text is not JSON or a number in it is not finite."""
-    return json.loads(text, parse_constant=_finite, parse_float=_finite)
+    """Read JSON text.
+
+    Raises:
+        ValueError: it is not JSON, a number in it is not finite, or an object has a key twice, of
+            which readers would choose one each in their own way.
+    """
+    return json.loads(
+        text, parse_constant=_finite, parse_float=_finite, object_pairs_hook=_differing
+    )
+
+
+def _differing(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in found if keys.count(key) > 1)
+        raise ValueError(f"the key {twice[:40]!r} stands there twice")
+    return found
 
 
 def _finite(number: str) -> float:

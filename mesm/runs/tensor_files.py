@@ -58,12 +58,16 @@ def read_tensors(file: Path, mend: str) -> dict[str, Tensor]:
     return content
 
 
-def read_forms(file: Path, mend: str) -> dict[str, tuple[str, tuple[int, ...]]]:
+def read_forms(
+    file: Path, mend: str, most_header: int | None = None
+) -> dict[str, tuple[str, tuple[int, ...]]]:
     """The dtype and shape of each tensor in a safetensors file, from its header alone.
 
     Args:
         file: whose header must fit its length; no tensor is read.
         mend: as of `read_tensors`.
+        most_header: bytes that its header may have, of which each takes some twenty to be read;
+            None: any number.
 
     Returns:
         By name the dtype as the file has it, such as "F32", and the shape.
@@ -73,6 +77,13 @@ def read_forms(file: Path, mend: str) -> dict[str, tuple[str, tuple[int, ...]]]:
     """
     if not file.is_file():
         raise ValueError(f"{file} {not_a_file(file)}; {mend}")
+    if most_header is not None:
+        with file.open("rb") as stream:
+            length = int.from_bytes(stream.read(8), "little")
+        if most_header < length <= file.stat().st_size:  # a longer one is told as damage
+            raise ValueError(
+                f"{file}: names its tensors in {length} bytes, wanted at most {most_header}; {mend}"
+            )
     try:
         with safe_open(file, framework="pt") as opened:
             slices = {name: opened.get_slice(name) for name in opened.keys()}  # noqa: SIM118

@@ -31,6 +31,7 @@ def invalid():
 EXPECTED = [
     (ValueError("wanted a, got b"), "wanted a, got b"),
     (ValueError("bad:\n  line"), "bad: line"),
+    (ValueError("a\x1b[31m\udcff ü, got b"), "a\\x1b[31m\\udcff ü, got b"),
     (OSError("wanted a, got b"), "wanted a, got b"),
     (OSError(errno.ENOSPC, "No space left on device"), "the disk is full; make room"),
     (OSError(errno.ENOSPC, "No space", "out.json"), "out.json: the disk is full; make room"),

@@ -129,6 +129,27 @@ def test_damaged_tokenizers_are_refused(subwords, tmp_path):
             PretrainedSubwords.from_model(model)
 
 
+def test_a_tokenizer_that_does_more_with_texts_is_refused(subwords, tmp_path):
+    """One could lengthen each text without end, before a text is read."""
+    subwords.save(tmp_path / "tokenizer.json")
+    whole = json.loads((tmp_path / "tokenizer.json").read_text())
+    bomb = {"type": "Replace", "pattern": {"Regex": "."}, "content": "a" * 1000}
+    for part, value in (
+        ("normalizer", {"type": "Sequence", "normalizers": [bomb] * 9}),
+        ("normalizer", None),
+        ("pre_tokenizer", {"type": "Whitespace"}),
+        ("post_processor", None),
+        ("added_tokens", whole["added_tokens"][:3]),
+        ("model", {"type": "WordLevel", "vocab": {t: n for n, t in enumerate(SPECIAL)}}),
+    ):
+        other = whole | {part: value}
+        if part == "model":
+            other["model"]["unk_token"] = "[UNK]"
+        (tmp_path / "other.json").write_text(json.dumps(other))
+        with pytest.raises(ValueError, match=rf"other\.json is not a .*\(its {part} is of another"):
+            UnigramSubwords.load(tmp_path / "other.json")
+
+
 def test_faults_of_our_own_are_not_taken_for_damage(subwords, tmp_path, monkeypatch):
     subwords.save(tmp_path / "tokenizer.json")
 

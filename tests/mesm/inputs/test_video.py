@@ -1,4 +1,5 @@
 from fractions import Fraction
+from pathlib import Path
 
 import av
 import numpy as np
@@ -166,3 +167,45 @@ def test_seconds_are_counted_from_the_first_stream(tmp_path):
             out.mux(stream.encode())
         found = [shown(f) for _, f in frames_at(tmp_path / name, [0.41, 0.81])]
         assert found == [6, 18], name
+
+
+@pytest.mark.parametrize("name", ["talk: one.mp4", "concat:a.mp4", "http:a.mp4", "-a.mp4"])
+def test_a_name_is_a_files_name_whatever_it_holds(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    small_video(tmp_path / name, seconds=1)
+    small_video(tmp_path / "a.mp4", seconds=3)
+    assert read_spans(Path(name)).end == pytest.approx(1)
+    assert read_spans(tmp_path / name).end == pytest.approx(1)
+
+
+def test_lists_of_other_files_are_none(tmp_path):
+    small_video(tmp_path / "a.ts", seconds=1)
+    small_video(tmp_path / "a.mp4", seconds=1)
+    (tmp_path / "b.mp4").write_text("ffconcat version 1.0\nfile a.mp4\n")
+    playlist = "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\na.ts\n#EXT-X-ENDLIST\n"
+    (tmp_path / "b.m3u8").write_text(playlist)
+    for name in ("b.mp4", "b.m3u8"):
+        with pytest.raises(VideoError, match=f"{name} is a list of other files; name these"):
+            read_spans(tmp_path / name)
+
+
+def test_an_mkv_that_begins_late_is_as_long_as_its_packets(tmp_path):
+    """FFmpeg writes the last time as its length, others what lies between the first and that."""
+    file = small_video(tmp_path / "a.mkv", seconds=2, begins=5)
+    with av.open(str(file)) as container:
+        assert container.start_time == 5_000_000
+        assert container.duration == pytest.approx(7_000_000, abs=100_000)
+    assert read_spans(file).end == pytest.approx(2, abs=0.05)
+
+
+def small_video(file, seconds, begins=0):
+    with av.open(str(file.parent / f"written{file.suffix}"), "w") as container:
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 32, 32, "yuv420p"
+        stream.codec_context.time_base = Fraction(1, 10)
+        for number in range(10 * seconds):
+            frame = av.VideoFrame.from_ndarray(np.full((32, 32, 3), number, np.uint8), "rgb24")
+            frame.pts, frame.time_base = number + 10 * begins, Fraction(1, 10)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return (file.parent / f"written{file.suffix}").replace(file)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -106,6 +107,23 @@ def test_without_a_token_or_a_model_or_a_hub(
         ValueError, match=r"http://127\.0\.0\.1:9 says: .*see whether it can be reached"
     ):
         upload(published, "me/model")
+
+
+def test_whose_failure_it_is(
+    published: Path, hub: LittleHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload(published, "me/model")
+    hub.fail["/api/models/me/model"] = (403, "gated")
+    with pytest.raises(ValueError, match="with a token that may read there"):
+        download("me/model")
+    hub.fail.clear()
+
+    def full(*_: object, **__: object) -> str:
+        raise OSError(errno.ENOSPC, "No space left on device", "cache")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", full)
+    with pytest.raises(OSError, match="No space left"):
+        download("me/model")
 
 
 def test_damage_on_the_way_is_noticed(published: Path, hub: LittleHub) -> None:

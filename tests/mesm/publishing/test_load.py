@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import os
@@ -153,12 +154,16 @@ CONFIGS: list[tuple[Change, str]] = [
     (lambda v: v["threshold"].update(policy="a\nb"), r"damaged, at threshold\.policy"),
     (lambda v: v["calibration"]["values"].update(sad=0.0), r"damaged, at calibration\.values"),
     (lambda v: v["calibration"]["values"].pop("sad"), "temperatures of other emotions"),
-    (lambda v: v.update(task="single_label"), "thresholds that do not fit"),
+    (lambda v: v.update(task="single_label"), "decides for one emotion where clips"),
     (lambda v: v["settings"].update(heads=3), "settings of no mesm"),
     (lambda v: v["settings"].update(hidden="1"), "settings of no mesm"),
     (lambda v: v["arguments"].update(emotions=7), "a model of other emotions"),
     (lambda v: v["arguments"].update(unknown=7), "makes no mesm"),
     (lambda v: v["arguments"].update(p=2), "makes no mesm"),
+    (lambda v: v["settings"].update(p=0.9), "settings of another model: p is 0.9"),
+    (lambda v: v["settings"].update(modalities="ta"), "settings of another model: modalities"),
+    (lambda v: v["calibration"]["values"].update(sad=1e-320), r"damaged, at calibration\.values"),
+    (lambda v: v["calibration"]["notes"].update({"a\n\x1b[31m": "b"}), r"damaged, at 'calibration"),
     (lambda v: v["arguments"].update(hidden=16), "weights of another model"),
     (lambda v: v["arguments"].update(hidden=2**31 - 1), "weights of another model"),
     (lambda v: v["arguments"].update(hidden=2**31), "hidden must be at most"),
@@ -202,14 +207,29 @@ def test_an_unsealed_config_is_refused(published: Path) -> None:
     values = json.loads((published / CONFIG).read_text())
     (published / CONFIG).write_text(json.dumps(values | {"threshold": {"policy": "mine"}}))
     refused(published, "its digest differs")
-    del values["digest"]
-    (published / CONFIG).write_text(json.dumps(values))
-    refused(published, "has no digest")
+    for unsealed in ({n: v for n, v in values.items() if n != "digest"}, values | {"digest": None}):
+        (published / CONFIG).write_text(json.dumps(unsealed))
+        refused(published, "has no digest")
+
+
+def test_a_key_that_stands_there_twice_is_refused(published: Path) -> None:
+    for name in (CONFIG, PREPROCESSOR):
+        whole = (published / name).read_text()
+        values = json.loads(whole)
+        key = "threshold" if name == CONFIG else "emotions"
+        (published / name).write_text(f'{{"{key}": {json.dumps(values[key])},{whole[1:]}')
+        if name == PREPROCESSOR:
+            resealed(published)
+        refused(published, f"{name}: the key '{key}' stands there twice")
+        (published / name).write_text(whole)
 
 
 PREPROCESSORS: list[tuple[Change, str]] = [
     (lambda v: v.update(spectrogram_std=0.0), "damaged, at spectrogram_std"),
+    (lambda v: v.update(spectrogram_std=1e-300), "damaged, at spectrogram_std"),
+    (lambda v: v.update(spectrogram_mean=1e300), "damaged, at spectrogram_mean"),
     (lambda v: v.update(spectrogram_mean="x"), "damaged, at spectrogram_mean"),
+    (lambda v: v.update(lacking=["text"] * 1000), "damaged, at lacking: wanted names that differ"),
     (lambda v: v.update(emotions=[]), "damaged, at emotions"),
     (lambda v: v.update(emotions=["a"] * 6), "damaged, at emotions: wanted names that differ"),
     (lambda v: v["emotions"].__setitem__(0, "a\x1b[31m"), r"damaged, at emotions\.0"),
@@ -243,12 +263,40 @@ def _special(values: dict[str, Any]) -> None:
     values["post_processor"]["special_tokens"]["[SEP]"]["ids"] = [10**6]
 
 
+def _normalized(*parts: dict[str, Any]) -> Change:
+    return lambda values: values.update(normalizer={"type": "Sequence", "normalizers": [*parts]})
+
+
+def _replaced(content: str, pattern: str = ".") -> dict[str, Any]:
+    return {"type": "Replace", "pattern": {"Regex": pattern}, "content": content}
+
+
+def _table(text: bytes) -> dict[str, Any]:
+    table = (0).to_bytes(4, "little") + text
+    return {"type": "Precompiled", "precompiled_charsmap": base64.b64encode(table).decode()}
+
+
+_CUT = {"direction": "Right", "strategy": "LongestFirst", "stride": 0}
 TOKENIZERS: list[tuple[Change, str]] = [
     (_padded({"Fixed": 10**12}), "pads texts to a length of its own"),
     (_padded("BatchLongest", 10**9), "pads texts to a length of its own"),
     (_padded(7), "pads texts to a length of its own"),
     (lambda v: v.update(padding=[1]), "not a tokenizer"),
-    (_special, "has subword 1000000, the model knows"),
+    (_special, "its post_processor is of another kind"),
+    (_normalized(*[_replaced("a" * 40)] * 6), "may make texts more than 256 times longer"),
+    (_normalized(_table(b"a\0" + b"b" * 300 + b"\0")), "may make texts more than 256 times longer"),
+    (_normalized(*[{"type": "ByteLevel"}] * 9), "may make texts more than 256 times longer"),
+    (_normalized(_replaced("b", "(a+)+$")), "its normalizer is of another kind"),
+    (lambda v: v.update(normalizer=7), "not a tokenizer"),
+    (
+        lambda v: v.update(truncation={**_CUT, "max_length": 0}),
+        "its truncation is of another kind",
+    ),
+    (
+        lambda v: v["added_tokens"].append({**v["added_tokens"][0], "content": "a"}),
+        "of another kind",
+    ),
+    (lambda v: v["model"].update(unk_id=None), "its model is of another kind"),
     (lambda v: v["model"]["vocab"].append(["more", -3.0]), "has subword .*, the model knows"),
     (lambda v: v["model"]["vocab"].clear(), "not a tokenizer of this project"),
     (lambda v: v.pop("model"), "not a tokenizer of this project"),
@@ -265,10 +313,10 @@ def test_weights_are_looked_at_by_their_header_first(published: Path) -> None:
     whole = load_file(published / WEIGHTS)
     name = next(name for name, value in whole.items() if value.ndim == 2)
     other: list[tuple[dict[str, torch.Tensor], str]] = [
-        ({n: v for n, v in whole.items() if n != name}, f"{name} must be F32 .*, is nothing"),
-        (whole | {"extra": torch.zeros(2)}, "extra must be nothing, is F32"),
-        (whole | {name: whole[name].half()}, f"{name} must be F32 .*, is F16"),
-        (whole | {name: whole[name][:1].clone()}, f"{name} must be F32"),
+        ({n: v for n, v in whole.items() if n != name}, f"{name}' must be F32 .*, is nothing"),
+        (whole | {"extra": torch.zeros(2)}, "'extra' must be nothing, is F32"),
+        (whole | {name: whole[name].half()}, f"{name}' must be F32 .*, is F16"),
+        (whole | {name: whole[name][:1].clone()}, f"{name}' must be F32"),
         (whole | {name: whole[name] / 0}, f"{name} holds values that are not finite"),
     ]
     for tensors, said in other:
@@ -282,8 +330,24 @@ def test_weights_are_looked_at_by_their_header_first(published: Path) -> None:
         (published / WEIGHTS).write_bytes(packed)
         resealed(published)
         refused(published, "not a safetensors file, or damaged")
+    # A header of so many names that reading them would take a gigabyte.
+    text = json.dumps(
+        {f"x{n}": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]} for n in range(80_000)}
+    )
+    (published / WEIGHTS).write_bytes(struct.pack("<Q", len(text)) + text.encode())
+    resealed(published)
+    refused(published, "names its tensors in .* bytes, wanted at most")
     (published / WEIGHTS).write_bytes(struct.pack("<Q", 2**62) + b"{}")
     resealed(published)
+    refused(published, "not a safetensors file, or damaged")
+
+
+def test_weights_of_another_length_are_not_hashed(
+    published: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with (published / WEIGHTS).open("r+b") as file:
+        file.truncate(1 << 40)  # takes no room on the disk
+    monkeypatch.setattr("mesm.publishing.load.check_files", lambda *_: pytest.fail("hashed"))
     refused(published, "not a safetensors file, or damaged")
 
 

@@ -16,7 +16,7 @@ from mesm.corpora.prepared import PreparedCorpus
 from mesm.evaluation.evaluate import evaluate_run
 from mesm.evaluation.run import Run
 from mesm.models.registry import SYSTEMS
-from mesm.publishing.contents import CARD, CONFIG, CURVE, FILES, WEIGHTS
+from mesm.publishing.contents import CARD, CONFIG, CURVE, FILES, TOKENIZER, WEIGHTS
 from mesm.publishing.load import MODELS, load_published
 from mesm.publishing.publish import STAGE, publish, without_places
 from mesm.training.loop import train
@@ -237,6 +237,29 @@ def test_a_folder_of_other_files_is_refused_and_stays(legacy: Path, tmp_path: Pa
     assert list(out.iterdir()) == [out / "thesis.txt"]
 
 
+def test_another_models_folder_is_refused_before_any_work(
+    legacy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A text encoder of transformers has files of the same names."""
+    run, corpus = legacy / "runs/iemocap_fe2e", legacy / "corpora/iemocap"
+    monkeypatch.setattr("mesm.publishing.publish.count_flops", lambda _: pytest.fail("worked"))
+    out = tmp_path / "encoder"
+    out.mkdir()
+    (out / WEIGHTS).write_bytes(b"theirs")
+    (out / CONFIG).write_text('{"model_type": "albert"}')
+    with pytest.raises(ValueError, match=r"holds config\.json, but no .* of a published model"):
+        publish(run, out, corpus=corpus)
+    (out / CONFIG).unlink()
+    with pytest.raises(ValueError, match=r"holds model\.safetensors, but no"):
+        publish(run, out, corpus=corpus)
+    assert snapshot(out) == {WEIGHTS: b"theirs"}
+    with pytest.raises(ValueError, match="no identifier that the hub lists"):
+        publish(run, tmp_path / "new", corpus=corpus, licence="mine")
+    with pytest.raises(OSError, match=r"/proc/model"):  # nothing can be made there
+        publish(run, Path("/proc/model"), corpus=corpus)
+    assert not (tmp_path / "new").exists()
+
+
 def test_it_is_replaced_and_what_git_has_there_stays(
     legacy: Path, published: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -270,5 +293,9 @@ def test_parts_of_two_models_are_no_model(legacy: Path, published: Path, tmp_pat
     with pytest.raises(ValueError, match=r"no published model, config\.json is not there"):
         load_published(published)
     shutil.copy(other / CONFIG, published / CONFIG)
-    with pytest.raises(ValueError, match="is not as it was written: its hash differs"):
+    with pytest.raises(ValueError, match=r"model\.safetensors: weights of another model"):
+        load_published(published)
+    shutil.copy(other / WEIGHTS, published / WEIGHTS)
+    (published / TOKENIZER).write_bytes((published / TOKENIZER).read_bytes() + b"\n")
+    with pytest.raises(ValueError, match=r"tokenizer\.json is not as it was written: its hash"):
         load_published(published)

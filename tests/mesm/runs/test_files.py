@@ -97,7 +97,10 @@ def test_json_that_is_not_there_is_none_and_damaged_json_is_named(tmp_path):
         read_json(tmp_path / "one.json")
 
 
-@pytest.mark.parametrize("content", ['{"a": NaN}', '{"a": 1e999}', "[" * 100_000, "\xff", ""])
+@pytest.mark.parametrize(
+    "content",
+    ['{"a": NaN}', '{"a": 1e999}', '{"a": {"b": 1, "b": 1}}', "[" * 100_000, "\xff", ""],
+)
 def test_json_with_what_is_no_number_or_cut_is_damaged(content, tmp_path):
     (tmp_path / "one.json").write_text(content, encoding="latin-1")
     with pytest.raises(ValueError, match=r"one\.json: (not JSON|damaged).*; delete it and make it"):

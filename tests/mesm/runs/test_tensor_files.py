@@ -107,3 +107,16 @@ def test_forms_are_read_from_the_header_alone(tmp_path):
             read_forms(file, "mend")
     with pytest.raises(ValueError, match="is not there; mend"):
         read_forms(tmp_path / "none", "mend")
+
+
+def test_a_header_may_be_too_long_to_be_read(tmp_path):
+    file = tmp_path / "x.safetensors"
+    save_file({f"tensor {n}": torch.zeros(1) for n in range(100)}, file)
+    assert len(read_forms(file, "mend", 10_000)) == 100
+    with pytest.raises(
+        ValueError, match=r"names its tensors in \d+ bytes, wanted at most 1000; mend"
+    ):
+        read_forms(file, "mend", 1_000)
+    file.write_bytes(file.read_bytes()[:2_000])
+    with pytest.raises(ValueError, match="not a safetensors file, or damaged"):
+        read_forms(file, "mend", 1_000)
