@@ -22,6 +22,8 @@ from mesm.inputs.spectrograms import AudioError
 LONGEST_PIECE = 15.0
 # Seconds of a piece that --segments names, at most.
 LONGEST_SEGMENT = 120.0
+# Pieces that overlap; each is in memory as long as it goes on.
+MOST_AT_ONCE = 32
 # Letters of a piece's text; a minute of speech has some 900.
 LONGEST_TEXT = 10_000
 # A segment may end this much after its recording: times are rounded.
@@ -58,11 +60,21 @@ class Words:
     def __post_init__(self) -> None:
         if self.text is not None and (self.subtitles or self.segments):
             raise InputError("--text says all that is said; leave --subtitles and --segments out")
+        if self.text is not None and not _is_text(self.text):
+            raise InputError("--text: holds what is no character of UTF-8; write it anew")
         if self.text is not None and len(self.text) > LONGEST_TEXT:
             raise InputError(
                 f"the text has {len(self.text)} letters, wanted at most {LONGEST_TEXT} for one "
                 "piece; give --subtitles or --segments"
             )
+
+
+def _is_text(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def cut(recording: Recording, words: Words) -> list[Span]:
@@ -78,8 +90,22 @@ def cut(recording: Recording, words: Words) -> list[Span]:
 
     Raises:
         InputError: a file of subtitles or segments cannot be used, or does not fit the recording;
-            or a text is given for a recording of several pieces.
+            a text is given for a recording of several pieces; or too many pieces go on at once.
     """
+    spans = _spans(recording, words)
+    ends: list[float] = []
+    for span in spans:
+        ends = [*(end for end in ends if end > span.start), span.end]
+        if len(ends) > MOST_AT_ONCE:
+            raise InputError(
+                f"{recording.path}: more than {MOST_AT_ONCE} pieces go on at {span.start:.2f} s, "
+                "by its subtitles or segments; merge those that overlap"
+            )
+    return spans
+
+
+def _spans(recording: Recording, words: Words) -> list[Span]:
+    """The pieces, however many go on at once; see `cut`."""
     cues = _cues(recording, words)
     if words.segments is not None:
         return _segments(recording, words.segments, cues)
@@ -112,10 +138,21 @@ def _cues(recording: Recording, words: Words) -> list[Cue] | None:
     if words.text is not None or words.unaided:
         return None
     for ending in ENDINGS:
-        beside = recording.path.with_suffix(ending)
-        if beside.is_file():
+        beside = _beside(recording.path, ending)
+        if beside is not None:
             return read_subtitles(beside)
     return embedded_subtitles(recording.path) or None
+
+
+def _beside(path: Path, ending: str) -> Path | None:
+    """The file of the recording's stem and that ending, in small or capital letters."""
+    if path.with_suffix(ending).is_file():
+        return path.with_suffix(ending)
+    with suppress(OSError):
+        for other in sorted(path.parent.iterdir()):
+            if (other.stem, other.suffix.lower()) == (path.stem, ending) and other.is_file():
+                return other
+    return None
 
 
 def _said(cues: Iterable[Cue], start: float, end: float) -> str:

@@ -19,10 +19,11 @@ from mesm.evaluation.metrics import Thresholds
 from mesm.evaluation.run import Run
 from mesm.evaluation.single_label import MostProbable
 from mesm.evaluation.task import MULTI_LABEL, SINGLE_LABEL, Decider, Task, task_of
+from mesm.inputs.face_detector import usable_device
 from mesm.models.build import restore_model
 from mesm.models.late_fusion import LateFusionModel
 from mesm.models.registry import SYSTEMS
-from mesm.publishing.contents import CONFIG
+from mesm.publishing.contents import CONFIG, is_published
 from mesm.publishing.hub import download, hub_name
 from mesm.publishing.load import PublishedModel, load_published
 from mesm.runs.checkpoints import MEND
@@ -102,8 +103,10 @@ def load_trained(place: Path | str, device: torch.device | str | None = None) ->
     Raises:
         ValueError: the folder is neither, is damaged, is of a system that reads hand-crafted
             features, or lacks statistics that its corpus, which is not there, would have; the hub
-            has no such model; or "demo" is a run's folder here, too.
+            has no such model; "demo" is a run's folder here, too; or there is no such device.
     """
+    if device is not None:
+        usable_device(str(device))
     path = _folder_of(place)
     if _is_published(path):
         return _of_published(load_published(path, device or _best_device()))
@@ -164,7 +167,8 @@ def _folder_of(place: Path | str) -> Path:
 
 
 def _is_published(path: Path) -> bool:
-    return not (path / "config.yaml").exists() and (path / CONFIG).is_file()
+    """Whether to look into a folder as into a published one, which may be anybody's."""
+    return is_published(path) or (not (path / "config.yaml").exists() and (path / CONFIG).is_file())
 
 
 def _best_device() -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 
 from mesm.corpora.table.problems import TableError
 from mesm.inference.cutting import LONGEST_TEXT, Span, Words, cut
@@ -144,3 +145,28 @@ def test_even_loudness_has_no_pauses(tmp_path: Path) -> None:
     spans = cut(open_recording(tmp_path / "noise.wav"), Words())
     assert 3 <= len(spans) <= 5
     assert all(2.0 <= span.end - span.start <= 15.0 for span in spans)
+
+
+def test_subtitles_beside_are_found_in_capitals(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "LOUD.WAV", voice(2.0), RATE)
+    srt(tmp_path / "LOUD.SRT", (0.2, 1.0, "Hello."))
+    srt(tmp_path / "LOUDER.srt", (0.2, 1.0, "No."))
+    assert cut(open_recording(tmp_path / "LOUD.WAV"), Words()) == [Span(0.0, 2.0, "Hello.")]
+
+
+def test_too_many_pieces_at_once_are_refused(long_sound: Path, tmp_path: Path) -> None:
+    cues = [(1.0 + 0.01 * place, 9.0, f"word {place}") for place in range(33)]
+    many = srt(tmp_path / "many.srt", *cues)
+    with pytest.raises(InputError, match=r"more than 32 pieces go on at 1\.32 s"):
+        cut(open_recording(long_sound), Words(subtitles=many))
+    few = srt(tmp_path / "few.srt", *cues[:32])
+    assert len(cut(open_recording(long_sound), Words(subtitles=few))) == 32
+
+
+def test_texts_that_are_none_are_refused(long_sound: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="--text: holds what is no character of UTF-8"):
+        Words("\ud800")
+    table = tmp_path / "pieces.jsonl"
+    table.write_text('{"start": 1, "end": 2, "text": "\\ud800"}\n')
+    with pytest.raises(ValueError, match="half a character"):
+        cut(open_recording(long_sound), Words(segments=table))
