@@ -25,7 +25,7 @@ SOURCES := $(shell find csrc -type f -not -name '*.pyc' 2>/dev/null)
 CXX_SOURCES := $(filter %.cpp %.h %.cu %.cuh,$(SOURCES)) $(shell find tests/csrc -name '*.cpp' -o -name '*.h')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test faults real sanitize lint format docs demo bench gpu-check bounds build-matrix gpu gpu-wheels study where-study study-pictures tables clean
+.PHONY: help setup test faults real sanitize lint format docs demo bench gpu-check bounds build-matrix gpu gpu-wheels study where-study study-pictures demo-model tables clean
 
 help:  ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -98,6 +98,9 @@ where-study: setup  ## FE2E and MESM where the text says where to look, on two c
 
 study-pictures: setup  ## The pictures of docs/results, of what `make study` left
 	$(BIN)/python -m benchmarks.studies.miniature_pictures runs/study
+
+demo-model: setup  ## mesm/demo_model, of what `make study` left
+	$(BIN)/python -m benchmarks.studies.demo_model runs/study
 
 tables: setup  ## Write the measured figures of README.md and docs/ anew from their JSON
 	$(BIN)/python -m benchmarks.tables

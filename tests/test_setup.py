@@ -71,13 +71,13 @@ def test_a_source_distribution_has_all_of_csrc(tmp_path: Path) -> None:
     assert {str(path.relative_to(ROOT)) for path in files} <= names
 
 
-def test_the_measured_choices_are_shipped(tmp_path: Path) -> None:
+def test_the_measured_choices_and_the_demo_model_are_shipped(tmp_path: Path) -> None:
     command = [sys.executable, "setup.py", "-q", "egg_info", "--egg-base", str(tmp_path)]
     command += ["build_py", "--build-lib", str(tmp_path / "lib")]
     subprocess.run(command, cwd=ROOT, capture_output=True, check=True)
-    tables = "mesm_ops/triton/configs"
-    shipped = {path.name for path in (tmp_path / "lib" / tables).iterdir()}
-    assert shipped == {path.name for path in (ROOT / tables).iterdir()} != set()
+    for folder in ("mesm_ops/triton/configs", "mesm/demo_model"):
+        shipped = {path.name for path in (tmp_path / "lib" / folder).iterdir()}
+        assert shipped == {path.name for path in (ROOT / folder).iterdir()} != set()
 
 
 def test_a_file_is_replaced_not_changed(setup: ModuleType, tmp_path: Path) -> None:

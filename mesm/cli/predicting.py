@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -10,10 +11,17 @@ import typer
 
 def predict(
     run: Annotated[
-        Path,
-        typer.Argument(help="A trained or published FE2E or MESM: its folder, or hub:USER/NAME."),
-    ],
-    inputs: Annotated[list[Path], typer.Argument(help="Videos, sound files, or folders of them.")],
+        str | None,
+        typer.Argument(
+            metavar="RUN",
+            help="A trained or published FE2E or MESM: its folder, or hub:USER/NAME; or demo, the "
+            "model that comes with mesm.",
+        ),
+    ] = None,
+    inputs: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="INPUT", help="Videos, sound files, or folders of them."),
+    ] = None,
     text: Annotated[
         str | None, typer.Option(help="All that is said, in one recording of at most 15 s.")
     ] = None,
@@ -60,6 +68,8 @@ def predict(
     ] = None,
 ) -> None:
     """Predict the emotions of recordings; long ones are cut by subtitles or at pauses."""
+    if run is None or not inputs:
+        raise ValueError(_unnamed(run))
     from mesm.inference.command import Request, check_person, predict_all
     from mesm.inference.cutting import Words
 
@@ -74,3 +84,12 @@ def predict(
     )
     if predict_all(run, request, typer.echo, device):
         raise typer.Exit(1)
+
+
+def _unnamed(run: str | None) -> str:
+    """That RUN or INPUT is missing."""
+    recording = shlex.quote(run) if run is not None and Path(run).is_file() else "me.mp4"
+    return (
+        "predict: wanted RUN and then recordings; without a run of your own, take the model that "
+        f"comes with mesm: mesm predict demo {recording}"
+    )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import islice
+from itertools import chain, count, islice
 from pathlib import Path
 
 from tqdm import tqdm
@@ -14,16 +15,21 @@ from mesm.corpora.table.problems import TableError
 from mesm.inference.cutting import Words, cut
 from mesm.inference.film import Shown, check_film, write_film
 from mesm.inference.looking import check_looks, draw_piece, look
-from mesm.inference.output import check_output, format_table, write_predictions
+from mesm.inference.output import (
+    check_output,
+    check_place,
+    format_table,
+    write_predictions,
+)
 from mesm.inference.pieces import Person, Piece
 from mesm.inference.pipeline import BATCH, Pipeline
-from mesm.inference.recording import InputError, find_recordings, open_recording
+from mesm.inference.recording import InputError, find_recordings, open_recording, printable
 from mesm.inference.results import Prediction
 from mesm.inference.transcribing import Transcriber
 from mesm.models import MESM
 from mesm.runs.files import check_folder
 
-# Letters of a recording's name in those of its pictures.
+# Bytes of a recording's name in those of its pictures.
 LONGEST_STEM = 60
 
 
@@ -67,6 +73,7 @@ class Request:
                 "--transcribe finds the words; leave --text and --subtitles out, or --transcribe"
             )
         files = list(dict.fromkeys(find_recordings(self.inputs)))
+        self._check_overwriting(files)
         told = {
             "--text": self.words.text,
             "--subtitles": self.words.subtitles,
@@ -80,16 +87,42 @@ class Request:
                 )
         return files
 
+    def _check_overwriting(self, files: Sequence[Path]) -> None:
+        """Refuse to write onto a file that is read."""
+        read = [*files, *filter(None, (self.words.subtitles, self.words.segments))]
+        for option, place in (("--out", self.out), ("--video", self.film)):
+            if place is None or not place.exists():
+                continue
+            same = next((one for one in read if one.exists() and one.samefile(place)), None)
+            if same is not None:
+                what = "is the recording itself" if same in files else f"is {same}, which is read"
+                raise InputError(f"{option} {place} {what}; name another file")
+
+    def make_places(self) -> None:
+        """Make the folders that are written into, and try whether that can be.
+
+        Raises:
+            OSError: it cannot; names the file or folder.
+        """
+        if self.pictures is not None:
+            self.pictures.mkdir(parents=True, exist_ok=True)
+            check_place(self.pictures / "x")
+        if self.out is not None:
+            self.out.parent.mkdir(parents=True, exist_ok=True)
+            check_place(self.out)
+        if self.film is not None:
+            check_place(self.film)
+
 
 def predict_all(
-    run: Path, request: Request, show: Callable[[str], object], device: str | None = None
+    run: Path | str, request: Request, show: Callable[[str], object], device: str | None = None
 ) -> list[str]:
     """Predict recordings, show each one's table, and write all predictions.
 
     Interrupted, it writes the predictions of the pieces that are finished.
 
     Args:
-        run: folder of a trained run.
+        run: as of `mesm.inference.loading.load_trained`.
         request: what is wanted.
         show: is told what stands on the screen.
         device: as of `Pipeline.from_pretrained`.
@@ -107,8 +140,13 @@ def predict_all(
     transcriber = None
     if request.transcribe is not None:
         transcriber = Transcriber(request.transcribe, str(pipeline.trained.device))
-    work = _Work(pipeline, request, transcriber, show)
-    show(_head(pipeline))
+    request.make_places()
+
+    def say(text: str) -> None:
+        show("\n".join(map(printable, text.split("\n"))))
+
+    work = _Work(pipeline, request, transcriber, say)
+    say(_head(pipeline))
     done: list[Prediction] = []
     failures: list[str] = []
     try:
@@ -117,18 +155,18 @@ def predict_all(
             try:
                 work.predict(file, here)
             except (InputError, TableError) as error:
-                failures.append(" ".join(str(error).split()))
+                failures.append(printable(" ".join(str(error).split())))
                 tqdm.write(f"mesm: {failures[-1]}", file=sys.stderr)
             finally:
                 done += here
                 if here:
-                    show(f"\n{file}\n{format_table(here, pipeline.emotions)}")
+                    say(f"\n{printable(str(file))}\n{format_table(here, pipeline.emotions)}")
     finally:
         if request.pictures is not None:
-            show(f"{request.pictures}: pictures of what each block keeps")
+            say(f"{request.pictures}: pictures of what each block keeps")
         if request.out is not None:
             write_predictions(request.out, done, pipeline.emotions)
-            show(f"{request.out}: {len(done)} predictions")
+            say(f"{request.out}: {len(done)} predictions")
     return failures
 
 
@@ -140,7 +178,7 @@ class _Work:
     request: Request
     transcriber: Transcriber | None
     show: Callable[[str], object]
-    names: dict[str, int] = field(default_factory=dict)
+    names: set[str] = field(default_factory=set)
 
     def predict(self, file: Path, done: list[Prediction]) -> None:
         """Predict a recording; each finished piece is in `done` at once."""
@@ -154,7 +192,7 @@ class _Work:
         shown: list[Shown] = []
         name = self._name(file)
         pieces = self.pipeline.read(recording, spans, self.request.person, self.transcriber)
-        with tqdm(total=seconds, desc=file.name, bar_format=form, leave=False) as bar:
+        with tqdm(total=seconds, desc=printable(file.name), bar_format=form, leave=False) as bar:
             while batch := list(islice(pieces, BATCH)):
                 found = self.pipeline.predict(batch)
                 done += found
@@ -177,9 +215,11 @@ class _Work:
 
     def _name(self, file: Path) -> str:
         """The beginning of the names of a recording's pictures; no two recordings have one."""
-        stem = file.stem[:LONGEST_STEM]
-        count = self.names[stem] = self.names.get(stem, 0) + 1
-        return stem if count == 1 else f"{stem}.{count}"
+        stem = os.fsencode(file.stem)[:LONGEST_STEM].decode(errors="ignore")
+        numbered = chain([stem], (f"{stem}.{number}" for number in count(2)))
+        name = next(name for name in numbered if name not in self.names)
+        self.names.add(name)
+        return name
 
 
 def _head(pipeline: Pipeline) -> str:
@@ -187,12 +227,14 @@ def _head(pipeline: Pipeline) -> str:
     corpus = trained.preprocessing
     kind = "generated " if corpus.synthetic else ""
     lines = [
-        f"{trained.title} of {trained.path} (weights {trained.weights[:12]}), trained on the "
+        f"{trained.title} of {trained.name} (weights {trained.weights[:12]}), trained on the "
         f"{kind}corpus {corpus.title}",
         f"probabilities in percent; * decided for, threshold: {trained.decider.policy}",
     ]
     if corpus.synthetic:
-        lines.append("the corpus shows drawn faces: on people's, its answers mean nothing")
+        lines.append(
+            "it knows drawn faces and made-up sounds only: of people its answers mean nothing"
+        )
     return "\n".join([*lines, *trained.notes])
 
 

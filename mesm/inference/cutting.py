@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mesm.corpora.table.cells import read_text, read_time
-from mesm.corpora.table.formats import Row, read_rows, unit_of
+from mesm.corpora.table.formats import Row, Table, read_rows, unit_of
 from mesm.corpora.table.problems import Problems
 from mesm.inference.recording import InputError, Recording
 from mesm.inference.subtitles import ENDINGS, Cue, embedded_subtitles, read_subtitles
@@ -22,6 +22,8 @@ from mesm.inputs.spectrograms import AudioError
 LONGEST_PIECE = 15.0
 # Seconds of a piece that --segments names, at most.
 LONGEST_SEGMENT = 120.0
+# Pieces that overlap; each is in memory as long as it goes on.
+MOST_AT_ONCE = 32
 # Letters of a piece's text; a minute of speech has some 900.
 LONGEST_TEXT = 10_000
 # A segment may end this much after its recording: times are rounded.
@@ -44,7 +46,8 @@ class Words:
         text: all that is said; only for recordings of one piece.
         subtitles: an SRT or WebVTT file; None: that of the recording's stem beside it, if there is
             one, else a stream inside the recording.
-        segments: a table with the columns start, end and, if wanted, text.
+        segments: a table with the columns start, end and, if wanted, text; of a table with the
+            columns video or audio, the lines that name the recording, from the table's folder.
         unaided: whether files and streams that were not named are passed over, as where the words
             are transcribed.
     """
@@ -57,11 +60,21 @@ class Words:
     def __post_init__(self) -> None:
         if self.text is not None and (self.subtitles or self.segments):
             raise InputError("--text says all that is said; leave --subtitles and --segments out")
+        if self.text is not None and not _is_text(self.text):
+            raise InputError("--text: holds what is no character of UTF-8; write it anew")
         if self.text is not None and len(self.text) > LONGEST_TEXT:
             raise InputError(
                 f"the text has {len(self.text)} letters, wanted at most {LONGEST_TEXT} for one "
                 "piece; give --subtitles or --segments"
             )
+
+
+def _is_text(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def cut(recording: Recording, words: Words) -> list[Span]:
@@ -77,8 +90,22 @@ def cut(recording: Recording, words: Words) -> list[Span]:
 
     Raises:
         InputError: a file of subtitles or segments cannot be used, or does not fit the recording;
-            or a text is given for a recording of several pieces.
+            a text is given for a recording of several pieces; or too many pieces go on at once.
     """
+    spans = _spans(recording, words)
+    ends: list[float] = []
+    for span in spans:
+        ends = [*(end for end in ends if end > span.start), span.end]
+        if len(ends) > MOST_AT_ONCE:
+            raise InputError(
+                f"{recording.path}: more than {MOST_AT_ONCE} pieces go on at {span.start:.2f} s, "
+                "by its subtitles or segments; merge those that overlap"
+            )
+    return spans
+
+
+def _spans(recording: Recording, words: Words) -> list[Span]:
+    """The pieces, however many go on at once; see `cut`."""
     cues = _cues(recording, words)
     if words.segments is not None:
         return _segments(recording, words.segments, cues)
@@ -111,10 +138,21 @@ def _cues(recording: Recording, words: Words) -> list[Cue] | None:
     if words.text is not None or words.unaided:
         return None
     for ending in ENDINGS:
-        beside = recording.path.with_suffix(ending)
-        if beside.is_file():
+        beside = _beside(recording.path, ending)
+        if beside is not None:
             return read_subtitles(beside)
     return embedded_subtitles(recording.path) or None
+
+
+def _beside(path: Path, ending: str) -> Path | None:
+    """The file of the recording's stem and that ending, in small or capital letters."""
+    if path.with_suffix(ending).is_file():
+        return path.with_suffix(ending)
+    with suppress(OSError):
+        for other in sorted(path.parent.iterdir()):
+            if (other.stem, other.suffix.lower()) == (path.stem, ending) and other.is_file():
+                return other
+    return None
 
 
 def _said(cues: Iterable[Cue], start: float, end: float) -> str:
@@ -164,7 +202,7 @@ def _segments(recording: Recording, file: Path, cues: Sequence[Cue] | None) -> l
             problems.in_head(column, "there is no such column; wanted start, end and text")
     spans: list[Span] = []
     if not len(problems):
-        for row in table.rows:
+        for row in _rows_about(recording, file, table):
             span = _segment(row, recording, problems)
             if span is not None:
                 text = span.text
@@ -173,6 +211,27 @@ def _segments(recording: Recording, file: Path, cues: Sequence[Cue] | None) -> l
                 spans.append(Span(span.start, span.end, text))
     problems.refuse()
     return sorted(spans, key=lambda span: (span.start, span.end))
+
+
+def _rows_about(recording: Recording, file: Path, table: Table) -> Sequence[Row]:
+    """The lines of a table, or those of a corpus' table that are about a recording."""
+    naming = [column for column in ("video", "audio") if column in table.columns]
+    if not naming:
+        return table.rows
+    named = {row.line: [row.cells.get(column) for column in naming] for row in table.rows}
+    place = recording.path.resolve()
+
+    def is_it(cell: object) -> bool:
+        return bool(cell) and (file.parent / str(cell)).resolve() == place
+
+    rows = [row for row in table.rows if any(map(is_it, named[row.line]))]
+    if not rows:
+        first = next((str(cell) for cells in named.values() for cell in cells if cell), "none")
+        raise InputError(
+            f"{file}: no line is about {recording.path}; the first {naming[0]} named there is "
+            f"{first[:60]}: give another table, or one without the column"
+        )
+    return rows
 
 
 def _segment(row: Row, recording: Recording, problems: Problems) -> Span | None:

@@ -23,7 +23,14 @@ from mesm.inference.recording import InputError, Recording
 from mesm.inference.results import Prediction
 from mesm.inputs.display import to_rgb
 from mesm.inputs.picture_times import mend_times
-from mesm.inputs.video import DECODING, default_stream, opened, origin_of, picture_stream
+from mesm.inputs.video import (
+    DECODING,
+    default_stream,
+    ffmpeg_name,
+    opened,
+    origin_of,
+    picture_stream,
+)
 from mesm.runs.ordinary import naming
 
 # Pixels: of the panel beside the pictures, of a bar, and of the pictures' least height.
@@ -93,7 +100,7 @@ def write_film(out: Path, recording: Recording, pieces: Sequence[Shown]) -> None
 
 
 def _write(file: Path, recording: Recording, pieces: Sequence[Shown]) -> None:
-    with opened(recording.path) as source, av.open(str(file), "w", format="mp4") as target:
+    with opened(recording.path) as source, av.open(ffmpeg_name(file), "w", format="mp4") as target:
         pictures = picture_stream(recording.path, source)
         origin = origin_of(source)
         rate = pictures.average_rate or pictures.guessed_rate or Fraction(25)
@@ -190,6 +197,10 @@ class _Sound:
         with suppress(*DECODING):
             frames: Any = packet.decode()
             for frame in frames:
+                if frame.pts is not None and frame.time_base is not None:
+                    frame.pts -= round(self.origin / frame.time_base)
+                    if frame.pts < 0:
+                        continue
                 for part in self.resampler.resample(frame):
                     self.target.mux(self.encoder.encode(part))
 

@@ -19,10 +19,11 @@ from mesm.evaluation.metrics import Thresholds
 from mesm.evaluation.run import Run
 from mesm.evaluation.single_label import MostProbable
 from mesm.evaluation.task import MULTI_LABEL, SINGLE_LABEL, Decider, Task, task_of
+from mesm.inputs.face_detector import usable_device
 from mesm.models.build import restore_model
 from mesm.models.late_fusion import LateFusionModel
 from mesm.models.registry import SYSTEMS
-from mesm.publishing.contents import CONFIG
+from mesm.publishing.contents import CONFIG, is_published
 from mesm.publishing.hub import download, hub_name
 from mesm.publishing.load import PublishedModel, load_published
 from mesm.runs.checkpoints import MEND
@@ -31,6 +32,10 @@ from mesm.runs.files import read_json
 from mesm.runs.folder import RunFolder
 from mesm.runs.hashes import sha256
 from mesm.runs.ordinary import not_a_file
+
+# The word that names the model which comes with the library; and where that lies.
+DEMO = "demo"
+DEMO_MODEL = Path(__file__).parents[1] / "demo_model"
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,11 @@ class Trained:
         return self.preprocessing.emotions
 
     @property
+    def name(self) -> str:
+        """Its folder, or that it is the library's demo model."""
+        return "mesm's demo model" if self.path == DEMO_MODEL else str(self.path)
+
+    @property
     def title(self) -> str:
         """The system's name in tables."""
         return self.settings.title
@@ -86,24 +96,26 @@ def load_trained(place: Path | str, device: torch.device | str | None = None) ->
     """Load a run or a published model; a corpus is only asked for what runs of before did not keep.
 
     Args:
-        place: a run's folder, a folder of `mesm publish`, or "hub:USER/NAME".
+        place: a run's folder, a folder of `mesm publish`, "hub:USER/NAME", or the word "demo" for
+            the model that comes with the library (`Path("demo")` and "./demo" are folders).
         device: where the model goes; None: to the GPU if there is one.
 
     Raises:
         ValueError: the folder is neither, is damaged, is of a system that reads hand-crafted
-            features, or lacks statistics that its corpus, which is not there, would have; or the
-            hub has no such model.
+            features, or lacks statistics that its corpus, which is not there, would have; the hub
+            has no such model; "demo" is a run's folder here, too; or there is no such device.
     """
-    name = hub_name(str(place))
-    path = Path(place) if name is None else download(name)
-    if not (path / "config.yaml").exists() and (path / CONFIG).is_file():
+    if device is not None:
+        usable_device(str(device))
+    path = _folder_of(place)
+    if _is_published(path):
         return _of_published(load_published(path, device or _best_device()))
     folder = RunFolder(path)
     for file in (folder.config, folder.model_arguments, folder.best):
         if not file.is_file():
             raise ValueError(
                 f"{path}: no trained run, {file.name} {not_a_file(file)}; name the folder of a run "
-                "of `mesm train`"
+                f"of `mesm train`, or {DEMO}, the model that comes with mesm"
             )
     run = Run(folder.path, device=device)
     config = run.config
@@ -138,6 +150,25 @@ def load_trained(place: Path | str, device: torch.device | str | None = None) ->
         weights=weights,
         notes=notes,
     )
+
+
+def _folder_of(place: Path | str) -> Path:
+    """The folder that `load_trained` is to look into."""
+    if place == DEMO:  # no Path is
+        own = RunFolder(Path(DEMO))
+        if own.config.is_file() or _is_published(own.path):
+            raise ValueError(
+                f"{DEMO} names the model that comes with mesm, and a run's folder here; write "
+                f"./{DEMO} for the folder, or call mesm from another one"
+            )
+        return DEMO_MODEL
+    name = hub_name(str(place))
+    return Path(place) if name is None else download(name)
+
+
+def _is_published(path: Path) -> bool:
+    """Whether to look into a folder as into a published one, which may be anybody's."""
+    return is_published(path) or (not (path / "config.yaml").exists() and (path / CONFIG).is_file())
 
 
 def _best_device() -> str:

@@ -16,6 +16,7 @@ from mesm.analysis.planted import SECONDS_PER_COLUMN, no_regions
 from mesm.config.p import BlockP, p_text
 from mesm.inference.pieces import Piece
 from mesm.inference.pipeline import Pipeline
+from mesm.inference.recording import printable
 from mesm.inference.results import Prediction
 from mesm.inputs.faces import IMAGE_SIZE
 from mesm.inputs.spectrograms import CHUNK_COLUMNS
@@ -133,7 +134,7 @@ def draw_piece(
     """
     piece = attention.piece
     found = ", ".join(f"{n} {100 * v:.0f} %" for n, v in prediction.probabilities.items())
-    title = f"{piece.file.name} · {piece.start:.1f} s to {piece.end:.1f} s · p = "
+    title = f"{printable(piece.file.name)} · {piece.start:.1f} s to {piece.end:.1f} s · p = "
     title += f"{p_text(attention.p)}\n{shorten(found)}"
     if piece.text and piece.text.strip():
         title += f"\n“{shorten(' '.join(piece.text.split()), 60)}”"

@@ -64,6 +64,20 @@ def check_output(file: Path) -> Path:
     return file
 
 
+def check_place(file: Path) -> None:
+    """Try whether a file can be written; an OSError that names it where that cannot be.
+
+    An hour's work is lost otherwise.
+    """
+    beside = file.with_name(f".{file.name}.partial")
+    try:
+        if not beside.exists():
+            beside.touch()
+            beside.unlink()
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(file)) from error
+
+
 def write_predictions(
     file: Path, predictions: Sequence[Prediction], emotions: Sequence[str]
 ) -> None:

@@ -56,7 +56,7 @@ class Pipeline:
         """Load a run or a published model.
 
         Args:
-            run: its folder, or "hub:USER/NAME".
+            run: its folder, "hub:USER/NAME", or "demo" for the model that comes with the library.
             device: "cpu", "cuda" or "cuda:N"; None: the GPU if there is one.
 
         Raises:
@@ -188,7 +188,7 @@ class Pipeline:
             why = f" ({notes})" if notes else ""
             raise InputError(
                 f"{recording.path} has no {' and no '.join(reads)}{why}, which is what "
-                f"{self.trained.path} reads; give that, or take another run"
+                f"{self.trained.name} reads; give that, or take another run"
             )
 
     @torch.inference_mode()

@@ -27,6 +27,11 @@ CONVERT = "convert it (ffmpeg -i IN OUT.mp4), or leave it out"
 _FIRST_PACKETS = 8
 
 
+def printable(text: str) -> str:
+    """A line that may be shown: what steers a terminal, and what is no text, as its code."""
+    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
+
+
 class InputError(ValueError):
     """A recording, or what was said about it, that cannot be used; names it and the mend."""
 
@@ -137,6 +142,8 @@ def _check_readable(path: Path) -> None:
     with opened(path) as container:
         if container.format.name == "tty":
             raise InputError(f"{path} is a text; name the recording that it belongs to")
+        if container.format.name == "image2" or container.format.name.endswith("_pipe"):
+            raise InputError(f"{path} is a picture, no recording; name a video or a sound file")
         for number, packet in enumerate(_packets(container)):
             if packet.has_sidedata("encryption_info"):
                 raise InputError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,7 +54,7 @@ class Prediction:
     def row(self) -> dict[str, Any]:
         """Its JSON values by name, in a fixed order."""
         return {
-            "file": str(self.file),
+            "file": os.fsencode(self.file).decode("utf-8", "backslashreplace"),
             "start": round(self.start, 3),
             "end": round(self.end, 3),
             "text": self.text,

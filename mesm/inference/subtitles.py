@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 from mesm.inference.recording import InputError
 from mesm.inputs.video import DECODING, VideoError, default_stream, opened, origin_of
@@ -20,6 +22,8 @@ _TIME = r"(?:(\d{1,3}):)?(\d{1,2}):(\d{1,2})(?:[,.:](\d{1,6}))?"
 _TIMES = re.compile(rf"^\s*{_TIME}\s*-{{1,3}}>\s*{_TIME}(?:\s.*)?$")
 _ARROW = re.compile(r"-{1,3}>")
 _TAG = re.compile(r"<[^<>\n]{0,200}>|\{\\[^{}\n]{0,200}\}|\{[biu]\}|\{/[biu]\}")
+# Seconds in which nobody says a word.
+_MOMENT = 0.1
 _BLOCKS = ("NOTE", "STYLE", "REGION")
 
 
@@ -67,7 +71,7 @@ def parse_subtitles(text: str, name: str) -> list[Cue]:
         name: of the file, for messages.
     """
     lines = re.split(r"\r\n|\r|\n", text)
-    found: list[Cue] = []
+    found: list[_Lines] = []
     number = 0
     while number < len(lines):
         line = lines[number]
@@ -80,16 +84,61 @@ def parse_subtitles(text: str, name: str) -> list[Cue]:
             continue  # a number, a name, a head, or an empty line
         start, end = _times(line, f"{name}, line {number}")
         words: list[str] = []
-        while number < len(lines) and lines[number].strip() and not _TIMES.match(lines[number]):
+        while number < len(lines) and not _ends(lines, number):
             words.append(lines[number])
             number += 1
         if number < len(lines) and words and _TIMES.match(lines[number]):
             # No empty line between two cues: the last line is the next one's number.
             words = words[:-1] if words[-1].strip().isdigit() else words
-        said = _plain(" ".join(words))
+        said = tuple(filter(None, map(_plain, words)))
         if said:
-            found.append(Cue(start, end, said))
-    return _ordered(found)
+            found.append(_Lines(start, end, said))
+    return _ordered(Cue(one.start, one.end, " ".join(one.said)) for one in _unrolled(found))
+
+
+class _Lines(NamedTuple):
+    """A cue line by line."""
+
+    start: float
+    end: float
+    said: tuple[str, ...]
+
+
+def _ends(lines: Sequence[str], number: int) -> bool:
+    """Whether a cue ends before a line: an empty one, the next cue's times, or blanks before it."""
+    if lines[number].strip():
+        return _TIMES.match(lines[number]) is not None
+    after = lines[number + 1 : number + 3]
+    if not lines[number] or not after or not after[0].strip():
+        return True
+    # A line of blanks is one of words in WebVTT, and an empty one in some writers' SRT.
+    return _TIMES.match(after[0]) is not None or (
+        after[0].strip().isdigit() and _TIMES.match(after[-1]) is not None
+    )
+
+
+def _unrolled(cues: Sequence[_Lines]) -> Iterator[_Lines]:
+    """Cues that roll, as YouTube writes them, each with the lines that are new in it.
+
+    There a cue of a moment stands between two, and each repeats the lines of the one before.
+    """
+    ordered = sorted(cues, key=lambda cue: (cue.start, cue.end))
+    shorts = [
+        cue
+        for before, cue in pairwise(ordered)
+        if cue.end - cue.start < _MOMENT and set(cue.said) <= set(before.said)
+    ]
+    if not shorts:
+        yield from cues
+        return
+    shown, until = frozenset[str](), -_MOMENT
+    for cue in ordered:
+        fresh = cue.said
+        if cue.start - until < _MOMENT:
+            fresh = tuple(line for line in cue.said if line not in shown)
+        shown, until = frozenset(cue.said), cue.end
+        if fresh:
+            yield cue._replace(said=fresh)
 
 
 def embedded_subtitles(path: Path) -> list[Cue] | None:

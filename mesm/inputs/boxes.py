@@ -10,6 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+# Boxes whose overlaps are reckoned at once.
+_AT_ONCE = 128
+
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 
@@ -34,28 +37,44 @@ def suppress(
     Returns:
         (K,) int64 rows kept: by image, then by falling score; of equal scores the lower row first.
     """
-    kept = []
-    extra = 1.0 if overlap == "smaller" else 0.0
+    kept = [np.empty(0, np.int64)]
     for image in np.unique(images):
         rows = np.flatnonzero(images == image)
         rows = rows[np.argsort(-scores[rows], kind="stable")]
-        x0, y0, x1, y1 = boxes[rows].T
-        areas = (x1 - x0 + extra) * (y1 - y0 + extra)
-        while rows.size:
-            kept.append(rows[0])
-            w = np.minimum(x1[0], x1[1:]) - np.maximum(x0[0], x0[1:]) + extra
-            h = np.minimum(y1[0], y1[1:]) - np.maximum(y0[0], y0[1:]) + extra
-            shared = np.maximum(w, 0) * np.maximum(h, 0)
-            if overlap == "union":
-                whole = areas[0] + areas[1:] - shared
-            else:
-                whole = np.minimum(areas[0], areas[1:])
-            # A box without area overlaps nothing.
-            ratio = np.divide(shared, whole, out=np.zeros_like(shared), where=whole > 0)
-            stays = np.flatnonzero(ratio <= threshold) + 1
-            rows, areas = rows[stays], areas[stays]
-            x0, y0, x1, y1 = x0[stays], y0[stays], x1[stays], y1[stays]
-    return np.asarray(kept, dtype=np.int64)
+        kept.append(rows[_first_of_each(boxes[rows], threshold, overlap)])
+    return np.concatenate(kept)
+
+
+def _first_of_each(boxes: Floats, threshold: float, overlap: str) -> list[int]:
+    """The places of the boxes (N, 4), best first, that no better one suppresses."""
+    extra = 1.0 if overlap == "smaller" else 0.0
+    x0, y0, x1, y1 = boxes.T
+    areas = (x1 - x0 + extra) * (y1 - y0 + extra)
+
+    def beyond(one: slice, others: slice) -> npt.NDArray[np.bool_]:
+        """(n, m): whether each of some boxes overlaps each of others by too much."""
+        w = np.minimum(x1[one, None], x1[others]) - np.maximum(x0[one, None], x0[others])
+        h = np.minimum(y1[one, None], y1[others]) - np.maximum(y0[one, None], y0[others])
+        shared = np.maximum(w + extra, 0) * np.maximum(h + extra, 0)
+        if overlap == "union":
+            whole = areas[one, None] + areas[others] - shared
+        else:
+            whole = np.minimum(areas[one, None], areas[others])
+        # A box without area overlaps nothing.
+        ratio = np.divide(shared, whole, out=np.zeros_like(shared), where=whole > 0)
+        return ~(ratio <= threshold)
+
+    left, kept = np.ones(len(boxes), np.bool_), []
+    for first in range(0, len(boxes), _AT_ONCE):
+        block, after = slice(first, first + _AT_ONCE), slice(first + _AT_ONCE, None)
+        among = beyond(block, block)
+        for place in range(len(among)):
+            if left[first + place]:
+                kept.append(first + place)
+                left[block][place + 1 :] &= ~among[place, place + 1 :]
+                if after.start < len(boxes):
+                    left[after] &= ~beyond(slice(first + place, first + place + 1), after)[0]
+    return kept
 
 
 def square(boxes: Floats) -> Floats:
@@ -76,7 +95,7 @@ def crop_area(images: Tensor, rows: Ints, boxes: Ints, size: int) -> Tensor:
     """Crop whole-pixel boxes and resize each to a square by area.
 
     Args:
-        images: (F, 3, H, W) float32.
+        images: (F, 3, H, W) float32 or uint8.
         rows: (N,) int64, the image of each box.
         boxes: (N, 4) int64, x0, y0 inclusive, x1, y1 exclusive, inside the image, not empty.
         size: side of the result.
@@ -89,7 +108,8 @@ def crop_area(images: Tensor, rows: Ints, boxes: Ints, size: int) -> Tensor:
     shape = (len(rows), images.shape[1], size, size)
     crops = torch.empty(shape, memory_format=torch.channels_last)
     for i, (row, (x0, y0, x1, y1)) in enumerate(zip(rows.tolist(), boxes.tolist(), strict=True)):
-        crops[i] = resize_area(images[row : row + 1, :, y0:y1, x0:x1], size, size)[0]
+        part = images[row : row + 1, :, y0:y1, x0:x1].float()
+        crops[i] = resize_area(part, size, size)[0]
     return crops
 
 

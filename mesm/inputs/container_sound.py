@@ -145,7 +145,10 @@ class Decoding:
                 )
             rate, there = stream.rate or 0, stream.channels
             check_format(path, rate, there, self.channel, self.channels)
-            going = [_Piece(part, rate) for part in self.parts]
+            waiting = [_Piece(part, rate) for part in self.parts]
+            order = {id(piece): number for number, piece in enumerate(waiting)}
+            waiting.sort(key=lambda piece: -piece.first)
+            going: list[_Piece] = []
             given: list[_Piece] = []
             origin, expected, until = origin_of(container), 0, 0
             for number, frame in enumerate(decode(container, stream)):
@@ -157,6 +160,10 @@ class Decoding:
                 changed = frame.sample_rate != rate or heard.shape[1] != there
                 if min(place, expected) < until:
                     self._look_back(given, min(place, expected), place + len(heard), changed)
+                # An hour has thousands of parts, of which few are near.
+                while waiting and (changed or waiting[-1].first <= place + len(heard)):
+                    going.append(waiting.pop())
+                    going.sort(key=lambda piece: order[id(piece)])
                 for piece in going:
                     # Sound may begin late, which is silence; sound that is missing later was lost.
                     if number and place > expected:
@@ -179,7 +186,7 @@ class Decoding:
                     piece.samples = None
                     going.remove(piece)
                     given.append(piece)
-            for piece in going:
+            for piece in sorted([*going, *waiting], key=lambda piece: order[id(piece)]):
                 yield piece.stretch, piece.waveform(path, until / rate, self.short)
                 piece.samples = None
 

@@ -105,7 +105,7 @@ def _cut(image: Tensor, boxes: Floats, every: bool) -> FrameFaces:
         place = None if box is None else _widen(box, height, width)
         found = place is not None
         place = centre if place is None else place
-        cut = crop_area(image.float(), np.zeros(1, np.int64), place[None], IMAGE_SIZE)
+        cut = crop_area(image, np.zeros(1, np.int64), place[None], IMAGE_SIZE)
         pixels = cut[0].round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
         return FaceCrop(pixels, place.astype(np.float32), found)
 

@@ -28,6 +28,21 @@ def _flatten_columns_first(maps: Tensor) -> Tensor:
     return maps.permute(0, 3, 2, 1).flatten(1)
 
 
+def _pool_in_pairs(maps: Tensor) -> Tensor:
+    """`MaxPool2d(2, 2, ceil_mode=True)` of (N, C, H, W) with the channels innermost.
+
+    PyTorch's own takes three times as long on so few channels.
+    """
+    x = maps.permute(0, 2, 3, 1)
+    for dim in (1, 2):
+        pairs = x.shape[dim] // 2
+        even = x.narrow(dim, 0, 2 * pairs).unflatten(dim, (pairs, 2))
+        pooled = torch.maximum(even.select(dim + 1, 0), even.select(dim + 1, 1))
+        rest = x.narrow(dim, 2 * pairs, x.shape[dim] % 2)
+        x = torch.cat([pooled, rest], dim) if rest.shape[dim] else pooled
+    return x.permute(0, 3, 1, 2)
+
+
 class PNet(nn.Module):
     """Proposals: a fully convolutional classifier of 12x12 windows at stride 2."""
 
@@ -52,7 +67,8 @@ class PNet(nn.Module):
         Returns:
             Face probability (N, h, w) and box offsets (N, 4, h, w).
         """
-        x = self.pool1(self.prelu1(self.conv1(images)))
+        x = self.prelu1(self.conv1(images))
+        x = _pool_in_pairs(x) if x.device.type == "cpu" else self.pool1(x)
         x = self.prelu3(self.conv3(self.prelu2(self.conv2(x))))
         return self.conv4_1(x).softmax(1)[:, 1], self.conv4_2(x)
 

@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 
 from mesm import Pipeline
 from mesm.cli import app
+from mesm.inference.command import Request, _Work
 from tests.mesm.inference.recordings import film
 
 
@@ -196,3 +197,54 @@ def test_a_full_disk_leaves_nothing_half_written(
 def test_importing_mesm_is_cheap() -> None:
     code = "import sys, mesm; assert not {'torch', 'av', 'numpy'} & set(sys.modules), sys.modules"
     subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[3], check=True)
+
+
+def test_nothing_is_written_onto_what_is_read(own_mesm: Path, tmp_path: Path) -> None:
+    recording = film(tmp_path / "k.mp4", 1.2)
+    (tmp_path / "link.mp4").symlink_to(recording)
+    table = tmp_path / "pieces.csv"
+    table.write_text("start,end\n0,1\n")
+    before = recording.read_bytes(), table.read_bytes()
+    for options, message in (
+        (("--video", recording), f"--video {recording} is the recording itself"),
+        (("--video", tmp_path / "link.mp4"), "is the recording itself; name another file"),
+        (("--segments", table, "--out", table), f"--out {table} is {table}, which is read"),
+    ):
+        done = run(own_mesm, recording, *options)
+        assert done.exit_code == 2
+        assert message in done.stderr
+    assert (recording.read_bytes(), table.read_bytes()) == before
+
+
+def test_places_that_cannot_be_written_are_told_before_the_work(
+    own_mesm: Path, films: Path, tmp_path: Path
+) -> None:
+    long = tmp_path / f"{'n' * 245}.csv"
+    for option, place in (("--out", long), ("--out", "/proc/a.csv"), ("--pictures", "/proc/a")):
+        done = run(own_mesm, films / "film0.mp4", option, place)
+        assert done.exit_code == 2
+        assert str(place) in done.stderr
+        assert "MESM of" not in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_names_that_are_no_text_are_written_and_shown(own_mesm: Path, tmp_path: Path) -> None:
+    films = tmp_path / "films"
+    films.mkdir()
+    film(films / "a.mp4", 1.2).rename(os.fsdecode(os.fsencode(films) + b"/bad\xff\x1b.mp4"))
+    for ending in (".csv", ".jsonl", ".parquet"):
+        out = tmp_path / f"out{ending}"
+        done = run(own_mesm, films, "--out", out, "--pictures", tmp_path / "seen")
+        assert done.exit_code == 0, done.output
+        assert "\x1b" not in done.stdout
+    assert r"bad\xff" in (tmp_path / "out.csv").read_text()
+
+
+def test_pictures_of_different_recordings_have_different_names(own_mesm: Path) -> None:
+    work = _Work(Pipeline.from_pretrained(own_mesm, "cpu"), Request(()), None, print)
+    wide = "\N{GRINNING FACE}" * 60
+    given = ["a/x.mp4", "b/x.wav", "x.2.mp4", f"{wide}.mp4", f"{wide}.wav"]
+    names = [work._name(Path(name)) for name in given]
+    assert names[:3] == ["x", "x.2", "x.2.2"]
+    assert len(set(names)) == 5
+    assert all(len(name.encode()) < 80 for name in names)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 
 from mesm.corpora.table.problems import TableError
 from mesm.inference.cutting import LONGEST_TEXT, Span, Words, cut
@@ -113,6 +115,21 @@ def test_segments_that_are_wrong_name_their_line(
         cut(open_recording(long_sound), Words(segments=table))
 
 
+def test_of_a_corpus_table_the_lines_about_the_recording_count(
+    long_sound: Path, tmp_path: Path
+) -> None:
+    recording, table = open_recording(long_sound), tmp_path / "deep/clips.csv"
+    table.parent.mkdir()
+    here = f"../{long_sound.name}"
+    lines = ["video,audio,start,end,text", "a.mp4,,1,2,no", f"b.mp4,{here},4,5,second"]
+    table.write_text("\n".join([*lines, f",{here},2,3,first", "c.mp4,,2,3,no"]) + "\n")
+    assert cut(recording, Words(segments=table)) == [Span(2, 3, "first"), Span(4, 5, "second")]
+    table.write_text("\n".join(lines[:2]) + "\n")
+    wanted = f"no line is about {long_sound}; the first video named there is a.mp4"
+    with pytest.raises(InputError, match=re.escape(wanted)):
+        cut(recording, Words(segments=table))
+
+
 def test_what_contradicts_itself_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="leave --subtitles and --segments out"):
         Words("text", subtitles=tmp_path / "x.srt")
@@ -128,3 +145,28 @@ def test_even_loudness_has_no_pauses(tmp_path: Path) -> None:
     spans = cut(open_recording(tmp_path / "noise.wav"), Words())
     assert 3 <= len(spans) <= 5
     assert all(2.0 <= span.end - span.start <= 15.0 for span in spans)
+
+
+def test_subtitles_beside_are_found_in_capitals(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "LOUD.WAV", voice(2.0), RATE)
+    srt(tmp_path / "LOUD.SRT", (0.2, 1.0, "Hello."))
+    srt(tmp_path / "LOUDER.srt", (0.2, 1.0, "No."))
+    assert cut(open_recording(tmp_path / "LOUD.WAV"), Words()) == [Span(0.0, 2.0, "Hello.")]
+
+
+def test_too_many_pieces_at_once_are_refused(long_sound: Path, tmp_path: Path) -> None:
+    cues = [(1.0 + 0.01 * place, 9.0, f"word {place}") for place in range(33)]
+    many = srt(tmp_path / "many.srt", *cues)
+    with pytest.raises(InputError, match=r"more than 32 pieces go on at 1\.32 s"):
+        cut(open_recording(long_sound), Words(subtitles=many))
+    few = srt(tmp_path / "few.srt", *cues[:32])
+    assert len(cut(open_recording(long_sound), Words(subtitles=few))) == 32
+
+
+def test_texts_that_are_none_are_refused(long_sound: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="--text: holds what is no character of UTF-8"):
+        Words("\ud800")
+    table = tmp_path / "pieces.jsonl"
+    table.write_text('{"start": 1, "end": 2, "text": "\\ud800"}\n')
+    with pytest.raises(ValueError, match="half a character"):
+        cut(open_recording(long_sound), Words(segments=table))

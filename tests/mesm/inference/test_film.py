@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -88,3 +89,43 @@ def test_the_command_makes_one(own_mesm: Path, films: Path, tmp_path: Path) -> N
     ]
     with av.open(str(tmp_path / "out.mp4")) as container:
         assert len(list(container.decode(video=0))) == 17
+
+
+def test_an_encoded_sound_keeps_its_time_where_the_file_begins_late(tmp_path: Path) -> None:
+    """Broadcasts count from anywhere; a flash and a click at 1 s stay together."""
+    source = tmp_path / "a.ts"
+    with av.open(str(source), "w", format="mpegts") as container:
+        video = container.add_stream("mpeg4", rate=10)
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        audio = container.add_stream("mp2", rate=16_000, layout="mono")
+        for number in range(20):
+            picture = np.full((48, 64, 3), 255 * (10 <= number < 12), np.uint8)
+            frame = av.VideoFrame.from_ndarray(picture, "rgb24")
+            frame.pts, frame.time_base = number + 50, Fraction(1, 10)
+            container.mux(video.encode(frame))
+        click = np.zeros((1, 32_000), np.int16)
+        click[0, 16_000:17_000] = 20_000
+        for place in range(0, 32_000, 1152):
+            part = av.AudioFrame.from_ndarray(click[:, place : place + 1152], "s16", "mono")
+            part.sample_rate, part.pts, part.time_base = 16_000, place + 80_000, Fraction(1, 16_000)
+            container.mux(audio.encode(part))
+        container.mux(video.encode())
+        container.mux(audio.encode())
+    with av.open(str(source)) as container:
+        assert container.start_time > 4 * av.time_base
+    out = tmp_path / "out.mp4"
+    write_film(out, open_recording(source), [shown(0.0, 2.0, 0.9)])
+    with av.open(str(out)) as container:
+        assert container.streams.audio[0].codec_context.name == "aac"
+        bright = [f.time for f in container.decode(video=0) if f.to_ndarray()[:48, :64].mean() > 99]
+    with av.open(str(out)) as container:
+        loud = [f.time for f in container.decode(audio=0) if np.abs(f.to_ndarray()).max() > 0.3]
+    assert bright[0] == pytest.approx(1.0, abs=0.11)
+    assert loud[0] == pytest.approx(1.0, abs=0.11)
+
+
+def test_a_name_with_a_colon_is_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = film(tmp_path / "a.mp4", 1.0)
+    monkeypatch.chdir(tmp_path)
+    write_film(Path("out: 1.mp4"), open_recording(source), [shown(0.0, 1.0, 0.9)])
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["a.mp4", "out: 1.mp4"]

@@ -11,7 +11,7 @@ import torch
 from mesm import Pipeline
 from mesm.evaluation.bootstrap import Bootstrap
 from mesm.evaluation.evaluate import evaluate_run
-from mesm.inference.loading import load_trained
+from mesm.inference.loading import DEMO_MODEL, load_trained
 from mesm.publishing.publish import publish
 
 
@@ -76,3 +76,20 @@ def test_a_model_on_the_hub_is_fetched(
         strict=True,
     ):
         assert torch.equal(own, other)
+
+
+@pytest.mark.parametrize("device", ["tpu", "cuda:x", "cuda:99"])
+@pytest.mark.parametrize("place", ["demo", "nowhere"])
+def test_a_device_that_is_not_there_is_refused_first(device: str, place: str) -> None:
+    with pytest.raises(ValueError, match=f"{device}|cuda, or cuda:N|no device"):
+        load_trained(place, device)
+
+
+def test_a_published_folder_is_known_by_what_it_says(tmp_path: Path) -> None:
+    """A folder from elsewhere is checked as such, whatever else lies in it."""
+    model = shutil.copytree(DEMO_MODEL, tmp_path / "model")
+    (model / "config.yaml").write_text("training: {}\n")
+    assert load_trained(model, "cpu").title == "MESM"
+    (model / "model.safetensors").write_bytes(b"other weights")
+    with pytest.raises(ValueError, match=r"model\.safetensors"):
+        load_trained(model, "cpu")

@@ -9,8 +9,9 @@ import av
 import numpy as np
 import pytest
 import soundfile
+from PIL import Image
 
-from mesm.inference.recording import InputError, find_recordings, open_recording
+from mesm.inference.recording import InputError, find_recordings, open_recording, printable
 from tests.mesm.corpora.tiny_media import video_bytes, write_sound, write_video
 from tests.mesm.inference.recordings import voice
 
@@ -114,3 +115,14 @@ def test_folders_are_looked_through(tmp_path: Path) -> None:
 def test_a_voice_is_heard(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "v.flac", voice(1.0), 16000)
     assert open_recording(tmp_path / "v.flac").seconds == 1.0
+
+
+@pytest.mark.parametrize("ending", ["png", "jpg", "bmp", "webp", "tiff"])
+def test_pictures_are_no_recordings(tmp_path: Path, ending: str) -> None:
+    Image.fromarray(np.zeros((48, 64, 3), np.uint8)).save(tmp_path / f"a.{ending}")
+    refused(tmp_path / f"a.{ending}", "is a picture, no recording")
+
+
+def test_a_name_that_steers_a_terminal_is_shown_as_its_codes() -> None:
+    assert printable("ü\x1b[31m\n.mp4") == "ü\\x1b[31m\\n.mp4"
+    assert printable(os.fsdecode(b"bad\xff.mp4")) == "bad\\udcff.mp4"

@@ -115,3 +115,28 @@ def test_subtitles_inside_a_video(tmp_path: Path) -> None:
     assert [cue.text for cue in found] == ["Hello you.", "Bye, now"]
     assert [round(cue.start - found[0].start, 2) for cue in found] == [0, 2]
     assert found[0].end - found[0].start == pytest.approx(1.5)
+
+
+def test_captions_that_roll_say_each_line_once() -> None:
+    rolling = (
+        "WEBVTT\nKind: captions\nLanguage: en\n\n"
+        "00:00:00.000 --> 00:00:02.500 align:start position:0%\n \n"
+        "hello<00:00:00.500><c> my</c>\n\n"
+        "00:00:02.500 --> 00:00:02.510 align:start position:0%\nhello my\n \n\n"
+        "00:00:02.510 --> 00:00:05.000 align:start position:0%\nhello my\nsecond<00:00:03.000>"
+        "<c> line</c>\n\n"
+        "00:00:05.000 --> 00:00:05.010 align:start position:0%\nsecond line\n \n\n"
+        "00:00:09.000 --> 00:00:10.000 align:start position:0%\nsecond line\n"
+    )
+    assert parse_subtitles(rolling, "a.vtt") == [
+        *(Cue(0.0, 2.5, "hello my"), Cue(2.51, 5.0, "second line"), Cue(9.0, 10.0, "second line"))
+    ]
+    # Elsewhere somebody may say a word twice.
+    twice = "00:01.000 --> 00:02.000\nNo.\n\n00:02.000 --> 00:03.000\nNo.\n"
+    assert parse_subtitles(twice, "a.vtt") == [Cue(1.0, 2.0, "No."), Cue(2.0, 3.0, "No.")]
+
+
+@pytest.mark.parametrize("between", [" ", "\t", " \n2", "\n2", " \n \n2"])
+def test_blanks_between_cues_end_them(between: str) -> None:
+    text = f"1\n00:01.000 --> 00:02.000\nOne.\n{between}\n00:03.000 --> 00:04.000\nTwo.\n"
+    assert parse_subtitles(text, "a.srt") == [Cue(1.0, 2.0, "One."), Cue(3.0, 4.0, "Two.")]

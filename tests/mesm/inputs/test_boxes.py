@@ -70,3 +70,23 @@ def test_crops_at_once_are_those_one_by_one():
         torch.testing.assert_close(found, crop_area(images, rows, boxes, size), rtol=0, atol=1e-6)
     nothing = crop_area_at_once(images, rows[:0], boxes[:0], 24)
     assert nothing.shape == (0, 3, 24, 24)
+
+
+def test_suppression_is_greedy_however_many_boxes() -> None:
+    random = np.random.default_rng(0)
+    for count in (127, 128, 129, 300):
+        corners = random.uniform(0, 200, (count, 2))
+        boxes = np.concatenate([corners, corners + random.uniform(5, 60, (count, 2))], 1)
+        boxes = boxes.astype(np.float32)
+        scores = random.uniform(0.6, 1, count).astype(np.float32)
+        kept: list[int] = []
+        for row in np.argsort(-scores, kind="stable"):
+            x0, y0 = np.maximum(boxes[row, :2], boxes[kept, :2]).T
+            x1, y1 = np.minimum(boxes[row, 2:], boxes[kept, 2:]).T
+            shared = np.maximum(x1 - x0, 0) * np.maximum(y1 - y0, 0)
+            areas = (boxes[:, 2:] - boxes[:, :2]).prod(1)
+            if not (shared / (areas[row] + areas[kept] - shared) > 0.5).any():
+                kept.append(int(row))
+        images = np.zeros(count, np.int64)
+        assert suppress(boxes, scores, images, 0.5).tolist() == kept
+        assert 10 < len(kept) < count

@@ -126,3 +126,23 @@ def test_a_stream_gives_parts_in_turn_and_is_as_patient_as_times_fall_back(monke
     for one, other in zip(streamed, read_waveforms(Path("a.mkv"), parts), strict=True):
         assert np.array_equal(one, other)
     assert (streamed[1][840:1840] == 0.5).all()
+
+
+def test_parts_that_are_far_cost_nothing(monkeypatch):
+    """An hour's sound is not compared with each of its thousand parts at every frame."""
+    seconds = 200
+    frames = [frame_at(RATE * second, np.ones(RATE, np.float32)) for second in range(seconds)]
+    of_frames(monkeypatch, frames)
+    calls = 0
+    before = module._Piece.add
+
+    def counted(self, *given):
+        nonlocal calls
+        calls += 1
+        before(self, *given)
+
+    monkeypatch.setattr(module._Piece, "add", counted)
+    parts = [Stretch(second, second + 1) for second in range(seconds)]
+    found = list(stream_waveforms(Path("a.mp4"), parts, short=True))
+    assert all(len(one) == 16_000 for one in found)
+    assert calls < 10 * seconds

@@ -54,3 +54,12 @@ def test_the_package_itself_is_not_imported():
     mtcnn.load_networks()
     assert find_spec("facenet_pytorch") is not None
     assert "facenet_pytorch" not in sys.modules
+
+
+def test_pooling_in_pairs_is_that_of_pytorch() -> None:
+    pnet, _, _ = mtcnn.load_networks()
+    for height, width in ((6, 8), (7, 8), (6, 9), (7, 9), (1, 1)):
+        maps = torch.randn(2, 10, height, width).contiguous(memory_format=torch.channels_last)
+        pooled = mtcnn._pool_in_pairs(maps)
+        assert torch.equal(pooled, pnet.pool1(maps))
+        assert pooled.is_contiguous(memory_format=torch.channels_last)
