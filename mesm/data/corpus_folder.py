@@ -153,9 +153,11 @@ def _may_be_of(folder: RunFolder, place: Path) -> bool:
     emotions = [facts["emotions"]] if "emotions" in facts else []
     emotions += [[*scores[split]["emotions"]] for split in manifest.counts if split in scores]
     clips = {split: counts.clips for split, counts in manifest.counts.items()}
-    # A fold has other splits, and its own record.
-    same = folder.fold.is_file() or facts.get("clips", clips) == clips
-    return same and all(names == list(manifest.emotions) for names in emotions)
+    # A fold has other splits, and its own record of them; no other setting has keys of this name.
+    folded = folder.config.is_file() and "\nfold:\n" in folder.config.read_text(encoding="utf-8")
+    return (folded or facts.get("clips", clips) == clips) and all(
+        names == list(manifest.emotions) for names in emotions
+    )
 
 
 def _looked(*places: Path) -> str:

@@ -266,7 +266,7 @@ def test_a_run_of_before_knows_the_emotions_and_the_clips(
         with pytest.raises(ValueError, match=r"was trained on another corpus than .* is now; if"):
             locate_corpus(folder, tiny_corpus, given)
     # A fold's splits are other ones.
-    folder.fold.write_text("{}")
+    folder.config.write_text("model:\n  name: mesm\nfold:\n  by: speaker\n")
     if kept == "clips":
         assert locate_corpus(folder, tiny_corpus) == tiny_corpus
     # A damaged file is told by whoever reads it.
