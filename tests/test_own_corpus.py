@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import re
@@ -62,6 +63,11 @@ def test_its_commands_run_as_they_are_written(tmp_path: Path) -> None:
     assert len(clips) == len(table) - 1 == sum(c["clips"] for c in manifest["counts"].values())
     (results,) = (tmp_path / "tables").glob("results_*.md")
     assert results.read_text().startswith("**Results on a miniature My films**")
+    with (tmp_path / "new.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 3
+    assert all(row["decided"] in manifest["emotions"] for row in rows)
+    assert all(int(row["faces"]) > 0 and row["missing"] == "text" for row in rows)
 
 
 def test_its_table_of_a_folder_is_one(tmp_path: Path, monkeypatch) -> None:

@@ -29,7 +29,9 @@ def table(name: str) -> Callable[[Table], Table]:
 
 def load() -> dict[str, Table]:
     """All tables by name."""
-    for module in ("backends", "cpu", "experiment", "faults", "gpu", "learning", "roofline"):
+    for module in (
+        *("backends", "cpu", "experiment", "faults", "gpu", "learning", "predicting", "roofline"),
+    ):
         importlib.import_module(f"benchmarks.tables.{module}")
     return TABLES
 
