@@ -10,7 +10,7 @@ SPEED = "predict-speed"
 
 @table("predict-speed")
 def speed() -> str:
-    """What was measured, beside what is wanted of 2 idle cores."""
+    """The measured costs, beside those that are wanted of 2 idle cores."""
     content = results(SPEED)
     clip, long = content["clip"], content["long"]
     frames = clip["frames_per_second"]
