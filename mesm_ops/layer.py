@@ -1,4 +1,4 @@
-"""What all layers share: how they refuse what torch would do to them in vain."""
+"""The layers' common base: refuses what torch would do to a layer in vain."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ from .ops.checks import (
 )
 from .ops.cross_modal_score import check_lengths
 from .ops.parameters import Stage
-from .parts import changed, hooked_everywhere, linears_changed
+from .parts import changed, hooked_everywhere, is_frozen, lacks_bias, linears_changed
 from .sparse_feature_maps import SparseFeatureMaps
 
 __all__ = [
@@ -243,36 +243,38 @@ class SparseCrossModalBlock(Layer):
         """Return why the block now calls its parts one by one, in words; None: it is one op."""
         if self.convolutions != 2:
             return f"kernels are for 2 convolutions, not {self.convolutions}"
-        inside = self._modules
-        attention, norm1, norm2 = inside["attention"], inside["norm1"], inside["norm2"]
+        inside: dict[str, Any] = self._modules
+        attention, conv1, conv2 = inside["attention"], inside["conv1"], inside["conv2"]
+        norm1, norm2 = inside["norm1"], inside["norm2"]
         found = changed(
             (
                 ("attention", attention, CrossModalAttention),
-                ("conv1", inside["conv1"], SubmConv2d),
+                ("conv1", conv1, SubmConv2d),
                 ("norm1", norm1, _norm_class(norm1)),
-                ("conv2", inside["conv2"], SubmConv2d),
+                ("conv2", conv2, SubmConv2d),
                 ("norm2", norm2, _norm_class(norm2)),
                 ("pool", inside["pool"], SparseMaxPool2d),
             )
         )
         if found is not None:
             return found
-        assert isinstance(attention, CrossModalAttention)
         within = attention._modules
         found = linears_changed(within["map_proj"], within["query_proj"], within["score"])
         if found is not None:
             return f"attention.{found}"
-        if self.conv1.bias is not None or self.conv2.bias is not None:
+        if not (lacks_bias(conv1) and lacks_bias(conv2)):
             return "conv1 or conv2 has a bias"
+        if norm1 is norm2:
+            return "norm1 and norm2 are one module"
+        if norm1.training is not norm2.training:
+            return "one norm alone is in training"
+        if not (norm1.relu and norm2.relu):
+            return "norm1 or norm2 has no ReLU"
         for norm in (norm1, norm2):
             if isinstance(norm, SparseSyncBatchNorm) and norm.synchronises:
                 return "its norms take the statistics of several processes"
-        if norm1 is norm2:
-            return "norm1 and norm2 are one module"
-        if self.norm1.training is not self.norm2.training:
-            return "one norm alone is in training"
-        if not (self.norm1.relu and self.norm2.relu):
-            return "norm1 or norm2 has no ReLU"
+        if is_frozen(conv1) and is_frozen(conv2) and torch.is_grad_enabled():
+            return "conv1 and conv2 are frozen, and the one op would compute their gradients"
         return hooked_everywhere()
 
     def attend(

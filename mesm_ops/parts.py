@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn.modules import module as every_module
 from torch.utils.module_tracker import ModuleTracker
 
-__all__ = ["Part", "changed", "hooked_everywhere", "linears_changed"]
+__all__ = ["Part", "changed", "hooked_everywhere", "is_frozen", "lacks_bias", "linears_changed"]
 
 Part = tuple[str, Any, type[nn.Module]]  # a name, what is there, and the class that is wanted
 
@@ -22,8 +22,6 @@ def changed(parts: Iterable[Part]) -> str | None:
     for name, part, kind in parts:
         if getattr(type(part), "forward", None) is not kind.forward:
             return f"{name} is {type(part).__name__}"
-        if "forward" in part.__dict__:
-            return f"{name} has a forward of its own"
         if (
             part._forward_hooks
             or part._forward_pre_hooks
@@ -31,6 +29,8 @@ def changed(parts: Iterable[Part]) -> str | None:
             or part._backward_pre_hooks
         ):
             return f"{name} has a hook"
+        if "forward" in part.__dict__:
+            return f"{name} has a forward of its own"
     return None
 
 
@@ -45,9 +45,22 @@ def linears_changed(map_proj: Any, query_proj: Any, score: Any) -> str | None:
     )
     if found is not None:
         return found
-    if map_proj.bias is None or score.bias is None:
+    if lacks_bias(map_proj) or lacks_bias(score):
         return "map_proj or score has no bias"
-    return None if query_proj.bias is None else "query_proj has a bias"
+    return None if lacks_bias(query_proj) else "query_proj has a bias"
+
+
+def lacks_bias(part: nn.Module) -> bool:
+    """Return whether a part has no bias; a parametrised one, as a rule, is not computed."""
+    if "bias" in part._parameters:
+        return part._parameters["bias"] is None
+    return getattr(part, "bias", None) is None
+
+
+def is_frozen(conv: nn.Module) -> bool:
+    """Return whether a convolution's weight is a parameter that wants no gradient."""
+    weight = conv._parameters.get("weight")
+    return weight is not None and not weight.requires_grad
 
 
 def hooked_everywhere() -> str | None:

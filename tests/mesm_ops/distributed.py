@@ -10,6 +10,8 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
 from mesm_ops import (
@@ -59,6 +61,7 @@ def run(rank: int, folder: Path) -> None:
     ):
         a_step_of_data_parallel_is_one_of_all(here, way)
     a_compiled_norm(here)
+    a_sharded_network_is_the_whole()
     dist.barrier()
     dist.destroy_process_group()
     (folder / f"done{rank}").touch()
@@ -254,3 +257,21 @@ def a_compiled_norm(here: Here) -> None:
     wanted = eager(x.with_features(x.features * 2)).to_dense() + 1
     assert_close(got, wanted, torch.float32)
     same_state(norm, eager, torch.float32)
+
+
+def a_sharded_network_is_the_whole() -> None:
+    torch.manual_seed(6)
+    whole = Net()
+    own = copy.deepcopy(whole)
+    mesh = init_device_mesh("cpu", (PROCESSES,))
+    for part in (own.block1, own.block2.conv1, own):
+        fully_shard(part, mesh=mesh)
+    given = torch.randn(4, 2, 6, 6), torch.randn(2, 5), torch.tensor([1, 3])
+    for net in (whole, own):
+        net(*given).square().sum().backward()
+    assert explain(own.block1).endswith(explain(whole.block1).partition("\n")[2])
+    assert explain(own.block2).startswith(
+        "SparseCrossModalBlock: part by part, as conv1 has a hook"
+    )
+    for parameter, of_whole in zip(own.parameters(), whole.parameters(), strict=True):
+        assert_close(parameter.grad.full_tensor(), of_whole.grad, torch.float32)

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import copy
 import io
+import re
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -234,8 +236,9 @@ WAYS: dict[str, tuple[Callable[[SparseCrossModalBlock], Any], str]] = {
     ),
     "frozen convolutions": (
         lambda net: [net.conv1.requires_grad_(False), net.conv2.requires_grad_(False)],
-        "one op",
+        "part by part, as conv1 and conv2 are frozen",
     ),
+    "one frozen convolution": (on("conv1", lambda p: p.requires_grad_(False)), "one op"),
     "a frozen attention": (on("attention", lambda p: p.requires_grad_(False)), "one op"),
     "one convolution twice": (put("conv2", lambda _: None), "one op"),
     "one norm twice": (put("norm2", lambda _: None), "part by part, as norm1 and norm2 are one"),
@@ -507,6 +510,8 @@ def test_slices_of_a_batch_are_mapped() -> None:
         got = torch.func.vmap(lambda m, q: net(m, q).to_dense())(maps, query)
         wanted = torch.stack([net(m, q).to_dense() for m, q in zip(maps, query, strict=True)])
     torch.testing.assert_close(got, wanted, **CLOSE)
+    with pytest.raises(RuntimeError, match="vmap: inplace arithmetic"):  # of running statistics
+        torch.func.vmap(lambda m, q: net.train()(m, q).to_dense())(maps, query)
 
 
 def test_a_replica_of_data_parallel_runs() -> None:
@@ -525,3 +530,14 @@ def test_saved_whole_and_by_state() -> None:
     loaded = torch.load(file, weights_only=False)
     assert loaded.eval()(*inputs()).difference(net.eval()(*inputs())) is None
     assert mesm_ops.explain(loaded).splitlines()[0] == mesm_ops.explain(net).splitlines()[0]
+
+
+def test_the_page_about_it_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "adapting.md").read_text()
+    names: dict[str, Any] = {"__name__": "page"}
+    for code in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
+        exec(compile(code, "adapting.md", "exec"), names)
+    said = capsys.readouterr().out
+    for line in re.findall(r"print\(explain\(block\)\)  # (.*)", page):
+        assert line in said
+    assert names["block"](torch.randn(2, 4, 6, 6), torch.randn(2, 6)).channels == 8
