@@ -273,7 +273,8 @@ class SparseCrossModalBlock(Layer):
         for norm in (norm1, norm2):
             if isinstance(norm, SparseSyncBatchNorm) and norm.synchronises:
                 return "its norms take the statistics of several processes"
-        if is_frozen(conv1) and is_frozen(conv2) and torch.is_grad_enabled():
+        frozen = torch.is_grad_enabled() and is_frozen(conv1) and is_frozen(conv2)
+        if frozen and any(parameter.requires_grad for parameter in self.parameters()):
             return "conv1 and conv2 are frozen, and the one op would compute their gradients"
         return hooked_everywhere()
 
