@@ -7,11 +7,11 @@ from .backends import use_backend
 from .explain import explain
 from .modules import (
     CrossModalAttention,
-    SparseBatchNorm,
     SparseCrossModalBlock,
     SparseMaxPool2d,
     SubmConv2d,
 )
+from .norms import SparseBatchNorm, SparseSyncBatchNorm, SyncBatchNorm, synchronise_norms
 from .ops import (
     AttentionParameters,
     NormParameters,
@@ -41,13 +41,16 @@ __all__ = [
     "SparseCrossModalBlock",
     "SparseFeatureMaps",
     "SparseMaxPool2d",
+    "SparseSyncBatchNorm",
     "SubmConv2d",
+    "SyncBatchNorm",
     "cross_modal_score",
     "explain",
     "sparse_batch_norm",
     "sparse_cross_modal_block",
     "sparse_max_pool2d",
     "subm_conv2d",
+    "synchronise_norms",
     "top_p_mask",
     "top_p_select",
     "use_backend",

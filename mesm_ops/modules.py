@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -10,12 +10,23 @@ from torch import Tensor, nn
 from . import ops
 from .all_sites import shared_sites
 from .eager import is_eager
-from .ops.checks import check_flag, check_maps, check_number, check_p, check_selection, check_size
+from .layer import Layer, check_sizes
+from .norms import SparseBatchNorm, SparseSyncBatchNorm
+from .ops.checks import (
+    check_flag,
+    check_maps,
+    check_p,
+    check_selection,
+    check_tensor,
+    check_untraced,
+)
+from .ops.cross_modal_score import check_lengths
+from .ops.parameters import Stage
+from .parts import changed, hooked_everywhere, is_frozen, lacks_bias, linears_changed
 from .sparse_feature_maps import SparseFeatureMaps
 
 __all__ = [
     "CrossModalAttention",
-    "SparseBatchNorm",
     "SparseCrossModalBlock",
     "SparseMaxPool2d",
     "SubmConv2d",
@@ -24,20 +35,7 @@ __all__ = [
 Selection = Literal["weighted", "hard", "straight_through"]
 
 
-class _Layer(nn.Module):
-    def __prepare_scriptable__(self) -> nn.Module:
-        raise RuntimeError(
-            f"{type(self).__name__}: torch.jit.script is not supported, use torch.compile or "
-            "torch.export"
-        )
-
-
-def _check_sizes(layer: nn.Module, **sizes: int) -> None:
-    for name, size in sizes.items():
-        check_size(type(layer).__name__, name, size)
-
-
-class CrossModalAttention(_Layer):
+class CrossModalAttention(Layer):
     """Keep the sites that matter most to a query (Dai et al., 2021, Eq. 1 to 4).
 
     `p` and `selection` are settings, which a state_dict does not hold: a layer that loads another's
@@ -64,9 +62,7 @@ class CrossModalAttention(_Layer):
         selection: Selection = "weighted",
     ) -> None:
         super().__init__()
-        _check_sizes(
-            self, in_channels=in_channels, query_dim=query_dim, attention_dim=attention_dim
-        )
+        check_sizes(self, in_channels=in_channels, query_dim=query_dim, attention_dim=attention_dim)
         check_selection("CrossModalAttention", selection)
         self.map_proj = nn.Linear(in_channels, attention_dim)
         self.query_proj = nn.Linear(query_dim, attention_dim, bias=False)
@@ -94,8 +90,33 @@ class CrossModalAttention(_Layer):
         )
 
     def logits(self, x: SparseFeatureMaps, query: Tensor, lengths: Tensor | None) -> Tensor:
-        """Return the score of each active site, (N,)."""
-        return ops.cross_modal_score(x, query, lengths, *self.parameter_tuple())
+        """Return the score of each active site, (N,), zero in padding."""
+        if linears_changed(self.map_proj, self.query_proj, self.score) is None:
+            return ops.cross_modal_score(x, query, lengths, *self.parameter_tuple())
+        return self._logits_of_modules(x, query, lengths)
+
+    def _logits_of_modules(
+        self, x: SparseFeatureMaps, query: Tensor, lengths: Tensor | None
+    ) -> Tensor:
+        """Return what `logits` does, where a projection must be called as a module."""
+        name = type(self).__name__
+        check_maps(name, x)
+        samples = x.frames if lengths is None else lengths.shape[0]
+        check_tensor(name, "query", query, (samples, "D"), x.device, "for {0} samples")
+        if lengths is not None and torch.compiler.is_compiling():
+            right = (lengths.sum() == x.frames) & (lengths >= 0).all()
+            torch._assert_async(right, f"{name}: lengths must sum to the frames")
+        else:
+            check_lengths(lengths, x.offsets, x.features)
+        sample = x.frame_of_row()
+        if lengths is not None:
+            sample = torch.bucketize(sample, lengths.to(torch.int64).cumsum(0), right=True)
+        real = torch.arange(sample.shape[0], device=x.device) < x.offsets[-1]
+        asked = self.query_proj(query)
+        asked = torch.cat([asked, asked.new_zeros(1, asked.shape[1])])  # padding asks the last
+        hidden = self.map_proj(torch.where(real[:, None], x.features, 0)) + asked[sample]
+        logits = self.score(torch.tanh(hidden))[:, 0]
+        return torch.where(real, logits, 0).to(torch.promote_types(x.dtype, torch.float32))
 
     def forward(
         self, x: SparseFeatureMaps, query: Tensor, lengths: Tensor | None
@@ -108,7 +129,7 @@ class CrossModalAttention(_Layer):
         return f"p={self.p}, selection={self.selection!r}"
 
 
-class SubmConv2d(_Layer):
+class SubmConv2d(Layer):
     """Submanifold 3 x 3 convolution (Graham and van der Maaten, 2017).
 
     Args:
@@ -122,7 +143,7 @@ class SubmConv2d(_Layer):
 
     def __init__(self, in_channels: int, out_channels: int, bias: bool = True) -> None:
         super().__init__()
-        _check_sizes(self, in_channels=in_channels, out_channels=out_channels)
+        check_sizes(self, in_channels=in_channels, out_channels=out_channels)
         check_flag("SubmConv2d", "bias", bias)
         self.weight = nn.Parameter(torch.empty(out_channels, in_channels, 3, 3))
         self.bias = nn.Parameter(torch.empty(out_channels)) if bias else None
@@ -144,76 +165,7 @@ class SubmConv2d(_Layer):
         return f"{cin}, {cout}, bias={self.bias is not None}"
 
 
-class SparseBatchNorm(_Layer, nn.BatchNorm1d):
-    """Batch normalisation over active sites, with its ReLU; state as `torch.nn.BatchNorm1d`.
-
-    Args:
-        num_features: Channels C.
-        eps: Added to the variance.
-        momentum: The share of a batch in the running statistics; None: their plain average.
-        relu: Apply a ReLU to the normalised features, in the same pass.
-
-    Raises:
-        ValueError: num_features is no positive integer, eps not finite or negative, or momentum
-            neither None nor a number from 0 to 1.
-    """
-
-    running_mean: Tensor
-    running_var: Tensor
-    num_batches_tracked: Tensor
-
-    def __init__(
-        self,
-        num_features: int,
-        eps: float = 1e-5,
-        momentum: float | None = 0.1,
-        relu: bool = False,
-    ) -> None:
-        check_size("SparseBatchNorm", "num_features", num_features)
-        check_number("SparseBatchNorm", "eps", eps)
-        if momentum is not None:
-            check_number("SparseBatchNorm", "momentum", momentum, 1, " or None")
-        check_flag("SparseBatchNorm", "relu", relu)
-        super().__init__(num_features, eps=eps, momentum=momentum)
-        self.relu = relu
-
-    def parameter_tuple(self, x: SparseFeatureMaps, *, counts: bool = True) -> ops.NormParameters:
-        """Return the arguments of `sparse_batch_norm` after x; in training, count the batch.
-
-        Args:
-            x: The norm's input.
-            counts: Count the batch; False: the caller does, and momentum is not None.
-        """
-        check_maps("SparseBatchNorm", x)  # before the batch is counted
-        momentum: float | Tensor | None = self.momentum
-        if self.training and counts:
-            rows = x.offsets[-1]
-            if rows.is_cpu and is_eager():
-                self.num_batches_tracked += int(rows) > 0
-            else:
-                self.num_batches_tracked.add_(rows > 0)
-            if momentum is None:
-                momentum = 1 / self.num_batches_tracked.clamp(min=1)
-        return ops.NormParameters(
-            self.running_mean,
-            self.running_var,
-            self.weight,
-            self.bias,
-            self.training,
-            0.0 if momentum is None else momentum,
-            self.eps,
-        )
-
-    def forward(self, x: SparseFeatureMaps) -> SparseFeatureMaps:  # type: ignore[override]
-        """Return the sites of x with normalised features."""
-        return ops.sparse_batch_norm(x, *self.parameter_tuple(x), relu=self.relu)
-
-    def extra_repr(self) -> str:
-        """Return the settings."""
-        return f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, relu={self.relu}"
-
-
-class SparseMaxPool2d(_Layer):
+class SparseMaxPool2d(Layer):
     """2 x 2 max-pooling with stride 2 over active sites."""
 
     def forward(self, x: SparseFeatureMaps) -> SparseFeatureMaps:
@@ -221,11 +173,13 @@ class SparseMaxPool2d(_Layer):
         return ops.sparse_max_pool2d(x)
 
 
-class SparseCrossModalBlock(_Layer):
+class SparseCrossModalBlock(Layer):
     """A cross-modal sparse block (Dai et al., 2021, section 4.3): select, convolve twice, pool.
 
     `p` and `selection` are settings, which a state_dict does not hold: a block that loads another's
-    state keeps its own.
+    state keeps its own. Parts may be replaced by modules that take and return `SparseFeatureMaps`,
+    and hooked; the block then calls its parts one by one, to the same effect. A ReLU follows each
+    norm; one with an attribute `relu` sees to that itself.
 
     Args:
         in_channels: Channels of the maps.
@@ -236,11 +190,19 @@ class SparseCrossModalBlock(_Layer):
             another compilation in a compiled block.
         selection: "weighted" lets the attention learn; "hard", the original, does not;
             "straight_through" lets the attention learn and leaves features as "hard" does.
+        pool: End with a 2 x 2 max-pool; without, maps keep their size.
+        convolutions: How many convolutions, each with its norm and ReLU: 1, 2 or 3. Kernels of the
+            whole block are for 2 and a pool; others run by the single ops.
 
     Raises:
-        ValueError: A size is no positive integer, p is not in (0, 1], or there is no such
-            selection.
+        ValueError: A size is no positive integer, p is not in (0, 1], there is no such selection,
+            pool is no bool, or convolutions is none of 1, 2 and 3.
     """
+
+    conv1: SubmConv2d
+    norm1: SparseBatchNorm
+    conv2: SubmConv2d
+    norm2: SparseBatchNorm
 
     def __init__(
         self,
@@ -250,15 +212,23 @@ class SparseCrossModalBlock(_Layer):
         attention_dim: int,
         p: float = 0.5,
         selection: Selection = "weighted",
+        pool: bool = True,
+        convolutions: int = 2,
     ) -> None:
         super().__init__()
-        _check_sizes(self, in_channels=in_channels, out_channels=out_channels)
+        check_sizes(self, in_channels=in_channels, out_channels=out_channels)
+        check_flag("SparseCrossModalBlock", "pool", pool)
+        if isinstance(convolutions, bool) or convolutions not in (1, 2, 3):
+            raise ValueError(
+                f"SparseCrossModalBlock: convolutions must be 1, 2 or 3, got {convolutions!r}"
+            )
         self.attention = CrossModalAttention(in_channels, query_dim, attention_dim, p, selection)
-        self.conv1 = SubmConv2d(in_channels, out_channels, bias=False)
-        self.norm1 = SparseBatchNorm(out_channels, relu=True)
-        self.conv2 = SubmConv2d(out_channels, out_channels, bias=False)
-        self.norm2 = SparseBatchNorm(out_channels, relu=True)
-        self.pool = SparseMaxPool2d()
+        self.convolutions = int(convolutions)
+        for number in range(1, self.convolutions + 1):
+            before = in_channels if number == 1 else out_channels
+            self.add_module(f"conv{number}", SubmConv2d(before, out_channels, bias=False))
+            self.add_module(f"norm{number}", SparseBatchNorm(out_channels, relu=True))
+        self.pool = SparseMaxPool2d() if pool else nn.Identity()
 
     @property
     def p(self) -> float:
@@ -269,18 +239,67 @@ class SparseCrossModalBlock(_Layer):
     def p(self, p: float) -> None:
         self.attention.p = p
 
+    def apart(self) -> str | None:
+        """Return why the block now calls its parts one by one, in words; None: it is one op."""
+        if self.convolutions != 2:
+            return f"kernels are for 2 convolutions, not {self.convolutions}"
+        inside: dict[str, Any] = self._modules
+        attention, conv1, conv2 = inside["attention"], inside["conv1"], inside["conv2"]
+        norm1, norm2 = inside["norm1"], inside["norm2"]
+        found = changed(
+            (
+                ("attention", attention, CrossModalAttention),
+                ("conv1", conv1, SubmConv2d),
+                ("norm1", norm1, _norm_class(norm1)),
+                ("conv2", conv2, SubmConv2d),
+                ("norm2", norm2, _norm_class(norm2)),
+                ("pool", inside["pool"], SparseMaxPool2d),
+            )
+        )
+        if found is not None:
+            return found
+        within = attention._modules
+        found = linears_changed(within["map_proj"], within["query_proj"], within["score"])
+        if found is not None:
+            return f"attention.{found}"
+        if not (lacks_bias(conv1) and lacks_bias(conv2)):
+            return "conv1 or conv2 has a bias"
+        if norm1 is norm2:
+            return "norm1 and norm2 are one module"
+        if norm1.training is not norm2.training:
+            return "one norm alone is in training"
+        if not (norm1.relu and norm2.relu):
+            return "norm1 or norm2 has no ReLU"
+        for norm in (norm1, norm2):
+            if isinstance(norm, SparseSyncBatchNorm) and norm.synchronises:
+                return "its norms take the statistics of several processes"
+        frozen = torch.is_grad_enabled() and is_frozen(conv1) and is_frozen(conv2)
+        if frozen and any(parameter.requires_grad for parameter in self.parameters()):
+            return "conv1 and conv2 are frozen, and the one op would compute their gradients"
+        return hooked_everywhere()
+
     def attend(
         self, maps: Tensor | SparseFeatureMaps, query: Tensor, lengths: Tensor | None = None
     ) -> SparseFeatureMaps:
         """Return the sites that the attention keeps: the block's first half."""
-        selected: SparseFeatureMaps = self.attention(_sparse(maps), query, lengths)
-        return selected
+        x = _sparse(maps)
+        return _maps_of("attention", self.attention, self.attention(x, query, lengths))
 
     def convolve(self, selected: SparseFeatureMaps) -> SparseFeatureMaps:
-        """Convolve and pool what `attend` kept: the block's second half."""
-        x = self.norm1(self.conv1(selected))
-        pooled: SparseFeatureMaps = self.pool(self.norm2(self.conv2(x)))
-        return pooled
+        """Convolve and pool what `attend` kept: the block's second half.
+
+        Raises:
+            ValueError: A part that was put in place of another does not return SparseFeatureMaps.
+        """
+        x = selected
+        for number in range(1, self.convolutions + 1):
+            norm = getattr(self, f"norm{number}")
+            for name in (f"conv{number}", f"norm{number}"):
+                part = getattr(self, name)
+                x = _maps_of(name, part, part(x))
+            if not hasattr(norm, "relu"):
+                x = x.with_features(x.features.relu())
+        return _maps_of("pool", self.pool, self.pool(x))
 
     def forward(
         self, maps: Tensor | SparseFeatureMaps, query: Tensor, lengths: Tensor | None = None
@@ -288,35 +307,81 @@ class SparseCrossModalBlock(_Layer):
         """Run the block; the same as `convolve(attend(maps, query, lengths))`.
 
         Args:
-            maps: (F, C, H, W), all sites active, or sparse; height and width at least 2.
+            maps: (F, C, H, W), all sites active, or sparse; with a pool, height and width at least
+                2.
             query: (B, D), one for each sample.
             lengths: (B,) int64 or int32, the frames of each sample; None: one query for each frame.
 
         Returns:
-            Maps of half the height and width, with out_channels.
+            Maps of half the height and width, or of the same without a pool, with out_channels.
 
         Raises:
-            ValueError: A shape, dtype or device does not fit, or lengths do not sum to F.
+            ValueError: A shape, dtype or device does not fit, lengths do not sum to F, or a part
+                that was put in place of another does not return SparseFeatureMaps.
         """
         x = _sparse(maps)
-        norms, attention = (self.norm1, self.norm2), self.attention
+        if self.apart() is not None:
+            return self.convolve(self.attend(x, query, lengths))
+        norms = (self.norm1, self.norm2)
         # On a GPU a launch that the op needs anyway counts the batch too.
         leaves = x.features.is_cuda and is_eager()
         leaves = leaves and all(norm.training and norm.momentum is not None for norm in norms)
-        norm1, norm2 = (norm.parameter_tuple(x, counts=not leaves) for norm in norms)
+        counts = tuple(norm.num_batches_tracked for norm in norms if norm.track_running_stats)
+        leaves = leaves and len(counts) == 2 and not any(count is None for count in counts)
         return ops.sparse_cross_modal_block(
-            x,
-            query,
-            lengths,
-            attention.parameter_tuple(),
-            ((self.conv1.weight, norm1), (self.conv2.weight, norm2)),
-            self.p,
-            attention.selection,
-            (self.norm1.num_batches_tracked, self.norm2.num_batches_tracked) if leaves else None,
+            *self.op_arguments(x, query, lengths, counts=not leaves),
+            counts if leaves else None,  # type: ignore[arg-type]
         )
+
+    def op_arguments(
+        self,
+        maps: Tensor | SparseFeatureMaps,
+        query: Tensor,
+        lengths: Tensor | None = None,
+        *,
+        counts: bool = False,
+    ) -> _OpArguments:
+        """Return the arguments of `sparse_cross_modal_block`, where the block is that op.
+
+        Args:
+            maps: As for `forward`; so are the next two.
+            query: (B, D).
+            lengths: (B,), or None.
+            counts: In training, count the batch.
+        """
+        x, attention = _sparse(maps), self.attention
+        norm1, norm2 = (n.parameter_tuple(x, counts=counts) for n in (self.norm1, self.norm2))
+        stages = ((self.conv1.weight, norm1), (self.conv2.weight, norm2))
+        attends = attention.parameter_tuple()
+        return x, query, lengths, attends, stages, self.p, attention.selection
+
+
+_OpArguments: TypeAlias = tuple[
+    SparseFeatureMaps,
+    Tensor,
+    Tensor | None,
+    ops.AttentionParameters,
+    tuple[Stage, Stage],
+    float,
+    Selection,
+]
+
+
+def _norm_class(norm: Any) -> type[nn.Module]:
+    return SparseSyncBatchNorm if isinstance(norm, SparseSyncBatchNorm) else SparseBatchNorm
+
+
+def _maps_of(name: str, part: Any, found: Any) -> SparseFeatureMaps:
+    if not isinstance(found, SparseFeatureMaps):
+        raise ValueError(
+            f"SparseCrossModalBlock: {name} is {type(part).__name__}, which must return "
+            f"SparseFeatureMaps, got {type(found).__name__}"
+        )
+    return found
 
 
 def _sparse(maps: Tensor | SparseFeatureMaps) -> SparseFeatureMaps:
     if isinstance(maps, SparseFeatureMaps):
         return maps
+    check_untraced("SparseCrossModalBlock", maps)
     return SparseFeatureMaps._of_all_sites(maps, shared_sites)  # which never leave the block

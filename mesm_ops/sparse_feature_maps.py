@@ -5,26 +5,33 @@ from __future__ import annotations
 import numbers
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
+from torch.utils.data._utils.collate import default_collate_fn_map
 
-from . import extension
 from .all_sites import all_sites
-from .eager import is_transformed
+from .maps_checks import (
+    DTYPES,
+    MOST_ROWS,
+    check_dtype,
+    check_offsets,
+    check_size,
+    check_tensor,
+    check_values,
+    values_can_be_read,
+)
+from .tensor_like import TensorLike, holds_values, trims
 
 __all__ = ["DTYPES", "SparseFeatureMaps", "check_offsets", "check_values"]
 
-DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 _NAME = "SparseFeatureMaps"
-_MOST_ROWS = 2**31 - 1  # sites and offsets are int32
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class SparseFeatureMaps:
+class SparseFeatureMaps(TensorLike):
     """Feature maps of F frames, stored at their active sites only.
 
     Row i of `features` belongs to the frame f with `offsets[f] <= i < offsets[f + 1]` and lies at
@@ -55,26 +62,6 @@ class SparseFeatureMaps:
         _check_shapes(self)
         self._check()
 
-    @property
-    def frames(self) -> int:
-        """Number of frames F."""
-        return self.offsets.shape[0] - 1
-
-    @property
-    def channels(self) -> int:
-        """Number of channels C."""
-        return self.features.shape[1]
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """The features' dtype."""
-        return self.features.dtype
-
-    @property
-    def device(self) -> torch.device:
-        """The device that holds all three tensors."""
-        return self.features.device
-
     @classmethod
     def from_dense(cls, maps: Tensor, mask: Tensor | None = None) -> SparseFeatureMaps:
         """Take dense maps at the sites a mask names. Differentiable in `maps`.
@@ -96,7 +83,7 @@ class SparseFeatureMaps:
             return every
         features, (frames, _, height, width) = every.features, maps.shape
         rows, size, device = features.shape[0], height * width, maps.device
-        _check_tensor("mask", mask)
+        check_tensor("mask", mask)
         if mask.shape != (frames, height, width) or mask.dtype != torch.bool:
             raise ValueError(
                 f"{_NAME}: mask must be {(frames, height, width)} torch.bool for maps "
@@ -112,8 +99,7 @@ class SparseFeatureMaps:
         compacted = torch.where(keep, kept_before[:-1], rows).long()
         source = torch.full((rows + 1,), -1, dtype=torch.int64, device=device)
         source = source.scatter(0, compacted, torch.arange(rows, device=device))
-        trim = device.type == "cpu" and not torch.compiler.is_compiling()
-        source = source[: int(offsets[-1]) if trim else rows]
+        source = source[: int(offsets[-1]) if trims(maps) else rows]
         real, row = source >= 0, source.clamp(min=0)
         features = torch.where(real[:, None], features[row], 0)
         return cls._trusted(features, torch.where(real, sites[row], 0), offsets, height, width)
@@ -155,12 +141,12 @@ class SparseFeatureMaps:
         Raises:
             ValueError: The number of rows, the dtype or the device does not fit the sites.
         """
-        _check_tensor("features", features)
+        check_tensor("features", features)
         if features.dim() != 2 or features.shape[0] != self.sites.shape[0]:
             raise ValueError(
                 f"{_NAME}: features must be ({self.sites.shape[0]}, C), got {tuple(features.shape)}"
             )
-        _check_dtype("features", features)
+        check_dtype("features", features)
         if features.device != self.sites.device:
             raise ValueError(
                 f"{_NAME}: features must be on {self.sites.device} as sites, got {features.device}"
@@ -173,7 +159,7 @@ class SparseFeatureMaps:
         Raises:
             ValueError: On a CPU, outside a compiled graph, sites or offsets are those of no maps.
         """
-        if _values_can_be_read(self.sites):
+        if values_can_be_read(self.sites):
             check_values(_NAME, self.sites, self.offsets, self.height, self.width)
 
     def _site_indices(self) -> Tensor:
@@ -201,34 +187,42 @@ class SparseFeatureMaps:
         cls, maps: Tensor, make: Callable[[int, int, torch.device], tuple[Tensor, Tensor]]
     ) -> SparseFeatureMaps:
         """Return dense maps at all sites, which `make` makes as `all_sites` does."""
-        _check_tensor("maps", maps)
+        check_tensor("maps", maps)
         if maps.dim() != 4:
             raise ValueError(f"{_NAME}: maps must be (F, C, H, W), got {tuple(maps.shape)}")
-        _check_dtype("maps", maps)
+        check_dtype("maps", maps)
         frames, channels, height, width = maps.shape
         rows = frames * height * width
         if not torch.compiler.is_compiling():
-            _check_size(height, width)
-            if rows > _MOST_ROWS:
-                raise ValueError(f"{_NAME}: at most {_MOST_ROWS} sites fit, got {rows}")
+            check_size(height, width)
+            if rows > MOST_ROWS:
+                raise ValueError(f"{_NAME}: at most {MOST_ROWS} sites fit, got {rows}")
         features = maps.permute(0, 2, 3, 1).reshape(rows, channels)
         sites, offsets = make(frames, height * width, maps.device)
         return cls._trusted(features, sites, offsets, height, width)
 
-    def __repr__(self) -> str:
-        return (
-            f"{_NAME}(features={tuple(self.features.shape)} {self.dtype}, frames={self.frames}, "
-            f"height={self.height}, width={self.width}, device={self.device})"
-        )
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle as a call that checks what it is given."""
+        return _rebuild, (self.features, self.sites, self.offsets, self.height, self.width)
+
+
+def _rebuild(
+    features: Tensor, sites: Tensor, offsets: Tensor, height: int, width: int
+) -> SparseFeatureMaps:
+    """Make maps of what a pickle holds, which may come from anywhere: checked on a GPU too."""
+    maps = SparseFeatureMaps(features, sites, offsets, height, width)
+    if holds_values(sites):
+        check_values(_NAME, sites, offsets, height, width)
+    return maps
 
 
 def _check_shapes(maps: SparseFeatureMaps) -> None:
     features, sites, offsets = maps.features, maps.sites, maps.offsets
     for name, tensor in (("features", features), ("sites", sites), ("offsets", offsets)):
-        _check_tensor(name, tensor)
+        check_tensor(name, tensor)
     if features.dim() != 2:
         raise ValueError(f"{_NAME}: features must be (N, C), got {tuple(features.shape)}")
-    _check_dtype("features", features)
+    check_dtype("features", features)
     if sites.dim() != 1 or sites.shape[0] != features.shape[0]:
         raise ValueError(
             f"{_NAME}: sites must be ({features.shape[0]},) for {features.shape[0]} rows of "
@@ -250,107 +244,7 @@ def _check_shapes(maps: SparseFeatureMaps) -> None:
         if isinstance(given, bool) or not isinstance(given, numbers.Integral):
             raise ValueError(f"{_NAME}: {name} must be an integer, got {given!r}")
         object.__setattr__(maps, name, int(given))
-    _check_size(maps.height, maps.width)
-
-
-def _check_tensor(name: str, value: Any) -> None:
-    if not isinstance(value, Tensor):
-        raise ValueError(f"{_NAME}: {name} must be a tensor, got {type(value).__name__}")
-    if value.layout is not torch.strided:
-        raise ValueError(f"{_NAME}: {name} must be a dense tensor, got one of {value.layout}")
-
-
-def _check_dtype(name: str, tensor: Tensor) -> None:
-    if tensor.dtype not in DTYPES:
-        wanted = ", ".join(map(str, DTYPES))
-        raise ValueError(f"{_NAME}: {name} must be one of {wanted}, got {tensor.dtype}")
-
-
-def _check_size(height: int, width: int) -> None:
-    if height < 1 or width < 1:
-        raise ValueError(f"{_NAME}: height and width must be at least 1, got {height} x {width}")
-    if not torch.compiler.is_compiling() and height * width > _MOST_ROWS:
-        raise ValueError(
-            f"{_NAME}: height * width must be at most {_MOST_ROWS}, got {height} x {width}"
-        )
-
-
-def _values_can_be_read(tensor: Tensor) -> bool:
-    """Return whether reading neither waits for a device nor meets a traced tensor."""
-    return (
-        not torch.compiler.is_compiling()
-        and type(tensor) is Tensor
-        and tensor.is_cpu
-        and not is_transformed()
-    )
-
-
-def check_values(op: str, sites: Tensor, offsets: Tensor, height: int, width: int) -> None:
-    """Refuse sites or offsets that no maps have; waits for the tensors' device.
-
-    Args:
-        op: The name with which the message begins.
-        sites: (N,) int32.
-        offsets: (F + 1,) int32.
-        height: Height of the maps.
-        width: Width of the maps.
-
-    Raises:
-        ValueError: Offsets do not rise from 0 to at most N, or sites do not ascend inside a frame
-            or lie outside the maps.
-    """
-    rows = sites.shape[0]
-    compiled = extension.module()
-    if (
-        compiled is not None
-        and sites.dtype is offsets.dtype is torch.int32
-        and sites.is_cpu
-        and sites.is_contiguous()
-        and offsets.is_contiguous()
-        and compiled.are_sites(
-            sites.data_ptr(), offsets.data_ptr(), rows, offsets.shape[0] - 1, height * width
-        )
-    ):
-        return  # torch's own calls take some ten times as long
-    check_offsets(op, offsets, rows)
-    total = int(offsets[-1])
-    if not total:
-        return
-    real = sites[:total]
-    size = height * width
-    least, most = map(int, real.aminmax())
-    if least < 0 or most >= size:
-        raise ValueError(
-            f"{op}: sites must lie in [0, {size}) for {height} x {width} maps, got "
-            f"{least} to {most}"
-        )
-    rises = real.diff() > 0
-    starts = offsets[1:-1]
-    starts = starts[(starts > 0) & (starts < total)].long()
-    rises[starts - 1] = True  # from frame to frame sites may fall
-    if not bool(rises.all()):
-        wrong = int((~rises).nonzero()[0]) + 1
-        frame = int(torch.bucketize(wrong, offsets[1:], right=True))
-        raise ValueError(
-            f"{op}: sites must ascend inside a frame, got site {int(real[wrong])} after "
-            f"{int(real[wrong - 1])} in frame {frame}"
-        )
-
-
-def check_offsets(op: str, offsets: Tensor, rows: int) -> None:
-    """Refuse offsets that no maps have; waits for the tensor's device.
-
-    Args:
-        op: The name with which the message begins.
-        offsets: (F + 1,) int32.
-        rows: The maps' rows N.
-
-    Raises:
-        ValueError: Offsets do not rise from 0 to at most N.
-    """
-    ends = offsets.tolist()
-    if ends[0] != 0 or ends[-1] > rows or any(a > b for a, b in pairwise(ends)):
-        raise ValueError(f"{op}: offsets must rise from 0 to at most {rows} rows, got {ends}")
+    check_size(maps.height, maps.width)
 
 
 def _flatten(maps: SparseFeatureMaps) -> tuple[list[Any], tuple[int, int]]:
@@ -377,5 +271,7 @@ pytree.register_pytree_node(
     to_dumpable_context=list,
     from_dumpable_context=tuple,
 )
-# Lets torch.load and torch.export.load read the class with weights_only.
-torch.serialization.add_safe_globals([SparseFeatureMaps])
+# Lets torch.load and torch.export.load read maps with weights_only: the class itself is not safe,
+# as unpickling could then set its fields unchecked.
+torch.serialization.add_safe_globals([_rebuild])
+default_collate_fn_map[SparseFeatureMaps] = lambda batch, **_: SparseFeatureMaps.cat(batch)

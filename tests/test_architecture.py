@@ -21,13 +21,14 @@ LAYERS = {
     ),
     "mesm_ops": (
         *(
-            "eager extension reference",
-            "all_sites backends",
+            "eager extension frames reference",
+            "all_sites backends maps_checks",
+            "tensor_like",
             "sparse_feature_maps",
             "triton",
             "ops",
         ),
-        *("explain modules tune", "__main__"),
+        *("layer parts", "norms", "explain modules tune", "__main__"),
     ),
     "benchmarks": (
         *("dense environment kept measure report shapes", "inputs", "calls gate rivals"),

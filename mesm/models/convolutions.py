@@ -23,6 +23,11 @@ def channels_last(module: nn.Module) -> None:
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
 
 
+def synchronises(module: nn.Module) -> bool:
+    """Whether the module's norms now wait for those of other processes, so that it must run."""
+    return any(getattr(part, "synchronises", False) for part in module.modules())
+
+
 def frames_channels_last(frames: Tensor) -> Tensor:
     """Frames (F, C, H, W) laid out channels-last, with strides that say so.
 

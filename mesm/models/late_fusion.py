@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from mesm.config.modalities import Modality, parse_modalities
 from mesm.data.batch import CHUNK_SHAPE, FACE_SHAPE, Batch
 from mesm.models.checks import check_batch, check_shares, check_sizes
+from mesm.models.convolutions import synchronises
 from mesm.models.fusion import WeightedSum
 from mesm.models.sequence import SequenceEncoder
 from mesm.models.text import TextEncoder, text_settings
@@ -76,8 +77,8 @@ class FrameBranch(nn.Module):
 
     def forward(self, features: Tensor, lengths: Tensor, longest: int | None = None) -> Tensor:
         """The extractor's maps (ΣS, C, h, w) and lengths (B,) to logits (B, E)."""
-        if features.shape[0] == 0:  # there is nothing to project, in whatever shape it came
-            vectors = features.new_zeros((0, self.dim))
+        if features.shape[0] == 0 and not synchronises(self.extractor):
+            vectors = features.new_zeros((0, self.dim))  # nothing to project, whatever its shape
         else:
             vectors = self.project(features)
         return self.classify(self.sequence(vectors, lengths, longest))
@@ -225,8 +226,8 @@ class LateFusionModel(nn.Module):
 
         def extract(view: View) -> Tensor:
             maps = first_maps.get(view.name)
-            if view.frames.shape[0] == 0:  # batch norm refuses to train on nothing
-                return view.frames
+            if view.frames.shape[0] == 0 and not synchronises(view.branch.extractor):
+                return view.frames  # batch norm refuses to train on nothing
             if view.name not in entropy:
                 features: Tensor = view.branch.extractor(view.frames, query, view.lengths, maps)
                 return features

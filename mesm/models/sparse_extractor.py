@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mesm.config.p import Selection
-from mesm.models.convolutions import FirstStage, channels_last
+from mesm.models.convolutions import FirstStage, channels_last, synchronises
 from mesm.models.entropy import normalised_entropy
 from mesm_ops import SparseCrossModalBlock, SparseFeatureMaps, top_p_select
 
@@ -163,7 +163,8 @@ class SparseExtractor(nn.Module):
 
     def first_stage_maps(self, frames: Tensor) -> Tensor:
         """Maps (F, channels[0], H//2, W//2) of frames (F, Cin, H, W), before any block."""
-        if frames.shape[0] == 0:  # batch norm refuses to train on nothing
+        if frames.shape[0] == 0 and not synchronises(self):
+            # Batch norm refuses to train on nothing.
             height, width = frames.shape[2] // 2, frames.shape[3] // 2
             return frames.new_zeros((0, self.stage.conv.out_channels, height, width))
         maps: Tensor = self.stage(frames)

@@ -49,7 +49,7 @@ from mesm.training.check import check_arguments, check_run
 from mesm.training.display import Display
 from mesm.training.diverged import Diverged, refusal
 from mesm.training.losses import CRITERIA, TrainingLoss
-from mesm.training.norms import count_norms, drawn_batches
+from mesm.training.norms import count_norms, drawn_batches, synchronise
 from mesm.training.optimizer import make_optimizer, set_learning_rate
 from mesm.training.p_schedule import PSchedule
 from mesm.training.step import TrainingStep
@@ -164,6 +164,7 @@ class _Training:
             check_arguments(self.config, self.folder, arguments)
         check_memory(self.config.model.name, arguments, self.accelerator.device)
         model = self._model(arguments, resumed=progress.epoch > 0)
+        synchronise(model, self.accelerator.num_processes)
         self.raw_model = model
         own_p = self.config.model.p if isinstance(self.config.model, MESMSettings) else None
         self.p = PSchedule(model, own_p, self.settings)
@@ -360,7 +361,7 @@ class _Training:
 
     def _validate(self, loss: TrainingLoss) -> dict[str, Any]:
         if self.accelerator.num_processes > 1:
-            # Batch-norm statistics are each process's own; the first one's are what is saved.
+            # The first process's are what is saved; another machine may round them otherwise.
             for buffer in self.raw_model.buffers():
                 torch.distributed.broadcast(buffer, 0)
         row, self.validated = self.validation(self.model, loss)

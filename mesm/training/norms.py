@@ -1,4 +1,4 @@
-"""Batch norms' running statistics anew, for the p that a MESM has now.
+"""Batch norms over several processes; their running statistics anew, for the p that MESM has now.
 
 A sparse norm's statistics are those of the sites that are kept, and so depend on p: a network that
 was trained at several p, or runs at another, wants them counted again (as Yu and Huang, 2019, do
@@ -13,12 +13,25 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from mesm.data.batch import Batch
 from mesm.data.clips import EpochBatches, SplitDataset, make_loader
+from mesm_ops import synchronise_norms
 
-# `mesm_ops.SparseBatchNorm` is a BatchNorm1d, too.
-NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
+
+def synchronise(model: nn.Module, processes: int) -> None:
+    """Make the batch norms of one of several processes take the statistics of all of them.
+
+    A step is then that of one process with all clips, and frames of long clips count everywhere.
+
+    Args:
+        model: changed in place where there are several processes.
+        processes: how many train it.
+    """
+    if processes > 1:
+        # A group of their own: DDP reduces gradients meanwhile, in an order of its own.
+        synchronise_norms(model, torch.distributed.new_group())
 
 
 @torch.no_grad()
@@ -30,7 +43,7 @@ def count_norms(model: nn.Module, batches: Iterable[Batch]) -> None:
         batches: at least one, on the model's device.
     """
     model.eval()
-    norms = [module for module in model.modules() if isinstance(module, NORMS)]
+    norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
     kept = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()

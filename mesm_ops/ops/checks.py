@@ -16,6 +16,7 @@ from torch.nn import Parameter
 
 from ..reference import Selection
 from ..sparse_feature_maps import DTYPES, SparseFeatureMaps
+from ..tensor_like import trims
 
 __all__ = [
     "check_dtype",
@@ -26,6 +27,7 @@ __all__ = [
     "check_selection",
     "check_size",
     "check_tensor",
+    "check_untraced",
     "check_variance",
     "trims",
     "values_are_known",
@@ -51,9 +53,10 @@ def check_maps(op: str, x: SparseFeatureMaps) -> None:
     Raises:
         ValueError: x is no SparseFeatureMaps, or the features' dtype is none of float16, bfloat16,
             float32 and float64.
-        RuntimeError: `torch.jit.trace` calls.
+        RuntimeError: `torch.jit.trace` or `torch.fx.symbolic_trace` calls.
     """
     if not isinstance(x, SparseFeatureMaps):
+        check_untraced(op, x)
         raise ValueError(f"{op}: x must be SparseFeatureMaps, got {type(x).__name__}")
     if not torch.compiler.is_compiling() and _is_traced():
         raise RuntimeError(
@@ -62,6 +65,19 @@ def check_maps(op: str, x: SparseFeatureMaps) -> None:
     if x.features.dtype not in DTYPES:
         wanted = ", ".join(str(dtype) for dtype in DTYPES)
         raise ValueError(f"{op}: features must be one of {wanted}, got {x.features.dtype}")
+
+
+def check_untraced(op: str, x: object) -> None:
+    """Refuse what `torch.fx.symbolic_trace` puts in place of tensors.
+
+    Raises:
+        RuntimeError: x is a `torch.fx.Proxy`.
+    """
+    if isinstance(x, torch.fx.Proxy):
+        raise RuntimeError(
+            f"{op}: torch.fx.symbolic_trace is not supported; use torch.export, or make the layer "
+            "a leaf of the tracer"
+        )
 
 
 def check_tensor(
@@ -235,11 +251,6 @@ def check_selection(op: str, selection: str) -> Selection:
         wanted = f"{', '.join(others)} or {last}"
         raise ValueError(f"{op}: selection must be {wanted}, got {selection!r}")
     return _SELECTIONS[selection]
-
-
-def trims(tensor: Tensor) -> bool:
-    """Return whether an op's output has no padding, so that its size depends on values."""
-    return tensor.is_cpu and not torch.compiler.is_compiling()
 
 
 def values_are_known(tensor: Tensor) -> bool:

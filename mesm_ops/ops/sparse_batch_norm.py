@@ -19,12 +19,18 @@ from .checks import check_flag, check_maps, check_number, check_tensor
 from .registration import define_op
 from .running_statistics import update_statistics
 
-__all__ = ["check_norm", "sparse_batch_norm"]
+__all__ = [
+    "arguments_of_norm",
+    "check_norm",
+    "norm_backward_op",
+    "norm_op",
+    "sparse_batch_norm",
+]
 
 _NAME = "sparse_batch_norm"
 
 
-def _arguments(
+def arguments_of_norm(
     x: SparseFeatureMaps,
     running_mean: Tensor,
     running_var: Tensor,
@@ -35,6 +41,11 @@ def _arguments(
     eps: float = 1e-5,
     relu: bool = False,
 ) -> SparseBatchNorm:
+    """Return the op's arguments, given those of its public function, or refuse them.
+
+    Raises:
+        ValueError: As `sparse_batch_norm`.
+    """
     check_maps(_NAME, x)
     parameters = (running_mean, running_var, weight, bias)
     eps = check_norm(x, x.channels, parameters, training, momentum, eps)
@@ -133,9 +144,11 @@ def _saved(a: SparseBatchNorm, out: SparseBatchNormResult) -> SparseBatchNormBac
     )
 
 
-_forward = define_op(reference.sparse_batch_norm, fake=_fake, arguments=_arguments, triton=True)
-_backward = define_op(reference.sparse_batch_norm_backward, fake=_fake_backward, triton=True)
-make_differentiable(_forward, _backward, saved=_saved)
+norm_op = define_op(
+    reference.sparse_batch_norm, fake=_fake, arguments=arguments_of_norm, triton=True
+)
+norm_backward_op = define_op(reference.sparse_batch_norm_backward, fake=_fake_backward, triton=True)
+make_differentiable(norm_op, norm_backward_op, saved=_saved)
 
 
 def sparse_batch_norm(
@@ -178,8 +191,8 @@ def sparse_batch_norm(
             wanted and what came. On a CPU a negative running_var is refused, by the C++ kernels
             with a RuntimeError; a GPU is not waited for.
     """
-    out = _forward(
-        _arguments(x, running_mean, running_var, weight, bias, training, momentum, eps, relu)
+    out = norm_op(
+        arguments_of_norm(x, running_mean, running_var, weight, bias, training, momentum, eps, relu)
     )
     if training:
         update_statistics(running_mean, running_var, out.mean, out.var, x.offsets[-1], momentum)

@@ -90,8 +90,8 @@ def test_is_frozen_and_says_what_it_is() -> None:
         x.height = 3  # type: ignore[misc]
     rows = x.features.shape[0]
     assert repr(x) == (
-        f"SparseFeatureMaps(features=({rows}, 3) torch.bfloat16, frames=2, height=4, width=5, "
-        "device=cpu)"
+        f"SparseFeatureMaps(frames=2, sites={rows} of 40, density {rows / 40:.2f}, channels=3, "
+        "height=4, width=5, dtype=torch.bfloat16, device=cpu)"
     )
 
 

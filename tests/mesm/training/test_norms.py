@@ -1,7 +1,8 @@
 """Batch norms' statistics counted again: plain averages over batches, at the p of the moment."""
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,8 +10,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from mesm import Batch
 from mesm.training.norms import count_norms, drawn_batches
 from mesm_ops import SparseCrossModalBlock
+from tests.mesm.models.conftest import SMALL
+from tests.mesm.training import processes
 
 
 class Network(nn.Module):
@@ -105,3 +109,40 @@ def test_batches_are_drawn_anew_by_the_seed() -> None:
     assert len(drawn(4)) == len(set(drawn(4))) == 6  # whole batches
     assert sorted(drawn(100)) == list(range(10))
     assert drawn(6) == drawn(6) != drawn(6, seed=1)
+
+
+def test_a_step_of_two_processes_is_one_of_all_clips(tmp_path: Path) -> None:
+    """Also where the clips of one of them have no faces, which must wait for nobody's norms."""
+    parts = [
+        make(processes.FACES[rank], processes.CHUNKS[rank], processes.WORDS[rank], seed=rank)
+        for rank in range(2)
+    ]
+    given = (tmp_path, SMALL | {"dropout": 0.0}, [*parts, joined(parts)])
+    torch.multiprocessing.spawn(processes.run, given, nprocs=2)
+    assert len(list(tmp_path.glob("done*"))) == 2
+
+
+def make(faces: Sequence[int], chunks: Sequence[int], words: Sequence[int], seed: int) -> Batch:
+    generator = torch.Generator().manual_seed(seed)
+    mask = torch.arange(max(words)) < torch.tensor(words)[:, None]
+
+    def draw(*shape: int) -> Tensor:
+        return torch.randn(*shape, dtype=torch.float64, generator=generator)
+
+    return Batch(
+        clip_ids=["clip"] * len(words),
+        text_ids=torch.randint(4, 40, mask.shape, generator=generator) * mask,
+        text_mask=mask,
+        faces=draw(sum(faces), 3, 48, 48),
+        face_lengths=torch.tensor(faces),
+        spectrograms=draw(sum(chunks), 1, 128, 32),
+        spectrogram_lengths=torch.tensor(chunks),
+        labels=draw(len(words), 6),
+    )
+
+
+def joined(parts: list[Batch]) -> Batch:
+    names = ("text_ids", "text_mask", "faces", "face_lengths", "spectrograms")
+    names = (*names, "spectrogram_lengths", "labels")
+    tensors = {name: torch.cat([getattr(part, name) for part in parts]) for name in names}
+    return Batch(clip_ids=[name for part in parts for name in part.clip_ids], **tensors)
