@@ -16,7 +16,7 @@ from . import extension
 from .all_sites import all_sites
 from .eager import is_transformed
 
-__all__ = ["DTYPES", "SparseFeatureMaps", "check_offsets", "check_values"]
+__all__ = ["DTYPES", "SparseFeatureMaps", "check_offsets", "check_values", "count_ends"]
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 _NAME = "SparseFeatureMaps"
@@ -143,6 +143,8 @@ class SparseFeatureMaps:
 
     def frame_of_row(self) -> Tensor:
         """Return the frame of each row, (N,) int64; F for padding rows."""
+        if torch.compiler.is_exporting():
+            return count_ends(self.offsets[1:], self.sites.shape[0])
         rows = torch.arange(self.sites.shape[0], device=self.device, dtype=torch.int32)
         return torch.bucketize(rows, self.offsets[1:], right=True)
 
@@ -283,6 +285,21 @@ def _values_can_be_read(tensor: Tensor) -> bool:
         and tensor.is_cpu
         and not is_transformed()
     )
+
+
+def count_ends(ends: Tensor, size: int) -> Tensor:
+    """Return for each number below `size` how many ends are not above it, (size,) int64.
+
+    The same as `torch.bucketize`, which torch decomposes for the one size of `ends` that was
+    traced, and which gives wrong numbers for larger ones.
+
+    Args:
+        ends: Integers from 0 to `size`.
+        size: How many numbers.
+    """
+    ends = ends.to(torch.int64)
+    marks = ends.new_zeros(size + 1).scatter_add(0, ends, torch.ones_like(ends))
+    return marks.cumsum(0)[:size]
 
 
 def check_values(op: str, sites: Tensor, offsets: Tensor, height: int, width: int) -> None:
