@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import logging
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib import metadata
 from typing import Any, cast
 
 import torch
@@ -12,6 +16,8 @@ from torch import Tensor, nn
 from mesm.data.batch import CHUNK_SHAPE, FACE_SHAPE, Batch
 from mesm.evaluation.task import SINGLE_LABEL
 from mesm.inference.loading import Trained
+from mesm.models import MESM
+from mesm_ops import SparseCrossModalBlock
 
 # The inputs by modality's letter: frames and their numbers per clip, or subwords and their mask.
 _READ = {
@@ -50,6 +56,8 @@ class Traced(nn.Module):
     Attributes:
         inputs: the names of the inputs, in order; those of `mesm.data.batch.Batch`.
     """
+
+    temperatures: Tensor
 
     def __init__(self, trained: Trained) -> None:
         super().__init__()
@@ -118,3 +126,54 @@ def _with_another(given: Mapping[str, Tensor]) -> dict[str, Any]:
         added[f"{name[:-1]}_lengths"] = torch.cat([lengths, lengths.new_ones(1)])
         added[longest] = added[name].shape[0]  # an upper bound that needs no values
     return added
+
+
+def described(trained: Trained, traced: Traced) -> dict[str, str]:
+    """Say by name all that the users of an exported model must know; lists are JSON."""
+    found = {
+        "mesm": metadata.version("mesm"),
+        "inputs": json.dumps(traced.inputs),
+        "system": trained.settings.name,
+        "emotions": json.dumps(trained.emotions),
+        "calibrated": json.dumps(trained.temperatures is not None),
+        "weights": trained.weights,
+    }
+    if isinstance(trained.model, MESM):
+        found["p"] = json.dumps(block_names(trained.model))
+    return found
+
+
+def block_names(model: MESM) -> list[str]:
+    """Name a model's blocks in the order of its p's, e.g. "audio 1" to "face 3"."""
+    order = [module for module in model.modules() if isinstance(module, SparseCrossModalBlock)]
+    names = {
+        id(block): f"{name} {place}"
+        for name, extractor in model.sparse_extractors.items()
+        for place, block in enumerate(extractor.blocks, 1)
+    }
+    return [names[id(block)] for block in order]
+
+
+class quiet(warnings.catch_warnings):
+    """Hold back what torch's exporter says to its own developers."""
+
+    def __enter__(self) -> Any:
+        found = super().__enter__()
+        warnings.simplefilter("ignore")
+        logging.disable(logging.WARNING)
+        return found
+
+    def __exit__(self, *error: Any) -> None:
+        logging.disable(logging.NOTSET)
+        super().__exit__(*error)
+
+
+class without_fast_path:
+    """Run encoders by torch's ops one by one, which alone can be exported."""
+
+    def __enter__(self) -> None:
+        self.before = torch.backends.mha.get_fastpath_enabled()
+        torch.backends.mha.set_fastpath_enabled(False)
+
+    def __exit__(self, *error: object) -> None:
+        torch.backends.mha.set_fastpath_enabled(self.before)

@@ -12,6 +12,8 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+from safetensors.torch import load_file
+from torch._inductor.exc import InvalidCxxCompiler
 from typer.testing import CliRunner
 
 from mesm import models
@@ -21,7 +23,7 @@ from mesm.evaluation.run import Run
 from mesm.exporting import onnx_model
 from mesm.exporting.command import export
 from mesm.exporting.onnx_model import onnx_bytes
-from mesm.exporting.traced import OUTPUTS
+from mesm.exporting.traced import OUTPUTS, Traced
 from mesm.inference.loading import load_trained
 from mesm.publishing.publish import publish
 from mesm.runs.checkpoints import read_arguments
@@ -94,8 +96,9 @@ def test_p_is_an_input_of_a_mesm_that_may_be_left_out() -> None:
     trained = load_trained(MESM, "cpu")
     arguments = read_arguments(RunFolder(MESM))
     torch.manual_seed(0)
-    # Without sound there is half as much to trace.
-    model = models.MESM(**arguments | {"modalities": "tv", "p": [0.5, 0.6, 0.7]}).eval()
+    # With pictures alone there is little to trace.
+    own = {"modalities": "v", "query": "face", "p": [0.5, 0.6, 0.7]}
+    model = models.MESM(**arguments | own).eval()
     trained = replace(trained, model=model)
     session = onnxruntime.InferenceSession(onnx_bytes(trained))
     said = session.get_modelmeta().custom_metadata_map
@@ -118,7 +121,10 @@ def test_p_is_an_input_of_a_mesm_that_may_be_left_out() -> None:
         (("runs/none", "x.onnx"), "no trained run, config.yaml is not there"),
         (("runs/iemocap_mult", "x.onnx"), "reads hand-crafted features"),
         (("hub:name", "x.onnx"), "wanted hub:USER/NAME"),
-        ((str(MESM), "x.pt"), "wanted a file whose name ends in .onnx, got x.pt"),
+        ((str(MESM), "x.pt2", "--device", "cuda"), "wanted --device cpu, got 'cuda'"),
+        ((str(MESM), "x.pt2", "--clip", "nobody"), "has no clip 'nobody'"),
+        ((str(MESM), "x.pt2", "--corpus", "none", "--clip", "a"), "none has no manifest.json"),
+        ((str(MESM), "x.pt"), "wanted a file whose name ends in .onnx or .pt2, got x.pt"),
         ((str(MESM), "folder.onnx"), "folder.onnx is a folder; name a file"),
         ((str(MESM), "README.md/x.onnx"), "README.md is a file"),
     ],
@@ -139,6 +145,33 @@ def test_missing_packages_are_named_with_the_extra(monkeypatch: pytest.MonkeyPat
     with pytest.raises(ValueError, match=r"onnx is missing; .*pip install -e '\.\[onnx\]'"):
         export(MESM, Path("x.onnx"))
     assert not Path("x.onnx").exists()
+
+
+def test_a_missing_compiler_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> None:
+        raise InvalidCxxCompiler
+
+    monkeypatch.setattr("torch._inductor.cpp_builder.get_cpp_compiler", refuse)
+    with pytest.raises(ValueError, match=r"needs a C\+\+ compiler, .*apt install g\+\+"):
+        export(MESM, Path("x.pt2"))
+
+
+def test_missing_kernels_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mesm_ops.extension.cpu_missing", lambda: "they are missing: build them")
+    with pytest.raises(ValueError, match="export: they are missing: build them"):
+        export(MESM, Path("x.pt2"))
+    assert not Path("x.pt2").exists()
+
+
+def test_a_clip_is_written_beside(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mesm.exporting.command.package_bytes", lambda trained: b"package")
+    clip = Run.open(MESM, device="cpu").corpus.split("test").clip_ids[0]
+    files = export(MESM, here / "clip" / "x.pt2", clip=clip)
+    assert files == [here / "clip" / "x.pt2", here / "clip" / "x.safetensors"]
+    assert files[0].read_bytes() == b"package"
+    batch, kept = Run.open(MESM, device="cpu").batch_of(clip), load_file(files[1])
+    assert set(kept) == set(Traced(load_trained(MESM, "cpu")).inputs)
+    assert all(torch.equal(getattr(batch, name), value) for name, value in kept.items())
 
 
 def test_too_large_a_model_is_refused() -> None:
