@@ -22,7 +22,7 @@ OF_PYTHON_312 := --no-deps --only-binary=:all: --implementation cp --python-vers
 	--platform manylinux2014_x86_64 --platform any
 STAMP := $(VENV)/.installed
 SOURCES := $(shell find csrc -type f -not -name '*.pyc' 2>/dev/null)
-CXX_SOURCES := $(filter %.cpp %.h %.cu %.cuh,$(SOURCES)) $(shell find tests/csrc -name '*.cpp' -o -name '*.h')
+CXX_SOURCES := $(filter %.cpp %.h %.cu %.cuh,$(SOURCES)) $(shell find tests/csrc docs/examples -name '*.cpp' -o -name '*.h')
 
 .DEFAULT_GOAL := help
 .PHONY: help setup test faults real sanitize lint format docs demo bench gpu-check bounds build-matrix gpu gpu-wheels study where-study study-pictures demo-model tables clean
@@ -35,7 +35,7 @@ setup: $(STAMP)  ## Create .venv, install everything, compile the kernels
 $(STAMP): pyproject.toml setup.py constraints.txt $(SOURCES)
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) install -q -c constraints.txt torch==2.13.0 setuptools wheel ninja pybind11 cython numpy
-	$(PIP) install -q -c constraints.txt --no-build-isolation -e '.[experiment,features,dev]'
+	$(PIP) install -q -c constraints.txt --no-build-isolation -e '.[experiment,features,onnx,dev]'
 	$(PIP) install -q -c constraints.txt --no-deps facenet-pytorch==2.5.3  # for its MTCNN weight files only
 	$(PIP) install -q -c constraints.txt --no-build-isolation --no-deps phonet==0.3.7  # likewise
 	@touch $@
@@ -106,4 +106,4 @@ tables: setup  ## Write the measured figures of README.md and docs/ anew from th
 	$(BIN)/python -m benchmarks.tables
 
 clean:  ## Remove what was built; keeps .venv
-	rm -rf build site *.egg-info demo mesm_ops/*.so mesm_ops/op_schemas.h .pytest_cache .mypy_cache .ruff_cache
+	rm -rf build site *.egg-info demo mesm_ops/*.so mesm_ops/*.dylib mesm_ops/op_schemas.h .pytest_cache .mypy_cache .ruff_cache

@@ -1,7 +1,8 @@
 """Compiles csrc: which tools to use, and which source gets which flags. Ninja runs the commands.
 
 The folder decides how a source is compiled: cpu/ against torch, cpu/kernels/ without torch once for
-each instruction set, library.cpp against Python, cuda/ by nvcc into a shared object of its own.
+each instruction set, both into libmesm_ops.so, which needs no Python; library.cpp against Python,
+into _C.so, which loads that; cuda/ by nvcc into a shared object of its own.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import shlex
 import shutil
 import sys
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from subprocess import PIPE, STDOUT, Popen, run
 from typing import NamedTuple
@@ -36,6 +37,7 @@ if X86:
     ISA_FLAGS["avx2"] = ["-mavx2", "-mfma"]
     ISA_FLAGS["avx512"] = [*ISA_FLAGS["avx2"], *AVX512]
     ISA_FLAGS["avx512bf16"] = [*ISA_FLAGS["avx512"], "-mavx512bf16"]
+LIBRARY = "libmesm_ops.dylib" if sys.platform == "darwin" else "libmesm_ops.so"
 WITHOUT = "or set MESM_OPS_CPP=0 to install without compiled kernels"
 ERROR = re.compile(r"(error|fatal) *:", re.IGNORECASE)  # of compilers, linker and Python
 CXX20 = "#include <concepts>\nconstinit const int x = 0; static_assert(std::integral<int>);\n"
@@ -130,49 +132,74 @@ def library_flags(torch: Torch, cuda: bool) -> list[str]:
 
 
 def write_ninja(torch: Torch, folder: Path, cuda: bool) -> None:
-    """Write folder/build.ninja, which makes _C.so there, _cuda.so if `cuda`, and op_schemas.h."""
+    """Write folder/build.ninja: libmesm_ops.so, _C.so, op_schemas.h, and _cuda.so if `cuda`."""
     find_package("ninja")
     from ninja import ninja_syntax
 
     compiler = [*find_compiler(), *cxx_flags()]
-    darwin = ["-bundle", "-undefined", "dynamic_lookup"]
-    shared = darwin if sys.platform == "darwin" else ["-shared"]
+    darwin = sys.platform == "darwin"
+    open_ended = ["-undefined", "dynamic_lookup"]
+    shared = ["-bundle", *open_ended] if darwin else ["-shared"]
+    named = ["-shared", f"-Wl,-soname,{LIBRARY}"]
+    if darwin:
+        named = ["-dynamiclib", *open_ended, f"-Wl,-install_name,@rpath/{LIBRARY}"]
+    beside = ["-Wl,-rpath,@loader_path"] if darwin else ["-Wl,-rpath,$ORIGIN"]
     with (folder / "build.ninja").open("w", encoding="utf-8") as file:
         ninja = ninja_syntax.Writer(file)
 
-        def add(rule: str, made: Path, sources: list[Path], tool: list[str]) -> Path:
-            variables = {"tool": ninja_syntax.escape(shlex.join(tool))}
+        def add(
+            rule: str,
+            made: Path,
+            sources: list[Path],
+            tool: list[str],
+            before: Sequence[Path] = (),
+            libraries: Sequence[str] = (),
+        ) -> Path:
+            variables = {
+                "tool": ninja_syntax.escape(shlex.join(tool)),
+                "own": ninja_syntax.escape(shlex.join(libraries)),
+            }
             names = [os.path.relpath(path, ROOT) for path in (made, *sources)]
-            ninja.build(names[:1], rule, names[1:], variables=variables)
+            first = [os.path.relpath(path, ROOT) for path in before]
+            ninja.build(names[:1], rule, names[1:], order_only=first, variables=variables)
             return made
 
-        def compiled(source: Path, tool: list[str], suffix: str = ".o") -> Path:
+        def compiled(
+            source: Path, tool: list[str], suffix: str = ".o", before: Sequence[Path] = ()
+        ) -> Path:
             made = folder / source.relative_to(CSRC).with_suffix(suffix)
-            return add("compile", made, [source], tool)
+            return add("compile", made, [source], tool, before)
 
         ninja.variable("builddir", str(folder))
         compiling = "$tool -MMD -MF $out.d -c $in -o $out"
         ninja.rule("compile", compiling, "$out", depfile="$out.d", deps="gcc")
         libraries = shlex.join([f"-L{torch.folder / 'lib'}", "-ltorch", "-ltorch_cpu"])
-        ninja.rule("link", f"$tool $in -o $out {ninja_syntax.escape(libraries)}", "$out")
+        ninja.rule("link", f"$tool $in -o $out $own {ninja_syntax.escape(libraries)}", "$out")
 
-        objects = [compiled(CSRC / "library.cpp", [*compiler, *library_flags(torch, cuda)])]
+        headers = []
+        if SCHEMAS.exists():
+            ninja.rule("print", "$tool > $out", "$out")
+            read = [SCHEMAS, *sorted(ROOT.glob("mesm_ops/reference/*.py"))]
+            headers.append(
+                add("print", folder / "op_schemas.h", read, [sys.executable, str(SCHEMAS)])
+            )
+        objects = []
+        facing_torch = [*compiler, f"-I{folder}", "-isystem", str(torch.folder / "include")]
         for source in sorted(CSRC.glob("cpu/*.cpp")):
-            objects.append(compiled(source, [*compiler, "-isystem", str(torch.folder / "include")]))
+            objects.append(compiled(source, facing_torch, before=headers))
         for isa, flags in ISA_FLAGS.items():
             for source in sorted(CSRC.glob("cpu/kernels/*.cpp")):
                 tool = [*compiler, *flags, f"-DMESM_ISA={isa}"]
                 objects.append(compiled(source, tool, f".{isa}.o"))
-        add("link", folder / "_C.so", objects, [*compiler, *shared])
+        library = add("link", folder / LIBRARY, objects, [*compiler, *named])
+        facts = compiled(CSRC / "library.cpp", [*compiler, *library_flags(torch, cuda)])
+        own = [f"-L{folder}", "-lmesm_ops", *beside]
+        add("link", folder / "_C.so", [facts], [*compiler, *shared], [library], own)
         if cuda:
             nvcc = nvcc_command(torch)
             objects = [compiled(source, nvcc) for source in sorted(CSRC.glob("cuda/*.cu"))]
             # libtorch loads libtorch_cuda where torch has CUDA; the torch here need not have CUDA.
             add("link", folder / "_cuda.so", objects, [nvcc[0], *shared, "-Xlinker=--no-as-needed"])
-        if SCHEMAS.exists():
-            ninja.rule("print", "$tool > $out", "$out")
-            read = [SCHEMAS, *sorted(ROOT.glob("mesm_ops/reference/*.py"))]
-            add("print", folder / "op_schemas.h", read, [sys.executable, str(SCHEMAS)])
 
 
 def run_ninja(folder: Path) -> None:

@@ -1,5 +1,5 @@
-// The extension module: build facts. The ops register themselves, each in cpu/<op>.cpp and
-// cuda/<op>.cu.
+// The extension module: build facts. Importing it loads libmesm_ops, whose ops register themselves,
+// each in cpu/<op>.cpp; cuda/<op>.cu are in a library of their own.
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
@@ -7,7 +7,7 @@
 #include <map>
 #include <string>
 
-#include "cpu/capability.h"
+extern "C" const char* mesm_ops_cpu_capability();  // of libmesm_ops
 
 namespace {
 
@@ -36,7 +36,7 @@ std::map<std::string, std::string> build_info() {
   };
 }
 
-std::string cpu_capability() { return mesm_ops::name_of(mesm_ops::cpu_capability()); }
+std::string cpu_capability() { return mesm_ops_cpu_capability(); }
 
 // Whether offsets rise from 0 to at most `rows`, and sites ascend inside a frame and lie below
 // `area`. The addresses are of contiguous int32 tensors, (rows,) and (frames + 1,).
@@ -60,7 +60,7 @@ bool are_sites(std::uintptr_t sites, std::uintptr_t offsets, int64_t rows, int64
 }  // namespace
 
 PYBIND11_MODULE(_C, m) {
-  m.doc() = "Compiled CPU kernels of mesm_ops; importing it registers torch.ops.mesm_ops_cpp.*.";
+  m.doc() = "Build facts of mesm_ops; importing it loads libmesm_ops, which registers the ops.";
   m.def("build_info", &build_info, "How this module was built.");
   m.def("are_sites", &are_sites, "Whether int32 sites and offsets at these addresses are maps'.");
   m.def("cpu_capability", &cpu_capability,

@@ -26,7 +26,7 @@ from .ops import (
 from .sparse_feature_maps import SparseFeatureMaps
 
 try:
-    extension.module()  # registers the compiled kernels; their schemas must be defined before
+    extension.module()  # refuses MESM_OPS_CPU here, not in some kernel's thread
 except ValueError as refused:
     if sys.argv[:1] != ["-m"]:
         raise

@@ -34,12 +34,14 @@ def _load() -> tuple[ModuleType | None, str | None]:
         return None, f"the compiled extension mesm_ops._C is missing: {BUILD_HINT}"
     except ImportError as error:
         return None, f"the compiled extension mesm_ops._C does not load ({error}): {BUILD_HINT}"
-    compiled.cpu_capability()  # refuses MESM_OPS_CPU here, not in some kernel's thread
+    compiled.cpu_capability()  # raises what is wrong with MESM_OPS_CPU
     return compiled, None
 
 
 def module() -> ModuleType | None:
     """Return `mesm_ops._C`, which holds the build facts; None where the extension is missing.
+
+    Importing it loads libmesm_ops, which registers the ops.
 
     Raises:
         ValueError: MESM_OPS_CPU names no instruction set, or one that cannot run here.

@@ -25,7 +25,7 @@ from .maps_checks import (
 )
 from .tensor_like import TensorLike, holds_values, trims
 
-__all__ = ["DTYPES", "SparseFeatureMaps", "check_offsets", "check_values"]
+__all__ = ["DTYPES", "SparseFeatureMaps", "check_offsets", "check_values", "count_ends"]
 
 _NAME = "SparseFeatureMaps"
 
@@ -129,6 +129,8 @@ class SparseFeatureMaps(TensorLike):
 
     def frame_of_row(self) -> Tensor:
         """Return the frame of each row, (N,) int64; F for padding rows."""
+        if torch.compiler.is_exporting():
+            return count_ends(self.offsets[1:], self.sites.shape[0])
         rows = torch.arange(self.sites.shape[0], device=self.device, dtype=torch.int32)
         return torch.bucketize(rows, self.offsets[1:], right=True)
 
@@ -245,6 +247,21 @@ def _check_shapes(maps: SparseFeatureMaps) -> None:
             raise ValueError(f"{_NAME}: {name} must be an integer, got {given!r}")
         object.__setattr__(maps, name, int(given))
     check_size(maps.height, maps.width)
+
+
+def count_ends(ends: Tensor, size: int) -> Tensor:
+    """Return for each number below `size` how many ends are not above it, (size,) int64.
+
+    The same as `torch.bucketize`, which torch decomposes for the one size of `ends` that was
+    traced, and which gives wrong numbers for larger ones.
+
+    Args:
+        ends: Integers from 0 to `size`.
+        size: How many numbers.
+    """
+    ends = ends.to(torch.int64)
+    marks = ends.new_zeros(size + 1).scatter_add(0, ends, torch.ones_like(ends))
+    return marks.cumsum(0)[:size]
 
 
 def _flatten(maps: SparseFeatureMaps) -> tuple[list[Any], tuple[int, int]]:

@@ -105,7 +105,7 @@ def check_torch(version: str, folder: Path) -> tuple[list[str], str]:
     libraries = sorted((torch.folder / "lib").glob("*.so"))
     defined = {library.name: symbols(library, "--defined-only") for library in libraries}
     problems, used = [], []
-    for module in ("_C.so", "_cuda.so"):
+    for module in (build.LIBRARY, "_cuda.so"):
         wanted = open_symbols(objects / module)
         missing = sorted(wanted.difference(*defined.values()))
         problems += [f"torch {version}: {module} needs {name}" for name in missing]

@@ -16,7 +16,7 @@ LAYERS = {
     "mesm": (
         *("runs", "config", "inputs", "corpora", "features", "data", "models"),
         *("evaluation", "training", "experiment", "tables", "plots", "analysis"),
-        *("publishing", "inference", "report"),
+        *("publishing", "inference", "exporting", "report"),
         *("demo", "cli", "__main__"),
     ),
     "mesm_ops": (
@@ -28,7 +28,7 @@ LAYERS = {
             "triton",
             "ops",
         ),
-        *("layer parts", "norms", "explain modules tune", "__main__"),
+        *("layer parts", "norms", "explain modules tune", "onnx", "__main__"),
     ),
     "benchmarks": (
         *("dense environment kept measure report shapes", "inputs", "calls gate rivals"),

@@ -309,4 +309,9 @@ STABLE_TORCH_LIBRARY_IMPL(mesm_ops_cpp, CPU, m) {
   m.impl("cross_modal_score_backward", TORCH_BOX(&cross_modal_score_backward));
 }
 
+STABLE_TORCH_LIBRARY_IMPL(mesm_ops, CPU, m) {
+  m.impl("cross_modal_score", TORCH_BOX(&cross_modal_score));
+  m.impl("cross_modal_score_backward", TORCH_BOX(&cross_modal_score_backward));
+}
+
 }  // namespace mesm_ops

@@ -134,4 +134,9 @@ STABLE_TORCH_LIBRARY_IMPL(mesm_ops_cpp, CPU, m) {
   m.impl("sparse_batch_norm_backward", TORCH_BOX(&sparse_batch_norm_backward));
 }
 
+STABLE_TORCH_LIBRARY_IMPL(mesm_ops, CPU, m) {
+  m.impl("sparse_batch_norm", TORCH_BOX(&sparse_batch_norm));
+  m.impl("sparse_batch_norm_backward", TORCH_BOX(&sparse_batch_norm_backward));
+}
+
 }  // namespace mesm_ops

@@ -5,6 +5,8 @@
 #include <optional>
 #include <tuple>
 
+#include "registration.h"
+
 namespace mesm_ops {
 namespace {
 
@@ -247,6 +249,12 @@ Outputs sparse_cross_modal_block(
 
 STABLE_TORCH_LIBRARY_IMPL(mesm_ops_cpp, CPU, m) {
   m.impl("sparse_cross_modal_block", TORCH_BOX(&sparse_cross_modal_block));
+}
+
+STABLE_TORCH_LIBRARY_IMPL(mesm_ops, CPU, m) {
+  m.impl("sparse_cross_modal_block",
+         with_selection<TORCH_BOX(&sparse_cross_modal_block),
+                        position_of("sparse_cross_modal_block", "int selection"), false, true>);
 }
 
 }  // namespace mesm_ops

@@ -4,6 +4,7 @@
 #include <tuple>
 
 #include "kernels/sparse_cross_modal_block.h"
+#include "registration.h"
 #include "sparse_cross_modal_block.h"
 
 MESM_KERNELS(SparseCrossModalBlockKernels, sparse_cross_modal_block)
@@ -222,6 +223,12 @@ Gradients sparse_cross_modal_block_backward(
 
 STABLE_TORCH_LIBRARY_IMPL(mesm_ops_cpp, CPU, m) {
   m.impl("sparse_cross_modal_block_backward", TORCH_BOX(&sparse_cross_modal_block_backward));
+}
+
+STABLE_TORCH_LIBRARY_IMPL(mesm_ops, CPU, m) {
+  m.impl("sparse_cross_modal_block_backward",
+         with_selection<TORCH_BOX(&sparse_cross_modal_block_backward),
+                        position_of("sparse_cross_modal_block_backward", "int selection"), true>);
 }
 
 }  // namespace mesm_ops

@@ -117,4 +117,9 @@ STABLE_TORCH_LIBRARY_IMPL(mesm_ops_cpp, CPU, m) {
   m.impl("sparse_max_pool2d_backward", TORCH_BOX(&sparse_max_pool2d_backward));
 }
 
+STABLE_TORCH_LIBRARY_IMPL(mesm_ops, CPU, m) {
+  m.impl("sparse_max_pool2d", TORCH_BOX(&sparse_max_pool2d));
+  m.impl("sparse_max_pool2d_backward", TORCH_BOX(&sparse_max_pool2d_backward));
+}
+
 }  // namespace mesm_ops

@@ -111,4 +111,9 @@ STABLE_TORCH_LIBRARY_IMPL(mesm_ops_cpp, CPU, m) {
   m.impl("subm_conv2d_backward", TORCH_BOX(&subm_conv2d_backward));
 }
 
+STABLE_TORCH_LIBRARY_IMPL(mesm_ops, CPU, m) {
+  m.impl("subm_conv2d", TORCH_BOX(&subm_conv2d));
+  m.impl("subm_conv2d_backward", TORCH_BOX(&subm_conv2d_backward));
+}
+
 }  // namespace mesm_ops

@@ -2,6 +2,7 @@
 
 #include <tuple>
 
+#include "registration.h"
 #include "tensor_checks.h"
 
 namespace mesm_ops {
@@ -92,6 +93,14 @@ std::tuple<Tensor, Tensor> top_p_select_backward(const Tensor& grad_out, const T
 STABLE_TORCH_LIBRARY_IMPL(mesm_ops_cpp, CPU, m) {
   m.impl("top_p_select", TORCH_BOX(&top_p_select));
   m.impl("top_p_select_backward", TORCH_BOX(&top_p_select_backward));
+}
+
+STABLE_TORCH_LIBRARY_IMPL(mesm_ops, CPU, m) {
+  m.impl("top_p_select",
+         with_selection<TORCH_BOX(&top_p_select), position_of("top_p_select", "int selection")>);
+  m.impl("top_p_select_backward",
+         with_selection<TORCH_BOX(&top_p_select_backward),
+                        position_of("top_p_select_backward", "int selection")>);
 }
 
 }  // namespace mesm_ops

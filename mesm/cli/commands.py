@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from mesm.cli.exporting import export
 from mesm.cli.predicting import predict
 from mesm.cli.preparing import prepare
 from mesm.cli.shared import Corpus, Refusing, Split, at_least, share, step
@@ -359,6 +360,9 @@ def report(
 
 
 app.command()(publish)
+
+
+app.command()(export)
 
 
 @app.command()

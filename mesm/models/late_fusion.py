@@ -220,7 +220,13 @@ class LateFusionModel(nn.Module):
                 weights.
         """
         check_batch(self, batch, Batch, *self._read)
-        text = self.encode_text(batch)
+        found = self.fused(batch, self.encode_text(batch), entropy)
+        return found if branches else found.logits
+
+    def fused(
+        self, batch: Batch, text: Tensor | None, entropy: Sequence[str] = ()
+    ) -> TrainingOutputs:
+        """As `forward`, given what `encode_text` gave; nothing is checked."""
         query, first_maps = self._query(batch, text)
         entropies: dict[str, Tensor] = {}
 
@@ -237,8 +243,7 @@ class LateFusionModel(nn.Module):
             return features
 
         logits = self.branch_logits(batch, text, extract)
-        fused = self.fuse(logits)
-        return TrainingOutputs(fused, logits, entropies) if branches else fused
+        return TrainingOutputs(self.fuse(logits), logits, entropies)
 
     def encode_text(self, batch: Batch) -> Tensor | None:
         """The texts' vectors (B, D); None: the model reads no text."""

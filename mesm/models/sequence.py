@@ -82,7 +82,10 @@ def pad_clips(frames: Tensor, lengths: Tensor, longest: int) -> Tensor:
     clips, dim = lengths.shape[0], frames.shape[1]
     ends = lengths.cumsum(0)
     number = torch.arange(frames.shape[0], device=frames.device)
-    clip = torch.bucketize(number, ends, right=True)
+    if torch.compiler.is_exporting():  # torch unrolls bucketize for the clips that were traced
+        clip = (ends <= number[:, None]).sum(1)
+    else:
+        clip = torch.bucketize(number, ends, right=True)
     place = clip * longest + number - (ends - lengths)[clip]
     padded = frames.new_zeros(clips * longest, dim)
     return padded.index_copy(0, place, frames).view(clips, longest, dim)

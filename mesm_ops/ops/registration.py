@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import warnings
 from collections.abc import Callable, Collection
 from typing import Any
 
@@ -24,8 +26,26 @@ libraries = {
     name: torch.library.Library(name, "FRAGMENT")
     for name in ("mesm_ops", "mesm_ops_cpp", "mesm_ops_cuda")
 }
+with contextlib.suppress(ValueError):  # of MESM_OPS_CPU, which the package's import tells
+    extension.module()  # libmesm_ops defines its ops itself, and nobody can define an op twice
+
+
+def _define(namespace: str, schema: str) -> None:
+    """Define an op unless libmesm_ops did; refuse a library that was built of another schema."""
+    name = schema.partition("(")[0]
+    if not hasattr(getattr(torch.ops, namespace), name):
+        libraries[namespace].define(schema)
+        return
+    known = getattr(getattr(torch.ops, namespace), name).default._schema
+    if known != torch._C.parse_schema(f"{namespace}::{schema}"):
+        raise ImportError(
+            f"{namespace}::{name}: the compiled kernels are of another version of mesm_ops, with "
+            f"{known}: {extension.BUILD_HINT}"
+        )
+
+
 for _schema in CUDA_ONLY:
-    libraries["mesm_ops_cuda"].define(_schema)
+    _define("mesm_ops_cuda", _schema)
 _CPP_DTYPES = (torch.float32, torch.bfloat16, torch.float64)
 _CUDA_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
@@ -44,7 +64,8 @@ def define_op(
     """Define `mesm_ops::<name>` and register all that torch needs of an op except the gradient.
 
     Name and schema follow from the reference's name and annotations. `mesm_ops_cpp` gets an op of
-    the same name, for a shared library to implement, and so does `mesm_ops_cuda` with `cuda`.
+    the same name, for a shared library to implement, and so does `mesm_ops_cuda` with `cuda`. Where
+    libmesm_ops is there, it has defined the first two already.
 
     Args:
         reference: The plain torch implementation, of one `NamedTuple`; `fake`, `flops` and `check`
@@ -66,9 +87,9 @@ def define_op(
     """
     contract = Contract(reference)
     name = contract.signature.name
-    libraries["mesm_ops"].define(contract.signature.schema)
+    _define("mesm_ops", contract.signature.schema)
     for namespace in ("mesm_ops_cpp", "mesm_ops_cuda") if cuda else ("mesm_ops_cpp",):
-        libraries[namespace].define(contract.signature.kernel_schema)
+        _define(namespace, contract.signature.kernel_schema)
     backends.register(name, "reference", _checked(reference, contract))
     backends.register_compiled(
         name, "cpp", "cpu", _CPP_DTYPES, contract.compiled, extension.cpu_missing
@@ -93,7 +114,10 @@ def define_op(
         return flops(contract.arguments(*flat), contract.results(out_val))
 
     library = libraries["mesm_ops"]
-    library.impl(name, run, "CPU")
+    with warnings.catch_warnings():
+        # Programs without Python have libmesm_ops' own kernel, which this one replaces.
+        warnings.filterwarnings("ignore", "Warning only once for all operators")
+        library.impl(name, run, "CPU")
     library.impl(name, run, "CUDA")
     torch.library.register_fake(
         f"mesm_ops::{name}", lambda *flat: _flat(fake(contract.arguments(*flat))), lib=library

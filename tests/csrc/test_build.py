@@ -13,6 +13,7 @@ from types import ModuleType
 import pytest
 from setuptools.errors import CompileError, PlatformError
 
+from csrc.build import LIBRARY
 from mesm_ops import _C
 
 
@@ -59,9 +60,10 @@ def test_kernels_share_nothing_between_instruction_sets(build: ModuleType, objec
         assert shared == [f"mesm_ops::{isa}::{op}"], compiled.name
 
 
-def test_only_stable_symbols_are_used() -> None:
-    """Another torch than the one compiled against must be able to load the module."""
-    undefined = symbols(Path(_C.__file__), "-D", "--undefined-only")
+def test_only_stable_symbols_are_used(build: ModuleType) -> None:
+    """Another torch than the one compiled against must be able to load the library."""
+    library = Path(_C.__file__).with_name(build.LIBRARY)
+    undefined = symbols(library, "-D", "--undefined-only")
     foreign = [line for line in undefined if any(ns in line for ns in ("at::", "c10::", "torch::"))]
     assert foreign == []
     assert any("torch_parallel_for" in line for line in undefined)
@@ -108,27 +110,27 @@ def tree(
 def test_a_second_build_makes_only_what_is_out_of_date(
     tree: Tree, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert tree.make() == {"asks.o", "alone.o", "library.o", "_C.so"}
+    assert tree.make() == {"asks.o", "alone.o", "library.o", LIBRARY, "_C.so"}
     assert tree.make() == set()
     tree.write("csrc/cpu/answer.h", "inline int answer() { return 43; }")
-    assert tree.make() == {"asks.o", "_C.so"}
+    assert tree.make() == {"asks.o", LIBRARY}
     tree.write("csrc/cpu/new.cpp", "int fresh() { return 3; }")
-    assert tree.make() == {"new.o", "_C.so"}
+    assert tree.make() == {"new.o", LIBRARY}
     monkeypatch.setenv("MESM_OPS_CXXFLAGS", "-O1")
-    assert tree.make() == {"asks.o", "alone.o", "new.o", "library.o", "_C.so"}
+    assert tree.make() == {"asks.o", "alone.o", "new.o", "library.o", LIBRARY, "_C.so"}
     assert tree.make() == set()
 
 
 def test_a_source_that_does_not_compile_is_named(tree: Tree) -> None:
     tree.make()
-    before = (tree.folder / "_C.so").read_bytes()
+    before = (tree.folder / LIBRARY).read_bytes()
     tree.write("csrc/cpu/alone.cpp", "int alone() { return nothing; }")
     for _ in range(2):
         with pytest.raises(CompileError, match=r"^csrc/cpu/alone\.cpp:1:.*error.*nothing"):
             tree.make()
-    assert (tree.folder / "_C.so").read_bytes() == before
+    assert (tree.folder / LIBRARY).read_bytes() == before
     tree.write("csrc/cpu/alone.cpp", "int alone() { return 1; }")
-    assert tree.make() == {"alone.o", "_C.so"}
+    assert tree.make() == {"alone.o", LIBRARY}
 
 
 def test_schemas_are_written_into_a_header_when_an_op_changes(tree: Tree) -> None:

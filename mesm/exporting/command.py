@@ -1,0 +1,69 @@
+"""`mesm export`: a trained model as a file that programs without this package run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from safetensors.torch import save
+
+from mesm.evaluation.run import Run
+from mesm.exporting.onnx_model import check_packages, onnx_bytes
+from mesm.exporting.package import (
+    check_compiler,
+    check_device,
+    check_kernels,
+    package_bytes,
+)
+from mesm.exporting.traced import Traced
+from mesm.inference.loading import Trained, load_trained
+from mesm.runs.files import owned_file, write_beside
+
+
+def export(
+    run: Path | str,
+    out: Path,
+    *,
+    device: str = "cpu",
+    clip: str | None = None,
+    corpus: Path | None = None,
+) -> list[Path]:
+    """Write a trained or published FE2E or MESM as an ONNX model or an AOTInductor package.
+
+    Args:
+        run: a run's folder, a folder of `mesm publish`, or "hub:USER/NAME".
+        out: the file, whose name ends in .onnx or .pt2; an old one is replaced when the new one is
+            whole.
+        device: where the model will run; "cpu".
+        clip: the name of a clip of the run's corpus, whose inputs are written beside as
+            safetensors.
+        corpus: where the run's corpus lies; None: where the run finds it.
+
+    Returns:
+        The files.
+
+    Raises:
+        ValueError: another ending or device, a package or compiler that is needed is missing, or no
+            such model or clip; see `mesm.inference.loading.load_trained`. Nothing is written.
+    """
+    if out.suffix not in (".onnx", ".pt2"):
+        raise ValueError(f"export: wanted a file whose name ends in .onnx or .pt2, got {out}")
+    check_device(device)
+    if out.suffix == ".onnx":
+        check_packages()
+    else:
+        check_compiler()
+    with owned_file(out, "writing"):
+        trained = load_trained(run, "cpu")
+        check_kernels(trained)
+        inputs = None if clip is None else _inputs(run, trained, clip, corpus)
+        write_beside(out, onnx_bytes(trained) if out.suffix == ".onnx" else package_bytes(trained))
+        if inputs is None:
+            return [out]
+        beside = out.with_suffix(".safetensors")
+        write_beside(beside, inputs)
+        return [out, beside]
+
+
+def _inputs(run: Path | str, trained: Trained, clip: str, corpus: Path | None) -> bytes:
+    batch = Run.open(Path(run), device="cpu", corpus=corpus).batch_of(clip)
+    return save({name: getattr(batch, name).contiguous() for name in Traced(trained).inputs})

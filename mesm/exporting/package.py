@@ -1,0 +1,65 @@
+"""A trained model as an AOTInductor package, which programs load with LibTorch."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import torch
+
+from mesm.exporting.traced import Traced, described, quiet, without_fast_path
+from mesm.inference.loading import Trained
+from mesm.models import MESM
+from mesm_ops import extension
+
+
+def check_device(device: str) -> None:
+    """Refuse, with a ValueError, a device that no package can be for."""
+    if device != "cpu":
+        raise ValueError(
+            f"export: wanted --device cpu, got {device!r}: Python launches the GPU's kernels, so a "
+            "package cannot have them; leave out --device"
+        )
+
+
+def check_kernels(trained: Trained) -> None:
+    """Refuse, with a ValueError, a MESM where its ops have no kernels without Python."""
+    missing = extension.cpu_missing() if isinstance(trained.model, MESM) else None
+    if missing is not None:
+        raise ValueError(f"export: {missing}")
+
+
+def check_compiler() -> None:
+    """Refuse, with a ValueError, to go on without a C++ compiler."""
+    from torch._inductor.cpp_builder import get_cpp_compiler
+    from torch._inductor.exc import InvalidCxxCompiler
+
+    try:
+        get_cpp_compiler()
+    except InvalidCxxCompiler as error:
+        raise ValueError(
+            "export: a .pt2 needs a C++ compiler, and there is none: install g++ (Debian: apt "
+            "install g++), or name one with CXX"
+        ) from error
+
+
+def package_bytes(trained: Trained) -> bytes:
+    """The content of a package for the CPU: clips to logits and probabilities.
+
+    The inputs are those of `Traced`, for any number of clips, frames and subwords.
+
+    Args:
+        trained: the model, on the CPU.
+    """
+    traced = Traced(trained)
+    any_size = tuple(dict.fromkeys(axes, torch.export.Dim.AUTO) for axes in traced.axes().values())
+    with tempfile.TemporaryDirectory(prefix="mesm-export-") as place, torch.no_grad(), quiet():
+        with without_fast_path():
+            program = torch.export.export(traced, traced.example(), dynamic_shapes=(any_size,))
+        file = Path(place) / "model.pt2"
+        torch._inductor.aoti_compile_and_package(
+            program,
+            package_path=str(file),
+            inductor_configs={"aot_inductor.metadata": described(trained, traced)},
+        )
+        return file.read_bytes()

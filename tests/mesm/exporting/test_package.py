@@ -1,0 +1,97 @@
+"""A package gives what its model gives, and the C++ program of the documents prints that."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import cmake
+import ninja
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from mesm import models
+from mesm.evaluation.calibration import Temperatures
+from mesm.exporting.package import package_bytes
+from mesm.exporting.traced import Traced
+from mesm.inference.loading import Trained, load_trained
+from mesm.runs.checkpoints import read_arguments
+from mesm.runs.folder import RunFolder
+
+ROOT = Path(__file__).parents[3]
+EXAMPLE = ROOT / "docs" / "examples" / "cpp"
+DATA = ROOT / "tests" / "data" / "legacy"
+MESM = Path("runs/iemocap_mesm")
+
+
+@pytest.fixture(scope="module")
+def trained() -> Trained:
+    """A MESM of text and faces, without sound, so that there is half as much to compile."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(DATA)
+        found = load_trained(MESM, "cpu")
+        arguments = read_arguments(RunFolder(MESM))
+    torch.manual_seed(0)
+    model = models.MESM(**arguments | {"modalities": "tv", "p": 0.4}).eval()
+    warm = {emotion: 1.5 + place for place, emotion in enumerate(found.emotions)}
+    return replace(found, model=model, temperatures=Temperatures(warm, {}, "valid", 1))
+
+
+@pytest.fixture(scope="module")
+def package(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("package") / "model.pt2"
+    file.write_bytes(package_bytes(trained))
+    return file
+
+
+def inputs(frames: list[int], subwords: int) -> dict[str, Tensor]:
+    ids = torch.randint(5, 20, (len(frames), subwords))
+    mask = torch.arange(subwords) < torch.randint(1, subwords + 1, (len(frames), 1))
+    faces = torch.randn(sum(frames), 3, 48, 48)
+    given = (ids, mask, faces, torch.tensor(frames))
+    return dict(zip(("text_ids", "text_mask", "faces", "face_lengths"), given, strict=True))
+
+
+def test_the_same_for_any_clips(trained: Trained, package: Path) -> None:
+    traced, run = Traced(trained), torch._inductor.aoti_load_package(str(package))
+    for frames, subwords in (([2, 3], 5), ([1], 1), ([4, 0, 9, 1], 12), ([0], 3), ([40], 7)):
+        given = inputs(frames, subwords).values()
+        with torch.no_grad():
+            for found, wanted in zip(run(*given), traced(*given), strict=True):
+                torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-6)
+
+
+def test_a_program_in_cpp_prints_the_probabilities(
+    trained: Trained, package: Path, tmp_path: Path
+) -> None:
+    paths = {**os.environ, "PATH": os.pathsep.join([ninja.BIN_DIR, os.environ["PATH"]])}
+    tool, torch_place = Path(cmake.CMAKE_BIN_DIR) / "cmake", torch.utils.cmake_prefix_path
+    options = [f"-DCMAKE_PREFIX_PATH={torch_place}", f"-DMESM_OPS={ROOT / 'mesm_ops'}", "-GNinja"]
+    for words in (["-S", EXAMPLE, "-B", tmp_path / "build", *options], ["--build", "build"]):
+        done = subprocess.run(
+            [tool, *words], cwd=tmp_path, env=paths, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+    torch.manual_seed(1)
+    clip = inputs([3], 6)
+    save_file(clip, tmp_path / "clip.safetensors")
+    program = [tmp_path / "build" / "predict", package, tmp_path / "clip.safetensors"]
+    done = subprocess.run(program, capture_output=True, text=True, check=True)
+    said = dict(line.split() for line in done.stdout.splitlines())
+    with torch.no_grad():
+        _, probabilities = Traced(trained)(*clip.values())
+    assert list(said) == list(trained.emotions)
+    found = torch.tensor([float(value) for value in said.values()], dtype=torch.float64)
+    torch.testing.assert_close(found, probabilities[0], rtol=0, atol=1e-6)
+    done = subprocess.run([*program[:2], package], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("predict: ")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_the_program_is_short() -> None:
+    assert len((EXAMPLE / "predict.cpp").read_text().splitlines()) < 100
