@@ -10,6 +10,7 @@ import typer
 
 from mesm.cli.predicting import predict
 from mesm.cli.preparing import prepare
+from mesm.cli.serving import serve
 from mesm.cli.shared import Corpus, Refusing, Split, at_least, share, step
 from mesm.cli.sharing import publish
 from mesm.cli.tables import tables
@@ -344,6 +345,9 @@ def explain(
 
 
 app.command()(predict)
+
+
+app.command()(serve)
 
 
 @app.command()
