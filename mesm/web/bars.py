@@ -7,6 +7,7 @@ from html import escape
 
 from mesm.inference.results import Prediction
 from mesm.web.costs import Cost
+from mesm.web.sites import percent
 from mesm.web.studio import View
 
 _HELP = {
@@ -148,7 +149,7 @@ def _kept(own: Cost) -> str:
         return ""
     cells = []
     for name, shares in own.kept.items():
-        blocks = " · ".join(f"{100 * share:.0f} %" for share in shares)
+        blocks = " · ".join(map(percent, shares))
         mean = sum(shares) / len(shares)
         of = "face" if name == "face" else "sound"
         cells.append(

@@ -204,7 +204,7 @@ def _asked(studio: Studio, examples: Sequence[Example]) -> dict[str, Any]:
                 sources=["upload", "webcam"],
                 webcam_options=gr.WebcamOptions(mirror=False),
                 include_audio=True,
-                height=260,
+                height=330,
                 buttons=[],
                 elem_id="video",
             )

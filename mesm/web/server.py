@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import tempfile
 from collections.abc import Callable, Iterator
@@ -81,9 +82,26 @@ def serve(request: Request, show: Callable[[str], object]) -> None:
                 app, log_level="warning", ws="none", timeout_graceful_shutdown=3, lifespan="on"
             )
             try:
-                uvicorn.Server(config).run(sockets=[listening])
+                with _ended_by_signals():
+                    uvicorn.Server(config).run(sockets=[listening])
             except KeyboardInterrupt:
                 show("ended; all uploads are deleted")
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Have a process that is told to end, or whose terminal is closed, tidy up before."""
+
+    def end(number: int, frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    kinds = (signal.SIGTERM, signal.SIGHUP)
+    before = {kind: signal.signal(kind, end) for kind in kinds}
+    try:
+        yield
+    finally:
+        for kind, handler in before.items():
+            signal.signal(kind, handler)
 
 
 def listen(host: str, port: int | None) -> socket.socket:

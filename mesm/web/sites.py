@@ -18,7 +18,7 @@ from mesm.inference.pieces import Piece
 from mesm.plots.panels import kept_overlay, to_grey
 from mesm.web.studio import View
 
-MOST_FACES = 8
+MOST_FACES, LEAST_ROOM = 8, 5
 # Columns of a spectrogram's picture: wider ones are thinned out.
 MOST_COLUMNS = 1600
 _GAP = 2
@@ -35,10 +35,10 @@ def sites(view: View, block: int) -> str:
     parts = []
     piece = view.looked.pieces[view.place]
     if len(piece.faces):
-        parts.append(_figure("Face, a picture every half second", _face_rows(view), block))
+        parts.append(_figure("Face, a picture every half second", _face_rows(view), block, False))
     if piece.spectrogram.shape[1]:
         rows = _sound_rows(view)
-        parts.append(_figure("Sound: low notes below, time to the right", rows, block))
+        parts.append(_figure("Sound: low notes below, time to the right", rows, block, True))
     if not parts:
         return '<section class="mesm sites"><p>There are words alone: nothing to see.</p></section>'
     head = "Where it looks" if view.attention is not None else "As the model sees it"
@@ -80,24 +80,31 @@ def _sound_rows(view: View) -> list[tuple[str, Picture]]:
 
 
 def _kept_note(number: int, kept: npt.NDArray[np.bool_]) -> str:
-    return f"block {number} keeps {100 * kept.mean():.0f} %"
+    return f"block {number} keeps {percent(float(kept.mean()))}"
 
 
-def _figure(title: str, rows: Sequence[tuple[str, Picture]], block: int) -> str:
+def percent(share: float) -> str:
+    """A share in percent, small ones with a decimal."""
+    return f"{100 * share:.{1 if share < 0.1 else 0}f} %"
+
+
+def _figure(title: str, rows: Sequence[tuple[str, Picture]], block: int, wide: bool) -> str:
     lines = []
     for number, (note, picture) in enumerate(rows):
-        chosen = " chosen" if block and number == block else ""
+        kind = " chosen" if block and number == block else ""
+        kind += " wide" if wide else ""
         lines.append(
-            f'<div class="seen{chosen}"><span>{note}</span>'
+            f'<div class="seen{kind}"><span>{note}</span>'
             f'<img src="{data_uri(picture)}" alt="{title}: {note}"></div>'
         )
     return f"<figure><figcaption>{title}</figcaption>{''.join(lines)}</figure>"
 
 
 def _strip(images: Sequence[npt.NDArray[np.uint8]]) -> Picture:
-    """Images side by side; as many as there may be, so that one alone is not blown up."""
+    """Images side by side, with room for several, so that one alone is not blown up."""
     height, width = images[0].shape[:2]
-    canvas = np.zeros((height, MOST_FACES * (width + _GAP) - _GAP, 4), np.uint8)
+    room = max(len(images), LEAST_ROOM)
+    canvas = np.zeros((height, room * (width + _GAP) - _GAP, 4), np.uint8)
     for place, image in enumerate(images):
         left = place * (width + _GAP)
         canvas[:, left : left + width, :3] = image
