@@ -14,7 +14,8 @@ WEB = ("gradio", "fastapi", "uvicorn")
 
 def serve(
     run: Annotated[
-        Path, typer.Argument(help="A trained or published FE2E or MESM: its folder, or hub:USER/NAME.")
+        Path,
+        typer.Argument(help="A trained or published FE2E or MESM: its folder, or hub:USER/NAME."),
     ],
     dense: Annotated[
         Path | None, typer.Option(help="An FE2E run of the same corpus to stand beside.")
@@ -34,6 +35,9 @@ def serve(
     ] = "127.0.0.1",
     most_megabytes: Annotated[int, typer.Option(help="Of an upload.")] = 200,
     most_minutes: Annotated[float, typer.Option(help="Of a recording.")] = 10.0,
+    browse: Annotated[
+        bool, typer.Option("--browse", help="Open a browser, where there is a screen.")
+    ] = False,
     device: Annotated[
         str | None, typer.Option(help="cpu, cuda or cuda:N; default: the GPU if there is one.")
     ] = None,
@@ -51,4 +55,4 @@ def serve(
     from mesm.web.limits import Limits
 
     limits = Limits(most_megabytes, most_minutes)
-    start(Request(run, dense, examples, host, port, limits, device), typer.echo)
+    start(Request(run, dense, examples, host, port, limits, device, browse), typer.echo)

@@ -61,7 +61,9 @@ class Page:
             self._check(files)
             self.desk.take(visitor, *files)
             if video is None and sound is None:
-                raise InputError("there is no clip yet; click an example, drop a clip or record one")
+                raise InputError(
+                    "there is no clip yet; click an example, drop a clip or record one"
+                )
             titles = None if subtitles is None else Path(subtitles)
             file = Path(video or sound or "")
             before = self.desk.looked(visitor)

@@ -6,8 +6,9 @@ import os
 import signal
 import socket
 import tempfile
+import webbrowser
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -42,6 +43,7 @@ class Request:
         port: None: the first free one from 7860 on; 0: any.
         limits: of uploads.
         device: as of `Pipeline.from_pretrained`.
+        browse: whether a browser is opened, where there is a screen.
     """
 
     run: Path | str
@@ -51,6 +53,7 @@ class Request:
     port: int | None = None
     limits: Limits = field(default_factory=Limits)
     device: str | None = None
+    browse: bool = False
 
     @property
     def local(self) -> bool:
@@ -78,14 +81,16 @@ def serve(request: Request, show: Callable[[str], object]) -> None:
                     "the page, without a password and unencrypted"
                 )
             show(f"open http://{name}:{port} in a browser; Ctrl-C ends it")
+            # The socket listens already, so the browser waits for the server.
+            if request.browse and (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+                webbrowser.open(f"http://{name}:{port}")
             config = uvicorn.Config(
                 app, log_level="warning", ws="none", timeout_graceful_shutdown=3, lifespan="on"
             )
-            try:
-                with _ended_by_signals():
-                    uvicorn.Server(config).run(sockets=[listening])
-            except KeyboardInterrupt:
-                show("ended; all uploads are deleted")
+            # Where Ctrl-C is heard, the server raises it again once it is down.
+            with suppress(KeyboardInterrupt), _ended_by_signals():
+                uvicorn.Server(config).run(sockets=[listening])
+        show("ended; all uploads are deleted")
 
 
 @contextmanager

@@ -101,7 +101,11 @@ class Studio:
         return found
 
     def read(
-        self, file: Path, text: str = "", subtitles: Path | None = None, before: Looked | None = None
+        self,
+        file: Path,
+        text: str = "",
+        subtitles: Path | None = None,
+        before: Looked | None = None,
     ) -> Looked:
         """Read a recording and predict its pieces by the run's own p.
 
@@ -124,7 +128,7 @@ class Studio:
             check_subtitles(subtitles)
         source = (str(file), str(subtitles), "" if text.strip() else "untold")
         with self._lock:
-            if before is not None and before.source[:2] == source[:2] and self._retold(before, text):
+            if before is not None and before.source[:2] == source[:2] and _retold(before, text):
                 pieces = [replace(piece, text=text.strip()) for piece in before.pieces]
             else:
                 recording = open_recording(file)
@@ -163,8 +167,8 @@ class Studio:
             found += self.pipeline.predict(pieces[start : start + BATCH], p)
         return found
 
-    def _retold(self, before: Looked, text: str) -> bool:
-        """Whether the pieces that were read need no more than other words."""
-        typed = before.source[2] == "" or before.pieces[0].text is None
-        return typed and len(before.pieces) == 1 and bool(text.strip())
 
+def _retold(before: Looked, text: str) -> bool:
+    """Whether the piece that was read needs no more than other words."""
+    typed = before.source[2] == "" or before.pieces[0].text is None
+    return typed and len(before.pieces) == 1 and bool(text.strip())

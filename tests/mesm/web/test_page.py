@@ -1,4 +1,4 @@
-"""The page in a browser: an example, an upload, another p, a broken file, and nothing from outside."""
+"""The page in a browser: an example, an upload, another p, a broken file, nothing from outside."""
 
 from __future__ import annotations
 
