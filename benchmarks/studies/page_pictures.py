@@ -13,15 +13,14 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import uvicorn
 from PIL import Image
 
 from mesm.runs.files import write_beside
-from mesm.web.server import Request, listen, opened
+from mesm.web.server import Request, Server, listen, opened
 
 CHROMIUM = "/usr/bin/chromium"
 # Colours of a picture, which is a quarter as large then.
-COLOURS = 128
+COLOURS = 224
 
 
 def main() -> None:
@@ -31,14 +30,17 @@ def main() -> None:
     parser.add_argument("dense", type=Path)
     parser.add_argument("--out", type=Path, default=Path("docs/assets"))
     told = parser.parse_args()
-    with closing(listen("127.0.0.1", 0)) as listening, opened(Request(told.run, told.dense)) as app:
-        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", ws="none"))
+    with (
+        closing(listen("127.0.0.1", 0)) as listening,
+        opened(Request(told.run, told.dense)) as opening,
+    ):
+        server = Server(opening)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
         try:
             _look(f"http://127.0.0.1:{listening.getsockname()[1]}", told.out)
         finally:
-            server.should_exit = server.force_exit = True
+            server.should_exit = True
             thread.join()
 
 

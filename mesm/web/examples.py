@@ -96,11 +96,13 @@ def _prepared(trained: Trained) -> PreparedCorpus | None:
 def _of_corpus(
     trained: Trained, raw: Path, prepared: PreparedCorpus | None, folder: Path
 ) -> Iterator[Example]:
-    """Clips of the corpus' test split, one per emotion as far as there are."""
+    """Clips of the run's test split, one per emotion as far as there are."""
     found = find_corpus(trained.preprocessing.corpus).reader(raw)
     emotions = found.emotions or trained.emotions
     test = None if prepared is None else set(prepared.split("test").clip_ids)
+    # A corpus of that kind that the run did not learn from has no clip of its test split.
     unseen = [one for one in found.utterances if test is None or one.clip_id in test]
+    unseen = unseen or found.utterances
     for number, one in enumerate(_varied(unseen, emotions)):
         file = folder / f"example-{number + 1}.mp4"
         try:

@@ -30,6 +30,11 @@ _STEPS = (
     "Type what is said in it, if anything, and press “Look at it”.",
     "See the emotions, and in red where the network looks. Move p to have it look at less.",
 )
+# On a phone results stand below what is seen.
+_SHOW = (
+    "() => { const v = document.querySelector('#verdict');"
+    " if (v && v.getBoundingClientRect().top > 0.7 * innerHeight) v.scrollIntoView(); }"
+)
 _MODEL = {"concurrency_id": "model", "concurrency_limit": 1, "show_progress": "minimal"}
 
 
@@ -168,10 +173,9 @@ def build(studio: Studio, desk: Desk, examples: Sequence[Example] = ()) -> gr.Bl
             event(
                 *(page.read, told, [*shown, piece]),
                 trigger_mode="multiple",
-                scroll_to_output=False,
                 api_visibility="private",
                 **_MODEL,
-            )
+            ).then(None, js=_SHOW)
         for button, example in asked["examples"]:
             _on_example(button, example, asked, page, told, [*shown, piece])
         knobs = [piece, share, block]
@@ -206,7 +210,6 @@ def _asked(studio: Studio, examples: Sequence[Example]) -> dict[str, Any]:
                 sources=["upload", "webcam"],
                 webcam_options=gr.WebcamOptions(mirror=False),
                 include_audio=True,
-                height=330,
                 buttons=[],
                 elem_id="video",
             )
@@ -290,4 +293,4 @@ def _on_example(
     places = [*(asked[name] for name in ("video", "sound", "text", "subtitles")), asked["tabs"]]
     button.click(put, None, places, api_visibility="private", trigger_mode="multiple").then(
         *(page.read, list(told), list(shown)), api_visibility="private", **_MODEL
-    )
+    ).then(None, js=_SHOW)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import socket
@@ -11,10 +12,12 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import gradio as gr
 import uvicorn
 from fastapi import FastAPI
+from starlette.routing import Mount
 
 from mesm.web.desk import Desk
 from mesm.web.examples import find_examples
@@ -72,7 +75,7 @@ def serve(request: Request, show: Callable[[str], object]) -> None:
         ValueError: a run, a folder or the address cannot be used; nothing is served.
     """
     with closing(listen(request.host, request.port)) as listening:
-        with opened(request) as app:
+        with opened(request) as opening:
             address, port = listening.getsockname()[:2]
             name = f"[{address}]" if ":" in address else address
             if not request.local:
@@ -84,12 +87,9 @@ def serve(request: Request, show: Callable[[str], object]) -> None:
             # The socket listens already, so the browser waits for the server.
             if request.browse and (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
                 webbrowser.open(f"http://{name}:{port}")
-            config = uvicorn.Config(
-                app, log_level="warning", ws="none", timeout_graceful_shutdown=3, lifespan="on"
-            )
             # Where Ctrl-C is heard, the server raises it again once it is down.
             with suppress(KeyboardInterrupt), _ended_by_signals():
-                uvicorn.Server(config).run(sockets=[listening])
+                Server(opening).run(sockets=[listening])
         show("ended; all uploads are deleted")
 
 
@@ -136,9 +136,30 @@ def listen(host: str, port: int | None) -> socket.socket:
     raise AssertionError("there is a port to try")
 
 
+class Opened(NamedTuple):
+    """The page as an ASGI application, and what tells its open connections to end."""
+
+    app: Guard
+    ended: asyncio.Event
+
+
+class Server(uvicorn.Server):
+    """Serves the page; where it ends, pages that are still open keep it from nothing."""
+
+    def __init__(self, opening: Opened) -> None:
+        settings = {"log_level": "warning", "ws": "none", "timeout_graceful_shutdown": 3}
+        super().__init__(uvicorn.Config(opening.app, **settings))  # type: ignore[arg-type]
+        self.ended = opening.ended
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End all connections."""
+        self.ended.set()
+        await super().shutdown(sockets)
+
+
 @contextmanager
-def opened(request: Request) -> Iterator[Guard]:
-    """The page as an ASGI application; its uploads are deleted in the end.
+def opened(request: Request) -> Iterator[Opened]:
+    """Load the models and lay the page out; its uploads are deleted in the end.
 
     Raises:
         ValueError: a run or a folder cannot be used.
@@ -169,7 +190,9 @@ def opened(request: Request) -> Iterator[Guard]:
             # Without it gradio takes files that were not uploaded.
             blocks.has_launched = True
             try:
-                yield Guard(app, desk, request.limits, LOCAL if request.local else None)
+                ended = next(r.app for r in app.routes if isinstance(r, Mount)).stop_event
+                guard = Guard(app, desk, request.limits, LOCAL if request.local else None)
+                yield Opened(guard, ended)
             finally:
                 desk.close()
 

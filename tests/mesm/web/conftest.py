@@ -49,10 +49,8 @@ def recordings(films: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def served(own_mesm: Path, own_single: Path, recordings: Path) -> Iterator[Served]:
     """The page of a MESM beside an FE2E, with examples; files of at most 2 MB and half a minute."""
-    import uvicorn
-
     from mesm.web.limits import Limits
-    from mesm.web.server import Request, listen, opened
+    from mesm.web.server import Request, Server, listen, opened
 
     connect, outgoing = socket.socket.connect, []
 
@@ -65,16 +63,16 @@ def served(own_mesm: Path, own_single: Path, recordings: Path) -> Iterator[Serve
     socket.socket.connect = watched  # type: ignore[method-assign]
     wanted = Request(own_mesm, own_single, recordings, limits=Limits(2, 0.5), device="cpu")
     try:
-        with closing(listen("127.0.0.1", 0)) as listening, opened(wanted) as guard:
+        with closing(listen("127.0.0.1", 0)) as listening, opened(wanted) as opening:
             port = listening.getsockname()[1]
-            config = uvicorn.Config(guard, log_level="warning", ws="none")
-            server = uvicorn.Server(config)
+            server = Server(opening)
             thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
             thread.start()
             wait_for(lambda: server.started)
-            yield Served(f"http://127.0.0.1:{port}", port, guard.desk, outgoing)
-            server.should_exit = server.force_exit = True
+            yield Served(f"http://127.0.0.1:{port}", port, opening.app.desk, outgoing)
+            server.should_exit = True
             thread.join(30)
+            assert not thread.is_alive()
     finally:
         socket.socket.connect = connect  # type: ignore[method-assign]
     assert not outgoing

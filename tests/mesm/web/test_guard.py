@@ -90,7 +90,7 @@ def test_files_that_were_not_uploaded_cannot_be_asked_about(served: Served) -> N
         status, text = join(served, place)
         assert status == 403
         assert "upload it again" in text
-    assert not [file for file in served.desk.uploads.rglob("passwd*")]
+    assert not list(served.desk.uploads.rglob("passwd*"))
     assert served.outgoing == []
 
 

@@ -46,7 +46,7 @@ def test_another_host_is_warned_about_and_nothing_is_left(
     seen: list[Path] = []
 
     class Server:
-        def __init__(self, config: object) -> None:
+        def __init__(self, opening: object) -> None:
             (place,) = tmp_path.glob("mesm-serve-*")
             assert place.stat().st_mode & 0o077 == 0  # nobody else on the machine may look
             seen.append(place)
@@ -56,7 +56,7 @@ def test_another_host_is_warned_about_and_nothing_is_left(
             (seen[0] / "uploads" / "left.mp4").touch()
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(module.uvicorn, "Server", Server)
+    monkeypatch.setattr(module, "Server", Server)
     said: list[str] = []
     serve(
         Request(own_mesm, None, recordings, "0.0.0.0", 0, device="cpu"),
@@ -71,8 +71,8 @@ def test_another_host_is_warned_about_and_nothing_is_left(
 
 def test_only_its_own_names_count_unless_others_are_let_in(own_mesm: Path) -> None:
     for host, hosts in (("127.0.0.1", LOCAL), ("0.0.0.0", None)):
-        with opened(Request(own_mesm, host=host, device="cpu")) as guard:
-            assert guard.hosts == hosts
+        with opened(Request(own_mesm, host=host, device="cpu")) as opening:
+            assert opening.app.hosts == hosts
 
 
 def test_bad_runs_are_refused_in_a_line(tmp_path: Path) -> None:
@@ -98,10 +98,16 @@ def test_without_gradio_it_says_how_to_install_it(
     )
 
 
-@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_it_and_deletes_uploads(
-    kind: signal.Signals, own_mesm: Path, tmp_path: Path
-) -> None:
+@pytest.mark.parametrize("kind", [signal.SIGTERM, signal.SIGHUP])
+def test_it_tidies_up_before_a_signal_ends_it(kind: signal.Signals) -> None:
+    before = signal.getsignal(kind)
+    with pytest.raises(SystemExit) as ended, module._ended_by_signals():
+        signal.raise_signal(kind)
+    assert ended.value.code == 128 + kind
+    assert signal.getsignal(kind) is before
+
+
+def test_ctrl_c_ends_it_and_deletes_uploads(own_mesm: Path, tmp_path: Path) -> None:
     words = [sys.executable, "-m", "mesm", "serve", str(own_mesm), "--port", "0", "--device", "cpu"]
     process = subprocess.Popen(
         words,
@@ -116,9 +122,11 @@ def test_a_signal_ends_it_and_deletes_uploads(
     with urllib.request.urlopen(address, timeout=60) as answer:
         assert b"gradio" in answer.read()
     assert list(tmp_path.glob("mesm-serve-*/uploads"))
-    process.send_signal(kind)
+    page = urllib.request.urlopen(f"{address}/gradio_api/heartbeat/somebody", timeout=60)
+    assert page.readline() == b"data: ALIVE\n"
+    process.send_signal(signal.SIGINT)
     out, errors = process.communicate(timeout=60)
     assert errors == ""
-    assert process.returncode == (0 if kind == signal.SIGINT else 128 + kind)
-    assert ("ended; all uploads are deleted" in out) == (kind == signal.SIGINT)
+    assert process.returncode == 0
+    assert out.endswith("ended; all uploads are deleted\n")
     assert not list(tmp_path.glob("mesm-serve-*"))

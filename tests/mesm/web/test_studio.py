@@ -83,7 +83,7 @@ def test_refusals(studio: Studio, films: Path, own_mesm: Path, tmp_path: Path) -
     (tmp_path / "empty.mp4").touch()
     with pytest.raises(InputError, match=r"empty.mp4 is empty \(0 bytes\)"):
         studio.read(tmp_path / "empty.mp4")
-    with pytest.raises(ValueError, match="--dense .*: is MESM, wanted FE2E"):
+    with pytest.raises(ValueError, match=r"--dense .*: is MESM, wanted FE2E"):
         Studio.load(own_mesm, own_mesm, device="cpu")
 
 
