@@ -198,7 +198,7 @@ def _of_folder(place: Path, folder: Path, limits: Limits) -> Iterator[Example]:
 
 
 def _said(file: Path) -> str:
-    """What a text or subtitles beside a recording say."""
+    """The words of a text or of subtitles beside a recording."""
     beside = file.with_suffix(".txt")
     if beside.is_file():
         return " ".join(beside.read_text(encoding="utf-8", errors="replace")[:2000].split())

@@ -17,7 +17,7 @@ MOST_UPLOADS = 10
 
 @dataclass(frozen=True)
 class Limits:
-    """What an upload may have.
+    """The most that an upload may have.
 
     Attributes:
         megabytes: of a file.

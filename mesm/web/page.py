@@ -23,7 +23,7 @@ from mesm.web.studio import Studio
 
 EVERY = "every block"
 CHOICES = (EVERY, *(f"block {number}" for number in range(1, BLOCKS + 1)))
-# What waits for the model at most; more are told to come back.
+# Questions that wait for the model at most; more are told to come back.
 MOST_WAITING = 32
 _STEPS = (
     "Click an example, drop a clip, or record one.",
@@ -39,7 +39,7 @@ _MODEL = {"concurrency_id": "model", "concurrency_limit": 1, "show_progress": "m
 
 
 class Page:
-    """What the page's controls do, for whoever asks.
+    """The deeds of the page's controls, for whoever asks.
 
     Args:
         studio: the models.

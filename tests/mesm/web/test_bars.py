@@ -1,4 +1,4 @@
-"""What is drawn of predictions and costs: nothing that a clip brings becomes HTML."""
+"""Predictions and costs as they are drawn: nothing that a clip brings becomes HTML."""
 
 from __future__ import annotations
 

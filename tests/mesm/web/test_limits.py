@@ -1,4 +1,4 @@
-"""What is too much is refused with what came and the mend."""
+"""Too much is refused with what came and the mend."""
 
 from __future__ import annotations
 
