@@ -25,7 +25,7 @@ SOURCES := $(shell find csrc -type f -not -name '*.pyc' 2>/dev/null)
 CXX_SOURCES := $(filter %.cpp %.h %.cu %.cuh,$(SOURCES)) $(shell find tests/csrc docs/examples -name '*.cpp' -o -name '*.h')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test faults real sanitize lint format docs demo bench gpu-check bounds build-matrix gpu gpu-wheels study where-study study-pictures demo-model tables clean
+.PHONY: help setup test faults real sanitize lint format docs demo page bench gpu-check bounds build-matrix gpu gpu-wheels study where-study study-pictures demo-model tables clean
 
 help:  ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -35,7 +35,7 @@ setup: $(STAMP)  ## Create .venv, install everything, compile the kernels
 $(STAMP): pyproject.toml setup.py constraints.txt $(SOURCES)
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) install -q -c constraints.txt torch==2.13.0 setuptools wheel ninja pybind11 cython numpy
-	$(PIP) install -q -c constraints.txt --no-build-isolation -e '.[experiment,features,onnx,dev]'
+	$(PIP) install -q -c constraints.txt --no-build-isolation -e '.[experiment,features,onnx,web,dev]'
 	$(PIP) install -q -c constraints.txt --no-deps facenet-pytorch==2.5.3  # for its MTCNN weight files only
 	$(PIP) install -q -c constraints.txt --no-build-isolation --no-deps phonet==0.3.7  # likewise
 	@touch $@
@@ -69,6 +69,10 @@ docs: setup  ## Build the documentation into site/, every warning an error
 
 demo: setup  ## Miniature corpus, preparation, training, p-curve, pictures, one report
 	$(BIN)/mesm demo $(DEMO)
+
+page: setup  ## The demo's model in a browser on this machine; trains it first if there is none
+	@test -f $(DEMO)/runs/mesm/evaluation.json || $(BIN)/mesm demo $(DEMO)
+	$(BIN)/mesm serve $(DEMO)/runs/mesm --dense $(DEMO)/runs/fe2e --browse
 
 bench: setup  ## FLOPs and latency per p against PyTorch's dense block
 	$(BIN)/python -m pytest benchmarks --benchmark-only

@@ -16,7 +16,7 @@ LAYERS = {
     "mesm": (
         *("runs", "config", "inputs", "corpora", "features", "data", "models"),
         *("evaluation", "training", "experiment", "tables", "plots", "analysis"),
-        *("publishing", "inference", "exporting", "report"),
+        *("publishing", "inference", "exporting", "report", "web"),
         *("demo", "cli", "__main__"),
     ),
     "mesm_ops": (

@@ -11,6 +11,7 @@ import typer
 from mesm.cli.exporting import export
 from mesm.cli.predicting import predict
 from mesm.cli.preparing import prepare
+from mesm.cli.serving import serve
 from mesm.cli.shared import Corpus, Refusing, Split, at_least, share, step
 from mesm.cli.sharing import publish
 from mesm.cli.tables import tables
@@ -345,6 +346,9 @@ def explain(
 
 
 app.command()(predict)
+
+
+app.command()(serve)
 
 
 @app.command()

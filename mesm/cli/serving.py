@@ -1,0 +1,58 @@
+"""`mesm serve`: a trained run as a page on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+MISSING = "mesm serve: the package {} is missing; install the page's: pip install -e '.[web]'"
+# Packages of the extra `web`.
+WEB = ("gradio", "fastapi", "uvicorn")
+
+
+def serve(
+    run: Annotated[
+        Path,
+        typer.Argument(help="A trained or published FE2E or MESM: its folder, or hub:USER/NAME."),
+    ],
+    dense: Annotated[
+        Path | None, typer.Option(help="An FE2E run of the same corpus to stand beside.")
+    ] = None,
+    examples: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of recordings, or of a raw miniature corpus; default: the one that the "
+            "run's corpus was prepared from, if it lies beside it as `raw`."
+        ),
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option(help="Default: the first free one from 7860 on.")
+    ] = None,
+    host: Annotated[
+        str, typer.Option(help="Another address lets others use the page, without a password.")
+    ] = "127.0.0.1",
+    most_megabytes: Annotated[int, typer.Option(help="Of an upload.")] = 200,
+    most_minutes: Annotated[float, typer.Option(help="Of a recording.")] = 10.0,
+    browse: Annotated[
+        bool, typer.Option("--browse", help="Open a browser, where there is a screen.")
+    ] = False,
+    device: Annotated[
+        str | None, typer.Option(help="cpu, cuda or cuda:N; default: the GPU if there is one.")
+    ] = None,
+) -> None:
+    """Show a run in a browser: drop a clip, see its emotions and where the model looks."""
+    try:
+        from mesm.web.server import Request
+        from mesm.web.server import serve as start
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in WEB:
+            raise
+        typer.secho(MISSING.format(package), fg=typer.colors.RED, err=True)
+        raise typer.Exit(2) from error
+    from mesm.web.limits import Limits
+
+    limits = Limits(most_megabytes, most_minutes)
+    start(Request(run, dense, examples, host, port, limits, device, browse), typer.echo)

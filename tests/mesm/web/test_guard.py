@@ -1,0 +1,157 @@
+"""Requests that no page makes: for others' files, by other names, too long; each is refused."""
+
+from __future__ import annotations
+
+import json
+import os
+from http.client import HTTPConnection
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+
+from mesm.web.guard import POLICY
+from tests.mesm.web.conftest import Served
+
+BORDER = "border"
+HEAD = {"Content-Type": f"multipart/form-data; boundary={BORDER}"}
+
+
+def ask(
+    served: Served,
+    method: str,
+    path: str,
+    body: bytes | None = None,
+    headers: dict[str, str] | None = None,
+) -> tuple[int, str, dict[str, str]]:
+    connection = HTTPConnection("127.0.0.1", served.port, timeout=60)
+    try:
+        connection.request(method, path, body, headers or {})
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode("utf-8", "replace"), dict(answer.getheaders())
+    finally:
+        connection.close()
+
+
+def form(name: str, content: bytes) -> bytes:
+    head = f'--{BORDER}\r\nContent-Disposition: form-data; name="files"; filename="{name}"\r\n\r\n'
+    return head.encode() + content + f"\r\n--{BORDER}--\r\n".encode()
+
+
+def upload(served: Served, name: str, content: bytes) -> Path:
+    status, text, _ = ask(served, "POST", "/gradio_api/upload", form(name, content), HEAD)
+    assert status == 200
+    return Path(json.loads(text)[0])
+
+
+def join(served: Served, path: object) -> tuple[int, str]:
+    """Ask for the prediction of a file, as the page would."""
+    file = {"path": path, "meta": {"_type": "gradio.FileData"}}
+    body = {"data": [file, None, "", None, 0.5, "every block"], "fn_index": 0, "session_hash": "x"}
+    asked = json.dumps(body).encode()
+    return ask(
+        served, "POST", "/gradio_api/queue/join", asked, {"Content-Type": "application/json"}
+    )[:2]
+
+
+def test_the_page_comes_with_a_policy_that_loads_nothing_from_elsewhere(served: Served) -> None:
+    status, text, headers = ask(served, "GET", "/")
+    assert status == 200
+    assert headers["content-security-policy"] == POLICY
+    assert "http" not in POLICY
+    assert "fonts.g" not in text
+    assert "frame-ancestors 'none'" in POLICY
+
+
+def test_files_of_the_machine_cannot_be_read(served: Served, films: Path) -> None:
+    own = upload(served, "own.txt", b"mine")
+    assert served.desk.owns(own)
+    assert ask(served, "GET", f"/gradio_api/file={own}")[:2] == (200, "mine")
+    link = served.desk.uploads / "link.txt"
+    link.symlink_to("/etc/passwd")
+    above = os.path.relpath("/etc/passwd", served.desk.uploads)
+    for place in (
+        *("/etc/passwd", "//etc/passwd", str(films / "clips.csv"), "clips.csv", ".", ""),
+        *(f"{served.desk.uploads}/{above}", str(link), str(served.desk.uploads)),
+        *("pyproject.toml", "http://127.0.0.1:1/x", "https://example.org/x", "file:///etc/passwd"),
+        *(quote("/etc/passwd", safe=""), quote(f"{own}/../../{above}", safe=""), "/etc/%00passwd"),
+        str(served.desk.uploads.parent / "examples" / "example-1.mp4"),
+    ):
+        status, text, _ = ask(served, "GET", f"/gradio_api/file={place}")
+        assert status == 403, place
+        assert "root:" not in text
+    link.unlink()
+    for path in ("/static/../../../../etc/passwd", "/assets/..%2f..%2f..%2fetc/passwd"):
+        assert ask(served, "GET", path)[0] in (403, 404)
+
+
+def test_files_that_were_not_uploaded_cannot_be_asked_about(served: Served) -> None:
+    for place in ("/etc/passwd", "http://example.org/film.mp4", 7, ["/etc/passwd"]):
+        status, text = join(served, place)
+        assert status == 403
+        assert "upload it again" in text
+    assert not list(served.desk.uploads.rglob("passwd*"))
+    assert served.outgoing == []
+
+
+def test_a_name_cannot_lead_out_of_the_uploads(served: Served) -> None:
+    file = upload(served, "../../../outside.mp4", b"x")
+    assert file.resolve().is_relative_to(served.desk.uploads.resolve())
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/gradio_api/proxy=https://example.org/",
+        "/gradio_api/deep_link",
+        "/gradio_api/openapi.json",
+        "/gradio_api/run/read",
+        "/gradio_api/call/read",
+        "/gradio_api/mcp",
+        "/monitoring",
+        "/docs",
+        "/gradio_api/vibe-code",
+        "/gradio_api/file/etc/passwd",
+    ],
+)
+def test_what_the_page_does_not_use_is_not_there(served: Served, path: str) -> None:
+    assert ask(served, "GET", path)[0] == 404
+    assert ask(served, "POST", path, b"{}")[0] == 404
+
+
+def test_other_names_and_other_pages_are_refused(served: Served) -> None:
+    assert ask(served, "GET", "/", headers={"Host": "evil.example"})[0] == 421
+    assert ask(served, "GET", "/", headers={"Host": f"localhost:{served.port}"})[0] == 200
+    body, elsewhere = form("a.mp4", b"x"), {"Origin": "https://evil.example"}
+    assert ask(served, "POST", "/gradio_api/upload", body, HEAD | elsewhere)[0] == 403
+    own = {"Origin": served.address}
+    assert ask(served, "POST", "/gradio_api/upload", body, HEAD | own)[0] == 200
+    assert ask(served, "DELETE", "/")[0] == 404
+
+
+def test_too_much_is_refused(served: Served) -> None:
+    status, text, _ = ask(served, "POST", "/gradio_api/upload", form("a", bytes(2_100_000)), HEAD)
+    assert status == 413
+    assert "maximum allowed size" in text
+    connection = HTTPConnection("127.0.0.1", served.port, timeout=60)
+    connection.putrequest("POST", "/gradio_api/upload")
+    connection.putheader("Content-Length", str(10**10))
+    connection.endheaders()
+    answer = connection.getresponse()
+    assert answer.status == 413
+    assert "wanted at most 2" in answer.read().decode()
+    connection.close()
+    chunked = HEAD | {"Transfer-Encoding": "chunked"}
+    assert ask(served, "POST", "/gradio_api/upload", None, chunked)[0] == 411
+    long = {"Content-Length": str(10**8)}
+    assert ask(served, "POST", "/gradio_api/queue/join", b"", long)[0] == 413
+    assert ask(served, "POST", "/gradio_api/queue/join", b"no json")[0] == 400
+
+
+def test_uploads_do_not_fill_the_disk(served: Served) -> None:
+    full = served.desk.uploads / "full.bin"
+    with full.open("wb") as file:
+        file.truncate(20_000_000)
+    assert ask(served, "POST", "/gradio_api/upload", form("a", b"x"), HEAD)[0] == 507
+    full.unlink()
+    assert ask(served, "POST", "/gradio_api/upload", form("a", b"x"), HEAD)[0] == 200

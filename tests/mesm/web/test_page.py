@@ -1,0 +1,216 @@
+"""The page in a browser: an example, an upload, another p, a broken file, nothing from outside."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.mesm.inference.recordings import film
+from tests.mesm.web.conftest import Served, wait_for
+
+DONE = "#verdict .verdict"
+TROUBLE = "#verdict .trouble"
+
+
+class Visitor:
+    """Somebody with a browser, who notes all that it asks for and complains about."""
+
+    def __init__(self, browser: Any, served: Served, **settings: Any) -> None:
+        self.context = browser.new_context(**settings)
+        self.context.set_default_timeout(120_000)
+        self.page = self.context.new_page()
+        self.asked: list[str] = []
+        self.errors: list[str] = []
+        self.page.on("request", lambda request: self.asked.append(request.url))
+        self.page.on("console", self._note)
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.goto(served.address)
+        self.page.wait_for_selector("#go")
+
+    def _note(self, message: Any) -> None:
+        if message.type == "error":
+            self.errors.append(message.text)
+
+    def hosts(self) -> set[str]:
+        """Machines that were asked for anything."""
+        return {u.hostname or "" for u in map(urlsplit, self.asked) if u.scheme != "data"} - {""}
+
+    def upload(self, file: Path) -> None:
+        """Put a file in the place of the video."""
+        clear = self.page.locator("#video button[aria-label='Clear']")
+        if clear.count():
+            clear.first.click()
+        self.page.locator("#video input[type=file]").first.set_input_files(file)
+
+    def read(self, place: str = DONE) -> str:
+        """The text of a place, once it is there."""
+        self.page.wait_for_selector(place)
+        return str(self.page.inner_text(place))
+
+    def figure(self, name: str) -> str:
+        """A number among the costs."""
+        return self.read(f'[data-figure="{name}"]')
+
+    def until(self, name: str, other: str) -> str:
+        """A number among the costs, once it is another."""
+        wanted = "([n, o]) => document.querySelector(`[data-figure='${n}']`)?.innerText !== o"
+        self.page.wait_for_function(wanted, arg=[name, other])
+        return self.figure(name)
+
+    def wide(self) -> int:
+        """Pixels that the page is wide."""
+        return int(self.page.evaluate("document.documentElement.scrollWidth"))
+
+
+@pytest.fixture
+def visitor(browser: Any, served: Served) -> Iterator[Visitor]:
+    found = Visitor(browser, served)
+    yield found
+    assert found.hosts() == {"127.0.0.1"}
+    assert found.errors == []
+    found.context.close()
+
+
+def test_an_example_and_another_p(visitor: Visitor, served: Served) -> None:
+    page = visitor.page
+    assert "trained on the corpus" in visitor.read("header.mesm")
+    page.click("#example-0")
+    assert "example-1.mp4" in visitor.read()
+    assert "so happy" in visitor.read()
+    assert page.locator(f"{DONE} [data-emotion]").count() == 2
+    assert page.locator("#sites img").count() == 8  # face and sound: the input and three blocks
+    flops, kept = visitor.figure("flops"), visitor.figure("kept-face")
+    dense = visitor.figure("dense-flops")
+    assert visitor.figure("dense-ms").endswith(" ms")
+    assert visitor.figure("ms").endswith(" ms")
+    page.locator("#p input[type=range]").focus()
+    page.keyboard.press("Home")  # p = 0.1
+    fewer = visitor.until("flops", flops)
+    assert float(visitor.figure("kept-face").split()[0]) < float(kept.split()[0])
+    assert visitor.figure("dense-flops") == dense
+    page.get_by_label("block 3").check()
+    assert visitor.until("flops", fewer) == flops  # block 3 begins at the run's own p
+    assert page.locator("#sites .chosen").count() == 2
+    page.locator("#p input[type=range]").focus()
+    page.keyboard.press("Home")
+    assert visitor.until("flops", flops) != fewer  # blocks 1 and 2 keep the run's own p
+    assert served.outgoing == []
+
+
+def test_a_clip_its_words_and_a_broken_file(
+    visitor: Visitor, films: Path, tmp_path: Path, served: Served
+) -> None:
+    page = visitor.page
+    mine = tmp_path / "my clip.mp4"
+    mine.write_bytes((films / "film2.mp4").read_bytes())
+    visitor.upload(mine)
+    assert "my clip.mp4" in visitor.read()
+    assert "No words" in visitor.read()
+    page.fill("#text textarea", "very happy <b>indeed</b>")
+    page.click("#go")
+    page.wait_for_selector(f"{DONE} .said")
+    assert "very happy <b>indeed</b>" in visitor.read()
+    (tmp_path / "broken.mp4").write_bytes((films / "film2.mp4").read_bytes()[:3000])
+    visitor.upload(tmp_path / "broken.mp4")
+    said = visitor.read(TROUBLE)
+    assert "broken.mp4 cannot be opened" in said
+    assert "convert it (ffmpeg" in said
+    assert str(served.desk.uploads) not in said
+    assert page.locator("#sites img").count() == 0
+    page.fill("#text textarea", "x" * 1_000_000)
+    visitor.upload(mine)
+    page.wait_for_function("document.querySelector('#verdict').innerText.includes('letters')")
+    assert "wanted at most 10000" in visitor.read(TROUBLE)
+    page.fill("#text textarea", "")
+    page.click("#go")
+    assert "my clip.mp4" in visitor.read()
+
+
+def test_a_file_that_is_too_large_is_refused_by_name(visitor: Visitor, tmp_path: Path) -> None:
+    (tmp_path / "huge.mp4").write_bytes(bytes(2_100_000))
+    visitor.upload(tmp_path / "huge.mp4")
+    visitor.page.wait_for_selector("text=/maximum allowed size/i")
+
+
+def test_a_long_clip_has_a_course(visitor: Visitor, tmp_path: Path) -> None:
+    film(tmp_path / "long.mp4", 17, rate=2)
+    visitor.upload(tmp_path / "long.mp4")
+    assert "piece 1 of 2" in visitor.read()
+    assert visitor.page.locator("#course .lane").count() == 2
+    assert visitor.page.locator("#course .lane i").count() == 4
+    visitor.page.click("#piece input")
+    visitor.page.keyboard.press("ArrowDown")
+    visitor.page.keyboard.press("Enter")
+    visitor.page.wait_for_selector("text=piece 2 of 2")
+    visitor.page.fill("#text textarea", "words of one piece")
+    visitor.page.click("#go")
+    said = visitor.read(TROUBLE)
+    assert "long.mp4 lasts 17.0 s" in said
+    assert "upload subtitles" in said
+
+
+def test_on_a_phone_in_the_dark_by_keyboard(browser: Any, served: Served) -> None:
+    phone = Visitor(
+        browser, served, viewport={"width": 390, "height": 844}, color_scheme="dark", has_touch=True
+    )
+    page = phone.page
+    assert phone.wide() <= 390
+    for _ in range(12):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.id") == "example-0":
+            break
+    outline = "getComputedStyle(document.activeElement).outlineStyle"
+    assert page.evaluate("document.activeElement.id") == "example-0"
+    assert page.evaluate(outline) == "solid"
+    page.keyboard.press("Enter")
+    assert "example-1.mp4" in phone.read()
+    assert phone.wide() <= 390
+    colour = page.evaluate("getComputedStyle(document.querySelector('.gradio-container')).color")
+    light = [int(part) for part in colour.removeprefix("rgb(").rstrip(")").split(",")[:3]]
+    assert min(light) > 150, "words are light where the page is dark"
+    reached = set()
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        reached.add(page.evaluate("document.activeElement.closest('[id]')?.id ?? ''"))
+        reached |= set(
+            page.evaluate(
+                "['text', 'go', 'p', 'block'].filter("
+                "id => document.getElementById(id)?.contains(document.activeElement))"
+            )
+        )
+        if {"text", "go", "p", "block"} <= reached:
+            break
+    assert {"text", "go", "p", "block"} <= reached
+    assert phone.hosts() == {"127.0.0.1"}
+    phone.context.close()
+
+
+def test_two_visitors_have_their_own_and_leave_nothing(
+    browser: Any, served: Served, films: Path, tmp_path: Path
+) -> None:
+    both = []
+    for number in (3, 4):
+        file = tmp_path / f"mine{number}.mp4"
+        file.write_bytes((films / f"film{number}.mp4").read_bytes())
+        both.append((Visitor(browser, served), file))
+    for one, file in both:
+        one.upload(file)
+    for one, file in both:
+        assert file.name in one.read()
+    there = {file.name for file in served.desk.uploads.rglob("*.mp4")}
+    assert {"mine3.mp4", "mine4.mp4"} <= there
+    both[0][0].page.reload()  # in the middle: who comes back is somebody new
+    both[0][0].page.wait_for_selector("#go")
+    wait_for(lambda: not list(served.desk.uploads.rglob("mine3.mp4")))
+    assert list(served.desk.uploads.rglob("mine4.mp4"))
+    both[1][0].page.locator("#p input[type=range]").focus()
+    before = both[1][0].figure("flops")
+    both[1][0].page.keyboard.press("Home")
+    both[1][0].until("flops", before)
+    for one, _ in both:
+        one.context.close()
+    wait_for(lambda: not list(served.desk.uploads.rglob("mine*.mp4")))
