@@ -23,10 +23,10 @@ def head(studio: Studio) -> str:
     """The page's head: model, corpus, and a word of warning."""
     trained = studio.pipeline.trained
     corpus = trained.preprocessing
-    kind = "generated corpus" if corpus.synthetic else "corpus"
+    kind = "a generated corpus in the form of" if corpus.synthetic else "the corpus"
     facts = [
         f"<b>{escape(trained.title)}</b>",
-        f"trained on the {kind} <b>{escape(corpus.title)}</b>",
+        f"trained on {kind} <b>{escape(corpus.title)}</b>",
         f"reads {escape(_and(trained.reads))}",
     ]
     if studio.own_p is not None:
@@ -60,7 +60,7 @@ def details(studio: Studio) -> str:
     lines = "".join(f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in rows.items())
     notes = "".join(f"<p>{escape(note)}</p>" for note in trained.notes)
     private = (
-        "Nothing leaves this machine. What you upload is deleted when you close the page, and at "
+        "Nothing leaves this machine. Uploads are deleted when you close the page, and at "
         "the latest when the server ends."
     )
     return f'<footer class="mesm foot"><dl>{lines}</dl>{notes}<p>{private}</p></footer>'

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -148,7 +149,7 @@ def write_clip(one: Utterance, file: Path) -> None:
     frames = (image for _, image in frames_at(one.video, instants) if image is not None)
     with av.open(str(file), "w", format="mp4", options={"movflags": "faststart"}) as container:
         codec = "libx264" if "libx264" in av.codecs_available else "mpeg4"
-        video = container.add_stream(codec, rate=RATE)
+        video: Any = container.add_stream(codec, rate=RATE)
         video.pix_fmt = "yuv420p"
         audio = container.add_stream("aac", rate=SAMPLE_RATE, layout="mono")
         for number, image in enumerate(frames):

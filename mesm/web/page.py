@@ -35,7 +35,12 @@ _SHOW = (
     "() => { const v = document.querySelector('#verdict');"
     " if (v && v.getBoundingClientRect().top > 0.7 * innerHeight) v.scrollIntoView(); }"
 )
-_MODEL = {"concurrency_id": "model", "concurrency_limit": 1, "show_progress": "minimal"}
+_MODEL: dict[str, Any] = {
+    "concurrency_id": "model",
+    "concurrency_limit": 1,
+    "show_progress": "minimal",
+}
+_THEN = {**_MODEL, "api_visibility": "private"}
 
 
 class Page:
@@ -166,20 +171,18 @@ def build(studio: Studio, desk: Desk, examples: Sequence[Example] = ()) -> gr.Bl
         gr.HTML(details(studio), padding=False)
         told = [asked["video"], asked["sound"], asked["text"], asked["subtitles"], share, block]
         shown = [said, over, seen, paid]
-        for event in (
-            *(asked["video"].upload, asked["video"].stop_recording, asked["sound"].upload),
-            *(asked["sound"].stop_recording, asked["subtitles"].upload, asked["go"].click),
-        ):
-            event(
-                *(page.read, told, [*shown, piece]),
-                trigger_mode="multiple",
-                api_visibility="private",
-                **_MODEL,
-            ).then(None, js=_SHOW)
+        outputs = [*shown, piece]
+        for kind, other in (("video", "sound"), ("sound", "video")):
+            for event in (asked[kind].upload, asked[kind].stop_recording):
+                # A new clip takes the place of the other kind's.
+                emptied = event(lambda: None, None, asked[other], api_visibility="private")
+                emptied.then(page.read, told, outputs, **_THEN).then(None, js=_SHOW)
+        for event in (asked["subtitles"].upload, asked["go"].click):
+            event(page.read, told, outputs, trigger_mode="multiple", **_THEN).then(None, js=_SHOW)
         for button, example in asked["examples"]:
             _on_example(button, example, asked, page, told, [*shown, piece])
         knobs = [piece, share, block]
-        settings = {**_MODEL, "api_visibility": "private", "trigger_mode": "always_last"}
+        settings = {**_THEN, "trigger_mode": "always_last"}
         piece.input(page.again, knobs, shown, **settings)
         if studio.own_p is not None:
             share.input(page.again, knobs, shown, **settings)
@@ -292,5 +295,5 @@ def _on_example(
 
     places = [*(asked[name] for name in ("video", "sound", "text", "subtitles")), asked["tabs"]]
     button.click(put, None, places, api_visibility="private", trigger_mode="multiple").then(
-        *(page.read, list(told), list(shown)), api_visibility="private", **_MODEL
+        *(page.read, list(told), list(shown)), **_THEN
     ).then(None, js=_SHOW)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import gradio as gr
 import uvicorn
@@ -190,9 +190,9 @@ def opened(request: Request) -> Iterator[Opened]:
             # Without it gradio takes files that were not uploaded.
             blocks.has_launched = True
             try:
-                ended = next(r.app for r in app.routes if isinstance(r, Mount)).stop_event
+                mounted: Any = next(r.app for r in app.routes if isinstance(r, Mount))
                 guard = Guard(app, desk, request.limits, LOCAL if request.local else None)
-                yield Opened(guard, ended)
+                yield Opened(guard, mounted.stop_event)
             finally:
                 desk.close()
 

@@ -94,7 +94,12 @@ def browser() -> Iterator[Any]:
     assert CHROMIUM.is_file(), f"{CHROMIUM} is missing; install it: apt install chromium"
     with sync_playwright() as playwright:
         found = playwright.chromium.launch(
-            executable_path=str(CHROMIUM), args=["--no-sandbox", "--disable-gpu"]
+            executable_path=str(CHROMIUM),
+            args=[
+                *("--no-sandbox", "--disable-gpu"),
+                # A camera and a microphone that are made up.
+                *("--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"),
+            ],
         )
         yield found
         found.close()

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.mesm.inference.recordings import film
+from tests.mesm.inference.recordings import film, sound_file
 from tests.mesm.web.conftest import Served, wait_for
 
 DONE = "#verdict .verdict"
@@ -128,6 +128,28 @@ def test_a_clip_its_words_and_a_broken_file(
     page.fill("#text textarea", "")
     page.click("#go")
     assert "my clip.mp4" in visitor.read()
+
+
+def test_a_clip_is_recorded_and_a_sound_takes_its_place(
+    browser: Any, served: Served, tmp_path: Path
+) -> None:
+    one = Visitor(browser, served, permissions=["camera", "microphone"])
+    page = one.page
+    page.click("#video button[aria-label='Capture from camera']")
+    page.click("#video button:has-text('Click to Access Webcam')")
+    page.click("#video button[aria-label='start recording']")
+    page.wait_for_timeout(1500)
+    page.click("#video button[aria-label*='stop' i]")
+    assert ".webm" in one.read()
+    page.get_by_role("tab", name="Sound").click()
+    sound_file(tmp_path / "voice.wav", 1)
+    page.locator("#sound input[type=file]").first.set_input_files(tmp_path / "voice.wav")
+    page.wait_for_selector(f"{DONE} >> text=voice.wav")
+    assert "No pictures" in one.read()
+    page.get_by_role("tab", name="Video").click()
+    page.wait_for_selector("#video input[type=file]", state="attached")  # it is empty again
+    assert one.hosts() == {"127.0.0.1"}
+    one.context.close()
 
 
 def test_a_file_that_is_too_large_is_refused_by_name(visitor: Visitor, tmp_path: Path) -> None:
