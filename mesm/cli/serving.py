@@ -14,8 +14,11 @@ WEB = ("gradio", "fastapi", "uvicorn")
 
 def serve(
     run: Annotated[
-        Path,
-        typer.Argument(help="A trained or published FE2E or MESM: its folder, or hub:USER/NAME."),
+        str,
+        typer.Argument(
+            help="A trained or published FE2E or MESM: its folder, or hub:USER/NAME; or demo, the "
+            "model that comes with mesm."
+        ),
     ],
     dense: Annotated[
         Path | None, typer.Option(help="An FE2E run of the same corpus to stand beside.")
@@ -24,7 +27,8 @@ def serve(
         Path | None,
         typer.Option(
             help="Folder of recordings, or of a raw miniature corpus; default: the one that the "
-            "run's corpus was prepared from, if it lies beside it as `raw`."
+            "run's corpus was prepared from, if it lies beside it as `raw`, else a few clips drawn "
+            "for the page where the run knows generated ones."
         ),
     ] = None,
     port: Annotated[

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import av
 import numpy as np
 import numpy.typing as npt
 
 from mesm.corpora.miniature import ground_truth
+from mesm.corpora.miniature.emotions import LAYOUTS, Layout
+from mesm.corpora.miniature.generate import generate
 from mesm.corpora.prepared import PreparedCorpus
 from mesm.corpora.registry import find_corpus
 from mesm.corpora.utterances import Utterance
@@ -27,6 +30,9 @@ from mesm.inputs.waveforms import SOUND_FILES, read_waveform
 from mesm.web.limits import Limits
 
 MOST = 6
+# Clips drawn for a run without a corpus, among which every emotion is likely to be; corpora that
+# runs are trained on have other seeds.
+DRAWN, SEED = 24, 1234
 # Frames a second of an example, which is drawn anew for browsers.
 RATE = 12
 LONGEST = 12.0  # seconds
@@ -60,7 +66,8 @@ def find_examples(
     Args:
         trained: the run.
         told: a folder of recordings, or of a raw miniature corpus; None: the raw miniature corpus
-            beside the run's prepared one, or none where there is no such.
+            beside the run's prepared one, else clips drawn now where the run knows generated ones,
+            else none.
         folder: where they are written; made if need be.
         limits: of recordings; longer and larger ones are passed over.
 
@@ -74,6 +81,12 @@ def find_examples(
     if raw is None and prepared is not None and trained.preprocessing.synthetic:
         near = (prepared.path.parent / "raw", prepared.path.parent.parent / "raw")
         raw = next((place for place in near if _generated(place)), None)
+    layout = trained.preprocessing.corpus
+    if raw is None and trained.preprocessing.synthetic and layout in LAYOUTS:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix="mesm-examples-") as drawn:
+            generate(Path(drawn), clips=DRAWN, seed=SEED, layout=cast(Layout, layout), workers=1)
+            return list(_of_corpus(trained, Path(drawn), None, folder))
     if raw is None:
         return []
     folder.mkdir(parents=True, exist_ok=True)

@@ -36,6 +36,15 @@ def test_of_a_folder(own_mesm: Path, recordings: Path, films: Path, tmp_path: Pa
         find_examples(trained, tmp_path / "empty", tmp_path / "other")
 
 
+def test_the_demo_model_has_clips_drawn_for_it(tmp_path: Path) -> None:
+    found = find_examples(load_trained("demo", "cpu"), None, tmp_path / "made")
+    assert len(found) == 6
+    assert len({one.label.split()[0] for one in found}) >= 5
+    assert sorted(path.name for path in (tmp_path / "made").iterdir()) == sorted(
+        one.file.name for one in found
+    )
+
+
 def test_of_a_miniature_corpus(own_mesm: Path, tmp_path: Path) -> None:
     generate(tmp_path / "raw", clips=6, seed=0, layout="iemocap")
     trained = load_trained(own_mesm, "cpu")
