@@ -25,7 +25,10 @@ COLOURS = 224
 
 def main() -> None:
     """Serve the page, look at it, and write what is seen."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.studies.page_pictures",
+        description=(__doc__ or "").splitlines()[0],
+    )
     parser.add_argument("run", type=Path)
     parser.add_argument("dense", type=Path)
     parser.add_argument("--out", type=Path, default=Path("docs/assets"))
