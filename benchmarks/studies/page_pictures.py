@@ -76,7 +76,7 @@ def _ask(page: Any, address: str) -> None:
 
 def _save(page: Any, file: Path, clip: dict[str, int] | None) -> None:
     seen = page.screenshot(full_page=True, clip=clip) if clip else page.screenshot()
-    few = Image.open(io.BytesIO(seen)).convert("RGB").quantize(COLOURS)
+    few = Image.open(io.BytesIO(seen)).convert("RGB").quantize(COLOURS, Image.Quantize.MAXCOVERAGE)
     buffer = io.BytesIO()
     few.save(buffer, format="PNG", optimize=True)
     write_beside(file, buffer.getvalue())
