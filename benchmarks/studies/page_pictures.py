@@ -25,7 +25,10 @@ COLOURS = 224
 
 def main() -> None:
     """Serve the page, look at it, and write what is seen."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.studies.page_pictures",
+        description=(__doc__ or "").splitlines()[0],
+    )
     parser.add_argument("run", type=Path)
     parser.add_argument("dense", type=Path)
     parser.add_argument("--out", type=Path, default=Path("docs/assets"))
@@ -73,7 +76,7 @@ def _ask(page: Any, address: str) -> None:
 
 def _save(page: Any, file: Path, clip: dict[str, int] | None) -> None:
     seen = page.screenshot(full_page=True, clip=clip) if clip else page.screenshot()
-    few = Image.open(io.BytesIO(seen)).convert("RGB").quantize(COLOURS)
+    few = Image.open(io.BytesIO(seen)).convert("RGB").quantize(COLOURS, Image.Quantize.MAXCOVERAGE)
     buffer = io.BytesIO()
     few.save(buffer, format="PNG", optimize=True)
     write_beside(file, buffer.getvalue())

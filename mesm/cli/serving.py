@@ -7,9 +7,23 @@ from typing import Annotated
 
 import typer
 
+from mesm.cli.shared import at_least
+
 MISSING = "mesm serve: the package {} is missing; install the page's: pip install -e '.[web]'"
 # Packages of the extra `web`.
 WEB = ("gradio", "fastapi", "uvicorn")
+
+
+def _port(value: int | None) -> int | None:
+    if value is not None and not 0 <= value <= 65535:
+        raise typer.BadParameter(f"wanted a port from 1 to 65535, or 0 for any, got {value}")
+    return value
+
+
+def _minutes(value: float) -> float:
+    if not 0 < value < float("inf"):  # NaN neither
+        raise typer.BadParameter(f"wanted minutes above 0, got {value:g}")
+    return value
 
 
 def serve(
@@ -32,13 +46,14 @@ def serve(
         ),
     ] = None,
     port: Annotated[
-        int | None, typer.Option(help="Default: the first free one from 7860 on.")
+        int | None,
+        typer.Option(callback=_port, help="Default: the first free one from 7860 on; 0: any."),
     ] = None,
     host: Annotated[
         str, typer.Option(help="Another address lets others use the page, without a password.")
     ] = "127.0.0.1",
-    most_megabytes: Annotated[int, typer.Option(help="Of an upload.")] = 200,
-    most_minutes: Annotated[float, typer.Option(help="Of a recording.")] = 10.0,
+    most_megabytes: Annotated[int, typer.Option(callback=at_least(1), help="Of an upload.")] = 200,
+    most_minutes: Annotated[float, typer.Option(callback=_minutes, help="Of a recording.")] = 10.0,
     browse: Annotated[
         bool, typer.Option("--browse", help="Open a browser, where there is a screen.")
     ] = False,

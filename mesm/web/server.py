@@ -204,6 +204,7 @@ def _offline(uploads: Path) -> Iterator[None]:
         "GRADIO_TEMP_DIR": str(uploads),
         "GRADIO_EXAMPLES_CACHE": str(uploads),
         "GRADIO_ANALYTICS_ENABLED": "False",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
         "HF_HUB_OFFLINE": "1",
     }
     before = {name: os.environ.get(name) for name in wanted}

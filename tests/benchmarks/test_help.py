@@ -14,7 +14,7 @@ COMMANDS = (
     *("benchmarks.gpu.run", "benchmarks.gpu.watch", "benchmarks.gpu.first_step"),
     *("benchmarks.gpu_check", "benchmarks.gpu_check.host_path", "benchmarks.tables"),
     *("benchmarks.studies.experiment_cost", "benchmarks.studies.miniature_pictures"),
-    "benchmarks.studies.predict_speed",
+    *("benchmarks.studies.predict_speed", "benchmarks.studies.page_pictures"),
     *("benchmarks.studies.miniature_study", "benchmarks.studies.where_study"),
     *("benchmarks.studies.routing", "benchmarks.floors.first_stage", "mesm_ops.tune"),
 )

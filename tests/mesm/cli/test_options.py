@@ -20,8 +20,8 @@ COMMANDS: dict[tuple[str, ...], Callable[..., None]] = {
     for found in commands.registered_commands
     if found.callback is not None
 }
-WANTED = ("miniature", "prepare", "features", "experiment", "evaluate", "sweep", "explain")
-AT_LEAST_1 = ("--clips", "--workers", "--jobs", "--threads", "--draws", "--p")
+WANTED = ("miniature", "prepare", "features", "experiment", "evaluate", "sweep", "explain", "serve")
+AT_LEAST_1 = ("--clips", "--workers", "--jobs", "--threads", "--draws", "--p", "--most-megabytes")
 
 
 def numeric_options() -> Iterator[tuple[tuple[str, ...], str, type]]:
