@@ -30,6 +30,11 @@ PORT = 7860
 # Ports that are tried where none is named and the first is taken.
 PORTS = 20
 _STYLE = Path(__file__).with_name("style.css")
+# Gradio's frame around the page, which rules of `css` for some widths do not reach.
+_PHONE = (
+    "<style>@media (max-width: 700px) { .gradio-container, .gradio-container > .main "
+    "{ padding: 6px !important; } }</style>"
+)
 _SYSTEM = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Liberation Sans", "sans-serif")
 _MONO = ("ui-monospace", "Menlo", "Consolas", "Liberation Mono", "monospace")
 
@@ -185,6 +190,7 @@ def opened(request: Request) -> Iterator[Opened]:
                 pwa=False,
                 mcp_server=False,
                 theme=_theme(),
+                head=_PHONE,
                 css=_STYLE.read_text(encoding="utf-8"),
             )
             # Without it gradio takes files that were not uploaded.

@@ -193,6 +193,7 @@ def test_on_a_phone_in_the_dark_by_keyboard(browser: Any, served: Served) -> Non
     page.keyboard.press("Enter")
     assert "example-1.mp4" in phone.read()
     assert phone.wide() <= 390
+    assert page.locator(DONE).bounding_box()["width"] > 340  # no broad margins
     colour = page.evaluate("getComputedStyle(document.querySelector('.gradio-container')).color")
     light = [int(part) for part in colour.removeprefix("rgb(").rstrip(")").split(",")[:3]]
     assert min(light) > 150, "words are light where the page is dark"
