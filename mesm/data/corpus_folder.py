@@ -137,8 +137,8 @@ def _identity(place: Path) -> str | None:
 def _may_be_of(folder: RunFolder, place: Path) -> bool:
     """Whether a prepared corpus fits all that a run of before tells of its own.
 
-    That are the emotions and how many clips each split had, in its checkpoint, and the emotions in
-    its scores.
+    Its checkpoint has the emotions and how many clips each split had, and its scores have the
+    emotions.
     """
     try:
         manifest = read_manifest(place)

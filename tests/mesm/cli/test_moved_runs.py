@@ -127,13 +127,27 @@ def test_the_run_itself_counts_for_its_p_wherever_its_corpus_lies(
 DASHED = ("-3g5yACwYnA_13", "--Qvn_2", "-p", "--p", "--help", "--corpus", "-", "--")
 
 
-def test_explain_is_the_one_command_that_takes_an_id() -> None:
+def test_explain_and_export_are_the_commands_that_take_an_id() -> None:
     taking = [
         command.callback.__name__
         for command in app.registered_commands
         if command.callback and "clip" in inspect.signature(command.callback).parameters
     ]
-    assert taking == ["explain"]
+    assert taking == ["explain", "export"]
+
+
+@pytest.mark.parametrize("clip", DASHED)
+def test_export_takes_ids_with_dashes(clip: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+
+    def export(run: Path, out: Path, **options: Any) -> list[Path]:
+        asked.append(options["clip"])
+        return [out]
+
+    monkeypatch.setattr("mesm.exporting.command.export", export)
+    done = CliRunner().invoke(app, ["export", "run", "out.onnx", f"--clip={clip}"])
+    assert done.exit_code == 0, done.output
+    assert asked == [clip]
 
 
 @pytest.mark.parametrize("clip", DASHED)

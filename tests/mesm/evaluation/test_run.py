@@ -133,7 +133,11 @@ def test_a_corpus_with_other_emotions_is_refused(run):
     (run / "config.yaml").write_text(config)
     with pytest.raises(ValueError, match=r"was trained on another corpus than .*corpus is now"):
         Run.open(run)
-    (run / "corpus.json").unlink()  # as a run of before
+    (run / "corpus.json").unlink()  # as a run of before, whose checkpoint knows the emotions
+    with pytest.raises(ValueError, match=r"was trained on another corpus than .*corpus is now"):
+        Run.open(run)
+    shutil.rmtree(run / "last")
+    (run / "evaluation.json").unlink(missing_ok=True)
     message = f"has 5 emotions, the model of .* tells {arguments['emotions']} apart"
     with pytest.raises(ValueError, match=message):
         Run.open(run).model  # noqa: B018
