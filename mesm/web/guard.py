@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from contextlib import suppress
 from typing import Any
 
 from mesm.web.desk import Desk
@@ -28,6 +30,8 @@ LOCAL = ("127.0.0.1", "localhost", "[::1]")
 MOST_ASKED = 8 * MEGABYTE
 # Around an upload stand its name and its borders.
 _AROUND = MEGABYTE
+# Seconds for which the rest of a refused request is waited for.
+_PATIENCE = 10
 POLICY = "; ".join(
     (
         "default-src 'self'",
@@ -83,7 +87,7 @@ class Guard:
             refusal = self._about_question(body)
             receive = _again(body, receive)
         if refusal is not None:
-            await _refuse(send, *refusal)
+            await self._refuse(receive, send, *refusal)
             return
 
         async def add_headers(message: MutableMapping[str, Any]) -> None:
@@ -124,6 +128,19 @@ class Guard:
         if self.desk.size() + int(length) > MOST_UPLOADS * self.limits.bytes:
             return 507, "others' uploads take all the room; try again in some minutes"
         return None
+
+    async def _refuse(self, receive: Receive, send: Send, status: int, reason: str) -> None:
+        text = json.dumps({"error": reason, "detail": reason}).encode()
+        headers = {"content-type": "application/json", "content-length": str(len(text))}
+        headers["connection"] = "close"
+        encoded = [(k.encode(), v.encode()) for k, v in headers.items()]
+        await send({"type": "http.response.start", "status": status, "headers": encoded})
+        await send({"type": "http.response.body", "body": text, "more_body": True})
+        # A connection that is closed with something unread loses the answer on its way.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_PATIENCE):
+                await _pass_over(receive, self.limits.bytes + _AROUND)
+        await send({"type": "http.response.body", "body": b""})
 
     def _about_reading(self, path: str) -> tuple[int, str] | None:
         if path.startswith(FILE):
@@ -186,8 +203,10 @@ def _again(body: bytes, then: Receive) -> Receive:
     return receive
 
 
-async def _refuse(send: Send, status: int, reason: str) -> None:
-    text = json.dumps({"error": reason, "detail": reason}).encode()
-    headers = [(b"content-type", b"application/json"), (b"connection", b"close")]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": text})
+async def _pass_over(receive: Receive, most: int) -> None:
+    """Receive what is left of a request, but no more than some bytes."""
+    while most > 0:
+        message = await receive()
+        if message["type"] == "http.disconnect" or not message.get("more_body", False):
+            return
+        most -= len(message.get("body", b""))

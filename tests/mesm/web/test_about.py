@@ -1,4 +1,4 @@
-"""What the page says of its model: facts, and a warning that fits what it was trained on."""
+"""The page on its model: facts, and a warning that fits what it was trained on."""
 
 from __future__ import annotations
 
