@@ -19,6 +19,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch._decomp import meta_table, register_decomposition
+from torch._inductor.lowering import lowerings, make_fallback, tag_to_layout_constraint
+from torch._library.utils import get_layout_constraint_tag
 
 from . import ops, reference
 from .modules import CrossModalAttention, SparseCrossModalBlock
@@ -246,6 +248,10 @@ def _register() -> None:
         register_decomposition(overload)(run)
         # Else fake tensors would take their shapes from the decomposition.
         meta_table[overload] = run
+        # Else torch.compile would refuse an op that has a decomposition where CI is set.
+        if overload not in lowerings:
+            constraint = tag_to_layout_constraint(get_layout_constraint_tag(overload))
+            make_fallback(overload, constraint, warn=False)
 
 
 _register()

@@ -59,6 +59,14 @@ def fixed_seed() -> None:
     torch.manual_seed(0)
 
 
+@pytest.fixture(autouse=True, scope="module")
+def compiled_anew() -> Iterator[None]:
+    """A file's tests compile as if they were alone: torch limits how often a function may be."""
+    yield
+    if "torch._dynamo" in sys.modules:
+        torch._dynamo.reset()
+
+
 @pytest.fixture(autouse=True, scope="session")
 def one_thread() -> None:
     """Test processes run side by side; a test of threads sets its own number."""

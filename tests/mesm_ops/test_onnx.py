@@ -187,3 +187,17 @@ def test_with_p_wants_an_attention_and_leaves_the_network_as_it_was() -> None:
         assert int(found.mask().sum()) == 3 * 2 * 2
     assert "forward" not in vars(block)
     assert "forward" not in vars(block.attention)
+
+
+def test_torch_compile_takes_the_ops_where_ci_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There torch refuses to compile an op of which it knows a decomposition."""
+    monkeypatch.setenv("CI", "true")
+    network = Masked(make_block())
+    given = clips(4, 4, [2])
+    compiled = torch.compile(network, fullgraph=True)
+    uncached = torch._inductor.config.patch(force_disable_caches=True)
+    with torch.no_grad(), uncached:
+        wanted, mask = network(*given)
+        found, found_mask = compiled(*given)
+    assert torch.equal(found_mask, mask)
+    torch.testing.assert_close(found, wanted, **TOLERANCE)
