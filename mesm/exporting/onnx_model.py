@@ -59,6 +59,8 @@ def onnx_bytes(trained: Trained) -> bytes:
             input_names=names,
             output_names=list(OUTPUTS),
             opset_version=OPSET,
+            # Folded constants would make the file larger; onnxruntime folds them as it loads.
+            optimize=False,
             verbose=False,
         )
     proto = program.model_proto
