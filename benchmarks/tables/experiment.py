@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from benchmarks.report import markdown
-from benchmarks.tables.registry import results, table
+from benchmarks.shapes import LONG_BATCHES
+from benchmarks.tables.registry import one, results, table
 from mesm.corpora.paper_figures import IEMOCAP_SPLITS, MOSEI_SPLITS
 
 COST = "experiment-cost-2cores"
+GPU = "h100-2026-11-27"
 ACOUSTICS = "acoustic-features-epyc-2cores"
 TITLES = {
     "iemocap": "IEMOCAP",
@@ -19,6 +21,7 @@ MOSEI_CLIPS = 20477  # of the published lists; clips have several emotions or no
 # Clips, and seconds of one on average, as published or as their users report.
 OTHERS = {"meld": (13708, 3.59), "ravdess": (1440, 3.7), "crema_d": (7442, 2.54)}
 CORES = (2, 16)
+CLIP_SECONDS = 6  # of LONG_BATCHES
 
 
 def clips_and_minutes() -> dict[str, tuple[int, float]]:
@@ -40,6 +43,7 @@ def clips_and_minutes() -> dict[str, tuple[int, float]]:
 def cost() -> str:
     """Hours of preparing and of an epoch on some numbers of cores, and disk, per corpus."""
     content, lines = results(COST), []
+    steps = gpu_seconds_per_minute()
     for corpus, (clips, minutes) in clips_and_minutes().items():
         measured = content["corpora"][corpus]
         scale = minutes / measured["minutes"]
@@ -55,11 +59,22 @@ def cost() -> str:
                 f"{_on_cores(prepared)} ({measured['pictures']})",
                 f"{measured['prepared_bytes'] * scale / 1e9:.1f} GB",
                 *map(_on_cores, epochs),
+                " / ".join(f"{seconds * minutes / 60:.2g}" for seconds in steps),
             )
         )
     cores = " / ".join(map(str, CORES))
     head = (f"hours on {cores} cores", "`prepare`", "its files", "epoch, FE2E", "epoch, MESM")
-    return markdown(head, lines)
+    return markdown((*head, "minutes on one H100: epoch, FE2E / MESM"), lines)
+
+
+def gpu_seconds_per_minute() -> tuple[float, float]:
+    """Seconds that the training steps of a minute of clips take one H100, FE2E's and MESM's."""
+    batch = LONG_BATCHES[0]
+    row = one(
+        results(GPU)["rows"], row=f"eager MESM training step {batch.count} clips p=0.5 bfloat16"
+    )
+    batches = 60 / CLIP_SECONDS / batch.count
+    return row["rival_ms"] * batches / 1e3, row["ms"] * batches / 1e3
 
 
 def _on_cores(core_hours: float) -> str:

@@ -31,11 +31,14 @@ def test_costs_are_scaled_by_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
     seconds = {"fe2e": 7200 / minutes["iemocap"], "mesm": 3600 / minutes["iemocap"]}
     training = {name: {"epoch_cpu_s_per_minute": s, "run_bytes": 5} for name, s in seconds.items()}
     measured = {"corpora": corpora, "training": training}
+    gpu = {"row": "eager MESM training step 8 clips p=0.5 bfloat16", "ms": 80.0, "rival_ms": 40.0}
+    measured["rows"] = [gpu]
     monkeypatch.setattr(experiment, "results", lambda _: measured)
     first, second, *others = experiment.cost().splitlines()[2:]
-    assert first.endswith("| 5 / 0.62 (4x3) | 10.0 GB | 1 / 0.12 | 0.5 / 0.062 |")
+    assert first.endswith("| 5 / 0.62 (4x3) | 10.0 GB | 1 / 0.12 | 0.5 / 0.062 | 0.47 / 0.94 |")
     epoch = 2 * minutes["mosei"] / minutes["iemocap"]
     assert f"| 50 / 6.2 (4x3) | 100.0 GB | {epoch / 2:.2g} / {epoch / 16:.2g} |" in second
+    assert experiment.gpu_seconds_per_minute() == (0.05, 0.1)
     assert [line.split(",")[0] for line in others] == ["| MELD", "| RAVDESS", "| CREMA-D"]
     assert ", 1440 clips, 1.5 h |" in others[1]
 
