@@ -41,7 +41,7 @@ $(STAMP): pyproject.toml setup.py constraints.txt $(SOURCES)
 	@touch $@
 
 test: setup lint docs  ## Run lint, types, the strict documentation build and all tests
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=30
 
 faults: setup  ## Damage, kills, full disks: 10,000 inputs and 100 kills (about an hour on 2 cores)
 	$(BIN)/python -m tests.faults --journal build/faults/journal.jsonl --json benchmarks/results/faults.json $(FAULTS_ARGS)
