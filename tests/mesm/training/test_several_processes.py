@@ -34,6 +34,11 @@ def double(self, samples):
     made = {name: getattr(batch, name).double() for name in ("faces", "spectrograms", "labels")}
     return replace(batch, **made)
 loop.build_model = lambda *arguments: build(*arguments).double()
+made = loop.Teacher.__init__
+def teacher(self, *arguments):
+    made(self, *arguments)
+    self.model.double()
+loop.Teacher.__init__ = teacher
 Collate.__call__ = double
 torch.Tensor.float = torch.Tensor.double
 from mesm.__main__ import main
@@ -50,11 +55,17 @@ SETTINGS = [
 def start(
     script: Path, processes: int, run: Path, corpus: Path, *overrides: str, teacher: Path
 ) -> subprocess.Popen[str]:
-    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
+    launcher = [
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        f"--nproc_per_node={processes}",
+        "--",
+    ]
     words = ["train", "iemocap_mesm", "--run", str(run), f"corpus={corpus}", *SETTINGS, *overrides]
     words.append(f"training.teacher={teacher}")
     return subprocess.Popen(
-        [sys.executable, *launcher, "--", str(script), *words],
+        [sys.executable, *(launcher if processes > 1 else []), str(script), *words],
         env=os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
         cwd=ROOT,
         stdout=subprocess.PIPE,
