@@ -109,6 +109,8 @@ def refusals_in_one_line(ctx: typer.Context | None = None) -> Iterator[None]:
         raise
     except Exception as error:
         _close_bars()
+        if getattr(error, "told_by_another", False):  # of the same training, see `mesm.training`
+            raise typer.Exit(2) from error
         message = expected(error)
         if message is None:
             traceback.print_exc()
@@ -131,6 +133,11 @@ def expected(error: Exception) -> str | None:
     if isinstance(error, BrokenProcessPool):
         return "a worker process died, of too little memory or a damaged file; run the same again"
     text = str(error)
+    if _lost_another(error):
+        return (
+            "another process of this training has ended, or cannot be reached any more, and says "
+            "why where it runs; the same command goes on where it was"
+        )
     if isinstance(error, RuntimeError) and text.startswith("Symlink loop"):  # of Path.resolve
         return f"{text}: a link leads to itself; delete it"
     if (
@@ -141,6 +148,12 @@ def expected(error: Exception) -> str | None:
         what = text.splitlines()[0].rpartition("] ")[2] if text else "an array is too large"
         return f"not enough memory: {what}; take a smaller model, batch or number of workers"
     return None
+
+
+def _lost_another(error: Exception) -> bool:
+    if type(error).__name__ in ("DistBackendError", "DistNetworkError", "DistStoreError"):
+        return True  # of torch.distributed, which takes seconds to import
+    return isinstance(error, RuntimeError) and "/gloo/transport/" in str(error)
 
 
 def _wrong_use(error: Any) -> str:

@@ -100,12 +100,17 @@ def dump_config(config: ExperimentConfig) -> str:
 
 def differing_keys(first: ExperimentConfig, second: ExperimentConfig) -> list[str]:
     """Each setting that differs, as "training.epochs (3, now 5)"."""
-    one, two = _flatten(first.model_dump(mode="json")), _flatten(second.model_dump(mode="json"))
+    one, two = flat_settings(first), flat_settings(second)
     return [
         f"{key} ({one.get(key)}, now {two.get(key)})"
         for key in one | two
         if one.get(key) != two.get(key)
     ]
+
+
+def flat_settings(config: ExperimentConfig) -> dict[str, Any]:
+    """Every setting by its whole name, as "training.epochs"."""
+    return _flatten(config.model_dump(mode="json"))
 
 
 def _flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -90,6 +90,18 @@ class Batch:
         """The same batch in page-locked memory, for copies to a GPU that overlap with work."""
         return self._with_tensors(Tensor.pin_memory)
 
+    def without_frames(self) -> Batch:
+        """The same clips without faces and without chunks."""
+        return replace(
+            self,
+            faces=self.faces[:0],
+            face_lengths=torch.zeros_like(self.face_lengths),
+            spectrograms=self.spectrograms[:0],
+            spectrogram_lengths=torch.zeros_like(self.spectrogram_lengths),
+            most_faces=0,
+            most_chunks=0,
+        )
+
     def _with_tensors(self, change: Callable[[Tensor], Tensor]) -> Batch:
         tensors: dict[str, Any] = {
             field.name: change(value)

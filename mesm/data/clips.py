@@ -197,37 +197,44 @@ class Collate:
 
 
 class EpochBatches(Sampler[list[int]]):
-    """This process's share of each batch, in an order that (seed, epoch) fixes.
+    """This process's share of each step's clips, in an order that (seed, epoch) fixes.
 
-    Every process makes the same number of steps and never gets an empty batch: the last batch is
-    filled up with clips from the start of the order until it divides evenly.
+    Every process makes the same number of steps, and every clip comes once. Clips go to the
+    processes in turn, so the last step may give them unequal numbers; a process that would have
+    none gets the step's first clip, as a stand-in that `own` does not count.
 
     Args:
         clips: how many clips there are.
-        batch_size: clips per step and process.
+        step_clips: clips per step, of all processes together.
         seed: None: in corpus order.
         rank, processes: which process this is, of how many.
     """
 
     def __init__(
-        self, clips: int, batch_size: int, seed: int | None, rank: int = 0, processes: int = 1
+        self, clips: int, step_clips: int, seed: int | None, rank: int = 0, processes: int = 1
     ) -> None:
-        self.clips, self.batch_size, self.seed = clips, batch_size, seed
+        self.clips, self.step_clips, self.seed = clips, step_clips, seed
         self.rank, self.processes = rank, processes
         self.epoch = 0
 
     def __len__(self) -> int:
-        return -(-self.clips // (self.batch_size * self.processes))
+        return -(-self.clips // self.step_clips)
+
+    def of_all(self, step: int) -> int:
+        """How many clips a step has, counted from 0 in its epoch, in all processes."""
+        return min(self.step_clips, self.clips - step * self.step_clips)
+
+    def own(self, step: int) -> int:
+        """How many of these are this process's."""
+        return len(range(self.rank, self.of_all(step), self.processes))
 
     def __iter__(self) -> Iterator[list[int]]:
         order = list(range(self.clips))
         if self.seed is not None:
             order = np.random.default_rng((self.seed, self.epoch)).permutation(self.clips).tolist()
-        missing = -len(order) % self.processes
-        order += [order[place % self.clips] for place in range(missing)]
-        step = self.batch_size * self.processes
-        for start in range(0, len(order), step):
-            yield order[start : start + step][self.rank :: self.processes]
+        for start in range(0, self.clips, self.step_clips):
+            every = order[start : start + self.step_clips]
+            yield every[self.rank :: self.processes] or every[:1]
 
 
 def make_loader(

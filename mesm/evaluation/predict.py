@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -59,7 +60,7 @@ def predict(
     """
     rank = accelerator.process_index if accelerator else 0
     processes = accelerator.num_processes if accelerator else 1
-    batches = EpochBatches(len(dataset), batch_size, None, rank, processes)
+    batches = EpochBatches(len(dataset), batch_size * processes, None, rank, processes)
     was_training = model.training
     model.eval()
     parts = []
@@ -67,7 +68,7 @@ def predict(
     loader = make_loader(dataset, batches, collate, workers=workers, pin_memory=pin_memory)
     hidden = progress is None
     with tqdm(loader, progress, unit="batch", disable=hidden, leave=False) as bar:
-        for batch in bar:
+        for step, batch in enumerate(bar):
             batch = batch.to(device)
             if branches:
                 found = model(batch, branches=True)
@@ -78,12 +79,14 @@ def predict(
                 part = torch.stack((batch.labels, model(batch).float()))
             if processes > 1:
                 assert accelerator is not None
-                # Clip i of the order went to process i % processes.
-                gathered = accelerator.gather(part.unsqueeze(0))
-                part = gathered.permute(1, 2, 0, 3).flatten(1, 2)
+                # Clip i of the step went to process i % processes; all give equally many rows.
+                clips = batches.of_all(step)
+                missing = -(-clips // processes) - part.shape[1]
+                gathered = accelerator.gather(F.pad(part, (0, 0, 0, missing)).unsqueeze(0))
+                part = gathered.permute(1, 2, 0, 3).flatten(1, 2)[:, :clips]
             parts.append(part)
     model.train(was_training)
-    labels, logits, *own = torch.cat(parts, dim=1)[:, : len(dataset)].cpu()
+    labels, logits, *own = torch.cat(parts, dim=1).cpu()
     odd = (~torch.stack((logits, *own)).isfinite().all(dim=2).all(dim=0)).nonzero()
     if len(odd):
         clip = dataset[int(odd[0])].clip_id

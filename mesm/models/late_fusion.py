@@ -75,6 +75,10 @@ class FrameBranch(nn.Module):
         self.classify = nn.Linear(dim, emotions)
         self.dim = dim
 
+    def frame_parameters(self) -> list[nn.Parameter]:
+        """The parameters that read frames: without any, they have no gradient."""
+        return [*self.extractor.parameters(), *self.project.parameters()]
+
     def forward(self, features: Tensor, lengths: Tensor, longest: int | None = None) -> Tensor:
         """The extractor's maps (ΣS, C, h, w) and lengths (B,) to logits (B, E)."""
         if features.shape[0] == 0 and not synchronises(self.extractor):

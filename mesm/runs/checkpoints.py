@@ -33,6 +33,8 @@ class Progress:
         best_epoch: the epoch whose weights are the run's; 0: none yet.
         finished: why the training is over; None: it is not.
         scaler: the state of fp16's gradient scaler, if there is one.
+        processes: how many began the training, which fixes how many clips a step has; None: not
+            noted, as in checkpoints of before.
     """
 
     corpus: dict[str, Any]
@@ -41,6 +43,7 @@ class Progress:
     best_epoch: int = 0
     finished: str | None = None
     scaler: dict[str, Any] | None = None
+    processes: int | None = None
 
 
 def weights_of(model: nn.Module) -> dict[str, Tensor]:
@@ -172,6 +175,8 @@ def _check_progress(progress: Progress) -> None:
     check("history", isinstance(progress.history, list) and len(progress.history) == epoch)
     check("best_epoch", type(best) is int and min(epoch, 1) <= best <= epoch)
     check("finished", progress.finished is None or (type(progress.finished) is str and epoch > 0))
+    begun = progress.processes
+    check("processes", begun is None or (type(begun) is int and begun > 0))
     check("scaler", progress.scaler is None or isinstance(progress.scaler, dict))
     for place, record in enumerate(progress.history):
         check_record(record, place + 1)

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import logging
 import math
-import random
 import time
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.state import AcceleratorState
-from accelerate.utils import broadcast_object_list
 
 from mesm.config.end_to_end import MESMSettings
 from mesm.config.experiment import ExperimentConfig
-from mesm.config.files import dump_config
+from mesm.config.files import dump_config, flat_settings
 from mesm.data.clips import EpochBatches, make_loader
 from mesm.data.corpus_folder import corpus_to_train_on, in_fold, write_fold, write_place
 from mesm.data.corpus_modalities import with_modalities_of
@@ -45,6 +42,13 @@ from mesm.runs.checkpoints import (
 from mesm.runs.files import owned, write_beside
 from mesm.runs.finite import first_not_finite
 from mesm.runs.folder import RunFolder, json_text
+from mesm.training.agreement import (
+    check_alike,
+    check_launcher,
+    check_shared,
+    mark_told,
+    together,
+)
 from mesm.training.check import check_arguments, check_run
 from mesm.training.display import Display
 from mesm.training.diverged import Diverged, refusal
@@ -52,6 +56,8 @@ from mesm.training.losses import CRITERIA, TrainingLoss
 from mesm.training.norms import count_norms, drawn_batches, synchronise
 from mesm.training.optimizer import make_optimizer, set_learning_rate
 from mesm.training.p_schedule import PSchedule
+from mesm.training.seeds import seed_everything
+from mesm.training.shares import Shares
 from mesm.training.step import TrainingStep
 from mesm.training.teacher import Teacher, lessons
 from mesm.training.validation import Validation
@@ -67,9 +73,10 @@ NORM_CLIPS = 512
 def train(config: ExperimentConfig, run: Path) -> Path:
     """Train a model, or go on with a run that was stopped.
 
-    One process on a CPU or a GPU, or one of many under `torchrun` or `accelerate launch`. A run
-    that was killed and started again ends with the same weights, bit for bit, as one that was
-    not. Validation decides after every epoch which weights are kept and when to stop.
+    One process on a CPU or a GPU, or one of many under `torchrun` or `accelerate launch`, whose
+    steps are those of one process with all their clips. A run that was killed and started again
+    ends with the same weights, bit for bit, as one that was not. Validation decides after every
+    epoch which weights are kept and when to stop.
 
     Args:
         config: the settings.
@@ -80,8 +87,9 @@ def train(config: ExperimentConfig, run: Path) -> Path:
 
     Raises:
         ValueError: the corpus folder is none, the run has other settings, another corpus or
-            another model's checkpoint, a setting does not fit the corpus, or another process
-            trains in the folder. Nothing is written.
+            another model's checkpoint, a setting does not fit the corpus, another process
+            trains in the folder, or the processes of this training were started on different
+            things. Nothing is written.
         Diverged: the loss is not finite any more; other settings may start anew in the folder.
     """
     # Accelerate keeps the settings of the process's first training, and refuses others.
@@ -92,25 +100,14 @@ def train(config: ExperimentConfig, run: Path) -> Path:
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
     )
     with ExitStack() as stack:
-        refusal = None
-        if accelerator.is_main_process:
-            try:
+        with together(accelerator):
+            check_launcher(config.training.mixed_precision)
+            if accelerator.is_main_process:
                 stack.enter_context(owned(run, "training in"))
-            except (ValueError, OSError) as error:
-                refusal = error
-        # All processes end with it, lest the others wait.
-        (refusal,) = broadcast_object_list([refusal])
-        if refusal is not None:
-            raise refusal
-        return _Training(config, RunFolder(run), accelerator).run()
-
-
-def seed_everything(*entropy: int) -> None:
-    """Seed torch, numpy and random with what the numbers fix."""
-    seed = int(np.random.SeedSequence(entropy).generate_state(1)[0])
-    torch.manual_seed(seed)
-    np.random.seed(seed)
-    random.seed(seed)
+        check_shared(run, accelerator)
+        with together(accelerator):
+            training = _Training(config, RunFolder(run), accelerator)
+        return training.run()
 
 
 class _Training:
@@ -123,6 +120,7 @@ class _Training:
         self.settings = config.training
         self.main = accelerator.is_main_process
         corpus = corpus_to_train_on(config.corpus, folder)
+        self.content = corpus.content
         self.config = config = with_modalities_of(config, corpus.manifest)
         self.emotions = list(corpus.manifest.emotions)
         self.task = task_of(self.settings.loss, corpus.manifest.single_label)
@@ -142,8 +140,10 @@ class _Training:
 
     def run(self) -> Path:
         """Everything; returns the run's folder."""
-        # Every process reads before the first one writes.
-        self.accelerator.wait_for_everyone()
+        settings = flat_settings(self.config)
+        del settings["corpus"]  # may lie elsewhere on every machine
+        facts = {"settings": settings, "corpus": self.content, "torch": torch.__version__}
+        check_alike(facts, self.accelerator)  # which every process has read before one writes
         if self.main and self.folder.path.exists():
             self.folder.mend()
         self.accelerator.wait_for_everyone()
@@ -163,8 +163,11 @@ class _Training:
         if progress.epoch > 0:
             check_arguments(self.config, self.folder, arguments)
         check_memory(self.config.model.name, arguments, self.accelerator.device)
+        processes = self.accelerator.num_processes
+        if progress.processes is None or progress.epoch == 0:
+            progress.processes = processes
         model = self._model(arguments, resumed=progress.epoch > 0)
-        synchronise(model, self.accelerator.num_processes)
+        synchronise(model, processes)
         self.raw_model = model
         own_p = self.config.model.p if isinstance(self.config.model, MESMSettings) else None
         self.p = PSchedule(model, own_p, self.settings)
@@ -177,11 +180,17 @@ class _Training:
         )
         self.batches = EpochBatches(
             len(self.train_set),
-            self.settings.batch_size,
+            self.settings.batch_size * progress.processes,
             self.settings.seed,
             self.accelerator.process_index,
-            self.accelerator.num_processes,
+            processes,
         )
+        if self.main and processes != progress.processes:
+            print(
+                f"{self.folder.path}: begun with {progress.processes} processes, now {processes}: "
+                f"a step still has {self.batches.step_clips} clips"
+            )
+        self.shares = Shares(model, self.batches)
         self.model, self.optimizer = self.accelerator.prepare(model, self.raw_optimizer)
         if progress.epoch > 0:
             load_last(self.raw_model, self.raw_optimizer, self.folder)
@@ -196,6 +205,7 @@ class _Training:
         except Diverged as error:
             if self.main:
                 write_beside(self.folder.diverged, f"{error}\n")
+            mark_told(error, self.accelerator)
             raise
         return self.folder.path
 
@@ -306,14 +316,15 @@ class _Training:
         self.p.begin(epoch)
         step.start()
         number = (epoch - 1) * len(self.batches)
-        for batch in loader:
+        for place, batch in enumerate(loader):
             self.p.step()
             factor = set_learning_rate(self.raw_optimizer, settings, number, total, losses)
+            batch, share = self.shares(batch, place)
             given, taught = batch.to(accelerator.device), None
             if self.teacher is not None:
                 with accelerator.autocast():
                     given, taught = self.teacher(given)
-            step(given, number / total, taught)
+            step(given, number / total, taught, share)
             number += 1
             display.step()
             if self.main and step.steps % READ_EVERY == 0:
@@ -353,9 +364,9 @@ class _Training:
     def _count_norms(self, epoch: int) -> None:
         """The batch norms' statistics of the epoch's p, where steps had others."""
         batches = drawn_batches(
-            *(self.train_set, self.collate, self.settings.batch_size, NORM_CLIPS),
-            self.accelerator.device,
-            seed=epoch,
+            *(self.train_set, self.collate, self.batches.step_clips, NORM_CLIPS),
+            *(self.accelerator.device, epoch),
+            *(self.accelerator.process_index, self.accelerator.num_processes),
         )
         count_norms(self.raw_model, batches)
 

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mesm.models.late_fusion import TrainingOutputs
+from mesm.training.share import WHOLE, Share
 
 if TYPE_CHECKING:
     from mesm.config.experiment import LossName, TrainingSettings
@@ -151,14 +152,16 @@ class TrainingLoss(nn.Module):
         labels: Tensor,
         done: float,
         taught: TrainingOutputs | None = None,
+        share: Share = WHOLE,
     ) -> Tensor:
-        """The loss, a scalar.
+        """The loss, a scalar; of several processes the mean over them is that of all clips.
 
         Args:
             outputs: logits (B, E), or what the model gave for `options`.
             labels: (B, E) of 0 and 1.
             done: share of the training's steps that are done.
             taught: the teacher's outputs for the same clips; None: there is no teacher.
+            share: which part of all processes' clips and frames these are.
         """
         logits = outputs if isinstance(outputs, Tensor) else outputs.logits
         loss: Tensor = self.cross_entropy(logits.float(), labels)
@@ -166,8 +169,9 @@ class TrainingLoss(nn.Module):
             for branch in outputs.branches:
                 loss = loss + self.settings.branch_loss * self.cross_entropy(branch.float(), labels)
         if taught is not None:
-            share = self.settings.distillation
-            loss = (1 - share) * loss + share * self._taught(outputs, taught)
+            part = self.settings.distillation
+            loss = (1 - part) * loss + part * self._taught(outputs, taught)
+        loss = loss * share.of_clips
         if isinstance(outputs, Tensor):
             return loss
         weight = self._concentration(done)
@@ -176,7 +180,7 @@ class TrainingLoss(nn.Module):
             if entropy is None or not len(entropy):
                 continue
             excess = (entropy.float() - self.settings.concentration_target).clamp(min=0)
-            loss = loss + weight * excess.mean()
+            loss = loss + weight * share.of_frames.get(name, 1.0) * excess.mean()
         return loss
 
     def _taught(self, outputs: Tensor | TrainingOutputs, taught: TrainingOutputs) -> Tensor:

@@ -17,6 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from mesm.data.batch import Batch
 from mesm.data.clips import EpochBatches, SplitDataset, make_loader
+from mesm.training.shares import stand_in
 from mesm_ops import synchronise_norms
 
 
@@ -61,21 +62,28 @@ def count_norms(model: nn.Module, batches: Iterable[Batch]) -> None:
 def drawn_batches(
     dataset: SplitDataset,
     collate: Callable[[list[Any]], Any],
-    batch_size: int,
+    step_clips: int,
     clips: int,
     device: torch.device,
     seed: int = 0,
+    rank: int = 0,
+    processes: int = 1,
 ) -> Iterator[Any]:
     """Batches of at least so many clips of a split, or of all of them, in a drawn order.
+
+    Several processes share them, as in a training: norms are to take the statistics of all.
 
     Args:
         dataset: the training split's samples.
         collate: makes batches of samples.
-        batch_size: clips per batch, as in the training.
+        step_clips: clips per batch of all processes, as in the training.
         clips: at least 1.
         device: the model's.
         seed: fixes the order.
+        rank: which process this is.
+        processes: of how many.
     """
-    loader = make_loader(dataset, EpochBatches(len(dataset), batch_size, seed), collate)
-    for batch in itertools.islice(loader, -(-clips // batch_size)):
-        yield batch.to(device)
+    batches = EpochBatches(len(dataset), step_clips, seed, rank, processes)
+    loader = make_loader(dataset, batches, collate)
+    for step, batch in enumerate(itertools.islice(loader, -(-clips // step_clips))):
+        yield (batch if batches.own(step) else stand_in(batch)).to(device)

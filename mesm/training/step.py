@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from mesm.training.losses import TrainingLoss
+from mesm.training.share import WHOLE, Share
 
 if TYPE_CHECKING:
     from mesm.config.experiment import TrainingSettings
@@ -74,23 +75,33 @@ class TrainingStep:
         self.norm_sum.zero_()
         self.clips = self.steps = 0
 
-    def __call__(self, batch: Any, done: float, taught: TrainingOutputs | None = None) -> None:
+    def __call__(
+        self,
+        batch: Any,
+        done: float,
+        taught: TrainingOutputs | None = None,
+        share: Share = WHOLE,
+    ) -> None:
         """Learn from one batch.
 
         Args:
             batch: B clips, on the model's device.
             done: share of the training's steps that are done.
             taught: a teacher's outputs for the same clips; None: there is no teacher.
+            share: which part of all processes' clips and frames the batch is.
         """
         outputs = self.model(batch, **self.loss.options(done))
-        value: Tensor = self.loss(outputs, batch.labels, done, taught)
+        value: Tensor = self.loss(outputs, batch.labels, done, taught, share)
         self.backward(value)
+        for parameter in share.unread:
+            parameter.grad = None
         if self.limit is not None:
             self.norm_sum += self.clip(self.model.parameters(), self.limit)
         self.optimizer.step()
         self.optimizer.zero_grad()
-        self.loss_sum += value.detach() * len(batch)
-        self.clips += len(batch)
+        own, average = (len(batch),) * 2 if share.clips is None else share.clips
+        self.loss_sum += value.detach() * average
+        self.clips += own
         self.steps += 1
 
     def means(self, over_processes: Callable[[Tensor], Tensor] = itself) -> Means:

@@ -38,6 +38,7 @@ EXPECTED = [
     (PermissionError(errno.EACCES, "Permission denied", "x"), "x: permission denied"),
     (FloatingPointError("the loss is nan"), "the loss is nan"),
     (RuntimeError("Symlink loop from 'x'"), "Symlink loop from 'x': a link leads to itself"),
+    (RuntimeError("[third_party/gloo/transport/tcp/pair.cc:537] x"), "another process of this"),
     (BrokenProcessPool("x"), "a worker process died"),
     (MemoryError(), "not enough memory"),
     (torch.OutOfMemoryError("CUDA out of memory"), "not enough memory: CUDA out of memory"),
@@ -57,6 +58,13 @@ def test_an_expected_failure_is_one_line(error, told, capsys):
     written = capsys.readouterr().err
     assert written.startswith(f"mesm: {told}")
     assert written.count("\n") == 1
+
+
+def test_a_failure_that_another_process_tells_of_is_not_told_again(capsys):
+    error = ValueError("wanted a, got b")
+    error.told_by_another = True
+    end(error, 2)
+    assert capsys.readouterr().err == ""
 
 
 def test_memory_that_torch_does_not_get_is_one_line(capsys):

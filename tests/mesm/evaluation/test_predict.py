@@ -150,8 +150,8 @@ def test_every_process_gets_all_clips_in_order(processes: int, clips: int) -> No
             if again:
                 torch.testing.assert_close(logits, expected(clips)[0])
                 assert torch.equal(labels, expected(clips)[1])
-                # They shared the work: filling up costs less than one clip each.
-                assert sum(model.sizes) == -(-clips // processes)
+                # They shared the work: one that has no clip in a step looks at one all the same.
+                assert sum(model.sizes) in (clips // processes, -(-clips // processes))
     assert len({len(tensors) for tensors in exchange.left}) == 1
     shapes = [[tensor.shape for tensor in tensors] for tensors in exchange.left]
     assert all(shape == shapes[0] for shape in shapes)
