@@ -154,6 +154,8 @@ class _Simulation:
         attempt.stage = "reading"
         self.running.setdefault(unit, []).append(attempt)
         self.head_free = max(self.now, self.head_free) + self.cluster.dispatch
+        # A unit that waits for the head is not slow.
+        attempt.begun = self.head_free
         self.transfer(attempt, self.head_free + self.cluster.latency, self.units[unit].read)
 
     def transfer(self, attempt: _Attempt, begin: float, amount: float) -> None:
@@ -238,7 +240,7 @@ class _Simulation:
         for other in self.running.pop(unit):
             if other is not attempt:
                 self.leave(other)
-                self.found.copied += self.now - other.begun
+                self.found.copied += max(0.0, self.now - other.begun)
                 freed.append(other)
         attempt.alive = False
         for one in freed:
@@ -272,7 +274,7 @@ class _Simulation:
         del node.attempts[attempt.worker]
         if unit is None:
             return
-        self.found.lost += self.now - attempt.begun
+        self.found.lost += max(0.0, self.now - attempt.begun)
         self.running[unit].remove(attempt)
         if not self.running[unit]:
             del self.running[unit]

@@ -23,7 +23,7 @@ class Spread:
 
     @classmethod
     def of(cls, *corpora: Sequence[Mapping[str, Any]]) -> Spread:
-        """Of the units of one or more corpora, each beside its own corpus' mean."""
+        """Take the units of one or more corpora, each beside its own corpus' mean."""
         pairs = []
         for units in corpora:
             clips = sum(unit["clips"] for unit in units) / len(units)
@@ -88,7 +88,8 @@ def draw_units(
 
 
 def quantiles(values: Sequence[float], share: float = 0.9) -> tuple[float, float]:
-    """The middle interval that holds a share of the values, by nearest ranks."""
+    """The middle interval that holds at least a share of the values, between two of them."""
     ordered = sorted(values)
-    outside = (1 - share) / 2 * (len(ordered) - 1)
+    # A tenth of a number of values is no whole number in binary.
+    outside = round((1 - share) / 2 * (len(ordered) - 1), 9)
     return ordered[math.floor(outside)], ordered[math.ceil(len(ordered) - 1 - outside)]

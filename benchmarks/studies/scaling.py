@@ -1,6 +1,6 @@
 """Simulates preparing 1,000 hours of video on 10, 100 and 1,000 machines (docs/scaling.md).
 
-Begins with what `scaling_rates` and `scaling_check` measured. Everything else is assumed, stands in
+Begins with what `scaling_rates` measured. Everything else is assumed, stands in
 `Assumed`, and is written beside the outcomes; several assumptions are varied.
 
     python -m benchmarks.studies.scaling                # three minutes on one idle core
@@ -9,9 +9,11 @@ Begins with what `scaling_rates` and `scaling_check` measured. Everything else i
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from math import inf
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -24,8 +26,10 @@ from benchmarks.report import write_json
 from benchmarks.scaling.cluster import Cluster, Outcome, Unit
 from benchmarks.scaling.simulator import simulate
 from benchmarks.scaling.work import Rates, Spread, draw_units, quantiles
+from benchmarks.studies.predict_speed import ALBERT
 from mesm.experiment.grid import load_experiment
 from mesm.experiment.plan import expand
+from mesm.models import MESM
 from mesm.plots.style import (
     EXTRA_COLOUR,
     FAINT,
@@ -45,8 +49,11 @@ SEEDS = 20
 GRID = "paper_iemocap"
 GPUS = (1, 8, 16, 32, 64)
 # Per size, how many machines: small units are many, and few machines say nothing new of them.
-SIZES = (0.5, 1.0, 2.0, 5.0, 15.0, 60.0)
+SIZES = (2.0, 5.0, 15.0, 60.0)
 SIZED_NODES = (100, 1000)
+CALM, PLAIN, TWICE = "nothing fails", "as assumed", "slow units twice"
+# A file of the corpus has 512 clips of some seconds; each could be a unit of its own.
+APART = "slow units twice, files written by workers"
 
 
 @dataclass(frozen=True)
@@ -117,8 +124,8 @@ class Measured:
     spread: Spread
 
     @classmethod
-    def read(cls, rates: Mapping[str, Any], check: Mapping[str, Any]) -> Measured:
-        """From the JSON of both studies."""
+    def read(cls, rates: Mapping[str, Any]) -> Measured:
+        """From the JSON of `scaling_rates`."""
         units = rates["units"]
         hours = sum(unit["seconds"] for unit in units) / 3600
         clips = sum(unit["clips"] for unit in units)
@@ -129,17 +136,18 @@ class Measured:
             listing_s=rates["listing_cpu_s"] * len(units) / clips,
             assembly_clip_s=per_clip,
             assembly_s=3600 * per_second,
-            before_s=check["before_cpu_s"],
+            # The command imports what a worker does.
+            before_s=rates["pool"]["start_cpu_s"],
             start_s=rates["pool"]["start_cpu_s"],
             pool_head_s=rates["pool"]["head_cpu_s"],
-            spread=Spread.of(units, check["units"]),
+            spread=Spread.of(units),
         )
 
 
 def per_clip_and_second(assemblies: Sequence[Mapping[str, float]]) -> tuple[float, float]:
     """Processor seconds of the assembly per clip and per second of clips.
 
-    Of two corpora with as many clips, one of which has the longer ones.
+    Taken from two corpora with as many clips, one of which has the longer ones.
 
     Raises:
         ValueError: a clip costs less the longer it is: the measurement was disturbed.
@@ -218,57 +226,86 @@ def summed(runs: Sequence[Outcome], cluster: Cluster) -> dict[str, Any]:
     return found
 
 
-def scenarios(measured: Measured, assumed: Assumed) -> list[dict[str, Any]]:
-    """All that is simulated: name, machines, clusters, assumptions, spread of lengths."""
-    calm = {"slow_share": 0.0, "node_mtbf": float("inf"), "worker_mtbf": float("inf")}
-    rows: list[dict[str, Any]] = []
+@dataclass(frozen=True)
+class Scenario:
+    """Something that is simulated.
 
-    def add(
-        name: str, changes: Mapping[str, Any], nodes: Sequence[int] = NODES, **more: Any
-    ) -> None:
-        other = replace(assumed, **more.pop("assumed", {}))
-        for count in nodes:
-            cluster = replace(cluster_of(count, measured, other), **changes)
-            rows.append({"name": name, "cluster": cluster, "assumed": other, **more})
+    Attributes:
+        cluster: the machines.
+        assumed: with what is other than elsewhere.
+        names: per outcome, of how many seconds the head works after the last unit: nothing else
+            depends on that, so that the same runs serve for several.
+        sigma: of the lognormal factor on lengths of units.
+        main: whether it runs with every seed; a variant runs with a quarter of them.
+    """
 
-    several = {"copies": assumed.copies}
-    # A file of the corpus has 512 clips of some seconds; each could be a unit of its own.
-    apart = {"after": 0.0}
-    add("nothing fails", calm)
-    add("as assumed", {})
-    add("slow units twice", several)
-    add("slow units twice, files written by workers", several | apart)
-    sized = SIZED_NODES
-    for minutes in SIZES:
-        add(f"{minutes:g} min", several | apart, sized, assumed={"minutes": minutes})
-    add("lengths more uneven", several | apart, sized, sigma=1.0)
-    add("storage 1 GB/s", several | apart, sized, assumed={"storage": 1e9})
-    add("storage 25 GB/s", several | apart, sized, assumed={"storage": 25e9})
-    add("head 60 units/s", several | apart, sized, assumed={"head_tasks": 60.0})
-    add("machines fail every 2 h", several | apart, sized, assumed={"node_mtbf_h": 2.0})
+    cluster: Cluster
+    assumed: Assumed
+    names: Mapping[str, float]
+    sigma: float = 0.0
+    main: bool = False
+
+
+def scenarios(measured: Measured, assumed: Assumed) -> list[Scenario]:
+    """All that is simulated, main scenarios first."""
+    rows = []
+    for nodes in NODES:
+        cluster = cluster_of(nodes, measured, assumed)
+        calm = replace(cluster, slow_share=0.0, node_mtbf=inf, worker_mtbf=inf)
+        several = replace(cluster, copies=assumed.copies)
+        apart = {APART: 0.0} | ({f"{assumed.minutes:g} min": 0.0} if nodes in SIZED_NODES else {})
+        rows += [
+            Scenario(calm, assumed, {CALM: cluster.after}, main=True),
+            Scenario(cluster, assumed, {PLAIN: cluster.after}, main=True),
+            Scenario(several, assumed, {TWICE: cluster.after} | apart, main=True),
+        ]
+    variants = [
+        *((f"{minutes:g} min", replace(assumed, minutes=minutes), 0.0) for minutes in SIZES),
+        ("lengths more uneven", assumed, 1.0),
+        ("storage 1 GB/s", replace(assumed, storage=1e9), 0.0),
+        ("storage 25 GB/s", replace(assumed, storage=25e9), 0.0),
+        ("head 60 units/s", replace(assumed, head_tasks=60.0), 0.0),
+        ("machines fail every 2 h", replace(assumed, node_mtbf_h=2.0), 0.0),
+    ]
+    for name, other, sigma in variants:
+        if other == assumed and not sigma:
+            continue  # a main one
+        for nodes in SIZED_NODES:
+            cluster = replace(cluster_of(nodes, measured, other), copies=other.copies)
+            rows.append(Scenario(cluster, other, {name: 0.0}, sigma))
     return rows
 
 
 def run_all(measured: Measured, assumed: Assumed, seeds: int) -> list[dict[str, Any]]:
-    """Simulate every scenario with every seed."""
+    """Simulate every scenario with its seeds."""
     rows, todo = [], scenarios(measured, assumed)
-    with tqdm(total=seeds * len(todo), desc="simulating", unit="run") as bar:
-        for row in todo:
-            cluster, other, runs = row["cluster"], row["assumed"], []
-            sigma = row.get("sigma", 0.0)
-            for seed in range(seeds):
-                units = units_of(measured, other, seed, sigma)
-                runs.append(simulate(units, cluster, seed))
+    counts = [seeds if one.main else max(1, seeds // 4) for one in todo]
+    with tqdm(total=sum(counts), desc="simulating", unit="run") as bar:
+        for one, count in zip(todo, counts, strict=True):
+            runs = []
+            for seed in range(count):
+                units = units_of(measured, one.assumed, seed, one.sigma)
+                runs.append(simulate(units, one.cluster, seed))
                 bar.update()
-            rows.append(
-                {
-                    "name": row["name"],
-                    "nodes": cluster.nodes,
-                    "units": len(units),
-                    "terms": terms(units, cluster),
-                    **summed(runs, cluster),
-                }
-            )
+            for name, after in one.names.items():
+                cluster = replace(one.cluster, after=after)
+                ended = [
+                    replace(
+                        run,
+                        seconds=run.done + after,
+                        efficiency=run.efficiency * run.seconds / (run.done + after),
+                    )
+                    for run in runs
+                ]
+                rows.append(
+                    {
+                        "name": name,
+                        "nodes": cluster.nodes,
+                        "units": len(units),
+                        "terms": terms(units, cluster),
+                        **summed(ended, cluster),
+                    }
+                )
     return rows
 
 
@@ -309,12 +346,18 @@ def epoch_seconds(hours: float) -> float:
     return float(hours * 3600 / (8 * 6) * step / 1000)
 
 
+def parameters() -> int:
+    """Weights of a MESM of the paper's sizes, whose gradients machines that train together send."""
+    model = MESM(emotions=6, albert={"vocab_size": 30_000, **ALBERT})
+    return sum(weight.numel() for weight in model.parameters())
+
+
 def draw(content: Mapping[str, Any]) -> Figure:
     """Time against machines, and against the length of a unit."""
     figure = new_figure(8.4, 3.4)
     left, right = figure.subplots(1, 2)
     colours = (FE2E_COLOUR, MESM_COLOUR, EXTRA_COLOUR, "#CC79A7")
-    names = [row["name"] for row in content["rows"] if row["nodes"] == NODES[0]]
+    names = (CALM, PLAIN, TWICE, APART)
     for name, colour in zip(names, colours, strict=True):
         rows = [row for row in content["rows"] if row["name"] == name]
         _line(left, [row["nodes"] for row in rows], rows, name, colour)
@@ -330,18 +373,20 @@ def draw(content: Mapping[str, Any]) -> Figure:
     left.set_xlabel("machines of 16 cores", fontsize=9, color=INK)
     for nodes, colour in zip(SIZED_NODES, colours, strict=False):
         rows = [
-            row
-            for row in content["rows"]
-            if row["nodes"] == nodes and row["name"] in {f"{size:g} min" for size in SIZES}
+            row for row in content["rows"] if row["nodes"] == nodes and row["name"].endswith(" min")
         ]
+        rows.sort(key=lambda row: -row["units"])
         _line(right, list(SIZES), rows, f"{nodes:,} machines", colour)
     right.set_xlabel("minutes of a recording (a unit)", fontsize=9, color=INK)
-    for axes in (left, right):
+    left.set_yscale("log")
+    for axes, ticks in ((left, list(NODES)), (right, list(SIZES))):
         axes.set_xscale("log")
-        axes.set_yscale("log")
+        axes.set_xticks(ticks, [f"{tick:,g}" for tick in ticks])
+        axes.minorticks_off()
         axes.set_ylabel("minutes for 1,000 hours", fontsize=9, color=INK)
         axes.legend(frameon=False, fontsize=7.5)
         tidy(axes)
+    right.set_ylim(bottom=0)
     return figure
 
 
@@ -365,10 +410,10 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--picture", type=Path, default=PICTURE)
     options = parser.parse_args()
-    rates, check = (
-        json.loads((FOLDER / f"scaling-{name}.json").read_text()) for name in ("rates", "check")
-    )
-    assumed, measured = Assumed(), Measured.read(rates, check)
+    # The many events of a run are freed as they end; looking for circles among them takes a third.
+    gc.disable()
+    rates = json.loads((FOLDER / "scaling-rates.json").read_text())
+    assumed, measured = Assumed(), Measured.read(rates)
     facts = asdict(measured)
     del facts["spread"]
     content = {
@@ -376,6 +421,7 @@ def main() -> None:
         "assumed": asdict(assumed),
         "measured": facts,
         "spread": measured.spread.pairs,
+        "parameters": parameters(),
         "rows": run_all(measured, assumed, options.seeds),
         "grid": grid(epoch_seconds(assumed.hours), assumed, options.seeds),
     }

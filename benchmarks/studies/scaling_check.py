@@ -16,6 +16,7 @@ its workers did which units included.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shutil
 import subprocess
@@ -107,15 +108,17 @@ def predict(content: dict[str, Any], workers: int, cores: float) -> float:
     One worker is the command's own process, which has started already.
     """
     units = [Unit(row["clips"], row["cpu_s_alone"]) for row in content["units"]]
+    # The head runs alone, before and after the workers, on what is left of one core.
+    slower = 1 / min(1.0, cores)
     cluster = Cluster(
         nodes=1,
         cores=cores,
         workers=workers,
         crowding=content["crowding"],
-        before=content["before_cpu_s"],
+        before=content["before_cpu_s"] * slower,
         start=content["start_cpu_s"] if workers > 1 else 0.0,
         dispatch=content["dispatch_cpu_s"] if workers > 1 else 0.0,
-        after=content["after_cpu_s"],
+        after=content["after_cpu_s"] * slower,
     )
     return simulate(units, cluster).seconds
 
@@ -172,15 +175,20 @@ def main() -> None:
     )
     parser.add_argument("--clips", type=int, default=96, help="of the corpus")
     parser.add_argument("--repeats", type=int, default=3, help="of each number of workers")
+    parser.add_argument(
+        "--go-on", action="store_true", help="add runs to those of RESULTS, of the same corpus"
+    )
     parser.add_argument("--results", type=Path, default=RESULTS)
     options = parser.parse_args()
     content: dict[str, Any] = {"machine": environment(), "clips": options.clips}
+    if options.go_on:
+        content = json.loads(options.results.read_text())
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
         raw = folder / "raw"
-        generate(raw, clips=options.clips, seed=0, layout=LAYOUT)
-        content |= measure(raw, folder)
-        content["runs"] = []
+        generate(raw, clips=content["clips"], seed=0, layout=LAYOUT)
+        if not options.go_on:
+            content |= measure(raw, folder) | {"runs": []}
         for _ in range(options.repeats):
             for workers in WORKERS:
                 out = folder / "out"

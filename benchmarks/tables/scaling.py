@@ -17,6 +17,56 @@ CLIP_S = 6  # of the clips that were timed on the GPU
 MEGABYTE, GIGABYTE = 1e6, 1e9
 
 
+@table("scaling-short")
+def short() -> str:
+    """The answer in words."""
+    content = results(SCALING)
+    hours, measured = _hours(), content["measured"]
+    largest = max(_nodes(content))
+    plain, apart = (
+        one(content["rows"], name=name, nodes=largest)
+        for name in ("as assumed", "slow units twice, files written by workers")
+    )
+    few = one(content["rows"], name="as assumed", nodes=min(_nodes(content)))
+    epoch = content["grid"]["epoch_s"] / 3600
+    prepared = _bytes(hours * measured["write"])
+    return (
+        f"{hours * measured['core_s'] / 3600:,.0f} core hours of `mesm prepare`, {prepared} "
+        f"prepared, and by estimate {epoch:.1f} hours of an H100 an epoch; "
+        f"{few['seconds'] / 60:.0f} minutes on {few['nodes']} machines of "
+        f"{content['assumed']['cores']} cores and {plain['seconds'] / 60:.0f} on {largest:,}, "
+        f"since one process writes the files in the end; {apart['seconds'] / 60:.0f} if workers "
+        "wrote them"
+    )
+
+
+@table("scaling-gradients")
+def gradients() -> str:
+    """Bytes and time of an exchange of gradients, in words."""
+    content = results(SCALING)
+    amount = 2 * 4 * content["parameters"]
+    link = content["assumed"]["gpu_link"]
+    return (
+        f"{_bytes(amount)} per machine of a MESM of the paper's size in float32, "
+        f"{1000 * amount / link:.0f} ms at {link / GIGABYTE:g} GB/s (assumed)"
+    )
+
+
+@table("scaling-clips")
+def clips() -> str:
+    """The head's time for units of one clip, in words."""
+    content = results(SCALING)
+    assumed = content["assumed"]
+    count = 3600 * assumed["hours"] / assumed["clip_s"]
+    pool = _minutes(count * results(RATES)["pool"]["head_cpu_s"])
+    head = _minutes(count / assumed["head_tasks"])
+    return (
+        f"{count:,.0f} units for {assumed['hours']:,.0f} hours, which take a head of "
+        f"{assumed['head_tasks']:g} a second {head} minutes to hand out, and the pool of one "
+        f"machine {pool}; several to a unit would be better"
+    )
+
+
 @table("scaling-cores")
 def cores() -> str:
     """Core hours of every step, per picture size where pictures matter."""
@@ -173,7 +223,7 @@ def time() -> str:
                 )
             )
     head = (
-        *("machines", "", "minutes (nine runs in ten)", "core hours paid", "of use"),
+        *("machines", "", "minutes", "core hours paid", "of use"),
         *("core hours lost by deaths", "in copies", "units again / copied"),
     )
     return markdown(head, lines)
@@ -201,9 +251,9 @@ def shares() -> str:
 def sizes() -> str:
     """The simulated time per length of a recording, files written by workers."""
     content = results(SCALING)
-    names = [row["name"] for row in content["rows"] if row["name"].endswith(" min")]
+    names = {row["name"] for row in content["rows"] if row["name"].endswith(" min")}
     lines = []
-    for name in dict.fromkeys(names):
+    for name in sorted(names, key=lambda name: float(name.split()[0])):
         rows = [row for row in content["rows"] if row["name"] == name]
         lines.append(
             (
@@ -212,7 +262,7 @@ def sizes() -> str:
                 *(_time_and_use(row) for row in rows),
             )
         )
-    nodes = [row["nodes"] for row in content["rows"] if row["name"] == names[0]]
+    nodes = [row["nodes"] for row in rows]
     head = ("a recording", "units", *(f"{count:,} machines: minutes, of use" for count in nodes))
     return markdown(head, lines)
 
@@ -245,6 +295,20 @@ def variants() -> str:
         lines.append((name, *map(_time_and_use, rows)))
     head = ("one thing other", *(f"{count:,} machines: minutes, of use" for count in nodes))
     return markdown(head, lines)
+
+
+@table("scaling-storage-variants")
+def storage_variants() -> str:
+    """The most machines' time with other storages, in words."""
+    content = results(SCALING)
+    largest = max(_nodes(content))
+    names = [row["name"] for row in content["rows"] if row["name"].startswith("storage ")]
+    each = (
+        f"{name.removeprefix('storage ')} makes it "
+        f"{_minutes(one(content['rows'], name=name, nodes=largest)['seconds'])} minutes"
+        for name in dict.fromkeys(names)
+    )
+    return f"{', '.join(each)} on {largest:,} machines"
 
 
 @table("scaling-knee")
@@ -324,7 +388,7 @@ def grid() -> str:
         )
         for row in found["rows"]
     ]
-    head = ("GPUs", "hours (nine runs in ten)", "of use", "GPU hours in trainings that broke off")
+    head = ("GPUs", "hours", "of use", "GPU hours in trainings that broke off, most of them kept")
     return markdown(head, lines)
 
 

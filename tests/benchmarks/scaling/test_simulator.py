@@ -6,6 +6,7 @@ import math
 import random
 from dataclasses import replace
 from statistics import fmean
+from typing import Any
 
 import pytest
 
@@ -111,7 +112,7 @@ def test_a_machine_that_fails_takes_as_long_as_theory_says(restart: float) -> No
 
 
 def test_workers_that_die_begin_their_units_again() -> None:
-    """Of many units each is begun e^(t/m) - 1 times more."""
+    """Each of many units is begun e^(t/m) - 1 times more."""
     units = equal(4000, 2.0)
     found = simulate(units, Cluster(2, cores=2, worker_mtbf=4.0))
     again = (math.exp(0.5) - 1) * len(units)
@@ -176,10 +177,23 @@ def test_a_seed_gives_the_same_run() -> None:
 def test_nothing_is_lost_and_all_is_accounted_for(seed: int) -> None:
     """Under everything at once the run ends, and workers' seconds do not exceed what there were."""
     cluster = Cluster(
-        *(3, 2, 3),
-        **{"crowding": 0.9, "start": 1.0, "dispatch": 0.01, "latency": 0.1, "scan": 1.0},
-        **{"storage": 40.0, "link": 20.0, "slow_share": 0.3, "slow_factor": 3.0, "copies": 1.2},
-        **{"node_mtbf": 60.0, "worker_mtbf": 60.0, "detect": 2.0, "restart": 5.0},
+        nodes=3,
+        cores=2,
+        workers=3,
+        crowding=0.9,
+        start=1.0,
+        dispatch=0.01,
+        latency=0.1,
+        storage=40.0,
+        link=20.0,
+        slow_share=0.3,
+        slow_factor=3.0,
+        copies=1.2,
+        scan=1.0,
+        node_mtbf=60.0,
+        worker_mtbf=60.0,
+        detect=2.0,
+        restart=5.0,
     )
     units = [replace(unit, read=unit.size, write=1.0) for unit in uneven(60, seed)]
     found = simulate(units, cluster, seed)
@@ -198,7 +212,8 @@ def test_senseless_clusters_are_refused() -> None:
         ({"slow_factor": 0.5}, "slow_factor at least 1"),
         ({"copies": 0.5}, "copies must be at least 1"),
     ):
+        given: dict[str, Any] = {"nodes": 1, **changes}
         with pytest.raises(ValueError, match=words):
-            Cluster(**{"nodes": 1, **changes})
+            Cluster(**given)
     with pytest.raises(ValueError, match="at least one unit"):
         simulate([], Cluster(1))
