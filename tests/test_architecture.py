@@ -33,7 +33,7 @@ LAYERS = {
     "benchmarks": (
         *("dense environment kept measure report shapes", "inputs", "calls gate rivals"),
         *("models steps", "conftest test_block test_models test_rivals test_subm_conv2d"),
-        *("floors", "gpu gpu_check studies", "tables"),
+        *("floors scaling", "gpu gpu_check studies", "tables"),
     ),
 }
 # Roots whose imports of each other must resolve.

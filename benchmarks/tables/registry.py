@@ -31,6 +31,7 @@ def load() -> dict[str, Table]:
     """All tables by name."""
     for module in (
         *("backends", "cpu", "experiment", "faults", "gpu", "learning", "predicting", "roofline"),
+        "scaling",
     ):
         importlib.import_module(f"benchmarks.tables.{module}")
     return TABLES

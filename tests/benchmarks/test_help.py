@@ -16,6 +16,8 @@ COMMANDS = (
     *("benchmarks.studies.experiment_cost", "benchmarks.studies.miniature_pictures"),
     *("benchmarks.studies.predict_speed", "benchmarks.studies.page_pictures"),
     *("benchmarks.studies.miniature_study", "benchmarks.studies.where_study"),
+    *("benchmarks.studies.scaling", "benchmarks.studies.scaling_rates"),
+    "benchmarks.studies.scaling_check",
     *("benchmarks.studies.routing", "benchmarks.floors.first_stage", "mesm_ops.tune"),
 )
 # Each command is a fork of one process that has imported torch, which takes longest.
