@@ -157,7 +157,7 @@ def test_what_is_lost_of_a_recording_is_told(tmp_path: Path) -> None:
     assert piece.notes == ("its sound begins 0.8 s late, and before that is silence",)
     wanted = log_mel(read_waveform(late, 0.0, piece.end))
     np.testing.assert_array_equal(piece.spectrogram, wanted)
-    tail = film(tmp_path / "tail.mkv", 3.0, sound=voice(2.0))
+    tail = film(tmp_path / "tail.mp4", 3.0, sound=voice(2.0))
     (piece,) = read(tail)
     assert piece.end == pytest.approx(2.0, abs=0.1)
     (note,) = piece.notes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -198,6 +199,26 @@ def test_a_file_that_is_too_large_is_refused_by_name(visitor: Visitor, tmp_path:
     (tmp_path / "huge.mp4").write_bytes(bytes(2_100_000))
     visitor.upload(tmp_path / "huge.mp4")
     visitor.page.wait_for_selector("text=/maximum allowed size/i")
+
+
+def test_a_full_disk_is_said_in_words(
+    visitor: Visitor, films: Path, served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = shutil.disk_usage(films)._replace(free=1000)
+    monkeypatch.setattr("mesm.web.guard.shutil.disk_usage", lambda _: full)
+    visitor.upload(films / "film2.mp4")
+    said = visitor.read(".toast-body")
+    assert "this machine's disk is full; make room" in said
+    assert "{" not in said
+    monkeypatch.undo()
+    monkeypatch.setattr(served.desk, "size", lambda: 10**12)
+    visitor.page.locator(".toast-close").first.click()
+    visitor.upload(films / "film2.mp4")
+    visitor.page.wait_for_selector(".toast-body >> text=/HTTP 507: others' uploads/")
+    monkeypatch.undo()
+    visitor.upload(films / "film2.mp4")
+    assert "film2.mp4" in visitor.read()
+    visitor.errors.clear()
 
 
 def test_a_long_clip_has_a_course(visitor: Visitor, tmp_path: Path) -> None:
