@@ -1,6 +1,6 @@
-"""The pictures of docs/serve.md: the real page in Chromium, of a run on a miniature corpus.
+"""The pictures of docs/serve.md: the real page in Chromium, of the demo model or of a run.
 
-python -m benchmarks.studies.page_pictures RUN FE2E_RUN [--out docs/assets]
+python -m benchmarks.studies.page_pictures [RUN [FE2E_RUN]] [--out docs/assets]
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ def main() -> None:
         prog="python -m benchmarks.studies.page_pictures",
         description=(__doc__ or "").splitlines()[0],
     )
-    parser.add_argument("run", type=Path)
-    parser.add_argument("dense", type=Path)
+    parser.add_argument("run", nargs="?", default="demo")
+    parser.add_argument("dense", nargs="?", type=Path)
     parser.add_argument("--out", type=Path, default=Path("docs/assets"))
     told = parser.parse_args()
     with (

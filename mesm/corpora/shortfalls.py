@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mesm.inputs.sound_parts import LONGEST_LACK
+from mesm.inputs.spectrograms import AudioError
 from mesm.inputs.video import LONGEST_HOLD, Spans, VideoError, read_spans
+from mesm.inputs.waveforms import sound_length
 
 # Codecs add or cut this many seconds at the ends of a sound.
 CODEC = 0.2
@@ -102,11 +104,9 @@ class Recording:
 
 
 def _seconds(file: Path) -> float | None:
-    import soundfile
-
     if not file.is_file():
         return None
     try:
-        return float(soundfile.info(file).duration)
-    except (soundfile.SoundFileError, OSError):
+        return sound_length(file)
+    except AudioError:
         return None

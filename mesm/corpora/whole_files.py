@@ -11,7 +11,9 @@ from mesm.corpora.shortfalls import Shortfall
 from mesm.corpora.trees import is_pointer
 from mesm.corpora.utterances import RawCorpus
 from mesm.inputs.sound_parts import Stretch
+from mesm.inputs.spectrograms import AudioError
 from mesm.inputs.video import LONGEST_HOLD, Span, VideoError, read_spans
+from mesm.inputs.waveforms import sound_length
 from mesm.runs.ordinary import not_a_file
 
 # Sound and pictures that share less than this part of the longer one are not of one clip.
@@ -44,6 +46,8 @@ def measure_all(
 def measure(audio: Path | None, video: Path | None) -> Stretch | Shortfall:
     """Give the part of a clip's files in which all that it has is there; nothing is decoded.
 
+    A sound that begins late is there from the first picture on, as silence.
+
     Args:
         audio: the sound file, or the video's own, which may have no sound; None: there is none.
         video: the video's file; None: there is none.
@@ -55,7 +59,8 @@ def measure(audio: Path | None, video: Path | None) -> Stretch | Shortfall:
         wrong = None if file is None else _wrong(file, file == video)
         if wrong:
             return wrong
-    spans: list[Span] = []
+    pictures: list[Span] = []
+    sounds: list[Span] = []
     if video is not None:
         try:
             found = read_spans(video)
@@ -63,7 +68,8 @@ def measure(audio: Path | None, video: Path | None) -> Stretch | Shortfall:
             return Shortfall("unreadable video", video, str(error))
         if found.pictures is None:
             return Shortfall("unreadable video", video, "it has no pictures")
-        for span in (found.pictures, found.sound if audio == video else None):
+        own = found.sound if audio == video else None
+        for span, spans in ((found.pictures, pictures), (own, sounds)):
             if span is not None:
                 end = span.end if span.end is not None else found.end
                 # A length of nothing is none that is told: pictures may be there for all that.
@@ -72,8 +78,8 @@ def measure(audio: Path | None, video: Path | None) -> Stretch | Shortfall:
         length = _sound_length(audio)
         if isinstance(length, Shortfall):
             return length
-        spans.append(Span(0.0, length))
-    return _shared(spans, video or audio)
+        sounds.append(Span(0.0, length))
+    return _shared(pictures, sounds, video or audio)
 
 
 def _wrong(file: Path, pictures: bool) -> Shortfall | None:
@@ -95,31 +101,30 @@ def _wrong(file: Path, pictures: bool) -> Shortfall | None:
 
 
 def _sound_length(file: Path) -> float | Shortfall:
-    import soundfile
-
     try:
-        length = float(soundfile.info(file).duration)
-    except (soundfile.SoundFileError, OSError) as error:
+        length = sound_length(file)
+    except AudioError as error:
         return Shortfall("unreadable sound", file, str(error))
     return length if length > 0 else Shortfall("no length in its header", file)
 
 
-def _shared(spans: Sequence[Span], file: Path | None) -> Stretch | Shortfall:
+def _shared(
+    pictures: Sequence[Span], sounds: Sequence[Span], file: Path | None
+) -> Stretch | Shortfall:
     assert file is not None, "a clip without a file"
+    spans = [*pictures, *sounds]
     starts = [span.start for span in spans]
     ends = [span.end for span in spans if span.end is not None]
     if not ends:
         return Shortfall("no length in its header", file)
-    start = max(starts)
-    # Pictures may begin this much late, and sound before its beginning is silence.
-    if start <= LONGEST_HOLD:
-        start = 0.0
     end = min(ends)
     longest = max(ends) - min(starts)
-    if end - start < LEAST_SHARED * longest:
+    if end - max(starts) < LEAST_SHARED * longest:
         detail = ", ".join(
             f"{span.start:.2f} s to {'?' if span.end is None else format(span.end, '.2f')} s"
             for span in spans
         )
         return Shortfall("sound and pictures are not of one length", file, detail)
-    return Stretch(start, end)
+    # Sound before its beginning is silence. Pictures may begin a little late.
+    start = max(span.start for span in pictures or sounds)
+    return Stretch(start if start > LONGEST_HOLD else 0.0, end)

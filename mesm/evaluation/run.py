@@ -100,6 +100,7 @@ class Run:
                 on are not where its config says, or its task has no thresholds to choose.
         """
         run = cls(path, **options)
+        run._check_unpublished()
         for file in (run.folder.config, run.folder.model_arguments, run.folder.best):
             if not file.is_file():
                 raise ValueError(f"{run.path}: no trained run, {file.name} {not_a_file(file)}")
@@ -125,6 +126,15 @@ class Run:
             run._chosen_p = p
         run.sparse.set_p(run.p)
         return run
+
+    def _check_unpublished(self) -> None:
+        """Refuse a folder of `mesm publish`, of which everything else would be said to lack."""
+        files = [self.path / name for name in ("config.json", "model.safetensors")]
+        if not self.folder.config.exists() and all(file.is_file() for file in files):
+            raise ValueError(
+                f"{self.path}: is a published model, and no run that could be trained or scored; "
+                f"mesm predict {self.path} FILE and mesm serve {self.path} take it"
+            )
 
     # Read from its folder.
 
@@ -152,6 +162,7 @@ class Run:
     @cached_property
     def config(self) -> ExperimentConfig:
         """Its settings, checked."""
+        self._check_unpublished()
         if not self.folder.config.is_file():
             raise ValueError(
                 f"{self.path}: no run, config.yaml {not_a_file(self.folder.config)}; `mesm train` "

@@ -35,6 +35,8 @@ from mesm.runs.ordinary import naming
 
 # Pixels: of the panel beside the pictures, of a bar, and of the pictures' least height.
 PANEL, BAR, LEAST_HEIGHT = 260, 12, 240
+# Likewise: of a course at least, and of the name above it.
+LANE, NAME = 28, 11
 CLOCK = 90_000
 # Sound codecs whose packets an MP4 file takes as they are.
 COPIED = ("aac", "mp3", "ac3", "eac3", "alac", "opus", "flac")
@@ -222,7 +224,7 @@ class _Panel:
         self.pieces = sorted(first.values(), key=lambda shown: shown.prediction.start)
         self.starts = [shown.prediction.start for shown in self.pieces]
         self.start, self.end = recording.start, recording.end
-        self.font = ImageFont.load_default(11)
+        self.font, self.small = ImageFont.load_default(11), ImageFont.load_default(9)
 
     def draw(self, picture: npt.NDArray[np.uint8], time: float) -> npt.NDArray[np.uint8]:
         """The picture (H, W, 3) at a time, with the panel at its right; even sides."""
@@ -233,7 +235,8 @@ class _Panel:
         scale = max(1, -(-LEAST_HEIGHT // image.shape[0]))
         image = image.repeat(scale, axis=0).repeat(scale, axis=1)
         names = list(self.pieces[0].prediction.probabilities) if self.pieces else []
-        height = max(image.shape[0], 2 * (24 + len(names) * (BAR + 8)))
+        lanes = 24 + len(names) * (BAR + 8) + 12 + len(names) * LANE
+        height = max(image.shape[0], lanes)
         height += height % 2
         width = image.shape[1] + PANEL + (image.shape[1] + PANEL) % 2
         canvas = np.full((height, width, 3), 255, np.uint8)
@@ -285,6 +288,9 @@ class _Panel:
     def _course(self, to: Any, name: str, left: float, top: float, high: float) -> None:
         """One emotion over the whole recording, a step per piece."""
         wide, length = PANEL - 16, self.end - self.start
+        to.text((left, top), name[:20], fill=_INK, font=self.small)
+        # Bars stand below their name.
+        top, high = top + NAME, max(high - NAME, 1.0)
         to.line((left, top + high, left + wide, top + high), fill=_FAINT)
         for shown in self.pieces:
             one = shown.prediction

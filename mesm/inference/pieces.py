@@ -18,11 +18,13 @@ from mesm.inputs.face_tracks import Track, faces_of, follow, longest_track
 from mesm.inputs.faces import IMAGE_SIZE, FaceCrop, FaceRule, FrameFaces, sampling_instants
 from mesm.inputs.sound_parts import LONGEST_LACK, Stretch
 from mesm.inputs.spectrograms import MEL_BINS, SAMPLE_RATE, AudioError, log_mel
-from mesm.inputs.video import VideoError
+from mesm.inputs.video import LONGEST_HOLD, VideoError
 from mesm.inputs.waveforms import heard_until, stream_waveforms
 
 # A face that is seen in fewer of a piece's frames is no person, where there are so many frames.
 LEAST_SIGHTINGS = 2
+# The loudest sample of a sound that nobody hears; full scale is 1.
+SILENT = 1e-4
 # Which person of a piece: 1 is seen longest; "all": each in turn.
 Person = int | str | None
 
@@ -102,7 +104,7 @@ def read_pieces(
     sounds = _sounds(recording, spans)
     seen = _Faces(recording, spans, detector, rule == "track" or person is not None, threads)
     for number, span in enumerate(spans):
-        notes: list[str] = []
+        notes = _left_out(recording, spans, number)
         heard = next(sounds)
         spectrogram = np.empty((MEL_BINS, 0), np.float32)
         end = span.end
@@ -110,6 +112,11 @@ def read_pieces(
             notes.append(str(heard))
         elif heard is not None:
             spectrogram = log_mel(heard)
+            late = recording.heard - span.start
+            if np.abs(heard).max() < SILENT:
+                notes.append("its sound is silent")
+            elif late > LONGEST_HOLD:
+                notes.append(f"its sound begins {late:.1f} s late, and before that is silence")
             lack = span.end - (span.start + len(heard) / SAMPLE_RATE)
             if lack > LONGEST_LACK:
                 notes.append(f"its sound ends {lack:.1f} s before it")
@@ -131,6 +138,17 @@ def read_pieces(
             notes=tuple(notes),
         )
         yield from _with_faces(piece, times, frames, tracks, rule, person)
+
+
+def _left_out(recording: Recording, spans: Sequence[Span], number: int) -> list[str]:
+    """Note what is lost before a recording's first piece and after its last, as notes of these."""
+    before, after = recording.lost
+    notes = []
+    if before and number == 0 and spans[0].start <= recording.start:
+        notes.append(before)
+    if after and number == len(spans) - 1 and spans[-1].end >= recording.end:
+        notes.append(after)
+    return notes
 
 
 def _sounds(

@@ -22,7 +22,7 @@ from mesm.inference.cutting import Span, Words, cut
 from mesm.inference.loading import Trained, load_trained
 from mesm.inference.pieces import Person, Piece, read_pieces
 from mesm.inference.recording import InputError, Recording, open_recording
-from mesm.inference.results import Predicted, Prediction
+from mesm.inference.results import NO_FACE, Predicted, Prediction
 from mesm.inference.transcribing import Transcriber
 from mesm.inputs.face_detector import FaceDetector
 from mesm.inputs.spectrograms import chunk
@@ -303,7 +303,7 @@ class Pipeline:
         missing = tuple(name for name in piece.missing if name in trained.reads)
         notes = piece.notes
         if len(piece.faces) and not piece.face_found.any():
-            notes = (*notes, "no face found")
+            notes = (*notes, NO_FACE)
         return Prediction(
             file=piece.file,
             start=piece.start,

@@ -12,6 +12,7 @@ from av.container import InputContainer
 from mesm.corpora.shortfalls import Shortfall
 from mesm.corpora.trees import is_pointer
 from mesm.corpora.whole_files import measure
+from mesm.inputs.sound_parts import LONGEST_LACK
 from mesm.inputs.video import DECODING, Spans, VideoError, opened, origin_of, read_spans
 from mesm.inputs.waveforms import SOUND_FILES
 from mesm.runs.ordinary import not_a_file
@@ -46,6 +47,8 @@ class Recording:
         pictures: whether it has pictures, and not only a cover.
         start: seconds from where the first of its streams begins, from which on all is there.
         end: seconds at which it ends.
+        heard: second at which its sound begins.
+        lost: in words, what is left out before its start and after its end; "" for nothing.
     """
 
     path: Path
@@ -53,6 +56,8 @@ class Recording:
     pictures: bool
     start: float
     end: float
+    heard: float = 0.0
+    lost: tuple[str, str] = ("", "")
 
     @property
     def seconds(self) -> float:
@@ -126,15 +131,28 @@ def _of_container(path: Path, spans: Spans) -> Recording:
     sound, pictures = spans.sound is not None, spans.pictures is not None
     if not sound and not pictures:
         raise InputError(f"{path} has neither sound nor pictures; {CONVERT}")
+    heard = 0.0 if spans.sound is None else spans.sound.start
     if pictures:
         # As `mesm prepare table` takes a file that is one clip.
         found = measure(path, path)
         if not isinstance(found, Shortfall):
-            return Recording(path, sound, True, *found)
+            return Recording(path, sound, True, *found, heard, _lost(spans, *found))
     there = [span for span in (spans.sound, spans.pictures) if span is not None]
     ends = [span.end for span in there if span.end]
     end = max(ends) if ends else spans.end or _end_of_packets(path)
-    return Recording(path, sound, pictures, 0.0, end)
+    return Recording(path, sound, pictures, 0.0, end, heard)
+
+
+def _lost(spans: Spans, start: float, end: float) -> tuple[str, str]:
+    """Name what is left out of a recording before its start and after its end, in words."""
+    before = after = ""
+    if start > 0:
+        before = f"the {start:.1f} s before its pictures begin are left out"
+    ends = [span.end for span in (spans.sound, spans.pictures) if span is not None and span.end]
+    if len(ends) > 1 and max(ends) - end > LONGEST_LACK:
+        which = "sound ends" if ends[0] < ends[1] else "pictures end"
+        after = f"the {max(ends) - end:.1f} s after its {which} are left out"
+    return before, after
 
 
 def _check_readable(path: Path) -> None:

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+# The note of a piece with pictures and no face in any of them.
+NO_FACE = "no face found"
+
 
 @dataclass(frozen=True)
 class Prediction:

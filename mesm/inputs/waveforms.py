@@ -17,15 +17,57 @@ from mesm.inputs.sound_parts import (
     mono,
 )
 from mesm.inputs.spectrograms import SAMPLE_RATE, AudioError
-from mesm.inputs.video import LONGEST_HOLD
+from mesm.inputs.video import LONGEST_HOLD, Span, VideoError, read_spans
 
 # Seconds that are decoded beyond a part before it is given in its turn: times may fall back so far.
 PATIENCE = 1.0
-# Endings of the files that soundfile reads; all others are containers, which FFmpeg reads.
+# Endings of the files that soundfile reads, and FFmpeg where soundfile refuses one; all others are
+# containers, which FFmpeg reads.
 SOUND_FILES = {
     *(".aif", ".aifc", ".aiff", ".au", ".caf", ".flac", ".mp3", ".oga", ".ogg", ".opus"),
     *(".rf64", ".snd", ".w64", ".wav"),
 }
+
+
+def sound_length(path: Path) -> float:
+    """Seconds of a sound file's sound: as libsndfile reads it, else as FFmpeg does.
+
+    Raises:
+        AudioError: neither can open it; says libsndfile's reason.
+    """
+    import soundfile
+
+    try:
+        return float(soundfile.info(path).duration)
+    except (soundfile.SoundFileError, OSError) as error:
+        span = _span_by_ffmpeg(path)
+        if span is None:
+            raise AudioError(str(error)) from error
+        return span.end or 0.0
+
+
+def _span_by_ffmpeg(path: Path) -> Span | None:
+    """When the sound of a file lasts that libsndfile refused; None: FFmpeg finds none either."""
+    try:
+        spans = read_spans(path)
+    except (VideoError, OSError):
+        return None
+    # By its ending alone FFmpeg takes any bytes for FLAC, of no length.
+    end = spans.sound and (spans.sound.end or spans.end)
+    return Span(spans.sound.start, end) if spans.sound and end else None
+
+
+def _is_sound_file(path: Path) -> bool:
+    """Whether libsndfile reads a file: its ending says so, and FFmpeg does not alone open it."""
+    import soundfile
+
+    if path.suffix.lower() not in SOUND_FILES:
+        return False
+    try:
+        soundfile.info(path)
+    except (soundfile.SoundFileError, OSError):
+        return _span_by_ffmpeg(path) is None
+    return True
 
 
 def read_waveform(
@@ -86,7 +128,7 @@ def stream_waveforms(
     Yields:
         For every part in turn its waveform, the mean of all channels, or why there is none.
     """
-    if path.suffix.lower() not in SOUND_FILES:
+    if not _is_sound_file(path):
         yield from _stream_container(path, parts, short)
         return
     for part in parts:
@@ -119,7 +161,7 @@ def each_waveform(
         The number of a part, and its waveform or why there is none. Where times go back, as in
         damaged containers, a part may come again in the end: that is then the right one.
     """
-    if path.suffix.lower() not in SOUND_FILES:
+    if not _is_sound_file(path):
         yield from _of_container(path, parts, channel, channels)
         return
     for number, part in enumerate(parts):

@@ -27,7 +27,8 @@ def draw_faces(rows: Sequence[Row], title: str) -> Figure:
     """One line per face: the input, then per block the attention and, in red, what it keeps."""
     blocks = len(rows[0].kept)
     side = rows[0].image.shape[0]
-    step_x, step_y, left, top = side + 5, side + 9, 17, 27
+    step_x, step_y, left = side + 5, side + 9, 17
+    top = 15 + 6 * len(title.splitlines())
     width, height = left + (1 + 2 * blocks) * step_x, top + len(rows) * step_y + 2
     figure, axes = canvas(width, height, scale=39)
     axes.text(width / 2, 5, title, ha="center", va="top", fontsize=9, color=INK)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import base64
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,19 @@ _MOST_ENTRIES = 1000
 MOST_HEADER = 4 << 20
 # How many times longer a tokenizer may make a text; the longest ligature of Unicode has 33 bytes.
 _MOST_GROWTH = 256
+# One character or class, and how often: no other part of the pattern can take what it left.
+_ONE_REPEATED = re.compile(
+    r"(?:\.|\\[sSwWdDnrt]|\\[pP]\{\^?\w{1,40}\}|[^\\()|*+?{}\[\].^$]|\[\^?(?:\\[sSwWdDnrt\]\[\\-]"
+    r"|\\[pP]\{\w{1,40}\}|[^\\\[\]&])+\])(?:[+*?]|\{\d{1,3}(?:,\d{0,3})?\})?"
+)
+# By which tokenizers like GPT-2's, GPT-4's and their followers' cut texts into words.
+_KNOWN = (
+    r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+    r"|\s*[\r\n]+|\s+(?!\S)|\s+",
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+    r"|\s*[\r\n]+|\s+(?!\S)|\s+",
+)
 # The most that a tokenizer may pad texts to a multiple of; more would be memory for nothing.
 _MOST_MULTIPLE = 64
 
@@ -274,7 +288,7 @@ def _subwords(folder: Path, read: Preprocessor, model: LateFusionModel) -> Subwo
     kind: type[UnigramSubwords] | type[PretrainedSubwords] = UnigramSubwords
     if read.subwords == "pretrained":
         kind = PretrainedSubwords
-    _check_tokenizer(file)
+    check_tokenizer(file)
     try:
         subwords = kind.load(file)
         ids, _ = subwords.encode(["", "a"], read.max_text_length)
@@ -295,8 +309,8 @@ def _subwords(folder: Path, read: Preprocessor, model: LateFusionModel) -> Subwo
     return subwords
 
 
-def _check_tokenizer(file: Path) -> None:
-    """Refuse, with a ValueError, a tokenizer that would make texts as long as it likes."""
+def check_tokenizer(file: Path) -> None:
+    """Refuse, with a ValueError, a tokenizer.json that would take memory or time without end."""
     try:
         values = finite_json(file.read_text(encoding="utf-8"))
         if not isinstance(values, dict):
@@ -307,15 +321,39 @@ def _check_tokenizer(file: Path) -> None:
             right = padding["strategy"] == "BatchLongest"
             right = right and (multiple is None or 0 < int(multiple) <= _MOST_MULTIPLE)
         growth = _growth(values.get("normalizer"))
+        endless = next((one for one in _patterns(values) if not _is_swift(one)), None)
     except (ValueError, RecursionError, TypeError, LookupError, AttributeError) as error:
         reason = str(error)[:100] or type(error).__name__
         raise ValueError(f"{file}: not a tokenizer ({reason}); {MEND}") from error
     if not right:
         raise ValueError(f"{file}: pads texts to a length of its own, wanted none; {MEND}")
+    if endless is not None:
+        raise ValueError(
+            f"{file}: has a pattern that may search a text without end ({endless[:60]!r}), wanted "
+            "one character or class, repeated or not; publish a model of another tokenizer"
+        )
     if growth > _MOST_GROWTH:
         raise ValueError(
             f"{file}: may make texts more than {_MOST_GROWTH} times longer, wanted less; {MEND}"
         )
+
+
+def _patterns(values: dict[str, Any]) -> Iterator[str]:
+    """The regular expressions of a tokenizer.json."""
+    left = [values.get(part) for part in ("normalizer", "pre_tokenizer", "post_processor")]
+    while left:
+        one = left.pop()
+        if isinstance(one, dict):
+            if isinstance(one.get("Regex"), str):
+                yield one["Regex"]
+            left += one.values()
+        elif isinstance(one, list):
+            left += one
+
+
+def _is_swift(pattern: str) -> bool:
+    """Whether a search takes time in proportion to the text: of few patterns this is plain."""
+    return pattern in _KNOWN or _ONE_REPEATED.fullmatch(pattern) is not None
 
 
 def _growth(normalizer: Any) -> int:

@@ -39,7 +39,7 @@ from mesm.publishing.contents import (
     fixed,
     is_published,
 )
-from mesm.publishing.load import MODELS
+from mesm.publishing.load import MODELS, check_tokenizer
 from mesm.publishing.terms import Licence, licence_of
 from mesm.runs.checkpoints import read_arguments, read_progress
 from mesm.runs.documents import ShownSweep
@@ -232,6 +232,10 @@ def _write(run: Run, stage: Path, facts: CardFacts) -> None:
     with naming(stage / WEIGHTS):
         shutil.copyfile(run.folder.best, stage / WEIGHTS)
     run.feed.tokenizer.save(stage / TOKENIZER)
+    try:
+        check_tokenizer(stage / TOKENIZER)  # as whoever loads it will
+    except ValueError as error:
+        raise ValueError(str(error).replace(str(stage), str(run.path))) from error
     _write_json(stage / PREPROCESSOR, read.model_dump(mode="json"))
     if facts.curve:
         assert run.sweep is not None

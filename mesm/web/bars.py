@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from mesm.inference.results import Prediction
+from mesm.inference.results import NO_FACE, Prediction
 from mesm.web.costs import Cost
 from mesm.web.sites import percent
 from mesm.web.studio import View
 
 _HELP = {
     "text": "No words: type what is said, and it is asked again.",
+    "part": "No words: upload the recording's subtitles, and it is asked again.",
     "sound": "No sound: only words and pictures count.",
     "pictures": "No pictures: only words and sound count.",
 }
@@ -25,12 +26,12 @@ def verdict(view: View) -> str:
         chips = '<span class="chip none">none above its threshold</span>'
     best = max(one.probabilities, key=lambda name: one.probabilities[name])
     rows = "".join(_bar(one, name, name == best) for name in one.probabilities)
-    said = ""
+    said, remarks = "", _remarks(one, len(view.looked.pieces) > 1)
     if one.text and one.text.strip():
         said = f'<p class="said">“{escape(" ".join(one.text.split())[:300])}”</p>'
     return (
         f'<section class="mesm verdict" aria-live="polite"><p class="where">{_where(view)}</p>'
-        f'<p class="chips">{chips}</p>{said}<div class="bars">{rows}</div>{_remarks(one)}</section>'
+        f'<p class="chips">{chips}</p>{said}<div class="bars">{rows}</div>{remarks}</section>'
     )
 
 
@@ -56,13 +57,15 @@ def _bar(one: Prediction, name: str, best: bool) -> str:
     )
 
 
-def _remarks(one: Prediction) -> str:
-    found = [_HELP[name] for name in one.missing]
+def _remarks(one: Prediction, several: bool) -> str:
+    found = [_HELP["part"] if name == "text" and several else _HELP[name] for name in one.missing]
     if one.frames:
         found.append(f"A face was found in {one.faces} of {one.frames} frames looked at.")
     if one.people > 1:
         found.append(f"{one.people} people were seen; the largest face counts.")
-    found += [f"{note[:1].upper()}{note[1:]}." for note in one.notes]
+    # The count of frames has said so.
+    notes = [note for note in one.notes if note != NO_FACE]
+    found += [f"{note[:1].upper()}{note[1:]}." for note in notes]
     if one.thresholds is not None:
         found.append(f"The thin line is the threshold ({one.policy}).")
     return "<ul>" + "".join(f"<li>{escape(line)}</li>" for line in found) + "</ul>"
@@ -108,7 +111,7 @@ def costs(view: View, title: str) -> str:
     if dense is not None:
         flops = dense.flops
     else:
-        rival = "dense, reckoned"
+        rival = "dense"
     rows = [
         _pair(
             "FLOPs of the feature extraction",
@@ -138,6 +141,8 @@ def costs(view: View, title: str) -> str:
             f"(highest: {escape(best)}, {100 * one.probabilities[best]:.0f} %).</p>"
         )
     note = "Measured just now on this machine, on this piece; 1 FLOP is one multiply or one add."
+    if dense is None:
+        note += " Dense: convolutions as wide at every site, whose FLOPs are reckoned."
     return (
         f'<section class="mesm costs" aria-live="polite"><h3>What it costs</h3>{_kept(own)}'
         f'{"".join(rows)}<p class="small">{note}</p></section>'

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from contextlib import suppress
 from typing import Any
@@ -87,7 +88,7 @@ class Guard:
             refusal = self._about_question(body)
             receive = _again(body, receive)
         if refusal is not None:
-            await self._refuse(receive, send, *refusal)
+            await self._refuse(receive, send, *refusal, plain=scope["path"] == UPLOAD)
             return
 
         async def add_headers(message: MutableMapping[str, Any]) -> None:
@@ -127,11 +128,20 @@ class Guard:
         self.desk.sweep()
         if self.desk.size() + int(length) > MOST_UPLOADS * self.limits.bytes:
             return 507, "others' uploads take all the room; try again in some minutes"
+        if shutil.disk_usage(self.desk.uploads).free < int(length) + _AROUND:
+            return 507, (
+                "this machine's disk is full; make room, or start mesm serve with TMPDIR=FOLDER on "
+                "another disk"
+            )
         return None
 
-    async def _refuse(self, receive: Receive, send: Send, status: int, reason: str) -> None:
-        text = json.dumps({"error": reason, "detail": reason}).encode()
-        headers = {"content-type": "application/json", "content-length": str(len(text))}
+    async def _refuse(
+        self, receive: Receive, send: Send, status: int, reason: str, *, plain: bool
+    ) -> None:
+        # The page shows the whole answer to an upload as it stands.
+        text = (reason if plain else json.dumps({"error": reason, "detail": reason})).encode()
+        kind = "text/plain; charset=utf-8" if plain else "application/json"
+        headers = {"content-type": kind, "content-length": str(len(text))}
         headers["connection"] = "close"
         encoded = [(k.encode(), v.encode()) for k, v in headers.items()]
         await send({"type": "http.response.start", "status": status, "headers": encoded})

@@ -49,10 +49,12 @@ class Page:
     Args:
         studio: the models.
         desk: what visitors have.
+        examples: whose words are told of no other clip.
     """
 
-    def __init__(self, studio: Studio, desk: Desk) -> None:
+    def __init__(self, studio: Studio, desk: Desk, examples: Sequence[Example] = ()) -> None:
         self.studio, self.desk = studio, desk
+        self.examples = {example.text for example in examples}
 
     def read(
         self,
@@ -102,6 +104,18 @@ class Page:
             return self._show(looked, int(place or 0), share, block)
         except Exception as error:
             return [trouble(self._said(error, [])), "", "", ""]
+
+    def replaced(
+        self, text: str | None, subtitles: str | None, request: gr.Request
+    ) -> tuple[None, Any, Any]:
+        """Empty what a new clip takes the place of: the other kind's, and words of another clip.
+
+        Words that a visitor typed stay; who says the same again need not write it again.
+        """
+        looked = self.desk.looked(str(request.session_hash))
+        told = looked is not None and subtitles is not None and subtitles == looked.source[1]
+        of_example = bool(text) and text in self.examples
+        return None, "" if of_example else gr.skip(), None if told else gr.skip()
 
     def chosen(self, block: str | None) -> Any:
         """The slider of a block begins at the run's own p."""
@@ -155,7 +169,7 @@ def build(studio: Studio, desk: Desk, examples: Sequence[Example] = ()) -> gr.Bl
         desk: what visitors have.
         examples: to click.
     """
-    page = Page(studio, desk)
+    page = Page(studio, desk, examples)
     with gr.Blocks(title="MESM", analytics_enabled=False, fill_width=True) as blocks:
         gr.HTML(head(studio), padding=False)
         with gr.Row(elem_classes="halves"):
@@ -174,8 +188,10 @@ def build(studio: Studio, desk: Desk, examples: Sequence[Example] = ()) -> gr.Bl
         outputs = [*shown, piece]
         for kind, other in (("video", "sound"), ("sound", "video")):
             for event in (asked[kind].upload, asked[kind].stop_recording):
-                # A new clip takes the place of the other kind's.
-                emptied = event(lambda: None, None, asked[other], api_visibility="private")
+                words = [asked["text"], asked["subtitles"]]
+                emptied = event(
+                    page.replaced, words, [asked[other], *words], api_visibility="private"
+                )
                 emptied.then(page.read, told, outputs, **_THEN).then(None, js=_SHOW)
         for event in (asked["subtitles"].upload, asked["go"].click):
             event(page.read, told, outputs, trigger_mode="multiple", **_THEN).then(None, js=_SHOW)

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from mesm.inputs.sound_parts import LONGEST_LACK, RATES
+from mesm.inputs.spectrograms import AudioError
 from mesm.inputs.video import LONGEST_HOLD, Span, VideoError, read_spans
-from mesm.inputs.waveforms import SOUND_FILES
+from mesm.inputs.waveforms import SOUND_FILES, sound_length
 from mesm.runs.ordinary import not_a_file
 
 T = TypeVar("T")
@@ -134,7 +135,10 @@ def _read_sound(file: Path) -> Span | str:
     try:
         info = soundfile.info(file)
     except (soundfile.SoundFileError, OSError) as error:
-        return f"{file} cannot be read as sound ({error})"
+        try:
+            return Span(0.0, sound_length(file))  # as FFmpeg reads it
+        except AudioError:
+            return f"{file} cannot be read as sound ({error})"
     if not RATES[0] <= info.samplerate <= RATES[1]:
         return f"{file} has {info.samplerate} samples per second, wanted {RATES[0]} to {RATES[1]}"
     if not info.frames:

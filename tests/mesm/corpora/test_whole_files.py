@@ -106,3 +106,12 @@ def test_clips_that_cannot_be_used_are_noted_by_the_corpus_folder(tmp_path: Path
     (skipped,) = corpus.skipped
     assert (skipped.clip_id, skipped.reason, skipped.file) == ("a", "unreadable video", "text.mp4")
     assert skipped.detail.startswith("text.mp4 cannot be opened as a video")
+
+
+def test_sound_that_begins_late_is_silence_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = write_video(tmp_path / "a.mp4", sound=1.0)
+    told = Spans(Span(1.5, 4.0), Span(0.0, 4.5), 4.5)
+    monkeypatch.setattr("mesm.corpora.whole_files.read_spans", lambda _: told)
+    assert measure(file, file) == Stretch(0.0, 4.0)

@@ -186,3 +186,12 @@ def test_another_runs_subwords_are_refused(run):
     (run / "tokenizer.json").write_text(json.dumps(other))
     with pytest.raises(ValueError, match=r"tokenizer\.json: has \d+ subwords, the model knows"):
         Run.open(run).model  # noqa: B018
+
+
+def test_a_published_model_is_told_from_a_run(tmp_path):
+    for name in ("config.json", "model.safetensors"):
+        (tmp_path / name).touch()
+    with pytest.raises(ValueError, match=r"is a published model, and no run .*; mesm predict /.*"):
+        Run.open(tmp_path)
+    with pytest.raises(ValueError, match="is a published model"):
+        _ = Run(tmp_path).config

@@ -68,8 +68,9 @@ def film(
     mute: bool = False,
     people: int = 1,
     rate: int = 10,
+    late: float = 0.0,
 ) -> Path:
-    """Write a video with a face and a voice; its ending says the container."""
+    """Write a video with a face and a voice, which begins late; its ending says the container."""
     with av.open(str(file), "w") as container:
         video = container.add_stream("mpeg4", rate=rate)
         video.width, video.height, video.pix_fmt = WIDTH, HEIGHT, "yuv420p"
@@ -85,6 +86,7 @@ def film(
             frame.sample_rate, frame.pts, frame.time_base = RATE, 0, Fraction(1, RATE)
             fifo.write(frame)
             while part := fifo.read(1024, partial=True):
+                part.pts += round(late * RATE)
                 container.mux(audio.encode(part))
             container.mux(audio.encode())
     return file

@@ -50,6 +50,10 @@ def test_the_film_has_all_frames_their_times_and_the_sound(tmp_path: Path) -> No
     filled = [(bar.mean(axis=1) < 180).mean() for bar in bars]
     assert filled[0] > 0.8
     assert filled[1] < 0.3
+    # Names stand above the courses, too, and at their left alone.
+    name = first[64:73, 2 * WIDTH + 8 : 2 * WIDTH + 40]
+    assert name.min() < 120
+    assert first[64:73, 2 * WIDTH + 150 : 2 * WIDTH + 200].min() > 200
     np.testing.assert_allclose(
         read_waveform(out, 0.2, 1.8), read_waveform(source, 0.2, 1.8), atol=1e-4
     )

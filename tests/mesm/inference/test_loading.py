@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -9,10 +10,14 @@ import pytest
 import torch
 
 from mesm import Pipeline
+from mesm.config.files import load_config
 from mesm.evaluation.bootstrap import Bootstrap
 from mesm.evaluation.evaluate import evaluate_run
+from mesm.evaluation.run import Run
 from mesm.inference.loading import DEMO_MODEL, load_trained
 from mesm.publishing.publish import publish
+from mesm.training.loop import train
+from tests.mesm.conftest import SMALL
 
 
 @pytest.fixture
@@ -93,3 +98,25 @@ def test_a_published_folder_is_known_by_what_it_says(tmp_path: Path) -> None:
     (model / "model.safetensors").write_bytes(b"other weights")
     with pytest.raises(ValueError, match=r"model\.safetensors"):
         load_trained(model, "cpu")
+
+
+def test_a_run_of_a_fold_predicts_by_its_own_fold(
+    own_corpus: Path, own_mesm: Path, films: Path, tmp_path: Path
+) -> None:
+    """Its statistics are of the clips that it learnt from, not of the corpus' training split."""
+    run = tmp_path / "fold"
+    fold = ("fold.by=speaker", "fold.index=2", "fold.k=3")
+    train(load_config("own_mesm", [f"corpus={own_corpus}", *SMALL, *fold]), run)
+    pipeline = Pipeline.from_pretrained(run, "cpu")
+    kept = json.loads((run / "fold.json").read_text())
+    read = pipeline.trained.preprocessing
+    figures = [[read.spectrogram_mean], [read.spectrogram_std]]
+    assert figures == kept["statistics"]["spectrogram"]
+    assert read.spectrogram_mean != load_trained(own_mesm, "cpu").preprocessing.spectrogram_mean
+    opened = Run.open(run, device="cpu")
+    with torch.inference_mode():
+        logits = opened.model(opened.batch_of("film2"))[0].double()
+    (found,) = pipeline(films / "film2.mp4", text="very happy").pieces
+    single = pipeline.trained.task.loss == "cross_entropy"
+    wanted = logits.softmax(0) if single else logits.sigmoid()
+    assert list(found.probabilities.values()) == pytest.approx(wanted.tolist(), abs=1e-5)

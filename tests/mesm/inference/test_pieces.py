@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from fractions import Fraction
 from pathlib import Path
 
@@ -15,8 +16,9 @@ from mesm.inference.pieces import Piece, read_pieces
 from mesm.inference.recording import open_recording
 from mesm.inputs.face_detector import Detections
 from mesm.inputs.spectrograms import log_mel
+from mesm.inputs.waveforms import read_waveform
 from tests.mesm.corpora.tiny_media import write_video
-from tests.mesm.inference.recordings import voice
+from tests.mesm.inference.recordings import film, voice
 
 
 class Detector:
@@ -146,3 +148,21 @@ def test_pieces_come_while_the_rest_is_not_decoded(tmp_path: Path) -> None:
     assert detector.seen == 16
     assert len(list(pieces)) == 11
     assert detector.seen == 120
+
+
+def test_what_is_lost_of_a_recording_is_told(tmp_path: Path) -> None:
+    late = film(tmp_path / "late.mkv", 2.0, sound=voice(1.2), late=0.8)
+    (piece,) = read(late)
+    assert (piece.start, len(piece.faces)) == (0.0, 5)
+    assert piece.notes == ("its sound begins 0.8 s late, and before that is silence",)
+    wanted = log_mel(read_waveform(late, 0.0, piece.end))
+    np.testing.assert_array_equal(piece.spectrogram, wanted)
+    tail = film(tmp_path / "tail.mp4", 3.0, sound=voice(2.0))
+    (piece,) = read(tail)
+    assert piece.end == pytest.approx(2.0, abs=0.1)
+    (note,) = piece.notes
+    assert re.fullmatch(r"the (0.9|1.0) s after its sound ends are left out", note)
+    (piece,) = read(tail, Span(0.0, 1.0))  # who names a part loses nothing
+    assert piece.notes == ()
+    quiet = film(tmp_path / "quiet.mkv", 1.0, sound=0 * voice(1.0))
+    assert read(quiet)[0].notes == ("its sound is silent",)

@@ -13,6 +13,7 @@ from mesm.inputs.waveforms import (
     heard_until,
     read_waveform,
     read_waveforms,
+    sound_length,
     stream_waveforms,
 )
 from tests.mesm.corpora.tiny_media import write_sound, write_video
@@ -229,3 +230,21 @@ def test_a_stream_of_what_is_no_sound(tmp_path):
 def test_a_clips_end_is_clamped_to_a_sound_that_ends_long_before():
     assert heard_until(Stretch(1.0, 3.0), 2 * 16000 - 4000) == 3.0
     assert heard_until(Stretch(1.0, 3.0), 16000) == 2.0
+
+
+@pytest.mark.parametrize("ending", ["wav", "ogg", "flac"])
+def test_what_libsndfile_refuses_ffmpeg_reads(tmp_path, ending):
+    """Phones and portals name AAC as they like."""
+    right = write_video(tmp_path / "a.m4a", seconds=0, sound=1.0)
+    named = tmp_path / f"a.{ending}"
+    named.write_bytes(right.read_bytes())
+    assert sound_length(named) == pytest.approx(1.0, abs=0.1)
+    parts = [Stretch(0.1, 0.5), Stretch(0.4, 0.8)]
+    for reading in (read_waveforms, stream_waveforms):
+        for wanted, found in zip(reading(right, parts), reading(named, parts), strict=True):
+            np.testing.assert_array_equal(wanted, found)
+    named.write_text("no sound\n" * 99)
+    with pytest.raises(AudioError, match="Error opening"):
+        sound_length(named)
+    with pytest.raises(AudioError, match="cannot be read as sound"):
+        read_waveform(named, 0, 1)

@@ -97,3 +97,11 @@ def test_same_input_same_png_and_it_is_one() -> None:
     first = png_bytes(draw_faces([face_row([])], "title"))
     assert first == png_bytes(draw_faces([face_row([])], "title"))
     assert Image.open(io.BytesIO(first)).size[0] > 600
+
+
+def test_a_title_of_three_lines_is_above_the_heads() -> None:
+    figure = draw_faces([face_row([])], "one\ntwo\nthree")
+    figure.canvas.draw()
+    (axes,) = figure.axes
+    title, *heads = [text.get_window_extent() for text in axes.texts[:8]]
+    assert title.y0 > max(head.y1 for head in heads)

@@ -19,7 +19,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from mesm.publishing.contents import CONFIG, HASHED, PREPROCESSOR, TOKENIZER, WEIGHTS
-from mesm.publishing.load import load_published
+from mesm.publishing.load import _KNOWN, _is_swift, load_published
 from mesm.runs.hashes import sealed
 
 Change = Callable[[dict[str, Any]], object]
@@ -286,7 +286,7 @@ TOKENIZERS: list[tuple[Change, str]] = [
     (_normalized(*[_replaced("a" * 40)] * 6), "may make texts more than 256 times longer"),
     (_normalized(_table(b"a\0" + b"b" * 300 + b"\0")), "may make texts more than 256 times longer"),
     (_normalized(*[{"type": "ByteLevel"}] * 9), "may make texts more than 256 times longer"),
-    (_normalized(_replaced("b", "(a+)+$")), "its normalizer is of another kind"),
+    (_normalized(_replaced("b", "(a+)+$")), "a pattern that may search a text without end"),
     (lambda v: v.update(normalizer=7), "not a tokenizer"),
     (
         lambda v: v.update(truncation={**_CUT, "max_length": 0}),
@@ -389,3 +389,15 @@ def test_memory_that_no_weight_tells_of_is_counted(
     resealed(published, lambda v: v.update(change))
     monkeypatch.setattr("mesm.publishing.load.memory_there_is", lambda: 8 << 30)
     refused(published, r"loading it wants 32\.0 GiB, the memory is 8\.0 GiB")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "swift"),
+    [
+        *((r"\s+", True), (" {2,}", True), (".", True), (r"[^\s\]]", True), (r"\p{P}", True)),
+        *((_KNOWN[0], True), (_KNOWN[1], True), ("(a+)+$", False), (r"\s*\s*x", False)),
+        *(("(a|a)*b", False), (r"\s+$", False), (r"(x)\1", False), ("a{9999}", False)),
+    ],
+)
+def test_patterns_that_may_search_without_end(pattern: str, swift: bool) -> None:
+    assert _is_swift(pattern) == swift

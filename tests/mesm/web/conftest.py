@@ -6,7 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -50,7 +50,7 @@ def recordings(films: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def served(own_mesm: Path, own_single: Path, recordings: Path) -> Iterator[Served]:
     """The page of a MESM beside an FE2E, with examples; files of at most 2 MB and half a minute."""
     from mesm.web.limits import Limits
-    from mesm.web.server import Request, Server, listen, opened
+    from mesm.web.server import Request
 
     connect, outgoing = socket.socket.connect, []
 
@@ -63,19 +63,31 @@ def served(own_mesm: Path, own_single: Path, recordings: Path) -> Iterator[Serve
     socket.socket.connect = watched  # type: ignore[method-assign]
     wanted = Request(own_mesm, own_single, recordings, limits=Limits(2, 0.5), device="cpu")
     try:
-        with closing(listen("127.0.0.1", 0)) as listening, opened(wanted) as opening:
-            port = listening.getsockname()[1]
-            server = Server(opening)
-            thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-            thread.start()
-            wait_for(lambda: server.started)
-            yield Served(f"http://127.0.0.1:{port}", port, opening.app.desk, outgoing)
-            server.should_exit = True
-            thread.join(30)
-            assert not thread.is_alive()
+        with serving(wanted) as found:
+            found.outgoing = outgoing
+            yield found
     finally:
         socket.socket.connect = connect  # type: ignore[method-assign]
     assert not outgoing
+
+
+@contextmanager
+def serving(wanted: Any) -> Iterator[Served]:
+    """A page of what was asked for, until it is no more wanted."""
+    from mesm.web.server import Server, listen, opened
+
+    with closing(listen("127.0.0.1", 0)) as listening, opened(wanted) as opening:
+        port = listening.getsockname()[1]
+        server = Server(opening)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+        thread.start()
+        try:
+            wait_for(lambda: server.started)
+            yield Served(f"http://127.0.0.1:{port}", port, opening.app.desk)
+        finally:
+            server.should_exit = True
+            thread.join(30)
+        assert not thread.is_alive()
 
 
 def wait_for(done: Callable[[], object], seconds: float = 60) -> None:

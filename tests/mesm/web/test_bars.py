@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from mesm import Pipeline
+from mesm.inference.results import NO_FACE
 from mesm.web.about import details, head
 from mesm.web.bars import costs, course, flop_text, trouble, verdict
-from mesm.web.sites import percent, sites
 from mesm.web.studio import Studio, View
 
 
@@ -50,29 +49,25 @@ def test_figures_are_the_views(view: View) -> None:
     assert course(view) == ""
     paid = costs(view, "MESM")
     assert flop_text(view.cost.flops) in paid
-    assert "dense, reckoned" in paid
+    assert "are reckoned" in paid
     for name, shares in view.cost.kept.items():
         assert f'"kept-{name}">{100 * sum(shares) / 3:.1f} %' in paid
-    assert sites(view, 0).count("<img") == 8
-    assert sites(view, 2).count("chosen") == 2
 
 
-def test_what_is_missing_is_not_drawn(view: View) -> None:
-    assert view.attention is not None
-    piece = view.looked.pieces[0]
-    mute = replace(piece, spectrogram=piece.spectrogram[:, :0])
-    blind = replace(mute, faces=np.empty((0, 48, 48, 3), np.uint8))
-    blocks = {"face": view.attention.blocks["face"]}
-    half = replace(view, looked=replace(view.looked, pieces=[mute]))
-    half = replace(half, attention=replace(view.attention, blocks=blocks))
-    assert sites(half, 0).count("<img") == 4
-    none = replace(half, looked=replace(view.looked, pieces=[blind]))
-    assert "words alone" in sites(replace(none, attention=None), 0)
+def test_each_remark_is_made_once_and_can_be_followed(view: View) -> None:
+    silent = replace(view.prediction, text=None, missing=("text",), faces=0, notes=(NO_FACE,))
+    one = replace(view, looked=replace(view.looked, predictions=[silent]))
+    drawn = verdict(one)
+    assert "type what is said" in drawn
+    assert "found in 0 of" in drawn
+    assert "No face found" not in drawn
+    looked = replace(view.looked, predictions=[silent] * 2, pieces=view.looked.pieces * 2)
+    drawn = verdict(replace(view, looked=looked))  # a typed text is refused there
+    assert "upload the recording&#x27;s subtitles" in drawn
+    assert "type what is said" not in drawn
 
 
 def test_units() -> None:
     assert flop_text(12_345_678) == "12.35 MFLOP"
     assert flop_text(1.5e9) == "1.50 GFLOP"
     assert flop_text(12) == "12 FLOP"
-    assert percent(0.034) == "3.4 %"
-    assert percent(0.34) == "34 %"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,10 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import TimeoutError
 
+from mesm.inference.loading import DEMO_MODEL
+from mesm.web.server import Request
 from tests.mesm.inference.recordings import film, sound_file
-from tests.mesm.web.conftest import Served, wait_for
+from tests.mesm.web.conftest import Served, serving, wait_for
 
 DONE = "#verdict .verdict"
 TROUBLE = "#verdict .trouble"
@@ -76,7 +79,7 @@ def visitor(browser: Any, served: Served) -> Iterator[Visitor]:
     found.context.close()
 
 
-def test_an_example_and_another_p(visitor: Visitor, served: Served) -> None:
+def test_an_example_and_another_p(visitor: Visitor, served: Served, films: Path) -> None:
     page = visitor.page
     assert "trained on the corpus" in visitor.read("header.mesm")
     page.click("#example-0")
@@ -100,6 +103,21 @@ def test_an_example_and_another_p(visitor: Visitor, served: Served) -> None:
     page.keyboard.press("Home")
     assert visitor.until("flops", flops) != fewer  # blocks 1 and 2 keep the run's own p
     assert served.outgoing == []
+    visitor.upload(films / "film2.mp4")  # of which the example's words are not told
+    page.wait_for_selector(f"{DONE} >> text=film2.mp4")
+    assert "No words" in visitor.read()
+    assert page.input_value("#text textarea") == ""
+
+
+def test_a_published_model_is_served(browser: Any, recordings: Path) -> None:
+    with serving(Request(DEMO_MODEL, examples=recordings, device="cpu")) as published:
+        one = Visitor(browser, published)
+        assert "Model card" in one.read("footer.mesm")
+        one.page.click("#example-1")
+        assert "how sad" in one.read()
+        assert one.page.locator("#sites img").count() == 8
+        assert one.hosts() == {"127.0.0.1"}
+        one.context.close()
 
 
 def test_a_clip_its_words_and_a_broken_file(
@@ -161,10 +179,18 @@ def test_a_clip_is_recorded_and_a_sound_takes_its_place(
     page.locator("#sound input[type=file]").first.set_input_files(tmp_path / "voice.wav")
     page.wait_for_selector(f"{DONE} >> text=voice.wav")
     assert "No pictures" in one.read()
-    page.fill("#text textarea", "so happy")
+    page.fill("#text textarea", "very glad")
     page.click("#go")
     page.wait_for_selector(f"{DONE} .said")
     assert "voice.wav" in one.read()  # and no more the recorded video
+    page.locator("#sound button[aria-label='Clear']").first.click()
+    page.click("#sound button[aria-label='Record audio']")
+    page.click("#sound button.record-button")
+    page.wait_for_timeout(3000)
+    page.click("#sound button.stop-button")
+    page.wait_for_function("!document.querySelector('#verdict').innerText.includes('voice.wav')")
+    assert "audio.wav" in one.read()  # as gradio names it
+    assert "very glad" in one.read()  # typed words stay
     assert one.hosts() == {"127.0.0.1"}
     one.context.close()
 
@@ -175,10 +201,31 @@ def test_a_file_that_is_too_large_is_refused_by_name(visitor: Visitor, tmp_path:
     visitor.page.wait_for_selector("text=/maximum allowed size/i")
 
 
+def test_a_full_disk_is_said_in_words(
+    visitor: Visitor, films: Path, served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = shutil.disk_usage(films)._replace(free=1000)
+    monkeypatch.setattr("mesm.web.guard.shutil.disk_usage", lambda _: full)
+    visitor.upload(films / "film2.mp4")
+    said = visitor.read(".toast-body")
+    assert "this machine's disk is full; make room" in said
+    assert "{" not in said
+    monkeypatch.undo()
+    monkeypatch.setattr(served.desk, "size", lambda: 10**12)
+    visitor.page.locator(".toast-close").first.click()
+    visitor.upload(films / "film2.mp4")
+    visitor.page.wait_for_selector(".toast-body >> text=/HTTP 507: others' uploads/")
+    monkeypatch.undo()
+    visitor.upload(films / "film2.mp4")
+    assert "film2.mp4" in visitor.read()
+    visitor.errors.clear()
+
+
 def test_a_long_clip_has_a_course(visitor: Visitor, tmp_path: Path) -> None:
     film(tmp_path / "long.mp4", 17, rate=2)
     visitor.upload(tmp_path / "long.mp4")
     assert "piece 1 of 2" in visitor.read()
+    assert "upload the recording's subtitles" in visitor.read()
     assert visitor.page.locator("#course .lane").count() == 2
     assert visitor.page.locator("#course .lane i").count() == 4
     visitor.page.click("#piece input")
