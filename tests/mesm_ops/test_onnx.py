@@ -191,13 +191,13 @@ def test_with_p_wants_an_attention_and_leaves_the_network_as_it_was() -> None:
 
 def test_p_is_the_inputs_whatever_classes_override() -> None:
     class Quiet(SparseCrossModalBlock):
-        def forward(self, *given: Any) -> Any:
-            x = super().forward(*given)
+        def forward(self, *given: Any, **named: Any) -> Any:
+            x = super().forward(*given, **named)
             return x.with_features(x.features * 0)
 
     class Own(CrossModalAttention):
-        def forward(self, x: SparseFeatureMaps, *_: Any) -> SparseFeatureMaps:
-            return x
+        def forward(self, *given: Any, **_: Any) -> Any:
+            return given[0]
 
     maps, _, query, lengths = clips(4, 5, [2, 1])
     all_of_them = torch.tensor([1.0], dtype=torch.float64)
