@@ -10,7 +10,19 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-__all__ = ["Rows", "difference_of", "indices_of", "join", "pieces_of", "rows_between", "take"]
+__all__ = [
+    "Rows",
+    "difference_of",
+    "indices_of",
+    "join",
+    "no_such_frame",
+    "pieces_of",
+    "rows_between",
+    "take",
+]
+
+# Without uint8, which torch takes for a mask and NumPy for numbers.
+_INDICES = (torch.int64, torch.int32, torch.int16, torch.int8, torch.bool)
 
 
 class Rows(NamedTuple):
@@ -89,7 +101,8 @@ def indices_of(index: Any, frames: int, device: torch.device) -> Tensor:
     """Return the frames, (M,) int64, that an index names.
 
     Args:
-        index: A slice, a sequence of integers, an integer tensor (M,), or a bool tensor (F,).
+        index: A slice; a sequence, a NumPy array or a tensor of integers, (M,) or (), or of bools,
+            (F,).
         frames: F.
         device: Where the result is wanted.
 
@@ -99,30 +112,34 @@ def indices_of(index: Any, frames: int, device: torch.device) -> Tensor:
     """
     if isinstance(index, slice):
         return torch.arange(frames, device=device)[_positive(index, frames)]
+    if hasattr(index, "tolist") and not isinstance(index, Tensor):
+        index = index.tolist()
     if isinstance(index, (list, tuple, range)):
         try:
             index = torch.as_tensor(index if index else torch.zeros(0, dtype=torch.int64))
         except (TypeError, ValueError, RuntimeError):
             raise ValueError(_unknown(index)) from None
-    if not isinstance(index, Tensor) or index.dim() != 1:
+    if not isinstance(index, Tensor) or index.dim() > 1 or index.dtype not in _INDICES:
         raise ValueError(_unknown(index))
     if index.dtype is torch.bool:
-        if index.shape[0] != frames:
+        if index.shape != (frames,):
             raise ValueError(
                 f"SparseFeatureMaps: a mask of frames must be ({frames},), got {tuple(index.shape)}"
             )
         return index.to(device).nonzero()[:, 0]
-    if index.is_floating_point() or index.is_complex():
-        raise ValueError(_unknown(index))
+    index = index.reshape(-1)
     index = index.to(device, torch.int64)
     if index.is_cpu and not torch.compiler.is_compiling() and index.numel():
         least, most = map(int, index.aminmax())
         if least < -frames or most >= frames:
-            wrong = least if least < -frames else most
-            raise IndexError(
-                f"SparseFeatureMaps: frames are numbered from 0 to {frames - 1}, got {wrong}"
-            )
+            raise no_such_frame(least if least < -frames else most, frames)
     return torch.where(index < 0, index + frames, index)
+
+
+def no_such_frame(number: int, frames: int) -> IndexError:
+    """Return what is raised where there are so many frames, and none of this number."""
+    there = f"frames are numbered from 0 to {frames - 1}" if frames else "there are no frames"
+    return IndexError(f"SparseFeatureMaps: {there}, got {number}")
 
 
 def _positive(index: slice, frames: int) -> Any:

@@ -22,7 +22,14 @@ from .ops.checks import (
 )
 from .ops.cross_modal_score import check_lengths
 from .ops.parameters import Stage
-from .parts import changed, hooked_everywhere, is_frozen, lacks_bias, linears_changed
+from .parts import (
+    changed,
+    hooked_everywhere,
+    is_frozen,
+    lacks_bias,
+    linears_changed,
+    overridden,
+)
 from .sparse_feature_maps import SparseFeatureMaps
 
 __all__ = [
@@ -243,6 +250,9 @@ class SparseCrossModalBlock(Layer):
         """Return why the block now calls its parts one by one, in words; None: it is one op."""
         if self.convolutions != 2:
             return f"kernels are for 2 convolutions, not {self.convolutions}"
+        own = overridden(self, SparseCrossModalBlock, "attend", "convolve")
+        if own is not None:
+            return f"{own} is overridden"
         inside: dict[str, Any] = self._modules
         attention, conv1, conv2 = inside["attention"], inside["conv1"], inside["conv2"]
         norm1, norm2 = inside["norm1"], inside["norm2"]
@@ -258,6 +268,8 @@ class SparseCrossModalBlock(Layer):
         )
         if found is not None:
             return found
+        if overridden(attention, CrossModalAttention, "logits"):
+            return "attention.logits is overridden"
         within = attention._modules
         found = linears_changed(within["map_proj"], within["query_proj"], within["score"])
         if found is not None:

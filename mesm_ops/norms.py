@@ -275,19 +275,24 @@ def synchronise_norms(module: nn.Module, process_group: Any = None) -> nn.Module
                 "must be torch.nn.BatchNorm1d to 3d, torch.nn.SyncBatchNorm or those of mesm_ops, "
                 "and not parametrised"
             )
-    return _synchronise(module, process_group)
+    return _synchronise(module, process_group, {})
 
 
-def _synchronise(module: nn.Module, process_group: Any) -> nn.Module:
+def _synchronise(
+    module: nn.Module, process_group: Any, made: dict[nn.Module, nn.Module]
+) -> nn.Module:
+    """Return what stands for a module, the same wherever the module is held; `made` has it then."""
+    if module in made:
+        return made[module]
+    made[module] = module
     if isinstance(module, _BatchNorm):
         kind = _synchronised_class(module)
         assert kind is not None
-        return _as(kind, module, process_group=process_group)
-    for name, child in module.named_children():
-        made = _synchronise(child, process_group)
-        if made is not child:
-            setattr(module, name, made)
-    return module
+        made[module] = _as(kind, module, process_group=process_group)
+    for name, child in [*module._modules.items()]:  # `named_children` leaves second names out
+        if child is not None and _synchronise(child, process_group, made) is not child:
+            setattr(module, name, made[child])
+    return made[module]
 
 
 _DENSE = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm, SyncBatchNorm)

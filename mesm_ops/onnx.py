@@ -23,8 +23,9 @@ from torch._inductor.lowering import lowerings, make_fallback, tag_to_layout_con
 from torch._library.utils import get_layout_constraint_tag
 
 from . import ops, reference
-from .modules import CrossModalAttention, SparseCrossModalBlock
+from .modules import CrossModalAttention
 from .ops.contract import Contract
+from .parts import overridden
 from .reference import Selection
 from .sparse_feature_maps import SparseFeatureMaps, count_ends
 
@@ -151,7 +152,8 @@ def _select(
 def _refuse_training(op: str, training: bool) -> None:
     if training:
         raise ValueError(
-            f"{op}: ONNX models are for inference, and this one is in training; call eval() first"
+            f"{op}: ONNX models are for inference, and this one takes a batch's statistics; call "
+            "eval() first, and give norms running statistics (track_running_stats=True)"
         )
 
 
@@ -268,7 +270,8 @@ class WithP(nn.Module):
         shares: The p of each attention, in the order of `network.modules()`.
 
     Raises:
-        ValueError: The network has no attention, or is in training.
+        ValueError: The network has no attention, one that is called by a forward of its own, or is
+            in training.
     """
 
     def __init__(self, network: nn.Module) -> None:
@@ -277,6 +280,12 @@ class WithP(nn.Module):
         self._attentions = [m for m in network.modules() if isinstance(m, CrossModalAttention)]
         if not self._attentions:
             raise ValueError(f"WithP: {type(network).__name__} has no CrossModalAttention")
+        for attention in self._attentions:
+            if overridden(attention, CrossModalAttention, "forward"):
+                raise ValueError(
+                    f"WithP: {type(attention).__name__} has a forward of its own, which takes no p "
+                    "from the input; override `logits` instead"
+                )
         _refuse_training("WithP", network.training)
         self.train(False)
 
@@ -291,26 +300,30 @@ class WithP(nn.Module):
         Args:
             inputs: The network's, then p, (number of attentions,) float64, each in (0, 1]; in an
                 ONNX model nothing checks that.
+
+        Raises:
+            ValueError: p is not one number for each attention.
         """
         *given, p = inputs
-        with _asking(self.network, self._attentions, p):
+        count = len(self._attentions)
+        if p.shape != (count,):
+            raise ValueError(
+                f"WithP: p must be ({count},), one for each attention, got {tuple(p.shape)}"
+            )
+        with _asking(self._attentions, p):
             return self.network(*given)
 
 
 @contextmanager
-def _asking(network: nn.Module, attentions: list[CrossModalAttention], p: Tensor) -> Iterator[None]:
-    """Have attentions take their p from a tensor, and blocks run their attention by itself."""
-    blocks = [m for m in network.modules() if isinstance(m, SparseCrossModalBlock)]
-    changed: list[nn.Module] = [*attentions, *blocks]
+def _asking(attentions: list[CrossModalAttention], p: Tensor) -> Iterator[None]:
+    """Have attentions take their p from a tensor; their blocks then call them as modules."""
     try:
         for attention, share in zip(attentions, p.unbind(), strict=True):
             attention.forward = _attend(attention, share)  # type: ignore[method-assign]
-        for block in blocks:
-            block.forward = _in_two(block)  # type: ignore[method-assign]
         yield
     finally:
-        for module in changed:
-            module.__dict__.pop("forward", None)
+        for attention in attentions:
+            attention.__dict__.pop("forward", None)
 
 
 def _attend(attention: CrossModalAttention, p: Tensor) -> Callable[..., SparseFeatureMaps]:
@@ -320,14 +333,5 @@ def _attend(attention: CrossModalAttention, p: Tensor) -> Callable[..., SparseFe
         return SparseFeatureMaps._trusted(
             found.features, found.sites, found.offsets, x.height, x.width
         )
-
-    return forward
-
-
-def _in_two(block: SparseCrossModalBlock) -> Callable[..., SparseFeatureMaps]:
-    def forward(
-        maps: Tensor | SparseFeatureMaps, query: Tensor, lengths: Tensor | None = None
-    ) -> SparseFeatureMaps:
-        return block.convolve(block.attend(maps, query, lengths))
 
     return forward

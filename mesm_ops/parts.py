@@ -9,7 +9,15 @@ from torch import nn
 from torch.nn.modules import module as every_module
 from torch.utils.module_tracker import ModuleTracker
 
-__all__ = ["Part", "changed", "hooked_everywhere", "is_frozen", "lacks_bias", "linears_changed"]
+__all__ = [
+    "Part",
+    "changed",
+    "hooked_everywhere",
+    "is_frozen",
+    "lacks_bias",
+    "linears_changed",
+    "overridden",
+]
 
 Part = tuple[str, Any, type[nn.Module]]  # a name, what is there, and the class that is wanted
 
@@ -31,6 +39,14 @@ def changed(parts: Iterable[Part]) -> str | None:
             return f"{name} has a hook"
         if "forward" in part.__dict__:
             return f"{name} has a forward of its own"
+    return None
+
+
+def overridden(module: nn.Module, kind: type[nn.Module], *methods: str) -> str | None:
+    """Return which of a class's methods a module has of its own; None: none of them."""
+    for method in methods:
+        if getattr(type(module), method) is not getattr(kind, method) or method in module.__dict__:
+            return method
     return None
 
 

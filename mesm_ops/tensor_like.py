@@ -10,7 +10,16 @@ import torch
 from torch import Tensor
 
 from .eager import is_transformed
-from .frames import Rows, difference_of, indices_of, join, pieces_of, rows_between, take
+from .frames import (
+    Rows,
+    difference_of,
+    indices_of,
+    join,
+    no_such_frame,
+    pieces_of,
+    rows_between,
+    take,
+)
 from .maps_checks import check_dtype
 
 __all__ = ["TensorLike", "holds_values", "trims"]
@@ -105,8 +114,8 @@ class TensorLike:
         """Return chosen frames. Differentiable in `features`.
 
         Args:
-            index: An integer (the result has one frame), a slice, integers in any order and as
-                often as wanted, or a mask (F,) bool.
+            index: An integer, also as a tensor () (the result has one frame), a slice, integers in
+                any order and as often as wanted, or a mask (F,) bool.
 
         Returns:
             The frames in the given order. On a CPU without padding rows, and views of the same
@@ -179,9 +188,7 @@ class TensorLike:
         if isinstance(index, numbers.Integral) and not isinstance(index, bool):
             number = int(index)
             if not -self.frames <= number < self.frames:
-                raise IndexError(
-                    f"{_NAME}: frames are numbered from 0 to {self.frames - 1}, got {number}"
-                )
+                raise no_such_frame(number, self.frames)
             number %= self.frames
             index = slice(number, number + 1)
         if trimmed and isinstance(index, slice):

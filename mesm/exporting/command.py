@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from mesm.evaluation.run import Run
@@ -17,6 +18,9 @@ from mesm.exporting.package import (
 from mesm.exporting.traced import Traced
 from mesm.inference.loading import Trained, load_trained
 from mesm.runs.files import owned_file, write_beside
+
+# By this the inputs of a clip are known for an export's, which another may replace.
+_WRITER = {"writer": "mesm export"}
 
 
 def export(
@@ -42,12 +46,16 @@ def export(
         The files.
 
     Raises:
-        ValueError: another ending or device, a package or compiler that is needed is missing, or no
-            such model or clip; see `mesm.inference.loading.load_trained`. Nothing is written.
+        ValueError: another ending or device, a package or compiler that is needed is missing, no
+            such model or clip (see `mesm.inference.loading.load_trained`), or the clip's inputs
+            would replace another file, as a run's weights. Nothing is written.
     """
     if out.suffix not in (".onnx", ".pt2"):
         raise ValueError(f"export: wanted a file whose name ends in .onnx or .pt2, got {out}")
     check_device(device)
+    beside = out.with_suffix(".safetensors")
+    if clip is not None:
+        _check_beside(beside)
     if out.suffix == ".onnx":
         check_packages()
     else:
@@ -59,11 +67,27 @@ def export(
         write_beside(out, onnx_bytes(trained) if out.suffix == ".onnx" else package_bytes(trained))
         if inputs is None:
             return [out]
-        beside = out.with_suffix(".safetensors")
         write_beside(beside, inputs)
         return [out, beside]
 
 
 def _inputs(run: Path | str, trained: Trained, clip: str, corpus: Path | None) -> bytes:
     batch = Run.open(Path(run), device="cpu", corpus=corpus).batch_of(clip)
-    return save({name: getattr(batch, name).contiguous() for name in Traced(trained).inputs})
+    tensors = {name: getattr(batch, name).contiguous() for name in Traced(trained).inputs}
+    return save(tensors, metadata=_WRITER)
+
+
+def _check_beside(file: Path) -> None:
+    """Refuse, with a ValueError, to replace a file that no export wrote."""
+    if not file.exists():
+        return
+    try:
+        with safe_open(file, "pt") as opened:
+            ours = opened.metadata() == _WRITER
+    except (SafetensorError, OSError):
+        ours = False
+    if not ours:
+        raise ValueError(
+            f"{file}: --clip would write the clip's inputs there, and it is no file that "
+            "`mesm export` wrote; name OUT otherwise, or in another folder"
+        )

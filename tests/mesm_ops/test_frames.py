@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -80,6 +81,11 @@ def test_joined_frames_follow_each_other(parts: list[tuple[list[Frame], int]]) -
         ((-1, 0), [4, 0]),
         (torch.tensor([True, False, False, True, False]), [0, 3]),
         (torch.tensor([-5, 4], dtype=torch.int16), [0, 4]),
+        (torch.tensor(-2), [3]),
+        (np.array([4, -4, 4]), [4, 1, 4]),
+        (np.array([True, False, False, True, False]), [0, 3]),
+        (np.arange(5)[::-2], [4, 2, 0]),
+        (np.zeros(0), []),
     ],
 )
 def test_frames_that_an_index_names(index: Any, wanted: list[int]) -> None:
@@ -92,11 +98,17 @@ def test_frames_that_an_index_names(index: Any, wanted: list[int]) -> None:
 def test_numbers_of_no_frame(index: Any) -> None:
     with pytest.raises(IndexError, match=r"frames are numbered from 0 to 4, got -?[0-9]+$"):
         indices_of(index, 5, torch.device("cpu"))
+    with pytest.raises(IndexError, match=r"SparseFeatureMaps: there are no frames, got -?[0-9]+$"):
+        indices_of(index, 0, torch.device("cpu"))
 
 
 @pytest.mark.parametrize(
     "index",
-    ["a", {1}, [[1, 2]], ["b"], [1, [2]], [None], 0.5, torch.tensor([0.5]), torch.ones(2, 2)],
+    [
+        *("a", {1}, [[1, 2]], ["b"], [1, [2]], [None], 0.5, torch.tensor([0.5]), torch.ones(2, 2)),
+        *(torch.tensor(0.5), np.array([0.5]), np.ones((2, 2), int), np.True_),
+        torch.tensor([1, 0, 1, 0, 1], dtype=torch.uint8),  # a mask, or numbers?
+    ],
 )
 def test_indices_of_another_kind(index: Any) -> None:
     with pytest.raises(ValueError, match="frames are chosen by an integer, a slice"):

@@ -98,6 +98,15 @@ def test_all_norms_of_a_network_are_synchronised_or_none() -> None:
             synchronise_norms(wrong)
 
 
+def test_a_norm_that_is_held_twice_is_synchronised_once() -> None:
+    norm = SparseBatchNorm(3)
+    inner = nn.ModuleDict({"first": norm, "second": norm})
+    after = synchronise_norms(nn.ModuleList([inner, nn.Sequential(norm), inner]))
+    made = after[0]["first"]
+    assert type(made) is SparseSyncBatchNorm
+    assert after[0]["second"] is after[1][0] is after[2]["second"] is made
+
+
 @pytest.mark.parametrize("affine", [True, False])
 @pytest.mark.parametrize("tracks", [True, False])
 def test_without_parameters_or_statistics(backend: str, affine: bool, tracks: bool) -> None:

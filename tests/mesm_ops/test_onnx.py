@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 import mesm_ops.onnx
-from mesm_ops import SparseCrossModalBlock, SparseFeatureMaps
+from mesm_ops import CrossModalAttention, SparseCrossModalBlock, SparseFeatureMaps
 from mesm_ops.onnx import OPSET, WithP
 
 CHANNELS, DIM = 4, 5
@@ -169,7 +169,7 @@ def test_a_plain_export_knows_the_ops(tmp_path: Path) -> None:
 
 def test_training_is_refused_by_the_op() -> None:
     a = mesm_ops.reference.SparseBatchNorm(*[torch.ones(2, 2)] * 6, True, 1e-5, False)
-    with pytest.raises(ValueError, match=r"sparse_batch_norm: ONNX .* call eval\(\) first"):
+    with pytest.raises(ValueError, match=r"sparse_batch_norm: ONNX .* give norms running stat"):
         mesm_ops.onnx._sparse_batch_norm(a)
     with pytest.raises(ValueError, match=r"WithP: ONNX .* call eval\(\) first"):
         WithP(make_block().train())
@@ -187,6 +187,30 @@ def test_with_p_wants_an_attention_and_leaves_the_network_as_it_was() -> None:
         assert int(found.mask().sum()) == 3 * 2 * 2
     assert "forward" not in vars(block)
     assert "forward" not in vars(block.attention)
+
+
+def test_p_is_the_inputs_whatever_classes_override() -> None:
+    class Quiet(SparseCrossModalBlock):
+        def forward(self, *given: Any, **named: Any) -> Any:
+            x = super().forward(*given, **named)
+            return x.with_features(x.features * 0)
+
+    class Own(CrossModalAttention):
+        def forward(self, *given: Any, **_: Any) -> Any:
+            return given[0]
+
+    maps, _, query, lengths = clips(4, 5, [2, 1])
+    all_of_them = torch.tensor([1.0], dtype=torch.float64)
+    block = Quiet(CHANNELS, 6, DIM, 3, p=0.1).eval()
+    with torch.no_grad():
+        found = WithP(block)(maps, query, lengths, all_of_them)
+    assert int(found.mask().sum()) == 3 * 2 * 2
+    assert not found.features.any()
+    with pytest.raises(ValueError, match=r"WithP: p must be \(1,\), one for each .* got \(2,\)"):
+        WithP(block)(maps, query, lengths, torch.ones(2))
+    block.attention = Own(CHANNELS, DIM, 3).eval()
+    with pytest.raises(ValueError, match="WithP: Own has a forward of its own, which takes no p"):
+        WithP(block)
 
 
 def test_torch_compile_takes_the_ops_where_ci_is_set(monkeypatch: pytest.MonkeyPatch) -> None:

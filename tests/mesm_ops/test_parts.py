@@ -14,7 +14,14 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from mesm_ops import SparseBatchNorm, SubmConv2d, explain
+from mesm_ops import (
+    CrossModalAttention,
+    SparseBatchNorm,
+    SparseCrossModalBlock,
+    SparseFeatureMaps,
+    SubmConv2d,
+    explain,
+)
 from tests.mesm_ops.adapted import (
     CLOSE,
     WAYS,
@@ -71,6 +78,43 @@ def test_hooks_of_all_modules_are_called_and_those_that_count_flops_change_nothi
     assert list(counter.get_flop_counts()["Global"]) == [
         torch.ops.mesm_ops.sparse_cross_modal_block
     ]
+
+
+class Sharper(CrossModalAttention):
+    def logits(self, x: SparseFeatureMaps, query: Tensor, lengths: Tensor | None) -> Tensor:
+        return super().logits(x, query, lengths) * 9
+
+
+class Doubled(SparseCrossModalBlock):
+    def convolve(self, selected: SparseFeatureMaps) -> SparseFeatureMaps:
+        x = super().convolve(selected)
+        return x.with_features(x.features * 2)
+
+
+class Asked(SparseCrossModalBlock):
+    def attend(self, maps: Any, query: Tensor, lengths: Tensor | None = None) -> SparseFeatureMaps:
+        return super().attend(maps, -query, lengths)
+
+
+def test_methods_that_a_class_overrides_are_called() -> None:
+    plain, given = block().eval(), inputs()
+    sharper = block().eval()
+    sharper.attention = Sharper(4, 6, 5, p=0.7)
+    sharper.attention.load_state_dict(plain.attention.state_dict())
+    patched = block().eval()
+    convolve = patched.convolve
+    vars(patched)["convolve"] = lambda selected: convolve(selected[:0])
+    for net, why in (
+        (sharper, "attention.logits is overridden"),
+        (Doubled(4, 4, 6, 5, p=0.7), "convolve is overridden"),
+        (Asked(4, 4, 6, 5, p=0.7), "attend is overridden"),
+        (patched, "convolve is overridden"),
+    ):
+        net.eval().load_state_dict(plain.state_dict())
+        assert net.apart() == why
+        got = net(*given)
+        assert got.difference(net.convolve(net.attend(*given)), **CLOSE) is None
+        assert got.difference(plain(*given), **CLOSE) is not None
 
 
 @pytest.mark.parametrize("pool", [True, False])
