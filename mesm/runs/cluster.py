@@ -33,11 +33,10 @@ _POLL_SECONDS = 0.1
 _WAITING_SECONDS = 30.0
 # Other versions of these may give other bytes.
 PACKAGES = ("torch", "numpy", "scipy", "av", "pillow", "pyarrow", "soxr", "soundfile", "librosa")
-# Before `import ray`: no usage statistics are sent, and no log lines come to the terminal.
+# Before `import ray`: no usage statistics are sent.
 _SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_BACKEND_LOG_LEVEL": "fatal",
     # Seconds that `ray.init` looks for a node on this machine.
     "RAY_raylet_start_wait_time_s": "5",
 }

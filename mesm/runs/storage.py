@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -226,13 +227,11 @@ def _seconds(about: Mapping[str, Any]) -> int:
     """When an object was written, by any of the names that storages have for that."""
     for name in ("LastModified", "mtime", "updated", "last_modified", "created"):
         value = about.get(name)
-        if hasattr(value, "timestamp"):
+        if isinstance(value, str):
+            with suppress(ValueError):
+                value = datetime.fromisoformat(value)
+        if isinstance(value, datetime):
             return int(value.timestamp())
         if isinstance(value, int | float):
             return int(value)
-        if isinstance(value, str):
-            from datetime import datetime
-
-            with suppress(ValueError):
-                return int(datetime.fromisoformat(value).timestamp())
     return 0
