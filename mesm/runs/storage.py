@@ -24,7 +24,7 @@ _TRACES = (
     (
         re.compile(
             r"(?i)((?:x-amz-)?(?:signature|credential|security-token)|awsaccesskeyid|sig|"
-            r"secret\w*|token|password)([=:]\s*)[^&\s,;'\"]+"
+            r"secret\w*|token|password)(['\"]?\s*[=:]\s*['\"]?)[^&\s,;'\"]+"
         ),
         rf"\1\2{HIDDEN}",
     ),
@@ -219,8 +219,7 @@ class Store:
             )
         else:
             return
-        # Not inside of `except`: a traceback would show the library's own words too.
-        raise ValueError(message)
+        raise ValueError(message) from None  # a traceback would show the library's own words
 
 
 def _seconds(about: Mapping[str, Any]) -> int:

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent.parent
 
 
 @contextmanager
-def two_nodes(path: str = str(ROOT), environment: Mapping[str, str] = {}) -> Iterator[Any]:  # noqa: B006
+def two_nodes(path: str = str(ROOT), environment: Mapping[str, str] = {}) -> Iterator[Any]:
     """Give the cluster and its second node; workers have `path` as PYTHONPATH."""
     from ray.cluster_utils import Cluster
 

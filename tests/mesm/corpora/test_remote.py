@@ -102,8 +102,8 @@ def test_corpus_and_output_on_storage_by_one_machine_and_by_two_nodes(prepared, 
     assert here.returncode in (0, 1), here.stderr
     one = fetched(system, "bucket/one", tmp_path / "one")
     assert without_stamps(one) == without_stamps(contents(wanted))
-    assert list((tmp_path / "cache").iterdir()) == []
-    # The same once more, of what is kept of a command that was stopped: two parts are there.
+    assert not (tmp_path / "cache").exists()
+    assert not system.exists("bucket/one/.work")
     with two_nodes(environment=environment) as (cluster, _):
         there = mesm(
             tmp_path,
@@ -117,6 +117,24 @@ def test_corpus_and_output_on_storage_by_one_machine_and_by_two_nodes(prepared, 
     assert SECRET not in said
     assert KEY not in said
     assert all(SECRET.encode() not in file for file in one.values())
+
+
+def test_a_reader_opens_nothing_but_what_is_fetched_first(raw, storage, tmp_path):
+    from mesm.corpora.registry import find_corpus
+    from mesm.corpora.remote import _lay_out
+    from mesm.runs.storage import Store
+
+    row = find_corpus("mosei")
+    storage[1].put(str(raw("mosei")), "bucket/mosei", recursive=True)
+    _lay_out(Store("s3://bucket/mosei"), tmp_path / "tree", row.read_first)
+    here, there = row.reader(raw("mosei")), row.reader(tmp_path / "tree")
+    assert here.skipped == there.skipped
+    assert here.notes == there.notes
+    assert len(here.utterances) == len(there.utterances) > 0
+    for one, other in zip(here.utterances, there.utterances, strict=True):
+        assert (one.clip_id, one.text, one.labels) == (other.clip_id, other.text, other.labels)
+        assert one.video.stat().st_size == other.video.stat().st_size
+        assert other.video.stat().st_blocks == 0
 
 
 def test_another_folder_and_a_missing_one_are_refused(storage, tmp_path):
