@@ -54,7 +54,7 @@ D = TypeVar("D", bound=Dialog)
 Opened = Callable[[], AbstractContextManager[Callable[[D], Part]]]
 
 
-# What all nodes of a cluster must see: where is written, and what is read.
+# Places that all nodes of a cluster must see: where is written, and what is read.
 Places = tuple[Path | Store, Sequence[Path | Store]]
 
 
