@@ -35,7 +35,7 @@ setup: $(STAMP)  ## Create .venv, install everything, compile the kernels
 $(STAMP): pyproject.toml setup.py constraints.txt $(SOURCES)
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) install -q -c constraints.txt torch==2.13.0 setuptools wheel ninja pybind11 cython numpy
-	$(PIP) install -q -c constraints.txt --no-build-isolation -e '.[experiment,features,onnx,web,dev]'
+	$(PIP) install -q -c constraints.txt --no-build-isolation -e '.[experiment,features,onnx,web,cluster,dev]'
 	$(PIP) install -q -c constraints.txt --no-deps facenet-pytorch==2.5.3  # for its MTCNN weight files only
 	$(PIP) install -q -c constraints.txt --no-build-isolation --no-deps phonet==0.3.7  # likewise
 	@touch $@

@@ -12,7 +12,7 @@ from mesm.cli.exporting import export
 from mesm.cli.predicting import predict
 from mesm.cli.preparing import prepare
 from mesm.cli.serving import serve
-from mesm.cli.shared import Corpus, Refusing, Split, at_least, share, step
+from mesm.cli.shared import Corpus, Ray, Refusing, Split, at_least, on_cluster, share, step
 from mesm.cli.sharing import publish
 from mesm.cli.tables import tables
 from mesm.runs.memory import keep_freed_pages
@@ -86,6 +86,7 @@ def features(
     workers: Annotated[
         int | None, typer.Option(callback=at_least(1), help="Processes; default: all cores.")
     ] = None,
+    ray: Ray = None,
 ) -> None:
     """Make the hand-crafted features of the two-phase baselines; resumes where it stopped."""
     from mesm.corpora.prepared import PreparedCorpus
@@ -99,7 +100,8 @@ def features(
         video_step=video_step,
         workers=workers,
     )
-    make_features(PreparedCorpus.open(corpus), options)
+    with on_cluster(ray) as cluster:
+        make_features(PreparedCorpus.open(corpus), options, cluster)
 
 
 @app.command()
@@ -149,19 +151,22 @@ def experiment(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the cells and how far they are; start none.")
     ] = False,
+    ray: Ray = None,
 ) -> None:
     """Train and score a whole grid: systems x seeds x p; the same command goes on where it was."""
     from mesm.experiment import run_experiment
 
-    failures = run_experiment(
-        config,
-        out or Path("experiments") / Path(config).stem,
-        overrides or [],
-        jobs=jobs,
-        threads=threads,
-        only=only,
-        dry_run=dry_run,
-    )
+    with on_cluster(ray) as cluster:
+        failures = run_experiment(
+            config,
+            out or Path("experiments") / Path(config).stem,
+            overrides or [],
+            jobs=jobs,
+            threads=threads,
+            only=only,
+            dry_run=dry_run,
+            cluster=cluster,
+        )
     for name, message in failures.items():
         typer.secho(f"mesm: {name} failed: {message}", fg=typer.colors.RED, err=True)
     if failures:

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from mesm.cli.shared import at_least
+from mesm.cli.shared import Ray, at_least, on_cluster
 from mesm.corpora.registry import CORPORA, reader_of
 from mesm.corpora.splits import SplitPolicy
 from mesm.corpora.table.problems import TableError
+from mesm.runs.storage import Store, check_url, is_url
 
 if TYPE_CHECKING:
     CorpusName = str
@@ -23,11 +24,15 @@ TABLE = "table"
 def prepare(
     corpus: Annotated[CorpusName, typer.Argument(help="Layout of RAW.")],
     raw: Annotated[
-        Path | None,
-        typer.Argument(help="The raw corpus on disk; table: a file with a clip a line."),
+        str | None,
+        typer.Argument(
+            help="The raw corpus: a folder, or s3://BUCKET/FOLDER; table: a file with a clip a "
+            "line."
+        ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Argument(help="Folder for the prepared corpus (Parquet).")
+        str | None,
+        typer.Argument(help="Folder for the prepared corpus (Parquet), or s3://BUCKET/FOLDER."),
     ] = None,
     split: Annotated[
         SplitPolicy | None,
@@ -43,6 +48,13 @@ def prepare(
     seed: Annotated[int, typer.Option(callback=at_least(0), help="Seed of the split.")] = 0,
     workers: Annotated[
         int | None, typer.Option(callback=at_least(1), help="Processes; default: all cores.")
+    ] = None,
+    ray: Ray = None,
+    cache: Annotated[
+        Path | None,
+        typer.Option(
+            help="With a URL: folder for files under way; default: of the system's temporary files."
+        ),
     ] = None,
     min_face_size: Annotated[
         int,
@@ -95,8 +107,9 @@ def prepare(
     if example is not None:
         from mesm.corpora.table.example import write_example
 
+        elsewhere = (ray, cache)
         looked = (min_face_size != 20, device != "cpu", faces != "largest")
-        others = (raw, split, splits, seed, reading, *looked, check)
+        others = (raw, split, splits, seed, reading, *looked, *elsewhere, check)
         if any(others):
             raise ValueError("prepare: --example only writes a table; leave the rest out")
         typer.echo(write_example(example, workers))
@@ -104,16 +117,16 @@ def prepare(
     if raw is None or (out is None and not check):
         missing = "RAW" if raw is None else "OUT"
         raise ValueError(f"prepare: missing argument '{missing}'; see mesm prepare --help")
+    _check_places(corpus, raw, out, splits, ray, cache, check)
     try:
         if check:
             from mesm.corpora.table.check import check_table
 
             if splits is not None:
                 raise ValueError("prepare: --check knows no lists; leave --splits out")
-            typer.echo("\n".join(check_table(raw, split, seed, **reading)))
+            typer.echo("\n".join(check_table(Path(raw), split, seed, **reading)))
             return
         from mesm.corpora.prepare import PrepareOptions
-        from mesm.corpora.prepare import prepare as run
         from mesm.corpora.summary import empty_splits
 
         assert out is not None
@@ -127,7 +140,18 @@ def prepare(
             device=device,
             faces=faces,
         )
-        empty = empty_splits(run(corpus, raw, out, options))
+        with on_cluster(ray) as cluster:
+            if is_url(raw) or is_url(out):
+                from mesm.corpora.remote import prepare_remote
+
+                manifest = prepare_remote(
+                    *(corpus, _place(raw, "RAW"), _place(out, "OUT"), options, cluster, cache)
+                )
+            else:
+                from mesm.corpora.prepare import prepare as run
+
+                manifest = run(corpus, Path(raw), Path(out), options, cluster)
+        empty = empty_splits(manifest)
         if empty:
             shown = " and ".join(empty)
             typer.echo(f"mesm: {out}: prepared, but without a clip in {shown}; see above", err=True)
@@ -138,6 +162,36 @@ def prepare(
             typer.echo(error.head)
             raise typer.Exit(1) from error
         raise ValueError(f"{error.head}; mend what the lines above name") from error
+
+
+def _check_places(
+    corpus: str,
+    raw: str,
+    out: str | None,
+    splits: Path | None,
+    ray: str | None,
+    cache: Path | None,
+    check: bool,
+) -> None:
+    """Refuse URLs and options of other machines where they have no meaning."""
+    urls = [place for place in (raw, out) if place is not None and is_url(place)]
+    for place, what in ((raw, "RAW"), (out, "OUT")):
+        if place is not None and is_url(place):
+            check_url(place, what)
+    if splits is not None and ":/" in str(splits):
+        raise ValueError("prepare: --splits must be a folder on disk: copy it")
+    if cache is not None and not urls:
+        raise ValueError("prepare: --cache is for RAW or OUT on object storage; leave it out")
+    if cache is not None and ":/" in str(cache):
+        raise ValueError("prepare: --cache must be a folder on disk")
+    if check and (urls or ray is not None):
+        raise ValueError("prepare: --check looks at files on disk, here; leave URLs and --ray out")
+    if corpus == TABLE and is_url(raw):
+        raise ValueError("prepare: a table and its recordings must lie on disk: copy them")
+
+
+def _place(given: str, what: str) -> Path | Store:
+    return Store(check_url(given, what)) if is_url(given) else Path(given)
 
 
 def _reading(corpus: str, given: dict[str, Any]) -> dict[str, Any]:

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from tqdm import tqdm
 from typer.core import TyperGroup
 
 from mesm.runs import interrupts
+from mesm.runs.storage import SCHEMES
+
+if TYPE_CHECKING:
+    from mesm.runs.cluster import Cluster
 
 Split = Literal["train", "valid", "test"]
 Corpus = Annotated[
@@ -24,6 +29,17 @@ Corpus = Annotated[
     typer.Option(help="Folder of the prepared corpus; default: where the run finds it."),
 ]
 
+Ray = Annotated[
+    str | None,
+    typer.Option(
+        metavar="HOST:PORT", help="Work on the nodes of this Ray cluster; changes no result."
+    ),
+]
+
+# Commands of which some argument may lie on object storage, and what such an argument looks like
+# behind an option's or a setting's name.
+TAKE_URLS = ("prepare",)
+_STORED = re.compile(rf"(-{{0,2}}[\w.+-]+=)?({'|'.join(SCHEMES)})://", re.IGNORECASE)
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 REPORT = "this is a fault of mesm, not of yours: please report it, with these lines and the command"
 # Typer's own, which end a command as they are: --help, no argument at all, an answer "no".
@@ -38,6 +54,7 @@ class Refusing(TyperGroup):
     def make_context(self, *given: Any, **options: Any) -> Any:
         """Read the command line."""
         with refusals_in_one_line():
+            _refuse_urls(given[1] if len(given) > 1 else options.get("args", ()))
             return super().make_context(*given, **options)
 
     def invoke(self, ctx: Any) -> Any:
@@ -47,6 +64,30 @@ class Refusing(TyperGroup):
             if sys.stdout is not None:  # as where the shell closed it
                 sys.stdout.flush()  # a closed pipe is noticed here, not when Python ends
             return done
+
+
+def _refuse_urls(arguments: Sequence[str]) -> None:
+    """Refuse places on object storage, but where a command takes them."""
+    command = next((word for word in arguments if not word.startswith("-")), None)
+    for word in arguments:
+        found = _STORED.match(word)
+        if found is not None and (command not in TAKE_URLS or found[1]):
+            raise ValueError(
+                f"no place on object storage is taken here, got {found[2]}://...: copy it to disk; "
+                f"mesm {', '.join(TAKE_URLS)} takes RAW and OUT there"
+            )
+
+
+@contextmanager
+def on_cluster(address: str | None) -> Iterator[Cluster | None]:
+    """Be connected to a Ray cluster, if one is named."""
+    if address is None:
+        yield None
+        return
+    from mesm.runs.cluster import connected
+
+    with connected(address) as cluster:
+        yield cluster
 
 
 def at_least(least: int) -> Callable[[int | None], int | None]:

@@ -16,6 +16,8 @@ LAYOUT = (
 EMOTIONS = ("angry", "excited", "frustrated", "happy", "neutral", "sad")
 # The six labels kept, in the order of the emotions.
 LABELS = ("ang", "exc", "fru", "hap", "neu", "sad")
+# All that `read_iemocap` opens.
+READ_FIRST = ("/dialog/transcriptions/*.txt", "/dialog/EmoEvaluation/*.txt")
 OTHER_LABELS = frozenset({"xxx", "sur", "oth", "fea", "dis"})
 
 # [6.2901 - 8.2357]	Ses01F_impro01_F000	neu	[2.5000, 2.5000, 2.5000]

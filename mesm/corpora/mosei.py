@@ -19,6 +19,12 @@ TRANSCRIPTS = ("Transcript/Combined", "Transcript/Segmented/Combined")
 LABELS = ("Labels",)
 # Where the SDK's label file may lie.
 SDK_LABELS = ("Labels/*.csd", "labels/*.csd", "*Labels*.csd")
+# All that `read_mosei` opens.
+READ_FIRST = (
+    *(f"{folder}/*.txt" for folder in TRANSCRIPTS),
+    *(f"{folder}/*.csv" for folder in LABELS),
+    *SDK_LABELS,
+)
 # Folders in which the parts may lie, within the one that is named.
 ROOTS = (".", "Raw", "CMU_MOSEI", "CMU_MOSEI/Raw")
 EMOTIONS = ("angry", "disgusted", "fear", "happy", "sad", "surprised")

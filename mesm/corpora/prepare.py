@@ -8,6 +8,7 @@ import shutil
 import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial
 from itertools import count, groupby
 from pathlib import Path
@@ -20,7 +21,7 @@ from mesm.corpora.assembly import Figures, assemble, collect
 from mesm.corpora.extraction import Dialog, extractor
 from mesm.corpora.manifest import FORMAT, LEAST_STD, MANIFEST, Manifest, read_manifest
 from mesm.corpora.miniature import ground_truth
-from mesm.corpora.parts import make_all
+from mesm.corpora.parts import Carrier, Places, make_all
 from mesm.corpora.prepared import PreparedCorpus
 from mesm.corpora.registry import find_corpus, reader_of
 from mesm.corpora.splits import SplitPolicy, read_split_lists, split_clips
@@ -28,6 +29,7 @@ from mesm.corpora.summary import lacks, summary
 from mesm.corpora.utterances import RawCorpus, SkippedClip, Utterance
 from mesm.inputs.face_detector import FaceDetector
 from mesm.inputs.faces import FaceRule
+from mesm.runs.cluster import TOKEN, Cluster
 from mesm.runs.files import owned, read_json, write_beside
 from mesm.runs.hashes import MEMORY, sealed, sha256
 from mesm.runs.ordinary import not_a_file
@@ -72,7 +74,14 @@ class PrepareOptions(BaseModel):
         return self.device.partition(":")[0]
 
 
-def prepare(corpus: str, raw: Path, out: Path, options: PrepareOptions | None = None) -> Manifest:
+def prepare(
+    corpus: str,
+    raw: Path,
+    out: Path,
+    options: PrepareOptions | None = None,
+    cluster: Cluster | None = None,
+    carrier: Carrier | None = None,
+) -> Manifest:
     """Prepare a raw corpus.
 
     A run that was stopped, at any moment and in any way, is taken up where it was; the files are
@@ -83,6 +92,8 @@ def prepare(corpus: str, raw: Path, out: Path, options: PrepareOptions | None = 
         raw: the corpus on disk.
         out: the folder to make.
         options: how; None: the defaults.
+        cluster: whose nodes do the work; changes nothing in the result.
+        carrier: where the corpus lies elsewhere; `mesm.corpora.remote` makes one.
 
     Returns:
         The manifest, also in `out`.
@@ -111,7 +122,7 @@ def prepare(corpus: str, raw: Path, out: Path, options: PrepareOptions | None = 
     FaceDetector(options.min_face_size, device=options.device)
     _look_at(out, fingerprint)
     with owned(out, "preparing"):
-        return _prepare(raw, out, reader, fingerprint, lists, options)
+        return _prepare(raw, out, reader, fingerprint, lists, options, cluster, carrier)
 
 
 def _prepare(
@@ -121,6 +132,8 @@ def _prepare(
     fingerprint: dict[str, Any],
     lists: dict[str, str] | None,
     options: PrepareOptions,
+    cluster: Cluster | None,
+    carrier: Carrier | None,
 ) -> Manifest:
     """Prepare into a folder that nobody else writes to; errors as in `prepare`."""
     finished = _look_at(out, fingerprint)
@@ -143,7 +156,9 @@ def _prepare(
         print("\n".join(said))
         return finished
     if finished is None or not whole:
-        parts = _extract_all(dialogs, out / WORK, fingerprint, found, options)
+        places: Places = (out, [raw]) if carrier is None else carrier.places(out, raw)
+        with nullcontext() if cluster is None else cluster.sharing(*places):
+            parts = _extract_all(dialogs, out / WORK, fingerprint, found, options, cluster, carrier)
         finished = _finish(parts, found, lists, out, fingerprint, options, seen)
     shutil.rmtree(out / WORK, ignore_errors=True)
     print("\n".join([summary(finished), *lacks(finished, utterances)]))
@@ -213,7 +228,9 @@ def _look_at(out: Path, fingerprint: dict[str, Any]) -> Manifest | None:
         if not isinstance(before, dict):
             raise ValueError(f"{begun} is damaged: wanted the options; delete {out / WORK}")
     else:
-        others = sorted(path.name for path in out.iterdir() if path.name not in (WORK, MEMORY))
+        others = sorted(
+            path.name for path in out.iterdir() if path.name not in (WORK, MEMORY, TOKEN)
+        )
         if others:
             raise ValueError(f"{out} is not empty ({others[0]}): name a new folder")
         return None
@@ -274,6 +291,8 @@ def _extract_all(
     fingerprint: dict[str, Any],
     found: RawCorpus,
     options: PrepareOptions,
+    cluster: Cluster | None,
+    carrier: Carrier | None,
 ) -> list[Path]:
     """Make the missing part files; give all of them in the dialogs' order."""
     work.mkdir(exist_ok=True)
@@ -283,7 +302,7 @@ def _extract_all(
     for clip in found.skipped:
         tqdm.write(clip.line(), file=sys.stderr)
     opened = partial(extractor, options.min_face_size, options.device)
-    return make_all(dialogs, work / "parts", opened, options.workers, "clips")
+    return make_all(dialogs, work / "parts", opened, options.workers, "clips", cluster, carrier)
 
 
 def _finish(

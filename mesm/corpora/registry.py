@@ -29,6 +29,8 @@ class Corpus:
         own_split: tells the way of splitting of a raw corpus that may bring one, in place of
             `split`; the reader is then told the way and its seed, as `split` and `seed`.
         raw: what a raw corpus is on disk, "folder" or "file".
+        read_first: ends of the paths of the files that the reader opens, as `fnmatch` has them,
+            where it opens no media; such a corpus may lie on object storage.
         options: names of the reader's own options of reading.
         paper: its figures in the paper; None: it is not in there.
     """
@@ -41,6 +43,7 @@ class Corpus:
     split: SplitPolicy = "random"
     own_split: Callable[[Path], SplitPolicy] | None = None
     raw: Literal["folder", "file"] = "folder"
+    read_first: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
     paper: PaperFigures | None = None
 
@@ -54,6 +57,7 @@ CORPORA = {
             emotions=iemocap.EMOTIONS,
             reader=iemocap.read_iemocap,
             accuracy="accuracy",
+            read_first=iemocap.READ_FIRST,
             paper=paper_figures.IEMOCAP,
         ),
         Corpus(
@@ -63,6 +67,7 @@ CORPORA = {
             reader=mosei.read_mosei,
             # It has many more negatives than positives, so the paper weighs its accuracy.
             accuracy="weighted_accuracy",
+            read_first=mosei.READ_FIRST,
             paper=paper_figures.MOSEI,
         ),
         Corpus(

@@ -18,6 +18,7 @@ import torch
 from mesm.config.experiment import ExperimentConfig
 from mesm.experiment.display import Display
 from mesm.runs.checkpoints import read_progress
+from mesm.runs.cluster import Cluster
 from mesm.runs.documents import Evaluation
 from mesm.runs.files import read_json, write_beside
 from mesm.runs.folder import RunFolder
@@ -125,6 +126,15 @@ class Resources:
         jobs = jobs or len(devices) or max(1, cores // (threads or 1))
         return cls(jobs, threads or (max(1, cores // jobs) if devices else 1), devices)
 
+    @classmethod
+    def of_cluster(
+        cls, cluster: Cluster, jobs: int | None = None, threads: int | None = None
+    ) -> Resources:
+        """As `of_machine`, of all nodes that are there now; Ray gives each job its GPU."""
+        cores, gpus = cluster.cores(), cluster.gpus()
+        jobs = jobs or gpus or max(1, cores // (threads or 1))
+        return cls(jobs, threads or (max(1, cores // gpus) if gpus else 1))
+
     def environment(self, slot: int) -> dict[str, str]:
         """The environment of the job in a slot, from 0."""
         threads = str(self.threads)
@@ -137,15 +147,26 @@ class Resources:
         return environment
 
 
-def run_jobs(jobs: Sequence[Job], resources: Resources, display: Display) -> dict[str, str]:
+def run_jobs(
+    jobs: Sequence[Job], resources: Resources, display: Display, cluster: Cluster | None = None
+) -> dict[str, str]:
     """Run the jobs, in their order, as many at a time as the resources have room for.
 
     A job that fails leaves its traceback in RUN/error.txt, and the others go on. An exception
     here, Ctrl-C too, ends all children; so does the death of this process.
 
+    Args:
+        jobs: none of them done.
+        resources: what they share.
+        display: told how far they are.
+        cluster: on whose nodes they run, inside of `Cluster.sharing`; a job whose node dies goes on
+            elsewhere with its last finished epoch. None: on this machine.
+
     Returns:
         Name to what went wrong, of those that failed.
     """
+    if cluster is not None:
+        return _run_on_nodes(jobs, resources, display, cluster)
     waiting = list(jobs)
     running: dict[int, tuple[Job, subprocess.Popen[bytes]]] = {}
     failures: dict[str, str] = {}
@@ -179,6 +200,55 @@ def run_jobs(jobs: Sequence[Job], resources: Resources, display: Display) -> dic
     finally:
         _end(running)
     return failures
+
+
+def _run_on_nodes(
+    jobs: Sequence[Job], resources: Resources, display: Display, cluster: Cluster
+) -> dict[str, str]:
+    slots: dict[str, int] = {}
+    failures: dict[str, str] = {}
+
+    def begun(unit: tuple[Job, Resources]) -> None:
+        job = unit[0]
+        if job.name not in slots:  # it is begun anew where its node died
+            slots[job.name] = min(set(range(resources.jobs)) - set(slots.values()))
+            display.started(
+                *(job.name, slots[job.name], job.folder, job.config.training.epochs, job.trained())
+            )
+
+    for (job, _), ended in cluster.each(
+        _work_there,
+        [(job, resources) for job in jobs],
+        lambda unit, why: why,
+        at_once=resources.jobs,
+        cores=resources.threads,
+        gpus=1 if cluster.gpus() else 0,
+        begun=begun,
+        tick=display.refresh,
+    ):
+        message = ended if isinstance(ended, str) else _failure(job, ended)
+        del slots[job.name]
+        if message is None:
+            display.ended(job.name)
+        else:
+            failures[job.name] = message
+            display.failed(job.name, message)
+    return failures
+
+
+def _work_there(unit: tuple[Job, Resources]) -> int | str:
+    """Train and score in a child process, on a node; its status, or why there was none."""
+    job, resources = unit
+    if job.done():  # as where the node died whose answer was lost
+        return 0
+    try:
+        process = _start(job, resources, 0)
+    except OSError as error:
+        return str(error)
+    try:
+        return process.wait()
+    finally:
+        _end({0: (job, process)})
 
 
 def first_line(file: Path) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 from mesm.experiment.display import Display
@@ -11,6 +12,7 @@ from mesm.experiment.folds import pool_jobs
 from mesm.experiment.grid import load_experiment
 from mesm.experiment.jobs import Job, Resources, run_jobs
 from mesm.experiment.plan import Cell, check_cells, choose, describe_plan, expand, fold_sets
+from mesm.runs.cluster import TOKEN, Cluster
 from mesm.runs.files import locked
 from mesm.runs.folder import RunFolder
 
@@ -26,6 +28,7 @@ def run_experiment(
     threads: int | None = None,
     only: str | None = None,
     dry_run: bool = False,
+    cluster: Cluster | None = None,
 ) -> dict[str, str]:
     """Train and score every cell of an experiment file.
 
@@ -43,6 +46,7 @@ def run_experiment(
             the weights depend on it.
         only: run the cells whose name, or one of whose groups, matches this pattern.
         dry_run: show the cells and how far they are; write nothing.
+        cluster: on whose nodes the cells are trained; None: on this machine.
 
     Returns:
         Name to what went wrong, of the cells that failed; RUN/error.txt has the traceback.
@@ -55,6 +59,8 @@ def run_experiment(
     cells = expand(experiment, overrides, out)
     chosen = choose(cells, only)
     resources = Resources.of_machine(jobs, threads)
+    if cluster is not None:
+        resources = Resources.of_cluster(cluster, jobs, threads)
     _check_folder(out)
     check_cells(chosen, out, experiment.splits)
     todo = [_job(cell, out, experiment.splits) for cell in chosen]
@@ -68,8 +74,11 @@ def run_experiment(
         RunFolder(out).write_json(out / PLAN, describe_plan(experiment, cells))
         # Teachers come first.
         taught = [job for job, cell in zip(todo, chosen, strict=True) if cell.teacher]
-        failures = run_unfinished([job for job in todo if job not in taught], resources)
-        failures |= run_unfinished(taught, resources)
+        teachers = [job for job in todo if job not in taught]
+        read = sorted({job.config.corpus for job in todo if not job.done()})
+        with nullcontext() if cluster is None or not read else cluster.sharing(out, read):
+            failures = run_unfinished(teachers, resources, cluster)
+            failures |= run_unfinished(taught, resources, cluster)
         sets = {
             name: [_job(cell, out, experiment.splits) for cell in own]
             for name, own in fold_sets(cells).items()
@@ -82,7 +91,9 @@ def run_experiment(
     return failures
 
 
-def run_unfinished(jobs: Sequence[Job], resources: Resources) -> dict[str, str]:
+def run_unfinished(
+    jobs: Sequence[Job], resources: Resources, cluster: Cluster | None = None
+) -> dict[str, str]:
     """Run the jobs that are not done, with a display; see `run_jobs`."""
     todo = [job for job in jobs if not job.done()]
     if not todo:
@@ -95,7 +106,7 @@ def run_unfinished(jobs: Sequence[Job], resources: Resources) -> dict[str, str]:
         jobs=min(resources.jobs, len(todo)),
     )
     try:
-        return run_jobs(todo, resources, display)
+        return run_jobs(todo, resources, display, cluster)
     except KeyboardInterrupt:
         print("stopped; the same command goes on with the last finished epochs", file=sys.stderr)
         raise
@@ -114,6 +125,8 @@ def _check_folder(out: Path) -> None:
     if not out.is_dir():
         raise ValueError(f"{out} is not a folder")
     if any(out.iterdir()) and not (out / PLAN).is_file():
-        others = [path.name for path in out.iterdir() if path.name != f".{PLAN}.partial"]
+        others = [
+            path.name for path in out.iterdir() if path.name not in (f".{PLAN}.partial", TOKEN)
+        ]
         if others:
             raise ValueError(f"{out}: holds {others[0]} but no {PLAN}; choose another folder")

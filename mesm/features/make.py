@@ -7,6 +7,7 @@ import shutil
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
@@ -41,6 +42,7 @@ from mesm.features.sources import ClipSources, Inputs, find_inputs, find_sources
 from mesm.features.sptk import load_sptk
 from mesm.features.statistics import ColumnStatistics
 from mesm.inputs.words import split_words
+from mesm.runs.cluster import Cluster
 from mesm.runs.files import owned, write_beside
 from mesm.runs.hashes import check_files, sealed, sha256
 
@@ -71,7 +73,9 @@ class FeatureOptions(BaseModel):
     workers: int | None = None
 
 
-def make_features(corpus: PreparedCorpus, options: FeatureOptions) -> FeatureManifest:
+def make_features(
+    corpus: PreparedCorpus, options: FeatureOptions, cluster: Cluster | None = None
+) -> FeatureManifest:
     """Make the features of a prepared corpus, in its folder `features`.
 
     A run that was stopped is taken up where it was. Features that are there and were made from the
@@ -80,6 +84,7 @@ def make_features(corpus: PreparedCorpus, options: FeatureOptions) -> FeatureMan
     Args:
         corpus: the prepared corpus.
         options: from what, and how.
+        cluster: whose nodes do the work; changes nothing in the result.
 
     Returns:
         The manifest, also in the folder.
@@ -117,7 +122,9 @@ def make_features(corpus: PreparedCorpus, options: FeatureOptions) -> FeatureMan
     with owned(folder, "making features in"):
         for clip in lacking:
             tqdm.write(clip.line(), file=sys.stderr)
-        parts = _make_all(root, clips, folder / WORK, inputs, options)
+        shared = nullcontext() if cluster is None else cluster.sharing(folder, [root])
+        with shared:
+            parts = _make_all(root, clips, folder / WORK, inputs, options, cluster)
         fresh = folder / WORK / "new"
         shutil.rmtree(fresh, ignore_errors=True)
         fresh.mkdir()
@@ -219,14 +226,20 @@ def _fingerprint(
 
 
 def _make_all(
-    root: Path, clips: Sequence[ClipSources], work: Path, inputs: Inputs, options: FeatureOptions
+    root: Path,
+    clips: Sequence[ClipSources],
+    work: Path,
+    inputs: Inputs,
+    options: FeatureOptions,
+    cluster: Cluster | None,
 ) -> list[Path]:
     """Make the missing part files; give all of them in the dialogs' order."""
     dialogs = [
         DialogSources(name, root, tuple(group), inputs.phonet is not None, options.video_step)
         for name, group in groupby(clips, key=lambda clip: clip.dialog)
     ]
-    return make_all(dialogs, work / "parts", extractor, options.workers, "audio and video")
+    described = "audio and video"
+    return make_all(dialogs, work / "parts", extractor, options.workers, described, cluster)
 
 
 @dataclass

@@ -1,0 +1,204 @@
+"""Two nodes of Ray on this machine: what dies in the middle, and what a command says of it."""
+
+import importlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("ray")
+
+from mesm.runs import cluster as module
+from mesm.runs.cluster import TOKEN, connected
+from mesm.runs.storage import Store
+from tests.mesm.two_nodes import ROOT, two_nodes
+
+UNITS = """
+import os, time
+from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+import pyarrow as pa
+from mesm.corpora.utterances import SkippedClip
+
+@dataclass(frozen=True)
+class Dialog:
+    name: str
+    def __len__(self):
+        return 1
+    def part_name(self):
+        return f"{self.name}.parquet"
+    def refused(self, reason):
+        return pa.table({"x": []}), [SkippedClip(clip_id=self.name, reason=reason, file="f")]
+
+def extract(dialog):
+    Path("log", f"{dialog.name}-{os.getpid()}-{os.environ.get('RAY_NODE_ID', '')}").touch()
+    if dialog.name == "deadly":
+        os.kill(os.getpid(), 11)
+    while dialog.name.startswith("slow") and not Path("go").exists():
+        time.sleep(0.02)
+    return pa.table({"x": [dialog.name] * 3}), []
+
+opened = partial(nullcontext, extract)
+dialogs = [Dialog(name) for name in ("slow1", "slow2", "a", "b", "deadly", "c", "d")]
+"""
+
+RUN = """
+import sys
+from pathlib import Path
+from mesm.corpora.parts import make_all, read_part
+from mesm.runs.cluster import connected
+from units import dialogs, opened
+
+with connected(sys.argv[1]) as cluster, cluster.sharing(Path.cwd()):
+    for file in make_all(dialogs, Path("parts"), opened, None, "clips", cluster):
+        print(file.name, len(read_part(file)[0]))
+"""
+
+
+@pytest.fixture(scope="module")
+def nodes(tmp_path_factory):
+    """Two nodes of one core each, that find a module `units`."""
+    folder = tmp_path_factory.mktemp("units")
+    (folder / "units.py").write_text(UNITS)
+    with two_nodes(f"{folder}{os.pathsep}{ROOT}") as found:
+        yield *found, folder
+
+
+def waited(found, seconds=120):
+    deadline = time.monotonic() + seconds
+    while not (what := found()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return what
+
+
+def test_a_folder_that_a_node_does_not_see_is_refused(nodes, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "ANSWER_SECONDS", 200.0)
+    with connected(nodes[0].address) as cluster:
+        kept = module.write_beside
+        monkeypatch.setattr(module, "write_beside", lambda file, content: kept(file, "another"))
+        with pytest.raises(ValueError, match=r"^node \S+ does not see .* all nodes share$"):
+            cluster.sharing(tmp_path).__enter__()
+        monkeypatch.setattr(module, "write_beside", kept)
+        gone = tmp_path / "gone"
+        with pytest.raises(ValueError, match=r"does not see .*gone: put it on a file system"):
+            cluster.sharing(tmp_path, [gone]).__enter__()
+        other = (*module.versions()[:-1], ("mesm", "0" * 12))
+        monkeypatch.setattr(module, "versions", lambda: other)
+        with pytest.raises(ValueError, match=r"has mesm \w+, this machine 0+: install the same"):
+            cluster.sharing(tmp_path).__enter__()
+    assert not (tmp_path / TOKEN).exists()
+
+
+def test_a_killed_worker_and_a_killed_node_lose_nothing_and_repeat_nothing(nodes, tmp_path):
+    cluster, second, folder = nodes
+    (tmp_path / "log").mkdir()
+    (tmp_path / "run.py").write_text(RUN)
+    path = f"{folder}{os.pathsep}{ROOT}"
+    process = subprocess.Popen(
+        [sys.executable, "run.py", cluster.address],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": path},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+    def begun(name):
+        return [file.name.split("-") for file in (tmp_path / "log").glob(f"{name}-*")]
+
+    # Both nodes are at work: the worker of one unit is killed, then the second node.
+    waited(lambda: process.poll() is not None or (begun("slow1") and begun("slow2")))
+    assert process.poll() is None, process.communicate()[1]
+    ((_, first, _),) = begun("slow1")
+    os.kill(int(first), signal.SIGKILL)
+    waited(lambda: len(begun("slow1")) == 2)
+    cluster.remove_node(second, allow_graceful=False)
+    (tmp_path / "go").touch()
+    out, err = process.communicate(timeout=200)
+    assert process.returncode == 0, err
+    wanted = ["slow1 3", "slow2 3", "a 3", "b 3", "deadly 0", "c 3", "d 3"]
+    assert out.splitlines() == [line.replace(" ", ".parquet ") for line in wanted]
+    # The number of clips done never passes their total, so none was counted twice.
+    assert "7/7" in err
+    assert "8/7" not in err
+    assert "deadly: its worker died 3 times: its clips are left out" in err
+    assert "skipped deadly: a decoder crashed" in err
+    assert len(begun("deadly")) >= 3
+    for name in ("a", "b", "c", "d"):
+        assert len(begun(name)) <= 2  # at most the one that the dead node had
+    assert sorted(file.name for file in (tmp_path / "parts").iterdir()) == sorted(
+        f"{line.split()[0]}.parquet" for line in wanted
+    )
+    sys.path.insert(0, str(folder))
+    try:
+        units = importlib.import_module("units")
+        from mesm.corpora.parts import write_part
+
+        for dialog in units.dialogs:
+            if dialog.name != "deadly":
+                alone = tmp_path / "alone.parquet"
+                write_part(alone, units.pa.table({"x": [dialog.name] * 3}), [])
+                made = tmp_path / "parts" / dialog.part_name()
+                assert made.read_bytes() == alone.read_bytes()
+    finally:
+        sys.path.remove(str(folder))
+    assert "raylet" not in out + err
+
+
+@pytest.mark.parametrize("address", ["here", "host:port", "ray://host:1", "host:99999"])
+def test_an_address_that_is_none_is_refused(address):
+    with pytest.raises(ValueError, match=r"wanted HOST:PORT, as ray start --head says it"):
+        connected(address).__enter__()
+
+
+def test_where_nobody_answers_is_told_within_seconds():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    begun = time.monotonic()
+    with pytest.raises(ValueError, match=rf"no cluster answers at 127.0.0.1:{port} .*ray start"):
+        connected(f"127.0.0.1:{port}").__enter__()
+    assert time.monotonic() - begun < 10
+
+
+def test_something_else_that_answers_is_told_within_seconds():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=server.accept, daemon=True).start()
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        with pytest.raises(ValueError, match=r"whatever answers at .* is not a Ray cluster"):
+            connected(address).__enter__()
+
+
+def test_without_ray_the_extra_is_named(tmp_path):
+    script = """
+        import socket, sys
+        sys.modules["ray"] = None
+        from mesm.runs.cluster import connected
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            try:
+                connected(f"127.0.0.1:{server.getsockname()[1]}").__enter__()
+            except ValueError as error:
+                print(error)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip().endswith("pip install -e '.[cluster]'")
+
+
+def test_a_place_on_storage_names_itself():
+    assert module._shown(Store("s3://bucket/out")) == "s3://bucket/out"
+    assert module._shown(Path("out")) == "out"

@@ -1,0 +1,80 @@
+"""URLs of object storage, and what messages must never show."""
+
+import traceback
+
+import pytest
+
+from mesm.runs.storage import HIDDEN, Store, check_url, is_url, redact
+
+SECRET = "verySecretValue/12345"
+
+
+def test_urls_are_told_from_paths():
+    assert is_url("s3://bucket/raw")
+    assert not is_url("prepared/mini")
+    assert not is_url("C:/raw")
+    assert check_url("s3://bucket/raw/", "RAW") == "s3://bucket/raw"
+    assert check_url("S3://bucket", "RAW") == "s3://bucket"
+    assert check_url("abfs://box@account.host/raw", "RAW") == "abfs://box@account.host/raw"
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("ftp://host/raw", "no place is read by ftp://"),
+        ("file:///raw", "no place is read by file://"),
+        (f"s3://AKIAABCDEFGHIJKLMNOP:{SECRET}@bucket/raw", "no credentials belong in a URL"),
+        (f"s3://{SECRET.partition('/')[0]}@bucket/raw", "no credentials belong in a URL"),
+        (f"s3://bucket/raw?X-Amz-Signature={SECRET}", "without ? and #"),
+        ("s3://", "wanted s3://BUCKET/FOLDER"),
+        ("s3://bucket/a//b", "without empty names"),
+        ("s3://bucket/../b", "without empty names"),
+    ],
+)
+def test_other_urls_are_refused_without_a_word_of_their_credentials(url, said):
+    with pytest.raises(ValueError, match="RAW: ") as refusal:
+        check_url(url, "RAW")
+    assert said in str(refusal.value)
+    assert SECRET[:8] not in str(refusal.value)
+    assert "AKIA" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"https://host/x?X-Amz-Credential={SECRET}&X-Amz-Signature={SECRET}&a=1",
+        f"https://user:{SECRET.replace('/', '')}@host/x",
+        f"secret_key: {SECRET}",
+        f"token='{SECRET}'",
+        f"password={SECRET}",
+    ],
+)
+def test_what_looks_like_a_credential_is_hidden(text):
+    assert SECRET[:8] not in redact(text)
+    assert HIDDEN in redact(text)
+
+
+def test_values_of_the_environment_and_of_fsspec_are_hidden(monkeypatch):
+    from fsspec.config import conf
+
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+    monkeypatch.setitem(conf, "s3", {"client_kwargs": {"aws_session_token": "anotherOne"}})
+    assert redact(f"wrote {SECRET} and anotherOne") == f"wrote {HIDDEN} and {HIDDEN}"
+    assert redact("a bucket in us-east-1") == "a bucket in us-east-1"
+
+
+def test_a_failure_of_the_storage_is_one_line_without_credentials(monkeypatch):
+    pytest.importorskip("s3fs")
+    import s3fs
+
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+
+    def fail(*given, **named):
+        raise RuntimeError(f"signing with {SECRET}\nfailed")
+
+    monkeypatch.setattr(s3fs.S3FileSystem, "find", fail)
+    with pytest.raises(ValueError, match=r"s3://bucket/raw cannot be listed") as refusal:
+        Store("s3://bucket/raw").files()
+    assert SECRET not in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+    assert SECRET not in "".join(traceback.format_exception(refusal.value))
