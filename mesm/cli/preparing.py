@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from mesm.cli.shared import at_least
+from mesm.cli.shared import Mtcnn, at_least
 from mesm.corpora.registry import CORPORA, reader_of
 from mesm.corpora.splits import SplitPolicy
 from mesm.corpora.table.problems import TableError
@@ -53,6 +53,7 @@ def prepare(
     device: Annotated[
         str, typer.Option(help="Where faces are searched for: cpu, cuda or cuda:N.")
     ] = "cpu",
+    mtcnn: Mtcnn = None,
     faces: Annotated[
         Literal["largest", "track"],
         typer.Option(help="Whose face: the largest of each frame, or the one seen longest."),
@@ -95,7 +96,7 @@ def prepare(
     if example is not None:
         from mesm.corpora.table.example import write_example
 
-        looked = (min_face_size != 20, device != "cpu", faces != "largest")
+        looked = (min_face_size != 20, device != "cpu", faces != "largest", mtcnn is not None)
         others = (raw, split, splits, seed, reading, *looked, check)
         if any(others):
             raise ValueError("prepare: --example only writes a table; leave the rest out")
@@ -126,6 +127,7 @@ def prepare(
             reading=reading,
             device=device,
             faces=faces,
+            mtcnn=mtcnn,
         )
         empty = empty_splits(run(corpus, raw, out, options))
         if empty:
