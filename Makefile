@@ -7,6 +7,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 GPU_PYTHON ?= $(PYTHON)
 GPU_ARGS ?=
 FAULTS_ARGS ?=
+# For instance --torch 2.10.0 --torch 2.15.0.
+WHEEL_ARGS ?=
 # For instance --only headline, or --corpora 21.
 STUDY_ARGS ?=
 # What `mesm train`, `mesm evaluate` and the face detector need that torch, transformers and
@@ -25,7 +27,7 @@ SOURCES := $(shell find csrc -type f -not -name '*.pyc' 2>/dev/null)
 CXX_SOURCES := $(filter %.cpp %.h %.cu %.cuh,$(SOURCES)) $(shell find tests/csrc docs/examples -name '*.cpp' -o -name '*.h')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test faults real sanitize lint format docs demo page bench gpu-check bounds build-matrix gpu gpu-wheels study where-study study-pictures demo-model tables clean
+.PHONY: help setup test wheel faults real sanitize lint format docs demo page bench gpu-check bounds build-matrix gpu gpu-wheels study where-study study-pictures demo-model tables clean
 
 help:  ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -86,6 +88,9 @@ bounds: setup  ## Run the block's GPU kernels on the CPU, each access to memory 
 build-matrix: setup  ## Compile against every torch and Triton that is allowed (network, nvcc; an hour)
 	$(BIN)/python tests/build_matrix.py
 
+wheel: setup  ## Sdist and wheel into dist/, looked at and run in an empty environment (10 minutes)
+	$(BIN)/python tests/wheel.py $(WHEEL_ARGS)
+
 gpu:  ## With a GPU: build, GPU tests, sanitizer, benchmark, by the machine's own python; no network
 	$(GPU_PYTHON) -m benchmarks.gpu.run $(GPU_ARGS)
 
@@ -110,4 +115,4 @@ tables: setup  ## Write the measured figures of README.md and docs/ anew from th
 	$(BIN)/python -m benchmarks.tables
 
 clean:  ## Remove what was built; keeps .venv
-	rm -rf build site *.egg-info demo mesm_ops/*.so mesm_ops/*.dylib mesm_ops/op_schemas.h .pytest_cache .mypy_cache .ruff_cache
+	rm -rf build dist site *.egg-info demo mesm_ops/*.so mesm_ops/*.dylib mesm_ops/op_schemas.h .pytest_cache .mypy_cache .ruff_cache

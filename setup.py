@@ -66,8 +66,7 @@ class BuildKernels(build_ext):
         """Return ninja's products, each with its path in the package."""
         names = [ext.name for ext in self.extensions]
         found = {f"{name.split('.')[1]}.so": self.get_ext_filename(name) for name in names}
-        found[build.LIBRARY] = f"mesm_ops/{build.LIBRARY}"
-        return found | ({"op_schemas.h": "mesm_ops/op_schemas.h"} if build.SCHEMAS.exists() else {})
+        return found | {build.LIBRARY: f"mesm_ops/{build.LIBRARY}"}
 
 
 def extensions() -> list[Extension]:

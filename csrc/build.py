@@ -31,7 +31,9 @@ SCHEMAS = ROOT / "mesm_ops" / "ops" / "schemas.py"  # prints the header
 # the library.
 TARGET = "-DTORCH_TARGET_VERSION=0x020a000000000000"
 ISA_FLAGS: dict[str, list[str]] = {"portable": []}  # cpu/capability.cpp chooses one at run time
-X86 = platform.machine().lower() in ("x86_64", "amd64")
+# Compiled for: the variable names it where that is another machine, as to setuptools.
+MACHINE = os.environ.get("_PYTHON_HOST_PLATFORM", platform.machine()).rpartition("-")[2].lower()
+X86 = MACHINE in ("x86_64", "amd64")
 if X86:
     AVX512 = ["-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mprefer-vector-width=512"]
     ISA_FLAGS["avx2"] = ["-mavx2", "-mfma"]
@@ -69,7 +71,7 @@ def find_torch(folder: Path | None = None) -> Torch:
 
 def objects_folder(torch: Torch) -> Path:
     """Return the folder for objects between builds: under build/, whatever folder pip builds in."""
-    kind = f"{sys.implementation.cache_tag}-{platform.machine()}-torch-{torch.version}"
+    kind = f"{sys.implementation.cache_tag}-{MACHINE}-torch-{torch.version}"
     return ROOT / "build" / "mesm_ops" / kind
 
 

@@ -13,12 +13,19 @@ __all__ = ["Batch", "Pipeline"]
 
 def __getattr__(name: str) -> Any:
     # Late, so that the command line answers without waiting for torch.
-    if name == "Batch":
-        from mesm.data.batch import Batch
+    try:
+        if name == "Batch":
+            from mesm.data.batch import Batch
 
-        return Batch
-    if name == "Pipeline":
-        from mesm.inference.pipeline import Pipeline
+            return Batch
+        if name == "Pipeline":
+            from mesm.inference.pipeline import Pipeline
 
-        return Pipeline
+            return Pipeline
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] in ("", "mesm", "mesm_ops"):
+            raise
+        from mesm.runs.extras import missing
+
+        raise ModuleNotFoundError(f"mesm.{name}: {missing(error)}", name=error.name) from None
     raise AttributeError(f"module 'mesm' has no attribute {name!r}")

@@ -6,7 +6,7 @@ import gc
 import os
 import sys
 
-from mesm.runs import interrupts
+from mesm.runs import extras, interrupts
 
 OWN = ("mesm", "mesm_ops")
 
@@ -45,10 +45,7 @@ def _run() -> None:
         package = (error.name or "").partition(".")[0]
         if not package or package in OWN:
             raise
-        sys.exit(
-            f"mesm: the package {package} is missing; install what the experiment needs: "
-            "pip install -e '.[experiment]'"
-        )
+        sys.exit(f"mesm: {extras.missing(error)}")
 
 
 def _read_arguments_as_utf8() -> None:

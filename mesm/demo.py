@@ -45,7 +45,12 @@ class Stages:
 
 
 def run_demo(
-    out: Path, *, clips: int = CLIPS, seed: int = SEED, overrides: tuple[str, ...] = ()
+    out: Path,
+    *,
+    clips: int = CLIPS,
+    seed: int = SEED,
+    overrides: tuple[str, ...] = (),
+    mtcnn: Path | None = None,
 ) -> Path:
     """Generate, prepare, train FE2E and MESM, evaluate, sweep, explain, report.
 
@@ -57,6 +62,7 @@ def run_demo(
         clips: utterances of the miniature corpus.
         seed: of the corpus and both trainings.
         overrides: changes to both training configs, such as "training.epochs=3".
+        mtcnn: folder of the face detector's weights; None: those of the installed facenet-pytorch.
 
     Returns:
         The path of report.html, which is also the last line printed.
@@ -78,6 +84,7 @@ def run_demo(
     write_beside(out / "demo.json", json.dumps(settings, indent=2) + "\n")
     raw, prepared = out / "raw", out / "prepared"
     runs = {name: out / "runs" / name for name in ("fe2e", "mesm")}
+    options = PrepareOptions(seed=seed, min_face_size=60, mtcnn=mtcnn)
     truth = raw / "ground_truth.jsonl"
     stages = Stages(total=9)
 
@@ -89,7 +96,7 @@ def run_demo(
     stages.run(
         "prepare the corpus",
         (prepared / "manifest.json").is_file,
-        lambda: prepare("iemocap", raw, prepared, PrepareOptions(seed=seed, min_face_size=60)),
+        lambda: prepare("iemocap", raw, prepared, options),
     )
     for name, run in runs.items():
         config = _config(f"miniature_{name}", prepared, seed, (*EPOCHS, *overrides))

@@ -12,7 +12,7 @@ from mesm.cli.exporting import export
 from mesm.cli.predicting import predict
 from mesm.cli.preparing import prepare
 from mesm.cli.serving import serve
-from mesm.cli.shared import Corpus, Ray, Refusing, Split, at_least, on_cluster, share, step
+from mesm.cli.shared import Corpus, Mtcnn, Ray, Refusing, Split, at_least, on_cluster, share, step
 from mesm.cli.sharing import publish
 from mesm.cli.tables import tables
 from mesm.runs.memory import keep_freed_pages
@@ -393,8 +393,9 @@ def verify(
 @app.command()
 def demo(
     out: Annotated[Path, typer.Argument(help="Folder for everything the demo makes.")],
+    mtcnn: Mtcnn = None,
 ) -> None:
     """Run the whole experiment on a miniature corpus; ends with the path of report.html."""
     from mesm.demo import run_demo
 
-    run_demo(out)
+    run_demo(out, mtcnn=mtcnn)

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from mesm.cli.shared import Mtcnn
+
 
 def predict(
     run: Annotated[
@@ -66,6 +68,7 @@ def predict(
     device: Annotated[
         str | None, typer.Option(help="cpu, cuda or cuda:N; default: the GPU if there is one.")
     ] = None,
+    mtcnn: Mtcnn = None,
 ) -> None:
     """Predict the emotions of recordings; long ones are cut by subtitles or at pauses."""
     if run is None or not inputs:
@@ -82,7 +85,7 @@ def predict(
         video,
         transcribe,
     )
-    if predict_all(run, request, typer.echo, device):
+    if predict_all(run, request, typer.echo, device, mtcnn):
         raise typer.Exit(1)
 
 

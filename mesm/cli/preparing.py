@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from mesm.cli.shared import Ray, at_least, on_cluster
+from mesm.cli.shared import Mtcnn, Ray, at_least, on_cluster
 from mesm.corpora.registry import CORPORA, reader_of
 from mesm.corpora.splits import SplitPolicy
 from mesm.corpora.table.problems import TableError
@@ -65,6 +65,7 @@ def prepare(
     device: Annotated[
         str, typer.Option(help="Where faces are searched for: cpu, cuda or cuda:N.")
     ] = "cpu",
+    mtcnn: Mtcnn = None,
     faces: Annotated[
         Literal["largest", "track"],
         typer.Option(help="Whose face: the largest of each frame, or the one seen longest."),
@@ -108,7 +109,7 @@ def prepare(
         from mesm.corpora.table.example import write_example
 
         elsewhere = (ray, cache)
-        looked = (min_face_size != 20, device != "cpu", faces != "largest")
+        looked = (min_face_size != 20, device != "cpu", faces != "largest", mtcnn is not None)
         others = (raw, split, splits, seed, reading, *looked, *elsewhere, check)
         if any(others):
             raise ValueError("prepare: --example only writes a table; leave the rest out")
@@ -139,6 +140,7 @@ def prepare(
             reading=reading,
             device=device,
             faces=faces,
+            mtcnn=mtcnn,
         )
         with on_cluster(ray) as cluster:
             if is_url(raw) or is_url(out):

@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
-from mesm.cli.shared import at_least
+from mesm.cli.shared import Mtcnn, at_least
+from mesm.runs.extras import install
 
-MISSING = "mesm serve: the package {} is missing; install the page's: pip install -e '.[web]'"
+MISSING = "mesm serve: the package {} is missing; install the page's: {}"
 # Packages of the extra `web`.
 WEB = ("gradio", "fastapi", "uvicorn")
 
@@ -60,6 +61,7 @@ def serve(
     device: Annotated[
         str | None, typer.Option(help="cpu, cuda or cuda:N; default: the GPU if there is one.")
     ] = None,
+    mtcnn: Mtcnn = None,
 ) -> None:
     """Show a run in a browser: drop a clip, see its emotions and where the model looks."""
     try:
@@ -69,9 +71,9 @@ def serve(
         package = (error.name or "").partition(".")[0]
         if package not in WEB:
             raise
-        typer.secho(MISSING.format(package), fg=typer.colors.RED, err=True)
+        typer.secho(MISSING.format(package, install("web")), fg=typer.colors.RED, err=True)
         raise typer.Exit(2) from error
     from mesm.web.limits import Limits
 
     limits = Limits(most_megabytes, most_minutes)
-    start(Request(run, dense, examples, host, port, limits, device, browse), typer.echo)
+    start(Request(run, dense, examples, host, port, limits, device, browse, mtcnn), typer.echo)

@@ -28,6 +28,14 @@ Corpus = Annotated[
     Path | None,
     typer.Option(help="Folder of the prepared corpus; default: where the run finds it."),
 ]
+Mtcnn = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        help="Folder of the face detector's pnet.pt, rnet.pt and onet.pt; default: those of the "
+        "installed facenet-pytorch.",
+    ),
+]
 
 Ray = Annotated[
     str | None,

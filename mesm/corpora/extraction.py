@@ -105,17 +105,21 @@ class _Draft:
 
 
 @contextmanager
-def extractor(min_face_size: int, device: str) -> Iterator[Callable[[Dialog], Part]]:
+def extractor(
+    min_face_size: int, device: str, mtcnn: Path | None = None
+) -> Iterator[Callable[[Dialog], Part]]:
     """Give `extract` with a face detector, on one thread: results then depend on no worker count.
 
     Args:
         min_face_size: side in pixels of the smallest face looked for.
         device: where the detector's networks run.
+        mtcnn: folder of their weights; None: those of the installed facenet-pytorch.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        yield partial(extract, detector=FaceDetector(min_face_size, device=device))
+        detector = FaceDetector(min_face_size, weights=mtcnn, device=device)
+        yield partial(extract, detector=detector)
     finally:
         torch.set_num_threads(threads)
 

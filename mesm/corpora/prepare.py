@@ -29,12 +29,15 @@ from mesm.corpora.summary import lacks, summary
 from mesm.corpora.utterances import RawCorpus, SkippedClip, Utterance
 from mesm.inputs.face_detector import FaceDetector
 from mesm.inputs.faces import FaceRule
+from mesm.inputs.mtcnn import other_weights
 from mesm.runs.cluster import TOKEN, Cluster
 from mesm.runs.files import owned, read_json, write_beside
 from mesm.runs.hashes import MEMORY, sealed, sha256
 from mesm.runs.ordinary import not_a_file
 
 WORK = ".work"
+# Options that a manifest names only where they are others.
+UNTOLD = {"device": "cpu", "faces": "largest", "mtcnn": "facenet-pytorch's"}
 
 
 class PrepareOptions(BaseModel):
@@ -51,6 +54,7 @@ class PrepareOptions(BaseModel):
         device: where faces are looked for: "cpu", "cuda" or "cuda:N". A GPU finds the same boxes
             to a hundredth of a pixel, not to the last bit.
         faces: whose face a clip shows: the largest of each frame, or the one seen longest.
+        mtcnn: folder of the face detector's weights; None: those of the installed facenet-pytorch.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -63,6 +67,7 @@ class PrepareOptions(BaseModel):
     reading: dict[str, Any] = {}
     device: str = "cpu"
     faces: FaceRule = "largest"
+    mtcnn: Path | None = None
 
     def policy(self, corpus: str) -> SplitPolicy:
         """The way of splitting that was asked for, or the corpus' own."""
@@ -118,8 +123,8 @@ def prepare(
     if raw.resolve() == out.resolve():
         raise ValueError(f"the prepared corpus cannot go into the raw one, {raw}")
     lists = None if options.splits is None else read_split_lists(options.splits, corpus)
+    FaceDetector(options.min_face_size, weights=options.mtcnn, device=options.device)
     fingerprint = _fingerprint(corpus, options, lists)
-    FaceDetector(options.min_face_size, device=options.device)
     _look_at(out, fingerprint)
     with owned(out, "preparing"):
         return _prepare(raw, out, reader, fingerprint, lists, options, cluster, carrier)
@@ -201,6 +206,9 @@ def _fingerprint(
         fingerprint["device"] = options.kind_of_device
     if options.faces != "largest":
         fingerprint["faces"] = options.faces
+    weights = other_weights(options.mtcnn)
+    if weights is not None:
+        fingerprint["mtcnn"] = weights
     if lists is not None:
         # Published lists leave nothing to a seed.
         del fingerprint["seed"]
@@ -249,7 +257,7 @@ def _look_at(out: Path, fingerprint: dict[str, Any]) -> Manifest | None:
 
 
 def _shown(fingerprint: Mapping[str, Any], key: str) -> Any:
-    return fingerprint.get(key, {"device": "cpu", "faces": "largest"}.get(key))
+    return fingerprint.get(key, UNTOLD.get(key))
 
 
 def _seen(found: RawCorpus, dialogs: Sequence[Dialog]) -> str:
@@ -301,7 +309,7 @@ def _extract_all(
         tqdm.write(note, file=sys.stderr)
     for clip in found.skipped:
         tqdm.write(clip.line(), file=sys.stderr)
-    opened = partial(extractor, options.min_face_size, options.device)
+    opened = partial(extractor, options.min_face_size, options.device, options.mtcnn)
     return make_all(dialogs, work / "parts", opened, options.workers, "clips", cluster, carrier)
 
 

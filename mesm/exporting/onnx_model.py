@@ -11,6 +11,7 @@ import torch
 from mesm.exporting.traced import OUTPUTS, Traced, described, quiet, without_fast_path
 from mesm.inference.loading import Trained
 from mesm.models import MESM
+from mesm.runs.extras import install
 
 PACKAGES = ("onnx", "onnxscript")
 _MOST_BYTES = 2**31 - 1  # a file of protobuf
@@ -22,7 +23,7 @@ def check_packages() -> None:
     if missing:
         raise ValueError(
             f"export: the package {missing[0]} is missing; install what writes ONNX: "
-            "pip install -e '.[onnx]'"
+            f"{install('onnx')}"
         )
 
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from mesm.features.sptk import INSTALL
+from mesm.runs.extras import install
 from mesm.runs.hashes import sha256
 
 COMMAND = "pip install --no-deps phonet==0.3.7"
@@ -177,7 +177,7 @@ def _read_weights(file: Path) -> dict[tuple[str, str], Tensor]:
         import h5py
     except ImportError as error:
         raise FileNotFoundError(
-            f"h5py is missing, which reads Phonet's weights; {INSTALL}"
+            f"h5py is missing, which reads Phonet's weights; install it with: {install('features')}"
         ) from error
     weights = {}
 

@@ -8,7 +8,7 @@ import warnings
 from functools import cache
 from types import ModuleType
 
-INSTALL = "install it with: pip install -e '.[features]'"
+from mesm.runs.extras import install
 
 
 @cache
@@ -20,8 +20,8 @@ def load_sptk() -> ModuleType:
     """
     if importlib.util.find_spec("pysptk") is None:
         raise FileNotFoundError(
-            f"pysptk is missing, which audio features need; {INSTALL} (it is compiled: a C compiler"
-            " and Python's headers are needed)"
+            "pysptk is missing, which audio features need; install it with: "
+            f"{install('features')} (it is compiled: a C compiler and Python's headers are needed)"
         )
     # pysptk wants pkg_resources, which setuptools no longer has, for the path of an example only.
     stand_in = importlib.util.find_spec("pkg_resources") is None

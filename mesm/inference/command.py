@@ -115,7 +115,11 @@ class Request:
 
 
 def predict_all(
-    run: Path | str, request: Request, show: Callable[[str], object], device: str | None = None
+    run: Path | str,
+    request: Request,
+    show: Callable[[str], object],
+    device: str | None = None,
+    mtcnn: Path | None = None,
 ) -> list[str]:
     """Predict recordings, show each one's table, and write all predictions.
 
@@ -126,6 +130,7 @@ def predict_all(
         request: what is wanted.
         show: is told what stands on the screen.
         device: as of `Pipeline.from_pretrained`.
+        mtcnn: likewise.
 
     Returns:
         A line per recording that could not be predicted.
@@ -134,7 +139,7 @@ def predict_all(
         ValueError: the run cannot be used, or the request makes no sense; nothing was done.
     """
     files = request.recordings()
-    pipeline = Pipeline.from_pretrained(run, device)
+    pipeline = Pipeline.from_pretrained(run, device, mtcnn)
     if request.pictures is not None:
         check_looks(pipeline)
     transcriber = None

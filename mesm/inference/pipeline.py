@@ -46,24 +46,28 @@ class Pipeline:
         detector: finds the faces, as in the run's corpus.
     """
 
-    def __init__(self, trained: Trained) -> None:
+    def __init__(self, trained: Trained, mtcnn: Path | None = None) -> None:
         self.trained = trained
         size = trained.preprocessing.min_face_size
-        self.detector = FaceDetector(size, device=str(trained.device))
+        self.detector = FaceDetector(size, weights=mtcnn, device=str(trained.device))
 
     @classmethod
-    def from_pretrained(cls, run: Path | str, device: str | None = None) -> Pipeline:
+    def from_pretrained(
+        cls, run: Path | str, device: str | None = None, mtcnn: Path | str | None = None
+    ) -> Pipeline:
         """Load a run or a published model.
 
         Args:
             run: its folder, "hub:USER/NAME", or "demo" for the model that comes with the library.
             device: "cpu", "cuda" or "cuda:N"; None: the GPU if there is one.
+            mtcnn: folder of the face detector's weights; None: those of the installed
+                facenet-pytorch.
 
         Raises:
-            ValueError: as `mesm.inference.loading.load_trained`.
+            ValueError: as `mesm.inference.loading.load_trained`, or the weights are damaged.
             FileNotFoundError: the face detector's weights are missing; says how to install them.
         """
-        return cls(load_trained(run, device))
+        return cls(load_trained(run, device), _path(mtcnn))
 
     @property
     def emotions(self) -> tuple[str, ...]:

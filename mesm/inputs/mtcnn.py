@@ -5,6 +5,7 @@ The files are found without importing facenet_pytorch, which would need torchvis
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 from pathlib import Path
 
@@ -12,14 +13,25 @@ import torch
 from torch import Tensor, nn
 
 from mesm.runs.finite import first_not_finite
+from mesm.runs.hashes import sha256
 from mesm.runs.tensor_files import read_tensors
 
+PACKAGE = "facenet-pytorch==2.5.3"
+FILES = ("pnet.pt", "rnet.pt", "onet.pt")
+# SHA-256 of PACKAGE's files; others may find other faces.
+KNOWN = (
+    "a2a71925e0b9996a42f63e47efc1ca19043e69558b5c523b978d611dfae49c8f",
+    "bbb937de72efc9ef83b186c49f5f558467a1d7e3453a8ece0d71a886633f6a86",
+    "165bfbe42940416ccfb977545cf0e976d5bf321f67083ae2aaaa5c764280118d",
+)
 WEIGHTS_MISSING = (
     "the MTCNN weights are missing ({what}); install them with: "
-    "pip install --no-deps facenet-pytorch==2.5.3"
+    f"pip install --no-deps {PACKAGE}, or name their folder with --mtcnn DIR"
 )
-INSTALL_AGAIN = (
-    "install the weights again with: pip install --force-reinstall --no-deps facenet-pytorch==2.5.3"
+INSTALL_AGAIN = f"install the weights again with: pip install --force-reinstall --no-deps {PACKAGE}"
+NAME_ANOTHER = (
+    f"name with --mtcnn a folder with {PACKAGE}'s pnet.pt, rnet.pt and onet.pt, or install them "
+    f"with: pip install --no-deps {PACKAGE}"
 )
 
 
@@ -147,10 +159,21 @@ def weights_folder() -> Path:
     if spec is None or not spec.submodule_search_locations:
         raise FileNotFoundError(WEIGHTS_MISSING.format(what="no package facenet_pytorch"))
     folder = Path(next(iter(spec.submodule_search_locations))) / "data"
-    for name in ("pnet.pt", "rnet.pt", "onet.pt"):
+    for name in FILES:
         if not (folder / name).is_file():
             raise FileNotFoundError(WEIGHTS_MISSING.format(what=f"no file {folder / name}"))
     return folder
+
+
+def other_weights(folder: Path | None) -> str | None:
+    """Return a hash of the weight files; None: they are those that everybody has.
+
+    Args:
+        folder: as of `load_networks`, whose errors come first.
+    """
+    folder = weights_folder() if folder is None else folder
+    hashes = tuple(sha256(folder / name) for name in FILES)
+    return None if hashes == KNOWN else hashlib.sha256("".join(hashes).encode()).hexdigest()
 
 
 def load_networks(folder: Path | None = None) -> tuple[PNet, RNet, ONet]:
@@ -160,22 +183,24 @@ def load_networks(folder: Path | None = None) -> tuple[PNet, RNet, ONet]:
         folder: where pnet.pt, rnet.pt and onet.pt lie; None: in the installed facenet-pytorch.
 
     Raises:
-        FileNotFoundError: the weights are missing; says how to install them.
-        ValueError: a file is damaged, or its layout does not fit its network.
+        FileNotFoundError: the package's weights are missing; says how to install them.
+        ValueError: a file of a named folder is missing, or a file is damaged, or its layout does
+            not fit its network.
     """
+    mend = INSTALL_AGAIN if folder is None else NAME_ANOTHER
     folder = weights_folder() if folder is None else folder
+    if not folder.is_dir():
+        raise ValueError(f"{folder} is no folder; {mend}")
     networks = (PNet(), RNet(), ONet())
-    for network, name in zip(networks, ("pnet.pt", "rnet.pt", "onet.pt"), strict=True):
+    for network, name in zip(networks, FILES, strict=True):
         path = folder / name
-        if not path.is_file():
-            raise FileNotFoundError(WEIGHTS_MISSING.format(what=f"no file {path}"))
-        weights = read_tensors(path, INSTALL_AGAIN)
+        weights = read_tensors(path, mend)
         forms = {key: (value.shape, value.dtype) for key, value in network.state_dict().items()}
         if forms != {key: (value.shape, value.dtype) for key, value in weights.items()}:
-            raise ValueError(f"{path} does not hold MTCNN's {name[:-3]}; {INSTALL_AGAIN}")
+            raise ValueError(f"{path} does not hold MTCNN's {name[:-3]}; {mend}")
         odd = first_not_finite(weights)
         if odd is not None:
-            raise ValueError(f"{path}: {odd} holds values that are not finite; {INSTALL_AGAIN}")
+            raise ValueError(f"{path}: {odd} holds values that are not finite; {mend}")
         network.load_state_dict(weights)
         # Pooling is several times faster with the channels innermost.
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -52,6 +52,7 @@ class Request:
         limits: of uploads.
         device: as of `Pipeline.from_pretrained`.
         browse: whether a browser is opened, where there is a screen.
+        mtcnn: as of `Pipeline.from_pretrained`.
     """
 
     run: Path | str
@@ -62,6 +63,7 @@ class Request:
     limits: Limits = field(default_factory=Limits)
     device: str | None = None
     browse: bool = False
+    mtcnn: Path | None = None
 
     @property
     def local(self) -> bool:
@@ -169,7 +171,7 @@ def opened(request: Request) -> Iterator[Opened]:
     Raises:
         ValueError: a run or a folder cannot be used.
     """
-    studio = Studio.load(request.run, request.dense, request.limits, request.device)
+    studio = Studio.load(request.run, request.dense, request.limits, request.device, request.mtcnn)
     with tempfile.TemporaryDirectory(prefix="mesm-serve-") as place:
         uploads = Path(place) / "uploads"
         uploads.mkdir()

@@ -69,13 +69,14 @@ class Studio:
         dense: Path | str | None = None,
         limits: Limits | None = None,
         device: str | None = None,
+        mtcnn: Path | None = None,
     ) -> Studio:
         """Load both models.
 
         Raises:
             ValueError: a run cannot be used, or the dense one is no FE2E of the same emotions.
         """
-        pipeline = Pipeline.from_pretrained(run, device)
+        pipeline = Pipeline.from_pretrained(run, device, mtcnn)
         beside = None
         if dense is not None:
             trained = load_trained(dense, device)
@@ -89,7 +90,7 @@ class Studio:
                     f"--dense {dense}: tells {', '.join(trained.emotions)} apart, and {run} "
                     f"{', '.join(pipeline.emotions)}; name an FE2E of the same corpus"
                 )
-            beside = Pipeline(trained)
+            beside = Pipeline(trained, mtcnn)
         return cls(pipeline, beside, limits or Limits())
 
     @property

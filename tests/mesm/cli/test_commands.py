@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 from mesm.cli import app
 from mesm.corpora.miniature.emotions import LAYOUTS
+from mesm.runs.extras import install
 
 
 def run(*arguments: object):
@@ -183,5 +184,5 @@ def test_a_missing_package_is_named_with_how_to_install_it(package, run_it):
     assert done.returncode == 1
     assert done.stderr == (
         f"mesm: the package {package} is missing; install what the experiment needs: "
-        "pip install -e '.[experiment]'\n"
+        f"{install('experiment')}\n"
     )

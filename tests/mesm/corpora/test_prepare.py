@@ -1,5 +1,6 @@
 import json
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from mesm.corpora.prepare import PrepareOptions, is_generated, prepare
 from mesm.corpora.prepared import PreparedCorpus
 from mesm.corpora.splits import SPLITS
 from mesm.corpora.utterances import RawCorpus
-from mesm.inputs import face_detector
+from mesm.inputs import face_detector, mtcnn
 from mesm.runs.files import locked
 
 # The miniature corpus has faces of 100 pixels and more.
@@ -255,6 +256,31 @@ def test_a_gpu_that_is_not_there_is_refused_before_anything_is_written(raw, tmp_
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ValueError, match=r"no device cuda:1: torch .* finds 0 GPUs here"):
         prepare("iemocap", raw("iemocap"), tmp_path / "out", PrepareOptions(device="cuda:1"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_detectors_weights_are_an_option_unless_they_are_everybodys(raw, tmp_path):
+    mine, out = tmp_path / "mine", tmp_path / "out"
+    shutil.copytree(mtcnn.weights_folder(), mine)
+    told = PrepareOptions(**FAST, mtcnn=mine)
+    assert module._fingerprint("iemocap", told, None) == module._fingerprint(
+        "iemocap", PrepareOptions(**FAST), None
+    )
+    weights = torch.load(mine / "onet.pt", weights_only=True)
+    weights["dense5.bias"] += 1
+    torch.save(weights, mine / "onet.pt")
+    (out / ".work").mkdir(parents=True)
+    begun = json.dumps(module._fingerprint("iemocap", told, None))
+    (out / ".work" / "options.json").write_text(begun)
+    with pytest.raises(ValueError, match=r"mtcnn [0-9a-f]{64} then, facenet-pytorch's now"):
+        prepare("iemocap", raw("iemocap"), out, PrepareOptions(**FAST))
+
+
+def test_without_the_detectors_weights_nothing_is_begun(raw, tmp_path):
+    (tmp_path / "empty").mkdir()
+    told = PrepareOptions(**FAST, mtcnn=tmp_path / "empty")
+    with pytest.raises(ValueError, match=r"pnet\.pt is not there; name with --mtcnn"):
+        prepare("iemocap", raw("iemocap"), tmp_path / "out", told)
     assert not (tmp_path / "out").exists()
 
 

@@ -48,7 +48,7 @@ def test_refused_in_one_line(words: tuple[str, ...], said: str, here: Path) -> N
 
 def test_missing_packages_are_named_with_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(onnx_model, "find_spec", lambda name: None)
-    with pytest.raises(ValueError, match=r"onnx is missing; .*pip install -e '\.\[onnx\]'"):
+    with pytest.raises(ValueError, match=r"onnx is missing; .*pip install .*\[onnx\]'"):
         export(MESM, Path("x.onnx"))
     assert not Path("x.onnx").exists()
 

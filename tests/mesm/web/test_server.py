@@ -17,6 +17,7 @@ import pytest
 from typer.testing import CliRunner
 
 from mesm.cli import app
+from mesm.runs.extras import install
 from mesm.web import server as module
 from mesm.web.guard import LOCAL
 from mesm.web.server import Request, listen, opened, serve
@@ -94,7 +95,7 @@ def test_without_gradio_it_says_how_to_install_it(
     done = CliRunner().invoke(app, ["serve", str(tmp_path)])
     assert done.exit_code == 2
     assert done.stderr == (
-        "mesm serve: the package gradio is missing; install the page's: pip install -e '.[web]'\n"
+        "mesm serve: the package gradio is missing; install the page's: " + install("web") + "\n"
     )
 
 
