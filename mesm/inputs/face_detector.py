@@ -18,7 +18,7 @@ from mesm.inputs.compiled import compiled
 from mesm.inputs.mtcnn import load_networks
 
 # Rises when the same frames may get other faces, so that no corpus is continued with a mixture. 2:
-# P-Net is compiled, whose sums have another order; some in a hundred boxes move by more than 0.001.
+# P-Net is compiled, whose sums have another order; of near-equal windows another one may be kept.
 VERSION = 2
 # P-Net's input: 12x12 windows, two pixels apart.
 WINDOW, STRIDE = 12, 2

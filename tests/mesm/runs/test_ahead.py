@@ -48,10 +48,11 @@ def settled(source: Source) -> int:
 
 
 def test_values_come_in_order_and_then_the_error() -> None:
-    source, found = Source(200), []
+    source = Source(200)
+    values = ahead(source.values(), 3)
+    found = [next(values) for _ in range(200)]
     with pytest.raises(ValueError, match="the disk is gone"):
-        for value in ahead(source.values(), 3):
-            found.append(value)  # noqa: PERF402  what came before the error counts
+        next(values)
     assert found == list(range(1, 201))
     assert source.closed
     assert source.owner == "mesm-ahead"
