@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
 
-def ahead(values: Iterator[T], most: int) -> Iterator[T]:
+def ahead(values: Iterator[T], most: int) -> Generator[T, None, None]:
     """Give an iterator's values, made in a thread of its own; for work that holds no lock.
 
     The thread is at most so many values ahead. It ends with the iterator, and when the generator
