@@ -13,6 +13,7 @@ STABLE_TORCH_LIBRARY_FRAGMENT(mesm_ops, m) {
 
 STABLE_TORCH_LIBRARY_FRAGMENT(mesm_ops_cpp, m) {
   for (const char* schema : kKernelSchemas) m.def(schema);
+  for (const char* schema : kCpuSchemas) m.def(schema);
 }
 
 }  // namespace mesm_ops

@@ -23,7 +23,7 @@ from mesm.corpora.parts import Part
 from mesm.corpora.prepared import MEL_BINS, SCHEMA
 from mesm.corpora.shortfalls import Recording, Shortfall
 from mesm.corpora.utterances import SkippedClip, Utterance, relative
-from mesm.inputs.face_detector import FaceDetector
+from mesm.inputs.face_detector import VERSION, FaceDetector
 from mesm.inputs.face_stream import Look, faces_at
 from mesm.inputs.face_tracks import longest_track
 from mesm.inputs.faces import FaceCrop, FaceRule, FrameFaces, sampling_instants
@@ -61,7 +61,7 @@ class Dialog:
             del clip["video"], clip["audio"]
             if utterance.split is None:  # corpora of before knew none
                 del clip["split"]
-        found_by: list[Any] = [self.min_face_size]
+        found_by: list[Any] = [self.min_face_size, f"detector {VERSION}"]
         if self.device != "cpu":
             found_by.append(self.device)
         if self.faces != "largest":

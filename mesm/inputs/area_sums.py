@@ -1,7 +1,7 @@
-"""Means over rectangles of many frames, each from four values of a running sum.
+"""Means over rectangles of many frames: by a compiled kernel, or from running sums.
 
-A frame is read once, however many sizes and crops are asked for. Sums are whole numbers, so the
-means are those of `mesm.inputs.boxes` to the last bit.
+Running sums read a frame once, however many sizes and crops are asked for. All sums are whole
+numbers, so the means are those of `mesm.inputs.boxes` to the last bit.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from mesm.inputs.boxes import Ints, crop_area, resize_area
+from mesm.inputs.compiled import area_means
 
 T = TypeVar("T")
 
@@ -61,8 +62,31 @@ class FloatFrames:
         return crop_area(self._images, rows, boxes, size)
 
 
+class AreaMeans(FloatFrames):
+    """The same on the CPU, by the compiled kernel."""
+
+    def resize(self, part: slice, height: int, width: int) -> Tensor:
+        """Some frames, resized by area: (f, 3, height, width) float32, channels innermost."""
+        rows = np.arange(len(self.frames))[part]
+        whole = np.array([0, 0, self.frames.shape[2], self.frames.shape[1]])
+        boxes = np.broadcast_to(whole, (len(rows), 4))
+        if _most_covered(boxes, height, width) > _MOST_PIXELS:
+            return super().resize(part, height, width)
+        return self._means(rows, boxes, height, width)
+
+    def crop(self, rows: Ints, boxes: Ints, size: int) -> Tensor:
+        """Crops of boxes, as of `mesm.inputs.boxes.crop_area`: (N, 3, size, size) float32."""
+        if _most_covered(boxes, size, size) > _MOST_PIXELS:
+            return super().crop(rows, boxes, size)
+        return self._means(rows, boxes, size, size)
+
+    def _means(self, rows: Ints, boxes: Ints, height: int, width: int) -> Tensor:
+        given = torch.from_numpy(np.column_stack([rows, boxes]).astype(np.int32))
+        return area_means(self.frames, given, height, width).permute(0, 3, 1, 2)
+
+
 class AreaSums(FloatFrames):
-    """The same on the CPU, faster."""
+    """The same on the CPU without kernels, from running sums."""
 
     @cached_property
     def _sums(self) -> npt.NDArray[np.int64]:
@@ -110,6 +134,14 @@ class AreaSums(FloatFrames):
         total -= flat.take(top + x1)
         total += flat.take(top + x0)
         return _means(total, y1 - y0, x1 - x0)
+
+
+def _most_covered(boxes: Ints, height: int, width: int) -> int:
+    """Pixels that an output pixel covers, at most: a part of a pixel counts at both edges."""
+    if not len(boxes):
+        return 0
+    wide, high = (boxes[:, 2:] - boxes[:, :2]).max(axis=0)
+    return int((wide // width + 2) * (high // height + 2))
 
 
 def _edges(first: Ints, length: Ints | int, size: int) -> tuple[Ints, Ints]:

@@ -12,17 +12,21 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from mesm.inputs.area_sums import AreaSums, FloatFrames, in_threads
+from mesm.inputs.area_sums import AreaMeans, AreaSums, FloatFrames, in_threads
 from mesm.inputs.boxes import Floats, Ints, square, suppress
+from mesm.inputs.compiled import compiled
 from mesm.inputs.mtcnn import load_networks
 
+# Rises when the same frames may get other faces, so that no corpus is continued with a mixture. 2:
+# P-Net is compiled, whose sums have another order; of near-equal windows another one may be kept.
+VERSION = 2
 # P-Net's input: 12x12 windows, two pixels apart.
 WINDOW, STRIDE = 12, 2
 # Bounds the memory of a batch; about 24 frames of 360x480.
 PIXELS_PER_BATCH = 4_194_304
 CANDIDATES_PER_BATCH = 512
-# P-Net's layers on so few frames stay in a core's cache. A frame alone would be convolved by
-# another algorithm, whose last bits differ.
+# Where P-Net is not compiled: its layers on so few frames stay in a core's cache. A frame alone
+# would be convolved by another algorithm, whose last bits differ.
 FRAMES_PER_PASS = 4
 
 
@@ -111,8 +115,10 @@ class FaceDetector:
             return [found for part in frames.split(step) for found in self._detect(part)]
 
     def _detect(self, frames: Tensor) -> list[Detections]:
-        on_cpu = self.device.type == "cpu"
-        images = (AreaSums if on_cpu else FloatFrames)(frames.to(self.device))
+        kind = FloatFrames
+        if self.device.type == "cpu":
+            kind = AreaMeans if compiled() else AreaSums
+        images = kind(frames.to(self.device))
         proposals = self._propose(images)
         candidates = self._refine(images, proposals)
         return self._output(images, candidates)
@@ -128,8 +134,8 @@ class FaceDetector:
     def _propose(self, images: FloatFrames) -> _Candidates:
         count, height, width = images.frames.shape[:3]
         # As even as can be: none of several frames is left alone.
-        on_cpu = self.device.type == "cpu"
-        passes = -(-count // FRAMES_PER_PASS) if on_cpu else 1
+        by_layers = self.device.type == "cpu" and not compiled()
+        passes = -(-count // FRAMES_PER_PASS) if by_layers else 1
         ends = [count * (number + 1) // passes for number in range(passes)]
         parts = [slice(*pair) for pair in pairwise([0, *ends])]
         found = [_Candidates(np.empty((0, 4), np.float32), *_nothing())]
@@ -137,7 +143,7 @@ class FaceDetector:
         scales = self._scales(height, width)
         sizes = [(int(height * scale + 1), int(width * scale + 1)) for scale in scales]
         wanted = [(part, size) for size in sizes for part in parts]
-        resized = (in_threads if on_cpu else map)(
+        resized = (in_threads if by_layers else map)(
             lambda one: images.resize(one[0], *one[1]), wanted
         )
         for scale in scales:

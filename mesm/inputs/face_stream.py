@@ -15,8 +15,11 @@ import torch
 from mesm.inputs.face_detector import FaceDetector
 from mesm.inputs.faces import FaceCrop, FrameFaces, look_for_faces
 from mesm.inputs.video import frames_at
+from mesm.runs.ahead import ahead
 
 FRAMES_PER_BATCH = 16
+# Frames that are decoded beside the search for faces.
+FRAMES_AHEAD = 8
 
 
 class Look(NamedTuple):
@@ -54,7 +57,8 @@ def faces_at(
         detector: finds the faces.
         wanted: whether the look of that number still counts; asked once its frame is decoded.
         every: whether all faces are cut; see `mesm.inputs.faces.look_for_faces`.
-        threads: that decode; 0: as many as there are cores. Changes nothing in the frames.
+        threads: that decode; 0: as many as there are cores. But for 1, they decode while faces are
+            looked for. Changes nothing in the frames.
 
     Yields:
         The number of a look and the faces, boxes counted in the full frame; None where the video
@@ -64,6 +68,8 @@ def faces_at(
         VideoError: as `frames_at`.
     """
     frames = frames_at(video, [look.instant for look in looks], threads)
+    if threads != 1:
+        frames = ahead(frames, FRAMES_AHEAD)
     while batch := list(islice(frames, FRAMES_PER_BATCH)):
         # By size: halves of odd frames differ by a pixel.
         sized: dict[tuple[int, ...], list[_Slot]] = {}

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from mesm.inputs.compiled import compiled, mtcnn_pnet
 from mesm.runs.finite import first_not_finite
 from mesm.runs.hashes import sha256
 from mesm.runs.tensor_files import read_tensors
@@ -79,6 +80,18 @@ class PNet(nn.Module):
         Returns:
             Face probability (N, h, w) and box offsets (N, 4, h, w).
         """
+        if self._runs_compiled(images):
+            weights = tuple(parameter.contiguous() for parameter in self.parameters())
+            return mtcnn_pnet(images.permute(0, 2, 3, 1), weights)
+        return self._layers(images)
+
+    def _runs_compiled(self, images: Tensor) -> bool:
+        given = (images, *self.parameters())
+        learns = torch.is_grad_enabled() and any(one.requires_grad for one in given)
+        on_cpu = all(one.device.type == "cpu" and one.dtype == torch.float32 for one in given)
+        return compiled() and on_cpu and not learns
+
+    def _layers(self, images: Tensor) -> tuple[Tensor, Tensor]:
         x = self.prelu1(self.conv1(images))
         x = _pool_in_pairs(x) if x.device.type == "cpu" else self.pool1(x)
         x = self.prelu3(self.conv3(self.prelu2(self.conv2(x))))

@@ -17,7 +17,7 @@ from ..sparse_feature_maps import check_offsets, check_values
 from .checks import check_variance
 from .contract import Arguments, Contract, Results
 from .direct import Op, autocast_to
-from .schemas import CUDA_ONLY
+from .schemas import CPU_ONLY, CUDA_ONLY
 
 __all__ = ["define_op", "libraries"]
 
@@ -44,6 +44,8 @@ def _define(namespace: str, schema: str) -> None:
         )
 
 
+for _schema in CPU_ONLY:
+    _define("mesm_ops_cpp", _schema)
 for _schema in CUDA_ONLY:
     _define("mesm_ops_cuda", _schema)
 _CPP_DTYPES = (torch.float32, torch.bfloat16, torch.float64)

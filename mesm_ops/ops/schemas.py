@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 __all__ = [
-    *("CUDA_ONLY", "SELECTION_PROPERTIES"),
+    *("CPU_ONLY", "CUDA_ONLY", "SELECTION_PROPERTIES"),
     *("Signature", "header", "signature_of", "signatures"),
 ]
 
@@ -32,6 +32,13 @@ _TYPES = {
 }
 # The arguments of compiled kernels that stand for a selection.
 SELECTION_PROPERTIES = ("scales", "learns")
+# Functions of libmesm_ops beside the ops, for those who read videos.
+CPU_ONLY = (
+    "area_means(Tensor frames, Tensor boxes, int height, int width) -> Tensor",
+    "mtcnn_pnet(Tensor images, Tensor conv1, Tensor bias1, Tensor slope1, Tensor conv2, "
+    "Tensor bias2, Tensor slope2, Tensor conv3, Tensor bias3, Tensor slope3, Tensor face, "
+    "Tensor face_bias, Tensor box, Tensor box_bias) -> (Tensor, Tensor)",
+)
 # Functions of the CUDA library beside the ops, which Triton's launchers call.
 CUDA_ONLY = (
     "place_scratch(Tensor sites, int frames, int height, int width) -> int",
@@ -147,6 +154,9 @@ def header(folder: Path = _REFERENCE) -> str:
                 "mesm_ops_cpp and mesm_ops_cuda: the compiled kernels.",
                 "kKernelSchemas",
                 [one.kernel_schema for one in every],
+            ),
+            *_array(
+                "mesm_ops_cpp alone: what stands beside the ops.", "kCpuSchemas", list(CPU_ONLY)
             ),
             *_array(
                 "mesm_ops_cuda alone: what stands beside the ops.", "kCudaSchemas", list(CUDA_ONLY)

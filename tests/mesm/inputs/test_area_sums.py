@@ -1,4 +1,4 @@
-"""Means by running sums are those by reading every pixel, to the last bit."""
+"""Means by kernel and by running sums are those by reading every pixel, to the last bit."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from mesm.inputs.area_sums import AreaSums, FloatFrames, in_threads
+from mesm.inputs.area_sums import AreaMeans, AreaSums, FloatFrames, in_threads
 from mesm.inputs.boxes import crop_area, resize_area
 
 
@@ -26,7 +26,7 @@ def images_of(frames: torch.Tensor) -> torch.Tensor:
 def test_sizes(frames: torch.Tensor, threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     images = images_of(frames)
-    for kind in (AreaSums, FloatFrames):
+    for kind in (AreaMeans, AreaSums, FloatFrames):
         found = kind(frames)
         for height, width in ((131, 200), (79, 121), (12, 19), (2, 3), (1, 1), (140, 210)):
             resized = found.resize(slice(1, 3), height, width)
@@ -34,8 +34,9 @@ def test_sizes(frames: torch.Tensor, threads: int, monkeypatch: pytest.MonkeyPat
             assert resized.is_contiguous(memory_format=torch.channels_last)
 
 
-def test_crops(frames: torch.Tensor) -> None:
-    images, found = images_of(frames), AreaSums(frames)
+@pytest.mark.parametrize("kind", [AreaMeans, AreaSums])
+def test_crops(frames: torch.Tensor, kind: type[FloatFrames]) -> None:
+    images, found = images_of(frames), kind(frames)
     boxes = np.array([[0, 0, 200, 131], [3, 5, 11, 9], [150, 100, 200, 131], [7, 7, 8, 8]])
     rows = np.array([1, 0, 2, 2])
     for size in (1, 24, 48):
@@ -43,9 +44,10 @@ def test_crops(frames: torch.Tensor) -> None:
     assert found.crop(rows[:0], boxes[:0], 24).shape == (0, 3, 24, 24)
 
 
-def test_rectangles_whose_sum_would_not_fit() -> None:
+@pytest.mark.parametrize("kind", [AreaMeans, AreaSums])
+def test_rectangles_whose_sum_would_not_fit(kind: type[FloatFrames]) -> None:
     frames = torch.full((1, 200, 200, 3), 255, dtype=torch.uint8)
-    found, images = AreaSums(frames), images_of(frames)
+    found, images = kind(frames), images_of(frames)
     for size in (2, 3):  # of 10,000 pixels, and of some 4,500
         assert torch.equal(found.resize(slice(0, 1), size, size), resize_area(images, size, size))
     whole = np.array([[0, 0, 200, 200]])

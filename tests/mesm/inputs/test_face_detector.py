@@ -91,7 +91,7 @@ def test_the_crops_of_a_gpu_give_the_same_faces(detector, portrait, monkeypatch)
     wanted = detector.detect(frames)
     assert [len(faces.boxes) for faces in wanted][:2] == [0, 1]
     assert len(wanted[2].boxes) >= 3
-    monkeypatch.setattr(face_detector, "AreaSums", area_sums.FloatFrames)
+    monkeypatch.setattr(face_detector, "AreaMeans", area_sums.FloatFrames)
     monkeypatch.setattr(area_sums, "crop_area", crop_area_at_once)
     _same_faces(detector.detect(frames), wanted)
 

@@ -60,6 +60,7 @@ def test_the_header_needs_no_torch_and_holds_every_schema(tmp_path: Path) -> Non
     assert found == {
         "kOpSchemas": [one.schema for one in every],
         "kKernelSchemas": [one.kernel_schema for one in every],
+        "kCpuSchemas": list(schemas.CPU_ONLY),
         "kCudaSchemas": list(schemas.CUDA_ONLY),
     }
     for schema in (text for texts in found.values() for text in texts):
