@@ -14,18 +14,20 @@ namespace {
 constexpr const char* kOp = "mtcnn_pnet";
 
 const float* weights_of(const char* name, const Tensor& t, int64_t elements) {
-  MESM_CHECK(t.is_cpu() && t.scalar_type() == ScalarType::Float && t.numel() == elements, kOp,
-             ": ", name, " must be float32 on the CPU with ", elements, " elements");
+  MESM_CHECK(t.is_cpu() && t.scalar_type() == ScalarType::Float && t.numel() == elements, kOp, ": ",
+             name, " must be float32 on the CPU with ", elements, " elements");
   MESM_CHECK(t.is_contiguous(), kOp, ": ", name, " must be contiguous");
   return data<float>(t);
 }
 
 // images (N, H, W, 3): the probability of a face (N, h, w), and offsets (N, 4, h, w).
-std::tuple<Tensor, Tensor> mtcnn_pnet(
-    const Tensor& images, const Tensor& conv1, const Tensor& bias1, const Tensor& slope1,
-    const Tensor& conv2, const Tensor& bias2, const Tensor& slope2, const Tensor& conv3,
-    const Tensor& bias3, const Tensor& slope3, const Tensor& face, const Tensor& face_bias,
-    const Tensor& box, const Tensor& box_bias) {
+std::tuple<Tensor, Tensor> mtcnn_pnet(const Tensor& images, const Tensor& conv1,
+                                      const Tensor& bias1, const Tensor& slope1,
+                                      const Tensor& conv2, const Tensor& bias2,
+                                      const Tensor& slope2, const Tensor& conv3,
+                                      const Tensor& bias3, const Tensor& slope3, const Tensor& face,
+                                      const Tensor& face_bias, const Tensor& box,
+                                      const Tensor& box_bias) {
   MESM_CHECK(images.is_cpu() && images.dim() == 4 && images.size(3) == kPNetIn &&
                  images.scalar_type() == ScalarType::Float,
              kOp, ": images must be (N, H, W, 3) float32 on the CPU");

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import logging
 import os
 import platform
 import socket
@@ -102,7 +103,10 @@ def connected(address: str) -> Iterator[Cluster]:
     _be_quiet()
     try:
         ray.init(
-            address=address, log_to_driver=False, configure_logging=True, logging_level="ERROR"
+            address=address,
+            log_to_driver=False,
+            configure_logging=True,
+            logging_level=logging.ERROR,
         )
     except Exception as error:
         raise ValueError(_refused(address, error)) from error
@@ -221,7 +225,7 @@ class Cluster:
         for node in ray.nodes():
             if node["Alive"] and node["Resources"].get("CPU"):
                 there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-                about = ray.remote(_about).options(
+                about: Any = ray.remote(_about).options(
                     num_cpus=0, max_retries=2, scheduling_strategy=there
                 )
                 asked[about.remote(self._place)] = node["NodeManagerAddress"]
@@ -283,7 +287,7 @@ class Cluster:
         import ray
 
         broken = (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError)
-        call = ray.remote(_call).options(num_cpus=cores, num_gpus=gpus, max_retries=0)
+        call: Any = ray.remote(_call).options(num_cpus=cores, num_gpus=gpus, max_retries=0)
         waiting = deque(range(len(items)))
         running: dict[Any, int] = {}
         deaths: Counter[int] = Counter()

@@ -29,8 +29,8 @@ int64_t scratch_size(int64_t width, int64_t out_width) {
 void rows(const AreaPart& part, int64_t begin, int64_t end, int32_t* scratch, float* out) {
   const int64_t elements = kColours * part.width;
   const int64_t out_elements = kColours * part.out_width;
-  int32_t* line = scratch;                                    // sums of columns of the part
-  int32_t* sums = line + rounded_up(elements + kSpare);       // of the row's pixels
+  int32_t* line = scratch;                               // sums of columns of the part
+  int32_t* sums = line + rounded_up(elements + kSpare);  // of the row's pixels
   float* columns = reinterpret_cast<float*>(sums + rounded_up(out_elements + kSpare));
   int32_t* edges = reinterpret_cast<int32_t*>(columns + rounded_up(out_elements + kSpare));
   for (int64_t x = 0; x < part.out_width; ++x) {

@@ -10,7 +10,7 @@ constexpr int kColours = 3;
 // A part of a frame (height, width, 3), and the size that it gets.
 struct AreaPart {
   const uint8_t* frame;
-  int64_t frame_width;           // pixels
+  int64_t frame_width;            // pixels
   int64_t x0, y0, width, height;  // the part, inside of the frame
   int64_t out_height, out_width;
 };

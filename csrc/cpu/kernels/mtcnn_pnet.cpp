@@ -157,9 +157,7 @@ void rows(const float* image, const PNetSizes& sizes, const float* packed, int64
   float* out_row = third_row + kPNetThird * pooled_stride;
 
   int64_t loaded = 2 * begin;  // next row of the image
-  const auto image_row = [&](int64_t y) {
-    return image_rows + y % kImageRows * kPNetIn * stride;
-  };
+  const auto image_row = [&](int64_t y) { return image_rows + y % kImageRows * kPNetIn * stride; };
   const auto load_until = [&](int64_t last) {
     for (; loaded < last; ++loaded) {
       float* to = image_row(loaded);
