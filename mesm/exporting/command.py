@@ -17,6 +17,7 @@ from mesm.exporting.package import (
 )
 from mesm.exporting.traced import Traced
 from mesm.inference.loading import Trained, load_trained
+from mesm.publishing.contents import is_published
 from mesm.runs.files import owned_file, write_beside
 
 # By this the inputs of a clip are known for an export's, which another may replace.
@@ -55,6 +56,7 @@ def export(
     check_device(device)
     beside = out.with_suffix(".safetensors")
     if clip is not None:
+        _check_is_run(run)
         _check_beside(beside)
     if out.suffix == ".onnx":
         check_packages()
@@ -69,6 +71,15 @@ def export(
             return [out]
         write_beside(beside, inputs)
         return [out, beside]
+
+
+def _check_is_run(place: Path | str) -> None:
+    """Refuse, with a ValueError, a published model, which has no corpus to take a clip from."""
+    if str(place).startswith("hub:") or is_published(Path(place)):
+        raise ValueError(
+            f"export: --clip takes a clip of a run's corpus, and {place} is a published model; "
+            "export the run itself, or leave --clip out"
+        )
 
 
 def _inputs(run: Path | str, trained: Trained, clip: str, corpus: Path | None) -> bytes:

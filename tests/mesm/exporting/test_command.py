@@ -29,6 +29,7 @@ pytestmark = pytest.mark.usefixtures("here")
         (("hub:name", "x.onnx"), "wanted hub:USER/NAME"),
         ((str(MESM), "x.pt2", "--device", "cuda"), "wanted --device cpu, got 'cuda'"),
         ((str(MESM), "x.pt2", "--clip", "nobody"), "has no clip 'nobody'"),
+        (("hub:me/model", "x.pt2", "--clip", "a"), "hub:me/model is a published model; export the"),
         ((str(MESM), "x.pt2", "--corpus", "none", "--clip", "a"), "none has no manifest.json"),
         ((str(MESM), "x.pt"), "wanted a file whose name ends in .onnx or .pt2, got x.pt"),
         ((str(MESM), "folder.onnx"), "folder.onnx is a folder; name a file"),
