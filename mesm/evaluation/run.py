@@ -129,7 +129,7 @@ class Run:
 
     def _check_unpublished(self) -> None:
         """Refuse a folder of `mesm publish`, of which everything else would be said to lack."""
-        files = [self.path / name for name in ("config.json", "model.safetensors")]
+        files = [self.path / name for name in ("preprocessor_config.json", "model.safetensors")]
         if not self.folder.config.exists() and all(file.is_file() for file in files):
             raise ValueError(
                 f"{self.path}: is a published model, and no run that could be trained or scored; "

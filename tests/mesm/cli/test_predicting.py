@@ -33,14 +33,14 @@ def test_options_become_a_request(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def predict_all(*arguments: Any) -> list[str]:
         told.extend(arguments)
-        return ["a.mp4 is damaged"] if len(told) > 4 else []
+        return ["a.mp4 is damaged"] if len(told) > 5 else []
 
     monkeypatch.setattr(command, "predict_all", predict_all)
     words = ("run", "a.mp4", "b", "--text", "so", "--person", "2", "--out", "o.csv")
     more = ("--pictures", "p", "--video", "v.mp4", "--transcribe", "t", "--device", "cpu")
     assert called(*words, *more) == (0, "")
-    run, request, _, device = told
-    assert (run, device) == ("run", "cpu")
+    run, request, _, device, mtcnn = told
+    assert (run, device, mtcnn) == ("run", "cpu", None)
     assert request == command.Request(
         (Path("a.mp4"), Path("b")),
         *(Words("so"), 2, Path("o.csv"), Path("p"), Path("v.mp4"), Path("t")),

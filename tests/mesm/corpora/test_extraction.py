@@ -194,7 +194,7 @@ def test_the_face_that_is_seen_longest_is_followed(dialog):
 
 
 def test_names_of_parts_of_corpora_that_are_there_stay(dialog, monkeypatch):
-    """The key of before there was a choice of faces, written out."""
+    """The key where nothing was chosen, written out."""
     import hashlib
     import json
 
@@ -202,6 +202,6 @@ def test_names_of_parts_of_corpora_that_are_there_stay(dialog, monkeypatch):
     before = json.dumps
     monkeypatch.setattr(json, "dumps", lambda *a, **k: keys.append(before(*a, **k)) or keys[-1])
     name = dialog.part_name()
-    assert json.loads(keys[0])[:2] == [1, 20]
-    assert isinstance(json.loads(keys[0])[2], list)
+    assert json.loads(keys[0])[:3] == [1, 20, "detector 2"]
+    assert isinstance(json.loads(keys[0])[3], list)
     assert name == f"d-{hashlib.sha256(keys[0].encode()).hexdigest()[:16]}.parquet"

@@ -189,7 +189,7 @@ def test_another_runs_subwords_are_refused(run):
 
 
 def test_a_published_model_is_told_from_a_run(tmp_path):
-    for name in ("config.json", "model.safetensors"):
+    for name in ("preprocessor_config.json", "model.safetensors"):
         (tmp_path / name).touch()
     with pytest.raises(ValueError, match=r"is a published model, and no run .*; mesm predict /.*"):
         Run.open(tmp_path)

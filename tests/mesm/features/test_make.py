@@ -333,9 +333,9 @@ def test_killed_at_any_moment_it_ends_with_the_same_files(copies, tmp_path, monk
     monkeypatch.setattr(
         parts,
         "make_parts",
-        lambda todo, files, opened, workers: (
+        lambda todo, files, opened, workers, carrier: (
             made.extend(files[dialog.name].name for dialog in todo)
-            or make_parts(todo, files, opened, workers)
+            or make_parts(todo, files, opened, workers, carrier)
         ),
     )
     # Stopped once more at each of the renames that put the files in their place.
