@@ -57,7 +57,7 @@ from mesm.training.norms import count_norms, drawn_batches, synchronise
 from mesm.training.optimizer import make_optimizer, set_learning_rate
 from mesm.training.p_schedule import PSchedule
 from mesm.training.seeds import seed_everything
-from mesm.training.shares import Shares
+from mesm.training.share_counts import Shares
 from mesm.training.step import TrainingStep
 from mesm.training.teacher import Teacher, lessons
 from mesm.training.validation import Validation

@@ -17,7 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from mesm.data.batch import Batch
 from mesm.data.clips import EpochBatches, SplitDataset, make_loader
-from mesm.training.shares import stand_in
+from mesm.training.share_counts import stand_in
 from mesm_ops import synchronise_norms
 
 
