@@ -10,10 +10,6 @@ import time
 
 import pytest
 
-pytest.importorskip("ray")
-pytest.importorskip("s3fs")
-pytest.importorskip("moto")
-
 from tests.mesm.two_nodes import ROOT, two_nodes
 
 SECRET = "verySecretValue12345"

@@ -13,8 +13,6 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("ray")
-
 from mesm.runs import cluster as module
 from mesm.runs.cluster import TOKEN, connected
 from mesm.runs.storage import Store

@@ -64,7 +64,6 @@ def test_values_of_the_environment_and_of_fsspec_are_hidden(monkeypatch):
 
 
 def test_a_failure_of_the_storage_is_one_line_without_credentials(monkeypatch):
-    pytest.importorskip("s3fs")
     import s3fs
 
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
