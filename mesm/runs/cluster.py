@@ -108,7 +108,7 @@ def connected(address: str) -> Iterator[Cluster]:
             configure_logging=True,
             logging_level=logging.ERROR,
         )
-    except Exception as error:
+    except Exception as error:  # Ray's layers raise errors of many kinds, all of them refusals
         raise ValueError(_refused(address, error)) from error
     try:
         if not ray.cluster_resources().get("CPU"):

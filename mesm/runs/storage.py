@@ -210,7 +210,7 @@ class Store:
             which = "pip install -e '.[cluster]'" if scheme.startswith("s3") else "pip install it"
             said = redact(" ".join(str(error).split()))
             message = f"{self.url}: the package for {scheme}:// is missing ({said}): {which}"
-        except Exception as error:
+        except Exception as error:  # storage's packages have kinds of their own, and may quote keys
             said = redact(" ".join(str(error).split()))[:300]
             place = f"{self.url}/{name}" if name else self.url
             message = (
