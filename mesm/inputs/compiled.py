@@ -1,7 +1,8 @@
 """The compiled kernels that read pictures; each has plain torch or NumPy beside it that defines it.
 
 They are private functions of mesm_ops' library, no ops for networks: `area_means` is defined by
-`mesm.inputs.area_sums`, `mtcnn_pnet` by the layers of `mesm.inputs.mtcnn.PNet`.
+`mesm.inputs.area_sums`, `mtcnn_pnet` by the layers of `mesm.inputs.mtcnn.PNet`,
+`prelu_max_pool2d` by PyTorch's PReLU and MaxPool2d.
 """
 
 from __future__ import annotations
@@ -62,6 +63,25 @@ def mtcnn_pnet(images: Tensor, weights: tuple[Tensor, ...]) -> tuple[Tensor, Ten
     return found
 
 
+def prelu_max_pool2d(maps: Tensor, slopes: Tensor, window: int, stride: int) -> Tensor:
+    """PReLU, then the maximum over windows, as `MaxPool2d(window, stride, ceil_mode=True)`.
+
+    Args:
+        maps: (N, H, W, C) float32, on the CPU, at least a window high and wide, without NaN.
+        slopes: (C,) float32, PReLU's.
+        window: side of a window.
+        stride: between windows, 1 to `window`.
+
+    Returns:
+        (N, h, w, C) float32, to the last bit as PyTorch's two layers.
+
+    Raises:
+        RuntimeError: an argument does not fit, or a gradient is asked for.
+    """
+    found: Tensor = _OPS.prelu_max_pool2d(maps, slopes, window, stride)
+    return found
+
+
 def _area_means_fake(frames: Tensor, boxes: Tensor, height: int, width: int) -> Tensor:
     return frames.new_empty((boxes.shape[0], height, width, 3), dtype=torch.float32)
 
@@ -72,10 +92,17 @@ def _mtcnn_pnet_fake(images: Tensor, *_: Tensor) -> tuple[Tensor, Tensor]:
     return images.new_empty((number, *size)), images.new_empty((number, 4, *size))
 
 
+def _prelu_max_pool2d_fake(maps: Tensor, slopes: Tensor, window: int, stride: int) -> Tensor:
+    size = [-((window - side) // stride) + 1 for side in maps.shape[1:3]]
+    return maps.new_empty((maps.shape[0], *size, maps.shape[3]))
+
+
 def _no_gradient(*_: Any) -> Any:
-    raise RuntimeError("mtcnn_pnet has no gradient; take the layers of mesm.inputs.mtcnn.PNet")
+    raise RuntimeError("this kernel has no gradient; take the layers of mesm.inputs.mtcnn")
 
 
 torch.library.register_fake("mesm_ops_cpp::area_means", _area_means_fake, lib=_LIBRARY)
 torch.library.register_fake("mesm_ops_cpp::mtcnn_pnet", _mtcnn_pnet_fake, lib=_LIBRARY)
-torch.library.register_autograd("mesm_ops_cpp::mtcnn_pnet", _no_gradient, lib=_LIBRARY)
+torch.library.register_fake("mesm_ops_cpp::prelu_max_pool2d", _prelu_max_pool2d_fake, lib=_LIBRARY)
+for name in ("mtcnn_pnet", "prelu_max_pool2d"):
+    torch.library.register_autograd(f"mesm_ops_cpp::{name}", _no_gradient, lib=_LIBRARY)

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from mesm.inputs.compiled import compiled, mtcnn_pnet
+from mesm.inputs.compiled import compiled, mtcnn_pnet, prelu_max_pool2d
 from mesm.runs.finite import first_not_finite
 from mesm.runs.hashes import sha256
 from mesm.runs.tensor_files import read_tensors
@@ -56,6 +56,23 @@ def _pool_in_pairs(maps: Tensor) -> Tensor:
     return x.permute(0, 3, 1, 2)
 
 
+def _runs_compiled(*given: Tensor) -> bool:
+    """Whether the kernels take these tensors; without gradients."""
+    learns = torch.is_grad_enabled() and any(one.requires_grad for one in given)
+    on_cpu = all(one.device.type == "cpu" and one.dtype == torch.float32 for one in given)
+    return compiled() and on_cpu and not learns
+
+
+def _pooled(maps: Tensor, prelu: nn.PReLU, pool: nn.MaxPool2d) -> Tensor:
+    """PReLU, then the maximum over windows, of (N, C, H, W): in one pass where that is compiled."""
+    if not _runs_compiled(maps, prelu.weight):
+        found: Tensor = pool(prelu(maps))
+        return found
+    innermost = maps.permute(0, 2, 3, 1)
+    pooled = prelu_max_pool2d(innermost, prelu.weight, pool.kernel_size, pool.stride)
+    return pooled.permute(0, 3, 1, 2)
+
+
 class PNet(nn.Module):
     """Proposals: a fully convolutional classifier of 12x12 windows at stride 2."""
 
@@ -80,16 +97,10 @@ class PNet(nn.Module):
         Returns:
             Face probability (N, h, w) and box offsets (N, 4, h, w).
         """
-        if self._runs_compiled(images):
+        if _runs_compiled(images, *self.parameters()):
             weights = tuple(parameter.contiguous() for parameter in self.parameters())
             return mtcnn_pnet(images.permute(0, 2, 3, 1), weights)
         return self._layers(images)
-
-    def _runs_compiled(self, images: Tensor) -> bool:
-        given = (images, *self.parameters())
-        learns = torch.is_grad_enabled() and any(one.requires_grad for one in given)
-        on_cpu = all(one.device.type == "cpu" and one.dtype == torch.float32 for one in given)
-        return compiled() and on_cpu and not learns
 
     def _layers(self, images: Tensor) -> tuple[Tensor, Tensor]:
         x = self.prelu1(self.conv1(images))
@@ -118,8 +129,8 @@ class RNet(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Score candidates (N, 3, 24, 24): face probability (N,) and box offsets (N, 4)."""
-        x = self.pool1(self.prelu1(self.conv1(images)))
-        x = self.pool2(self.prelu2(self.conv2(x)))
+        x = _pooled(self.conv1(images), self.prelu1, self.pool1)
+        x = _pooled(self.conv2(x), self.prelu2, self.pool2)
         x = _flatten_columns_first(self.prelu3(self.conv3(x)))
         x = self.prelu4(self.dense4(x))
         return self.dense5_1(x).softmax(1)[:, 1], self.dense5_2(x)
@@ -154,9 +165,9 @@ class ONet(nn.Module):
             Face probability (N,), box offsets (N, 4), landmarks (N, 10): five x, then five y, as
             shares of the candidate's box.
         """
-        x = self.pool1(self.prelu1(self.conv1(images)))
-        x = self.pool2(self.prelu2(self.conv2(x)))
-        x = self.pool3(self.prelu3(self.conv3(x)))
+        x = _pooled(self.conv1(images), self.prelu1, self.pool1)
+        x = _pooled(self.conv2(x), self.prelu2, self.pool2)
+        x = _pooled(self.conv3(x), self.prelu3, self.pool3)
         x = _flatten_columns_first(self.prelu4(self.conv4(x)))
         x = self.prelu5(self.dense5(x))
         return self.dense6_1(x).softmax(1)[:, 1], self.dense6_2(x), self.dense6_3(x)

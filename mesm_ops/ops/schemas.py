@@ -38,6 +38,7 @@ CPU_ONLY = (
     "mtcnn_pnet(Tensor images, Tensor conv1, Tensor bias1, Tensor slope1, Tensor conv2, "
     "Tensor bias2, Tensor slope2, Tensor conv3, Tensor bias3, Tensor slope3, Tensor face, "
     "Tensor face_bias, Tensor box, Tensor box_bias) -> (Tensor, Tensor)",
+    "prelu_max_pool2d(Tensor maps, Tensor slopes, int window, int stride) -> Tensor",
 )
 # Functions of the CUDA library beside the ops, which Triton's launchers call.
 CUDA_ONLY = (

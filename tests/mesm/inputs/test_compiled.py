@@ -1,4 +1,4 @@
-"""The compiled kernels of pictures against NumPy, and against P-Net's layers, which define them."""
+"""The compiled kernels of pictures against NumPy, and against the layers that define them."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 import mesm_ops
-from mesm.inputs.compiled import area_means, compiled, mtcnn_pnet
-from mesm.inputs.mtcnn import PNet
+from mesm.inputs.compiled import area_means, compiled, mtcnn_pnet, prelu_max_pool2d
+from mesm.inputs.mtcnn import ONet, PNet, RNet
 from tests.csrc.cpu.test_instruction_sets import ORDER, runs_here
 
 ROOT = Path(__file__).parents[3]
@@ -22,6 +22,19 @@ ROOT = Path(__file__).parents[3]
 TOLERANCE = 2e-5
 # Odd and even, of less than a vector, of one more than some vectors, of several tasks.
 SIZES = ((12, 12), (12, 13), (13, 12), (17, 31), (30, 74), (29, 75), (40, 203), (301, 19))
+# Height, width, channels, window, stride: R-Net's and O-Net's, then one window, fewer channels than
+# a vector has lanes, windows that overlap wholly, and windows side by side.
+POOLS = (
+    (22, 22, 28, 3, 2),
+    (9, 9, 48, 3, 2),
+    (46, 46, 32, 3, 2),
+    (21, 21, 64, 3, 2),
+    (8, 8, 64, 2, 2),
+    (3, 3, 16, 3, 2),
+    (7, 5, 1, 2, 2),
+    (6, 9, 17, 3, 1),
+    (10, 11, 33, 3, 3),
+)
 
 
 def network() -> PNet:
@@ -54,6 +67,22 @@ def differences() -> list[float]:
     return found
 
 
+def unequal_pools() -> list[tuple[int, ...]]:
+    """The sizes at which the pooled maps are not those of PyTorch's layers, to the last bit."""
+    generator, found = torch.Generator().manual_seed(2), []
+    for height, width, channels, window, stride in POOLS:
+        maps = torch.randn(3, height, width, channels, generator=generator)
+        maps[0] = -maps[0].abs()
+        maps[1] = maps[1].abs()
+        slopes = torch.rand(channels, generator=generator) * 3 - 1
+        fallen = torch.nn.functional.prelu(maps.permute(0, 3, 1, 2), slopes)
+        wanted = torch.nn.functional.max_pool2d(fallen, window, stride, ceil_mode=True)
+        pooled = prelu_max_pool2d(maps, slopes, window, stride).permute(0, 3, 1, 2)
+        if not torch.equal(pooled, wanted):
+            found.append((height, width, channels, window, stride))
+    return found
+
+
 @pytest.fixture(autouse=True)
 def _built() -> None:
     assert compiled(), "the kernels are not built"
@@ -63,10 +92,33 @@ def test_pnet_is_its_layers() -> None:
     assert 0 < max(differences()) < TOLERANCE
 
 
+def test_prelu_and_pool_are_pytorchs() -> None:
+    assert unequal_pools() == []
+    apart = torch.randn(2, 28, 22, 22, generator=torch.Generator().manual_seed(3))
+    slopes = torch.linspace(-1, 1, 28)
+    wanted = prelu_max_pool2d(apart.permute(0, 2, 3, 1).contiguous(), slopes, 3, 2)
+    assert torch.equal(prelu_max_pool2d(apart.permute(0, 2, 3, 1), slopes, 3, 2), wanted)
+    assert prelu_max_pool2d(torch.empty(0, 5, 5, 28), slopes, 3, 2).shape == (0, 2, 2, 28)
+
+
+@pytest.mark.parametrize(("kind", "side"), [(RNet, 24), (ONet, 48)])
+def test_refining_networks_are_their_layers(kind: type[RNet | ONet], side: int) -> None:
+    torch.manual_seed(0)
+    net = kind().eval().requires_grad_(False).to(memory_format=torch.channels_last)
+    for name, parameter in net.named_parameters():
+        if name.startswith("prelu"):
+            parameter.uniform_(-0.5, 0.5)
+    images = images_of(3, side, side).contiguous(memory_format=torch.channels_last)
+    found = net(images)
+    with mesm_ops.use_backend("reference"):
+        assert all(map(torch.equal, found, net(images)))
+
+
 # The last is the one above.
 @pytest.mark.parametrize("name", [name for name in ORDER if runs_here(name)][:-1][:2])
-def test_pnet_is_its_layers_on_other_instruction_sets(name: str) -> None:
-    code = "from tests.mesm.inputs.test_compiled import differences; print(max(differences()))"
+def test_kernels_are_their_layers_on_other_instruction_sets(name: str) -> None:
+    code = "from tests.mesm.inputs.test_compiled import differences, unequal_pools\n"
+    code += "assert not unequal_pools(), unequal_pools()\nprint(max(differences()))"
     environment = {**os.environ, "MESM_OPS_CPU": name}
     command = [sys.executable, "-c", code]
     done = subprocess.run(
@@ -115,8 +167,11 @@ def test_gradients_go_through_the_layers_and_the_kernel_refuses_them() -> None:
     assert images.grad is not None
     assert float(images.grad.abs().sum()) > 0
     found = mtcnn_pnet(images.permute(0, 2, 3, 1), weights_of(net))
-    with pytest.raises(RuntimeError, match="mtcnn_pnet has no gradient; take the layers"):
+    with pytest.raises(RuntimeError, match="this kernel has no gradient; take the layers"):
         found[0].sum().backward()
+    pooled = prelu_max_pool2d(torch.zeros(1, 4, 4, 3), torch.zeros(3, requires_grad=True), 2, 2)
+    with pytest.raises(RuntimeError, match="this kernel has no gradient; take the layers"):
+        pooled.sum().backward()
 
 
 def test_torch_knows_the_kernels() -> None:
@@ -125,6 +180,9 @@ def test_torch_knows_the_kernels() -> None:
     # Gradients are refused; see above.
     utilities = ("test_schema", "test_faketensor")
     torch.library.opcheck(torch.ops.mesm_ops_cpp.mtcnn_pnet, given, test_utils=utilities)
+    maps = torch.randn(2, 8, 9, 20)
+    pool = torch.ops.mesm_ops_cpp.prelu_max_pool2d
+    torch.library.opcheck(pool, (maps, torch.rand(20), 3, 2), test_utils=utilities)
     frames = torch.zeros(2, 20, 30, 3, dtype=torch.uint8)
     boxes = torch.tensor([[1, 2, 3, 9, 20]], dtype=torch.int32)
     whole = (frames, boxes, 5, 7)
@@ -163,3 +221,11 @@ def test_other_arguments_are_refused() -> None:
         area_means(torch.zeros(1, 20, 30, 3), boxes, 4, 4)
     with pytest.raises(RuntimeError, match="height and width must be from 1"):
         area_means(torch.zeros(1, 20, 30, 3, dtype=torch.uint8), boxes, 0, 4)
+    maps, slopes = torch.zeros(1, 5, 6, 3), torch.zeros(3)
+    with pytest.raises(RuntimeError, match=r"maps must be \(N, H, W, C\) float32 on the CPU"):
+        prelu_max_pool2d(maps.double(), slopes, 3, 2)
+    with pytest.raises(RuntimeError, match=r"slopes must be \(3\) float32 on the CPU"):
+        prelu_max_pool2d(maps, torch.zeros(2), 3, 2)
+    for window, stride in ((3, 0), (3, 4), (6, 2), (0, 0)):
+        with pytest.raises(RuntimeError, match="stride must be from 1 to window"):
+            prelu_max_pool2d(maps, slopes, window, stride)
