@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -12,28 +12,17 @@ from torch import Tensor, nn
 
 from mesm.config.experiment import (
     EvaluationSettings,
-    ExperimentConfig,
     F1Variant,
     ThresholdPolicy,
 )
-from mesm.config.files import load_config
-from mesm.config.fold import FoldSettings
 from mesm.config.p import BlockP
-from mesm.corpora.manifest import Manifest
-from mesm.corpora.prepared import PreparedCorpus
-from mesm.corpora.registry import find_corpus
 from mesm.data.clips import EpochBatches, SplitDataset, make_loader
-from mesm.data.corpus_folder import in_fold, locate_corpus
 from mesm.data.feed import Feed
 from mesm.evaluation.calibration import Temperatures
-from mesm.evaluation.history import read_history
 from mesm.evaluation.predict import NotFiniteError, Outputs, predict
 from mesm.evaluation.predictions import Predictions, origin_of
-from mesm.evaluation.settings import read_settings
-from mesm.evaluation.task import Decider, Task, task_of
-from mesm.runs.documents import Attention, Evaluation, Points
-from mesm.runs.files import read_json
-from mesm.runs.folder import RunFolder
+from mesm.evaluation.run_record import RunRecord
+from mesm.evaluation.task import Decider
 from mesm.runs.ordinary import not_a_file
 
 if TYPE_CHECKING:  # models import the kernels, which tables and reports do without
@@ -41,7 +30,7 @@ if TYPE_CHECKING:  # models import the kernels, which tables and reports do with
     from mesm.models.build import Model
 
 
-class Run:
+class Run(RunRecord):
     """A run's folder.
 
     Nothing is read before it is asked for, and then once: a table of a hundred runs loads no
@@ -79,11 +68,9 @@ class Run:
         ):
             if value is not None and value not in known:
                 raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}")
-        self.path = Path(path)
-        self.folder = RunFolder(self.path)
-        self.split = split
+        super().__init__(path, split, corpus)
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        self._threshold, self._f1, self._fresh, self._place = threshold, f1, fresh, corpus
+        self._threshold, self._f1, self._fresh = threshold, f1, fresh
         self._chosen_p: BlockP | None = None
         self._predictions: dict[str, Predictions] = {}
 
@@ -100,7 +87,7 @@ class Run:
                 on are not where its config says, or its task has no thresholds to choose.
         """
         run = cls(path, **options)
-        run._check_unpublished()
+        run.check_unpublished()
         for file in (run.folder.config, run.folder.model_arguments, run.folder.best):
             if not file.is_file():
                 raise ValueError(f"{run.path}: no trained run, {file.name} {not_a_file(file)}")
@@ -126,127 +113,6 @@ class Run:
             run._chosen_p = p
         run.sparse.set_p(run.p)
         return run
-
-    def _check_unpublished(self) -> None:
-        """Refuse a folder of `mesm publish`, of which everything else would be said to lack."""
-        files = [self.path / name for name in ("preprocessor_config.json", "model.safetensors")]
-        if not self.folder.config.exists() and all(file.is_file() for file in files):
-            raise ValueError(
-                f"{self.path}: is a published model, and no run that could be trained or scored; "
-                f"mesm predict {self.path} FILE and mesm serve {self.path} take it"
-            )
-
-    # Read from its folder.
-
-    @cached_property
-    def settings(self) -> dict[str, Any]:
-        """The content of config.yaml as JSON values; see `read_settings`."""
-        return read_settings(self.folder.config)
-
-    @property
-    def model_settings(self) -> Mapping[str, Any]:
-        """The settings of its model."""
-        section: Mapping[str, Any] = self.settings["model"]
-        return section
-
-    @property
-    def system(self) -> str:
-        """Its model's name in the settings, e.g. "mesm"."""
-        return str(self.model_settings["name"])
-
-    @property
-    def seed(self) -> int:
-        """The seed of its training."""
-        return int(self.settings.get("training", {}).get("seed", 0))
-
-    @cached_property
-    def config(self) -> ExperimentConfig:
-        """Its settings, checked."""
-        self._check_unpublished()
-        if not self.folder.config.is_file():
-            raise ValueError(
-                f"{self.path}: no run, config.yaml {not_a_file(self.folder.config)}; `mesm train` "
-                "makes runs"
-            )
-        return load_config(self.folder.config)
-
-    @cached_property
-    def corpus(self) -> PreparedCorpus:
-        """The prepared corpus it was trained on, with the splits of its fold where it has one."""
-        place = locate_corpus(self.folder, Path(self.settings["corpus"]), self._place)
-        return in_fold(PreparedCorpus.open(place), self.fold, self.folder)
-
-    @property
-    def located(self) -> ExperimentConfig:
-        """Its settings, with the folder where its corpus lies now."""
-        return self.config.model_copy(update={"corpus": self.corpus.path})
-
-    @property
-    def fold(self) -> FoldSettings | None:
-        """The fold it was trained and is tested on; None: the corpus' own splits."""
-        values = self.settings.get("fold")
-        return None if values is None else FoldSettings.model_validate(values)
-
-    @property
-    def manifest(self) -> Manifest:
-        """The manifest of its corpus."""
-        return self.corpus.manifest
-
-    @property
-    def emotions(self) -> list[str]:
-        """E names."""
-        return list(self.manifest.emotions)
-
-    @property
-    def accuracy_name(self) -> str:
-        """Which accuracy tables show for its corpus."""
-        return self.task.accuracy_name(find_corpus(self.manifest.corpus).accuracy)
-
-    @property
-    def task(self) -> Task:
-        """Whether its clips have one emotion each or several, by its settings and its corpus."""
-        loss = self.settings.get("training", {}).get("loss")
-        return task_of(loss, self.manifest.single_label)
-
-    @cached_property
-    def evaluation(self) -> Mapping[str, Any]:
-        """The content of evaluation.json: scores by split; empty where nothing was scored."""
-        return read_json(self.folder.evaluation, Evaluation) or {}
-
-    @property
-    def is_scored(self) -> bool:
-        """Whether `mesm evaluate` has scored the split."""
-        return self.split in self.evaluation
-
-    def check_scored(self) -> None:
-        """Raise a ValueError that names the command where the split has no scores."""
-        if not self.is_scored:
-            raise ValueError(
-                f"{self.path}: not evaluated on the {self.split} split; run `mesm evaluate "
-                f"{self.path} --split {self.split}`"
-            )
-
-    @property
-    def scores(self) -> Mapping[str, Any]:
-        """The scores that `mesm evaluate` wrote of the split; ValueError if there are none."""
-        self.check_scored()
-        found: Mapping[str, Any] = self.evaluation[self.split]
-        return found
-
-    @cached_property
-    def sweep(self) -> Mapping[str, Any] | None:
-        """The content of sweep.json, or None."""
-        return read_json(self.path / "sweep.json", Points)
-
-    @cached_property
-    def attention(self) -> Mapping[str, Any] | None:
-        """How the attention scored against planted regions, or None."""
-        return read_json(self.path / "explain" / "action_units.json", Attention)
-
-    @cached_property
-    def history(self) -> list[dict[str, Any]]:
-        """A record per epoch."""
-        return read_history(self.folder)
 
     # Its model.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -69,7 +70,8 @@ def _pooled(maps: Tensor, prelu: nn.PReLU, pool: nn.MaxPool2d) -> Tensor:
         found: Tensor = pool(prelu(maps))
         return found
     innermost = maps.permute(0, 2, 3, 1)
-    pooled = prelu_max_pool2d(innermost, prelu.weight, pool.kernel_size, pool.stride)
+    window, stride = cast(int, pool.kernel_size), cast(int, pool.stride)
+    pooled = prelu_max_pool2d(innermost, prelu.weight, window, stride)
     return pooled.permute(0, 3, 1, 2)
 
 

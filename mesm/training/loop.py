@@ -59,6 +59,7 @@ from mesm.training.p_schedule import PSchedule
 from mesm.training.seeds import seed_everything
 from mesm.training.share_counts import Shares
 from mesm.training.step import TrainingStep
+from mesm.training.stopping import count_epoch
 from mesm.training.teacher import Teacher, lessons
 from mesm.training.validation import Validation
 
@@ -379,22 +380,15 @@ class _Training:
         return row
 
     def _note(self, progress: Progress, record: dict[str, Any]) -> None:
-        """Count the epoch, keep the best weights, decide whether to stop, write the checkpoint."""
-        best = progress.history[progress.best_epoch - 1] if progress.best_epoch else None
-        progress.epoch = record["epoch"]
-        progress.history.append(record)
-        better = best is None or _merit(record) > _merit(best)
-        if better:
-            progress.best_epoch = progress.epoch
-        if progress.epoch - progress.best_epoch >= self.settings.patience:
-            patience = self.settings.patience
-            progress.finished = f"no better validation {self.task.f1_title} for {patience} epochs"
-        elif progress.epoch == self.settings.epochs:
-            progress.finished = f"all {self.settings.epochs} epochs done"
+        """Count the epoch, keep the best weights, write the checkpoint."""
+        settings = self.settings
+        better = count_epoch(
+            progress, record, settings.patience, settings.epochs, self.task.f1_title
+        )
         if self.accelerator.scaler is not None:
             progress.scaler = self.accelerator.scaler.state_dict()
         if self.main:
-            if better or self.settings.keep == "last":
+            if better or settings.keep == "last":
                 save_best(self.raw_model, self.folder)
                 keep_validation(self.folder, self.config, self.task, self.validated, self.emotions)
             self._write_metrics(progress)
@@ -404,8 +398,3 @@ class _Training:
     def _write_metrics(self, progress: Progress) -> None:
         file = self.folder.metrics
         write_beside(file, "".join(json_text(row, file) + "\n" for row in progress.history))
-
-
-def _merit(record: dict[str, Any]) -> tuple[float, float]:
-    """Validation F1; of equal ones (small splits have many), the lower loss wins."""
-    return record["valid_f1"], -record["valid_loss"]
