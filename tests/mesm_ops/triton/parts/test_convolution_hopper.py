@@ -9,6 +9,7 @@ import pytest
 
 from mesm_ops.triton.parts.tiles import TILE
 from tests.mesm_ops.triton import gluon_emulator as emulator
+from tests.mesm_ops.triton.gluon_values import Descriptor, Pointer, rounded
 from tests.mesm_ops.triton.parts.rules import convolved, make_rules
 
 # Results are rounded once from float32; sums of up to a thousand of them are float32 sums.
@@ -33,10 +34,10 @@ def check(
     block, capacity = 128 if cout % 128 == 0 else 64, len(rules.masks) * TILE
     columns = cout // block
     shape = (9, cout, cin) if transposed else (9, cin, cout)
-    weight = emulator.rounded(rng.standard_normal(shape) * 0.1, dtype)
-    x = emulator.rounded(rules.filled(cin, rng), dtype)
+    weight = rounded(rng.standard_normal(shape) * 0.1, dtype)
+    x = rounded(rules.filled(cin, rng), dtype)
     x[rules.rows :] = np.nan  # no list names them
-    before = emulator.rounded(rules.filled(cout, rng), dtype)
+    before = rounded(rules.filled(cout, rng), dtype)
     scale = rng.standard_normal(cout).astype(np.float32)
     shift = rng.standard_normal(cout).astype(np.float32) * 0.2
     middle = rng.standard_normal(cout).astype(np.float32)
@@ -45,14 +46,14 @@ def check(
     tile = [block, 64] if transposed else [64, block]
     emulator.run(
         (module or emulator.load("convolution_hopper")).convolve_kernel,
-        *(programs, 4, emulator.Pointer(x, 0, dtype), emulator.Pointer(rules.lists)),
-        emulator.Pointer(rules.masks),
-        emulator.Descriptor(weight.reshape(-1, shape[2]), tile, dtype),
-        emulator.Descriptor(out, [TILE, block], dtype),
-        emulator.Descriptor(before, [TILE, block], dtype),
-        emulator.Pointer(np.array([rules.rows], np.int32)),
-        *(emulator.Pointer(scale), emulator.Pointer(shift), emulator.Pointer(middle)),
-        *(emulator.Pointer(partial), columns),
+        *(programs, 4, Pointer(x, 0, dtype), Pointer(rules.lists)),
+        Pointer(rules.masks),
+        Descriptor(weight.reshape(-1, shape[2]), tile, dtype),
+        Descriptor(out, [TILE, block], dtype),
+        Descriptor(before, [TILE, block], dtype),
+        Pointer(np.array([rules.rows], np.int32)),
+        *(Pointer(scale), Pointer(shift), Pointer(middle)),
+        *(Pointer(partial), columns),
         **{"CIN": cin, "COUT": cout, "TURNED": transposed, "EPILOGUE": epilogue, "TILE": TILE},
         **{"BLOCK_N": block, "BLOCK_K": 64, "STAGES": 3 if block == 128 else 4},
     )

@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 
 from tests.mesm_ops.triton import gluon_emulator as emulator
+from tests.mesm_ops.triton.gluon_values import Pointer, values
 
 tiles = emulator.load("tiles")
 
 
 @pytest.mark.parametrize("mask", [0b000010000, 0b111111111, 0b100010001, 0b010110000])
 def test_taps_of(mask: int) -> None:
-    word = int(tiles.taps_of(emulator.values(np.int64(mask))))
+    word = int(tiles.taps_of(values(np.int64(mask))))
     taps = [tap for tap in range(9) if mask >> tap & 1]
     assert word & 15 == len(taps)
     assert [word >> (4 * (i + 1)) & 15 for i in range(len(taps))] == taps
@@ -23,7 +24,7 @@ def test_taps_of(mask: int) -> None:
 @pytest.mark.parametrize("counts", [[0] * 4 + [1] + [0] * 4, [3, 5, 2, 0, 9, 5, 0, 4, 1], [70] * 9])
 def test_every_step_is_taken_once(programs: int, units: int, counts: list[int]) -> None:
     parts = 2
-    at_counts = emulator.Pointer(np.array(counts, np.int32))
+    at_counts = Pointer(np.array(counts, np.int32))
     taken: dict[tuple[int, int], list[int]] = {}
     lengths = []
     for number in range(programs):
@@ -49,7 +50,7 @@ def test_every_step_is_taken_once(programs: int, units: int, counts: list[int]) 
 
 def test_programs_go_through_a_unit_side_by_side() -> None:
     """At every time, the programs inside a unit are at steps that lie together."""
-    counts = emulator.Pointer(np.array([70] * 9, np.int32))
+    counts = Pointer(np.array([70] * 9, np.int32))
     at_first = []
     for program in range(1, 29):  # of 264: inside the first unit as a whole
         first, _, steps, _ = tiles.steps_of_program(counts, program, 264, 2, 1)

@@ -12,6 +12,7 @@ from mesm_ops.triton.parts.finish import finish
 from mesm_ops.triton.parts.tiles import TILE
 from mesm_ops.triton.parts.weight_gradient import WeightParts
 from tests.mesm_ops.triton import gluon_emulator as emulator
+from tests.mesm_ops.triton.gluon_values import Descriptor, Pointer, rounded
 from tests.mesm_ops.triton.parts.rules import make_rules, weight_gradient
 
 SUMS = 1e-5  # float32 sums of up to a few hundred products
@@ -28,7 +29,7 @@ def check(
     rng = np.random.default_rng(cin + cout + programs)
     rules = make_rules(frames, 8, 8, density, rng)
     m, n, capacity = 128, 128 if cin % 128 == 0 else 64, len(rules.masks)
-    x, grad = (emulator.rounded(rules.filled(channels, rng)) for channels in (cin, cout))
+    x, grad = (rounded(rules.filled(channels, rng)) for channels in (cin, cout))
     x[rules.rows :] = np.nan  # no list names them
     tiles = np.full((9, capacity), 2**30, np.int32)
     counts = np.zeros(16, np.int32)
@@ -40,9 +41,9 @@ def check(
     partial = np.full((programs + 9 * units, m * n), np.nan, np.float32)
     emulator.run(
         (module or emulator.load("weight_gradient_hopper")).weight_gradient_kernel,
-        *(programs, 4, emulator.Pointer(x), emulator.Pointer(rules.lists)),
-        *(emulator.Pointer(tiles), emulator.Pointer(counts), emulator.Descriptor(grad, [64, m])),
-        *(emulator.Pointer(partial), capacity),
+        *(programs, 4, Pointer(x), Pointer(rules.lists)),
+        *(Pointer(tiles), Pointer(counts), Descriptor(grad, [64, m])),
+        *(Pointer(partial), capacity),
         **{"CIN": cin, "COUT": cout, "TILE": TILE, "BLOCK_M": m, "BLOCK_N": n, "BLOCK_R": 64},
         STAGES=3,
     )
