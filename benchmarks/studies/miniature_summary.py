@@ -8,7 +8,7 @@ from typing import Any
 
 Row = Mapping[str, Any]
 
-FE2E, MESM, SPARSER = "fe2e", "mesm", "mesm p=0.3"
+FE2E, MESM, HARD = "fe2e", "mesm", "mesm selection=hard"
 
 
 def spread(values: Sequence[float]) -> dict[str, Any]:
@@ -26,14 +26,15 @@ def summarise(rows: Iterable[Row]) -> dict[str, Any]:
     Returns:
         "rows": per row runs, f1, branches, ece and epoch_seconds as `spread` gives them; of a MESM
         also above_fe2e (against the FE2E of the same corpus and seed), flops and blocks (shares of
-        FE2E's) and attention (per modality blocks 1 to 3 and all of them). "goals": see `goals`.
+        FE2E's) and attention (per modality blocks 1 to 3 and all of them). "goals": of MESM as it
+        is shipped and with the paper's selection, see `goals`.
     """
     named: dict[str, list[Row]] = {}
     for row in sorted(rows, key=lambda row: (row["corpus_seed"], row["seed"])):
         named.setdefault(row["row"], []).append(row)
     return {
         "rows": {name: _cell(found, named.get(FE2E, [])) for name, found in named.items()},
-        "goals": goals(named),
+        "goals": {name: goals(named, name) for name in (MESM, HARD) if name in named},
     }
 
 
@@ -80,16 +81,18 @@ def _pairs(rows: Sequence[Row], dense: Sequence[Row]) -> list[tuple[Row, Row]]:
     return [(row, known[row["corpus_seed"], row["seed"]]) for row in rows]
 
 
-def goals(named: Mapping[str, Sequence[Row]]) -> dict[str, dict[str, Any]]:
+def goals(named: Mapping[str, Sequence[Row]], of: str = MESM) -> dict[str, dict[str, Any]]:
     """Which goals are reached; a goal whose runs are not there is left out.
 
     Args:
         named: the runs of each row.
+        of: the row whose goals they are. Models trained for other p are known of `MESM` alone.
 
     Returns:
         Per goal "measured" (what was compared with the bound) and "reached".
     """
-    dense, ours, sparser = (list(named.get(name, [])) for name in (FE2E, MESM, SPARSER))
+    dense, ours = (list(named.get(name, [])) for name in (FE2E, of))
+    sparser = list(named.get(f"{of} p=0.3", []))
     found: dict[str, dict[str, Any]] = {}
 
     def goal(name: str, measured: float, reached: bool) -> None:
@@ -121,7 +124,7 @@ def goals(named: Mapping[str, Sequence[Row]]) -> dict[str, dict[str, Any]]:
     if sparser and dense:
         gap = statistics.fmean(row["f1"] - other["f1"] for row, other in _pairs(sparser, dense))
         goal("p_0.3_within_2_points", gap, gap >= -0.02)
-    curve = _curve_gaps(named)
+    curve = _curve_gaps(named) if of == MESM else []
     if curve:
         goal("one_model_for_all_p_within_2_points", min(curve), min(curve) >= -0.02)
     return found

@@ -218,22 +218,26 @@ def study_short() -> str:
 
 @table("study-goals")
 def study_goals() -> str:
-    """The wanted and the measured figures of the study."""
+    """The wanted and the measured figures of the study, a column per MESM."""
     found = results("study")["summary"]["goals"]
-    if not found:
+    names = [name for name in GOALS if any(name in goals for goals in found.values())]
+    if not names:
         return UNMEASURED
-    unknown = found.keys() - GOALS.keys()
+    unknown = {name for goals in found.values() for name in goals} - GOALS.keys()
     if unknown:
         raise LookupError(f"the study has goals without words: {sorted(unknown)}")
     lines = [
-        (
-            GOALS[name][0],
-            GOALS[name][1].format(goal["measured"], 100 * goal["measured"]),
-            "reached" if goal["reached"] else "**missed**",
-        )
-        for name, goal in found.items()
+        (GOALS[name][0], *(_verdict(name, goals.get(name)) for goals in found.values()))
+        for name in names
     ]
-    return markdown(("wanted of MESM at p = 0.5", "measured", "verdict"), lines)
+    return markdown(("wanted at p = 0.5", *(f"`{row}`" for row in found)), lines)
+
+
+def _verdict(name: str, goal: dict[str, Any] | None) -> str:
+    if goal is None:
+        return ""
+    told = GOALS[name][1].format(goal["measured"], 100 * goal["measured"])
+    return f"{told}: {'reached' if goal['reached'] else '**missed**'}"
 
 
 @table("where")
