@@ -23,6 +23,7 @@ from mesm.corpora.parts import Part
 from mesm.corpora.prepared import MEL_BINS, SCHEMA
 from mesm.corpora.shortfalls import Recording, Shortfall
 from mesm.corpora.utterances import SkippedClip, Utterance, relative
+from mesm.inputs.compiled import compiled
 from mesm.inputs.face_detector import VERSION, FaceDetector
 from mesm.inputs.face_stream import Look, faces_at
 from mesm.inputs.face_tracks import longest_track
@@ -64,6 +65,8 @@ class Dialog:
         found_by: list[Any] = [self.min_face_size, f"detector {VERSION}"]
         if self.device != "cpu":
             found_by.append(self.device)
+        elif not compiled():
+            found_by.append("by layers")  # of near-equal windows, other ones may be kept
         if self.faces != "largest":
             found_by.append(self.faces)
         roles: list[Any] = []

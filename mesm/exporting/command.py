@@ -16,7 +16,7 @@ from mesm.exporting.package import (
     package_bytes,
 )
 from mesm.exporting.traced import Traced
-from mesm.inference.loading import Trained, load_trained
+from mesm.inference.loading import DEMO, Trained, load_trained
 from mesm.publishing.contents import is_published
 from mesm.runs.files import owned_file, write_beside
 
@@ -64,7 +64,8 @@ def export(
         check_compiler()
     with owned_file(out, "writing"):
         trained = load_trained(run, "cpu")
-        check_kernels(trained)
+        if out.suffix == ".pt2":
+            check_kernels(trained)
         inputs = None if clip is None else _inputs(run, trained, clip, corpus)
         write_beside(out, onnx_bytes(trained) if out.suffix == ".onnx" else package_bytes(trained))
         if inputs is None:
@@ -75,7 +76,7 @@ def export(
 
 def _check_is_run(place: Path | str) -> None:
     """Refuse, with a ValueError, a published model, which has no corpus to take a clip from."""
-    if str(place).startswith("hub:") or is_published(Path(place)):
+    if str(place) == DEMO or str(place).startswith("hub:") or is_published(Path(place)):
         raise ValueError(
             f"export: --clip takes a clip of a run's corpus, and {place} is a published model; "
             "export the run itself, or leave --clip out"

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mesm.inference.cutting import Span
-from mesm.inference.recording import Recording
+from mesm.inference.recording import InputError, Recording
 from mesm.inputs.face_detector import FaceDetector
 from mesm.inputs.face_stream import Look, faces_at
 from mesm.inputs.face_tracks import Track, faces_of, follow, longest_track
@@ -70,6 +70,13 @@ class Piece:
             "pictures": len(self.faces) > 0,
         }
         return tuple(name for name, found in there.items() if not found)
+
+
+def check_chosen(person: Person) -> None:
+    """Refuse, with an InputError, what names no person: see `read_pieces`."""
+    number = isinstance(person, int) and not isinstance(person, bool) and person >= 1
+    if not (number or person is None or person == "all"):
+        raise InputError(f"person: wanted a number from 1 on, 'all' or None, got {person!r}")
 
 
 def read_pieces(

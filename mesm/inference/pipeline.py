@@ -20,7 +20,7 @@ from mesm.data.clips import Sample, normalise_faces
 from mesm.evaluation.metrics import Thresholds
 from mesm.inference.cutting import Span, Words, cut
 from mesm.inference.loading import Trained, load_trained
-from mesm.inference.pieces import Person, Piece, read_pieces
+from mesm.inference.pieces import Person, Piece, check_chosen, read_pieces
 from mesm.inference.recording import InputError, Recording, open_recording
 from mesm.inference.results import NO_FACE, Predicted, Prediction
 from mesm.inference.transcribing import Transcriber
@@ -167,8 +167,9 @@ class Pipeline:
             transcriber: likewise.
 
         Raises:
-            InputError: no piece has anything that the model reads.
+            InputError: no piece has anything that the model reads, or there can be no such person.
         """
+        check_chosen(person)
         reads = self.trained.reads
         wanted = replace(
             recording,

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import soundfile
 
+import mesm_ops
 from mesm.corpora.extraction import Dialog, extract
 from mesm.corpora.parts import read_part, write_part
 from mesm.corpora.prepared import SCHEMA
@@ -151,6 +152,15 @@ def test_the_parts_name_follows_what_it_holds(dialog):
     with (dialog.root / "d.wav").open("ab") as file:
         file.write(b"more")
     assert dialog.part_name() not in names
+
+
+def test_parts_by_kernels_and_by_layers_are_not_mixed(dialog):
+    on_a_gpu = replace(dialog, device="cuda")
+    names = dialog.part_name(), on_a_gpu.part_name()
+    with mesm_ops.use_backend("reference"):
+        assert dialog.part_name() != names[0]
+        assert on_a_gpu.part_name() == names[1]  # no kernel of ours finds faces there
+    assert dialog.part_name() == names[0]
 
 
 def test_a_part_is_read_as_it_was_written(dialog, tmp_path):

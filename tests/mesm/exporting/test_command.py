@@ -30,6 +30,7 @@ pytestmark = pytest.mark.usefixtures("here")
         ((str(MESM), "x.pt2", "--device", "cuda"), "wanted --device cpu, got 'cuda'"),
         ((str(MESM), "x.pt2", "--clip", "nobody"), "has no clip 'nobody'"),
         (("hub:me/model", "x.pt2", "--clip", "a"), "hub:me/model is a published model; export the"),
+        (("demo", "x.onnx", "--clip", "a"), "demo is a published model; export the run itself"),
         ((str(MESM), "x.pt2", "--corpus", "none", "--clip", "a"), "none has no manifest.json"),
         ((str(MESM), "x.pt"), "wanted a file whose name ends in .onnx or .pt2, got x.pt"),
         ((str(MESM), "folder.onnx"), "folder.onnx is a folder; name a file"),
@@ -68,6 +69,9 @@ def test_missing_kernels_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match="export: they are missing: build them"):
         export(MESM, Path("x.pt2"))
     assert not Path("x.pt2").exists()
+    # An ONNX model has none.
+    monkeypatch.setattr("mesm.exporting.command.onnx_bytes", lambda trained: b"model")
+    assert export(MESM, Path("kernelless.onnx")) == [Path("kernelless.onnx")]
 
 
 @pytest.mark.parametrize("name", ["model.pt2", "model.onnx"])

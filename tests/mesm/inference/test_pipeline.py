@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -151,6 +152,17 @@ def test_what_a_corpus_lacks_is_answered_as_there(
         wanted = opened.model(opened.collate([sample]))[0].double().sigmoid()
     np.testing.assert_allclose(list(found.probabilities.values()), wanted, atol=1e-5)
     assert found.missing == ("text",)
+
+
+@pytest.mark.parametrize("person", [0, -1, True, "", "0", "two", 1.0])
+def test_who_can_be_no_person_is_refused_before_any_work(
+    own_mesm: Path, films: Path, person: Any
+) -> None:
+    pipeline = Pipeline.from_pretrained(own_mesm, "cpu")
+    with pytest.raises(
+        InputError, match=f"wanted a number from 1 on, 'all' or None, got {person!r}"
+    ):
+        pipeline(next(films.glob("*.mp4")), person=person)
 
 
 def test_batches_are_a_list(own_mesm: Path, films: Path) -> None:
