@@ -18,6 +18,8 @@ WANTED = (
 )
 # Seconds; shorter pieces hold no word, and models refuse sounds shorter than their first layers.
 SHORTEST = 0.1
+# Seconds that Whisper's encoder takes in; of longer sounds it must write times, too.
+WHISPERS = 30
 
 
 class Transcriber:
@@ -65,8 +67,12 @@ class Transcriber:
         """
         if len(waveform) < SHORTEST * SAMPLE_RATE:
             return ""
+        options: dict[str, Any] = {}
+        if self._pipeline.type == "seq2seq_whisper" and len(waveform) > WHISPERS * SAMPLE_RATE:
+            options["return_timestamps"] = True  # by which Whisper goes on beyond its window
         try:
-            found = self._pipeline({"raw": waveform.copy(), "sampling_rate": SAMPLE_RATE})
+            given = {"raw": waveform.copy(), "sampling_rate": SAMPLE_RATE}
+            found = self._pipeline(given, **options)
         except (ValueError, RuntimeError, IndexError) as error:
             reason = " ".join(str(error).split())[:200]
             raise InputError(f"--transcribe {self.folder} failed ({reason}); {WANTED}") from error

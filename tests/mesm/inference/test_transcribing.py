@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -60,6 +61,26 @@ def test_a_waveform_becomes_words(tiny_wav2vec2: Path) -> None:
     assert transcriber(heard) == "A"
     np.testing.assert_array_equal(heard, before)
     assert transcriber(heard[:100]) == ""
+
+
+@pytest.mark.parametrize(("seconds", "kind"), [(30, "whisper"), (31, "whisper"), (31, "ctc")])
+def test_whisper_is_asked_for_times_beyond_its_window(
+    tiny_wav2vec2: Path, monkeypatch: pytest.MonkeyPatch, seconds: int, kind: str
+) -> None:
+    asked: list[dict[str, Any]] = []
+
+    class Pipeline:
+        type = "seq2seq_whisper" if kind == "whisper" else "ctc"
+
+        def __call__(self, given: dict[str, Any], **options: Any) -> dict[str, str]:
+            asked.append(options)
+            return {"text": " so  happy "}
+
+    transcriber = Transcriber(tiny_wav2vec2)
+    assert transcriber._pipeline.type == "ctc"
+    monkeypatch.setattr(transcriber, "_pipeline", Pipeline())
+    assert transcriber(voice(seconds)) == "so happy"
+    assert asked == [{"return_timestamps": True} if (seconds, kind) == (31, "whisper") else {}]
 
 
 def test_pieces_without_words_are_given_some(
