@@ -1,4 +1,4 @@
-"""What a run's folder says of it: settings, corpus, scores, history."""
+"""The settings, corpus, scores and history that a run's folder tells."""
 
 from __future__ import annotations
 

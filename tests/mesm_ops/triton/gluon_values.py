@@ -1,4 +1,4 @@
-"""What kernels under the Gluon emulator reckon with: values, pointers and matrices of TMA."""
+"""The values, pointers and matrices of TMA that kernels under the Gluon emulator reckon with."""
 
 from __future__ import annotations
 
