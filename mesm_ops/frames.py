@@ -13,6 +13,7 @@ from torch import Tensor
 __all__ = [
     "Rows",
     "difference_of",
+    "frames_between",
     "indices_of",
     "join",
     "no_such_frame",
@@ -142,9 +143,24 @@ def no_such_frame(number: int, frames: int) -> IndexError:
     return IndexError(f"SparseFeatureMaps: {there}, got {number}")
 
 
+def frames_between(index: slice, frames: int) -> range:
+    """Return the frames that a slice names.
+
+    Raises:
+        ValueError: Its step is 0, or an end or the step no integer.
+    """
+    try:
+        return range(frames)[index]
+    except (TypeError, ValueError):
+        raise ValueError(
+            "SparseFeatureMaps: a slice has integers or nothing as ends, and as step an integer "
+            f"other than 0, got {index.start}:{index.stop}:{index.step}"
+        ) from None
+
+
 def _positive(index: slice, frames: int) -> Any:
     """Return an index of the same elements for torch, which refuses negative steps."""
-    chosen = range(frames)[index]
+    chosen = frames_between(index, frames)
     if chosen.step > 0:
         return slice(chosen.start, max(chosen.stop, chosen.start), chosen.step)
     return list(chosen)

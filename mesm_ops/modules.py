@@ -25,10 +25,10 @@ from .ops.parameters import Stage
 from .parts import (
     changed,
     hooked_everywhere,
-    is_frozen,
     lacks_bias,
     linears_changed,
     overridden,
+    there,
 )
 from .sparse_feature_maps import SparseFeatureMaps
 
@@ -119,10 +119,11 @@ class CrossModalAttention(Layer):
         if lengths is not None:
             sample = torch.bucketize(sample, lengths.to(torch.int64).cumsum(0), right=True)
         real = torch.arange(sample.shape[0], device=x.device) < x.offsets[-1]
-        asked = self.query_proj(query)
+        asked = there(name, "query_proj", self.query_proj)(query)
         asked = torch.cat([asked, asked.new_zeros(1, asked.shape[1])])  # padding asks the last
-        hidden = self.map_proj(torch.where(real[:, None], x.features, 0)) + asked[sample]
-        logits = self.score(torch.tanh(hidden))[:, 0]
+        seen = torch.where(real[:, None], x.features, 0)
+        hidden = there(name, "map_proj", self.map_proj)(seen) + asked[sample]
+        logits = there(name, "score", self.score)(torch.tanh(hidden))[:, 0]
         return torch.where(real, logits, 0).to(torch.promote_types(x.dtype, torch.float32))
 
     def forward(
@@ -285,17 +286,13 @@ class SparseCrossModalBlock(Layer):
         for norm in (norm1, norm2):
             if isinstance(norm, SparseSyncBatchNorm) and norm.synchronises:
                 return "its norms take the statistics of several processes"
-        frozen = torch.is_grad_enabled() and is_frozen(conv1) and is_frozen(conv2)
-        if frozen and any(parameter.requires_grad for parameter in self.parameters()):
-            return "conv1 and conv2 are frozen, and the one op would compute their gradients"
         return hooked_everywhere()
 
     def attend(
         self, maps: Tensor | SparseFeatureMaps, query: Tensor, lengths: Tensor | None = None
     ) -> SparseFeatureMaps:
         """Return the sites that the attention keeps: the block's first half."""
-        x = _sparse(maps)
-        return _maps_of("attention", self.attention, self.attention(x, query, lengths))
+        return _maps_of("attention", self.attention, _sparse(maps), query, lengths)
 
     def convolve(self, selected: SparseFeatureMaps) -> SparseFeatureMaps:
         """Convolve and pool what `attend` kept: the block's second half.
@@ -305,13 +302,11 @@ class SparseCrossModalBlock(Layer):
         """
         x = selected
         for number in range(1, self.convolutions + 1):
-            norm = getattr(self, f"norm{number}")
             for name in (f"conv{number}", f"norm{number}"):
-                part = getattr(self, name)
-                x = _maps_of(name, part, part(x))
-            if not hasattr(norm, "relu"):
+                x = _maps_of(name, getattr(self, name), x)
+            if not hasattr(getattr(self, f"norm{number}"), "relu"):
                 x = x.with_features(x.features.relu())
-        return _maps_of("pool", self.pool, self.pool(x))
+        return _maps_of("pool", self.pool, x)
 
     def forward(
         self, maps: Tensor | SparseFeatureMaps, query: Tensor, lengths: Tensor | None = None
@@ -383,7 +378,9 @@ def _norm_class(norm: Any) -> type[nn.Module]:
     return SparseSyncBatchNorm if isinstance(norm, SparseSyncBatchNorm) else SparseBatchNorm
 
 
-def _maps_of(name: str, part: Any, found: Any) -> SparseFeatureMaps:
+def _maps_of(name: str, part: Any, *given: Any) -> SparseFeatureMaps:
+    """Return what a part of a block makes of what it is given."""
+    found = there("SparseCrossModalBlock", name, part)(*given)
     if not isinstance(found, SparseFeatureMaps):
         raise ValueError(
             f"SparseCrossModalBlock: {name} is {type(part).__name__}, which must return "

@@ -28,7 +28,8 @@ class SparseBatchNorm(Layer, nn.BatchNorm1d):
     """Batch normalisation over active sites, with its ReLU; state as `torch.nn.BatchNorm1d`.
 
     `torch.nn.SyncBatchNorm.convert_sync_batchnorm` puts a `SparseSyncBatchNorm` in its place,
-    wherever a module holds it.
+    wherever a module holds it. A norm that no module holds torch would make dense, so that it took
+    no sparse maps; `synchronise_norms` does not.
 
     Args:
         num_features: Channels C.
@@ -327,6 +328,9 @@ def _keep_sparse(parent: nn.Module, name: str, given: nn.Module | None) -> nn.Mo
     new = {attribute: getattr(given, attribute) for attribute in (*kept, "training")}
     state = {"_parameters": given._parameters, "_buffers": given._buffers}
     made: nn.Module = _as(SparseSyncBatchNorm, before, **new, **state)
+    for other, held in parent._modules.items():
+        if held is before and other != name:  # the converter passes a second name over
+            parent._modules[other] = made
     return made
 
 

@@ -13,10 +13,10 @@ __all__ = [
     "Part",
     "changed",
     "hooked_everywhere",
-    "is_frozen",
     "lacks_bias",
     "linears_changed",
     "overridden",
+    "there",
 ]
 
 Part = tuple[str, Any, type[nn.Module]]  # a name, what is there, and the class that is wanted
@@ -73,10 +73,14 @@ def lacks_bias(part: nn.Module) -> bool:
     return getattr(part, "bias", None) is None
 
 
-def is_frozen(conv: nn.Module) -> bool:
-    """Return whether a convolution's weight is a parameter that wants no gradient."""
-    weight = conv._parameters.get("weight")
-    return weight is not None and not weight.requires_grad
+def there(owner: str, name: str, part: Any) -> Any:
+    """Return a part, or refuse, with a ValueError, to call one that is None."""
+    if part is None:
+        raise ValueError(
+            f"{owner}: {name} must be a module, got None; torch.nn.Identity() leaves its input as "
+            "it is"
+        )
+    return part
 
 
 def hooked_everywhere() -> str | None:

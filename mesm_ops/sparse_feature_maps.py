@@ -38,7 +38,7 @@ class SparseFeatureMaps(TensorLike):
     site `sites[i] = y * width + x` of that frame. Rows `offsets[-1]` and beyond, if any, are
     padding: every op ignores padding on reading and zeros it on writing, so that sizes can follow
     from shapes alone. The class is a pytree, which `torch.compile` and `torch.export` take and
-    return.
+    return. `==` and `hash` are those of the object, not of its values, which `difference` compares.
 
     Attributes:
         features: (N, C); float16, bfloat16, float32 or float64.

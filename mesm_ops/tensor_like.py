@@ -13,6 +13,7 @@ from .eager import is_transformed
 from .frames import (
     Rows,
     difference_of,
+    frames_between,
     indices_of,
     join,
     no_such_frame,
@@ -78,7 +79,10 @@ class TensorLike:
         """
         features = self.features.to(*args, **kwargs)
         check_dtype("features", features)
-        rest = {name: kwargs[name] for name in ("non_blocking", "copy") if name in kwargs}
+        # No other argument that may stand without its name is a bool.
+        flags = [given for given in args if isinstance(given, bool)]
+        rest: dict[str, Any] = dict(zip(("non_blocking", "copy"), flags, strict=False))
+        rest |= {name: kwargs[name] for name in ("non_blocking", "copy") if name in kwargs}
         return self._moved(features, lambda t: t.to(features.device, **rest))
 
     def cpu(self) -> Self:
@@ -192,7 +196,7 @@ class TensorLike:
             number %= self.frames
             index = slice(number, number + 1)
         if trimmed and isinstance(index, slice):
-            chosen = range(self.frames)[index]
+            chosen = frames_between(index, self.frames)
             if chosen.step == 1:
                 rows = rows_between(self._as_rows(), chosen.start, max(chosen.stop, chosen.start))
                 return self._trusted(*rows, self.height, self.width)
@@ -236,13 +240,25 @@ class TensorLike:
         """Say for a tensor's attributes why there is none."""
         said = f"'{_NAME}' object has no attribute '{name}'"
         if not name.startswith("_") and hasattr(Tensor, name):
-            said = f"{said}: {_NO_TENSOR}"
+            said = f"{said}: {_no_tensor(name)}"
         raise AttributeError(said)
+
+    def __array__(self, *_: Any, **__: Any) -> Any:
+        """Refuse to become a NumPy array, which would be one of frames of frames without end."""
+        raise TypeError(f"NumPy: {_NO_TENSOR}")
 
     @classmethod
     def __torch_function__(cls, function: Any, *_: Any, **__: Any) -> Any:
         """Refuse functions of dense tensors, such as those that a dense layer calls."""
-        raise TypeError(f"{getattr(function, '__name__', function)}: {_NO_TENSOR}")
+        name = getattr(function, "__name__", str(function))
+        raise TypeError(f"{name}: {_no_tensor(name)}")
+
+
+def _no_tensor(asked: str) -> str:
+    """Say that maps are no tensor, and what serves instead of what was asked for."""
+    if asked in ("allclose", "equal", "isclose", "eq", "ne"):
+        return f"{_NO_TENSOR}; `x.difference(y) is None` where maps are equal"
+    return _NO_TENSOR
 
 
 def trims(tensor: Tensor) -> bool:

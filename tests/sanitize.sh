@@ -1,7 +1,8 @@
 #!/bin/sh
 # Runs the op tests on kernels compiled with AddressSanitizer and UndefinedBehaviorSanitizer.
 #
-#     tests/sanitize.sh [PYTHON]    # `make sanitize`; the first finding ends it
+#     tests/sanitize.sh [PYTHON]                    # `make sanitize`; the first finding ends it
+#     ISAS="portable avx2" tests/sanitize.sh        # by these kernels alone
 #
 # Needs g++ with its sanitizer libraries (Debian's g++ brings them). The build is a copy of the
 # sources in build/sanitize: the ordinary extension and its objects stay as they are.
@@ -36,8 +37,10 @@ sanitized() {
 }
 
 # Left out: torch.compile, whose compiler would run under the sanitizer too and whose code is not
-# ours; ONNX, where none of our code runs; what starts a Python of its own to look at imports,
-# printing or the build; the reference backend, plain torch. Output is not captured: a finding ends the process, and its report with it.
+# ours; ONNX and Triton's interpreter, where no C++ of ours runs; the CUDA files compiled for the
+# host, which have sanitizers of their own; other compilers; what starts a Python of its own to look
+# at imports, printing or the build; the reference backend, plain torch. Output is not captured: a
+# finding ends the process, and its report with it.
 tests() {
   sanitized -m pytest -q -p no:cacheprovider --capture=sys -k "not reference" "$@"
 }
@@ -46,7 +49,7 @@ facts='import os; from mesm_ops import _C
 assert _C.__file__.startswith(os.getcwd()), f"this is another build: {_C.__file__}"
 print(_C.build_info()["isas_compiled"].replace(",", " "))'
 isas=$(sanitized -c "$facts")
-for isa in $isas; do
+for isa in ${ISAS:-$isas}; do
   export MESM_OPS_CPU="$isa"
   if ! said=$(sanitized -c 'from mesm_ops import _C; _C.cpu_capability()' 2>&1); then
     case $said in
@@ -58,6 +61,7 @@ for isa in $isas; do
   echo "$isa:"
   tests tests/csrc tests/mesm_ops \
     --ignore=tests/csrc/test_build.py --ignore=tests/csrc/cpu/test_instruction_sets.py \
+    --ignore=tests/csrc/cpu/kernels --ignore=tests/csrc/cuda --ignore=tests/mesm_ops/triton \
     --ignore=tests/mesm_ops/test_compile.py --ignore=tests/mesm_ops/test_import.py \
     --ignore=tests/mesm_ops/test_main.py --ignore=tests/mesm_ops/test_gpu.py \
     --ignore=tests/mesm_ops/test_onnx.py

@@ -111,7 +111,8 @@ Gradients sparse_cross_modal_block_backward(
     const Tensor& norm_weight2, const Tensor& norm_bias2, const Tensor& mean1, const Tensor& var1,
     const Tensor& mean2, const Tensor& var2, const Tensor& rows, const Tensor& kept_offsets,
     const Tensor& attention, const Tensor& y1, const Tensor& y2, const Tensor& out_offsets,
-    const Tensor& argmax, bool scales, bool learns, bool training, double eps1, double eps2) {
+    const Tensor& argmax, bool scales, bool learns, bool training, double eps1, double eps2,
+    bool needs_weight1, bool needs_weight2) {
   check_features(kBlock, features);
   const ScalarType dtype = features.scalar_type();
   const int64_t channels = features.size(1);
@@ -156,16 +157,20 @@ Gradients sparse_cross_modal_block_backward(
     const Tensor stored2 = stored(y2);
     const NormGradient<A> of_norm2 = norm_gradient<T>(grad2, stored2, norm2, training, number);
     const Tensor stored1 = stored(y1);
-    const Tensor z1 = normalized<T>(stored1, norm1, number, temporary<kHiddenSlot>);
-    const Tensor of_weight2 =
-        weight_gradient<T>(z1, grad2, stage2.out(), pairs, temporary<kPartialSlot>);
+    Tensor of_weight1 = empty({0}, dtype), of_weight2 = empty({0}, dtype);
+    if (needs_weight2) {
+      const Tensor z1 = normalized<T>(stored1, norm1, number, temporary<kHiddenSlot>);
+      of_weight2 = weight_gradient<T>(z1, grad2, stage2.out(), pairs, temporary<kPartialSlot>);
+    }
     const Tensor grad1 = input_gradient<T>(grad2, stage2, pairs, temporary<kGradientSlot>);
 
     const NormGradient<A> of_norm1 = norm_gradient<T>(grad1, stored1, norm1, training, number);
-    const Tensor selected = gather_kept(row_kernels<T>(), x, attention, rows, frames, kept, scales,
-                                        temporary<kSelectedSlot>);
-    const Tensor of_weight1 =
-        weight_gradient<T>(selected, grad1, stage1.out(), pairs, temporary<kPartialSlot>);
+    if (needs_weight1) {
+      const Tensor selected = gather_kept(row_kernels<T>(), x, attention, rows, frames, kept,
+                                          scales, temporary<kSelectedSlot>);
+      of_weight1 =
+          weight_gradient<T>(selected, grad1, stage1.out(), pairs, temporary<kPartialSlot>);
+    }
     const Tensor of_selected = input_gradient<T>(grad1, stage1, pairs, temporary<kHiddenSlot>);
 
     Tensor of_features = zeros({features.size(0), channels}, scalar_type_of<T>());

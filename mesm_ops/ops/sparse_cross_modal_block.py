@@ -217,24 +217,28 @@ def _fake_backward(a: SparseCrossModalBlockBackward) -> SparseCrossModalBlockGra
         query_weight=learned(a.query_weight),
         score_weight=learned(a.score_weight),
         score_bias=learned(a.score_bias),
-        weight1=a.weight1.new_empty(a.weight1.shape),
+        weight1=a.weight1.new_empty(a.weight1.shape if a.needs_weight1 else (0,)),
         norm_weight1=a.norm_weight1.new_empty(a.norm_weight1.shape),
         norm_bias1=a.norm_bias1.new_empty(a.norm_bias1.shape),
-        weight2=a.weight2.new_empty(a.weight2.shape),
+        weight2=a.weight2.new_empty(a.weight2.shape if a.needs_weight2 else (0,)),
         norm_weight2=a.norm_weight2.new_empty(a.norm_weight2.shape),
         norm_bias2=a.norm_bias2.new_empty(a.norm_bias2.shape),
     )
 
 
 def _convolution_flops(
-    a: SparseCrossModalBlock | SparseCrossModalBlockBackward, rows: Tensor, kept_offsets: Tensor
+    a: SparseCrossModalBlock | SparseCrossModalBlockBackward,
+    rows: Tensor,
+    kept_offsets: Tensor,
+    products: tuple[int, int] = (1, 1),
 ) -> int:
-    """Return the FLOPs of both convolutions over the kept rows."""
+    """Return the FLOPs of so many products for each convolution over the kept rows."""
     sites = rows  # fake tensors have no values: only the number of rows counts
     if values_are_known(rows):
         sites = torch.where(rows >= 0, a.sites[rows.clamp(min=0)], 0)
     pairs = active_pairs(sites, kept_offsets, a.height, a.width)
-    return 2 * pairs * sum(w.shape[0] * w.shape[1] for w in (a.weight1, a.weight2))
+    sizes = [weight.shape[0] * weight.shape[1] for weight in (a.weight1, a.weight2)]
+    return 2 * pairs * sum(n * size for n, size in zip(products, sizes, strict=True))
 
 
 def _flops(a: SparseCrossModalBlock, out: SparseCrossModalBlockResult) -> int:
@@ -242,8 +246,9 @@ def _flops(a: SparseCrossModalBlock, out: SparseCrossModalBlockResult) -> int:
 
 
 def _flops_backward(a: SparseCrossModalBlockBackward, out: SparseCrossModalBlockGradients) -> int:
-    # Each convolution has two products: the gradients of its input and of its weight.
-    of_convolutions = 2 * _convolution_flops(a, a.rows, a.kept_offsets)
+    # Each convolution's products: the gradients of its input and, where needed, of its weight.
+    products = (1 + a.needs_weight1, 1 + a.needs_weight2)
+    of_convolutions = _convolution_flops(a, a.rows, a.kept_offsets, products)
     return of_convolutions + (score_flops_backward(a) if a.selection.learns else 0)
 
 
@@ -285,6 +290,8 @@ def _saved(
         training=a.training,
         eps1=a.eps1,
         eps2=a.eps2,
+        needs_weight1=LATER,
+        needs_weight2=LATER,
         rulebook=out.rulebook,
     )
 

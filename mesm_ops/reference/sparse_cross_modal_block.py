@@ -132,13 +132,16 @@ class SparseCrossModalBlockBackward(NamedTuple):
     training: bool
     eps1: float
     eps2: float
+    needs_weight1: bool
+    needs_weight2: bool
     rulebook: TritonState
 
 
 class SparseCrossModalBlockGradients(NamedTuple):
     """The gradients of the arguments of these names, in their shapes and dtypes.
 
-    Unless the selection learns, the gradients of query and attention parameters are (0,).
+    Unless the selection learns, the gradients of query and attention parameters are (0,); so is
+    that of a weight that needs none.
     """
 
     features: Tensor
@@ -244,7 +247,7 @@ def sparse_cross_modal_block_backward(
         SubmConv2dBackward(
             *(of_norm2.features, z1, *pattern, a.weight2.to(dtype)),
             needs_features=True,
-            needs_weight=True,
+            needs_weight=a.needs_weight2,
             needs_bias=False,
         )
     )
@@ -257,7 +260,7 @@ def sparse_cross_modal_block_backward(
         SubmConv2dBackward(
             *(of_norm1.features, x, *pattern, a.weight1.to(dtype)),
             needs_features=True,
-            needs_weight=True,
+            needs_weight=a.needs_weight1,
             needs_bias=False,
         )
     )

@@ -246,8 +246,12 @@ def sparse_cross_modal_block_backward(
     number = a.kept_offsets[-1:]
     rules = Rulebook(of["lists"], of["masks"], number, None)
     taps = room_for_tap_tiles(rules)
+    weights = [
+        weight if needed else weight.new_empty(0)
+        for weight, needed in ((a.weight1, a.needs_weight1), (a.weight2, a.needs_weight2))
+    ]
     grads = _like(
-        *(a.weight1, a.norm_weight1, a.norm_bias1, a.weight2, a.norm_weight2, a.norm_bias2)
+        *(weights[0], a.norm_weight1, a.norm_bias1, weights[1], a.norm_weight2, a.norm_bias2)
     )
     of_weight1, of_norm_weight1, of_norm_bias1, of_weight2, of_norm_weight2, of_norm_bias2 = grads
 
@@ -270,7 +274,9 @@ def sparse_cross_modal_block_backward(
         *(grad_out, a.argmax, of["y2"], of["window_of"], number, norm2, of_norm2, grad),
         training=a.training,
     )
-    weight2 = weight_gradient(of["z1"], grad, rules, taps, of_weight2)
+    weight1 = weight2 = None
+    if a.needs_weight2:
+        weight2 = weight_gradient(of["z1"], grad, rules, taps, of_weight2)
 
     grad1 = of["z1"] if spent else torch.empty_like(of["z1"])
     most = 2 * size // (2 * plan.middle)
@@ -287,7 +293,8 @@ def sparse_cross_modal_block_backward(
     )
     total(lines[: written.number], None, a.var1, a.eps1, of_norm1, of_norm_weight1, of_norm_bias1)
     norm_gradient(grad1, of["y1"], number, norm1, of_norm1, grad1, training=a.training)
-    weight1 = weight_gradient(of["x"], grad1, rules, taps, of_weight1)
+    if a.needs_weight1:
+        weight1 = weight_gradient(of["x"], grad1, rules, taps, of_weight1)
     grad_x = of["x"] if spent else torch.empty_like(of["x"])
     convolve(grad1, rules, of["packed1"], grad_x, transposed=True)
 

@@ -223,7 +223,7 @@ WAYS: dict[str, tuple[Callable[[SparseCrossModalBlock], Any], str]] = {
     ),
     "frozen convolutions": (
         lambda net: [net.conv1.requires_grad_(False), net.conv2.requires_grad_(False)],
-        "part by part, as conv1 and conv2 are frozen",
+        "one op",
     ),
     "a frozen block": (lambda net: net.requires_grad_(False), "one op"),
     "one frozen convolution": (on("conv1", lambda p: p.requires_grad_(False)), "one op"),

@@ -30,21 +30,26 @@ def backward(
     a: reference.SparseCrossModalBlock,
     out: reference.SparseCrossModalBlockResult,
     grad: Tensor,
+    needs: tuple[bool, bool] = (True, True),
 ) -> reference.SparseCrossModalBlockGradients:
     """Run the backward pass of a forward pass's arguments and results."""
     saved = module._saved(a, out)._replace(grad_out=grad)
+    saved = saved._replace(needs_weight1=needs[0], needs_weight2=needs[1])
     with use_backend(backend), torch.no_grad():
         return reference.SparseCrossModalBlockGradients(*BACKWARD(*saved))
 
 
 def both_passes(
-    backend: str, a: reference.SparseCrossModalBlock, grad: Tensor | None
+    backend: str,
+    a: reference.SparseCrossModalBlock,
+    grad: Tensor | None,
+    needs: tuple[bool, bool] = (True, True),
 ) -> dict[str, Tensor]:
     """Run the forward and, given the gradient of its features, the backward pass."""
     out = forward(backend, a)
     if grad is None:
         return out._asdict()
-    grads = backward(backend, a, out, grad)
+    grads = backward(backend, a, out, grad, needs)
     return out._asdict() | {f"grad of {name}": g for name, g in grads._asdict().items()}
 
 

@@ -54,6 +54,23 @@ def test_torchs_converter_synchronises_sparse_norms_wherever_they_are() -> None:
     assert again[1][0].process_group is None
 
 
+def test_torchs_converter_reaches_all_names_of_a_norm() -> None:
+    norm = SparseBatchNorm(5, relu=True)
+    held = nn.ModuleDict({"one": norm, "between": nn.Identity(), "two": norm, "three": norm})
+    after = nn.SyncBatchNorm.convert_sync_batchnorm(held, "a group")
+    made = after["one"]
+    assert type(made) is SparseSyncBatchNorm
+    assert after["two"] is after["three"] is made
+    assert (made.weight is norm.weight, made.process_group) == (True, "a group")
+
+
+def test_a_sparse_norm_that_no_module_holds_is_left_to_our_own_converter() -> None:
+    made = nn.SyncBatchNorm.convert_sync_batchnorm(SparseBatchNorm(3))
+    with pytest.raises(AttributeError, match="are no tensor; use the layers of mesm_ops"):
+        made(make_case(2, 3, 4, 5).x)
+    assert type(synchronise_norms(SparseBatchNorm(3))) is SparseSyncBatchNorm
+
+
 @pytest.mark.parametrize("convert", [nn.SyncBatchNorm.convert_sync_batchnorm, synchronise_norms])
 def test_one_process_alone_finds_the_same_bits(convert: Any) -> None:
     block = SparseCrossModalBlock(3, 5, 6, 4)

@@ -195,6 +195,23 @@ def test_modules_that_are_none_for_maps_are_refused() -> None:
         net(*inputs())
 
 
+@pytest.mark.parametrize("part", ["attention", "conv1", "norm2", "pool"])
+def test_parts_that_are_none_are_refused(part: str) -> None:
+    net = block()
+    setattr(net, part, None)
+    message = f"^SparseCrossModalBlock: {part} must be a module, got None; torch.nn.Identity()"
+    with pytest.raises(ValueError, match=message):
+        net(*inputs())
+
+
+@pytest.mark.parametrize("part", ["map_proj", "query_proj", "score"])
+def test_projections_that_are_none_are_refused(part: str) -> None:
+    net = block()
+    setattr(net.attention, part, None)
+    with pytest.raises(ValueError, match=f"^CrossModalAttention: {part} must be a module, got No"):
+        net(*inputs())
+
+
 def test_backward_hooks_are_refused() -> None:
     for part in (block(), block().conv1, block().norm1, block().attention, block().pool):
         for register in (

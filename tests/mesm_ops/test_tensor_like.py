@@ -8,6 +8,7 @@ import pickle
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from accelerate.utils import send_to_device
@@ -104,6 +105,17 @@ def test_gradients_flow(compiled: bool) -> None:
     assert torch.autograd.gradcheck(rows, (features,))
 
 
+def test_pieces_in_inference_mode_and_after() -> None:
+    outside = make_case(3, 2, 4, 5, 0.4, torch.float32, padding=2).x
+    with torch.inference_mode():
+        inside = make_case(3, 2, 4, 5, 0.4, torch.float32, padding=2).x
+        made = [(x, x.split(1), x[[2, 0]]) for x in (outside, inside)]
+    made += [(x, x.split([1, 2]), x[[2, 0]]) for x in (outside, inside)]
+    for x, pieces, chosen in made:
+        assert SparseFeatureMaps.cat(pieces).difference(x) is None
+        assert chosen[1].difference(x[0]) is None
+
+
 def test_one_frame_and_none() -> None:
     x = make_case(3, 2, 4, 5, 0.4, torch.float32).x
     assert (x[-1].frames, x[1:1].frames, x[[]].frames, x.split(7)[0].frames) == (1, 0, 0, 3)
@@ -133,6 +145,15 @@ def test_other_indices_are_refused(index: Any, got: str) -> None:
         x[index]
     with refused(r"a mask of frames must be \(3,\), got \(2,\)"):
         x[torch.ones(2, dtype=torch.bool)]
+
+
+@pytest.mark.parametrize("index", [slice(None, None, 0), slice("a", None), slice(0, 2, 0.5)])
+def test_slices_of_no_integers_or_a_step_of_0_are_refused(index: slice) -> None:
+    x = make_case(3, 2, 4, 5, 0.4, torch.float32).x
+    got = f"got {index.start}:{index.stop}:{index.step}"
+    for one in (x, x.to("meta")):
+        with refused(f".* an integer other than 0, {got}"):
+            one[index]
 
 
 @pytest.mark.parametrize("frames", [0, -1, True, 2.0, [1, 1], [4, -1], "3", None])
@@ -179,6 +200,11 @@ def test_moves_and_casts() -> None:
     copied = x.to("cpu", copy=True, non_blocking=True)
     assert copied.difference(x) is None
     assert copied.sites.data_ptr() != x.sites.data_ptr()
+    for place in (("cpu", torch.float64), (torch.float64,), (x.features,)):
+        copied = x.to(*place, False, True)
+        assert copied.difference(x) is None
+        assert copied.sites.data_ptr() != x.sites.data_ptr()
+        assert copied.offsets.data_ptr() != x.offsets.data_ptr()
     with refused("features must be one of .* got torch.int32"):
         x.to(torch.int32)
     moved = send_to_device({"maps": [x]}, torch.device("meta"), non_blocking=True)
@@ -211,6 +237,14 @@ def test_differences_are_told() -> None:
     nan = x.with_features(x.features * torch.nan)
     assert nan.difference(nan) is None
     assert x.difference(x.features) == "got SparseFeatureMaps, wanted Tensor"  # type: ignore[arg-type]
+
+
+def test_equality_is_that_of_the_object() -> None:
+    x = make_case(2, 3, 4, 5, 0.5, torch.float32).x
+    assert x == x
+    assert x != x[:]
+    assert x[:].difference(x) is None
+    assert len({x, x, x[:]}) == 2
 
 
 def test_says_what_it_holds() -> None:
@@ -293,5 +327,14 @@ def test_dense_layers_and_functions_say_that_maps_are_no_tensor() -> None:
     ):
         with pytest.raises((TypeError, AttributeError), match="are no tensor; use the layers of"):
             layer(x)
+    for call in (np.asarray, np.mean, lambda x: np.array([x, x])):
+        with pytest.raises(TypeError, match=r"^NumPy: SparseFeatureMaps are no tensor; use "):
+            call(x)
+    held = np.empty(1, object)
+    held[0] = x
+    assert held[0] is x
+    for call in (lambda x: torch.equal(x, x), lambda x: x.allclose(x)):
+        with pytest.raises((TypeError, AttributeError), match=r"`x\.difference\(y\) is None`"):
+            call(x)
     with pytest.raises(AttributeError, match=r"has no attribute 'colour'$"):
         x.colour  # noqa: B018

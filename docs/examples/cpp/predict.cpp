@@ -33,6 +33,17 @@ std::vector<std::string> texts_of(const std::string& list) {
   return found;
 }
 
+// The value under a name, or an error that says what is there instead, and the mend.
+template <typename Map>
+auto& named(Map& all, const std::string& name, const std::string& file) {
+  const auto found = all.find(name);
+  if (found != all.end()) return found->second;
+  std::string there;
+  for (const auto& [other, _] : all) there += (there.empty() ? "" : ", ") + other;
+  throw std::runtime_error(file + ": wanted " + name + ", got " + (there.empty() ? "none" : there) +
+                           "; take both files from one mesm export --clip");
+}
+
 // A safetensors file: the length of its header, the header in JSON, and the tensors' bytes.
 std::map<std::string, at::Tensor> read_tensors(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
@@ -71,9 +82,10 @@ int main(int count, char** words) try {
   auto said = model.get_metadata();
   const auto clip = read_tensors(words[2]);
   std::vector<at::Tensor> inputs;
-  for (const auto& name : texts_of(said.at("inputs"))) inputs.push_back(clip.at(name));
+  for (const auto& name : texts_of(named(said, "inputs", words[1])))
+    inputs.push_back(named(clip, name, words[2]));
   const at::Tensor probabilities = model.run(inputs).at(1);
-  const auto emotions = texts_of(said.at("emotions"));
+  const auto emotions = texts_of(named(said, "emotions", words[1]));
   for (size_t i = 0; i < emotions.size(); ++i)
     std::printf("%s %.9f\n", emotions[i].c_str(), probabilities[0][i].item<double>());
   return 0;

@@ -87,10 +87,15 @@ def test_a_program_in_cpp_prints_the_probabilities(
     assert list(said) == list(trained.emotions)
     found = torch.tensor([float(value) for value in said.values()], dtype=torch.float64)
     torch.testing.assert_close(found, probabilities[0], rtol=0, atol=1e-6)
-    done = subprocess.run([*program[:2], package], capture_output=True, text=True, check=False)
-    assert done.returncode == 1
-    assert done.stderr.startswith("predict: ")
-    assert len(done.stderr.splitlines()) == 1
+    save_file({"text_ids": clip["text_ids"]}, tmp_path / "half.safetensors")
+    for wrong, said_so in (
+        (package, "predict: "),
+        (tmp_path / "half.safetensors", "wanted text_mask, got text_ids; take both files from"),
+    ):
+        done = subprocess.run([*program[:2], wrong], capture_output=True, text=True, check=False)
+        assert done.returncode == 1
+        assert said_so in done.stderr
+        assert len(done.stderr.splitlines()) == 1
 
 
 def test_the_program_is_short() -> None:

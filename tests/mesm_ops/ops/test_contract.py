@@ -42,14 +42,14 @@ def test_compiled_kernels_get_the_selection_s_properties_and_no_state(selection:
     seen: list[Any] = []
     fields = dict.fromkeys(reference.SparseCrossModalBlockBackward._fields)
     a = reference.SparseCrossModalBlockBackward(**fields)  # type: ignore[arg-type]
-    a = a._replace(selection=selection, rulebook=torch.ones(1), eps2=2.0)
+    a = a._replace(selection=selection, rulebook=torch.ones(1), needs_weight2=True)
     contract = Contract(reference.sparse_cross_modal_block_backward)
     contract.compiled(lambda *flat: seen.append(flat))(a)
     (flat,) = seen
     assert len(flat) == len(a)  # one more for the selection, one fewer for the state
     place = a._fields.index("selection")
     assert flat[place : place + 2] == (selection.scales, selection.learns)
-    assert flat[-1] == 2.0
+    assert flat[-1] is True
 
 
 def test_what_a_compiled_kernel_does_not_return_is_empty() -> None:

@@ -181,8 +181,30 @@ def test_threads_change_no_bit(backend: str) -> None:
         assert all(torch.equal(other[name], tensor) for name, tensor in found[0].items())
 
 
-def test_gradients_count_as_the_composed_ops_do(backend: str) -> None:
+FROZEN = [("conv1",), ("conv2",), ("conv1", "conv2")]
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("frozen", FROZEN)
+def test_frozen_weights_get_no_gradient_and_change_no_other(
+    backend: str, frozen: tuple[str, ...], training: bool
+) -> None:
+    block, x, query = make_block(training=training), make_maps(padding=5), torch.randn(3, 5)
+    every = results(block, x, query, halves=False)
+    for name in frozen:
+        block.get_submodule(name).requires_grad_(False)
+    assert block.apart() is None
+    others = results(block, x, query, halves=False)
+    assert every.keys() - others.keys() == {f"grad of {name}.weight" for name in frozen}
+    for name, tensor in others.items():
+        assert torch.equal(tensor, every[name]), name
+
+
+@pytest.mark.parametrize("frozen", [(), *FROZEN])
+def test_gradients_count_as_the_composed_ops_do(backend: str, frozen: tuple[str, ...]) -> None:
     block, x, query = make_block(), make_maps(), torch.randn(3, 5)
+    for name in frozen:
+        block.get_submodule(name).requires_grad_(False)
     counts = []
     for halves in (False, True):
         with FlopCounterMode(display=False) as counter:
@@ -206,7 +228,9 @@ def test_opcheck(backend: str, selection: str, training: bool) -> None:
         a = _arguments(x, query, LENGTHS, attention, stages, 0.6, selection)._replace(keep=True)
         out = SparseCrossModalBlockResult(*torch.ops.mesm_ops.sparse_cross_modal_block(*a))
     saved = _saved(tree_map_only(Tensor, Tensor.detach, a), out)
-    backward = saved._replace(grad_out=torch.randn_like(out.features))
+    backward = saved._replace(
+        grad_out=torch.randn_like(out.features), needs_weight1=training, needs_weight2=True
+    )
     op = torch.ops.mesm_ops.sparse_cross_modal_block_backward.default
     torch.library.opcheck(op, tuple(backward))
 

@@ -112,6 +112,20 @@ def test_equals_the_reference(
     assert_same(run("triton", args, grad), run("reference", args, grad))
 
 
+@pytest.mark.parametrize("needs", [(True, False), (False, True), (False, False)])
+def test_weights_that_need_no_gradient_get_none(needs: tuple[bool, bool]) -> None:
+    x = maps(2, 4, 4, 4, 0.6, torch.float32)
+    args, grad = arguments(x, 6, None), gradient(x, 6)
+    every, found = run("triton", args, grad), run("triton", args, grad, needs)
+    for name, needed in zip(("grad of weight1", "grad of weight2"), needs, strict=True):
+        if not needed:
+            assert found.pop(name).shape == (0,)
+            del every[name]
+    for name, tensor in found.items():
+        if name not in OWN:
+            assert torch.equal(tensor, every[name]), name
+
+
 @pytest.mark.parametrize("trim", [True, False])
 def test_inference_keeps_nothing(trim: bool) -> None:
     x = maps(3, 6, 5, 4, 0.6, torch.float32)
