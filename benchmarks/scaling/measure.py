@@ -145,20 +145,42 @@ def nothing() -> Iterator[Callable[[Any], Part]]:
         yield lambda dialog: dialog.refused("empty")
 
 
-def _empty(dialogs: Sequence[Dialog], count: int, folder: Path) -> dict[str, float]:
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+def _empty(
+    dialogs: Sequence[Dialog], count: int, folder: Path, workers: int, repeats: int
+) -> dict[str, float]:
+    """Make so many empty parts several times; of each number the least is returned."""
     made = [replace(dialogs[i % len(dialogs)], name=f"empty{i}") for i in range(count)]
     parts = {dialog.name: folder / f"{dialog.name}.parquet" for dialog in made}
-    head, children, first = time.process_time(), children_cpu(), 0.0
-    for _ in make_parts(made, parts, nothing, 2):
-        # The clock runs from the first unit on, when a worker has started.
-        first = first or time.perf_counter()
-    wall = time.perf_counter() - first
+    rows = []
+    for _ in range(repeats):
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        head, children, first = time.process_time(), children_cpu(), 0.0
+        for _ in make_parts(made, parts, nothing, workers):
+            # The clock runs from the first unit on, when a worker has started.
+            first = first or time.perf_counter()
+        rows.append(
+            {
+                "wall_s": time.perf_counter() - first,
+                "head_cpu_s": time.process_time() - head,
+                "workers_cpu_s": children_cpu() - children,
+            }
+        )
+    return {name: min(row[name] for row in rows) for name in rows[0]}
+
+
+def measure_start(
+    layout: Layout, raw: Path, folder: Path, workers: int, repeats: int = 3
+) -> dict[str, float]:
+    """Start so many workers, at least two, at once.
+
+    Returns:
+        start_cpu_s of each worker, and head_cpu_s of the command for all of them.
+    """
+    found = _empty(dialogs_of(layout, raw), workers, folder, workers, repeats)
     return {
-        "wall_s": wall,
-        "head_cpu_s": time.process_time() - head,
-        "workers_cpu_s": children_cpu() - children,
+        "start_cpu_s": found["workers_cpu_s"] / workers,
+        "head_cpu_s": found["head_cpu_s"],
     }
 
 
@@ -172,19 +194,14 @@ def measure_pool(
         units per second of the clock.
     """
     dialogs = dialogs_of(layout, raw)
-    few = [_empty(dialogs, 2, folder) for _ in range(repeats)]
-    many = [_empty(dialogs, empty_units, folder) for _ in range(repeats)]
-
-    def least(rows: list[dict[str, float]], name: str) -> float:
-        return min(row[name] for row in rows)
-
+    few = _empty(dialogs, 2, folder, 2, repeats)
+    many = _empty(dialogs, empty_units, folder, 2, repeats)
     more = empty_units - 2
-    start = least(few, "workers_cpu_s")
     return {
-        "start_cpu_s": start / 2,
-        "head_cpu_s": (least(many, "head_cpu_s") - least(few, "head_cpu_s")) / more,
-        "worker_cpu_s": (least(many, "workers_cpu_s") - start) / more,
-        "units_per_second": empty_units / least(many, "wall_s"),
+        "start_cpu_s": few["workers_cpu_s"] / 2,
+        "head_cpu_s": (many["head_cpu_s"] - few["head_cpu_s"]) / more,
+        "worker_cpu_s": (many["workers_cpu_s"] - few["workers_cpu_s"]) / more,
+        "units_per_second": empty_units / many["wall_s"],
     }
 
 

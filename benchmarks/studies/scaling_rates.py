@@ -3,7 +3,8 @@
 A miniature corpus with IEMOCAP's layout and pictures of 720x480 is made; each of its dialogs is a
 unit of work. Units are timed in processor time, alone and with two processes side by side, as are a
 worker's start, empty units through the pool of processes, the lists read before and the files
-written after.
+written after. Several rounds are made of each, and the least counts: on a machine that others use,
+and the load says whether they did, it is nearest to an idle one's.
 
     OMP_NUM_THREADS=1 python -m benchmarks.studies.scaling_rates     # some minutes on 2 idle cores
 """
