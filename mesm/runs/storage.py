@@ -13,6 +13,9 @@ from typing import Any, NamedTuple
 
 # Where an object appears whole or not at all.
 SCHEMES = ("s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "oss")
+# The package of fsspec for each, where it is not in the extra.
+_PACKAGES = dict.fromkeys(("gs", "gcs"), "gcsfs") | dict.fromkeys(("abfs", "abfss", "az"), "adlfs")
+_PACKAGES["oss"] = "ossfs"
 HIDDEN = "***"
 _URL = re.compile(r"([a-z][a-z0-9+.-]*)://(.*)", re.IGNORECASE | re.DOTALL)
 # Names of settings and of variables of the environment whose values are nobody's business.
@@ -207,7 +210,8 @@ class Store:
             yield
         except ImportError as error:
             scheme = self.url.partition("://")[0]
-            which = "pip install -e '.[cluster]'" if scheme.startswith("s3") else "pip install it"
+            package = _PACKAGES.get(scheme, "'.[cluster]'")
+            which = f"pip install {'' if scheme in _PACKAGES else '-e '}{package}"
             said = redact(" ".join(str(error).split()))
             message = f"{self.url}: the package for {scheme}:// is missing ({said}): {which}"
         except Exception as error:  # storage's packages have kinds of their own, and may quote keys

@@ -1,5 +1,6 @@
 """URLs of object storage, and what messages must never show."""
 
+import sys
 import traceback
 
 import pytest
@@ -77,3 +78,23 @@ def test_a_failure_of_the_storage_is_one_line_without_credentials(monkeypatch):
     assert SECRET not in str(refusal.value)
     assert "\n" not in str(refusal.value)
     assert SECRET not in "".join(traceback.format_exception(refusal.value))
+
+
+@pytest.mark.parametrize(
+    ("url", "mend"),
+    [
+        ("s3://bucket/raw", "pip install -e '.[cluster]'"),
+        ("gs://bucket/raw", "pip install gcsfs"),
+        ("abfs://box/raw", "pip install adlfs"),
+        ("oss://bucket/raw", "pip install ossfs"),
+    ],
+)
+def test_a_package_that_is_missing_is_named(url, mend, monkeypatch):
+    from fsspec.registry import _registry as registry
+
+    for name in ("s3fs", "gcsfs", "adlfs", "ossfs"):
+        monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.delitem(registry, url.partition(":")[0], raising=False)  # imported before
+    with pytest.raises(ValueError, match=r"is missing \(.*\): ") as refusal:
+        Store(check_url(url, "RAW")).files()
+    assert str(refusal.value).endswith(mend)
