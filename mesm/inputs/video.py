@@ -86,8 +86,8 @@ def read_spans(path: Path) -> Spans:
         origin = origin_of(container)
         videos = [s for s in container.streams.video if not s.disposition & NO_VIDEO]
         return Spans(
-            sound=_span(default_stream(container.streams.audio), origin),
-            pictures=_span(default_stream(videos), origin),
+            sound=_span(container, default_stream(container.streams.audio), origin),
+            pictures=_span(container, default_stream(videos), origin),
             end=_end(container, origin),
         )
 
@@ -159,7 +159,9 @@ def frames_at(
             yield late, image if usable else None
 
 
-def _span(stream: AudioStream | VideoStream | None, origin: float) -> Span | None:
+def _span(
+    container: InputContainer, stream: AudioStream | VideoStream | None, origin: float
+) -> Span | None:
     if stream is None:
         return None
     # A stream that tells no start begins with its file.
@@ -169,8 +171,10 @@ def _span(stream: AudioStream | VideoStream | None, origin: float) -> Span | Non
     if stream.duration is None or stream.time_base is None:
         return Span(start, None)
     length = float(stream.duration * stream.time_base)
-    if isinstance(stream, VideoStream) and stream.frames and stream.average_rate:
-        # FFmpeg's duration of an AVI file that was cut short is that of the rest.
+    avi = container.format.name == "avi"
+    if avi and isinstance(stream, VideoStream) and stream.frames and stream.average_rate:
+        # FFmpeg's duration of an AVI file that was cut short is that of the rest. Frames of other
+        # formats count, too, that are not shown.
         length = max(length, stream.frames / float(stream.average_rate))
     return Span(start, start + length)
 
