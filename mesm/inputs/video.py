@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -44,6 +45,10 @@ DECODING = (av.FFmpegError, OSError, ValueError, MemoryError)
 
 class VideoError(ValueError):
     """A video that cannot be opened, or has nothing to decode."""
+
+
+class CutShortError(VideoError):
+    """A video whose end, and with it its index, was never written or copied."""
 
 
 @dataclass(frozen=True)
@@ -209,11 +214,37 @@ def opened(path: Path) -> InputContainer:
     try:
         container = av.open(ffmpeg_name(ordinary(path)))
     except DECODING as error:
-        raise VideoError(f"{path} cannot be opened as a video ({error})") from error
+        if _lacks_index(path):
+            raise CutShortError(
+                f"{path} is cut short: its index, which stands at its end, is missing; copy it "
+                "again from where it is whole"
+            ) from error
+        reason = getattr(error, "strerror", None) or error
+        raise VideoError(f"{path} cannot be opened as a video ({reason})") from error
     if container.format.name in PLAYLISTS:
         container.close()
         raise VideoError(f"{path} is a list of other files; name these")
     return container
+
+
+def _lacks_index(path: Path) -> bool:
+    """Whether a file of the MP4 family ends before the box that says where its pictures are."""
+    place, first = 0, True
+    with suppress(OSError), ordinary(path).open("rb") as file:
+        while len(head := file.read(16)) >= 8:
+            size, kind = int.from_bytes(head[:4], "big"), head[4:8]
+            if first and kind != b"ftyp":
+                return False
+            if kind == b"moov":
+                return False
+            if size == 1:
+                size = int.from_bytes(head[8:], "big")
+            first = False
+            if size < 8:  # up to the file's end
+                break
+            place = file.seek(place + size)
+        return not first
+    return False
 
 
 def ffmpeg_name(path: Path) -> str:
