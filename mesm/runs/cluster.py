@@ -31,6 +31,8 @@ NODES = 5  # that may die under a unit before it is blamed
 KNOCK_SECONDS = 3.0
 ANSWER_SECONDS = 120.0  # for a node to start a worker, which imports torch
 _POLL_SECONDS = 0.1
+_KNOCKS = 3  # in vain, until the cluster's head is given up
+_KNOCK_EVERY = 2.0
 _WAITING_SECONDS = 30.0
 # Other versions of these may give other bytes.
 PACKAGES = ("torch", "numpy", "scipy", "av", "pillow", "pyarrow", "soxr", "soundfile", "librosa")
@@ -45,6 +47,10 @@ _SETTINGS = {
 
 class NodeError(ValueError):
     """A node that cannot do the work as this machine would."""
+
+
+class HeadError(ConnectionError):
+    """The cluster's head is gone, and with it whoever hands out work."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +96,7 @@ def connected(address: str) -> Iterator[Cluster]:
     Raises:
         ValueError: ray is missing, nothing answers there within seconds, the answer is not Ray's or
             of another version, this machine is no node, or the cluster has no core; says the mend.
+        HeadError: later, from the block: the head is gone.
     """
     _knock(address)
     os.environ |= {name: os.environ.get(name, value) for name, value in _SETTINGS.items()}
@@ -177,6 +184,8 @@ class Cluster:
     def __init__(self, address: str) -> None:
         self.address = address
         self._place: Place | None = None
+        self._knocked = time.monotonic()
+        self._silent = 0
 
     @contextmanager
     def sharing(self, folder: Path | Store, inputs: Sequence[Path | Store] = ()) -> Iterator[None]:
@@ -216,6 +225,28 @@ class Cluster:
         import ray
 
         return int(ray.cluster_resources().get("GPU", 0))
+
+    def _heard_head(self) -> bool:
+        """Knock at the head's door from time to time: Ray, asked for cores, would wait for it.
+
+        Returns:
+            Whether it has opened just now.
+        """
+        if time.monotonic() - self._knocked < _KNOCK_EVERY:
+            return False
+        host, _, port = self.address.rpartition(":")
+        try:
+            socket.create_connection((host, int(port)), timeout=KNOCK_SECONDS).close()
+            self._silent = 0
+        except OSError as error:
+            self._silent += 1
+            if self._silent >= _KNOCKS:
+                raise HeadError(
+                    f"the cluster's head at {self.address} is gone ({error.strerror or error}): "
+                    "start it and its nodes again; the same command goes on where it was"
+                ) from None
+        self._knocked = time.monotonic()
+        return not self._silent
 
     def _look_around(self) -> None:
         import ray
@@ -292,11 +323,13 @@ class Cluster:
         running: dict[Any, int] = {}
         deaths: Counter[int] = Counter()
         lost: Counter[int] = Counter()
-        heard = time.monotonic()
+        heard, there = time.monotonic(), self.cores()
         try:
             while waiting or running:
+                if self._heard_head():
+                    there = self.cores()
                 # As many again as can run are queued, and no more: a dead driver leaves few behind.
-                room = at_once or 2 * max(1, self.cores() // max(1, cores))
+                room = at_once or 2 * max(1, there // max(1, cores))
                 while waiting and len(running) < room:
                     number = waiting.popleft()
                     running[call.remote(self._place, work, items[number])] = number
@@ -305,7 +338,7 @@ class Cluster:
                 tick()
                 if done:
                     heard = time.monotonic()
-                elif time.monotonic() - heard > _WAITING_SECONDS and self.cores() < cores:
+                elif time.monotonic() - heard > _WAITING_SECONDS and there < cores:
                     heard = time.monotonic()
                     tqdm.write(
                         f"no node has {cores} cores: waiting for nodes to join {self.address}",
@@ -332,6 +365,9 @@ class Cluster:
                             continue
                         result = gave_up(items[number], f"{NODES} nodes died under it")
                     yield items[number], result
+        except HeadError:
+            running.clear()  # nobody is there to cancel it; workers end with their head
+            raise
         finally:
             for reference in running:
                 with suppress(Exception):
