@@ -180,13 +180,18 @@ def write_ninja(torch: Torch, folder: Path, cuda: bool) -> None:
 
         headers = []
         if SCHEMAS.exists():
-            ninja.rule("print", "$tool > $out", "$out")
+            # The same text again keeps its time, so that nothing is compiled for it.
+            kept = "{ cmp -s $out.new $out && rm $out.new || mv $out.new $out; }"
+            ninja.rule("print", f"$tool > $out.new && {kept}", "$out", restat=True)
             read = [SCHEMAS, *sorted(ROOT.glob("mesm_ops/reference/*.py"))]
             headers.append(
                 add("print", folder / "op_schemas.h", read, [sys.executable, str(SCHEMAS)])
             )
         objects = []
-        facing_torch = [*compiler, f"-I{folder}", "-isystem", str(torch.folder / "include")]
+        # Relative, as the header's rule names its file: by another name ninja sees its change only
+        # in the next build.
+        here = os.path.relpath(folder, ROOT)
+        facing_torch = [*compiler, f"-I{here}", "-isystem", str(torch.folder / "include")]
         for source in sorted(CSRC.glob("cpu/*.cpp")):
             objects.append(compiled(source, facing_torch, before=headers))
         for isa, flags in ISA_FLAGS.items():

@@ -14,8 +14,8 @@ export CXX="${CXX:-g++}"
 
 tree=build/sanitize
 mkdir -p "$tree"
-rm -rf "$tree/csrc" "$tree/mesm_ops" "$tree/tests" "$tree/benchmarks"
-cp -Rp setup.py pyproject.toml README.md LICENSE csrc mesm_ops tests benchmarks "$tree"
+rm -rf "$tree/csrc" "$tree/mesm_ops" "$tree/tests" "$tree/benchmarks" "$tree/docs"
+cp -Rp setup.py pyproject.toml README.md LICENSE csrc mesm_ops tests benchmarks docs "$tree"
 cd "$tree"
 rm -f mesm_ops/*.so
 
@@ -42,7 +42,7 @@ sanitized() {
 # at imports, printing or the build; the reference backend, plain torch. Output is not captured: a
 # finding ends the process, and its report with it.
 tests() {
-  sanitized -m pytest -q -p no:cacheprovider --capture=sys -k "not reference" "$@"
+  sanitized -m pytest -q -p no:cacheprovider --capture=sys --timeout=3600 -k "not reference" "$@"
 }
 
 facts='import os; from mesm_ops import _C

@@ -141,6 +141,13 @@ def test_schemas_are_written_into_a_header_when_an_op_changes(tree: Tree) -> Non
     assert tree.make() == set()
     tree.write("mesm_ops/reference/op.py", "x = 2")
     assert tree.make() == {"op_schemas.h"}
+    tree.write("csrc/cpu/reads.cpp", '#include "op_schemas.h"\nint reads() { return 0 SCHEMAS; }')
+    assert tree.make() == {"reads.o", LIBRARY}
+    tree.write("mesm_ops/ops/schemas.py", "print('#define SCHEMAS + 1')")
+    assert tree.make() == {"op_schemas.h", "reads.o", LIBRARY}
+    assert tree.make() == set()
+    tree.write("mesm_ops/reference/op.py", "x = 3")
+    assert tree.make() == {"op_schemas.h"}  # of the same text
     tree.write("mesm_ops/ops/schemas.py", "import nothing")
     with pytest.raises(CompileError, match="No module named 'nothing'"):
         tree.make()
