@@ -1,9 +1,11 @@
 """URLs of object storage, and what messages must never show."""
 
 import traceback
+from types import SimpleNamespace
 
 import pytest
 
+from mesm.runs import extras
 from mesm.runs.storage import HIDDEN, Store, check_url, is_url, redact
 
 SECRET = "verySecretValue/12345"
@@ -77,3 +79,33 @@ def test_a_failure_of_the_storage_is_one_line_without_credentials(monkeypatch):
     assert SECRET not in str(refusal.value)
     assert "\n" not in str(refusal.value)
     assert SECRET not in "".join(traceback.format_exception(refusal.value))
+
+
+@pytest.mark.parametrize(
+    "name", ["a/../../evil.txt", "../evil.txt", "/etc/evil.txt", "a//b.txt", "./b.txt", "a\0b"]
+)
+def test_an_object_whose_name_leads_out_of_its_folder_is_refused(name, monkeypatch):
+    import s3fs
+
+    found = {f"bucket/raw/{key}": {"size": 1, "mtime": 2} for key in ("a/..b/c..txt", "a/", name)}
+    monkeypatch.setattr(s3fs.S3FileSystem, "find", lambda *given, **named: found)
+    with pytest.raises(ValueError, match=r"^s3://bucket/raw holds the object '.*: rename") as error:
+        Store("s3://bucket/raw").files()
+    assert repr(name) in str(error.value)
+    del found[f"bucket/raw/{name}"]
+    assert Store("s3://bucket/raw").files() == {"a/..b/c..txt": (1, 2)}
+
+
+def test_without_a_storages_package_the_extra_is_named(monkeypatch):
+    def opened(store):
+        raise ImportError("no s3fs")
+
+    monkeypatch.setattr(Store, "_opened", opened)
+    wheel = SimpleNamespace(read_text=lambda name: None)
+    monkeypatch.setattr(extras.metadata, "distribution", lambda name: wheel)
+    with pytest.raises(
+        ValueError, match=r"the package for s3:// is missing .*: pip install 'mesm\[cluster\]'$"
+    ):
+        Store("s3://bucket/raw").files()
+    with pytest.raises(ValueError, match=r"the package for gs:// is missing .*: pip install it$"):
+        Store("gs://bucket/raw").files()
