@@ -5,28 +5,28 @@ from __future__ import annotations
 import os
 import resource
 import shutil
-import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 
-from mesm.corpora.assembly import assemble, collect
+from mesm.corpora.assembly import Shard, Written, assemble, collect
 from mesm.corpora.extraction import Dialog, extractor
 from mesm.corpora.miniature.emotions import Layout
-from mesm.corpora.parts import Part, make_parts, read_part, write_part
+from mesm.corpora.parts import Dialog as PartOf
+from mesm.corpora.parts import Opened, Part, make_parts, read_part, write_part
 from mesm.corpora.prepared import PreparedCorpus
 from mesm.corpora.registry import find_corpus, reader_of
+from mesm.corpora.splits import random_split
 from mesm.features.extraction import DialogSources
 from mesm.features.extraction import extractor as feature_extractor
 from mesm.features.sources import find_inputs, find_sources
-from mesm.runs.hashes import sha256
 from mesm.runs.processes import end_with_parent, worker_pool
 
 FACE = 20  # pixels; the default of `mesm prepare`
@@ -78,37 +78,50 @@ def measure_units(
         ValueError: a clip cannot be used.
     """
     dialogs = dialogs_of(layout, raw)[:most]
-    parts = {dialog.name: folder / dialog.part_name() for dialog in dialogs}
+    return [
+        Measured(
+            len(dialog),
+            sum(u.end - u.start for u in dialog.utterances),
+            max(u.end for u in dialog.utterances),
+            spent,
+            _bytes(dialog.utterances[0].media),
+            written,
+        )
+        for dialog, spent, written in _each_made(dialogs, folder, partial(extractor, FACE, "cpu"))
+    ]
+
+
+D = TypeVar("D", bound=PartOf)
+
+
+def _each_made(
+    dialogs: Sequence[D], folder: Path, opened: Opened[D]
+) -> Iterator[tuple[D, float, int]]:
+    """Make parts in this process; gives each dialog, its processor time and its part's bytes."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    found = []
+    parts = {dialog.name: folder / dialog.part_name() for dialog in dialogs}
     before = time.process_time()
-    for dialog, skipped in make_parts(dialogs, parts, partial(extractor, FACE, "cpu"), 1):
-        after = time.process_time()
+    for dialog, skipped in make_parts(dialogs, parts, opened, 1):
+        spent = time.process_time() - before
         if skipped:
-            raise ValueError(f"{raw} has clips with faults: {skipped[0].line()}")
-        media = {file for file in dialog.utterances[0].media if file is not None}
-        found.append(
-            Measured(
-                len(dialog),
-                sum(u.end - u.start for u in dialog.utterances),
-                max(u.end for u in dialog.utterances),
-                after - before,
-                sum(file.stat().st_size for file in media),
-                parts[dialog.name].stat().st_size,
-            )
-        )
+            raise ValueError(f"{folder}: a clip with faults: {skipped[0].line()}")
+        yield dialog, spent, parts[dialog.name].stat().st_size
         before = time.process_time()
-    return found
+
+
+def _bytes(media: Iterable[Path | None]) -> int:
+    return sum(file.stat().st_size for file in {*media} if file is not None)
 
 
 def units_side_by_side(
-    layout: Layout, raw: Path, folder: Path, together: int, repeats: int = 1
+    layout: Layout, raw: Path, folder: Path, together: int, repeats: int = 3
 ) -> list[Measured]:
     """Measure all units in so many processes at once, each of which makes all of them.
 
     Returns:
-        The units with the median of their processor times over processes and repeats.
+        The units with the least of their processor times over processes and repeats: others on the
+        machine only add to it.
     """
     every: list[list[Measured]] = []
     for _ in range(repeats):
@@ -121,8 +134,7 @@ def units_side_by_side(
             timed = [pool.submit(measure_units, layout, raw, place) for place in places]
             every += [future.result() for future in timed]
     return [
-        replace(same[0], cpu_s=statistics.median(one.cpu_s for one in same))
-        for same in zip(*every, strict=True)
+        replace(same[0], cpu_s=min(one.cpu_s for one in same)) for same in zip(*every, strict=True)
     ]
 
 
@@ -133,20 +145,42 @@ def nothing() -> Iterator[Callable[[Any], Part]]:
         yield lambda dialog: dialog.refused("empty")
 
 
-def _empty(dialogs: Sequence[Dialog], count: int, folder: Path) -> dict[str, float]:
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+def _empty(
+    dialogs: Sequence[Dialog], count: int, folder: Path, workers: int, repeats: int
+) -> dict[str, float]:
+    """Make so many empty parts several times; of each number the least is returned."""
     made = [replace(dialogs[i % len(dialogs)], name=f"empty{i}") for i in range(count)]
     parts = {dialog.name: folder / f"{dialog.name}.parquet" for dialog in made}
-    head, children, first = time.process_time(), children_cpu(), 0.0
-    for _ in make_parts(made, parts, nothing, 2):
-        # The clock runs from the first unit on, when a worker has started.
-        first = first or time.perf_counter()
-    wall = time.perf_counter() - first
+    rows = []
+    for _ in range(repeats):
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        head, children, first = time.process_time(), children_cpu(), 0.0
+        for _ in make_parts(made, parts, nothing, workers):
+            # The clock runs from the first unit on, when a worker has started.
+            first = first or time.perf_counter()
+        rows.append(
+            {
+                "wall_s": time.perf_counter() - first,
+                "head_cpu_s": time.process_time() - head,
+                "workers_cpu_s": children_cpu() - children,
+            }
+        )
+    return {name: min(row[name] for row in rows) for name in rows[0]}
+
+
+def measure_start(
+    layout: Layout, raw: Path, folder: Path, workers: int, repeats: int = 3
+) -> dict[str, float]:
+    """Start so many workers, at least two, at once.
+
+    Returns:
+        start_cpu_s of each worker, and head_cpu_s of the command for all of them.
+    """
+    found = _empty(dialogs_of(layout, raw), workers, folder, workers, repeats)
     return {
-        "wall_s": wall,
-        "head_cpu_s": time.process_time() - head,
-        "workers_cpu_s": children_cpu() - children,
+        "start_cpu_s": found["workers_cpu_s"] / workers,
+        "head_cpu_s": found["head_cpu_s"],
     }
 
 
@@ -160,19 +194,14 @@ def measure_pool(
         units per second of the clock.
     """
     dialogs = dialogs_of(layout, raw)
-    few = [_empty(dialogs, 2, folder) for _ in range(repeats)]
-    many = [_empty(dialogs, empty_units, folder) for _ in range(repeats)]
-
-    def middle(rows: list[dict[str, float]], name: str) -> float:
-        return statistics.median(row[name] for row in rows)
-
+    few = _empty(dialogs, 2, folder, 2, repeats)
+    many = _empty(dialogs, empty_units, folder, 2, repeats)
     more = empty_units - 2
-    start = middle(few, "workers_cpu_s")
     return {
-        "start_cpu_s": start / 2,
-        "head_cpu_s": (middle(many, "head_cpu_s") - middle(few, "head_cpu_s")) / more,
-        "worker_cpu_s": (middle(many, "workers_cpu_s") - start) / more,
-        "units_per_second": empty_units / middle(many, "wall_s"),
+        "start_cpu_s": few["workers_cpu_s"] / 2,
+        "head_cpu_s": (many["head_cpu_s"] - few["head_cpu_s"]) / more,
+        "worker_cpu_s": (many["workers_cpu_s"] - few["workers_cpu_s"]) / more,
+        "units_per_second": empty_units / many["wall_s"],
     }
 
 
@@ -187,7 +216,22 @@ def measure_listing(layout: Layout, raw: Path, repeats: int = 5) -> float:
             dialog.part_name()
             dialog.part_name()
         spent.append((time.process_time() - before) / len(dialogs))
-    return statistics.median(spent)
+    return min(spent)
+
+
+class _Timed:
+    """Has files written in this process, and counts its processor time in `cpu_s`."""
+
+    cpu_s = 0.0
+
+    def __call__(
+        self, work: Callable[[Shard], Written], shards: Sequence[Shard]
+    ) -> Iterator[tuple[Shard, Written]]:
+        for shard in shards:
+            before = time.process_time()
+            written = work(shard)
+            self.cpu_s += time.process_time() - before
+            yield shard, written
 
 
 def measure_assembly(
@@ -195,7 +239,7 @@ def measure_assembly(
     folder: Path,
     most: int = MOST_ASSEMBLED,
     times_longer: int = 1,
-    repeats: int = 3,
+    repeats: int = 5,
 ) -> dict[str, float]:
     """Processor seconds of the final assembly, of parts that `measure_units` left in a folder.
 
@@ -204,45 +248,42 @@ def measure_assembly(
         folder: of the parts.
         most: clips; the parts are assembled over and over up to this number.
         times_longer: clips are made so many times longer, by their own faces and sound over again.
-        repeats: medians count.
+        repeats: the least of each step counts, as others on the machine only add to it.
 
     Returns:
-        clips, seconds of clips, and bytes assembled; seconds of each step; wall_s of all.
+        clips, seconds of clips, and bytes assembled; head_cpu_s of the command's own process, which
+        reads names, splits, and adds up figures; files_cpu_s of whoever writes the files.
     """
     parts = sorted(folder.glob("*.parquet"))
     out, longer = folder / "assembled", folder / "longer"
     longer.mkdir(exist_ok=True)
     if times_longer > 1:
         parts = [_lengthened(part, longer / part.name, times_longer) for part in parts]
-    once, _ = collect(parts)
-    several = parts * max(1, most // len(once))
+    once = sum(len(names) for _, names in collect(parts)[0])
+    several = parts * max(1, most // once)
     emotions = find_corpus(layout).emotions
-    splits = dict.fromkeys(once, "train")
     rows = []
     for _ in range(repeats):
         out.mkdir()
-        clock, times = time.perf_counter(), [time.process_time()]
-        collect(several)
-        times.append(time.process_time())
-        files, figures = assemble(several, splits, emotions, out, lambda _: None)
-        times.append(time.process_time())
-        for file in files:
-            sha256(file)
-        times.append(time.process_time())
+        before, timed = time.process_time(), _Timed()
+        names, _ = collect(several)
+        splits = random_split([clip for _, clips in names for clip in clips], seed=0)
+        made, figures = assemble(names, splits, emotions, out, lambda _: None, timed)
+        for taken in (figures.counts, figures.averages, figures.faces, figures.mean_and_std):
+            taken()
+        spent = time.process_time() - before
         rows.append(
             {
-                "clips": float(figures.clips["train"]),
+                "clips": float(figures.clips),
                 "seconds": times_longer * float(figures.seconds[-1]),
-                "bytes": float(sum(file.stat().st_size for file in files)),
-                "collect_cpu_s": times[1] - times[0],
-                "assemble_cpu_s": times[2] - times[1],
-                "hash_cpu_s": times[3] - times[2],
-                "wall_s": time.perf_counter() - clock,
+                "bytes": float(sum(file.stat().st_size for file in made)),
+                "head_cpu_s": spent - timed.cpu_s,
+                "files_cpu_s": timed.cpu_s,
             }
         )
         shutil.rmtree(out)
     shutil.rmtree(longer)
-    return {name: statistics.median(row[name] for row in rows) for name in rows[0]}
+    return {name: min(row[name] for row in rows) for name in rows[0]}
 
 
 def _lengthened(part: Path, out: Path, times: int) -> Path:
@@ -265,28 +306,19 @@ def measure_features(prepared: Path, raw: Path, folder: Path) -> list[Measured]:
         DialogSources(name, root, tuple(group), phonet=False, video_step=0.0)
         for name, group in groupby(clips, key=lambda clip: clip.dialog)
     ]
-    found: list[Measured] = []
-    for warm in (True, False):
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        parts = {dialog.name: folder / dialog.part_name() for dialog in dialogs}
-        before = time.process_time()
-        for dialog, _ in make_parts(dialogs, parts, feature_extractor, 1):
-            after = time.process_time()
-            if not warm:
-                sounds = {clip.audio for clip in dialog.clips if clip.audio is not None}
-                found.append(
-                    Measured(
-                        len(dialog),
-                        sum(clip.end - clip.start for clip in dialog.clips),
-                        max(clip.end for clip in dialog.clips),
-                        after - before,
-                        sum(file.stat().st_size for file in sounds),
-                        parts[dialog.name].stat().st_size,
-                    )
-                )
-            before = time.process_time()
-    return found
+    for _ in _each_made(dialogs, folder, feature_extractor):
+        pass  # the first time loads what is found loaded the second
+    return [
+        Measured(
+            len(dialog),
+            sum(clip.end - clip.start for clip in dialog.clips),
+            max(clip.end for clip in dialog.clips),
+            spent,
+            _bytes(clip.audio for clip in dialog.clips),
+            written,
+        )
+        for dialog, spent, written in _each_made(dialogs, folder, feature_extractor)
+    ]
 
 
 def children_cpu() -> float:

@@ -1,9 +1,9 @@
 """Real runs of `mesm prepare` with 1, 2 and 4 workers beside what the simulation says of them.
 
 A miniature corpus without faults is made. The simulation is given what was measured apart: each
-unit's processor time, a worker's start, the head's work before and after, and how much slower a
-core is beside a busy one; four workers share two cores. The real runs take turns, so that a slow
-minute of the machine meets all of them.
+unit's processor time, the head's work before and after, and, for as many processes as the run has,
+a worker's start and how much slower a core is beside busy ones: four workers share two cores. The
+real runs take turns, so that a slow minute of the machine meets all of them.
 
 On an idle machine the clock says how long a run took. On a shared one it says mostly what others
 did, so two times are compared. The clock's, where the simulation is given the cores that others
@@ -25,7 +25,6 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 from benchmarks.environment import ROOT, environment
@@ -38,6 +37,7 @@ from benchmarks.scaling.measure import (
     machine_cpu,
     measure_assembly,
     measure_pool,
+    measure_start,
     units_side_by_side,
 )
 from benchmarks.scaling.simulator import simulate
@@ -110,13 +110,15 @@ def predict(content: dict[str, Any], workers: int, cores: float) -> float:
     units = [Unit(row["clips"], row["cpu_s_alone"]) for row in content["units"]]
     # The head runs alone, before and after the workers, on what is left of one core.
     slower = 1 / min(1.0, cores)
+    together = content["together"].get(str(workers), {})
     cluster = Cluster(
         nodes=1,
         cores=cores,
         workers=workers,
-        crowding=content["crowding"],
-        before=content["before_cpu_s"] * slower,
-        start=content["start_cpu_s"] if workers > 1 else 0.0,
+        crowding=together.get("crowding", 1.0),
+        before=(content["before_cpu_s"] + together.get("head_cpu_s", 0.0)) * slower,
+        # A core beside busy ones is slower in the simulation already.
+        start=together.get("start_cpu_s", 0.0) * together.get("crowding", 1.0),
         dispatch=content["dispatch_cpu_s"] if workers > 1 else 0.0,
         after=content["after_cpu_s"] * slower,
     )
@@ -144,23 +146,23 @@ def compared(content: dict[str, Any]) -> list[dict[str, Any]]:
 def measure(raw: Path, folder: Path) -> dict[str, Any]:
     """Measure everything that a prediction takes, apart from the runs that it is compared with."""
     alone = units_side_by_side(LAYOUT, raw, folder / "parts", 1)
-    together = units_side_by_side(LAYOUT, raw, folder / "parts", 2)
+    together = {}
+    for workers in WORKERS[1:]:
+        units = units_side_by_side(LAYOUT, raw, folder / "parts", workers)
+        start = measure_start(LAYOUT, raw, folder / "pool", workers)
+        together[str(workers)] = {"crowding": slower_together(alone, units), **start}
     pool = measure_pool(LAYOUT, raw, folder / "pool", empty_units=100, repeats=2)
     clips = sum(unit.clips for unit in alone)
     assembly = measure_assembly(LAYOUT, folder / "parts/0", most=clips)
-    after = sum(assembly[f"{step}_cpu_s"] for step in ("collect", "assemble", "hash"))
+    after = assembly["head_cpu_s"] + assembly["files_cpu_s"]  # so few files are written alone
     # A corpus that is prepared already costs the command all but its units and what follows.
     out = folder / "finished"
     prepare(raw, out, 1)
-    before = median(prepare(raw, out, 1)["cpu_s"] for _ in range(2))
+    before = min(prepare(raw, out, 1)["cpu_s"] for _ in range(3))
     return {
-        "units": [
-            {"clips": unit.clips, "cpu_s": unit.cpu_s, "cpu_s_alone": one.cpu_s}
-            for one, unit in zip(alone, together, strict=True)
-        ],
-        "crowding": slower_together(alone, together),
+        "units": [{"clips": unit.clips, "cpu_s_alone": unit.cpu_s} for unit in alone],
+        "together": together,
         "before_cpu_s": before,
-        "start_cpu_s": pool["start_cpu_s"],
         "dispatch_cpu_s": pool["head_cpu_s"],
         "after_cpu_s": after,
     }

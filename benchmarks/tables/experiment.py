@@ -47,7 +47,7 @@ def cost() -> str:
     for corpus, (clips, minutes) in clips_and_minutes().items():
         measured = content["corpora"][corpus]
         scale = minutes / measured["minutes"]
-        prepared = measured["prepare_cpu_s"] * scale / 3600
+        prepared = measured["units_cpu_s"] * scale / 3600
         epochs = [
             content["training"][system]["epoch_cpu_s_per_minute"] * minutes / 3600
             for system in ("fe2e", "mesm")
@@ -95,7 +95,12 @@ def machine() -> str:
     corpora = content["corpora"].values()
     minutes = sum(found["minutes"] for found in corpora)
     clips = sum(found["clips"] for found in corpora)
-    return f"{clips} clips of {minutes:.1f} minutes together on {content['machine']['cpu']}"
+    where = content["preparing"]
+    load = " to ".join(f"{where[f'load_{when}']:.0f}" for when in ("before", "after"))
+    return (
+        f"{clips} clips of {minutes:.1f} minutes together on {where['machine']['cpu']}, "
+        f"{where['machine']['cores']} cores under a load of {load}"
+    )
 
 
 @table("acoustic-features")

@@ -31,7 +31,7 @@ def load() -> dict[str, Table]:
     """All tables by name."""
     for module in (
         *("backends", "cpu", "experiment", "faults", "gpu", "learning", "predicting", "roofline"),
-        "scaling",
+        *("scaling", "scaling_check", "scaling_costs"),
     ):
         importlib.import_module(f"benchmarks.tables.{module}")
     return TABLES

@@ -24,10 +24,12 @@ from mesm.corpora.utterances import SkippedClip
 from mesm.runs.cluster import Cluster
 from mesm.runs.nodes import NodeError
 from mesm.runs.ordinary import naming
-from mesm.runs.processes import end_with_parent, worker_pool
+from mesm.runs.processes import DIED, end_with_parent, worker_pool
 from mesm.runs.storage import Store
 
 _SKIPPED_KEY = b"mesm.skipped"
+# Clips are groups of their own, so that each is read alone; a file holds so many groups at most.
+_MOST_GROUPS = 1024
 
 # Rows of a part file, and the clips that were left out of it.
 Part = tuple[pa.Table, list[SkippedClip]]
@@ -176,10 +178,7 @@ def make_parts(
         except BrokenProcessPool as error:
             left = [dialog for dialog in left if dialog not in done]
             if not any(_begun(parts[dialog.name]).exists() for dialog in left):
-                raise ChildProcessError(
-                    "a worker process died, for instance for want of memory; run again to go on, "
-                    "with fewer --workers if it was memory"
-                ) from error
+                raise ChildProcessError(DIED) from error
         else:
             return
 
@@ -271,15 +270,28 @@ def write_part(path: Path, table: pa.Table, skipped: Sequence[SkippedClip], own:
     beside = path.with_name(f"{path.name}{own}.tmp")
     noted = table.replace_schema_metadata({_SKIPPED_KEY: notes})
     with naming(path):
-        pq.write_table(noted, beside, compression="none")
+        pq.write_table(
+            noted,
+            beside,
+            compression="none",
+            # A dictionary of pictures and sound is tried in vain, and takes most of the time.
+            use_dictionary=False,
+            write_statistics=False,
+            row_group_size=max(1, -(-table.num_rows // _MOST_GROUPS)),
+        )
         beside.replace(path)
 
 
 def read_part(path: Path) -> Part:
     """Read what `write_part` wrote."""
     table = pq.read_table(path, use_threads=False, partitioning=None)
-    notes = json.loads(table.schema.metadata[_SKIPPED_KEY])
-    return table, [SkippedClip.model_validate(note) for note in notes]
+    return table, read_skipped(table.schema)
+
+
+def read_skipped(schema: pa.Schema) -> list[SkippedClip]:
+    """Read the clips left out of a part from its schema."""
+    notes = json.loads(schema.metadata[_SKIPPED_KEY])
+    return [SkippedClip.model_validate(note) for note in notes]
 
 
 # Opened when a worker process starts, and closed with it.

@@ -17,22 +17,21 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 from tqdm import tqdm
 
-from mesm.corpora.assembly import Figures, assemble, collect
 from mesm.corpora.extraction import Dialog, extractor
-from mesm.corpora.manifest import FORMAT, LEAST_STD, MANIFEST, Manifest, read_manifest
-from mesm.corpora.miniature import ground_truth
+from mesm.corpora.finishing import finish
+from mesm.corpora.manifest import FORMAT, MANIFEST, Manifest, read_manifest
 from mesm.corpora.parts import Carrier, Places, make_all
 from mesm.corpora.prepared import PreparedCorpus
 from mesm.corpora.registry import find_corpus, reader_of
 from mesm.corpora.splits import SplitPolicy, read_split_lists, split_clips
 from mesm.corpora.summary import lacks, summary
-from mesm.corpora.utterances import RawCorpus, SkippedClip, Utterance
+from mesm.corpora.utterances import RawCorpus, Utterance
 from mesm.inputs.face_detector import FaceDetector
 from mesm.inputs.faces import FaceRule
 from mesm.inputs.mtcnn import other_weights
 from mesm.runs.cluster import Cluster
 from mesm.runs.files import owned, read_json, write_beside
-from mesm.runs.hashes import MEMORY, sealed, sha256
+from mesm.runs.hashes import MEMORY
 from mesm.runs.nodes import is_token
 from mesm.runs.ordinary import not_a_file
 
@@ -165,7 +164,14 @@ def _prepare(
         places: Places = (out, [raw]) if carrier is None else carrier.places(out, raw)
         with nullcontext() if cluster is None else cluster.sharing(*places):
             parts = _extract_all(dialogs, out / WORK, fingerprint, found, options, cluster, carrier)
-        finished = _finish(parts, found, lists, out, fingerprint, options, seen)
+            # Nodes see the parts unless these were brought from object storage.
+            nodes = cluster if isinstance(places[0], Path) else None
+            finished = finish(
+                *(parts, found, lists, out, out / WORK, fingerprint, seen),
+                split=partial(split_clips, policy=options.policy(found.name), seed=options.seed),
+                workers=options.workers,
+                cluster=nodes,
+            )
     shutil.rmtree(out / WORK, ignore_errors=True)
     print("\n".join([summary(finished), *lacks(finished, utterances)]))
     return finished
@@ -314,103 +320,3 @@ def _extract_all(
         tqdm.write(clip.line(), file=sys.stderr)
     opened = partial(extractor, options.min_face_size, options.device, options.mtcnn)
     return make_all(dialogs, work / "parts", opened, options.workers, "clips", cluster, carrier)
-
-
-def _finish(
-    parts: Sequence[Path],
-    found: RawCorpus,
-    lists: dict[str, str] | None,
-    out: Path,
-    fingerprint: dict[str, Any],
-    options: PrepareOptions,
-    seen: str,
-) -> Manifest:
-    clips, left_out = collect(parts)
-    if not clips:
-        reasons = ", ".join(f"{number} {reason}" for reason, number in _reasons(left_out).items())
-        raise ValueError(
-            f"no clip of {found.root} can be used ({reasons}): mend what the lines above name"
-        )
-    if lists is not None:
-        splits = {clip: lists[clip] for clip in clips}
-    else:
-        usable = [u for u in found.utterances if u.clip_id in clips]
-        splits = split_clips(usable, options.policy(found.name), options.seed)
-    if "train" not in splits.values():
-        raise ValueError("no clip of the training split can be used")
-    fresh = out / WORK / "data"
-    shutil.rmtree(fresh, ignore_errors=True)
-    fresh.mkdir()
-    emotions = _emotions(found)
-    with tqdm(total=len(clips), desc="writing", unit="clip") as bar:
-        files, figures = assemble(parts, splits, emotions, fresh, bar.update)
-    hashes = {f"data/{file.name}": sha256(file) for file in files}
-    skipped = sorted([*found.skipped, *left_out], key=lambda s: (s.clip_id, s.file))
-    # Before anything is replaced: figures that are not finite are refused here.
-    manifest = _manifest(found, figures, skipped, lists, fingerprint, hashes, seen)
-    (out / MANIFEST).unlink(missing_ok=True)
-    shutil.rmtree(out / "data", ignore_errors=True)
-    fresh.rename(out / "data")
-    write_beside(out / MANIFEST, manifest.model_dump_json(indent=1) + "\n")
-    return manifest
-
-
-def _manifest(
-    found: RawCorpus,
-    figures: Figures,
-    skipped: Sequence[SkippedClip],
-    lists: dict[str, str] | None,
-    fingerprint: dict[str, Any],
-    files: dict[str, str],
-    seen: str,
-) -> Manifest:
-    mean, std = figures.mean_and_std()
-    if not std >= LEAST_STD:
-        raise ValueError(
-            f"{found.root}: the sound of the training split is all the same, as digital silence "
-            "is, and nothing can be learnt of it; extract the recordings' sound anew"
-        )
-    reasons = _reasons(skipped)
-    if found.other_labels:
-        reasons["label"] = found.other_labels.total()
-    on_disk = {u.clip_id for u in found.utterances}
-    known = on_disk | {clip.clip_id for clip in skipped}
-    manifest = Manifest(
-        format=FORMAT,
-        corpus=found.name,
-        emotions=list(_emotions(found)),
-        counts=figures.counts(),
-        averages=figures.averages(),
-        spectrogram_mean=mean,
-        spectrogram_std=std,
-        faces=figures.faces(),
-        skipped=list(skipped),
-        skipped_by_reason=reasons,
-        other_labels=dict(sorted(found.other_labels.items())),
-        unlisted=[] if lists is None else sorted(on_disk - lists.keys()),
-        missing=[] if lists is None else sorted(lists.keys() - known),
-        notes=found.notes,
-        options=fingerprint,
-        files=files,
-        synthetic=is_generated(found),
-        single_label=found.single_label,
-        named=found.title,
-        modalities=figures.modalities,
-        without=figures.without,
-        raw=seen,
-    )
-    return Manifest(**sealed(manifest.model_dump(mode="json")))
-
-
-def _emotions(found: RawCorpus) -> tuple[str, ...]:
-    return found.emotions or find_corpus(found.name).emotions
-
-
-def is_generated(corpus: RawCorpus) -> bool:
-    """Only a generated corpus comes with the truth about itself, in its folder or beside it."""
-    places = (corpus.root, corpus.home or corpus.root)
-    return any((place / ground_truth.FILE_NAME).is_file() for place in places)
-
-
-def _reasons(skipped: Sequence[SkippedClip]) -> dict[str, int]:
-    return dict(sorted(Counter(clip.reason for clip in skipped).items()))

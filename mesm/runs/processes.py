@@ -6,8 +6,9 @@ import multiprocessing
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import InvalidStateError, ProcessPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import InvalidStateError, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
@@ -20,10 +21,16 @@ from multiprocessing.context import (
     SpawnContext,
     SpawnProcess,
 )
-from typing import Any
+from typing import Any, TypeVar
 
 from mesm.runs import interrupts
 
+T = TypeVar("T")
+R = TypeVar("R")
+DIED = (
+    "a worker process died, for instance for want of memory; run again to go on, with fewer "
+    "--workers if it was memory"
+)
 _SECONDS = 0.2
 
 
@@ -117,6 +124,27 @@ def worker_pool(
             pool.shutdown(cancel_futures=True)
         raise
     pool.shutdown()
+
+
+def side_by_side(work: Callable[[T], R], items: Sequence[T], workers: int) -> Iterator[tuple[T, R]]:
+    """Do units of work in new processes; gives each as it is done, with its result.
+
+    Args:
+        work: importable; gives what can be pickled.
+        items: in the order to begin them.
+        workers: how many processes.
+
+    Raises:
+        ChildProcessError: a process died.
+    """
+    with worker_pool(workers, end_with_parent) as pool:
+        running = {pool.submit(work, item): item for item in items}
+        for future in as_completed(running):
+            try:
+                result = future.result()
+            except BrokenProcessPool as error:
+                raise ChildProcessError(DIED) from error
+            yield running[future], result
 
 
 @contextmanager

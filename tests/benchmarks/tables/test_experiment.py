@@ -23,7 +23,7 @@ def test_costs_are_scaled_by_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
         name: {
             "pictures": "4x3",
             "minutes": minutes[name] / share,
-            "prepare_cpu_s": 3600.0,
+            "units_cpu_s": 3600.0,
             "prepared_bytes": 10**9,
         }
         for name, share in {**dict.fromkeys(minutes, 100), "iemocap": 10}.items()

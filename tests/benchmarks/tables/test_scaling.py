@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.tables import scaling
+from benchmarks.tables import amounts, scaling
 
 
 def row(name: str, nodes: int, seconds: float) -> dict[str, Any]:
@@ -17,7 +17,12 @@ def row(name: str, nodes: int, seconds: float) -> dict[str, Any]:
         "seconds": seconds,
         "seconds_90": [seconds - 60, seconds + 60],
         "efficiency": 0.5,
-        "terms": {"head before": 100.0, "work over all cores": 20_000 / nodes, "head after": 900.0},
+        "terms": {
+            "head before": 100.0,
+            "work over all cores": 18_000 / nodes,
+            "files over all cores": 2_000 / nodes,
+            "head after": 900.0,
+        },
     }
 
 
@@ -26,18 +31,19 @@ def content(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     rows = [row("as assumed", nodes, 6000 / nodes) for nodes in (10, 100)]
     rows += [row(f"{size:g} min", 100, 600 * (1 + abs(size - 5))) for size in (60.0, 5.0, 2.0)]
     found: dict[str, Any] = {"rows": rows}
-    monkeypatch.setattr(scaling, "results", lambda _: found)
+    for module in (scaling, amounts):
+        monkeypatch.setattr(module, "results", lambda _: found)
     return found
 
 
 def test_the_knee_is_where_workers_take_as_long_as_the_head(content: dict[str, Any]) -> None:
     assert scaling.knee() == "20 machines"
-    assert scaling.head() == "1.7 minutes before, 15.0 after"
+    assert scaling.head() == "100 seconds before, 900 after"
 
 
 def test_the_part_that_takes_longest_is_marked(content: dict[str, Any]) -> None:
     lines = {line.split(" | ")[0].strip("| "): line for line in scaling.shares().splitlines()}
-    assert lines["work over all cores"] == "| work over all cores | **2,000** | 200 |"
+    assert lines["work over all cores"] == "| work over all cores | **1,800** | 180 |"
     assert lines["head after"] == "| head after | 900 | **900** |"
     assert lines["simulated, all together"] == "| simulated, all together | 600 | 60 |"
 
@@ -47,21 +53,3 @@ def test_sizes_stand_in_their_order_and_the_best_is_named(content: dict[str, Any
     assert [line.split(" | ")[0] for line in lines] == ["| 2 min", "| 5 min", "| 60 min"]
     assert lines[1] == "| 5 min | 100 | 10.0 (9.0–11.0), 50 % |"
     assert scaling.best_size() == "5 minutes on 100 machines"
-
-
-def test_errors_are_of_the_simulation_over_the_real_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    def run(idle: float, predicted: float) -> dict[str, Any]:
-        return {
-            "workers": 2,
-            "idle_s": idle,
-            "predicted_idle_s": predicted,
-            "wall_s": 100.0,
-            "predicted_s": 90.0,
-            "others_cores": 1.5,
-        }
-
-    runs = [run(10.0, 11.0), run(10.0, 12.0), run(10.0, 9.0)]
-    monkeypatch.setattr(scaling, "results", lambda _: {"runs": runs})
-    assert scaling.check().splitlines()[2] == (
-        "| 2 | 3 | 10.0 | 11.0 | +10 % (-10 to +20) | 100.0 | 90.0 | -10 % (-10 to -10) | 1.5 |"
-    )

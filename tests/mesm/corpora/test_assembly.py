@@ -1,3 +1,7 @@
+import math
+import pickle
+from itertools import chain
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -7,6 +11,7 @@ from mesm.corpora import assembly
 from mesm.corpora.parts import write_part
 from mesm.corpora.prepared import SCHEMA
 from mesm.corpora.utterances import SkippedClip
+from mesm.runs.hashes import sha256
 
 EMOTIONS = ("angry", "happy")
 
@@ -38,6 +43,11 @@ def parts(folder, *dialogs):
     return paths
 
 
+def assembled(folder, dialogs, splits, out, progress=lambda n: None, each=assembly.one_by_one):
+    rows, _ = assembly.collect(parts(folder, *dialogs))
+    return assembly.assemble(rows, splits, EMOTIONS, out, progress, each)
+
+
 @pytest.fixture
 def out(tmp_path):
     folder = tmp_path / "out"
@@ -52,7 +62,8 @@ def test_rows_spread_over_files_and_groups_in_order(tmp_path, out, monkeypatch):
     splits = {r["clip_id"]: "train" for rows in dialogs for r in rows}
     splits["a1"] = "test"
     seen = []
-    files, _ = assembly.assemble(parts(tmp_path, *dialogs), splits, EMOTIONS, out, seen.append)
+    files, _ = assembled(tmp_path, dialogs, splits, out, seen.append)
+    files = list(files)
     assert sum(seen) == 10
     assert [file.name for file in files] == [
         "train-00000-of-00003.parquet",
@@ -73,61 +84,88 @@ def test_a_split_that_fills_its_files_exactly(tmp_path, out, monkeypatch):
     monkeypatch.setattr(assembly, "CLIPS_PER_GROUP", 2)
     rows = [row(f"a{i}") for i in range(8)]
     splits = {r["clip_id"]: "train" for r in rows}
-    files, _ = assembly.assemble(parts(tmp_path, rows), splits, EMOTIONS, out, lambda n: None)
+    files, _ = assembled(tmp_path, [rows], splits, out)
     assert sorted(files) == sorted(out.iterdir())
     assert [pq.read_metadata(file).num_rows for file in files] == [4, 4, 0, 0]
-
-
-def test_figures(tmp_path, out):
-    rows = [
-        row("a0", (1, 1), "one", 1.0),
-        row("a1", (0, 1), "one two three", 3.0, columns=9, found=(False, False)),
-        row("a2", (0, 0), "one two", 5.0, found=(True, False)),
-    ]
-    splits = {"a0": "train", "a1": "train", "a2": "valid"}
-    _, figures = assembly.assemble(parts(tmp_path, rows), splits, EMOTIONS, out, lambda n: None)
-    counts = figures.counts()
-    assert counts["train"].labels == {"angry": 1, "happy": 2}
-    assert (counts["train"].clips, counts["valid"].clips, counts["test"].clips) == (2, 1, 0)
-    assert counts["valid"].no_emotion == 1
-    averages = figures.averages()
-    assert (averages["angry"].words, averages["angry"].seconds) == (1, 1)
-    assert (averages["happy"].words, averages["happy"].seconds) == (2, 2)
-    assert (averages["all"].words, averages["all"].seconds) == (2, 3)
-    faces = figures.faces()
-    assert (faces.frames, faces.found, faces.clips_without) == (5, 2, ["a1"])
-    values = np.concatenate([rows[0]["spectrogram"], rows[1]["spectrogram"]]).astype(np.float64)
-    assert figures.mean_and_std() == pytest.approx((values.mean(), values.std()))
 
 
 def test_parts_keep_what_was_left_out(tmp_path):
     left_out = SkippedClip(clip_id="a9", reason="no sound file", file="a.wav")
     write_part(tmp_path / "a.parquet", pa.Table.from_pylist([row("a0")], schema=SCHEMA), [left_out])
     write_part(tmp_path / "b.parquet", pa.Table.from_pylist([], schema=SCHEMA), [left_out])
-    clips, skipped = assembly.collect([tmp_path / "a.parquet", tmp_path / "b.parquet"])
-    assert clips == {"a0"}
+    rows, skipped = assembly.collect([tmp_path / "a.parquet", tmp_path / "b.parquet"])
+    assert rows == [(tmp_path / "a.parquet", ["a0"]), (tmp_path / "b.parquet", [])]
     assert skipped == [left_out, left_out]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.parquet", "b.parquet"]
 
 
-def test_what_clips_lack_is_noted_and_what_the_training_split_has(tmp_path, out):
-    rows = [
-        row("a0", text=" "),
-        row("a1", columns=0),
-        row("a2", found=()),
-        row("a3"),
+def test_files_and_figures_are_the_same_whoever_writes_them_and_when(tmp_path, out, monkeypatch):
+    monkeypatch.setattr(assembly, "CLIPS_PER_FILE", 4)
+    monkeypatch.setattr(assembly, "CLIPS_PER_GROUP", 3)
+    rng = np.random.default_rng(5)
+    # Sums of such sizes differ in their last bits with the order.
+    dialogs = [
+        [
+            row(f"{d}{i}", seconds=rng.uniform(0, 1e3), columns=int(rng.integers(1, 9)))
+            for i in range(7)
+        ]
+        for d in "abc"
     ]
-    # Text is in the test split alone.
-    splits = {"a0": "train", "a1": "test", "a2": "test", "a3": "test"}
-    _, figures = assembly.assemble(parts(tmp_path, rows), splits, EMOTIONS, out, lambda n: None)
-    assert figures.without == {"text": ["a0"], "sound": ["a1"], "pictures": ["a2"]}
-    assert figures.modalities == "av"
-    assert figures.faces().clips_without == []
+    everything = list(chain(*dialogs))
+    splits = {r["clip_id"]: "test" if r["clip_id"][1] in "25" else "train" for r in everything}
+
+    def backwards(work, shards):
+        for shard in reversed(shards):
+            yield pickle.loads(pickle.dumps((shard, work(shard))))
+
+    files, figures = assembled(tmp_path, dialogs, splits, out)
+    other = tmp_path / "other"
+    other.mkdir()
+    again, same = assembled(tmp_path, dialogs, splits, other, each=backwards)
+    assert [file.name for file in files] == [file.name for file in again]
+    assert list(files.values()) == list(again.values()) == [sha256(file) for file in again]
+    assert same.mean_and_std() == figures.mean_and_std()
+    # As one process adds them up, clip by clip.
+    seconds, total, squares, count = 0.0, 0.0, 0.0, 0
+    for made in everything:
+        seconds += made["end"] - made["start"]
+        if splits[made["clip_id"]] == "train":
+            values = made["spectrogram"].astype(np.float64)
+            total += float(values.sum())
+            squares += float(np.square(values).sum())
+            count += values.size
+    assert figures.seconds[-1] == same.seconds[-1] == seconds
+    mean = total / count
+    assert figures.mean_and_std() == (mean, math.sqrt(squares / count - mean * mean))
 
 
-def test_a_training_split_without_sound_has_no_figures_of_it(tmp_path, out):
-    rows = [row("a0", columns=0), row("a1")]
-    splits = {"a0": "train", "a1": "valid"}
-    _, figures = assembly.assemble(parts(tmp_path, rows), splits, EMOTIONS, out, lambda n: None)
-    assert figures.mean_and_std() == (0.0, 1.0)
-    assert figures.modalities == "tv"
+def test_of_a_part_only_the_rows_wanted_are_read(tmp_path, out, monkeypatch):
+    made = [row(f"a{i}") for i in range(6)]
+    read = []
+
+    class Watched(pq.ParquetFile):
+        def read_row_groups(self, groups, **how):
+            read.append(groups)
+            return super().read_row_groups(groups, **how)
+
+        def read(self, columns=None, **how):
+            assert columns == ["clip_id"]
+            return super().read(columns, **how)
+
+    monkeypatch.setattr(assembly.pq, "ParquetFile", Watched)
+    splits = {r["clip_id"]: "test" if r["clip_id"] == "a3" else "train" for r in made}
+    assembled(tmp_path, [made], splits, out)
+    assert read == [[0, 1, 2, 4, 5], [3]]
+
+
+def test_parts_of_a_version_before_are_read_as_well(tmp_path, out):
+    made = [row(f"a{i}") for i in range(6)]
+    (part,) = parts(tmp_path, made)
+    table = pq.read_table(part, partitioning=None)
+    pq.write_table(table, part, compression="none")
+    assert pq.read_metadata(part).num_row_groups == 1
+    splits = {r["clip_id"]: "test" if r["clip_id"] in ("a1", "a3") else "train" for r in made}
+    files, _ = assembly.assemble(assembly.collect([part])[0], splits, EMOTIONS, out, lambda n: None)
+    other = tmp_path / "other"
+    other.mkdir()
+    assert list(files.values()) == list(assembled(tmp_path, [made], splits, other)[0].values())

@@ -10,10 +10,9 @@ import pytest
 import torch
 
 from mesm.corpora import prepare as module
-from mesm.corpora.prepare import PrepareOptions, is_generated, prepare
+from mesm.corpora.prepare import PrepareOptions, prepare
 from mesm.corpora.prepared import PreparedCorpus
 from mesm.corpora.splits import SPLITS
-from mesm.corpora.utterances import RawCorpus
 from mesm.inputs import face_detector, mtcnn
 from mesm.runs.files import locked
 
@@ -137,22 +136,6 @@ def test_the_manifest_counts_what_is_there(prepared):
     lines = module.summary(manifest)
     assert f"faces found in {manifest.faces.found} of {frames} frames" in lines
     assert "1 zero length" in lines
-
-
-def test_a_generated_corpus_is_known_by_its_ground_truth(prepared, tmp_path):
-    assert PreparedCorpus.open(prepared("iemocap")[1]).manifest.synthetic is True
-    root = tmp_path / "corpus"
-    root.mkdir()
-    alone, came_in_a_folder = RawCorpus("any", root), RawCorpus("any", root, home=tmp_path)
-    (tmp_path / "ground_truth.jsonl").touch()
-    # In the folder that the corpus came in it speaks of it; beside another it may be of anything.
-    assert is_generated(came_in_a_folder) is True
-    assert is_generated(alone) is False
-    (root / "ground_truth.jsonl").touch()
-    (tmp_path / "ground_truth.jsonl").unlink()
-    assert is_generated(alone) is is_generated(came_in_a_folder) is True
-    (root / "ground_truth.jsonl").unlink()
-    assert is_generated(came_in_a_folder) is False
 
 
 def test_datasets_reads_it(prepared, tmp_path):

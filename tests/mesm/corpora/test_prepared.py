@@ -8,11 +8,10 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from mesm.corpora.assembly import assemble
+from mesm.corpora.assembly import assemble, collect
 from mesm.corpora.manifest import FORMAT, Manifest
 from mesm.corpora.parts import write_part
 from mesm.corpora.prepared import SCHEMA, ClipList, PreparedCorpus
-from mesm.runs.hashes import sha256
 
 CLIPS = 19
 
@@ -58,9 +57,8 @@ def prepared(tmp_path):
         tmp_path / "d.parquet", pa.Table.from_pylist([row(i) for i in range(CLIPS)], SCHEMA), []
     )
     splits = {f"clip{i}": "test" if i in (3, 7) else "train" for i in range(CLIPS)}
-    files, figures = assemble(
-        [tmp_path / "d.parquet"], splits, ("angry", "happy"), out / "data", lambda n: None
-    )
+    rows, _ = collect([tmp_path / "d.parquet"])
+    files, figures = assemble(rows, splits, ("angry", "happy"), out / "data", lambda n: None)
     mean, std = figures.mean_and_std()
     manifest = Manifest(
         format=FORMAT,
@@ -78,7 +76,7 @@ def prepared(tmp_path):
         missing=[],
         notes=[],
         options={},
-        files={f"data/{file.name}": sha256(file) for file in files},
+        files={f"data/{file.name}": hashed for file, hashed in files.items()},
     )
     (out / "manifest.json").write_text(manifest.model_dump_json())
     return out

@@ -13,10 +13,13 @@ from pathlib import Path
 
 import pytest
 
+from mesm.corpora import assembly
+from mesm.corpora.finishing import _each
 from mesm.runs import cluster as module
 from mesm.runs.cluster import Cluster, connected
 from mesm.runs.nodes import is_token
 from mesm.runs.storage import Store
+from tests.mesm.corpora.test_assembly import EMOTIONS, parts, row
 from tests.mesm.stub_ray import stub_ray
 from tests.mesm.two_nodes import ROOT, two_nodes
 
@@ -97,6 +100,25 @@ def test_a_folder_that_a_node_does_not_see_is_refused(nodes, tmp_path, monkeypat
         with pytest.raises(ValueError, match=r"has mesm \w+, this machine 0+: install the same"):
             cluster.sharing(tmp_path).__enter__()
     assert not any(is_token(file.name) for file in tmp_path.iterdir())
+
+
+def test_files_of_a_corpus_written_on_nodes_are_those_of_this_process(nodes, tmp_path, monkeypatch):
+    monkeypatch.setattr(assembly, "CLIPS_PER_FILE", 2)
+    made = [row(f"a{i}") for i in range(5)]
+    splits = {r["clip_id"]: "train" for r in made}
+    rows, _ = assembly.collect(parts(tmp_path, made))
+    hashes, on_nodes = [], []
+    with connected(nodes[0].address) as cluster, cluster.sharing(tmp_path):
+        for name, each in (("here", assembly.one_by_one), ("there", _each(3, None, cluster))):
+            folder = tmp_path / name
+            folder.mkdir()
+            files, figures = assembly.assemble(
+                rows, splits, EMOTIONS, folder, on_nodes.append, each
+            )
+            hashes.append((list(files.values()), figures.mean_and_std(), figures.counts()))
+            assert sorted(files) == sorted(folder.iterdir())
+    assert hashes[0] == hashes[1]
+    assert sorted(on_nodes[5:]) == [0, 0, 1, 2, 2]
 
 
 def test_a_killed_worker_and_a_killed_node_lose_nothing_and_repeat_nothing(nodes, tmp_path):

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from mesm.data.clips import make_loader
-from mesm.runs.processes import end_with_parent, shielded, worker_pool
+from mesm.runs.processes import end_with_parent, shielded, side_by_side, worker_pool
 
 
 def never_sees_interrupts(pid):
@@ -87,3 +87,12 @@ def test_a_process_that_still_imports_ends_with_its_parent(tmp_path):
     done = subprocess.run([sys.executable, str(script)], stdout=subprocess.PIPE, timeout=30)
     assert done.returncode == -signal.SIGKILL
     assert int(done.stdout) > 0
+
+
+def die(item):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_process_that_dies_is_told_in_one_line():
+    with pytest.raises(ChildProcessError, match=r"^a worker process died, .*--workers if it was"):
+        list(side_by_side(die, [1], 1))
