@@ -67,6 +67,14 @@ def time() -> str:
     return markdown(head, lines)
 
 
+@table("scaling-runs")
+def runs() -> str:
+    """How many runs the means are of, in words."""
+    rows = results(SCALING)["rows"]
+    main, other = one(rows, name="as assumed", nodes=10), rows[-1]
+    return f"{main['runs']} runs ({other['runs']} of lengths and other assumptions)"
+
+
 @table("scaling-terms")
 def shares() -> str:
     """Seconds that each part would take alone, per number of machines."""

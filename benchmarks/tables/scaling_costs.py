@@ -14,7 +14,7 @@ from benchmarks.tables.amounts import (
     machines,
     simulated_hours,
 )
-from benchmarks.tables.experiment import TITLES
+from benchmarks.tables.experiment import TITLES, prepare_seconds
 from benchmarks.tables.registry import one, results, table
 
 SPEED, GPU = "predict-speed", "h100-2026-11-27"
@@ -59,7 +59,7 @@ def cores() -> str:
     rows = [
         (
             f"`prepare`, pictures of {found['pictures']}",
-            hours * found["units_cpu_s"] / (found["minutes"] * 60),
+            hours * prepare_seconds(found) / (found["minutes"] * 60),
             f"`{COST}`",
         )
         for found in content["corpora"].values()

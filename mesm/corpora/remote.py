@@ -148,30 +148,61 @@ def prepare_remote(
     home = (cache or Path(tempfile.gettempdir())) / f"mesm-{os.geteuid()}-{content}"
     with owned(home, "preparing in", PRIVATE):
         check_own(home, MEND)
-        tree = home / "raw" if isinstance(raw, Store) else raw
-        staging = home / "out" if isinstance(out, Store) else out
-        carrier = Remote(
-            raw if isinstance(raw, Store) else None,
-            out if isinstance(out, Store) else None,
-            *(tree, home, cluster is None),
-        )
-        if isinstance(raw, Store):
-            _lay_out(raw, tree, row.read_first)
-        if isinstance(out, Store):
-            tqdm.write(f"{out.url} is {staging} until it is whole", file=sys.stderr)
-            _bring_back(out, staging)
         try:
-            manifest = prepare(corpus, tree, staging, options, cluster, carrier)
-        except ValueError as error:
-            said = str(error)
-            for place, here in ((raw, tree), (out, staging)):
-                if isinstance(place, Store):
-                    said = said.replace(str(here), place.url)
-            raise ValueError(said) from None
-        if isinstance(out, Store):
-            _hand_over(staging, out, manifest)
+            manifest = _prepared_in(home, corpus, raw, out, row.read_first, options, cluster)
+        except BaseException:
+            tqdm.write(
+                f"{home} keeps {_room(home)}, from which the same command goes on here",
+                file=sys.stderr,
+            )
+            raise
+        tqdm.write(f"{home} had {_room(home)} in the end, and is deleted", file=sys.stderr)
         shutil.rmtree(home, ignore_errors=True)
     return manifest
+
+
+def _prepared_in(
+    home: Path,
+    corpus: str,
+    raw: Path | Store,
+    out: Path | Store,
+    read_first: tuple[str, ...],
+    options: PrepareOptions,
+    cluster: Cluster | None,
+) -> Manifest:
+    """Prepare by way of a folder on this machine; it is not deleted."""
+    tree = home / "raw" if isinstance(raw, Store) else raw
+    staging = home / "out" if isinstance(out, Store) else out
+    carrier = Remote(
+        raw if isinstance(raw, Store) else None,
+        out if isinstance(out, Store) else None,
+        *(tree, home, cluster is None),
+    )
+    if isinstance(raw, Store):
+        _lay_out(raw, tree, read_first)
+    if isinstance(out, Store):
+        tqdm.write(f"{out.url} is {staging} until it is whole", file=sys.stderr)
+        _bring_back(out, staging)
+    try:
+        manifest = prepare(corpus, tree, staging, options, cluster, carrier)
+    except ValueError as error:
+        said = str(error)
+        for place, here in ((raw, tree), (out, staging)):
+            if isinstance(place, Store):
+                said = said.replace(str(here), place.url)
+        raise ValueError(said) from None
+    if isinstance(out, Store):
+        _hand_over(staging, out, manifest)
+    return manifest
+
+
+def _room(folder: Path) -> str:
+    """The room that a folder takes on the disk, in words; files without content take none."""
+    taken = 0
+    for file in folder.rglob("*"):
+        with suppress(OSError):
+            taken += 512 * file.lstat().st_blocks
+    return f"{taken / 1e9:.1f} GB" if taken >= 1e8 else f"{taken / 1e6:.1f} MB"
 
 
 def _lay_out(raw: Store, tree: Path, read_first: tuple[str, ...]) -> None:

@@ -15,6 +15,9 @@ from mesm.runs.extras import install
 
 # Where an object appears whole or not at all.
 SCHEMES = ("s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "oss")
+# The package of fsspec for each, where it is not in the extra.
+_PACKAGES = dict.fromkeys(("gs", "gcs"), "gcsfs") | dict.fromkeys(("abfs", "abfss", "az"), "adlfs")
+_PACKAGES["oss"] = "ossfs"
 HIDDEN = "***"
 _URL = re.compile(r"([a-z][a-z0-9+.-]*)://(.*)", re.IGNORECASE | re.DOTALL)
 # Names of settings and of variables of the environment whose values are nobody's business.
@@ -222,7 +225,8 @@ class Store:
             yield
         except ImportError as error:
             scheme = self.url.partition("://")[0]
-            which = install("cluster") if scheme.startswith("s3") else "pip install it"
+            package = _PACKAGES.get(scheme)
+            which = f"pip install {package}" if package else install("cluster")
             said = redact(" ".join(str(error).split()))
             message = f"{self.url}: the package for {scheme}:// is missing ({said}): {which}"
         except Exception as error:  # storage's packages have kinds of their own, and may quote keys

@@ -23,6 +23,7 @@ def test_costs_are_scaled_by_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
         name: {
             "pictures": "4x3",
             "minutes": minutes[name] / share,
+            "prepare_cpu_s": 7200.0,
             "units_cpu_s": 3600.0,
             "prepared_bytes": 10**9,
         }
@@ -41,6 +42,10 @@ def test_costs_are_scaled_by_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
     assert experiment.gpu_seconds_per_minute() == (0.05, 0.1)
     assert [line.split(",")[0] for line in others] == ["| MELD", "| RAVDESS", "| CREMA-D"]
     assert ", 1440 clips, 1.5 h |" in others[1]
+    assert experiment.prepare().startswith("`prepare` without the command's own start")
+    del corpora["meld"]["units_cpu_s"]
+    assert experiment.prepare_seconds(corpora["meld"]) == 7200
+    assert experiment.prepare().endswith("so that its hours are too high")
 
 
 def test_backends_are_those_of_the_library() -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from mesm.corpora.parts import make_parts
 from mesm.corpora.prepare import PrepareOptions, prepare
+from tests.mesm.two_nodes import ROOT
 
 TWO_WORKERS = """
 import sys
@@ -57,25 +58,11 @@ def test_killed_workers_end_with_their_run_and_change_nothing(prepared, tmp_path
 DEADLY = """
 import os, sys
 from contextlib import nullcontext
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 import pyarrow as pa
 from mesm.corpora.parts import make_all, read_part
-from mesm.corpora.utterances import SkippedClip
-
-@dataclass(frozen=True)
-class Dialog:
-    name: str
-
-    def __len__(self):
-        return 1
-
-    def part_name(self):
-        return self.name
-
-    def refused(self, reason):
-        return pa.table({"x": []}), [SkippedClip(clip_id=self.name, reason=reason, file="f")]
+from tests.mesm.little_dialogs import Dialog
 
 def extract(dialog):
     if dialog.name == "deadly" or dialog.name == "once" and not Path("tried").exists():
@@ -91,8 +78,8 @@ if __name__ == "__main__":
     )
     for file in files:
         table, skipped = read_part(file)
-        print(file.name, len(table), [clip.reason for clip in skipped])
-    print(sorted(path.name for path in Path("parts").iterdir()) == sorted(names))
+        print(file.stem, len(table), [clip.reason for clip in skipped])
+    print(sorted(path.stem for path in Path("parts").iterdir()) == sorted(names))
 """
 
 
@@ -100,10 +87,13 @@ if __name__ == "__main__":
 def test_a_decoder_that_crashes_costs_its_dialog_alone(workers, tmp_path):
     (tmp_path / "run.py").write_text(DEADLY)
     command = [sys.executable, "run.py", str(workers)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     tries, said = 0, ""
     while True:
         tries += 1
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        )
         said += done.stderr
         if done.returncode == 0:
             break

@@ -2,7 +2,9 @@
 
 import json
 import os
+import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -74,6 +76,26 @@ def mesm(folder, environment, *words):
     )
 
 
+def interrupted(folder, environment, enough, *words):
+    """Press Ctrl-C in a command once there is enough; gives what it said."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mesm", *map(str, words)],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 300
+    while not enough():
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=100)
+    assert process.returncode == 130, said
+    return said
+
+
 def fetched(system, place, folder):
     system.get(place, str(folder), recursive=True)
     return contents(folder)
@@ -106,17 +128,26 @@ def test_corpus_and_output_on_storage_by_one_machine_and_by_two_nodes(prepared, 
     one = fetched(system, "bucket/one", tmp_path / "one")
     assert without_stamps(one) == without_stamps(contents(wanted))
     assert not (tmp_path / "cache").exists()
+    assert re.search(r"/cache/mesm-\w+ had \d+\.\d MB in the end, and is deleted", here.stderr)
     assert not system.exists("bucket/one/.work")
     with two_nodes(environment=environment) as (cluster, _):
-        there = mesm(
-            tmp_path,
-            environment,
+        command = (
             *("prepare", "iemocap", "s3://bucket/raw", "s3://bucket/two", *options),
             *("--ray", cluster.address, "--cache", tmp_path / "cache"),
         )
+        stopped = interrupted(
+            tmp_path, environment, lambda: system.glob("bucket/two/.work/parts/*"), *command
+        )
+        there = mesm(tmp_path, environment, *command)
+    *_, room, last = stopped.splitlines()
+    assert re.search(r"/cache/mesm-\w+ keeps \d+\.\d MB, from which the same command goes", room)
+    assert last == "mesm: stopped; the same command goes on where it was"
+    # Parts that were finished before are not made again.
+    done, total = re.search(r"clips: .*? (\d+)/(\d+) \[", there.stderr).groups()
+    assert 0 < int(done) < int(total)
     assert there.returncode == here.returncode, there.stderr
     assert fetched(system, "bucket/two", tmp_path / "two") == one
-    said = here.stdout + here.stderr + there.stdout + there.stderr
+    said = here.stdout + here.stderr + stopped + there.stdout + there.stderr
     assert SECRET not in said
     assert KEY not in said
     assert all(SECRET.encode() not in file for file in one.values())
@@ -252,8 +283,17 @@ def test_the_folder_for_what_is_under_way_is_ones_own(tmp_path, monkeypatch):
         (("train", "iemocap_mesm", "corpus=s3://bucket/one"), "no place on object storage"),
         (("evaluate", "s3://bucket/run"), "no place on object storage"),
         (("prepare", "iemocap", "raw", "out", "--splits=s3://b/l"), "no place on object storage"),
-        (("prepare", "ravdess", "s3://bucket/raw", "out"), "is measured while it is read"),
-        (("prepare", "table", "s3://bucket/a.csv", "out"), "must lie on disk"),
+        *(
+            (
+                ("prepare", name, "s3://bucket/raw", "out"),
+                f"{name} is measured while it is read, so",
+            )
+            for name in ("meld", "ravdess", "crema_d")
+        ),
+        (
+            ("prepare", "table", "s3://bucket/a.csv", "out"),
+            "a table and its recordings must lie on disk",
+        ),
         (("prepare", "iemocap", f"s3://{KEY}:{SECRET}@bucket/raw", "out"), "no credentials"),
     ],
 )

@@ -1,5 +1,6 @@
 """URLs of object storage, and what messages must never show."""
 
+import sys
 import traceback
 from types import SimpleNamespace
 
@@ -96,16 +97,23 @@ def test_an_object_whose_name_leads_out_of_its_folder_is_refused(name, monkeypat
     assert Store("s3://bucket/raw").files() == {"a/..b/c..txt": (1, 2)}
 
 
-def test_without_a_storages_package_the_extra_is_named(monkeypatch):
-    def opened(store):
-        raise ImportError("no s3fs")
+@pytest.mark.parametrize(
+    ("url", "mend"),
+    [
+        ("s3://bucket/raw", "pip install 'mesm[cluster]'"),
+        ("gs://bucket/raw", "pip install gcsfs"),
+        ("abfs://box/raw", "pip install adlfs"),
+        ("oss://bucket/raw", "pip install ossfs"),
+    ],
+)
+def test_a_package_that_is_missing_is_named(url, mend, monkeypatch):
+    from fsspec.registry import _registry as registry
 
-    monkeypatch.setattr(Store, "_opened", opened)
+    for name in ("s3fs", "gcsfs", "adlfs", "ossfs"):
+        monkeypatch.setitem(sys.modules, name, None)
     wheel = SimpleNamespace(read_text=lambda name: None)
     monkeypatch.setattr(extras.metadata, "distribution", lambda name: wheel)
-    with pytest.raises(
-        ValueError, match=r"the package for s3:// is missing .*: pip install 'mesm\[cluster\]'$"
-    ):
-        Store("s3://bucket/raw").files()
-    with pytest.raises(ValueError, match=r"the package for gs:// is missing .*: pip install it$"):
-        Store("gs://bucket/raw").files()
+    monkeypatch.delitem(registry, url.partition(":")[0], raising=False)  # imported before
+    with pytest.raises(ValueError, match=r"is missing \(.*\): ") as refusal:
+        Store(check_url(url, "RAW")).files()
+    assert str(refusal.value).endswith(mend)
