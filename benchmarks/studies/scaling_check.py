@@ -185,6 +185,8 @@ def main() -> None:
     content: dict[str, Any] = {"machine": environment(), "clips": options.clips}
     if options.go_on:
         content = json.loads(options.results.read_text())
+        if "together" not in content:
+            parser.error(f"{options.results} knows no starts of several workers: leave --go-on out")
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
         raw = folder / "raw"

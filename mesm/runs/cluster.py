@@ -27,6 +27,8 @@ NODES = 5  # that may die under a unit before it is blamed
 KNOCK_SECONDS = 3.0
 ANSWER_SECONDS = 120.0  # for a node to start a worker, which imports torch
 _POLL_SECONDS = 0.1
+_KNOCKS = 3  # in vain, until the cluster's head is given up
+_KNOCK_EVERY = 2.0
 _WAITING_SECONDS = 30.0
 # Before `import ray`: no usage statistics are sent.
 _SETTINGS = {
@@ -35,6 +37,10 @@ _SETTINGS = {
     # Seconds that `ray.init` looks for a node on this machine.
     "RAY_raylet_start_wait_time_s": "5",
 }
+
+
+class HeadError(ConnectionError):
+    """The cluster's head is gone, and with it whoever hands out work."""
 
 
 @contextmanager
@@ -47,6 +53,7 @@ def connected(address: str) -> Iterator[Cluster]:
     Raises:
         ValueError: ray is missing, nothing answers there within seconds, the answer is not Ray's or
             of another version, this machine is no node, or the cluster has no core; says the mend.
+        HeadError: later, from the block: the head is gone.
     """
     _knock(address)
     os.environ |= {name: os.environ.get(name, value) for name, value in _SETTINGS.items()}
@@ -141,6 +148,8 @@ class Cluster:
     def __init__(self, address: str) -> None:
         self.address = address
         self._place: Place | None = None
+        self._knocked = time.monotonic()
+        self._silent = 0
 
     @contextmanager
     def sharing(self, folder: Path | Store, inputs: Sequence[Path | Store] = ()) -> Iterator[None]:
@@ -184,6 +193,28 @@ class Cluster:
     def gpus(self) -> int:
         """How many GPUs the nodes that are alive have."""
         return sum(node.gpus for node in self.nodes())
+
+    def _heard_head(self) -> bool:
+        """Knock at the head's door from time to time: Ray, asked for cores, would wait for it.
+
+        Returns:
+            Whether it has opened just now.
+        """
+        if time.monotonic() - self._knocked < _KNOCK_EVERY:
+            return False
+        host, _, port = self.address.rpartition(":")
+        try:
+            socket.create_connection((host, int(port)), timeout=KNOCK_SECONDS).close()
+            self._silent = 0
+        except OSError as error:
+            self._silent += 1
+            if self._silent >= _KNOCKS:
+                raise HeadError(
+                    f"the cluster's head at {self.address} is gone ({error.strerror or error}): "
+                    "start it and its nodes again; the same command goes on where it was"
+                ) from None
+        self._knocked = time.monotonic()
+        return not self._silent
 
     def _look_around(self) -> None:
         import ray
@@ -257,19 +288,21 @@ class Cluster:
         import ray
 
         broken = (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError)
-        there: Any = ray.remote(call).options(num_cpus=cores, num_gpus=gpus, max_retries=0)
+        begin: Any = ray.remote(call).options(num_cpus=cores, num_gpus=gpus, max_retries=0)
         waiting = deque(range(len(items)))
         running: dict[Any, int] = {}
         deaths: Counter[int] = Counter()
         lost: Counter[int] = Counter()
-        heard = time.monotonic()
+        heard, nodes = time.monotonic(), self.nodes()
         try:
             while waiting or running:
+                if self._heard_head():
+                    nodes = self.nodes()
                 # As many again as can run are queued, and no more: a dead driver leaves few behind.
-                room = at_once or 2 * max(1, self.cores() // max(1, cores))
+                room = at_once or 2 * max(1, sum(node.cores for node in nodes) // max(1, cores))
                 while waiting and len(running) < room:
                     number = waiting.popleft()
-                    running[there.remote(self._place, work, items[number])] = number
+                    running[begin.remote(self._place, work, items[number])] = number
                     begun(items[number])
                 done, _ = ray.wait(list(running), timeout=_POLL_SECONDS)
                 tick()
@@ -277,7 +310,7 @@ class Cluster:
                     heard = time.monotonic()
                 elif time.monotonic() - heard > _WAITING_SECONDS:
                     heard = time.monotonic()
-                    self._tell_if_none_fits(cores, gpus)
+                    self._tell_if_none_fits(nodes, cores, gpus)
                 for reference in done:
                     number = running.pop(reference)
                     try:
@@ -301,13 +334,16 @@ class Cluster:
                             continue
                         result = gave_up(items[number], f"{NODES} nodes died under it")
                     yield items[number], result
+        except HeadError:
+            running.clear()  # nobody is there to cancel it; workers end with their head
+            raise
         finally:
             for reference in running:
                 with suppress(Exception):
                     ray.cancel(reference, force=True)
 
-    def _tell_if_none_fits(self, cores: int, gpus: int) -> None:
-        if any(node.cores >= cores and node.gpus >= gpus for node in self.nodes()):
+    def _tell_if_none_fits(self, nodes: Sequence[Node], cores: int, gpus: int) -> None:
+        if any(node.cores >= cores and node.gpus >= gpus for node in nodes):
             return
         wanted = ("a core" if cores == 1 else f"{cores} cores") + (" and a GPU" if gpus else "")
         tqdm.write(

@@ -26,21 +26,10 @@ from tests.mesm.two_nodes import ROOT, two_nodes
 UNITS = """
 import os, time
 from contextlib import nullcontext
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 import pyarrow as pa
-from mesm.corpora.utterances import SkippedClip
-
-@dataclass(frozen=True)
-class Dialog:
-    name: str
-    def __len__(self):
-        return 1
-    def part_name(self):
-        return f"{self.name}.parquet"
-    def refused(self, reason):
-        return pa.table({"x": []}), [SkippedClip(clip_id=self.name, reason=reason, file="f")]
+from tests.mesm.little_dialogs import Dialog
 
 def extract(dialog):
     Path("log", f"{dialog.name}-{os.getpid()}-{os.environ.get('RAY_NODE_ID', '')}").touch()
@@ -84,6 +73,26 @@ def waited(found, seconds=120):
     return what
 
 
+def started(place, cluster, folder):
+    """Run the units; gives the process, and what tells which attempts of a unit have begun."""
+    (place / "log").mkdir()
+    (place / "run.py").write_text(RUN)
+    path = f"{folder}{os.pathsep}{ROOT}"
+    process = subprocess.Popen(
+        [sys.executable, "run.py", cluster.address],
+        cwd=place,
+        env={**os.environ, "PYTHONPATH": path},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+    def begun(name):
+        return [file.name.split("-") for file in (place / "log").glob(f"{name}-*")]
+
+    return process, begun
+
+
 def test_a_folder_that_a_node_does_not_see_is_refused(nodes, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "ANSWER_SECONDS", 200.0)
     with connected(nodes[0].address) as cluster:
@@ -123,20 +132,7 @@ def test_files_of_a_corpus_written_on_nodes_are_those_of_this_process(nodes, tmp
 
 def test_a_killed_worker_and_a_killed_node_lose_nothing_and_repeat_nothing(nodes, tmp_path):
     cluster, second, folder = nodes
-    (tmp_path / "log").mkdir()
-    (tmp_path / "run.py").write_text(RUN)
-    path = f"{folder}{os.pathsep}{ROOT}"
-    process = subprocess.Popen(
-        [sys.executable, "run.py", cluster.address],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": path},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-    def begun(name):
-        return [file.name.split("-") for file in (tmp_path / "log").glob(f"{name}-*")]
+    process, begun = started(tmp_path, cluster, folder)
 
     # Both nodes are at work: the worker of one unit is killed, then the second node.
     waited(lambda: process.poll() is not None or (begun("slow1") and begun("slow2")))
@@ -175,6 +171,34 @@ def test_a_killed_worker_and_a_killed_node_lose_nothing_and_repeat_nothing(nodes
     finally:
         sys.path.remove(str(folder))
     assert "raylet" not in out + err
+
+
+def test_a_head_that_dies_is_told_in_one_line_within_seconds(nodes, tmp_path):
+    cluster, _, folder = nodes
+    process, begun = started(tmp_path, cluster, folder)
+    waited(lambda: process.poll() is not None or begun("slow1"))
+    assert process.poll() is None, process.communicate()[1]
+    address = cluster.address
+    cluster.remove_node(cluster.head_node, allow_graceful=False)
+    # Ray itself would end the process after a minute, in its own words.
+    _, err = process.communicate(timeout=55)
+    said = f"the cluster's head at {address} is gone (Connection refused): start it and"
+    assert f"HeadError: {said}" in err.splitlines()[-1]
+    assert "GCS" not in err
+    assert not any(is_token(file.name) for file in tmp_path.iterdir())
+    for _, worker, _ in begun("slow1"):
+        waited(lambda number=worker: not Path(f"/proc/{number}").exists())
+
+
+def test_a_head_that_is_silent_once_is_knocked_at_again(monkeypatch):
+    monkeypatch.setattr(module, "_KNOCK_EVERY", 0.0)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        cluster = module.Cluster(f"127.0.0.1:{server.getsockname()[1]}")
+        assert cluster._heard_head()
+    assert not cluster._heard_head()
+    assert not cluster._heard_head()
+    with pytest.raises(module.HeadError, match=r"is gone .*: start it and its nodes again; the sa"):
+        cluster._heard_head()
 
 
 @pytest.mark.parametrize("address", ["here", "host:port", "ray://host:1", "host:99999"])
