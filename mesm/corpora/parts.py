@@ -21,7 +21,8 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from mesm.corpora.utterances import SkippedClip
-from mesm.runs.cluster import Cluster, NodeError
+from mesm.runs.cluster import Cluster
+from mesm.runs.nodes import NodeError
 from mesm.runs.ordinary import naming
 from mesm.runs.processes import DIED, end_with_parent, worker_pool
 from mesm.runs.storage import Store
@@ -62,6 +63,9 @@ Places = tuple[Path | Store, Sequence[Path | Store]]
 
 class Carrier(Protocol):
     """Brings what lies elsewhere to the processes, and takes their parts away; sent to them."""
+
+    def settle(self) -> None:
+        """Make, on a cluster's node, the folder for what is under way there."""
 
     def places(self, out: Path, raw: Path) -> Places:
         """Give what nodes must see in place of an output and a raw corpus on this machine."""
@@ -326,6 +330,8 @@ def _make_there(unit: _Unit[Any]) -> list[SkippedClip]:
     key = dumps(unit.opened)
     if key not in _worker_opened:
         _worker_opened[key] = _worker.enter_context(unit.opened())
+    if unit.carrier is not None:
+        unit.carrier.settle()
     unit.part.parent.mkdir(parents=True, exist_ok=True)  # of its own where parts are taken away
     extract = partial(_as_seen, unit.part.name, _worker_opened[key])
     # A worker that was given up, as its node's network was, may still be writing the same part.

@@ -29,9 +29,10 @@ from mesm.corpora.utterances import RawCorpus, Utterance
 from mesm.inputs.face_detector import FaceDetector
 from mesm.inputs.faces import FaceRule
 from mesm.inputs.mtcnn import other_weights
-from mesm.runs.cluster import TOKEN, Cluster
+from mesm.runs.cluster import Cluster
 from mesm.runs.files import owned, read_json, write_beside
 from mesm.runs.hashes import MEMORY
+from mesm.runs.nodes import is_token
 from mesm.runs.ordinary import not_a_file
 
 WORK = ".work"
@@ -243,7 +244,9 @@ def _look_at(out: Path, fingerprint: dict[str, Any]) -> Manifest | None:
             raise ValueError(f"{begun} is damaged: wanted the options; delete {out / WORK}")
     else:
         others = sorted(
-            path.name for path in out.iterdir() if path.name not in (WORK, MEMORY, TOKEN)
+            path.name
+            for path in out.iterdir()
+            if path.name not in (WORK, MEMORY) and not is_token(path.name)
         )
         if others:
             raise ValueError(f"{out} is not empty ({others[0]}): name a new folder")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import sys
@@ -21,12 +22,15 @@ from mesm.corpora.parts import Places
 from mesm.corpora.prepare import WORK, PrepareOptions, prepare
 from mesm.corpora.registry import CORPORA, find_corpus
 from mesm.corpora.utterances import relative
-from mesm.runs.cluster import TOKEN, Cluster
-from mesm.runs.files import owned
+from mesm.runs.cluster import Cluster
+from mesm.runs.files import check_own, owned
+from mesm.runs.nodes import is_token
 from mesm.runs.storage import Store
 
 PARTS = f"{WORK}/parts"
 OURS = (f"{WORK}/", "data/")
+PRIVATE = 0o700
+MEND = "delete it, or name another folder with --cache"
 
 
 @dataclass(frozen=True)
@@ -37,13 +41,21 @@ class Remote:
         raw: where the raw corpus lies; None: on this machine.
         out: where the prepared corpus is to lie; None: on this machine.
         tree: stands for the raw corpus on the machine that runs the command.
-        units: folder for the files of the dialogs at work, on whichever machine.
+        home: folder for what is under way, on whichever machine.
+        alone: whether the machine that runs the command does the work itself.
     """
 
     raw: Store | None
     out: Store | None
     tree: Path
-    units: Path
+    home: Path
+    alone: bool
+
+    def settle(self) -> None:
+        """Make the folder for what is under way; refuse another user's."""
+        self.home.parent.mkdir(parents=True, exist_ok=True)
+        self.home.mkdir(PRIVATE, exist_ok=True)
+        check_own(self.home, MEND)
 
     def places(self, out: Path, raw: Path) -> Places:
         """Give what nodes must see."""
@@ -55,9 +67,10 @@ class Remote:
         if self.raw is None:
             yield dialog
             return
-        self.units.mkdir(parents=True, exist_ok=True)
-        _sweep(self.units)
-        folder = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=self.units))
+        units = self.home / "units"
+        units.mkdir(exist_ok=True)
+        _sweep(units)
+        folder = Path(tempfile.mkdtemp(prefix=f"{_system()}-{os.getpid()}-", dir=units))
         try:
             moved: dict[Path, Path] = {}
             for file in {file for u in dialog.utterances for file in u.media if file is not None}:
@@ -71,7 +84,14 @@ class Remote:
                 for u in dialog.utterances
             ]
             root = folder / relative(dialog.root, self.tree)
-            yield replace(dialog, root=root, utterances=tuple(utterances))
+            brought = replace(dialog, root=root, utterances=tuple(utterances))
+            # On nodes, where the tree is not, whoever makes the part compares.
+            if self.alone and brought.part_name() != dialog.part_name():
+                raise ValueError(
+                    f"{self.raw.url}: the files of {dialog.name} changed (in size or time) since "
+                    "the command began: leave the corpus alone, and run the same command again"
+                )
+            yield brought
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -124,9 +144,10 @@ def prepare_remote(
             f"object storage may lie: {able}"
         )
     places = [place.url if isinstance(place, Store) else "" for place in (raw, out)]
-    name = f"mesm-{digest(' '.join([corpus, *places]).encode()).hexdigest()[:16]}"
-    home = (cache or Path(tempfile.gettempdir())) / name
-    with owned(home, "preparing in"):
+    content = digest(" ".join([corpus, *places]).encode()).hexdigest()[:16]
+    home = (cache or Path(tempfile.gettempdir())) / f"mesm-{os.geteuid()}-{content}"
+    with owned(home, "preparing in", PRIVATE):
+        check_own(home, MEND)
         try:
             manifest = _prepared_in(home, corpus, raw, out, row.read_first, options, cluster)
         except BaseException:
@@ -155,7 +176,7 @@ def _prepared_in(
     carrier = Remote(
         raw if isinstance(raw, Store) else None,
         out if isinstance(out, Store) else None,
-        *(tree, home / "units"),
+        *(tree, home, cluster is None),
     )
     if isinstance(raw, Store):
         _lay_out(raw, tree, read_first)
@@ -205,7 +226,7 @@ def _bring_back(out: Store, staging: Path) -> None:
     """Fetch what an earlier command left of the output, whole or begun; refuse anything else."""
     there = out.files()
     ours = [name for name in there if name == MANIFEST or name.startswith(OURS)]
-    others = [name for name in there if name not in (*ours, TOKEN)]
+    others = [name for name in there if name not in ours and not is_token(name)]
     if others and MANIFEST not in there:
         raise ValueError(f"{out.url} is not empty ({others[0]}): name a new folder")
     shutil.rmtree(staging / "data", ignore_errors=True)
@@ -229,10 +250,19 @@ def _hand_over(staging: Path, out: Store, manifest: Manifest) -> None:
     out.delete([name for name in there if name.startswith(OURS) and name not in manifest.files])
 
 
+@functools.cache
+def _system() -> str:
+    """Name the running system, in whose list of processes a number is this machine's process."""
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")
+    processes = Path("/proc/self/ns/pid").readlink()  # of its own in a container
+    return digest(f"{boot}{processes}".encode()).hexdigest()[:12]
+
+
 def _sweep(units: Path) -> None:
-    """Delete what dialogs left whose process was killed."""
-    for folder in units.iterdir():
-        number = folder.name.partition("-")[0]
+    """Delete what dialogs left whose process was killed, of this machine's processes only."""
+    # Where machines share the folder, the others' processes may be alive.
+    for folder in units.glob(f"{_system()}-*"):
+        number = folder.name.split("-")[1]
         with suppress(OSError, ValueError):
             if not Path(f"/proc/{int(number)}").exists():
                 shutil.rmtree(folder, ignore_errors=True)

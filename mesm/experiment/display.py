@@ -123,6 +123,15 @@ class Display:
                 self.said[name] = time.monotonic(), done
                 self._line(f"{name}: epoch {done} of {curve.epochs}, {curve.text()}")
 
+    def put_back(self, name: str) -> None:
+        """A job lost its worker or node, and waits to go on."""
+        self._off(name, over=False)
+        said = f"{name}: its worker or node died; it waits"
+        if self.terminal:
+            tqdm.write(said, file=self.stream)
+        else:
+            self._line(said)
+
     def ended(self, name: str) -> None:
         """A job is done."""
         curve = self._off(name)
@@ -149,14 +158,14 @@ class Display:
         if self.terminal:
             self.overall.close()
 
-    def _off(self, name: str) -> Curve | None:
+    def _off(self, name: str, over: bool = True) -> Curve | None:
         curve = self.curves.pop(name, None)
         if curve is not None:
             before = len(curve.records)
             curve.read()
             if self.terminal:
                 # A training that stopped early leaves epochs that nobody will do.
-                left = curve.epochs - len(curve.records)
+                left = curve.epochs - len(curve.records) if over else 0
                 self.overall.total = (self.overall.total or 0) - left
                 self.overall.update(len(curve.records) - before)
                 bar = self.bars[self.slots.pop(name)]

@@ -130,10 +130,24 @@ class Resources:
     def of_cluster(
         cls, cluster: Cluster, jobs: int | None = None, threads: int | None = None
     ) -> Resources:
-        """As `of_machine`, of all nodes that are there now; Ray gives each job its GPU."""
-        cores, gpus = cluster.cores(), cluster.gpus()
-        jobs = jobs or gpus or max(1, cores // (threads or 1))
-        return cls(jobs, threads or (max(1, cores // gpus) if gpus else 1))
+        """As `of_machine`, of all nodes that are there now; Ray gives each job its GPU.
+
+        Raises:
+            ValueError: no node has so many cores, and a GPU if any has one.
+        """
+        nodes = cluster.nodes()
+        able = [node for node in nodes if node.gpus] or nodes
+        share = min((node.cores // node.gpus for node in able if node.gpus), default=1)
+        threads = threads or max(1, share)
+        # A job is on one node, so what several nodes have left makes no room for it.
+        room = sum(min(node.cores // threads, node.gpus or node.cores) for node in able)
+        if not room:
+            most = max((node.cores for node in able), default=0)
+            raise ValueError(
+                f"--threads {threads}: no node of the cluster has so many cores"
+                f"{' and a GPU' if able and able[0].gpus else ''}; the most are {most}"
+            )
+        return cls(jobs or room, threads)
 
     def environment(self, slot: int) -> dict[str, str]:
         """The environment of the job in a slot, from 0."""
@@ -210,11 +224,15 @@ def _run_on_nodes(
 
     def begun(unit: tuple[Job, Resources]) -> None:
         job = unit[0]
-        if job.name not in slots:  # it is begun anew where its node died
-            slots[job.name] = min(set(range(resources.jobs)) - set(slots.values()))
-            display.started(
-                *(job.name, slots[job.name], job.folder, job.config.training.epochs, job.trained())
-            )
+        slots[job.name] = min(set(range(resources.jobs)) - set(slots.values()))
+        display.started(
+            *(job.name, slots[job.name], job.folder, job.config.training.epochs, job.trained())
+        )
+
+    def put_back(unit: tuple[Job, Resources]) -> None:
+        # Others may begin before it is begun anew.
+        del slots[unit[0].name]
+        display.put_back(unit[0].name)
 
     for (job, _), ended in cluster.each(
         _work_there,
@@ -224,6 +242,7 @@ def _run_on_nodes(
         cores=resources.threads,
         gpus=1 if cluster.gpus() else 0,
         begun=begun,
+        put_back=put_back,
         tick=display.refresh,
     ):
         message = ended if isinstance(ended, str) else _failure(job, ended)

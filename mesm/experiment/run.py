@@ -12,9 +12,10 @@ from mesm.experiment.folds import pool_jobs
 from mesm.experiment.grid import load_experiment
 from mesm.experiment.jobs import Job, Resources, run_jobs
 from mesm.experiment.plan import Cell, check_cells, choose, describe_plan, expand, fold_sets
-from mesm.runs.cluster import TOKEN, Cluster
+from mesm.runs.cluster import Cluster
 from mesm.runs.files import locked
 from mesm.runs.folder import RunFolder
+from mesm.runs.nodes import is_token
 
 PLAN = "experiment.json"
 
@@ -126,7 +127,9 @@ def _check_folder(out: Path) -> None:
         raise ValueError(f"{out} is not a folder")
     if any(out.iterdir()) and not (out / PLAN).is_file():
         others = [
-            path.name for path in out.iterdir() if path.name not in (f".{PLAN}.partial", TOKEN)
+            path.name
+            for path in out.iterdir()
+            if path.name != f".{PLAN}.partial" and not is_token(path.name)
         ]
         if others:
             raise ValueError(f"{out}: holds {others[0]} but no {PLAN}; choose another folder")

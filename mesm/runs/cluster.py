@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-import functools
-import hashlib
 import logging
 import os
-import platform
 import socket
 import sys
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from tqdm import tqdm
 
+from mesm.runs.extras import install
 from mesm.runs.files import write_beside
+from mesm.runs.nodes import Place, about, call, kind_of_cpu, versions
 from mesm.runs.storage import Store
 
 T = TypeVar("T")
 R = TypeVar("R")
-TOKEN = ".cluster.partial"  # the file that every node must see
 TRIES = 3  # of a unit whose worker dies
 NODES = 5  # that may die under a unit before it is blamed
 KNOCK_SECONDS = 3.0
@@ -34,8 +30,6 @@ _POLL_SECONDS = 0.1
 _KNOCKS = 3  # in vain, until the cluster's head is given up
 _KNOCK_EVERY = 2.0
 _WAITING_SECONDS = 30.0
-# Other versions of these may give other bytes.
-PACKAGES = ("torch", "numpy", "scipy", "av", "pillow", "pyarrow", "soxr", "soundfile", "librosa")
 # Before `import ray`: no usage statistics are sent.
 _SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -45,45 +39,8 @@ _SETTINGS = {
 }
 
 
-class NodeError(ValueError):
-    """A node that cannot do the work as this machine would."""
-
-
 class HeadError(ConnectionError):
     """The cluster's head is gone, and with it whoever hands out work."""
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a command works, as a node must find it.
-
-    Attributes:
-        folder: the command's working directory, which relative paths start from.
-        shared: the folder that all nodes must see.
-        content: of the token in it.
-        inputs: files and folders that must be there.
-        versions: of `versions`, on this machine.
-    """
-
-    folder: str
-    shared: Path | Store
-    content: str
-    inputs: tuple[Path | Store, ...]
-    versions: tuple[tuple[str, str], ...]
-
-
-@functools.cache
-def versions() -> tuple[tuple[str, str], ...]:
-    """Name and version of all that a result depends on; of mesm, a hash of its sources."""
-    found = [("Python", platform.python_version())]
-    for name in PACKAGES:
-        with suppress(metadata.PackageNotFoundError):
-            found.append((name, metadata.version(name)))
-    package = Path(__file__).parent.parent
-    sources = hashlib.sha256()
-    for file in sorted([*package.rglob("*.py"), *(package.parent / "mesm_ops").rglob("*.py")]):
-        sources.update(file.relative_to(package.parent).as_posix().encode() + file.read_bytes())
-    return (*found, ("mesm", sources.hexdigest()[:12]))
 
 
 @contextmanager
@@ -104,7 +61,7 @@ def connected(address: str) -> Iterator[Cluster]:
         import ray
     except ModuleNotFoundError as error:
         raise ValueError(
-            "--ray needs the package ray, on every node: pip install -e '.[cluster]'"
+            f"--ray needs the package ray, on every node: {install('cluster')}"
         ) from error
     _check_health(address)
     _be_quiet()
@@ -178,6 +135,13 @@ def _be_quiet() -> None:
         worker.print_to_stdstream = lambda *said, **how: None
 
 
+class Node(NamedTuple):
+    """A node's share of a cluster."""
+
+    cores: int
+    gpus: int
+
+
 class Cluster:
     """A cluster that this process is connected to."""
 
@@ -199,32 +163,36 @@ class Cluster:
             ValueError: a node does not, or has other versions; names it, and the mend.
         """
         content = os.urandom(16).hex()
-        self._place = Place(str(Path.cwd()), folder, content, tuple(inputs), versions())
+        place = self._place = Place(str(Path.cwd()), folder, content, tuple(inputs), versions())
         if isinstance(folder, Store):
-            folder.write(content.encode(), TOKEN)
+            folder.write(content.encode(), place.token)
         else:
-            write_beside(folder / TOKEN, content)
+            write_beside(folder / place.token, content)
         try:
             self._look_around()
             yield
         finally:
             self._place = None
             if isinstance(folder, Store):
-                folder.delete([TOKEN])
+                folder.delete([place.token])
             else:
-                (folder / TOKEN).unlink(missing_ok=True)
+                (folder / place.token).unlink(missing_ok=True)
+
+    def nodes(self) -> list[Node]:
+        """The nodes that are alive and have a core."""
+        import ray
+
+        alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        found = [Node(int(has.get("CPU", 0)), int(has.get("GPU", 0))) for has in alive]
+        return [node for node in found if node.cores]
 
     def cores(self) -> int:
         """How many cores the nodes that are alive have."""
-        import ray
-
-        return int(ray.cluster_resources().get("CPU", 0))
+        return sum(node.cores for node in self.nodes())
 
     def gpus(self) -> int:
         """How many GPUs the nodes that are alive have."""
-        import ray
-
-        return int(ray.cluster_resources().get("GPU", 0))
+        return sum(node.gpus for node in self.nodes())
 
     def _heard_head(self) -> bool:
         """Knock at the head's door from time to time: Ray, asked for cores, would wait for it.
@@ -256,17 +224,17 @@ class Cluster:
         for node in ray.nodes():
             if node["Alive"] and node["Resources"].get("CPU"):
                 there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-                about: Any = ray.remote(_about).options(
+                answer: Any = ray.remote(about).options(
                     num_cpus=0, max_retries=2, scheduling_strategy=there
                 )
-                asked[about.remote(self._place)] = node["NodeManagerAddress"]
+                asked[answer.remote(self._place)] = node["NodeManagerAddress"]
         ready, late = ray.wait(list(asked), num_returns=len(asked), timeout=ANSWER_SECONDS)
         if late:
             raise ValueError(
                 f"node {asked[late[0]]} gave no answer in {ANSWER_SECONDS:g} s: look at its logs, "
                 "or take it out of the cluster"
             )
-        kinds = {_kind_of_cpu()}
+        kinds = {kind_of_cpu()}
         for answer in ready:
             try:
                 kinds.add(ray.get(answer))
@@ -292,6 +260,7 @@ class Cluster:
         cores: int = 1,
         gpus: int = 0,
         begun: Callable[[T], object] = lambda item: None,
+        put_back: Callable[[T], object] = lambda item: None,
         tick: Callable[[], object] = lambda: None,
     ) -> Iterator[tuple[T, R]]:
         """Do every unit of work on some node; inside of `sharing`.
@@ -307,6 +276,7 @@ class Cluster:
             cores: of each unit.
             gpus: likewise.
             begun: told of every unit as it is handed out.
+            put_back: told of every unit whose worker or node died, and which is to be begun anew.
             tick: called several times a second.
 
         Yields:
@@ -318,32 +288,29 @@ class Cluster:
         import ray
 
         broken = (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError)
-        call: Any = ray.remote(_call).options(num_cpus=cores, num_gpus=gpus, max_retries=0)
+        begin: Any = ray.remote(call).options(num_cpus=cores, num_gpus=gpus, max_retries=0)
         waiting = deque(range(len(items)))
         running: dict[Any, int] = {}
         deaths: Counter[int] = Counter()
         lost: Counter[int] = Counter()
-        heard, there = time.monotonic(), self.cores()
+        heard, nodes = time.monotonic(), self.nodes()
         try:
             while waiting or running:
                 if self._heard_head():
-                    there = self.cores()
+                    nodes = self.nodes()
                 # As many again as can run are queued, and no more: a dead driver leaves few behind.
-                room = at_once or 2 * max(1, there // max(1, cores))
+                room = at_once or 2 * max(1, sum(node.cores for node in nodes) // max(1, cores))
                 while waiting and len(running) < room:
                     number = waiting.popleft()
-                    running[call.remote(self._place, work, items[number])] = number
+                    running[begin.remote(self._place, work, items[number])] = number
                     begun(items[number])
                 done, _ = ray.wait(list(running), timeout=_POLL_SECONDS)
                 tick()
                 if done:
                     heard = time.monotonic()
-                elif time.monotonic() - heard > _WAITING_SECONDS and there < cores:
+                elif time.monotonic() - heard > _WAITING_SECONDS:
                     heard = time.monotonic()
-                    tqdm.write(
-                        f"no node has {cores} cores: waiting for nodes to join {self.address}",
-                        file=sys.stderr,
-                    )
+                    self._tell_if_none_fits(nodes, cores, gpus)
                 for reference in done:
                     number = running.pop(reference)
                     try:
@@ -354,6 +321,7 @@ class Cluster:
                         reason = "out of memory" if memory else "its worker died"
                         if deaths[number] < TRIES:
                             waiting.append(number)
+                            put_back(items[number])
                             continue
                         result = gave_up(items[number], f"{reason} {TRIES} times")
                     except ray.exceptions.RayTaskError as error:
@@ -362,6 +330,7 @@ class Cluster:
                         lost[number] += 1
                         if lost[number] < NODES:
                             waiting.appendleft(number)
+                            put_back(items[number])
                             continue
                         result = gave_up(items[number], f"{NODES} nodes died under it")
                     yield items[number], result
@@ -373,66 +342,16 @@ class Cluster:
                 with suppress(Exception):
                     ray.cancel(reference, force=True)
 
+    def _tell_if_none_fits(self, nodes: Sequence[Node], cores: int, gpus: int) -> None:
+        if any(node.cores >= cores and node.gpus >= gpus for node in nodes):
+            return
+        wanted = ("a core" if cores == 1 else f"{cores} cores") + (" and a GPU" if gpus else "")
+        tqdm.write(
+            f"no node has {wanted}: waiting for nodes to join {self.address}", file=sys.stderr
+        )
+
 
 def _cause(error: Any) -> Exception:
     """The exception that a unit of work raised, without Ray's account of where."""
     cause = error.cause
     return cause if isinstance(cause, Exception) else RuntimeError(str(error))
-
-
-def _kind_of_cpu() -> str:
-    import torch
-
-    return f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
-
-
-@functools.cache
-def _checked(place: Place) -> None:
-    """Refuse, on a node, work that would not be done as the command's machine would do it."""
-    node = platform.node()
-    there = dict(place.versions)
-    here = dict(versions())
-    for name in {**there, **here}:
-        if there.get(name) != here.get(name):
-            raise NodeError(
-                f"node {node} has {name} {here.get(name)}, this machine {there.get(name)}: install "
-                "the same on both, and start the node again"
-            )
-    with suppress(OSError):  # without it, only relative paths lead nowhere
-        os.chdir(place.folder)
-    if _token(place.shared) != place.content:
-        raise NodeError(
-            f"node {node} does not see {_shown(place.shared)} as this machine does: name a folder "
-            "of a file system that all nodes share"
-        )
-    for one in place.inputs:
-        if not (one.files() if isinstance(one, Store) else one.exists()):
-            raise NodeError(
-                f"node {node} does not see {_shown(one)}: put it on a file system that all nodes "
-                "share"
-            )
-
-
-def _token(folder: Path | Store) -> str | None:
-    if isinstance(folder, Store):
-        return (folder.read(TOKEN) or b"").decode()
-    try:
-        return (folder / TOKEN).read_text(encoding="utf-8")
-    except OSError:
-        return None
-
-
-def _shown(place: Path | Store) -> str:
-    return place.url if isinstance(place, Store) else str(place)
-
-
-def _about(place: Place) -> str:
-    """Check a node, on it; gives the kind of its CPU."""
-    _checked(place)
-    return _kind_of_cpu()
-
-
-def _call(place: Place, work: Callable[[T], R], item: T) -> R:
-    """Do a unit of work, on a node."""
-    _checked(place)
-    return work(item)

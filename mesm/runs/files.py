@@ -6,6 +6,7 @@ import fcntl
 import json
 import math
 import os
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from functools import cache, wraps
@@ -256,7 +257,7 @@ def locked(folder: Path, doing: str) -> Iterator[None]:
 
 
 @contextmanager
-def owned(folder: Path, doing: str) -> Iterator[None]:
+def owned(folder: Path, doing: str, mode: int = 0o777) -> Iterator[None]:
     """Make a folder if need be, and be the only process that writes there.
 
     A folder that was made for this and is still empty in the end goes again.
@@ -264,6 +265,7 @@ def owned(folder: Path, doing: str) -> Iterator[None]:
     Args:
         folder: may be missing, as may its parents.
         doing: what is being done there, e.g. "training in".
+        mode: of the folder if it is made; the process's umask is taken from that.
 
     Raises:
         ValueError: another process owns the folder; says which, where the system tells. Or a file
@@ -271,22 +273,36 @@ def owned(folder: Path, doing: str) -> Iterator[None]:
         OSError: the folder cannot be made.
     """
     check_folder(folder)
-    made = _make(folder)
+    made = _make(folder, mode)
     with ExitStack() as stack:
         stack.enter_context(locked(folder, doing))
         if not folder.exists():
             # The last owner made the folder, and removed it as empty just before the lock.
-            stack.enter_context(owned(folder, doing))
+            stack.enter_context(owned(folder, doing, mode))
         try:
             yield
         finally:
             _remove_empty(made)  # before somebody else has the lock
 
 
-def _make(folder: Path) -> list[Path]:
+def check_own(folder: Path, mend: str) -> None:
+    """Refuse, with a ValueError, a folder in which another user may have put something.
+
+    Args:
+        folder: is there; its name can be guessed, and others may write into the folder above.
+        mend: for the message.
+    """
+    found = folder.lstat()
+    if stat.S_ISLNK(found.st_mode):
+        raise ValueError(f"{folder} is a link, which anybody may have put there: {mend}")
+    if found.st_uid != os.geteuid():
+        raise ValueError(f"{folder} belongs to another user (number {found.st_uid}): {mend}")
+
+
+def _make(folder: Path, mode: int = 0o777) -> list[Path]:
     """Make a folder; gives it and those above it that were missing."""
     made = [place for place in (folder, *folder.parents) if not place.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(mode, parents=True, exist_ok=True)
     return made
 
 

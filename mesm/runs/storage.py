@@ -11,6 +11,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mesm.runs.extras import install
+
 # Where an object appears whole or not at all.
 SCHEMES = ("s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "oss")
 # The package of fsspec for each, where it is not in the extra.
@@ -123,16 +125,29 @@ class Store:
     url: str
 
     def files(self) -> dict[str, Stamp]:
-        """Every object of the folder by its path in it."""
+        """Every object of the folder by its path in it.
+
+        Raises:
+            ValueError: the storage cannot be read, or an object's name is no path in a folder.
+        """
         with self._told("listed"):
             system, root = self._opened()
             found = system.find(root, detail=True)
         stamps = {}
         for path, about in sorted(found.items()):
-            name = path.removeprefix(root).lstrip("/")
-            if name and not name.endswith("/"):
+            name = path.removeprefix(root).removeprefix("/")
+            if name and not name.endswith("/"):  # which are folders to some tools
+                self._check_name(name)
                 stamps[name] = Stamp(int(about["size"]), _seconds(about))
         return stamps
+
+    def _check_name(self, name: str) -> None:
+        """Refuse a name, which may be anybody's, that would lead a file out of its folder."""
+        if "\0" in name or any(part in ("", ".", "..") for part in name.split("/")):
+            raise ValueError(
+                f"{self.url} holds the object {name[:80]!r}, and no file in a folder can be named "
+                "so: rename or delete the object"
+            )
 
     def stamp(self, name: str) -> Stamp | None:
         """Size and time of an object; None: there is none."""
@@ -210,8 +225,8 @@ class Store:
             yield
         except ImportError as error:
             scheme = self.url.partition("://")[0]
-            package = _PACKAGES.get(scheme, "'.[cluster]'")
-            which = f"pip install {'' if scheme in _PACKAGES else '-e '}{package}"
+            package = _PACKAGES.get(scheme)
+            which = f"pip install {package}" if package else install("cluster")
             said = redact(" ".join(str(error).split()))
             message = f"{self.url}: the package for {scheme}:// is missing ({said}): {which}"
         except Exception as error:  # storage's packages have kinds of their own, and may quote keys

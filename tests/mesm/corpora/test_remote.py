@@ -9,9 +9,16 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 
 import pytest
 
+from mesm.corpora import remote as module
+from mesm.corpora.extraction import Dialog
+from mesm.corpora.prepare import PrepareOptions
+from mesm.corpora.remote import Remote, _lay_out, prepare_remote
+from mesm.corpora.utterances import Utterance
+from mesm.runs.storage import Store
 from tests.mesm.two_nodes import ROOT, two_nodes
 
 SECRET = "verySecretValue12345"
@@ -148,8 +155,6 @@ def test_corpus_and_output_on_storage_by_one_machine_and_by_two_nodes(prepared, 
 
 def test_a_reader_opens_nothing_but_what_is_fetched_first(raw, storage, tmp_path):
     from mesm.corpora.registry import find_corpus
-    from mesm.corpora.remote import _lay_out
-    from mesm.runs.storage import Store
 
     row = find_corpus("mosei")
     storage[1].put(str(raw("mosei")), "bucket/mosei", recursive=True)
@@ -177,10 +182,99 @@ def test_another_folder_and_a_missing_one_are_refused(storage, tmp_path):
     shutil.rmtree(tmp_path)
     tmp_path.mkdir()
     from mesm.corpora.remote import _bring_back
-    from mesm.runs.storage import Store
 
     with pytest.raises(ValueError, match=r"s3://bucket/letters is not empty \(mine.txt\)"):
         _bring_back(Store("s3://bucket/letters"), tmp_path)
+
+
+def dialog_of(tree):
+    clip = Utterance("a", "d", "s", 0.0, 1.0, "hello", (1,), tree / "v.mp4", None)
+    return Dialog("d", tree, (clip,), 80)
+
+
+@pytest.mark.parametrize("change", [b"grown", None])
+def test_a_recording_that_changed_since_it_was_listed_is_refused(change, storage, tmp_path):
+    _, system = storage
+    place = f"bucket/changing-{change is None}"
+    system.pipe_file(f"{place}/v.mp4", b"pictures")
+    raw = Store(f"s3://{place}")
+    tree, home = tmp_path / "tree", tmp_path / "home"
+    home.mkdir()
+    _lay_out(raw, tree, (".txt",))
+    alone = Remote(raw, None, tree, home, alone=True)
+    with alone.inputs(dialog_of(tree)) as brought:
+        assert brought.utterances[0].video.read_bytes() == b"pictures"
+    system.rm_file(f"{place}/v.mp4")
+    if change is not None:
+        system.pipe_file(f"{place}/v.mp4", change)
+    with pytest.raises(
+        ValueError, match=rf"^{raw.url}: the files of d changed \(in size or time\)"
+    ):
+        alone.inputs(dialog_of(tree)).__enter__()
+    assert not any((home / "units").iterdir())
+    # A node has no tree to compare with; `mesm.corpora.parts` compares there.
+    with Remote(raw, None, tmp_path / "none", home, alone=False).inputs(
+        dialog_of(tmp_path / "none")
+    ):
+        pass
+
+
+def test_inputs_of_another_machine_stay_and_those_of_dead_processes_go(tmp_path, monkeypatch):
+    home = tmp_path / "home"
+    home.mkdir()
+    carrier = Remote(Store("s3://bucket/raw"), None, tmp_path, home, alone=False)
+    monkeypatch.setattr(Store, "stamp", lambda self, name: None)
+    none = 99_999_999  # no process here has this number
+
+    @contextmanager
+    def at_work(process, system=None):
+        with monkeypatch.context() as patch:
+            patch.setattr(module.os, "getpid", lambda: process)
+            if system is not None:
+                patch.setattr(module, "_system", lambda: system)
+            reading = carrier.inputs(dialog_of(tmp_path))
+            root = reading.__enter__().root
+        yield root
+
+    with at_work(none, "another") as other, at_work(os.getpid()) as own, at_work(none) as dead:
+        assert dead.exists()
+        with carrier.inputs(dialog_of(tmp_path)):
+            assert [root.exists() for root in (other, own, dead)] == [True, True, False]
+
+
+def test_the_folder_for_what_is_under_way_is_ones_own(tmp_path, monkeypatch):
+    seen = []
+
+    def lay_out(raw, tree, read_first):
+        seen.append((tree.parent, tree.parent.stat().st_mode & 0o777))
+        raise ValueError("far enough")
+
+    monkeypatch.setattr(module, "_lay_out", lay_out)
+    monkeypatch.setattr(module.tempfile, "gettempdir", lambda: str(tmp_path))
+    raw = Store("s3://bucket/raw")
+
+    def begun():
+        prepare_remote("iemocap", raw, tmp_path / "out", PrepareOptions())
+
+    with pytest.raises(ValueError, match="far enough"):
+        begun()
+    ((home, mode),) = seen
+    assert mode == 0o700
+    assert not home.exists()
+    carrier = Remote(raw, None, tmp_path, home, alone=False)
+    carrier.settle()
+    assert home.stat().st_mode & 0o777 == 0o700
+    home.rename(tmp_path / "planted")
+    home.symlink_to(tmp_path / "planted")
+    for work in (begun, carrier.settle):
+        with pytest.raises(ValueError, match=rf"^{home} is a link, .* name another folder with"):
+            work()
+    home.unlink()
+    carrier.settle()
+    monkeypatch.setattr(module.os, "geteuid", lambda: home.stat().st_uid + 1)
+    with pytest.raises(ValueError, match=rf"^{home} belongs to another user"):
+        carrier.settle()
+    assert len(seen) == 1
 
 
 @pytest.mark.parametrize(

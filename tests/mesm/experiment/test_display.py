@@ -100,3 +100,24 @@ def test_bars_in_a_terminal(folder):
     assert "valid F1 20.0" in text
     assert "1/2 runs" in text
     assert "two: failed: no memory" in text
+
+
+def test_a_job_that_is_put_back_leaves_its_bar_and_no_epoch_is_lost_or_counted_twice(folder):
+    stream = Terminal()
+    shown = Display(total=2, finished=0, epochs=10, before=0, jobs=1, stream=stream)
+    shown.started("one", 0, folder, 5, False)
+    write(folder, 2, 1)
+    shown.put_back("one")
+    assert (shown.overall.n, shown.overall.total) == (2, 10)
+    assert "one: its worker or node died; it waits" in stream.getvalue()
+    write(folder, 1, 2)
+    shown.started("two", 0, RunFolder(folder.path / "two"), 5, False)
+    write(folder, 2, 3)
+    shown.refresh()  # whatever is written of the first, the bar is the other's
+    assert (shown.bars[0].n, shown.overall.n) == (0, 2)
+    shown.failed("two", "no memory")
+    shown.started("one", 0, folder, 5, False)
+    write(folder, 5, 4)
+    shown.ended("one")
+    assert (shown.overall.n, shown.overall.total) == (5, 5)
+    shown.close()

@@ -15,8 +15,10 @@ from mesm.config.files import load_config
 from mesm.experiment import jobs as module
 from mesm.experiment.display import Display
 from mesm.experiment.jobs import Job, Resources, run_jobs
+from mesm.runs.cluster import Cluster
 from mesm.runs.folder import RunFolder
 from mesm.training.check import check_run
+from tests.mesm.stub_ray import RayError, WorkerCrashedError, stub_ray
 
 
 def test_resources_of_a_machine_without_a_gpu(monkeypatch):
@@ -41,6 +43,56 @@ def test_resources_with_gpus(monkeypatch):
     assert four == Resources(4, 4, ["3", "GPU-abc"])
     named = [four.environment(slot)["CUDA_VISIBLE_DEVICES"] for slot in range(4)]
     assert named == ["3", "GPU-abc", "3", "GPU-abc"]
+
+
+@pytest.mark.parametrize(
+    ("nodes", "given", "wanted"),
+    [
+        ([(1, 0), (1, 0)], (None, None), (2, 1)),
+        ([(3, 0), (3, 0)], (None, 2), (2, 2)),  # 6 cores have no room for a third
+        ([(4, 0), (2, 0)], (5, 3), (5, 3)),
+        ([(64, 0), (8, 4)], (None, None), (4, 2)),
+        ([(8, 4), (4, 4)], (None, None), (8, 1)),
+    ],
+)
+def test_resources_of_a_cluster_are_those_of_its_nodes(nodes, given, wanted, monkeypatch):
+    stub_ray(monkeypatch, [{"CPU": cores, "GPU": gpus} for cores, gpus in nodes], str)
+    assert Resources.of_cluster(Cluster("a:1"), *given) == Resources(*wanted)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "said"),
+    [([(1, 0), (1, 0)], "cores; the most are 1"), ([(9, 0), (1, 1)], "and a GPU; the most are 1")],
+)
+def test_threads_that_no_node_has_are_refused(nodes, said, monkeypatch):
+    stub_ray(monkeypatch, [{"CPU": cores, "GPU": gpus} for cores, gpus in nodes], str)
+    with pytest.raises(ValueError, match=rf"^--threads 2: no node of the cluster has .*{said}$"):
+        Resources.of_cluster(Cluster("a:1"), threads=2)
+
+
+@pytest.mark.parametrize("died", [WorkerCrashedError, RayError])
+def test_a_worker_or_node_that_dies_while_jobs_wait(died, tmp_path, monkeypatch):
+    deaths = iter([died()])
+
+    def ended(unit):
+        for death in deaths if unit[0].name == "a" else ():
+            raise death
+        return "nothing here"
+
+    stub_ray(monkeypatch, [{"CPU": 2}], ended)
+    config = load_config("miniature_fe2e")
+    jobs = [Job(name, config, RunFolder(tmp_path / name), ["test"]) for name in "abcd"]
+    shown = Display(total=4, finished=0, epochs=9, before=0, jobs=2, stream=io.StringIO())
+    failures = run_jobs(jobs, Resources(2, 1), shown, Cluster("a:1"))
+    assert failures == dict.fromkeys("abcd", "nothing here")
+    lines = [line.partition("] ")[2] for line in shown.stream.getvalue().splitlines()]
+    epochs = f"{config.training.epochs} epochs"
+    assert lines.count(f"a: {epochs}") == 2
+    assert lines[:3] == [f"a: {epochs}", f"b: {epochs}", "a: its worker or node died; it waits"]
+    assert sorted(lines[3:]) == sorted(
+        [f"{name}: {epochs}" for name in "acd"]
+        + [f"{name}: failed: nothing here" for name in "abcd"]
+    )
 
 
 def test_environment_of_a_child(monkeypatch):

@@ -16,9 +16,11 @@ import pytest
 from mesm.corpora import assembly
 from mesm.corpora.finishing import _each
 from mesm.runs import cluster as module
-from mesm.runs.cluster import TOKEN, connected
+from mesm.runs.cluster import Cluster, connected
+from mesm.runs.nodes import is_token
 from mesm.runs.storage import Store
 from tests.mesm.corpora.test_assembly import EMOTIONS, parts, row
+from tests.mesm.stub_ray import stub_ray
 from tests.mesm.two_nodes import ROOT, two_nodes
 
 UNITS = """
@@ -106,7 +108,7 @@ def test_a_folder_that_a_node_does_not_see_is_refused(nodes, tmp_path, monkeypat
         monkeypatch.setattr(module, "versions", lambda: other)
         with pytest.raises(ValueError, match=r"has mesm \w+, this machine 0+: install the same"):
             cluster.sharing(tmp_path).__enter__()
-    assert not (tmp_path / TOKEN).exists()
+    assert not any(is_token(file.name) for file in tmp_path.iterdir())
 
 
 def test_files_of_a_corpus_written_on_nodes_are_those_of_this_process(nodes, tmp_path, monkeypatch):
@@ -183,7 +185,7 @@ def test_a_head_that_dies_is_told_in_one_line_within_seconds(nodes, tmp_path):
     said = f"the cluster's head at {address} is gone (Connection refused): start it and"
     assert f"HeadError: {said}" in err.splitlines()[-1]
     assert "GCS" not in err
-    assert not (tmp_path / TOKEN).exists()
+    assert not any(is_token(file.name) for file in tmp_path.iterdir())
     for _, worker, _ in begun("slow1"):
         waited(lambda number=worker: not Path(f"/proc/{number}").exists())
 
@@ -225,8 +227,12 @@ def test_something_else_that_answers_is_told_within_seconds():
 def test_without_ray_the_extra_is_named(tmp_path):
     script = """
         import socket, sys
+        from importlib import metadata
         sys.modules["ray"] = None
         from mesm.runs.cluster import connected
+        class Wheel:
+            read_text = staticmethod(lambda name: None)
+        metadata.distribution = lambda name: Wheel
         with socket.create_server(("127.0.0.1", 0)) as server:
             try:
                 connected(f"127.0.0.1:{server.getsockname()[1]}").__enter__()
@@ -240,9 +246,45 @@ def test_without_ray_the_extra_is_named(tmp_path):
         text=True,
         check=True,
     )
-    assert done.stdout.strip().endswith("pip install -e '.[cluster]'")
+    assert done.stdout.strip().endswith("on every node: pip install 'mesm[cluster]'")
 
 
-def test_a_place_on_storage_names_itself():
-    assert module._shown(Store("s3://bucket/out")) == "s3://bucket/out"
-    assert module._shown(Path("out")) == "out"
+@pytest.mark.parametrize("url", [None, "s3://bucket/out"])
+def test_commands_of_one_folder_have_a_token_each(url, tmp_path, monkeypatch):
+    monkeypatch.setattr(Cluster, "_look_around", lambda self: None)
+    monkeypatch.setattr(Store, "write", lambda self, data, name: write(tmp_path / name, data))
+    monkeypatch.setattr(Store, "delete", lambda self, names: (tmp_path / names[0]).unlink())
+    write = Path.write_bytes
+    folder = tmp_path if url is None else Store(url)
+
+    def tokens():
+        return {file.name for file in tmp_path.iterdir() if is_token(file.name)}
+
+    with Cluster("a:1").sharing(folder):
+        (first,) = tokens()
+        with Cluster("a:1").sharing(folder):
+            assert len(tokens()) == 2
+        assert tokens() == {first}
+    assert not tokens()
+
+
+@pytest.mark.parametrize(
+    ("nodes", "gpus", "said"),
+    [
+        ([(1, 0), (1, 0)], 0, "no node has 2 cores: waiting for nodes to join a:1\n"),
+        ([(8, 0), (1, 1)], 1, "no node has 2 cores and a GPU: waiting for nodes to join a:1\n"),
+        ([(1, 0), (2, 0)], 0, ""),
+    ],
+)
+def test_work_that_fits_no_node_is_told(nodes, gpus, said, monkeypatch, capsys):
+    monkeypatch.setattr(module, "_WAITING_SECONDS", -1.0)
+    passed = iter([[], True])
+    stub_ray(
+        monkeypatch,
+        [{"CPU": cores, "GPU": gpus} for cores, gpus in nodes],
+        str,
+        lambda running: next(passed) and running,
+    )
+    done = Cluster("a:1").each(str, ["one"], lambda item, why: why, cores=2, gpus=gpus)
+    assert list(done) == [("one", "one")]
+    assert capsys.readouterr().err == said

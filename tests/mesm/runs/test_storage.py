@@ -2,9 +2,11 @@
 
 import sys
 import traceback
+from types import SimpleNamespace
 
 import pytest
 
+from mesm.runs import extras
 from mesm.runs.storage import HIDDEN, Store, check_url, is_url, redact
 
 SECRET = "verySecretValue/12345"
@@ -81,9 +83,24 @@ def test_a_failure_of_the_storage_is_one_line_without_credentials(monkeypatch):
 
 
 @pytest.mark.parametrize(
+    "name", ["a/../../evil.txt", "../evil.txt", "/etc/evil.txt", "a//b.txt", "./b.txt", "a\0b"]
+)
+def test_an_object_whose_name_leads_out_of_its_folder_is_refused(name, monkeypatch):
+    import s3fs
+
+    found = {f"bucket/raw/{key}": {"size": 1, "mtime": 2} for key in ("a/..b/c..txt", "a/", name)}
+    monkeypatch.setattr(s3fs.S3FileSystem, "find", lambda *given, **named: found)
+    with pytest.raises(ValueError, match=r"^s3://bucket/raw holds the object '.*: rename") as error:
+        Store("s3://bucket/raw").files()
+    assert repr(name) in str(error.value)
+    del found[f"bucket/raw/{name}"]
+    assert Store("s3://bucket/raw").files() == {"a/..b/c..txt": (1, 2)}
+
+
+@pytest.mark.parametrize(
     ("url", "mend"),
     [
-        ("s3://bucket/raw", "pip install -e '.[cluster]'"),
+        ("s3://bucket/raw", "pip install 'mesm[cluster]'"),
         ("gs://bucket/raw", "pip install gcsfs"),
         ("abfs://box/raw", "pip install adlfs"),
         ("oss://bucket/raw", "pip install ossfs"),
@@ -94,6 +111,8 @@ def test_a_package_that_is_missing_is_named(url, mend, monkeypatch):
 
     for name in ("s3fs", "gcsfs", "adlfs", "ossfs"):
         monkeypatch.setitem(sys.modules, name, None)
+    wheel = SimpleNamespace(read_text=lambda name: None)
+    monkeypatch.setattr(extras.metadata, "distribution", lambda name: wheel)
     monkeypatch.delitem(registry, url.partition(":")[0], raising=False)  # imported before
     with pytest.raises(ValueError, match=r"is missing \(.*\): ") as refusal:
         Store(check_url(url, "RAW")).files()
