@@ -162,7 +162,7 @@ def _check_readable(path: Path) -> None:
             raise InputError(f"{path} is a text; name the recording that it belongs to")
         if container.format.name == "image2" or container.format.name.endswith("_pipe"):
             raise InputError(f"{path} is a picture, no recording; name a video or a sound file")
-        for number, packet in enumerate(_packets(container)):
+        for number, packet in enumerate(packets(container)):
             if packet.has_sidedata("encryption_info"):
                 raise InputError(
                     f"{path} is encrypted; decrypt it (ffmpeg -decryption_key KEY -i IN -c copy "
@@ -177,7 +177,7 @@ def _end_of_packets(path: Path) -> float:
     end = 0.0
     with opened(path) as container:
         origin = origin_of(container)
-        for packet in _packets(container):
+        for packet in packets(container):
             if packet.pts is None or packet.time_base is None:
                 continue
             until = float((packet.pts + (packet.duration or 0)) * packet.time_base)
@@ -185,9 +185,17 @@ def _end_of_packets(path: Path) -> float:
     return end
 
 
-def _packets(container: InputContainer) -> Iterator[av.Packet]:
-    streams: Sequence[av.stream.Stream] = [*container.streams.video, *container.streams.audio]
+def packets(
+    container: InputContainer, streams: Sequence[av.stream.Stream] = ()
+) -> Iterator[av.Packet]:
+    """Give packets until no more can be read.
+
+    Args:
+        container: that is read.
+        streams: whose packets; none: all pictures' and sounds'.
+    """
+    wanted = streams or [*container.streams.video, *container.streams.audio]
     try:
-        yield from container.demux(streams)
+        yield from container.demux(wanted)
     except DECODING:
         return
