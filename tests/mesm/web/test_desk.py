@@ -91,11 +91,13 @@ def test_replaced_clips_are_swept_unless_asked_for_again(
     desk.sweep()
     assert first.is_file()
     before = first.stat()
-    time.sleep(0.5)
-    monkeypatch.setattr(module, "UNUSED", 0.4)
+    time.sleep(0.05)
     assert desk.touch(first)
     assert first.stat().st_mtime_ns == before.st_mtime_ns
     assert not desk.touch("/etc/passwd")
+    # When the one was asked for within ten minutes, and the other was not.
+    now = (first.stat().st_ctime + second.stat().st_ctime) / 2 + module.UNUSED
+    monkeypatch.setattr(time, "time", lambda: now)
     desk.sweep()
     assert first.is_file()
     assert not second.exists()

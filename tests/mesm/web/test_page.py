@@ -164,11 +164,13 @@ def test_an_example_and_another_p(visitor: Visitor, served: Served, films: Path)
     assert page.input_value("#text textarea") == ""
 
 
-def test_a_published_model_is_served(browser: Any, recordings: Path) -> None:
-    with serving(Request(DEMO_MODEL, examples=recordings, device="cpu")) as published:
+def test_a_published_model_is_served(browser: Any, films: Path, tmp_path: Path) -> None:
+    shutil.copyfile(films / "film1.mp4", tmp_path / "film1.mp4")
+    (tmp_path / "film1.srt").write_text("1\n00:00:00,100 --> 00:00:00,600\nhow sad\n")
+    with serving(Request(DEMO_MODEL, examples=tmp_path, device="cpu")) as published:
         one = Visitor(browser, published)
         assert "Model card" in one.read("footer.mesm")
-        one.page.click("#example-1")
+        one.page.click("#example-0")
         assert "how sad" in one.read()
         assert one.page.locator("#sites img").count() == 8
         assert one.hosts() == {"127.0.0.1"}
