@@ -62,6 +62,13 @@ def serve(
         str | None, typer.Option(help="cpu, cuda or cuda:N; default: the GPU if there is one.")
     ] = None,
     mtcnn: Mtcnn = None,
+    transcribe: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="A speech-recognition model's folder, which finds words that nobody told.",
+        ),
+    ] = None,
 ) -> None:
     """Show a run in a browser: drop a clip, see its emotions and where the model looks."""
     try:
@@ -76,4 +83,7 @@ def serve(
     from mesm.web.limits import Limits
 
     limits = Limits(most_megabytes, most_minutes)
-    start(Request(run, dense, examples, host, port, limits, device, browse, mtcnn), typer.echo)
+    start(
+        Request(run, dense, examples, host, port, limits, device, browse, mtcnn, transcribe),
+        typer.echo,
+    )

@@ -95,6 +95,11 @@ def cut(recording: Recording, words: Words) -> list[Span]:
     spans = _spans(recording, words)
     ends: list[float] = []
     for span in spans:
+        if span.text is not None and len(span.text) > LONGEST_TEXT:
+            raise InputError(
+                f"{recording.path}: the words from {span.start:.2f} s to {span.end:.2f} s have "
+                f"{len(span.text)} letters, wanted at most {LONGEST_TEXT}; mend its subtitles"
+            )
         ends = [*(end for end in ends if end > span.start), span.end]
         if len(ends) > MOST_AT_ONCE:
             raise InputError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import av
@@ -13,19 +14,30 @@ from mesm.corpora.shortfalls import Shortfall
 from mesm.corpora.trees import is_pointer
 from mesm.corpora.whole_files import measure
 from mesm.inputs.sound_parts import LONGEST_LACK
-from mesm.inputs.video import DECODING, Spans, VideoError, opened, origin_of, read_spans
+from mesm.inputs.video import (
+    DECODING,
+    CutShortError,
+    Spans,
+    VideoError,
+    opened,
+    origin_of,
+    read_spans,
+)
 from mesm.inputs.waveforms import SOUND_FILES
 from mesm.runs.ordinary import not_a_file
 
 # Endings of files in a folder that are taken for recordings, besides those of sound files.
 CONTAINERS = {
-    *(".3gp", ".aac", ".amr", ".asf", ".avi", ".flv", ".m2ts", ".m4a", ".m4v", ".mka", ".mkv"),
-    *(".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".ogv", ".ts", ".vob", ".webm", ".wma"),
-    *(".wmv",),
+    *(".3g2", ".3gp", ".aac", ".ac3", ".amr", ".asf", ".avi", ".divx", ".dv", ".eac3", ".f4v"),
+    *(".flv", ".gif", ".m2t", ".m2ts", ".m4a", ".m4b", ".m4v", ".mka", ".mkv", ".mov", ".mp2"),
+    *(".mp4", ".mpe", ".mpeg", ".mpg", ".mts", ".mxf", ".ogm", ".ogv", ".ogx", ".qt", ".rm"),
+    *(".rmvb", ".ts", ".tta", ".vob", ".weba", ".webm", ".wma", ".wmv", ".wv"),
 }
 CONVERT = "convert it (ffmpeg -i IN OUT.mp4), or leave it out"
 # Packets that are looked at for a sign of encryption.
 _FIRST_PACKETS = 8
+# Kinds of files of one picture that FFmpeg reads as it does videos.
+_STILL_BRANDS = ("avif", "heic", "heim", "heis", "heix", "mif1")
 
 
 def printable(text: str) -> str:
@@ -117,6 +129,8 @@ def open_recording(path: Path) -> Recording:
         spans = read_spans(path)
         _check_readable(path)
         return _lasting(_of_container(path, spans))
+    except CutShortError as error:
+        raise InputError(str(error)) from error
     except VideoError as error:
         raise InputError(f"{error}; {CONVERT}") from error
 
@@ -140,6 +154,11 @@ def _of_container(path: Path, spans: Spans) -> Recording:
     there = [span for span in (spans.sound, spans.pictures) if span is not None]
     ends = [span.end for span in there if span.end]
     end = max(ends) if ends else spans.end or _end_of_packets(path)
+    if not end:
+        raise InputError(
+            f"{path} tells no times, or has nothing but its head; convert it (ffmpeg -i IN "
+            "OUT.mp4), or leave it out"
+        )
     return Recording(path, sound, pictures, 0.0, end, heard)
 
 
@@ -158,18 +177,26 @@ def _lost(spans: Spans, start: float, end: float) -> tuple[str, str]:
 def _check_readable(path: Path) -> None:
     """Refuse what FFmpeg opens and nobody meant as a recording, and what is encrypted."""
     with opened(path) as container:
-        if container.format.name == "tty":
+        kind = container.format.name
+        if kind == "tty":
             raise InputError(f"{path} is a text; name the recording that it belongs to")
-        if container.format.name == "image2" or container.format.name.endswith("_pipe"):
-            raise InputError(f"{path} is a picture, no recording; name a video or a sound file")
-        for number, packet in enumerate(packets(container)):
+        if kind == "webp_pipe":
+            raise InputError(
+                f"{path} is a WebP picture or animation, no recording; convert an animation (to "
+                "GIF or MP4), or name a video or a sound file"
+            )
+        still = kind == "image2" or kind.endswith("_pipe")
+        still |= container.metadata.get("major_brand", "").strip() in _STILL_BRANDS
+        count = 0
+        for packet in islice(packets(container), _FIRST_PACKETS):
+            count += packet.size > 0
             if packet.has_sidedata("encryption_info"):
                 raise InputError(
                     f"{path} is encrypted; decrypt it (ffmpeg -decryption_key KEY -i IN -c copy "
                     "OUT), or leave it out"
                 )
-            if number >= _FIRST_PACKETS:
-                return
+        if still or (kind in ("apng", "gif") and count < 2):
+            raise InputError(f"{path} is a picture, no recording; name a video or a sound file")
 
 
 def _end_of_packets(path: Path) -> float:

@@ -24,6 +24,9 @@ _ARROW = re.compile(r"-{1,3}>")
 _TAG = re.compile(r"<[^<>\n]{0,200}>|\{\\[^{}\n]{0,200}\}|\{[biu]\}|\{/[biu]\}")
 # Seconds in which nobody says a word.
 _MOMENT = 0.1
+# Share of the letters of a Western language's text; and bytes of Latin-1 that are no letters.
+_MOST_ACCENTED = 0.3
+_SIGNS = b"\x80\x85\x91\x92\x93\x94\x96\x97\xa0\xab\xb0\xbb\xbf"
 _BLOCKS = ("NOTE", "STYLE", "REGION")
 
 
@@ -39,7 +42,7 @@ class Cue:
 def read_subtitles(file: Path) -> list[Cue]:
     """Read an SRT or WebVTT file.
 
-    Byte order marks, Latin-1, any ends of lines, missing numbers, empty lines inside a file's end,
+    Byte order marks, Western Latin-1, any ends of lines, missing numbers, empty lines at the end,
     tags of style, notes and settings of place are taken or passed over. Cues without words are
     left out, and equal ones count once.
 
@@ -57,9 +60,15 @@ def read_subtitles(file: Path) -> list[Cue]:
         data = file.read_bytes()
     except OSError as error:
         raise InputError(f"{file} cannot be read ({error.strerror}); {_WANTED}") from error
-    cues = parse_subtitles(_decoded(data), str(file))
+    text = _decoded(data)
+    cues = parse_subtitles(data.decode("latin-1") if text is None else text, str(file))
     if not cues:
         raise InputError(f"{file} has no words with times; {_WANTED}")
+    if text is None:
+        raise InputError(
+            f"{file} is no UTF-8, and has more accents than any language in Latin-1; save it as "
+            "UTF-8"
+        )
     return cues
 
 
@@ -199,14 +208,18 @@ def _dialogue(rect: object) -> str:
     return line.decode("utf-8", "replace") if isinstance(line, bytes) else str(line or "")
 
 
-def _decoded(data: bytes) -> str:
+def _decoded(data: bytes) -> str | None:
+    """A file's text; None: it is neither UTF-8 nor a Western language's Latin-1."""
     for mark, name in ((b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"), (b"", "utf-8-sig")):
         if data.startswith(mark):
             try:
                 return data.decode(name)
             except UnicodeDecodeError:
                 continue
-    return data.decode("latin-1")
+    accented = sum(byte > 127 and byte not in _SIGNS for byte in data)
+    letters = accented + sum(byte < 128 and chr(byte).isalpha() for byte in data)
+    # Windows' Latin-1, which has quotation marks where the other has none.
+    return data.decode("cp1252", "replace") if accented <= _MOST_ACCENTED * letters else None
 
 
 def _times(line: str, where: str) -> tuple[float, float]:

@@ -26,8 +26,9 @@ T = TypeVar("T")
 # long as a difference fits into so many bits.
 _BITS = 21
 _MASK = (1 << _BITS) - 1
-# Pixels of a rectangle whose sum fits.
+# Pixels of a rectangle whose sum fits; and whose sum is exact in the compiled kernel.
 _MOST_PIXELS = _MASK // 255
+_MOST_COMPILED = 65_793
 
 
 def in_threads(work: Callable[..., T], *given: Iterable[Any]) -> Iterator[T]:
@@ -70,13 +71,13 @@ class AreaMeans(FloatFrames):
         rows = np.arange(len(self.frames))[part]
         whole = np.array([0, 0, self.frames.shape[2], self.frames.shape[1]])
         boxes = np.broadcast_to(whole, (len(rows), 4))
-        if _most_covered(boxes, height, width) > _MOST_PIXELS:
+        if _most_covered(boxes, height, width) > _MOST_COMPILED:
             return super().resize(part, height, width)
         return self._means(rows, boxes, height, width)
 
     def crop(self, rows: Ints, boxes: Ints, size: int) -> Tensor:
         """Crops of boxes, as of `mesm.inputs.boxes.crop_area`: (N, 3, size, size) float32."""
-        if _most_covered(boxes, size, size) > _MOST_PIXELS:
+        if _most_covered(boxes, size, size) > _MOST_COMPILED:
             return super().crop(rows, boxes, size)
         return self._means(rows, boxes, size, size)
 

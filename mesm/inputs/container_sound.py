@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from av.audio.frame import AudioFrame
+from av.audio.plane import AudioPlane
 
 from mesm.inputs.sound_parts import (
     LONGEST_LACK,
@@ -25,6 +26,8 @@ from mesm.inputs.video import VideoError, decode, default_stream, opened, origin
 
 # Containers round the times of packets, many to milliseconds; a jump in time is longer.
 LEAST_JUMP = 0.05
+# NumPy's names of the kinds of samples that FFmpeg decodes to.
+_KINDS = {"u8": "u1", "s16": "i2", "s32": "i4", "s64": "i8", "flt": "f4", "dbl": "f8"}
 
 
 @dataclass(eq=False)
@@ -201,10 +204,15 @@ class Decoding:
 
 def decoded_samples(frame: AudioFrame) -> Waveform:
     """A frame's samples (n, channels), full scale 1."""
-    values = frame.to_ndarray()
-    channels = frame.layout.nb_channels
-    # Packed formats have one row in which channels take turns.
-    values = values.T if frame.format.is_planar else values.reshape(-1, channels)
+    channels, kind = frame.layout.nb_channels, _KINDS[frame.format.packed.name]
+    # Not av's own arrays: of 8 planes and more, these read memory that is not the frame's.
+    plane: Any = AudioPlane
+    if frame.format.is_planar:
+        each = [plane(frame, number) for number in range(channels)]
+        values = np.stack([np.frombuffer(one, kind, frame.samples) for one in each], axis=1)
+    else:  # one row in which channels take turns
+        values = np.frombuffer(plane(frame, 0), kind, frame.samples * channels)
+        values = values.reshape(-1, channels)
     if values.dtype.kind == "f":
         return values.astype(np.float32)
     limits: np.iinfo[Any] = np.iinfo(values.dtype)

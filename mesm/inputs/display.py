@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from av.sidedata.sidedata import SideDataContainer
 from av.video.frame import VideoFrame
 
 # Pixels of real recordings are at most this many times longer than wide, or the reverse.
@@ -38,7 +39,10 @@ UPRIGHT = Orientation()
 
 def orientation(frame: VideoFrame) -> Orientation:
     """Read the display matrix that goes with a frame; the nearest quarter turn counts."""
-    data: Any = frame.side_data.get("DISPLAYMATRIX")
+    # Not `frame.side_data`: the frame keeps that, and that the frame, and such a ring waits for
+    # Python's collector, as do hundreds of pictures then.
+    container: Any = SideDataContainer
+    data = container(frame).get("DISPLAYMATRIX")
     if data is None:
         return UPRIGHT
     numbers = np.frombuffer(bytes(data), np.int32)

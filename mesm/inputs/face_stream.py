@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,6 +19,11 @@ from mesm.runs.ahead import ahead
 FRAMES_PER_BATCH = 16
 # Frames that are decoded beside the search for faces.
 FRAMES_AHEAD = 8
+# Where frames are larger than this, fewer are in memory. The detector takes such ones one by one.
+PIXELS = 1920 * 1080
+
+
+Frame = npt.NDArray[np.uint8]
 
 
 class Look(NamedTuple):
@@ -33,7 +37,7 @@ class _Slot(NamedTuple):
     """One sampled frame, or its half with its left edge in the full frame."""
 
     number: int
-    image: npt.NDArray[np.uint8]
+    image: Frame
     left: int
 
 
@@ -69,8 +73,8 @@ def faces_at(
     """
     frames = frames_at(video, [look.instant for look in looks], threads)
     if threads != 1:
-        frames = ahead(frames, FRAMES_AHEAD)
-    while batch := list(islice(frames, FRAMES_PER_BATCH)):
+        frames = ahead(frames, FRAMES_AHEAD, _weight)
+    for batch in _batches(frames):
         # By size: halves of odd frames differ by a pixel.
         sized: dict[tuple[int, ...], list[_Slot]] = {}
         for index, frame in batch:
@@ -82,12 +86,34 @@ def faces_at(
             half, left = _half(frame, looks[index].half)
             sized.setdefault(half.shape, []).append(_Slot(index, half, left))
         for slots in sized.values():
-            images = torch.from_numpy(np.stack([slot.image for slot in slots]))
+            arrays = [np.ascontiguousarray(slot.image)[None] for slot in slots]
+            images = torch.from_numpy(arrays[0] if len(arrays) == 1 else np.concatenate(arrays))
             for slot, found in zip(slots, look_for_faces(images, detector, every), strict=True):
                 yield slot.number, _moved(found, slot.left)
 
 
-def _half(frame: npt.NDArray[np.uint8], half: str | None) -> tuple[npt.NDArray[np.uint8], int]:
+def _weight(looked: tuple[int, Frame | None]) -> float:
+    """How many frames of the size `PIXELS` one counts for, and one at least."""
+    frame = looked[1]
+    return 1.0 if frame is None else max(1.0, frame.shape[0] * frame.shape[1] / PIXELS)
+
+
+def _batches(
+    frames: Iterator[tuple[int, Frame | None]],
+) -> Iterator[list[tuple[int, Frame | None]]]:
+    batch: list[tuple[int, Frame | None]] = []
+    weight = 0.0
+    for looked in frames:
+        batch.append(looked)
+        weight += _weight(looked)
+        if weight >= FRAMES_PER_BATCH:
+            yield batch
+            batch, weight = [], 0.0
+    if batch:
+        yield batch
+
+
+def _half(frame: Frame, half: str | None) -> tuple[Frame, int]:
     """Cut the speaker's half; also give its left edge in the full frame."""
     middle = frame.shape[1] // 2
     if half == "left":

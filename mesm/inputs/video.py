@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -46,6 +47,10 @@ class VideoError(ValueError):
     """A video that cannot be opened, or has nothing to decode."""
 
 
+class CutShortError(VideoError):
+    """A video whose end, and with it its index, was never written or copied."""
+
+
 @dataclass(frozen=True)
 class Span:
     """From when to when a stream of a file lasts, in seconds; an end that is not told is None."""
@@ -86,8 +91,8 @@ def read_spans(path: Path) -> Spans:
         origin = origin_of(container)
         videos = [s for s in container.streams.video if not s.disposition & NO_VIDEO]
         return Spans(
-            sound=_span(default_stream(container.streams.audio), origin),
-            pictures=_span(default_stream(videos), origin),
+            sound=_span(container, default_stream(container.streams.audio), origin),
+            pictures=_span(container, default_stream(videos), origin),
             end=_end(container, origin),
         )
 
@@ -159,7 +164,9 @@ def frames_at(
             yield late, image if usable else None
 
 
-def _span(stream: AudioStream | VideoStream | None, origin: float) -> Span | None:
+def _span(
+    container: InputContainer, stream: AudioStream | VideoStream | None, origin: float
+) -> Span | None:
     if stream is None:
         return None
     # A stream that tells no start begins with its file.
@@ -169,8 +176,10 @@ def _span(stream: AudioStream | VideoStream | None, origin: float) -> Span | Non
     if stream.duration is None or stream.time_base is None:
         return Span(start, None)
     length = float(stream.duration * stream.time_base)
-    if isinstance(stream, VideoStream) and stream.frames and stream.average_rate:
-        # FFmpeg's duration of an AVI file that was cut short is that of the rest.
+    avi = container.format.name == "avi"
+    if avi and isinstance(stream, VideoStream) and stream.frames and stream.average_rate:
+        # FFmpeg's duration of an AVI file that was cut short is that of the rest. Frames of other
+        # formats count, too, that are not shown.
         length = max(length, stream.frames / float(stream.average_rate))
     return Span(start, start + length)
 
@@ -205,11 +214,37 @@ def opened(path: Path) -> InputContainer:
     try:
         container = av.open(ffmpeg_name(ordinary(path)))
     except DECODING as error:
-        raise VideoError(f"{path} cannot be opened as a video ({error})") from error
+        if _lacks_index(path):
+            raise CutShortError(
+                f"{path} is cut short: its index, which stands at its end, is missing; copy it "
+                "again from where it is whole"
+            ) from error
+        reason = getattr(error, "strerror", None) or error
+        raise VideoError(f"{path} cannot be opened as a video ({reason})") from error
     if container.format.name in PLAYLISTS:
         container.close()
         raise VideoError(f"{path} is a list of other files; name these")
     return container
+
+
+def _lacks_index(path: Path) -> bool:
+    """Whether a file of the MP4 family ends before the box that says where its pictures are."""
+    place, first = 0, True
+    with suppress(OSError), ordinary(path).open("rb") as file:
+        while len(head := file.read(16)) >= 8:
+            size, kind = int.from_bytes(head[:4], "big"), head[4:8]
+            if first and kind != b"ftyp":
+                return False
+            if kind == b"moov":
+                return False
+            if size == 1:
+                size = int.from_bytes(head[8:], "big")
+            first = False
+            if size < 8:  # up to the file's end
+                break
+            place = file.seek(place + size)
+        return not first
+    return False
 
 
 def ffmpeg_name(path: Path) -> str:

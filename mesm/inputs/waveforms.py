@@ -42,8 +42,15 @@ def sound_length(path: Path) -> float:
     except (soundfile.SoundFileError, OSError) as error:
         span = _span_by_ffmpeg(path)
         if span is None:
-            raise AudioError(str(error)) from error
+            raise AudioError(_reason(error)) from error
         return span.end or 0.0
+
+
+def _reason(error: Exception) -> str:
+    """Why libsndfile refuses a file that is there, without the file's name."""
+    reason = str(getattr(error, "error_string", error)).rstrip(".")
+    # As it says of what begins like no MP3.
+    return "Format not recognised" if reason.startswith("File does not exist") else reason
 
 
 def _span_by_ffmpeg(path: Path) -> Span | None:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
+from functools import partial
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
 
-def ahead(values: Iterator[T], most: int) -> Generator[T, None, None]:
+def ahead(
+    values: Iterator[T], most: int, weigh: Callable[[T], float] = lambda value: 1.0
+) -> Generator[T, None, None]:
     """Give an iterator's values, made in a thread of its own; for work that holds no lock.
 
     The thread is at most so many values ahead. It ends with the iterator, and when the generator
@@ -19,7 +22,8 @@ def ahead(values: Iterator[T], most: int) -> Generator[T, None, None]:
 
     Args:
         values: begun, ended and closed in that thread.
-        most: how many values wait at most, at least 1.
+        most: how much the values that wait weigh at most, or one alone; at least 1.
+        weigh: gives a value's weight.
 
     Yields:
         The values, in their order.
@@ -27,7 +31,7 @@ def ahead(values: Iterator[T], most: int) -> Generator[T, None, None]:
     Raises:
         BaseException: what the iterator raised, after the values before.
     """
-    work = _Work(values, most)
+    work = _Work(values, most, weigh)
     # A thread of a stopped process that hangs in a decoder keeps nothing from ending.
     thread = threading.Thread(target=work.run, name="mesm-ahead", daemon=True)
     thread.start()
@@ -39,9 +43,10 @@ def ahead(values: Iterator[T], most: int) -> Generator[T, None, None]:
 
 
 class _Work(Generic[T]):
-    def __init__(self, values: Iterator[T], most: int) -> None:
-        self.values, self.most = values, most
+    def __init__(self, values: Iterator[T], most: int, weigh: Callable[[T], float]) -> None:
+        self.values, self.most, self.weigh = values, most, weigh
         self.made: deque[T] = deque()
+        self.weight = 0.0
         self.changed = threading.Condition()
         self.ended, self.stopped = False, False
         self.failure: BaseException | None = None
@@ -49,11 +54,13 @@ class _Work(Generic[T]):
     def run(self) -> None:
         try:
             for value in self.values:
+                weight = self.weigh(value)
                 with self.changed:
-                    self.changed.wait_for(lambda: self.stopped or len(self.made) < self.most)
+                    self.changed.wait_for(partial(self._has_room, weight))
                     if self.stopped:
                         return
                     self.made.append(value)
+                    self.weight += weight
                     self.changed.notify_all()
         except BaseException as error:  # raised again where the values are taken
             self.failure = error
@@ -68,6 +75,9 @@ class _Work(Generic[T]):
                 self.ended = True
                 self.changed.notify_all()
 
+    def _has_room(self, weight: float) -> bool:
+        return self.stopped or not self.made or self.weight + weight <= self.most
+
     def results(self) -> Iterator[T]:
         while True:
             with self.changed:
@@ -75,6 +85,7 @@ class _Work(Generic[T]):
                 if not self.made:
                     break
                 value = self.made.popleft()
+                self.weight -= self.weigh(value)
                 self.changed.notify_all()
             yield value
         if self.failure is not None:

@@ -132,6 +132,13 @@ class Page:
         of_example = bool(text) and text in self.examples
         return None, "" if of_example else gr.skip(), None if told else gr.skip()
 
+    def emptied(self, text: str | None, subtitles: str | None, request: gr.Request) -> list[Any]:
+        """Forget the clip that a visitor took away, what was seen of it, and its own words."""
+        _, *words = self.replaced(text, subtitles, request)
+        self.desk.keep(str(request.session_hash), None)
+        nothing = [empty(_STEPS), "", "", "", gr.update(choices=[], visible=False)]
+        return [*nothing, *words]
+
     def chosen(self, block: str | None) -> tuple[float, bool]:
         """The slider of a block begins at the run's own p, unmoved."""
         assert self.studio.own_p is not None
@@ -204,12 +211,14 @@ def build(studio: Studio, desk: Desk, examples: Sequence[Example] = ()) -> gr.Bl
         shown = [said, over, seen, paid]
         outputs = [*shown, piece]
         for kind, other in (("video", "sound"), ("sound", "video")):
+            words = [asked["text"], asked["subtitles"]]
             for event in (asked[kind].upload, asked[kind].stop_recording):
-                words = [asked["text"], asked["subtitles"]]
                 emptied = event(
                     page.replaced, words, [asked[other], *words], api_visibility="private"
                 )
                 emptied.then(page.read, told, outputs, **_THEN).then(None, js=_SHOW)
+            # Gradio tells why the next one is refused on its way, beside nothing that was before.
+            asked[kind].clear(page.emptied, words, [*outputs, *words], api_visibility="private")
         for event in (asked["subtitles"].upload, asked["go"].click):
             event(page.read, told, outputs, trigger_mode="multiple", **_THEN).then(None, js=_SHOW)
         for button, example in asked["examples"]:

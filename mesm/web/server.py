@@ -53,6 +53,7 @@ class Request:
         device: as of `Pipeline.from_pretrained`.
         browse: whether a browser is opened, where there is a screen.
         mtcnn: as of `Pipeline.from_pretrained`.
+        transcribe: folder of a speech-recognition model; None: nothing is transcribed.
     """
 
     run: Path | str
@@ -64,6 +65,7 @@ class Request:
     device: str | None = None
     browse: bool = False
     mtcnn: Path | None = None
+    transcribe: Path | None = None
 
     @property
     def local(self) -> bool:
@@ -171,7 +173,10 @@ def opened(request: Request) -> Iterator[Opened]:
     Raises:
         ValueError: a run or a folder cannot be used.
     """
-    studio = Studio.load(request.run, request.dense, request.limits, request.device, request.mtcnn)
+    studio = Studio.load(
+        *(request.run, request.dense, request.limits),
+        *(request.device, request.mtcnn, request.transcribe),
+    )
     with tempfile.TemporaryDirectory(prefix="mesm-serve-") as place:
         uploads = Path(place) / "uploads"
         uploads.mkdir()

@@ -15,6 +15,7 @@ from mesm.inference.pieces import Piece
 from mesm.inference.pipeline import BATCH, Pipeline
 from mesm.inference.recording import InputError, open_recording
 from mesm.inference.results import Prediction
+from mesm.inference.transcribing import Transcriber
 from mesm.models import MESM
 from mesm.web.costs import Cost, measure
 from mesm.web.desk import Looked
@@ -54,10 +55,18 @@ class Studio:
         pipeline: of the run.
         dense: of an FE2E with the same emotions; None: FLOPs are compared by reckoning.
         limits: of uploads.
+        transcriber: finds the words of clips without any; None: these stay without.
     """
 
-    def __init__(self, pipeline: Pipeline, dense: Pipeline | None, limits: Limits) -> None:
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        dense: Pipeline | None,
+        limits: Limits,
+        transcriber: Transcriber | None = None,
+    ) -> None:
         self.pipeline = pipeline
+        self.transcriber = transcriber
         self.dense = dense
         self.limits = limits
         self._lock = threading.Lock()
@@ -70,11 +79,13 @@ class Studio:
         limits: Limits | None = None,
         device: str | None = None,
         mtcnn: Path | None = None,
+        transcribe: Path | None = None,
     ) -> Studio:
-        """Load both models.
+        """Load both models, and the one that finds words.
 
         Raises:
-            ValueError: a run cannot be used, or the dense one is no FE2E of the same emotions.
+            ValueError: a run or the folder to transcribe by cannot be used, or the dense one is no
+                FE2E of the same emotions.
         """
         pipeline = Pipeline.from_pretrained(run, device, mtcnn)
         beside = None
@@ -91,7 +102,10 @@ class Studio:
                     f"{', '.join(pipeline.emotions)}; name an FE2E of the same corpus"
                 )
             beside = Pipeline(trained, mtcnn)
-        return cls(pipeline, beside, limits or Limits())
+        transcriber = None
+        if transcribe is not None:
+            transcriber = Transcriber(transcribe, str(pipeline.trained.device))
+        return cls(pipeline, beside, limits or Limits(), transcriber)
 
     @property
     def own_p(self) -> BlockP | None:
@@ -135,8 +149,9 @@ class Studio:
                 recording = open_recording(file)
                 self.limits.check_length(recording)
                 check_text(text, recording)
-                words = Words(text.strip() or None, subtitles)
-                pieces = list(self.pipeline.read(recording, cut(recording, words)))
+                words = Words(text.strip() or None, subtitles, unaided=self.transcriber is not None)
+                spans = cut(recording, words)
+                pieces = list(self.pipeline.read(recording, spans, None, self.transcriber))
             return Looked(file.name, source, pieces, self._predict(pieces, None))
 
     def view(self, looked: Looked, place: int, p: BlockP | None = None) -> View:

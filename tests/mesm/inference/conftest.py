@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.mesm.inference.recordings import film
 
@@ -63,3 +65,42 @@ def own_mesm(own_corpus: Path) -> Path:
 def own_single(own_corpus: Path) -> Path:
     """An FE2E on the films, one emotion a clip."""
     return _trained("own_fe2e", own_corpus, own_corpus.parent / "fe2e")
+
+
+@pytest.fixture(scope="session")
+def tiny_wav2vec2(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A speech-recognition model with random weights, which hears A."""
+    from transformers import (
+        Wav2Vec2Config,
+        Wav2Vec2CTCTokenizer,
+        Wav2Vec2FeatureExtractor,
+        Wav2Vec2ForCTC,
+        Wav2Vec2Processor,
+    )
+
+    folder = tmp_path_factory.mktemp("speech")
+    vocabulary = {"<pad>": 0, "<s>": 1, "</s>": 2, "<unk>": 3, "|": 4, "A": 5, "B": 6}
+    (folder / "words.json").write_text(json.dumps(vocabulary))
+    torch.manual_seed(1)
+    config = Wav2Vec2Config(
+        vocab_size=len(vocabulary),
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+        conv_dim=(8, 8),
+        conv_stride=(20, 16),
+        conv_kernel=(20, 16),
+        num_feat_extract_layers=2,
+        num_conv_pos_embeddings=8,
+        num_conv_pos_embedding_groups=2,
+    )
+    model = Wav2Vec2ForCTC(config)
+    with torch.no_grad():  # says A wherever it hears anything
+        model.lm_head.bias[5] = 9.0
+    model.save_pretrained(folder)
+    Wav2Vec2Processor(
+        Wav2Vec2FeatureExtractor(sampling_rate=16000),
+        Wav2Vec2CTCTokenizer(str(folder / "words.json")),
+    ).save_pretrained(folder)
+    return folder

@@ -170,3 +170,10 @@ def test_texts_that_are_none_are_refused(long_sound: Path, tmp_path: Path) -> No
     table.write_text('{"start": 1, "end": 2, "text": "\\ud800"}\n')
     with pytest.raises(ValueError, match="half a character"):
         cut(open_recording(long_sound), Words(segments=table))
+
+
+def test_words_without_end_are_refused(short_sound: Path, long_sound: Path, tmp_path: Path) -> None:
+    many = srt(tmp_path / "many.srt", (0.5, 1.5, "word " * 2001))
+    for sound in (short_sound, long_sound):
+        with pytest.raises(InputError, match=r"letters, wanted at most 10000; mend its subtitles"):
+            cut(open_recording(sound), Words(subtitles=many))

@@ -82,7 +82,7 @@ def test_no_length(tmp_path: Path) -> None:
     refused(tmp_path / "nothing.wav", "cannot be opened as a sound|lasts 0 s")
     cut = tmp_path / "cut.mp4"
     cut.write_bytes(video_bytes(seconds=1.0)[:60])
-    refused(cut, "cannot be opened as a video")
+    refused(cut, "cut.mp4 is cut short: its index.*copy it again from where it is whole$")
 
 
 def test_encrypted_pictures(tmp_path: Path) -> None:
@@ -102,10 +102,18 @@ def test_encrypted_pictures(tmp_path: Path) -> None:
 def test_folders_are_looked_through(tmp_path: Path) -> None:
     (tmp_path / "deep").mkdir()
     (tmp_path / ".hidden").mkdir()
-    for name in ("b.wav", "a.MP4", "deep/c.mkv", "notes.txt", ".hidden/d.wav", ".e.wav"):
+    for name in (
+        "b.wav",
+        "a.MP4",
+        "deep/c.mkv",
+        "deep/d.Mp2",
+        "notes.txt",
+        ".hidden/d.wav",
+        ".e.wav",
+    ):
         (tmp_path / name).touch()
     found = [str(file.relative_to(tmp_path)) for file in find_recordings([tmp_path])]
-    assert found == ["a.MP4", "b.wav", "deep/c.mkv"]
+    assert found == ["a.MP4", "b.wav", "deep/c.mkv", "deep/d.Mp2"]
     (tmp_path / "none").mkdir()
     with pytest.raises(InputError, match=r"none holds no recording"):
         list(find_recordings([tmp_path / "none"]))
@@ -120,9 +128,31 @@ def test_a_voice_is_heard(tmp_path: Path) -> None:
 @pytest.mark.parametrize("ending", ["png", "jpg", "bmp", "webp", "tiff"])
 def test_pictures_are_no_recordings(tmp_path: Path, ending: str) -> None:
     Image.fromarray(np.zeros((48, 64, 3), np.uint8)).save(tmp_path / f"a.{ending}")
-    refused(tmp_path / f"a.{ending}", "is a picture, no recording")
+    refused(tmp_path / f"a.{ending}", "is a (WebP )?picture( or animation)?, no recording")
 
 
 def test_a_name_that_steers_a_terminal_is_shown_as_its_codes() -> None:
     assert printable("ü\x1b[31m\n.mp4") == "ü\\x1b[31m\\n.mp4"
     assert printable(os.fsdecode(b"bad\xff.mp4")) == "bad\\udcff.mp4"
+
+
+def test_a_still_picture_in_a_form_of_films(tmp_path: Path) -> None:
+    picture = Image.fromarray(np.zeros((48, 64, 3), np.uint8))
+    picture.save(tmp_path / "a.gif")
+    refused(tmp_path / "a.gif", "is a picture, no recording")
+    picture.save(tmp_path / "a.avif")
+    refused(tmp_path / "a.avif", "is a picture, no recording")
+    others = [Image.fromarray(np.full((48, 64, 3), 60 * i, np.uint8)) for i in range(1, 4)]
+    picture.save(tmp_path / "b.gif", save_all=True, append_images=others, duration=500)
+    assert open_recording(tmp_path / "b.gif").seconds == 2.0
+
+
+def test_a_bare_stream_without_times(tmp_path: Path) -> None:
+    with av.open(str(tmp_path / "a.h264"), "w") as container:
+        stream = container.add_stream("libx264", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for number in range(10):
+            picture = np.full((48, 64, 3), number, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, "rgb24")))
+        container.mux(stream.encode())
+    refused(tmp_path / "a.h264", "tells no times.*; convert it")

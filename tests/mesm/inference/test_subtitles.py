@@ -140,3 +140,13 @@ def test_captions_that_roll_say_each_line_once() -> None:
 def test_blanks_between_cues_end_them(between: str) -> None:
     text = f"1\n00:01.000 --> 00:02.000\nOne.\n{between}\n00:03.000 --> 00:04.000\nTwo.\n"
     assert parse_subtitles(text, "a.srt") == [Cue(1.0, 2.0, "One."), Cue(3.0, 4.0, "Two.")]
+
+
+def test_letters_of_other_languages_are_not_taken_for_western_ones(tmp_path: Path) -> None:
+    file = tmp_path / "a.srt"
+    for word, encoding in (("Привет, мир", "cp1251"), ("こんにちは世界", "shift-jis")):
+        file.write_bytes(SRT.replace("Bye", word).encode(encoding))
+        with pytest.raises(InputError, match=r"a.srt is no UTF-8, .*; save it as UTF-8"):
+            read_subtitles(file)
+    file.write_bytes(SRT.replace("Bye", "“It’s” – fine…").encode("cp1252"))
+    assert read_subtitles(file)[1].text == "“It’s” – fine…"

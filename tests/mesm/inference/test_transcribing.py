@@ -2,55 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from mesm import Pipeline
 from mesm.inference.recording import InputError
 from mesm.inference.transcribing import Transcriber
 from tests.mesm.inference.recordings import voice
-
-
-@pytest.fixture(scope="module")
-def tiny_wav2vec2(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from transformers import (
-        Wav2Vec2Config,
-        Wav2Vec2CTCTokenizer,
-        Wav2Vec2FeatureExtractor,
-        Wav2Vec2ForCTC,
-        Wav2Vec2Processor,
-    )
-
-    folder = tmp_path_factory.mktemp("speech")
-    vocabulary = {"<pad>": 0, "<s>": 1, "</s>": 2, "<unk>": 3, "|": 4, "A": 5, "B": 6}
-    (folder / "words.json").write_text(json.dumps(vocabulary))
-    torch.manual_seed(1)
-    config = Wav2Vec2Config(
-        vocab_size=len(vocabulary),
-        hidden_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=16,
-        conv_dim=(8, 8),
-        conv_stride=(20, 16),
-        conv_kernel=(20, 16),
-        num_feat_extract_layers=2,
-        num_conv_pos_embeddings=8,
-        num_conv_pos_embedding_groups=2,
-    )
-    model = Wav2Vec2ForCTC(config)
-    with torch.no_grad():  # says A wherever it hears anything
-        model.lm_head.bias[5] = 9.0
-    model.save_pretrained(folder)
-    Wav2Vec2Processor(
-        Wav2Vec2FeatureExtractor(sampling_rate=16000),
-        Wav2Vec2CTCTokenizer(str(folder / "words.json")),
-    ).save_pretrained(folder)
-    return folder
 
 
 def test_a_waveform_becomes_words(tiny_wav2vec2: Path) -> None:

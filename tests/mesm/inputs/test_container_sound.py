@@ -11,6 +11,7 @@ import pytest
 from av.stream import Disposition
 
 from mesm.inputs import container_sound as module
+from mesm.inputs.container_sound import decoded_samples
 from mesm.inputs.sound_parts import Stretch
 from mesm.inputs.spectrograms import AudioError
 from mesm.inputs.waveforms import each_waveform, read_waveforms, stream_waveforms
@@ -146,3 +147,34 @@ def test_parts_that_are_far_cost_nothing(monkeypatch):
     found = list(stream_waveforms(Path("a.mp4"), parts, short=True))
     assert all(len(one) == 16_000 for one in found)
     assert calls < 10 * seconds
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "layout", "kind"),
+    [
+        ("a.m4a", "aac", "7.1", "fltp"),
+        ("b.mka", "libopus", "24 channels", "flt"),
+        ("c.mka", "flac", "7.1", "s16"),
+        ("d.mka", "pcm_s24le", "7.1", "s32"),
+    ],
+)
+def test_samples_of_many_channels(tmp_path, name, codec, layout, kind):
+    """With 8 planes and more, av's own arrays read what is not theirs, and the process dies."""
+    channels, rate = av.AudioLayout(layout).nb_channels, 48000
+    own = np.linspace(0.2, 0.9, channels)  # how loud each is
+    tone = np.sin(2 * np.pi * 60 * np.arange(rate // 2) / rate)
+    packed = (tone[:, None] * own).reshape(1, -1).astype(np.float32)
+    with av.open(str(tmp_path / name), "w") as out:
+        options = {"mapping_family": "255"} if codec == "libopus" else {}
+        stream = out.add_stream(codec, rate=rate, layout=layout, format=kind, options=options)
+        frame = av.AudioFrame.from_ndarray(packed, format="flt", layout=layout)
+        frame.sample_rate, frame.pts, frame.time_base = rate, 0, Fraction(1, rate)
+        resampler = av.AudioResampler(kind, layout, rate, stream.frame_size or 1024)
+        for part in (*resampler.resample(frame), *resampler.resample(None)):
+            out.mux(stream.encode(part))
+        out.mux(stream.encode())
+    with av.open(str(tmp_path / name)) as container:
+        found = np.concatenate([decoded_samples(one) for one in container.decode(audio=0)])
+    assert found.shape[1] == channels
+    loud = np.abs(found[4000:16000]).max(axis=0)
+    np.testing.assert_allclose(np.sort(loud), own, atol=0.1)

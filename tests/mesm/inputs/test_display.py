@@ -1,3 +1,4 @@
+import gc
 from fractions import Fraction
 
 import av
@@ -128,3 +129,16 @@ def test_colours_follow_the_matrix_and_range_of_the_file(tmp_path, matrix, red, 
         out.mux(stream.encode(frame))
         out.mux(stream.encode())
     assert np.abs(first(tmp_path / "a.mkv")[20, 20] - wanted).max() <= 2
+
+
+def test_pictures_that_were_shown_do_not_wait_for_pythons_collector(tmp_path):
+    file = write(tmp_path / "a.mp4", change=lambda s: s.set_display_rotation(degrees=90))
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(20):
+            first(file)
+        kept = [one for one in gc.get_objects() if type(one) is av.VideoFrame]
+    finally:
+        gc.enable()
+    assert len(kept) < 5

@@ -62,3 +62,19 @@ def test_a_file_that_is_no_video(tmp_path: Path) -> None:
     (tmp_path / "a.mp4").write_bytes(b"nothing")
     with pytest.raises(VideoError, match=r"a.mp4"):
         next(faces_at(tmp_path / "a.mp4", [Look(0.0)], Detector()))
+
+
+@pytest.mark.parametrize("threads", [1, 0])
+def test_of_large_frames_fewer_are_in_memory(
+    video: Path, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks, small = [Look(0.1 * i) for i in range(10)], Detector()
+    wanted = list(faces_at(video, looks, small, threads=threads))
+    assert small.batches == [10]
+    monkeypatch.setattr("mesm.inputs.face_stream.PIXELS", 64 * 48 / 4)
+    large = Detector()
+    found = list(faces_at(video, looks, large, threads=threads))
+    assert large.batches == [4, 4, 2]
+    for (number, faces), (other, same) in zip(found, wanted, strict=True):
+        assert number == other
+        np.testing.assert_array_equal(faces.largest.image, same.largest.image)

@@ -209,3 +209,25 @@ def small_video(file, seconds, begins=0):
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
     return (file.parent / f"written{file.suffix}").replace(file)
+
+
+def test_pictures_that_an_edit_list_hides_have_no_length(tmp_path):
+    """As `ffmpeg -ss 1.3 -i IN -c copy OUT.mp4` cuts: from the last key frame on, and not shown."""
+    write_video(tmp_path / "whole.mp4", 90)
+    with av.open(str(tmp_path / "whole.mp4")) as whole:
+        options = {"avoid_negative_ts": "disabled"}
+        with av.open(str(tmp_path / "cut.mp4"), "w", container_options=options) as cut:
+            copy = cut.add_stream_from_template(whole.streams.video[0])
+            for packet in whole.demux(video=0):
+                if packet.dts is None:
+                    continue
+                hidden = round(9 / RATE / packet.time_base)
+                packet.pts, packet.dts, packet.stream = (
+                    packet.pts - hidden,
+                    packet.dts - hidden,
+                    copy,
+                )
+                cut.mux(packet)
+    spans = read_spans(tmp_path / "cut.mp4")
+    assert spans.pictures.end == pytest.approx(float(81 / RATE), abs=0.01)
+    assert shown(next(frames_at(tmp_path / "cut.mp4", [0.0]))[1]) == 9

@@ -111,3 +111,13 @@ def test_ctrl_c_while_waiting_for_a_value() -> None:
         os.kill(process.pid, signal.SIGINT)
         assert "stopped" in process.communicate(timeout=30)[0]
         assert process.returncode == 130
+
+
+def test_heavy_values_wait_alone_and_light_ones_together() -> None:
+    source = Source(1000)
+    values = ahead(source.values(), 4, lambda value: 8.0 if value < 4 else 2.0)
+    assert next(values) == 1
+    assert settled(source) == 1 + 1 + 1
+    assert [next(values) for _ in range(3)] == [2, 3, 4]
+    assert settled(source) == 4 + 2 + 1
+    values.close()

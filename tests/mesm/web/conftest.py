@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from tests.mesm.inference.conftest import films, own_corpus, own_mesm, own_single
+from tests.mesm.inference.conftest import films, own_corpus, own_mesm, own_single, tiny_wav2vec2
 
-__all__ = ["films", "own_corpus", "own_mesm", "own_single"]
+__all__ = ["films", "own_corpus", "own_mesm", "own_single", "tiny_wav2vec2"]
 CHROMIUM = Path("/usr/bin/chromium")
 
 

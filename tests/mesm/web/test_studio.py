@@ -48,6 +48,21 @@ def test_other_words_and_another_p_decode_nothing(
     assert again.predictions[0].text == "so happy"
 
 
+def test_words_are_found_where_none_are_told(
+    own_mesm: Path, films: Path, tiny_wav2vec2: Path, tmp_path: Path
+) -> None:
+    heard = Studio.load(own_mesm, limits=Limits(2, 0.5), device="cpu", transcribe=tiny_wav2vec2)
+    looked = heard.read(films / "film0.mp4")
+    assert looked.predictions[0].text == "A"
+    told = heard.read(films / "film0.mp4", "so happy", before=looked)
+    assert told.predictions[0].text == "so happy"
+    titles = tmp_path / "a.srt"
+    titles.write_text("1\n00:00:00,000 --> 00:00:01,000\nhow sad\n")
+    assert heard.read(films / "film0.mp4", "", titles).predictions[0].text == "how sad"
+    with pytest.raises(InputError, match=r"--transcribe .* has no config\.json"):
+        Studio.load(own_mesm, device="cpu", transcribe=tmp_path)
+
+
 def test_one_at_a_time(studio: Studio, films: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     looked = studio.read(films / "film0.mp4", "so happy")
     busy, most, measure = [0], [0], module.measure
