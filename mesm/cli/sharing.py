@@ -24,7 +24,10 @@ def publish(
         ),
     ] = None,
     private: Annotated[
-        bool, typer.Option("--private", help="On the hub: a new model is seen by you alone.")
+        bool,
+        typer.Option(
+            "--private", help="On the hub: seen by you alone; a public model is not replaced."
+        ),
     ] = False,
     corpus: Corpus = None,
 ) -> None:

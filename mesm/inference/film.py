@@ -14,12 +14,12 @@ import av
 import numpy as np
 import numpy.typing as npt
 from av.audio.stream import AudioStream
-from av.container import InputContainer, OutputContainer
+from av.container import OutputContainer
 from av.packet import Packet
 from PIL import Image, ImageDraw, ImageFont
 
 from mesm.inference.looking import Attention
-from mesm.inference.recording import InputError, Recording
+from mesm.inference.recording import InputError, Recording, packets
 from mesm.inference.results import Prediction
 from mesm.inputs.display import to_rgb
 from mesm.inputs.picture_times import mend_times
@@ -113,7 +113,7 @@ def _write(file: Path, recording: Recording, pieces: Sequence[Shown]) -> None:
         streams = [pictures, *([sound.source] if sound.source is not None else [])]
 
         def decoded() -> Iterator[tuple[float | None, av.VideoFrame]]:
-            for packet in _packets(source, streams):
+            for packet in packets(source, streams):
                 if packet.stream is not pictures:
                     sound.take(packet)
                     continue
@@ -142,15 +142,6 @@ def _write(file: Path, recording: Recording, pieces: Sequence[Shown]) -> None:
 
 def _has(codec: str) -> bool:
     return codec in av.codecs_available
-
-
-def _packets(source: InputContainer, streams: Sequence[Any]) -> Iterator[Packet]:
-    packets = source.demux(streams)
-    while True:
-        try:
-            yield next(packets)
-        except (StopIteration, *DECODING):
-            return
 
 
 class _Sound:

@@ -188,7 +188,7 @@ def _check_readable(path: Path) -> None:
         still = kind == "image2" or kind.endswith("_pipe")
         still |= container.metadata.get("major_brand", "").strip() in _STILL_BRANDS
         count = 0
-        for packet in islice(_packets(container), _FIRST_PACKETS):
+        for packet in islice(packets(container), _FIRST_PACKETS):
             count += packet.size > 0
             if packet.has_sidedata("encryption_info"):
                 raise InputError(
@@ -204,7 +204,7 @@ def _end_of_packets(path: Path) -> float:
     end = 0.0
     with opened(path) as container:
         origin = origin_of(container)
-        for packet in _packets(container):
+        for packet in packets(container):
             if packet.pts is None or packet.time_base is None:
                 continue
             until = float((packet.pts + (packet.duration or 0)) * packet.time_base)
@@ -212,9 +212,17 @@ def _end_of_packets(path: Path) -> float:
     return end
 
 
-def _packets(container: InputContainer) -> Iterator[av.Packet]:
-    streams: Sequence[av.stream.Stream] = [*container.streams.video, *container.streams.audio]
+def packets(
+    container: InputContainer, streams: Sequence[av.stream.Stream] = ()
+) -> Iterator[av.Packet]:
+    """Give packets until no more can be read.
+
+    Args:
+        container: that is read.
+        streams: whose packets; none: all pictures' and sounds'.
+    """
+    wanted = streams or [*container.streams.video, *container.streams.audio]
     try:
-        yield from container.demux(streams)
+        yield from container.demux(wanted)
     except DECODING:
         return

@@ -71,9 +71,10 @@ class CardFacts:
         scores: of the test split, with intervals.
         flops: {"clips", "total", "dense"}: of the feature extraction per clip, over so many test
             clips, and of a dense one of its widths.
-        parameters: how many numbers are in its weights.
+        parameters: how many the model has.
         licence: of the model.
         epochs: that it was trained for.
+        processes: that trained it together, each on a batch of its own.
         curve: whether there is a picture of other p.
     """
 
@@ -86,6 +87,7 @@ class CardFacts:
     parameters: int
     licence: Licence
     epochs: int
+    processes: int
     curve: bool
 
 
@@ -249,7 +251,7 @@ def _calibration(scores: Mapping[str, Any]) -> str:
 
 def _costs(facts: CardFacts) -> str:
     flops = facts.flops
-    text = f"{facts.parameters:,} weights."
+    text = f"{facts.parameters:,} parameters."
     if flops["dense"]:
         share = flops["total"] / flops["dense"]
         text += (
@@ -279,7 +281,7 @@ def _training(facts: CardFacts) -> str:
     training = facts.config.training
     return (
         f"{facts.epochs} epochs, seed {training.seed}, Adam at {training.learning_rate:g}, "
-        f"{training.batch_size} clips a step; the weights are those of the "
+        f"{training.batch_size * facts.processes} clips a step; the weights are those of the "
         f"{'best epoch on validation' if training.keep == 'best' else 'last epoch'}."
     )
 

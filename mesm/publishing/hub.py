@@ -48,19 +48,28 @@ def upload(folder: Path, name: str, *, private: bool = False) -> str:
     Args:
         folder: what `mesm.publishing.publish.publish` wrote.
         name: USER/NAME; made if there is no such model.
-        private: whether a new one is seen by its owner alone.
+        private: whether it must be seen by its owner alone; made so where it is new.
 
     Returns:
         Its address.
 
     Raises:
-        ValueError: the hub refused or was not reached; says why.
+        ValueError: the hub refused or was not reached, says why; or the model is there and public
+            where it must be private. Nothing is sent.
     """
     from huggingface_hub import HfApi
 
     api = HfApi()
     with _told(name, api.endpoint, "write"):
         made = api.create_repo(name, private=private or None, exist_ok=True)
+        # A model that is there stays public, whatever is asked for.
+        hidden = not private or api.model_info(name).private is True
+    if not hidden:
+        raise ValueError(
+            f"hub:{name}: is there already, and public; make it private in its settings on "
+            f"{api.endpoint}, name another, or leave --private out"
+        )
+    with _told(name, api.endpoint, "write"):
         api.upload_folder(
             repo_id=name,
             folder_path=folder,

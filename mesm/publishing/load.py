@@ -57,8 +57,16 @@ _DTYPES = {torch.float32: "F32", torch.int64: "I64", torch.bool: "BOOL"}
 _MOST_ENTRIES = 1000
 # Bytes of the weights' header, which takes some 100 for a tensor.
 MOST_HEADER = 4 << 20
-# How many times longer a tokenizer may make a text; the longest ligature of Unicode has 33 bytes.
-_MOST_GROWTH = 256
+# How many times longer, in bytes, a tokenizer may make a text. ALBERT's reaches 726: the longest
+# ligature of Unicode has 33 bytes, and becomes as many once more.
+_MOST_GROWTH = 1024
+# Likewise by normalizers of one kind, at most of all letters of Unicode.
+_GROWTHS = {
+    **{"ByteLevel": 2, "Lowercase": 2, "BertNormalizer": 3},
+    **{"NFC": 3, "NFD": 3, "NFKC": 11, "NFKD": 11},
+}
+# The end of a pattern, of those that are searched swiftly, which also finds nothing at all.
+_OR_NOTHING = re.compile(r"(?:[*?]|\{0+(?:,\d*)?\}|\{\d+,0+\})$")
 # One character or class, and how often: no other part of the pattern can take what it left.
 _ONE_REPEATED = re.compile(
     r"(?:\.|\\[sSwWdDnrt]|\\[pP]\{\^?\w{1,40}\}|[^\\()|*+?{}\[\].^$]|\[\^?(?:\\[sSwWdDnrt\]\[\\-]"
@@ -364,13 +372,23 @@ def _growth(normalizer: Any) -> int:
     if kind == "Sequence":
         return math.prod(map(_growth, normalizer["normalizers"]))
     if kind == "Replace":
-        return max(1, len(normalizer["content"].encode()))
+        length = len(normalizer["content"].encode())
+        # Where nothing is found, which is between all letters, the content is added.
+        return length + 1 if _finds_nothing(normalizer["pattern"]) else max(1, length)
+    if kind == "Prepend":
+        return 1 + len(normalizer["prepend"].encode())
     if kind == "Precompiled":
         # A table of characters, whose length comes first, and the texts that take their place.
         table = base64.b64decode(normalizer["precompiled_charsmap"])
         texts = table[4 + int.from_bytes(table[:4], "little") :]
         return max(1, *map(len, texts.split(b"\0")))
-    return 2 if kind == "ByteLevel" else 1
+    return _GROWTHS.get(kind, 1)
+
+
+def _finds_nothing(pattern: dict[str, str]) -> bool:
+    """Whether a swift pattern matches the empty text, too."""
+    text = pattern.get("Regex")
+    return not pattern["String"] if text is None else _OR_NOTHING.search(text) is not None
 
 
 def _decider(config: Config) -> Thresholds | MostProbable:

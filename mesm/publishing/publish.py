@@ -139,6 +139,7 @@ def _check_folder(out: Path) -> None:
 
 
 def _facts(run: Run, name: str, licence: Licence) -> CardFacts:
+    progress = read_progress(run.folder)
     swept = read_json(run.path / "sweep.json", ShownSweep) is not None
     return CardFacts(
         name=name,
@@ -150,6 +151,8 @@ def _facts(run: Run, name: str, licence: Licence) -> CardFacts:
         flops=count_flops(run),
         parameters=sum(value.numel() for value in run.model.parameters()),
         epochs=len(run.history),
+        # Runs of before did not note it.
+        processes=1 if progress is None else progress.processes or 1,
         curve=swept,
     )
 

@@ -19,6 +19,8 @@ from mesm.runs.ordinary import not_a_file, ordinary
 MEMORY = ".verified.json"
 # Bytes; hashing less takes some milliseconds, so nothing is written into the folder for it.
 WORTH_REMEMBERING = 16 << 20
+# Bytes of a memory that is read, tens of thousands of files: the folder may be anybody's.
+MOST_MEMORY = 16 << 20
 # Seconds; a file system's clock is coarse, and a file changed twice in one tick looks unchanged.
 SETTLED = 0.1
 
@@ -123,9 +125,13 @@ def _is_settled(stamp: _Stamp) -> bool:
 
 
 def _remembered(folder: Path) -> dict[str, tuple[str, _Stamp]]:
-    """The memory of a folder; one that cannot be read as such remembers nothing."""
+    """The memory of a folder; one that cannot be read as such, or is large, remembers nothing."""
     try:
-        entries = json.loads(ordinary(folder / MEMORY).read_text(encoding="utf-8")).items()
+        with ordinary(folder / MEMORY).open("rb") as stream:
+            data = stream.read(MOST_MEMORY + 1)
+        if len(data) > MOST_MEMORY:
+            return {}
+        entries = json.loads(data.decode("utf-8")).items()
         return {
             str(name): (str(value), (int(a), int(b), int(c), int(d)))
             for name, (value, (a, b, c, d)) in entries

@@ -45,13 +45,13 @@ def head(studio: Studio) -> str:
 def details(studio: Studio) -> str:
     """All that is known of the model, for the page's foot."""
     trained = studio.pipeline.trained
-    numbers = sum(parameter.numel() for parameter in trained.model.parameters())
+    parameters = sum(one.numel() for one in trained.model.parameters())
     rows = {
         "Folder": trained.path.name,
         "Emotions": ", ".join(trained.emotions),
         "One emotion a clip": "yes" if trained.preprocessing.single_label else "no",
         "Thresholds": trained.decider.policy,
-        "Numbers in its weights": f"{numbers:,}",
+        "Parameters": f"{parameters:,}",
         "Weights (SHA-256)": trained.weights[:16] + "…",
         "Limits": f"{studio.limits.megabytes} MB, {studio.limits.minutes:g} minutes",
     }

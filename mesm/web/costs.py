@@ -12,6 +12,8 @@ from mesm.inference.pipeline import Pipeline
 
 # Passes whose median is shown; each has one before it that warms up.
 PASSES = 3
+# The least p of a slider, unless a run's own is less; and the least of all.
+USUAL_LEAST_P, LEAST_P = 0.1, 0.01
 
 
 @dataclass(frozen=True)
@@ -22,14 +24,12 @@ class Cost:
         flops: of the feature extraction, two per multiply-accumulate.
         dense_flops: of dense convolutions as wide.
         milliseconds: of the whole model, median.
-        extraction: likewise, of its feature extraction.
         kept: by "face" and "audio", the share of sites that each block keeps; none of FE2E.
     """
 
     flops: float
     dense_flops: float
     milliseconds: float
-    extraction: float
     kept: dict[str, list[float]] = field(default_factory=dict)
 
 
@@ -50,9 +50,8 @@ def measure(
         batch = pipeline.batch([piece])
         for _ in range(PASSES):
             watch.time(pipeline.trained.model, batch)
-    times = watch.medians()
     kept = {} if attention is None else attention.kept_shares()
-    return Cost(counted, dense, times["model"], times["extraction"], kept)
+    return Cost(counted, dense, watch.medians()["model"], kept)
 
 
 def p_of_blocks(own: BlockP, block: int, p: float) -> BlockP:
@@ -74,7 +73,12 @@ def p_shown(own: BlockP, block: int) -> float:
     """The p at which a slider for one block, or for all of them (0), begins; means are rounded."""
     values = own.values() if isinstance(own, dict) else [own]
     found = [n for value in values for n in _numbers(value, block)]
-    return round(sum(found) / len(found), 2)
+    return max(LEAST_P, round(sum(found) / len(found), 2))
+
+
+def least_p(own: BlockP) -> float:
+    """The least p of a slider, at which it can begin for every block of a run."""
+    return min(USUAL_LEAST_P, *(p_shown(own, block) for block in range(BLOCKS + 1)))
 
 
 def _numbers(value: float | list[float], block: int) -> list[float]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +18,8 @@ from mesm.web.costs import Cost
 
 # Seconds: an upload that nobody asked anything about, and a visitor who never came back.
 UNUSED, IDLE = 600.0, 3600.0
+# Seconds between two looks for them.
+EVERY = 60.0
 # Visitors whose results are kept; the one who has been still longest makes room.
 MOST_VISITORS = 32
 
@@ -69,16 +73,30 @@ class Desk:
         """Whether a path is that of an uploaded file, links resolved."""
         try:
             file = Path(place).resolve()
+            return file.is_relative_to(self.uploads.resolve()) and file.is_file()
         except (OSError, ValueError, RuntimeError):
             return False
-        return file.is_relative_to(self.uploads.resolve()) and file.is_file()
+
+    def touch(self, place: str | Path) -> bool:
+        """As `owns`; an upload that nobody has is kept a while from now on."""
+        with suppress(OSError):
+            if self.owns(place):
+                there = Path(place).stat()
+                # This changes when it was changed, by which `sweep` goes, and no more.
+                os.utime(place, ns=(there.st_atime_ns, there.st_mtime_ns))
+                return True
+        return False
 
     def take(self, visitor: str, *files: Path) -> None:
-        """Note that a visitor is there, and which uploads are theirs."""
+        """Note that a visitor is there, and which uploads are theirs instead of those of before.
+
+        Where none are named they keep what they have.
+        """
         with self._lock:
             found = self._visitors.setdefault(visitor, _Visitor(time.monotonic()))
             found.seen = time.monotonic()
-            found.files |= {file.resolve() for file in files}
+            # Nothing is deleted yet: somebody may be about to ask for the same file.
+            found.files = {file.resolve() for file in files} or found.files
             others = [name for name in self._visitors if name != visitor]
             crowd = sorted(others, key=lambda name: self._visitors[name].seen)
             for name in crowd[: max(0, len(self._visitors) - MOST_VISITORS)]:
@@ -115,6 +133,23 @@ class Desk:
                     if file.resolve() not in owned and file.stat().st_ctime < before:
                         self._delete(file)
 
+    @contextmanager
+    def swept(self) -> Iterator[None]:
+        """Sweep from time to time while a block runs, whether somebody comes or not."""
+        ended = threading.Event()
+
+        def sweep() -> None:
+            while not ended.wait(EVERY):
+                self.sweep()
+
+        thread = threading.Thread(target=sweep, name="sweep", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+
     def size(self) -> int:
         """Bytes of all uploads."""
         total = 0
@@ -130,7 +165,11 @@ class Desk:
             shutil.rmtree(self.uploads, ignore_errors=True)
 
     def _files(self) -> list[Path]:
-        return [file for file in self.uploads.rglob("*") if file.is_file()]
+        # Unlike Path.rglob it takes folders that go meanwhile.
+        places = (
+            Path(folder, name) for folder, _, names in os.walk(self.uploads) for name in names
+        )
+        return [file for file in places if file.is_file()]
 
     def _drop(self, visitor: str) -> None:
         gone = self._visitors.pop(visitor, None)

@@ -21,13 +21,14 @@ from mesm.corpora.prepared import PreparedCorpus
 from mesm.corpora.registry import find_corpus
 from mesm.corpora.utterances import Utterance
 from mesm.evaluation.run import Run
+from mesm.inference.cutting import LONGEST_PIECE
 from mesm.inference.loading import Trained
-from mesm.inference.recording import InputError, find_recordings
+from mesm.inference.recording import InputError, Recording, find_recordings, open_recording
 from mesm.inference.subtitles import ENDINGS, read_subtitles
 from mesm.inputs.spectrograms import SAMPLE_RATE, AudioError
 from mesm.inputs.video import VideoError, frames_at
 from mesm.inputs.waveforms import SOUND_FILES, read_waveform
-from mesm.web.limits import Limits
+from mesm.web.limits import Limits, check_subtitles
 
 MOST = 6
 # Clips drawn for a run without a corpus, among which every emotion is likely to be; corpora that
@@ -46,11 +47,13 @@ class Example:
         file: in the page's own folder.
         text: what is said; "" where nothing is known.
         label: what stands on its button.
+        subtitles: in the text's place, likewise in the page's own folder; None: there are none.
     """
 
     file: Path
     text: str
     label: str
+    subtitles: Path | None = None
 
     @property
     def sound(self) -> bool:
@@ -69,7 +72,7 @@ def find_examples(
             beside the run's prepared one, else clips drawn now where the run knows generated ones,
             else none.
         folder: where they are written; made if need be.
-        limits: of recordings; longer and larger ones are passed over.
+        limits: of recordings; longer and larger ones, and broken ones, are passed over.
 
     Raises:
         InputError: the folder that was told has no recording.
@@ -203,21 +206,27 @@ def _of_folder(place: Path, folder: Path, limits: Limits) -> Iterator[Example]:
             return
         try:
             limits.check_file(file)
+            recording = open_recording(file)
+            limits.check_length(recording)
+            text, titles = _said(recording)
+            if titles is not None:
+                check_subtitles(titles)
+                read_subtitles(titles)
         except InputError:
             continue
         count += 1
         copy = folder / f"example-{count}{file.suffix.lower()}"
         shutil.copyfile(file, copy)
-        yield Example(copy, _said(file), file.stem[:40])
+        beside = None
+        if titles is not None:
+            beside = Path(shutil.copyfile(titles, copy.with_suffix(titles.suffix)))
+        yield Example(copy, text, file.stem[:40], beside)
 
 
-def _said(file: Path) -> str:
-    """The words of a text or of subtitles beside a recording."""
-    beside = file.with_suffix(".txt")
-    if beside.is_file():
-        return " ".join(beside.read_text(encoding="utf-8", errors="replace")[:2000].split())
-    for ending in ENDINGS:
-        titles = file.with_suffix(ending)
-        if titles.is_file():
-            return " ".join(cue.text for cue in read_subtitles(titles))
-    return ""
+def _said(recording: Recording) -> tuple[str, Path | None]:
+    """The words of a text beside a recording of one piece, or else the subtitles there."""
+    beside = recording.path.with_suffix(".txt")
+    if beside.is_file() and recording.seconds <= LONGEST_PIECE:
+        return " ".join(beside.read_text(encoding="utf-8", errors="replace")[:2000].split()), None
+    titles = (recording.path.with_suffix(ending) for ending in ENDINGS)
+    return "", next((file for file in titles if file.is_file()), None)

@@ -31,6 +31,8 @@ LOCAL = ("127.0.0.1", "localhost", "[::1]")
 MOST_ASKED = 8 * MEGABYTE
 # Around an upload stand its name and its borders.
 _AROUND = MEGABYTE
+# More are no length, and take long to read.
+_DIGITS = 20
 # Seconds for which the rest of a refused request is waited for.
 _PATIENCE = 10
 POLICY = "; ".join(
@@ -67,13 +69,15 @@ class Guard:
         desk: knows the uploads, which alone may be read.
         limits: of uploads.
         hosts: the names by which it may be called, so that no other page's name can be made to
-            mean this machine; None: any.
+            mean this machine; None: any, and a page may ask only by the name that it came from.
     """
 
     def __init__(
         self, app: App, desk: Desk, limits: Limits, hosts: tuple[str, ...] | None = LOCAL
     ) -> None:
         self.app, self.desk, self.limits, self.hosts = app, desk, limits, hosts
+        # Uploads that are on their way.
+        self._coming: set[_Body] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or have it answered."""
@@ -83,10 +87,12 @@ class Guard:
         if scope["type"] != "http":
             return  # the page opens no web socket
         refusal = self._refusal(scope)
+        if refusal is None:
+            receive = body = _Body(receive, _length(scope) or 0)
         if refusal is None and scope["path"] == "/gradio_api/queue/join":
-            body = await _whole(receive)
-            refusal = self._about_question(body)
-            receive = _again(body, receive)
+            asked = await _whole(receive)
+            refusal = self._about_question(asked)
+            receive = _again(asked, receive)
         if refusal is not None:
             await self._refuse(receive, send, *refusal, plain=scope["path"] == UPLOAD)
             return
@@ -100,35 +106,46 @@ class Guard:
                 message["headers"] = [*kept, *added]
             await send(message)
 
-        await self.app(scope, receive, add_headers)
+        # Nobody else is answered between the look at the room and this.
+        if scope["path"] == UPLOAD:
+            self._coming.add(body)
+        try:
+            await self.app(scope, receive, add_headers)
+        finally:
+            self._coming.discard(body)
 
     def _refusal(self, scope: Scope) -> tuple[int, str] | None:
-        headers = {k.decode("latin-1").lower(): v.decode("latin-1") for k, v in scope["headers"]}
-        if self.hosts is not None:
-            if _name(headers.get("host", "")) not in self.hosts:
-                return 421, "this page is called by another name; open http://127.0.0.1"
-            origin = headers.get("origin")
-            if origin is not None and _name(origin.partition("://")[2]) not in self.hosts:
-                return 403, "another page asks; open this one itself"
+        headers = _headers(scope)
+        host, origin = _name(headers.get("host", "")), headers.get("origin")
+        if self.hosts is not None and host not in self.hosts:
+            return 421, "this page is called by another name; open http://127.0.0.1"
+        if origin is not None and _name(origin.partition("://")[2]) not in (self.hosts or (host,)):
+            return 403, "another page asks; open this one itself"
+        if "transfer-encoding" in headers:  # it would count more than the length that is said
+            return 411, "say how long it is (Content-Length), and send it as it is, not in chunks"
         path, method = scope["path"], scope["method"]
         if method in ("GET", "HEAD"):
             return self._about_reading(path)
         if method != "POST" or path not in (*API_POSTS, UPLOAD):
             return 404, "there is no such thing here"
-        length = headers.get("content-length", "")
-        if not (length.isascii() and length.isdigit()):
+        length = _length(scope)
+        if length is None:
             return 411, "say how long it is (Content-Length)"
         if path != UPLOAD:
-            return (413, "that is too long") if int(length) > MOST_ASKED else None
-        if int(length) > self.limits.bytes + _AROUND:
+            return (413, "that is too long") if length > MOST_ASKED else None
+        if length > self.limits.bytes + _AROUND:
             return 413, (
-                f"the file has {int(length) / MEGABYTE:.0f} MB, wanted at most "
+                f"the file has {length / MEGABYTE:.0f} MB, wanted at most "
                 f"{self.limits.megabytes}; cut it, or predict it with mesm predict"
             )
         self.desk.sweep()
-        if self.desk.size() + int(length) > MOST_UPLOADS * self.limits.bytes:
-            return 507, "others' uploads take all the room; try again in some minutes"
-        if shutil.disk_usage(self.desk.uploads).free < int(length) + _AROUND:
+        wanted = length + sum(body.left for body in self._coming)
+        if self.desk.size() + wanted > MOST_UPLOADS * self.limits.bytes:
+            return 507, (
+                "all visitors' uploads, yours among them, take all the room; try again in some "
+                "minutes"
+            )
+        if shutil.disk_usage(self.desk.uploads).free < wanted + _AROUND:
             return 507, (
                 "this machine's disk is full; make room, or start mesm serve with TMPDIR=FOLDER on "
                 "another disk"
@@ -169,10 +186,42 @@ class Guard:
             asked = json.loads(body)
         except ValueError:
             return 400, "that is no JSON"
+        except RecursionError:
+            return 400, "that is JSON of too many lists inside each other"
         for place in _paths(asked):
-            if not (isinstance(place, str) and self.desk.owns(place)):
+            if not (isinstance(place, str) and self.desk.touch(place)):
                 return 403, "only files that were uploaded here can be asked about; upload it again"
         return None
+
+
+class _Body:
+    """A request's body, received as far as its length was told.
+
+    Attributes:
+        left: bytes that are still to come.
+    """
+
+    def __init__(self, receive: Receive, length: int) -> None:
+        self.receive, self.left = receive, length
+
+    async def __call__(self) -> MutableMapping[str, Any]:
+        """Receive a message; more than was told is as if the asker had gone."""
+        message = await self.receive()
+        self.left -= len(message.get("body", b""))
+        if self.left < 0:
+            self.left = 0
+            return {"type": "http.disconnect"}
+        return message
+
+
+def _headers(scope: Scope) -> dict[str, str]:
+    return {k.decode("latin-1").lower(): v.decode("latin-1") for k, v in scope["headers"]}
+
+
+def _length(scope: Scope) -> int | None:
+    """How long a request's body is, by its header; None: it does not say so."""
+    said = _headers(scope).get("content-length", "")
+    return int(said) if said.isascii() and said.isdigit() and len(said) < _DIGITS else None
 
 
 def _paths(value: object) -> Iterator[object]:

@@ -35,7 +35,7 @@ class Limits:
 
     @property
     def bytes(self) -> int:
-        """The same of a file in bytes."""
+        """The most bytes that a file may have."""
         return self.megabytes * MEGABYTE
 
     def check_file(self, file: Path) -> None:

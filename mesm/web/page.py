@@ -15,7 +15,7 @@ from mesm.corpora.table.problems import TableError
 from mesm.inference.recording import InputError
 from mesm.web.about import details, head
 from mesm.web.bars import costs, course, empty, trouble, verdict
-from mesm.web.costs import p_of_blocks, p_shown
+from mesm.web.costs import USUAL_LEAST_P, least_p, p_of_blocks, p_shown
 from mesm.web.desk import Desk, Looked
 from mesm.web.examples import Example
 from mesm.web.sites import sites
@@ -64,9 +64,13 @@ class Page:
         subtitles: str | None,
         share: float | None,
         block: str | None,
+        moved: bool | None,
         request: gr.Request,
     ) -> list[Any]:
-        """Read the clip that a visitor gave, and show its first piece."""
+        """Read the clip that a visitor gave, and show its first piece.
+
+        Where the slider was not moved, `share` is not heeded: the run's own p may differ by block.
+        """
         visitor = str(request.session_hash)
         files = [Path(place) for place in (video, sound, subtitles) if place]
         try:
@@ -80,7 +84,7 @@ class Page:
             file = Path(video or sound or "")
             before = self.desk.looked(visitor)
             looked = self.studio.read(file, text or "", titles, before)
-            shown = self._show(looked, 0, share, block)
+            shown = self._show(looked, 0, share if moved else None, block)
         except Exception as error:
             self.desk.keep(visitor, None)
             return [trouble(self._said(error, files)), "", "", "", gr.update(visible=False)]
@@ -92,7 +96,12 @@ class Page:
         return [*shown, gr.update(choices=pieces, value=0, visible=len(pieces) > 1)]
 
     def again(
-        self, place: int | None, share: float | None, block: str | None, request: gr.Request
+        self,
+        place: int | None,
+        share: float | None,
+        block: str | None,
+        moved: bool | None,
+        request: gr.Request,
     ) -> list[Any]:
         """Look at what was read once more: another piece, another p; nothing is decoded."""
         visitor = str(request.session_hash)
@@ -101,9 +110,15 @@ class Page:
             return [gr.skip()] * 4
         self.desk.take(visitor)
         try:
-            return self._show(looked, int(place or 0), share, block)
+            return self._show(looked, int(place or 0), share if moved else None, block)
         except Exception as error:
             return [trouble(self._said(error, [])), "", "", ""]
+
+    def turned(
+        self, place: int | None, share: float | None, block: str | None, request: gr.Request
+    ) -> list[Any]:
+        """As `again`, of a slider that was moved, which is remembered."""
+        return [*self.again(place, share, block, True, request), True]
 
     def replaced(
         self, text: str | None, subtitles: str | None, request: gr.Request
@@ -124,10 +139,10 @@ class Page:
         nothing = [empty(_STEPS), "", "", "", gr.update(choices=[], visible=False)]
         return [*nothing, *words]
 
-    def chosen(self, block: str | None) -> Any:
-        """The slider of a block begins at the run's own p."""
+    def chosen(self, block: str | None) -> tuple[float, bool]:
+        """The slider of a block begins at the run's own p, unmoved."""
         assert self.studio.own_p is not None
-        return p_shown(self.studio.own_p, _number(block))
+        return p_shown(self.studio.own_p, _number(block)), False
 
     def leave(self, request: gr.Request) -> None:
         """Forget a visitor who closed the page or loaded it anew."""
@@ -138,7 +153,7 @@ class Page:
     ) -> list[Any]:
         own, number = self.studio.own_p, _number(block)
         p = None
-        if own is not None and share is not None and share != p_shown(own, number):
+        if own is not None and share is not None:
             p = p_of_blocks(own, number, share)
         place = min(max(place, 0), len(looked.pieces) - 1)
         view = self.studio.view(looked, place, p)
@@ -190,7 +205,9 @@ def build(studio: Studio, desk: Desk, examples: Sequence[Example] = ()) -> gr.Bl
                 paid = gr.HTML(elem_id="costs", padding=False)
                 seen = gr.HTML(elem_id="sites", padding=False)
         gr.HTML(details(studio), padding=False)
-        told = [asked["video"], asked["sound"], asked["text"], asked["subtitles"], share, block]
+        moved = gr.State(False)
+        clip = [asked[name] for name in ("video", "sound", "text", "subtitles")]
+        told = [*clip, share, block, moved]
         shown = [said, over, seen, paid]
         outputs = [*shown, piece]
         for kind, other in (("video", "sound"), ("sound", "video")):
@@ -206,12 +223,12 @@ def build(studio: Studio, desk: Desk, examples: Sequence[Example] = ()) -> gr.Bl
             event(page.read, told, outputs, trigger_mode="multiple", **_THEN).then(None, js=_SHOW)
         for button, example in asked["examples"]:
             _on_example(button, example, asked, page, told, [*shown, piece])
-        knobs = [piece, share, block]
+        knobs = [piece, share, block, moved]
         settings = {**_THEN, "trigger_mode": "always_last"}
         piece.input(page.again, knobs, shown, **settings)
         if studio.own_p is not None:
-            share.input(page.again, knobs, shown, **settings)
-            changed = block.input(page.chosen, block, share, api_visibility="private")
+            share.input(page.turned, knobs[:3], [*shown, moved], **settings)
+            changed = block.input(page.chosen, block, [share, moved], api_visibility="private")
             changed.then(page.again, knobs, shown, **settings)
         blocks.unload(page.leave)
     blocks.queue(max_size=MOST_WAITING, api_open=False, default_concurrency_limit=4)
@@ -281,11 +298,12 @@ def _knobs(studio: Studio) -> tuple[gr.Slider, gr.Radio]:
     """The share p, and the block that it is for; hidden where the run has none."""
     own = studio.own_p
     there = own is not None
+    least = USUAL_LEAST_P if own is None else least_p(own)
     with gr.Group(visible=there, elem_id="knobs"):
         share = gr.Slider(
-            minimum=0.1,
+            minimum=least,
             maximum=1.0,
-            step=0.05,
+            step=0.05 if least == USUAL_LEAST_P else 0.01,
             value=0.5 if own is None else p_shown(own, 0),
             label="p: how much of its attention it keeps",
             info="At 1 it looks everywhere; less is cheaper.",
@@ -316,7 +334,8 @@ def _on_example(
         file = str(example.file)
         tab = gr.Tabs(selected="sound" if example.sound else "video")
         video, sound = (None, file) if example.sound else (file, None)
-        return [video, sound, example.text, None, tab]
+        subtitles = None if example.subtitles is None else str(example.subtitles)
+        return [video, sound, example.text, subtitles, tab]
 
     places = [*(asked[name] for name in ("video", "sound", "text", "subtitles")), asked["tabs"]]
     button.click(put, None, places, api_visibility="private", trigger_mode="multiple").then(

@@ -205,7 +205,8 @@ def opened(request: Request) -> Iterator[Opened]:
             try:
                 mounted: Any = next(r.app for r in app.routes if isinstance(r, Mount))
                 guard = Guard(app, desk, request.limits, LOCAL if request.local else None)
-                yield Opened(guard, mounted.stop_event)
+                with desk.swept():
+                    yield Opened(guard, mounted.stop_event)
             finally:
                 desk.close()
 

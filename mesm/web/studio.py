@@ -44,7 +44,7 @@ class View:
 
     @property
     def prediction(self) -> Prediction:
-        """That of the piece."""
+        """The prediction for the piece."""
         return self.looked.predictions[self.place]
 
 

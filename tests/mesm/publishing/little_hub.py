@@ -144,7 +144,8 @@ class _Handler(BaseHTTPRequestHandler):
                 self._answer(200, tree)
             else:
                 siblings = [{"rfilename": path} for path in self.hub.models[name]]
-                self._answer(200, {"id": name, "sha": SHA, "siblings": siblings})
+                about = {"id": name, "sha": SHA, "private": self.hub.private[name]}
+                self._answer(200, about | {"siblings": siblings})
             return
         user, model, _, _, path = self.path.lstrip("/").split("/", 4)
         data = self.hub.models[f"{user}/{model}"][path]

@@ -61,6 +61,7 @@ def facts(**changes: Any) -> CardFacts:
         "parameters": 12345,
         "licence": licence_of(about, changes.pop("licence", None)),
         "epochs": 9,
+        "processes": 1,
         "curve": True,
     }
     return CardFacts(**values | changes)
@@ -117,7 +118,8 @@ def test_it_says_what_it_must() -> None:
         "| average    | 75.0 [25.0, 75.0] |",
         "95 % intervals by a bootstrap over 4 clips, 7 draws",
         "2.5 GFLOPs a clip (mean of 32 test clips), 50 % of a dense one",
-        "12,345 weights",
+        "12,345 parameters",
+        f"{load_config('iemocap_mesm').training.batch_size} clips a step",
         "](p_curve.png)",
         "load_published",
         "2021.naacl-main.417",
@@ -125,6 +127,11 @@ def test_it_says_what_it_must() -> None:
         assert words in text, words
     assert "drawn faces" not in text
     assert "p_curve" not in card(facts(curve=False))
+
+
+def test_a_step_has_the_clips_of_all_processes() -> None:
+    of_one = load_config("iemocap_mesm").training.batch_size
+    assert f" {3 * of_one} clips a step" in card(facts(processes=3))
 
 
 def test_of_drawn_faces_it_says_so() -> None:

@@ -75,6 +75,21 @@ def test_a_second_time_replaces_what_was_there(published: Path, hub: LittleHub) 
     assert hub.models["me/model"][CARD].endswith(b"other\n")
 
 
+def test_nothing_goes_to_a_public_model_that_must_be_private(
+    published: Path, hub: LittleHub
+) -> None:
+    upload(published, "me/model")
+    hub.models["me/model"].clear()
+    with pytest.raises(
+        ValueError, match=r"hub:me/model: is there already, and public; .*--private"
+    ):
+        upload(published, "me/model", private=True)
+    assert hub.models["me/model"] == {}
+    upload(published, "me/other", private=True)
+    upload(published, "me/other", private=True)
+    assert set(hub.models["me/other"]) == set(FILES)
+
+
 @pytest.mark.parametrize(
     ("call", "status", "said"),
     [

@@ -283,9 +283,20 @@ TOKENIZERS: list[tuple[Change, str]] = [
     (_padded(7), "pads texts to a length of its own"),
     (lambda v: v.update(padding=[1]), "not a tokenizer"),
     (_special, "its post_processor is of another kind"),
-    (_normalized(*[_replaced("a" * 40)] * 6), "may make texts more than 256 times longer"),
-    (_normalized(_table(b"a\0" + b"b" * 300 + b"\0")), "may make texts more than 256 times longer"),
-    (_normalized(*[{"type": "ByteLevel"}] * 9), "may make texts more than 256 times longer"),
+    *(
+        (_normalized(*parts), "may make texts more than 1024 times longer")
+        for parts in (
+            [_replaced("a" * 40)] * 6,
+            [_table(b"a\0" + b"b" * 1100 + b"\0")],
+            [{"type": "ByteLevel"}] * 11,
+            # These put a letter between all letters.
+            *([_replaced("a", f"z{often}")] * 11 for often in ("*", "?", "{0}", "{0,2}", "{3,0}")),
+            [{"type": "Replace", "pattern": {"String": ""}, "content": "a"}] * 11,
+            # One letter that becomes 18.
+            [_replaced("\ufdfa"), {"type": "NFKD"}] * 3,
+            [{"type": "Prepend", "prepend": "a" * 1100}],
+        )
+    ),
     (_normalized(_replaced("b", "(a+)+$")), "a pattern that may search a text without end"),
     (lambda v: v.update(normalizer=7), "not a tokenizer"),
     (

@@ -94,6 +94,9 @@ def test_a_fold_has_its_own_statistics(tmp_path: Path) -> None:
     fold = ("fold.by=session", "fold.index=2", "training.epochs=1", "model.modalities=tv")
     run = train(settings(corpus, *fold, model="fe2e"), tmp_path / "run")
     evaluate_run(run, "test")
+    state = json.loads((run / "last/state.json").read_text())
+    assert state["processes"] == 1
+    (run / "last/state.json").write_text(json.dumps(state | {"processes": 2}))
     folder = publish(run, tmp_path / "model")
     opened = Run.open(run, device="cpu")
     assert_same(opened, folder)
@@ -101,7 +104,9 @@ def test_a_fold_has_its_own_statistics(tmp_path: Path) -> None:
     figures = (read.spectrogram_mean, read.spectrogram_std)
     assert figures == opened.corpus.sound_figures
     assert figures != PreparedCorpus.open(corpus).sound_figures
-    assert "fold 2 of" in (folder / CARD).read_text()
+    said = (folder / CARD).read_text()
+    assert "fold 2 of" in said
+    assert f" {2 * opened.config.training.batch_size} clips a step" in said
 
 
 def test_a_pretrained_text_encoder_goes_along(tiny_corpus: Path, tmp_path: Path) -> None:

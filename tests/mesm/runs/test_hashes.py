@@ -84,6 +84,23 @@ def test_a_damaged_memory_remembers_nothing(folder, content):
         check_files(folder, {"data/a": "0"}, MEND)
 
 
+def test_a_memory_without_end_is_not_read(folder, monkeypatch):
+    wanted = written(folder)
+    check_files(folder, wanted, MEND)
+    size = (folder / MEMORY).stat().st_size
+    parsed = []
+    loads = hashes.json.loads
+    monkeypatch.setattr(hashes.json, "loads", lambda data: parsed.append(len(data)) or loads(data))
+    monkeypatch.setattr(hashes, "MOST_MEMORY", size)
+    check_files(folder, wanted, MEND)
+    assert parsed == [size]
+    with (folder / MEMORY).open("r+b") as file:
+        file.truncate(1 << 40)  # no block of the disk is taken
+    check_files(folder, wanted, MEND)
+    assert parsed == [size]
+    assert (folder / MEMORY).stat().st_size == size  # written anew
+
+
 def test_what_was_just_written_and_what_is_small_is_not_remembered(folder, monkeypatch):
     monkeypatch.setattr(hashes, "SETTLED", 1000)
     check_files(folder, written(folder), MEND)

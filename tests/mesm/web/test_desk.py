@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
 from mesm.web import desk as module
 from mesm.web.desk import Desk, Looked
+from tests.mesm.web.conftest import wait_for
 
 
 @pytest.fixture
@@ -65,6 +68,42 @@ def test_what_nobody_wants_is_swept(desk: Desk, monkeypatch: pytest.MonkeyPatch)
     assert len(desk) == 0
 
 
+def test_who_is_silent_is_forgotten_though_nobody_comes(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = file_of(desk, "own.mp4")
+    desk.take("one", own)
+    monkeypatch.setattr(module, "IDLE", -1.0)
+    monkeypatch.setattr(module, "EVERY", 0.01)
+    with desk.swept():
+        wait_for(lambda: not own.exists())
+    assert len(desk) == 0
+    assert not [one for one in threading.enumerate() if one.name == "sweep"]
+
+
+def test_replaced_clips_are_swept_unless_asked_for_again(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second, third = (file_of(desk, name) for name in ("a.mp4", "b.mp4", "c.mp4"))
+    for file in (first, second, third):
+        desk.take("one", file)
+    desk.take("one")  # who turns the slider keeps the clip
+    desk.sweep()
+    assert first.is_file()
+    before = first.stat()
+    time.sleep(0.05)
+    assert desk.touch(first)
+    assert first.stat().st_mtime_ns == before.st_mtime_ns
+    assert not desk.touch("/etc/passwd")
+    # When the one was asked for within ten minutes, and the other was not.
+    now = (first.stat().st_ctime + second.stat().st_ctime) / 2 + module.UNUSED
+    monkeypatch.setattr(time, "time", lambda: now)
+    desk.sweep()
+    assert first.is_file()
+    assert not second.exists()
+    assert third.is_file()
+
+
 def test_who_was_still_longest_makes_room(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MOST_VISITORS", 2)
     first = file_of(desk, "first.mp4")
@@ -82,6 +121,7 @@ def test_files_elsewhere_are_neither_owned_nor_deleted(desk: Desk, tmp_path: Pat
     link.symlink_to(outside)
     for place in (outside, link, desk.uploads, desk.uploads / ".." / "outside.txt", "\0", ""):
         assert not desk.owns(place)
+    assert not desk.owns(desk.uploads / ("a" * 300))  # which no file system takes for a name
     assert desk.owns(file_of(desk, "a.mp4"))
     desk.take("one", outside, link)
     desk.leave("one")

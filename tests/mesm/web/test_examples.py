@@ -14,6 +14,7 @@ from mesm.inference.loading import load_trained
 from mesm.inference.recording import InputError
 from mesm.web.examples import find_examples
 from mesm.web.limits import Limits
+from tests.mesm.inference.recordings import film
 
 
 def test_of_a_folder(own_mesm: Path, recordings: Path, films: Path, tmp_path: Path) -> None:
@@ -29,6 +30,20 @@ def test_of_a_folder(own_mesm: Path, recordings: Path, films: Path, tmp_path: Pa
     with (big / "a.wav").open("wb") as file:
         file.truncate(2_000_000)
     assert find_examples(trained, big, tmp_path / "small", Limits(1)) == []
+    (big / "b.wav").write_bytes(b"no sound")
+    film(big / "c.mp4", 17, rate=2)
+    assert find_examples(trained, big, tmp_path / "long", Limits(1, 0.2)) == []
+    # Words of a recording of several pieces belong to it by their times alone.
+    (big / "c.txt").write_text("too long for a text")
+    (one,) = find_examples(trained, big, tmp_path / "told", Limits(1))
+    assert (one.label, one.text, one.subtitles) == ("c", "", None)
+    (big / "c.srt").write_text("1\n00:00:01,000 --> 00:00:02,000\nso happy\n")
+    (one,) = find_examples(trained, big, tmp_path / "titled", Limits(1))
+    assert one.text == ""
+    assert one.subtitles == tmp_path / "titled" / "example-1.srt"
+    assert one.subtitles.read_bytes() == (big / "c.srt").read_bytes()
+    (big / "c.srt").write_text("no words with times")
+    assert find_examples(trained, big, tmp_path / "bad", Limits(1)) == []
     with pytest.raises(InputError, match="is no folder"):
         find_examples(trained, recordings / "film0.mp4", tmp_path / "other")
     (tmp_path / "empty").mkdir()

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, MutableMapping
 from http.client import HTTPConnection
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import pytest
 
-from mesm.web.guard import POLICY
+from mesm.web.desk import Desk
+from mesm.web.guard import LOCAL, POLICY, UPLOAD, Guard, Receive, Scope, Send
+from mesm.web.limits import Limits
 from tests.mesm.web.conftest import Served
 
 BORDER = "border"
@@ -48,7 +52,11 @@ def upload(served: Served, name: str, content: bytes) -> Path:
 def join(served: Served, path: object) -> tuple[int, str]:
     """Ask for the prediction of a file, as the page would."""
     file = {"path": path, "meta": {"_type": "gradio.FileData"}}
-    body = {"data": [file, None, "", None, 0.5, "every block"], "fn_index": 0, "session_hash": "x"}
+    body = {
+        "data": [file, None, "", None, 0.5, "every block", None],
+        "fn_index": 0,
+        "session_hash": "x",
+    }
     asked = json.dumps(body).encode()
     return ask(
         served, "POST", "/gradio_api/queue/join", asked, {"Content-Type": "application/json"}
@@ -77,6 +85,7 @@ def test_files_of_the_machine_cannot_be_read(served: Served, films: Path) -> Non
         *("pyproject.toml", "http://127.0.0.1:1/x", "https://example.org/x", "file:///etc/passwd"),
         *(quote("/etc/passwd", safe=""), quote(f"{own}/../../{above}", safe=""), "/etc/%00passwd"),
         str(served.desk.uploads.parent / "examples" / "example-1.mp4"),
+        str(served.desk.uploads / ("a" * 300)),
     ):
         status, text, _ = ask(served, "GET", f"/gradio_api/file={place}")
         assert status == 403, place
@@ -144,9 +153,96 @@ def test_too_much_is_refused(served: Served) -> None:
     connection.close()
     chunked = HEAD | {"Transfer-Encoding": "chunked"}
     assert ask(served, "POST", "/gradio_api/upload", None, chunked)[0] == 411
+    for path in ("/gradio_api/upload", "/gradio_api/queue/join"):
+        both = HEAD | {"Transfer-Encoding": "chunked", "Content-Length": "5"}
+        assert ask(served, "POST", path, b"5\r\nhello\r\n0\r\n\r\n", both)[0] == 411
     long = {"Content-Length": str(10**8)}
     assert ask(served, "POST", "/gradio_api/queue/join", b"", long)[0] == 413
     assert ask(served, "POST", "/gradio_api/queue/join", b"no json")[0] == 400
+    status, text, _ = ask(served, "POST", "/gradio_api/queue/join", b"[" * 200_000)
+    assert status == 400
+    assert "lists inside each other" in text
+
+
+class Asked:
+    """A guard before a server of its own, which notes what reaches it."""
+
+    def __init__(self, uploads: Path, hosts: tuple[str, ...] | None = LOCAL) -> None:
+        self.guard = Guard(self.serve, Desk(uploads), Limits(1), hosts)
+        self.got: list[bytes] = []
+        self.gone = False
+
+    async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        while True:
+            message = await receive()
+            self.gone = message["type"] == "http.disconnect"
+            if self.gone:
+                return
+            self.got.append(message["body"])
+            if not message["more_body"]:
+                break
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    async def ask(
+        self, path: str, headers: dict[str, str], parts: Iterable[bytes], method: str = "POST"
+    ) -> int | None:
+        """The status that is answered; None: none is."""
+        sent: list[Any] = []
+        bodies = list(parts)
+
+        async def receive() -> MutableMapping[str, Any]:
+            await asyncio.sleep(0)
+            body = bodies.pop(0) if bodies else b""
+            return {"type": "http.request", "body": body, "more_body": bool(bodies)}
+
+        async def send(message: MutableMapping[str, Any]) -> None:
+            sent.append(message)
+
+        scope = {"type": "http", "method": method, "path": path}
+        encoded = [(k.encode(), v.encode()) for k, v in headers.items()]
+        await self.guard(scope | {"headers": encoded}, receive, send)
+        return sent[0]["status"] if sent else None
+
+
+def test_no_more_is_received_than_was_told(tmp_path: Path) -> None:
+    for path in (UPLOAD, "/gradio_api/reset"):
+        asked = Asked(tmp_path)
+        head = {"host": "localhost", "content-length": "5"}
+        assert asyncio.run(asked.ask(path, head, [b"abc", b"de"])) == 200
+        assert asyncio.run(asked.ask(path, head, [b"abc", b"def", b"ghi"])) is None
+        assert asked.gone
+        assert b"def" not in asked.got
+    join = asked.ask("/gradio_api/queue/join", head, [b"[1, 2", b"]" * 10])
+    assert asyncio.run(join) == 400
+
+
+def test_uploads_on_their_way_take_room_together(tmp_path: Path) -> None:
+    asked = Asked(tmp_path)
+    head = {"host": "localhost", "content-length": "900000"}
+
+    async def all_at_once() -> list[int | None]:
+        bodies = [[bytes(450_000)] * 2 for _ in range(30)]
+        return list(await asyncio.gather(*(asked.ask(UPLOAD, head, one) for one in bodies)))
+
+    found = asyncio.run(all_at_once())
+    assert found.count(200) == 11  # of ten megabytes
+    assert found.count(507) == 19
+    assert asyncio.run(asked.ask(UPLOAD, head, [bytes(900_000)])) == 200
+
+
+def test_where_every_name_counts_a_page_asks_by_its_own(tmp_path: Path) -> None:
+    asked = Asked(tmp_path, None)
+    for origin, status in (
+        (None, 200),
+        ("http://box.lan:7860", 200),
+        ("https://evil.example", 403),
+        ("null", 403),
+    ):
+        head = {"host": "box.lan:7860", "content-length": "1"}
+        if origin is not None:
+            head["origin"] = origin
+        assert asyncio.run(asked.ask(UPLOAD, head, [b"x"])) == status, origin
 
 
 @pytest.fixture

@@ -4,20 +4,75 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlsplit
 
+import gradio as gr
 import pytest
 from playwright.sync_api import TimeoutError
 
 from mesm.inference.loading import DEMO_MODEL
+from mesm.web.desk import Desk, Looked
+from mesm.web.page import CHOICES, EVERY, Page, build
 from mesm.web.server import Request
+from mesm.web.studio import Studio
 from tests.mesm.inference.recordings import film, sound_file
 from tests.mesm.web.conftest import Served, serving, wait_for
 
 DONE = "#verdict .verdict"
 TROUBLE = "#verdict .trouble"
+
+
+def page_of(run: Path, p: Any, uploads: Path) -> tuple[Page, list[Any]]:
+    """A page of a MESM with another p of its own, and all p at which it looks."""
+    studio = Studio.load(run, device="cpu")
+    trained = studio.pipeline.trained
+    settings = trained.settings.model_copy(update={"p": p})
+    studio.pipeline.trained = replace(trained, settings=settings)
+    looked: list[Any] = []
+    view = studio.view
+
+    def watched(of: Looked, place: int, at: Any = None) -> Any:
+        looked.append(at)
+        return view(of, place, at)
+
+    studio.view = watched  # type: ignore[method-assign]
+    return Page(studio, Desk(uploads)), looked
+
+
+def test_a_slider_that_nobody_moved_is_the_runs_own_p(
+    own_mesm: Path, films: Path, tmp_path: Path
+) -> None:
+    page, looked = page_of(own_mesm, [0.3, 0.5, 0.7], tmp_path)
+    file = str(shutil.copyfile(films / "film0.mp4", tmp_path / "film0.mp4"))
+    who = SimpleNamespace(session_hash="one")
+    shown = page.read(file, None, "so happy", None, 0.5, EVERY, False, who)
+    assert "trouble" not in shown[0]
+    page.again(0, 0.5, EVERY, False, who)
+    *_, moved = page.turned(0, 0.5, EVERY, who)  # to 0.3 and back to the middle
+    page.again(0, 0.5, EVERY, moved, who)
+    page.read(file, None, "so sad", None, 0.5, EVERY, moved, who)
+    share, moved = page.chosen("block 3")
+    assert share == 0.7
+    page.again(0, share, "block 3", moved, who)
+    page.turned(0, 0.2, "block 3", who)
+    assert looked == [None, None, 0.5, 0.5, 0.5, None, [0.3, 0.5, 0.2]]
+
+
+@pytest.mark.parametrize(("p", "least"), [(0.05, 0.05), ([0.7, 0.5, 0.04], 0.04), (0.5, 0.1)])
+def test_the_slider_begins_at_any_p_of_a_run(
+    p: Any, least: float, own_mesm: Path, tmp_path: Path
+) -> None:
+    page, _ = page_of(own_mesm, p, tmp_path)
+    blocks = build(page.studio, page.desk)
+    (slider,) = (one for one in blocks.blocks.values() if isinstance(one, gr.Slider))
+    assert slider.minimum == least
+    for choice in CHOICES:
+        share, _ = page.chosen(choice)
+        assert slider.preprocess(share) == share  # it refuses what is out of its range
 
 
 class Visitor:
@@ -109,11 +164,13 @@ def test_an_example_and_another_p(visitor: Visitor, served: Served, films: Path)
     assert page.input_value("#text textarea") == ""
 
 
-def test_a_published_model_is_served(browser: Any, recordings: Path) -> None:
-    with serving(Request(DEMO_MODEL, examples=recordings, device="cpu")) as published:
+def test_a_published_model_is_served(browser: Any, films: Path, tmp_path: Path) -> None:
+    shutil.copyfile(films / "film1.mp4", tmp_path / "film1.mp4")
+    (tmp_path / "film1.srt").write_text("1\n00:00:00,100 --> 00:00:00,600\nhow sad\n")
+    with serving(Request(DEMO_MODEL, examples=tmp_path, device="cpu")) as published:
         one = Visitor(browser, published)
         assert "Model card" in one.read("footer.mesm")
-        one.page.click("#example-1")
+        one.page.click("#example-0")
         assert "how sad" in one.read()
         assert one.page.locator("#sites img").count() == 8
         assert one.hosts() == {"127.0.0.1"}
@@ -227,7 +284,7 @@ def test_a_full_disk_is_said_in_words(
     monkeypatch.setattr(served.desk, "size", lambda: 10**12)
     visitor.page.locator(".toast-close").first.click()
     visitor.upload(films / "film2.mp4")
-    visitor.page.wait_for_selector(".toast-body >> text=/HTTP 507: others' uploads/")
+    visitor.page.wait_for_selector(".toast-body >> text=/HTTP 507: all visitors' uploads/")
     monkeypatch.undo()
     visitor.upload(films / "film2.mp4")
     assert "film2.mp4" in visitor.read()
