@@ -10,6 +10,9 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
+# Seconds that a step under way is waited for when the generator is closed.
+PATIENCE = 10.0
+
 
 def ahead(
     values: Iterator[T], most: int, weigh: Callable[[T], float] = lambda value: 1.0
@@ -18,7 +21,8 @@ def ahead(
 
     The thread is at most so many values ahead. It ends with the iterator, and when the generator
     that is returned is closed, by an exception or because nobody refers to it any longer; the
-    iterator is closed there, too.
+    iterator is closed there, too. A step that takes longer than `PATIENCE` then is left to end, or
+    to hang, by itself.
 
     Args:
         values: begun, ended and closed in that thread.
@@ -39,7 +43,7 @@ def ahead(
         yield from work.results()
     finally:
         work.stop()
-        thread.join()
+        thread.join(PATIENCE)
 
 
 class _Work(Generic[T]):
