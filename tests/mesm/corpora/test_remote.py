@@ -128,7 +128,7 @@ def test_corpus_and_output_on_storage_by_one_machine_and_by_two_nodes(prepared, 
     one = fetched(system, "bucket/one", tmp_path / "one")
     assert without_stamps(one) == without_stamps(contents(wanted))
     assert not (tmp_path / "cache").exists()
-    assert re.search(r"/cache/mesm-\w+ had \d+\.\d MB in the end, and is deleted", here.stderr)
+    assert re.search(r"/cache/mesm-[\w-]+ had \d+\.\d MB in the end, and is deleted", here.stderr)
     assert not system.exists("bucket/one/.work")
     with two_nodes(environment=environment) as (cluster, _):
         command = (
@@ -140,7 +140,7 @@ def test_corpus_and_output_on_storage_by_one_machine_and_by_two_nodes(prepared, 
         )
         there = mesm(tmp_path, environment, *command)
     *_, room, last = stopped.splitlines()
-    assert re.search(r"/cache/mesm-\w+ keeps \d+\.\d MB, from which the same command goes", room)
+    assert re.search(r"/cache/mesm-[\w-]+ keeps \d+\.\d MB, from which the same command goes", room)
     assert last == "mesm: stopped; the same command goes on where it was"
     # Parts that were finished before are not made again.
     done, total = re.search(r"clips: .*? (\d+)/(\d+) \[", there.stderr).groups()
