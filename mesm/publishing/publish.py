@@ -39,8 +39,9 @@ from mesm.publishing.contents import (
     fixed,
     is_published,
 )
-from mesm.publishing.load import MODELS, check_tokenizer
+from mesm.publishing.load import MODELS
 from mesm.publishing.terms import Licence, licence_of
+from mesm.publishing.tokenizers import check_tokenizer
 from mesm.runs.checkpoints import read_arguments, read_progress
 from mesm.runs.documents import ShownSweep
 from mesm.runs.files import check_folder, owned, read_json, write_beside
