@@ -251,15 +251,23 @@ def _hand_over(staging: Path, out: Store, manifest: Manifest) -> None:
 
 
 @functools.cache
-def _system() -> str:
-    """Name the running system, in whose list of processes a number is this machine's process."""
-    boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")
-    processes = Path("/proc/self/ns/pid").readlink()  # of its own in a container
+def _system() -> str | None:
+    """Name the running system, in whose list of processes a number is this machine's process.
+
+    None: there is no such list, as on macOS.
+    """
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")
+        processes = Path("/proc/self/ns/pid").readlink()  # of its own in a container
+    except OSError:
+        return None
     return digest(f"{boot}{processes}".encode()).hexdigest()[:12]
 
 
 def _sweep(units: Path) -> None:
     """Delete what dialogs left whose process was killed, of this machine's processes only."""
+    if _system() is None:  # nobody knows who is alive: the command deletes all in the end
+        return
     # Where machines share the folder, the others' processes may be alive.
     for folder in units.glob(f"{_system()}-*"):
         number = folder.name.split("-")[1]

@@ -242,6 +242,18 @@ def test_inputs_of_another_machine_stay_and_those_of_dead_processes_go(tmp_path,
             assert [root.exists() for root in (other, own, dead)] == [True, True, False]
 
 
+def test_where_no_list_of_processes_is_all_inputs_stay(tmp_path, monkeypatch):
+    home = tmp_path / "home"
+    home.mkdir()
+    carrier = Remote(Store("s3://bucket/raw"), None, tmp_path, home, alone=False)
+    monkeypatch.setattr(Store, "stamp", lambda self, name: None)
+    monkeypatch.setattr(module, "_system", lambda: None)  # as on macOS
+    monkeypatch.setattr(module.os, "getpid", lambda: 99_999_999)
+    with carrier.inputs(dialog_of(tmp_path)) as one, carrier.inputs(dialog_of(tmp_path)) as other:
+        assert one.root.exists()
+        assert other.root.exists()
+
+
 def test_the_folder_for_what_is_under_way_is_ones_own(tmp_path, monkeypatch):
     seen = []
 
