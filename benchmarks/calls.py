@@ -140,6 +140,6 @@ def block_calls(
     yield (made := forward(training=True))
     out, _, out_offsets, *statistics, rows, kept, attended, y1, y2, argmax, book = run(made)
     saved = (*statistics, rows, kept, attended, y1, y2, out_offsets, argmax)
-    settings = (int(selection), True, *eps, book)
+    settings = (int(selection), True, *eps, True, True, book)
     backward = (*place, *scoring, *weights[0], *weights[1], *saved, *settings)
     yield Call(f"{name}_backward", f"{name}_backward", (torch.randn_like(out), *backward))
