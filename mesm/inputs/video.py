@@ -230,7 +230,7 @@ def opened(path: Path) -> InputContainer:
 def _lacks_index(path: Path) -> bool:
     """Whether a file of the MP4 family ends before the box that says where its pictures are."""
     place, first = 0, True
-    with suppress(OSError), ordinary(path).open("rb") as file:
+    with suppress(OSError, ValueError), ordinary(path).open("rb") as file:  # or no file
         while len(head := file.read(16)) >= 8:
             size, kind = int.from_bytes(head[:4], "big"), head[4:8]
             if first and kind != b"ftyp":

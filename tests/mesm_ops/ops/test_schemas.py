@@ -45,7 +45,7 @@ def test_compiled_kernels_have_no_part_in_what_triton_keeps() -> None:
             assert "bool scales, bool learns" in one.kernel_schema
             assert "rulebook" not in one.kernel_schema
     forward, backward = (one for one in schemas.signatures() if one.name in names)
-    assert (len(forward.arguments), len(backward.arguments)) == (29, 35)
+    assert (len(forward.arguments), len(backward.arguments)) == (29, 37)
     assert forward.schema.count("Tensor") == forward.kernel_schema.count("Tensor") + 1
 
 
