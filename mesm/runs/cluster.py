@@ -240,6 +240,9 @@ class Cluster:
                 kinds.add(ray.get(answer))
             except ray.exceptions.RayTaskError as error:
                 raise _cause(error) from None
+            except ray.exceptions.TaskUnschedulableError:
+                # Ray counts a dead node among the living for some seconds.
+                tqdm.write(f"node {asked[answer]} has left the cluster", file=sys.stderr)
             except ray.exceptions.RayError as error:
                 said = " ".join(str(error).split())[:200]
                 raise ValueError(f"node {asked[answer]} cannot work: {said}") from None

@@ -10,6 +10,7 @@ import textwrap
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -28,6 +29,7 @@ import os, time
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 import pyarrow as pa
 from tests.mesm.little_dialogs import Dialog
 
@@ -46,6 +48,7 @@ dialogs = [Dialog(name) for name in ("slow1", "slow2", "a", "b", "deadly", "c", 
 RUN = """
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from mesm.corpora.parts import make_all, read_part
 from mesm.runs.cluster import connected
 from units import dialogs, opened
@@ -188,6 +191,36 @@ def test_a_head_that_dies_is_told_in_one_line_within_seconds(nodes, tmp_path):
     assert not any(is_token(file.name) for file in tmp_path.iterdir())
     for _, worker, _ in begun("slow1"):
         waited(lambda number=worker: not Path(f"/proc/{number}").exists())
+
+
+def test_a_node_that_has_just_died_is_passed_over(monkeypatch, capsys):
+    import ray
+
+    nodes = [
+        {
+            "Alive": True,
+            "Resources": {"CPU": 1},
+            "NodeID": f"{n:056x}",
+            "NodeManagerAddress": str(n),
+        }
+        for n in range(2)
+    ]
+
+    def answered(answer):
+        if answer == 0:
+            raise ray.exceptions.TaskUnschedulableError("that node doesn't exist any more")
+        return module.kind_of_cpu()
+
+    asked = iter(range(2))
+    about = SimpleNamespace(remote=lambda place: next(asked))
+    monkeypatch.setattr(ray, "nodes", lambda: nodes)
+    monkeypatch.setattr(ray, "remote", lambda work: SimpleNamespace(options=lambda **_: about))
+    monkeypatch.setattr(ray, "wait", lambda answers, **_: (answers, []))
+    monkeypatch.setattr(ray, "get", answered)
+    cluster = module.Cluster("127.0.0.1:1")
+    cluster._place = None
+    cluster._look_around()
+    assert capsys.readouterr().err == "node 0 has left the cluster\n"
 
 
 def test_a_head_that_is_silent_once_is_knocked_at_again(monkeypatch):
