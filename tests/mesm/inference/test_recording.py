@@ -85,17 +85,22 @@ def test_no_length(tmp_path: Path) -> None:
     refused(cut, "cut.mp4 is cut short: its index.*copy it again from where it is whole$")
 
 
+def grey(container: av.container.OutputContainer) -> None:
+    """Write ten pictures of H.264."""
+    stream = container.add_stream("libx264", rate=10)
+    stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+    for number in range(10):
+        picture = np.full((48, 64, 3), number, np.uint8)
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, "rgb24")))
+    container.mux(stream.encode())
+
+
 def test_encrypted_pictures(tmp_path: Path) -> None:
     key = "00112233445566778899aabbccddeeff"
     options = {"encryption_scheme": "cenc-aes-ctr", "encryption_key": key, "encryption_kid": key}
     file = tmp_path / "locked.mp4"
     with av.open(str(file), "w", options=options) as container:
-        stream = container.add_stream("libx264", rate=10)
-        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
-        for number in range(10):
-            picture = np.full((48, 64, 3), number, np.uint8)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, "rgb24")))
-        container.mux(stream.encode())
+        grey(container)
     refused(file, "is encrypted; decrypt it")
 
 
@@ -149,10 +154,5 @@ def test_a_still_picture_in_a_form_of_films(tmp_path: Path) -> None:
 
 def test_a_bare_stream_without_times(tmp_path: Path) -> None:
     with av.open(str(tmp_path / "a.h264"), "w") as container:
-        stream = container.add_stream("libx264", rate=10)
-        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
-        for number in range(10):
-            picture = np.full((48, 64, 3), number, np.uint8)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, "rgb24")))
-        container.mux(stream.encode())
+        grey(container)
     refused(tmp_path / "a.h264", "tells no times.*; convert it")
