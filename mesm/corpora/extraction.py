@@ -62,7 +62,7 @@ class Dialog:
         clips = [{name: str(getattr(u, name)) for name in names} for u in self.utterances]
         for clip, utterance in zip(clips, self.utterances, strict=True):
             del clip["video"], clip["audio"]
-            if utterance.split is None:  # corpora of before knew none
+            if utterance.split is None:  # earlier corpora knew none
                 del clip["split"]
         found_by: list[Any] = [self.min_face_size, f"detector {VERSION}"]
         if self.device != "cpu":

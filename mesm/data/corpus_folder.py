@@ -36,7 +36,7 @@ def locate_corpus(folder: RunFolder, named: Path, given: Path | None = None) -> 
 
     It is looked for where it was as seen from the run, then where it was, and known by a hash of
     its content. Where config.yaml was changed since, only the folder that it names now is right.
-    A run of before kept nothing but that name; what lies there is taken where it has the emotions,
+    An earlier run kept nothing but that name; what lies there is taken where it has the emotions,
     and the numbers of clips, that the run has.
 
     Args:
@@ -98,7 +98,7 @@ def corpus_to_train_on(named: Path, folder: RunFolder) -> PreparedCorpus:
 
 
 def kept_place(folder: RunFolder) -> CorpusPlace | None:
-    """The content of a run's corpus.json; None: the run is one of before.
+    """The content of a run's corpus.json; None: the run is an earlier one.
 
     Raises:
         ValueError: it is damaged.
@@ -135,7 +135,7 @@ def _identity(place: Path) -> str | None:
 
 
 def _may_be_of(folder: RunFolder, place: Path) -> bool:
-    """Whether a prepared corpus fits all that a run of before tells of its own.
+    """Whether a prepared corpus fits all that an earlier run tells of its own.
 
     Its checkpoint has the emotions and how many clips each split had, and its scores have the
     emotions.

@@ -68,7 +68,7 @@ class Preprocessing:
 
     @classmethod
     def read(cls, folder: RunFolder) -> Preprocessing | None:
-        """That which a run keeps; None: runs of before keep none.
+        """That which a run keeps; None: earlier runs keep none.
 
         Raises:
             ValueError: the file is damaged; names it.

@@ -44,7 +44,7 @@ def saved_subwords(settings: TextSettings, folder: RunFolder) -> Subwords:
     Raises:
         ValueError: they are not there, or damaged.
     """
-    # Runs of before kept no tokenizer of a pretrained model.
+    # Earlier runs kept no tokenizer of a pretrained model.
     if settings.path is not None and not folder.tokenizer.exists():
         return _pretrained_subwords(settings.path, folder)
     try:

@@ -70,7 +70,7 @@ def score_other_query(run: Run, split: str, bootstrap: Bootstrap) -> dict[str, A
 def _branches(run: Run, found: Predictions) -> dict[str, Any]:
     """Under "branches" the average scores of each branch's own logits; empty: there are none."""
     own = found.branches
-    # Predictions of before hold no branches, and the validation split's may still be such.
+    # Earlier predictions hold no branches, and the validation split's may still be such.
     if run.task.needs_validation(run.scoring.threshold) and own:
         own = {name: own[name] for name in own if name in run.predictions("valid").branches}
     scores = {

@@ -3,7 +3,7 @@
 One Parquet file per split, RUN/predictions/<split>.parquet: clip_id, dialog, and per emotion
 logit_<emotion> and label_<emotion>, one row per clip in corpus order. Where the system has
 several branches, also <branch>_logit_<emotion>, and where its temperatures were known
-probability_<emotion>, which is calibrated; files of before have neither.
+probability_<emotion>, which is calibrated; earlier files have neither.
 """
 
 from __future__ import annotations
@@ -161,7 +161,7 @@ def origin_of(folder: RunFolder, config: ExperimentConfig) -> dict[str, str]:
     model = settings["model"]
     model.get("text", {}).pop("freeze", None)  # says how weights came about, as does the next
     model.pop("positive_start", None)
-    if model.get("sound") == "log":  # runs of before have no other and do not say so
+    if model.get("sound") == "log":  # earlier runs have no other and do not say so
         del model["sound"]
     origin = {
         "weights": sha256(folder.best),
@@ -174,7 +174,7 @@ def origin_of(folder: RunFolder, config: ExperimentConfig) -> dict[str, str]:
     if not isinstance(config.model, FE2ESettings):
         return origin | {"features": sha256(config.corpus / FOLDER / FILE)}
     text = config.model.text.path
-    # Runs of before kept no tokenizer of a pretrained model; its weights are in the run's own.
+    # Earlier runs kept no tokenizer of a pretrained model; its weights are in the run's own.
     kept = text is None or folder.tokenizer.is_file()
     files = [folder.tokenizer] if text is None or kept else sorted(text.glob("*"))
     for file in files:

@@ -240,7 +240,7 @@ class Run(RunRecord):
     def temperatures(self) -> Temperatures | None:
         """Those of its weights, kept by the training or fitted to validation predictions.
 
-        None: neither is there, as in a run of before whose validation split was never predicted.
+        None: neither is there, as in an earlier run whose validation split was never predicted.
         """
         kind = self.task.temperatures
         kept = kind.read(self.folder, self.origin["weights"], self.emotions)

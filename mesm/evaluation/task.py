@@ -262,6 +262,6 @@ def task_of(loss: LossName | None, one_emotion: bool) -> Task:
 
 
 def f1_title(record: Mapping[str, Any]) -> str:
-    """The name of an epoch's "valid_f1" in messages; records of before are of several emotions."""
+    """The name of an epoch's "valid_f1" in messages; earlier records are of several emotions."""
     macro = record.get("f1_variant") == SINGLE_LABEL.f1_variant
     return (SINGLE_LABEL if macro else MULTI_LABEL).f1_title

@@ -93,7 +93,7 @@ class Trained:
 
 
 def load_trained(place: Path | str, device: torch.device | str | None = None) -> Trained:
-    """Load a run or a published model; a corpus is only asked for what runs of before did not keep.
+    """Load a run or a published model; a corpus is only asked for what earlier runs did not keep.
 
     Args:
         place: a run's folder, a folder of `mesm publish`, "hub:USER/NAME", or the word "demo" for
@@ -197,7 +197,7 @@ def _of_corpus(run: Run) -> Preprocessing:
         return Preprocessing.of(run.corpus)
     except ValueError as error:
         raise ValueError(
-            f"{run.path}: is a run of before, which kept no statistics of its corpus, and {error}"
+            f"{run.path}: is an earlier run, which kept no statistics of its corpus, and {error}"
         ) from error
 
 
@@ -219,7 +219,7 @@ def _decider(
 
 
 def _scored(run: Run, emotions: tuple[str, ...], weights: str) -> Thresholds | None:
-    """The tuned thresholds by which `mesm evaluate` scored the weights, in runs of before."""
+    """The tuned thresholds by which `mesm evaluate` scored the weights, in earlier runs."""
     policies = {"tuned": "tuned on validation F1", "tuned_wacc": "tuned on validation WAcc"}
     wanted = policies[run.config.evaluation.threshold]
     for scores in (read_json(run.folder.evaluation, Evaluation) or {}).values():

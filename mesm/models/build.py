@@ -105,7 +105,7 @@ def _pretrained(folder: Path, text: TextSettings, sizes: Mapping[str, int]) -> d
             f"{folder}: its weights know {positions} positions, model.text.max_length is "
             f"{text.max_length}; set model.text.max_length={positions} or less"
         )
-    # An ALBERT's argument has the name that runs of before have kept.
+    # An ALBERT's argument has the name that earlier runs have kept.
     name = "albert" if found.settings["model_type"] == "albert" else "encoder"
     frozen = {"freeze_text": True} if text.freeze else {}
     return {name: found.settings, **frozen}
@@ -115,7 +115,7 @@ def differing_arguments(kept: Mapping[str, Any], own: Mapping[str, Any]) -> list
     """The names of arguments that differ, such as "encoder.hidden_act".
 
     Args:
-        kept: a run's; a run of before may lack some.
+        kept: a run's; an earlier run may lack some.
         own: what `arguments_of` gave.
     """
     found = []

@@ -152,7 +152,7 @@ def _facts(run: Run, name: str, licence: Licence) -> CardFacts:
         flops=count_flops(run),
         parameters=sum(value.numel() for value in run.model.parameters()),
         epochs=len(run.history),
-        # Runs of before did not note it.
+        # Earlier runs did not note it.
         processes=1 if progress is None else progress.processes or 1,
         curve=swept,
     )
@@ -195,7 +195,7 @@ def _preprocessor(run: Run) -> Preprocessor:
 
 def _config(run: Run, files: dict[Any, str]) -> Config:
     threshold = run.scores["threshold"]
-    if run.temperatures is None:  # as in runs of before
+    if run.temperatures is None:  # as in earlier runs
         run.predictions("valid")
     temperatures = run.temperatures
     assert temperatures is not None

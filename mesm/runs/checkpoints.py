@@ -34,7 +34,7 @@ class Progress:
         finished: why the training is over; None: it is not.
         scaler: the state of fp16's gradient scaler, if there is one.
         processes: how many began the training, which fixes how many clips a step has; None: not
-            noted, as in checkpoints of before.
+            noted, as in earlier checkpoints.
     """
 
     corpus: dict[str, Any]

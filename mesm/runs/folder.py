@@ -53,7 +53,7 @@ class RunFolder:
 
     @property
     def corpus(self) -> Path:
-        """Where its corpus lies and what that holds; runs of before have no such file."""
+        """Where its corpus lies and what that holds; earlier runs have no such file."""
         return self.path / "corpus.json"
 
     @property

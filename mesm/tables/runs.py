@@ -134,11 +134,11 @@ def corpus_for(run: Path, corpora: Sequence[Path]) -> Path | None:
 
     Args:
         run: its folder.
-        corpora: folders of prepared corpora. A run of before, which does not say what its corpus
+        corpora: folders of prepared corpora. An earlier run, which does not say what its corpus
             holds, takes one only where there is no other.
 
     Raises:
-        ValueError: one of the folders is no prepared corpus, or a run of before has a choice.
+        ValueError: one of the folders is no prepared corpus, or an earlier run has a choice.
     """
     manifests = {place: read_manifest(place) for place in corpora}
     for place, manifest in manifests.items():

@@ -19,7 +19,7 @@ def check_run(config: ExperimentConfig, folder: RunFolder, content: str | None =
         config: the settings.
         folder: that may hold a run.
         content: `PreparedCorpus.content` of their corpus, by which a run knows its own wherever it
-            lies; None: it cannot be read. The place counts then, and in runs of before.
+            lies; None: it cannot be read. The place counts then, and in earlier runs.
 
     Returns:
         The settings that differ from those of a run that diverged, in whose folder a training may

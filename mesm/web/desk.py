@@ -88,7 +88,7 @@ class Desk:
         return False
 
     def take(self, visitor: str, *files: Path) -> None:
-        """Note that a visitor is there, and which uploads are theirs instead of those of before.
+        """Note that a visitor is there, and which uploads are theirs instead of the earlier ones.
 
         Where none are named they keep what they have.
         """

@@ -98,7 +98,7 @@ def test_a_run_scores_what_it_scored(legacy: Path, name: str, fresh: bool) -> No
     # These runs kept no temperatures; tuned thresholds need the predictions that give them.
     assert ("fitted" in scores.pop("calibration")) == ("tuned" in wanted["threshold"]["policy"])
     assert_alike(scores, wanted)
-    # Predictions of before count as those of the same weights, settings, subwords and corpus.
+    # Earlier predictions count as those of the same weights, settings, subwords and corpus.
     assert (folder.predictions("test").stat().st_mtime_ns == before) is not fresh
 
 

@@ -243,5 +243,5 @@ def test_a_run_on_one_emotion_a_clip(single_mesm: Path, tiny_corpus: Path, tmp_p
     config = config.replace(str(single_mesm.parent / "corpus"), str(corpus))
     (run / "config.yaml").write_text(config)
     assert any("was trained on another corpus than" in one for one in examine(run).findings)
-    (run / "corpus.json").unlink()  # as a run of before
+    (run / "corpus.json").unlink()  # as an earlier run
     assert any("clip test_005 of the test split has 2" in one for one in examine(run).findings)

@@ -14,7 +14,7 @@ def test_it_is_read_as_it_was_written(tiny_corpus, tmp_path):
     assert Preprocessing.read(folder) is None
     found = Preprocessing.of(PreparedCorpus.open(tiny_corpus))
     assert (found.spectrogram_mean, found.spectrogram_std) == (-6.0, 1.5)
-    # The manifest of a corpus of before does not say these.
+    # The manifest of an earlier corpus does not say these.
     assert (found.min_face_size, found.faces, found.lacking) == (20, "largest", ())
     found.write(folder)
     assert Preprocessing.read(folder) == found

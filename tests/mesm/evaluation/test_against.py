@@ -21,7 +21,7 @@ def other_corpus(run, corpus, folder, change):
     copy = shutil.copytree(run, folder / "run")
     config = yaml.safe_load((copy / "config.yaml").read_text())
     (copy / "config.yaml").write_text(yaml.safe_dump(config | {"corpus": str(folder / "corpus")}))
-    (copy / "corpus.json").unlink()  # as a run of before, which takes what is there
+    (copy / "corpus.json").unlink()  # as an earlier run, which takes what is there
     return copy
 
 

@@ -163,7 +163,7 @@ def test_origin_knows_a_pretrained_text_model_s_subwords(tiny_mesm, tmp_path):
     text = config.model.text.model_copy(update={"path": albert})
     model = config.model.model_copy(update={"text": text})
     config = config.model_copy(update={"model": model})
-    # Those that the run has kept; one of before has kept none.
+    # Those that the run has kept; an earlier one has kept none.
     assert {name for name in origin_of(run, config) if "text" in name} == {"text/tokenizer.json"}
     run.tokenizer.unlink()
     first = origin_of(run, config)

@@ -113,7 +113,7 @@ def test_a_corpus_with_other_emotions_is_refused(run):
     (run / "config.yaml").write_text(config)
     with pytest.raises(ValueError, match=r"was trained on another corpus than .*corpus is now"):
         Run.open(run)
-    (run / "corpus.json").unlink()  # as a run of before, whose checkpoint knows the emotions
+    (run / "corpus.json").unlink()  # as an earlier run, whose checkpoint knows the emotions
     with pytest.raises(ValueError, match=r"was trained on another corpus than .*corpus is now"):
         Run.open(run)
     shutil.rmtree(run / "last")

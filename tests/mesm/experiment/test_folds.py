@@ -234,7 +234,7 @@ def test_folds_of_a_corpus_that_changed_are_refused(whole, sessions, corpus, tmp
             run_experiment(sessions, whole)
         before = shutil.copytree(whole, tmp_path / "before")
         for record in before.glob("runs/*/corpus.json"):
-            record.unlink()  # as runs of before, whose fold.json tells as well
+            record.unlink()  # as earlier runs, whose fold.json tells as well
         with pytest.raises(ValueError, match="the same clips, prepared otherwise"):
             run_experiment(sessions, before)
     finally:

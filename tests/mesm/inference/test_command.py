@@ -173,7 +173,7 @@ def test_a_full_disk_leaves_nothing_half_written(
     own_mesm: Path, films: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out.parquet"
-    out.write_bytes(b"the file of before")
+    out.write_bytes(b"the earlier file")
 
     def small_files() -> None:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -190,7 +190,7 @@ def test_a_full_disk_leaves_nothing_half_written(
     assert done.returncode == 2, done.stderr
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("mesm: ")]
     assert line == f"mesm: {out}: the disk is full; make room, then run the same command again"
-    assert out.read_bytes() == b"the file of before"
+    assert out.read_bytes() == b"the earlier file"
     assert [file.name for file in tmp_path.iterdir()] == ["out.parquet"]
 
 

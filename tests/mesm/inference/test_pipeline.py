@@ -63,9 +63,9 @@ def test_a_run_does_without_its_corpus(
     assert alone(films / "film1.mp4", "how sad") == kept(films / "film1.mp4", "how sad")
     assert alone.trained.notes == ()
     assert alone.trained.decider == Run.open(own_mesm).thresholds()
-    # A run of before kept neither statistics nor thresholds.
+    # An earlier run kept neither statistics nor thresholds.
     (run / "preprocessing.json").unlink()
-    with pytest.raises(ValueError, match=r"run of before.*its corpus is not there.*gone"):
+    with pytest.raises(ValueError, match=r"earlier run.*its corpus is not there.*gone"):
         Pipeline.from_pretrained(run, "cpu")
     config.write_text(config.read_text().replace(str(tmp_path / "gone"), str(own_corpus)))
     (run / "thresholds.json").unlink()

@@ -36,7 +36,7 @@ def test_one_argument_says_what_the_encoder_is(small):
 
 
 def test_its_name_in_the_weights(small):
-    """An ALBERT has the name that runs of before have kept."""
+    """An ALBERT has the name that earlier runs have kept."""
     plain = {name: value for name, value in small.items() if name != "albert"}
     for albert, encoder, name in (
         (small["albert"], None, "text.albert."),

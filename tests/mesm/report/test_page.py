@@ -142,7 +142,7 @@ def test_the_calibration_is_that_of_the_scores(tiny_fe2e: Path, tmp_path: Path) 
     (run / "evaluation.json").write_text(json.dumps(damaged))
     with pytest.raises(ValueError, match=r"evaluation\.json.*calibration"):
         write_report(tmp_path / "report.html", [run])
-    # Scores of before have none.
+    # Earlier scores have none.
     del kept["test"]["calibration"]
     (run / "evaluation.json").write_text(json.dumps(kept))
     text, outline = read(write_report(tmp_path / "report.html", [run]))

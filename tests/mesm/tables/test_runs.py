@@ -153,7 +153,7 @@ def test_each_run_takes_its_own_of_several_corpora(
         read_runs(list(runs.values()), corpora=moved[:1])
     with pytest.raises(ValueError, match=r"--corpus .*: not a prepared corpus"):
         corpus_for(runs["one"], [tmp_path])
-    (runs["one"] / "corpus.json").unlink()  # as a run of before
+    (runs["one"] / "corpus.json").unlink()  # as an earlier run
     assert corpus_for(runs["one"], moved[:1]) == moved[0]
     with pytest.raises(ValueError, match="does not say which of the 2 --corpus"):
         corpus_for(runs["one"], moved)

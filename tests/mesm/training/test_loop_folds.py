@@ -75,7 +75,7 @@ def test_a_changed_corpus_is_refused(corpus, trained, tmp_path):
     name(write_corpus(tmp_path / "again", seed=3))
     with pytest.raises(ValueError, match=r"was trained on another corpus than .*again is now"):
         evaluate_run(run, "test")
-    (run / "corpus.json").unlink()  # as a run of before, whose fold.json tells as well
+    (run / "corpus.json").unlink()  # as an earlier run, whose fold.json tells as well
     with pytest.raises(ValueError, match="the same clips, prepared otherwise; prepare that one"):
         evaluate_run(run, "test")
     assert any("the same clips, prepared otherwise" in finding for finding in verify(run))
