@@ -8,7 +8,8 @@ from typing import Any
 
 Row = Mapping[str, Any]
 
-FE2E, MESM, HARD = "fe2e", "mesm", "mesm selection=hard"
+FE2E, MESM = "fe2e", "mesm"
+HARD = "mesm selection=hard attention_learning_rate_factor=1.0"
 
 
 def spread(values: Sequence[float]) -> dict[str, Any]:

@@ -121,7 +121,7 @@ def study_systems() -> str:
 def study_curve() -> str:
     """One model at every p, and beside it a model per p, on the same corpora and seeds."""
     rows = results("study")["rows"]
-    swept = [row for row in rows if row.get("p_curve")]
+    swept = [row for row in rows if row["row"] == "mesm"]
     if not swept:
         return UNMEASURED
     trained: dict[float, list[float]] = {}
@@ -230,7 +230,7 @@ def study_goals() -> str:
         (GOALS[name][0], *(_verdict(name, goals.get(name)) for goals in found.values()))
         for name in names
     ]
-    return markdown(("wanted at p = 0.5", *(f"`{row}`" for row in found)), lines)
+    return markdown(("wanted at p = 0.5", *map(_called, found)), lines)
 
 
 def _verdict(name: str, goal: dict[str, Any] | None) -> str:
@@ -293,7 +293,7 @@ def _compared(group: str) -> str:
         branches = (f"{100 * row['branches'][side]['mean']:.1f}" for side in ("text", *SIDES))
         lines.append(
             (
-                *(name, str(len(row["runs"])), _f1(row["f1"]), above, *branches),
+                *(_called(name), str(len(row["runs"])), _f1(row["f1"]), above, *branches),
                 *(flops, blocks, *kept, *hits),
             )
         )
@@ -302,6 +302,11 @@ def _compared(group: str) -> str:
         *("sound: sites kept", "faces: sites kept", "sound: hits / chance", "faces: hits / chance"),
     )
     return markdown(head, lines)
+
+
+def _called(row: str) -> str:
+    """A row's name in a table, where a setting's whole name would take half of the line."""
+    return row.replace("attention_learning_rate_factor=", "attention's rate=")
 
 
 def _f1(found: dict[str, Any]) -> str:
