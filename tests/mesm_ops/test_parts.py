@@ -223,6 +223,7 @@ def test_backward_hooks_are_refused() -> None:
                 register(lambda *_: None)
 
 
+@pytest.mark.filterwarnings("ignore:Full backward hook is firing")
 def test_backward_hooks_of_all_modules_reach_those_that_take_tensors() -> None:
     seen: list[str] = []
     handle = nn.modules.module.register_module_full_backward_hook(
