@@ -13,10 +13,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
+from torch._inductor import config
 
 from mesm import models
 from mesm.evaluation.calibration import Temperatures
-from mesm.exporting.package import package_bytes
+from mesm.exporting.package import compiled, package_bytes
 from mesm.exporting.traced import Traced
 from mesm.inference.loading import Trained, load_trained
 from mesm.runs.checkpoints import read_arguments
@@ -112,6 +113,20 @@ def test_a_program_in_cpp_prints_the_probabilities(
     done = subprocess.run([*program[:2], package], capture_output=True, text=True, check=False)
     assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
     assert done.stderr.startswith("predict: ")
+
+
+def test_a_compiler_that_fails_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    compiler = tmp_path / "full"
+    compiler.write_text(
+        '#!/bin/sh\nif [ "$1" = --version ]; then exec c++ --version; fi\n'
+        'echo "a.cpp: fatal error: No space left on device" >&2\nexit 1\n'
+    )
+    compiler.chmod(0o700)
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
+    program = torch.export.export(torch.nn.Linear(2, 2).eval(), (torch.ones(3, 2),))
+    wanted = r"failed \(a.cpp: fatal error: No space .*it needs room"
+    with config.patch({"cpp.cxx": (None, str(compiler))}), pytest.raises(ValueError, match=wanted):
+        compiled(program, {})
 
 
 def test_the_program_is_short() -> None:
