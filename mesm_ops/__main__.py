@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import platform
+import sys
 from importlib import metadata
 
 import torch
@@ -63,4 +65,7 @@ def _build() -> list[str]:
 
 
 if __name__ == "__main__":
-    print(describe())
+    try:
+        print(describe(), flush=True)
+    except BrokenPipeError:  # as of `head`, which has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -102,8 +102,8 @@ def indices_of(index: Any, frames: int, device: torch.device) -> Tensor:
     """Return the frames, (M,) int64, that an index names.
 
     Args:
-        index: A slice; a sequence, a NumPy array or a tensor of integers, (M,) or (), or of bools,
-            (F,).
+        index: A slice; a list, a range, a NumPy array or a tensor of integers, (M,) or (), or of
+            bools, (F,). No tuple, which torch and NumPy take for an index of each dimension.
         frames: F.
         device: Where the result is wanted.
 
@@ -115,7 +115,7 @@ def indices_of(index: Any, frames: int, device: torch.device) -> Tensor:
         return torch.arange(frames, device=device)[_positive(index, frames)]
     if hasattr(index, "tolist") and not isinstance(index, Tensor):
         index = index.tolist()
-    if isinstance(index, (list, tuple, range)):
+    if isinstance(index, (list, range)):
         try:
             index = torch.as_tensor(index if index else torch.zeros(0, dtype=torch.int64))
         except (TypeError, ValueError, RuntimeError):
@@ -170,6 +170,8 @@ def _unknown(index: Any) -> str:
     said = type(index).__name__
     if isinstance(index, Tensor):
         said = f"{index.dtype} of shape {tuple(index.shape)}"
+    if isinstance(index, tuple):
+        said += ", which indexes several dimensions: take a list, or to_dense() first"
     return (
         "SparseFeatureMaps: frames are chosen by an integer, a slice, integers (M,) or a bool mask "
         f"(F,), got {said}"

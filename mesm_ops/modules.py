@@ -98,7 +98,8 @@ class CrossModalAttention(Layer):
 
     def logits(self, x: SparseFeatureMaps, query: Tensor, lengths: Tensor | None) -> Tensor:
         """Return the score of each active site, (N,), zero in padding."""
-        if linears_changed(self.map_proj, self.query_proj, self.score) is None:
+        projections = (self.map_proj, self.query_proj, self.score)
+        if linears_changed(*projections) is None and hooked_everywhere() is None:
             return ops.cross_modal_score(x, query, lengths, *self.parameter_tuple())
         return self._logits_of_modules(x, query, lengths)
 

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch._decomp import meta_table, register_decomposition
 from torch._inductor.lowering import lowerings, make_fallback, tag_to_layout_constraint
 from torch._library.utils import get_layout_constraint_tag
+from torch.utils import _pytree as pytree
 
 from . import ops, reference
 from .modules import CrossModalAttention
@@ -298,8 +299,8 @@ class WithP(nn.Module):
         """Run the network.
 
         Args:
-            inputs: The network's, then p, (number of attentions,) float64, each in (0, 1]; in an
-                ONNX model nothing checks that.
+            inputs: The network's, then p, (number of attentions,) float64, each in (0, 1]; else
+                all outputs of floating point are NaN.
 
         Raises:
             ValueError: p is not one number for each attention.
@@ -311,7 +312,12 @@ class WithP(nn.Module):
                 f"WithP: p must be ({count},), one for each attention, got {tuple(p.shape)}"
             )
         with _asking(self._attentions, p):
-            return self.network(*given)
+            found = self.network(*given)
+        # An ONNX model can refuse no input.
+        right = ((p > 0) & (p <= 1)).all()
+        return pytree.tree_map_only(
+            Tensor, lambda t: t.where(right, torch.nan) if t.is_floating_point() else t, found
+        )
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import numbers
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Self
@@ -85,6 +86,22 @@ class TensorLike:
         rest |= {name: kwargs[name] for name in ("non_blocking", "copy") if name in kwargs}
         return self._moved(features, lambda t: t.to(features.device, **rest))
 
+    def float(self) -> Self:
+        """Cast features to float32."""
+        return self.to(torch.float32)
+
+    def double(self) -> Self:
+        """Cast features to float64."""
+        return self.to(torch.float64)
+
+    def half(self) -> Self:
+        """Cast features to float16."""
+        return self.to(torch.float16)
+
+    def bfloat16(self) -> Self:
+        """Cast features to bfloat16."""
+        return self.to(torch.bfloat16)
+
     def cpu(self) -> Self:
         """Move to the CPU."""
         return self.to("cpu")
@@ -114,7 +131,7 @@ class TensorLike:
         """Return the number of frames."""
         return self.frames
 
-    def __getitem__(self, index: int | slice | Sequence[int] | Tensor) -> Self:
+    def __getitem__(self, index: int | slice | list[int] | range | Tensor) -> Self:
         """Return chosen frames. Differentiable in `features`.
 
         Args:
@@ -205,7 +222,9 @@ class TensorLike:
         rows = take(self._as_rows(), frames, None if trimmed else frames.shape[0] * size)
         return self._trusted(*rows, self.height, self.width)
 
-    def difference(self, other: Self, rtol: float = 0.0, atol: float = 0.0) -> str | None:
+    def difference(
+        self, other: Self, rtol: builtins.float = 0.0, atol: builtins.float = 0.0
+    ) -> str | None:
         """Return where two maps differ first, in words; None: they are equal.
 
         Padding rows do not count, nor does where a tensor lies in memory; NaN equals NaN. For

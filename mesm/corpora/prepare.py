@@ -157,7 +157,8 @@ def _prepare(
     seen = _seen(found, dialogs)
     whole = finished is not None and _still_holds(out, finished, seen)
     if finished is not None and whole and not (out / WORK).exists():
-        said = [f"{out} is already prepared: nothing to do", *lacks(finished, utterances)]
+        place = out if carrier is None else carrier.places(out, raw)[0]
+        said = [f"{place} is already prepared: nothing to do", *lacks(finished, utterances)]
         print("\n".join(said))
         return finished
     if finished is None or not whole:

@@ -151,10 +151,11 @@ def prepare_remote(
         try:
             manifest = _prepared_in(home, corpus, raw, out, row.read_first, options, cluster)
         except BaseException:
-            tqdm.write(
-                f"{home} keeps {_room(home)}, from which the same command goes on here",
-                file=sys.stderr,
-            )
+            if next(home.rglob("*"), None) is not None:
+                tqdm.write(
+                    f"{home} keeps {_room(home)}, from which the same command goes on here",
+                    file=sys.stderr,
+                )
             raise
         tqdm.write(f"{home} had {_room(home)} in the end, and is deleted", file=sys.stderr)
         shutil.rmtree(home, ignore_errors=True)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
+from tqdm import tqdm
 
 from mesm.evaluation.run import Run
 from mesm.exporting.onnx_model import check_packages, onnx_bytes
@@ -67,7 +68,10 @@ def export(
         if out.suffix == ".pt2":
             check_kernels(trained)
         inputs = None if clip is None else _inputs(run, trained, clip, corpus)
-        write_beside(out, onnx_bytes(trained) if out.suffix == ".onnx" else package_bytes(trained))
+        # Only after all refusals, which are one line: torch does not say how far it is.
+        with tqdm(desc="export: a minute or more", bar_format="{desc}", leave=False):
+            content = onnx_bytes(trained) if out.suffix == ".onnx" else package_bytes(trained)
+        write_beside(out, content)
         if inputs is None:
             return [out]
         write_beside(beside, inputs)

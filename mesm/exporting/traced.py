@@ -26,6 +26,15 @@ _READ = {
     "a": ("spectrograms", "spectrogram_lengths"),
 }
 _SHAPES = {"faces": FACE_SHAPE, "spectrograms": CHUNK_SHAPE}
+# As programs without this package check them; the shapes of frames follow.
+_SIZES = {
+    "text_ids": "I64 clips subwords",
+    "text_mask": "BOOL clips subwords",
+    "faces": "F32 faces*",
+    "face_lengths": "I64 clips =faces*",
+    "spectrograms": "F32 chunks*",
+    "spectrogram_lengths": "I64 clips =chunks*",
+}
 OUTPUTS = ("logits", "probabilities")
 
 
@@ -101,6 +110,16 @@ class Traced(nn.Module):
             made[name] = torch.randn(frames, *_SHAPES[name], generator=random)
         return tuple(made[name] for name in self.inputs)
 
+    def sizes(self) -> list[str]:
+        """Say of each input its name, its dtype as safetensors has it, and its sizes.
+
+        A size is a number or a name. A name stands for one size in all inputs, at least 1 unless it
+        ends in "*"; after a "=" it is the sum of the values, none of which is negative.
+        """
+        return [
+            " ".join([name, _SIZES[name], *map(str, _SHAPES.get(name, ()))]) for name in self.inputs
+        ]
+
     def axes(self) -> dict[str, dict[int, str]]:
         """The axes of each input that may have any size, by name."""
         known = {
@@ -133,6 +152,7 @@ def described(trained: Trained, traced: Traced) -> dict[str, str]:
     found = {
         "mesm": metadata.version("mesm"),
         "inputs": json.dumps(traced.inputs),
+        "sizes": json.dumps(traced.sizes()),
         "system": trained.settings.name,
         "emotions": json.dumps(trained.emotions),
         "calibrated": json.dumps(trained.temperatures is not None),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -18,6 +19,18 @@ SCHEMES = ("s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "oss")
 # The package of fsspec for each, where it is not in the extra.
 _PACKAGES = dict.fromkeys(("gs", "gcs"), "gcsfs") | dict.fromkeys(("abfs", "abfss", "az"), "adlfs")
 _PACKAGES["oss"] = "ossfs"
+# Packages that log what went wrong, which a message says anyway, with all that a request held.
+_LOGGERS = (
+    "s3fs",
+    "gcsfs",
+    "adlfs",
+    "ossfs",
+    "fsspec",
+    "aiobotocore",
+    "google",
+    "azure",
+    "urllib3",
+)
 HIDDEN = "***"
 _URL = re.compile(r"([a-z][a-z0-9+.-]*)://(.*)", re.IGNORECASE | re.DOTALL)
 # Names of settings and of variables of the environment whose values are nobody's business.
@@ -124,6 +137,9 @@ class Store:
 
     url: str
 
+    def __str__(self) -> str:
+        return self.url
+
     def files(self) -> dict[str, Stamp]:
         """Every object of the folder by its path in it.
 
@@ -221,12 +237,14 @@ class Store:
     @contextmanager
     def _told(self, done: str, name: str = "") -> Iterator[None]:
         """Turn whatever a storage's library raises into one line without credentials."""
+        for package in _LOGGERS:
+            logging.getLogger(package).setLevel(logging.CRITICAL)
         try:
             yield
         except ImportError as error:
             scheme = self.url.partition("://")[0]
-            package = _PACKAGES.get(scheme)
-            which = f"pip install {package}" if package else install("cluster")
+            wanted = _PACKAGES.get(scheme)
+            which = f"pip install {wanted}" if wanted else install("cluster")
             said = redact(" ".join(str(error).split()))
             message = f"{self.url}: the package for {scheme}:// is missing ({said}): {which}"
         except Exception as error:  # storage's packages have kinds of their own, and may quote keys

@@ -78,7 +78,7 @@ def test_joined_frames_follow_each_other(parts: list[tuple[list[Frame], int]]) -
         (slice(3, 1), []),
         (range(1, 3), [1, 2]),
         ([], []),
-        ((-1, 0), [4, 0]),
+        ([-1, 0], [4, 0]),
         (torch.tensor([True, False, False, True, False]), [0, 3]),
         (torch.tensor([-5, 4], dtype=torch.int16), [0, 4]),
         (torch.tensor(-2), [3]),
@@ -94,7 +94,7 @@ def test_frames_that_an_index_names(index: Any, wanted: list[int]) -> None:
     assert found.tolist() == wanted
 
 
-@pytest.mark.parametrize("index", [[5], [-6], torch.tensor([0, 9]), (2**40,)])
+@pytest.mark.parametrize("index", [[5], [-6], torch.tensor([0, 9]), [2**40]])
 def test_numbers_of_no_frame(index: Any) -> None:
     with pytest.raises(IndexError, match=r"frames are numbered from 0 to 4, got -?[0-9]+$"):
         indices_of(index, 5, torch.device("cpu"))

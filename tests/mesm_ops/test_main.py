@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -31,5 +32,10 @@ def test_reports_versions_build_and_each_op() -> None:
 
 def test_runs_as_a_module() -> None:
     command = [sys.executable, "-m", "mesm_ops"]
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer) as closed:
+        done = subprocess.run(command, stdout=closed, stderr=subprocess.PIPE, text=True, check=True)
+    assert not done.stderr
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == describe()

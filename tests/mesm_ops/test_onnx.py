@@ -145,6 +145,13 @@ def test_a_frame_whose_scores_are_nan_keeps_all(two: tuple[Masked, Runner]) -> N
     assert others.max() == 1  # 0 where the pool of an odd size leaves the one kept site out
 
 
+@pytest.mark.parametrize("p", [0.0, -1.0, 1.01, float("nan")])
+def test_a_share_that_is_none_gives_no_numbers(two: tuple[Masked, Runner], p: float) -> None:
+    _, run = two
+    got, _ = run(*clips(7, 10, [2, 3]), np.array([0.5, p]))
+    assert got.isnan().all()
+
+
 def test_a_plain_export_knows_the_ops(tmp_path: Path) -> None:
     """The fused block on dense maps of odd size, straight through, one query per frame."""
     block = make_block(selection="straight_through")

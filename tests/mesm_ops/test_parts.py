@@ -71,7 +71,7 @@ def test_hooks_of_all_modules_are_called_and_those_that_count_flops_change_nothi
         net(x, query, lengths)
     finally:
         handle.remove()
-    assert seen.count("SubmConv2d") == 2
+    assert (seen.count("SubmConv2d"), seen.count("Linear")) == (2, 3)
     assert seen[-1] == "SparseCrossModalBlock"
     with FlopCounterMode(display=False) as counter:
         net(x, query, lengths)
@@ -221,6 +221,19 @@ def test_backward_hooks_are_refused() -> None:
         ):
             with pytest.raises(RuntimeError, match="backward hooks are not supported, as sparse"):
                 register(lambda *_: None)
+
+
+@pytest.mark.filterwarnings("ignore:Full backward hook is firing")
+def test_backward_hooks_of_all_modules_reach_those_that_take_tensors() -> None:
+    seen: list[str] = []
+    handle = nn.modules.module.register_module_full_backward_hook(
+        lambda module, *_: seen.append(type(module).__name__)
+    )
+    try:
+        run(net := block(), net, 0)
+    finally:
+        handle.remove()
+    assert seen == ["Linear"] * 3
 
 
 def test_symbolic_tracing_is_refused() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from accelerate.utils import send_to_device
+from accelerate.utils import convert_to_fp32, send_to_device
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -134,7 +134,8 @@ def test_one_frame_and_none() -> None:
         (1.5, "float"),
         (None, "NoneType"),
         (True, "bool"),
-        ((0, slice(2)), "tuple"),
+        ((0, slice(2)), "tuple, which indexes several dimensions: take a list, or to_dense"),
+        ((0, 1), "tuple, which"),  # a frame's channel, as torch has it; not two frames
         (torch.zeros(2, 2, dtype=torch.int64), r"torch.int64 of shape \(2, 2\)"),
         (torch.zeros(2), r"torch.float32 of shape \(2,\)"),
     ],
@@ -207,6 +208,10 @@ def test_moves_and_casts() -> None:
         assert copied.offsets.data_ptr() != x.offsets.data_ptr()
     with refused("features must be one of .* got torch.int32"):
         x.to(torch.int32)
+    for cast, dtype in (("float", 32), ("double", 64), ("half", 16)):
+        assert getattr(x, cast)().dtype is getattr(torch, f"float{dtype}")
+    assert x.bfloat16().dtype is torch.bfloat16
+    assert convert_to_fp32({"maps": x.half()})["maps"].difference(x.half().float()) is None
     moved = send_to_device({"maps": [x]}, torch.device("meta"), non_blocking=True)
     assert moved["maps"][0].offsets.is_meta
     assert not x.is_pinned()

@@ -1,28 +1,15 @@
 // predict MODEL.pt2 CLIP.safetensors: the probability of each emotion, by a package of `mesm
 // export` and without Python.
-#include <ATen/ATen.h>
 #include <torch/csrc/inductor/aoti_package/model_package_loader.h>
 
-#include <algorithm>
-#include <cstdint>
+#include <cctype>
 #include <cstdio>
 #include <exception>
-#include <fstream>
-#include <iterator>
-#include <map>
-#include <regex>
-#include <stdexcept>
-#include <string>
-#include <vector>
+#include <sstream>
+
+#include "safetensors.h"
 
 namespace {
-
-at::ScalarType dtype_of(const std::string& name) {
-  if (name == "F32") return at::kFloat;
-  if (name == "I64") return at::kLong;
-  if (name == "BOOL") return at::kBool;
-  throw std::runtime_error("no input of a model has the dtype " + name);
-}
 
 // The texts between quotation marks in a list in JSON.
 std::vector<std::string> texts_of(const std::string& list) {
@@ -44,34 +31,37 @@ auto& named(Map& all, const std::string& name, const std::string& file) {
                            "; take both files from one mesm export --clip");
 }
 
-// A safetensors file: the length of its header, the header in JSON, and the tensors' bytes.
-std::map<std::string, at::Tensor> read_tensors(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  const std::string all{std::istreambuf_iterator<char>(file), {}};
-  if (all.size() < 8) throw std::runtime_error(path + ": no safetensors file");
-  uint64_t length = 0;
-  for (int i = 7; i >= 0; --i) length = length << 8 | static_cast<uint8_t>(all[i]);
-  if (length > all.size() - 8) throw std::runtime_error(path + ": cut off");
-  const std::string header = all.substr(8, length);
-  const std::string bytes = all.substr(8 + length);
-  static const std::regex kTensor(
-      "\"([^\"]+)\":\\{\"dtype\":\"(\\w+)\",\"shape\":\\[([\\d,]*)\\],"
-      "\"data_offsets\":\\[(\\d+),(\\d+)\\]\\}");
-  static const std::regex kNumber("\\d+");
-  std::map<std::string, at::Tensor> tensors;
-  for (std::sregex_iterator at(header.begin(), header.end(), kTensor), end; at != end; ++at) {
-    const std::string shape = (*at)[3];
-    std::vector<int64_t> sizes;
-    for (std::sregex_iterator n(shape.begin(), shape.end(), kNumber), last; n != last; ++n)
-      sizes.push_back(std::stoll(n->str()));
-    at::Tensor tensor = at::empty(sizes, dtype_of((*at)[2]));
-    const uint64_t begin = std::stoull((*at)[4]), stop = std::stoull((*at)[5]);
-    if (stop > bytes.size() || begin > stop || stop - begin != tensor.nbytes())
-      throw std::runtime_error(path + ": cut off");
-    std::copy(bytes.begin() + begin, bytes.begin() + stop, static_cast<char*>(tensor.data_ptr()));
-    tensors[(*at)[1]] = tensor;
+[[noreturn]] void throw_unlike(const std::string& line, const at::Tensor& got,
+                               const std::string& file) {
+  std::ostringstream said;
+  said << file << ": wanted " << line << ", got " << got.scalar_type() << ' ' << got.sizes();
+  if (line.find('=') != std::string::npos) said << " of " << got.sum().item<double>() << " in all";
+  throw std::runtime_error(said.str());
+}
+
+// The input that a line "NAME DTYPE SIZE..." describes. A size is a number or a name, which stands
+// for one size everywhere, at least 1 unless it ends in *; after a = for the sum of the values.
+// A package checks nothing itself: it would read beyond a tensor that is too small.
+at::Tensor checked(const std::string& line, std::map<std::string, at::Tensor>& clip,
+                   std::map<std::string, int64_t>& sizes, const std::string& file) {
+  std::istringstream words(line);
+  std::string name, dtype, size;
+  words >> name >> dtype;
+  const at::Tensor tensor = named(clip, name, file);
+  bool fits = tensor.scalar_type() == dtype_of(dtype);
+  int64_t axis = 0;
+  while (fits && words >> size) {
+    const bool sum = size[0] == '=';
+    const std::string key = size.substr(sum);
+    if (!sum && axis == tensor.dim()) throw_unlike(line, tensor, file);
+    const int64_t got = sum ? tensor.sum().item<int64_t>() : tensor.size(axis++);
+    const int64_t wanted =
+        std::isdigit(key[0]) ? std::stoll(key) : sizes.emplace(key, got).first->second;
+    fits = got == wanted && got >= (key.back() == '*' ? 0 : 1) &&
+           (!sum || tensor.ge(0).all().item<bool>());
   }
-  return tensors;
+  if (!fits || axis != tensor.dim()) throw_unlike(line, tensor, file);
+  return tensor;
 }
 
 }  // namespace
@@ -80,10 +70,11 @@ int main(int count, char** words) try {
   if (count != 3) throw std::runtime_error("wanted predict MODEL.pt2 CLIP.safetensors");
   torch::inductor::AOTIModelPackageLoader model(words[1]);
   auto said = model.get_metadata();
-  const auto clip = read_tensors(words[2]);
+  auto clip = read_tensors(words[2]);
   std::vector<at::Tensor> inputs;
-  for (const auto& name : texts_of(named(said, "inputs", words[1])))
-    inputs.push_back(named(clip, name, words[2]));
+  std::map<std::string, int64_t> sizes;
+  for (const auto& line : texts_of(named(said, "sizes", words[1])))
+    inputs.push_back(checked(line, clip, sizes, words[2]));
   const at::Tensor probabilities = model.run(inputs).at(1);
   const auto emotions = texts_of(named(said, "emotions", words[1]));
   for (size_t i = 0; i < emotions.size(); ++i)

@@ -12,9 +12,11 @@ import torch
 from mesm.corpora import prepare as module
 from mesm.corpora.prepare import PrepareOptions, prepare
 from mesm.corpora.prepared import PreparedCorpus
+from mesm.corpora.remote import Remote
 from mesm.corpora.splits import SPLITS
 from mesm.inputs import face_detector, mtcnn
 from mesm.runs.files import locked
+from mesm.runs.storage import Store
 
 # The miniature corpus has faces of 100 pixels and more.
 FAST = {"min_face_size": 80, "workers": 1}
@@ -154,11 +156,14 @@ def test_datasets_reads_it(prepared, tmp_path):
     assert row["faces"][0][:4] == b"\x89PNG"
 
 
-def test_a_finished_corpus_is_left_alone(prepared, capsys):
+def test_a_finished_corpus_is_left_alone(prepared, tmp_path, capsys):
     raw, out = prepared("iemocap")
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
     prepare("iemocap", raw, out, PrepareOptions(**FAST))
     assert "already prepared" in capsys.readouterr().out
+    carrier = Remote(None, Store("s3://bucket/out"), raw, tmp_path, True)
+    prepare("iemocap", raw, out, PrepareOptions(**FAST), carrier=carrier)
+    assert capsys.readouterr().out.startswith("s3://bucket/out is already prepared")
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
     with pytest.raises(ValueError, match=r"prepared with other options \(seed 0 then, 1 now\)"):
         prepare("iemocap", raw, out, PrepareOptions(seed=1, **FAST))

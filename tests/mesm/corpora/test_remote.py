@@ -179,6 +179,7 @@ def test_another_folder_and_a_missing_one_are_refused(storage, tmp_path):
     )
     assert said.returncode == 2
     assert "s3://bucket/nothing is empty, or is not there" in said.stderr
+    assert "from which the same command goes on" not in said.stderr  # for nothing is kept
     shutil.rmtree(tmp_path)
     tmp_path.mkdir()
     from mesm.corpora.remote import _bring_back

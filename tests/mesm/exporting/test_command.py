@@ -55,6 +55,14 @@ def test_missing_packages_are_named_with_the_extra(monkeypatch: pytest.MonkeyPat
     assert not Path("x.onnx").exists()
 
 
+def test_a_folder_in_which_torch_cannot_compile_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "two words"))
+    with pytest.raises(ValueError, match=r"two words, and cannot where a name has blanks: name an"):
+        export(MESM, Path("x.pt2"))
+
+
 def test_a_missing_compiler_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse() -> None:
         raise InvalidCxxCompiler

@@ -13,10 +13,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
+from torch._inductor import config
 
 from mesm import models
 from mesm.evaluation.calibration import Temperatures
-from mesm.exporting.package import package_bytes
+from mesm.exporting.package import compiled, package_bytes
 from mesm.exporting.traced import Traced
 from mesm.inference.loading import Trained, load_trained
 from mesm.runs.checkpoints import read_arguments
@@ -65,6 +66,19 @@ def test_the_same_for_any_clips(trained: Trained, package: Path) -> None:
                 torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-6)
 
 
+# Each of these a package takes for what it is not, most of them without a word.
+WRONG = [
+    ("", None, "wanted text_mask, got text_ids; take both files from one mesm export"),
+    ("faces", torch.zeros(3, 3, 40, 40), "wanted faces F32 faces* 3 48 48, got Float [3, 3, 40, "),
+    ("faces", torch.zeros(9, 48, 48), "wanted faces F32 faces* 3 48 48, got Float [9, 48, 48]"),
+    ("faces", torch.zeros(3, 3, 48, 48, dtype=torch.int64), "got Long [3, 3, 48, 48]"),
+    ("text_mask", torch.ones(1, 9, dtype=torch.bool), "BOOL clips subwords, got Bool [1, 9]"),
+    ("text_ids", torch.zeros(1, 0, dtype=torch.int64), "I64 clips subwords, got Long [1, 0]"),
+    ("face_lengths", torch.tensor([4]), "I64 clips =faces*, got Long [1] of 4 in all"),
+    ("face_lengths", torch.tensor([-3]), "I64 clips =faces*, got Long [1] of -3 in all"),
+]
+
+
 def test_a_program_in_cpp_prints_the_probabilities(
     trained: Trained, package: Path, tmp_path: Path
 ) -> None:
@@ -87,16 +101,34 @@ def test_a_program_in_cpp_prints_the_probabilities(
     assert list(said) == list(trained.emotions)
     found = torch.tensor([float(value) for value in said.values()], dtype=torch.float64)
     torch.testing.assert_close(found, probabilities[0], rtol=0, atol=1e-6)
-    save_file({"text_ids": clip["text_ids"]}, tmp_path / "half.safetensors")
-    for wrong, said_so in (
-        (package, "predict: "),
-        (tmp_path / "half.safetensors", "wanted text_mask, got text_ids; take both files from"),
-    ):
+    checked = {**os.environ, "AOTI_RUNTIME_CHECK_INPUTS": "1"}  # as the page says, of one clip too
+    assert subprocess.check_output(program, env=checked, text=True) == done.stdout
+    wrong = tmp_path / "wrong.safetensors"
+    for name, other, said_so in WRONG:
+        save_file({**clip, name: other} if name else {"text_ids": clip["text_ids"]}, wrong)
         done = subprocess.run([*program[:2], wrong], capture_output=True, text=True, check=False)
         assert done.returncode == 1
         assert said_so in done.stderr
         assert len(done.stderr.splitlines()) == 1
+    done = subprocess.run([*program[:2], package], capture_output=True, text=True, check=False)
+    assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
+    assert done.stderr.startswith("predict: ")
+
+
+def test_a_compiler_that_fails_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    compiler = tmp_path / "full"
+    compiler.write_text(
+        '#!/bin/sh\nif [ "$1" = --version ]; then exec c++ --version; fi\n'
+        'echo "a.cpp: fatal error: No space left on device" >&2\nexit 1\n'
+    )
+    compiler.chmod(0o700)
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
+    program = torch.export.export(torch.nn.Linear(2, 2).eval(), (torch.ones(3, 2),))
+    wanted = r"failed \(a.cpp: fatal error: No space .*it needs room"
+    with config.patch({"cpp.cxx": (None, str(compiler))}), pytest.raises(ValueError, match=wanted):
+        compiled(program, {})
 
 
 def test_the_program_is_short() -> None:
     assert len((EXAMPLE / "predict.cpp").read_text().splitlines()) < 100
+    assert len((EXAMPLE / "safetensors.h").read_text().splitlines()) < 100

@@ -1,5 +1,6 @@
 """URLs of object storage, and what messages must never show."""
 
+import logging
 import sys
 import traceback
 from types import SimpleNamespace
@@ -66,12 +67,14 @@ def test_values_of_the_environment_and_of_fsspec_are_hidden(monkeypatch):
     assert redact("a bucket in us-east-1") == "a bucket in us-east-1"
 
 
-def test_a_failure_of_the_storage_is_one_line_without_credentials(monkeypatch):
+def test_a_failure_of_the_storage_is_one_line_without_credentials(monkeypatch, caplog):
     import s3fs
 
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
 
     def fail(*given, **named):
+        for package in ("gcsfs.retry", "s3fs", "azure.core.pipeline"):
+            logging.getLogger(package).error("signing with %s", SECRET)
         raise RuntimeError(f"signing with {SECRET}\nfailed")
 
     monkeypatch.setattr(s3fs.S3FileSystem, "find", fail)
@@ -80,6 +83,7 @@ def test_a_failure_of_the_storage_is_one_line_without_credentials(monkeypatch):
     assert SECRET not in str(refusal.value)
     assert "\n" not in str(refusal.value)
     assert SECRET not in "".join(traceback.format_exception(refusal.value))
+    assert not caplog.records
 
 
 @pytest.mark.parametrize(
