@@ -37,7 +37,7 @@ class Listener(Protocol):
         """Note down that `run(*args)` was or would be the same.
 
         Args:
-            run: What was called; None: it cannot be called again.
+            run: The function that was called; None: another call is not possible.
             args: Its arguments; tensors where a kernel takes addresses.
         """
 

@@ -172,18 +172,11 @@ class _Place(NamedTuple):
 
     root: int  # by number: arguments, results, then the memory
     offset: int  # bytes
-    dtype: torch.dtype
+    cast: torch.dtype | None  # None: the root is of this dtype
     shape: torch.Size
     strides: tuple[int, ...]
+    start: int  # the offset in elements
     is_whole: bool  # of an argument or a result
-
-    def view(self, roots: Sequence[Tensor]) -> Tensor:
-        """Return the tensor."""
-        root = roots[self.root]
-        if root.dtype is not self.dtype:
-            root = root.view(self.dtype)
-        start = root.storage_offset() + self.offset // self.dtype.itemsize
-        return root.as_strided(self.shape, self.strides, start)
 
 
 class _Map(NamedTuple):
@@ -193,13 +186,6 @@ class _Map(NamedTuple):
     kind: type
     fields: dict[str, Any]
 
-    def at(self, address: int) -> Any:
-        """Return the descriptor of a tensor at an address."""
-        made: Any = object.__new__(self.kind)
-        made.__dict__.update(self.fields)
-        made.base = _Address(address)
-        return made
-
 
 class _Address(int):
     """An address, which Triton asks of a descriptor's tensor."""
@@ -207,6 +193,20 @@ class _Address(int):
     def data_ptr(self) -> int:
         """Return the address."""
         return self
+
+
+def _view(root: Tensor, place: _Place) -> Tensor:
+    _, _, cast, shape, strides, start, _ = place
+    if cast is not None:
+        root = root.view(cast)
+    return root.as_strided(shape, strides, root.storage_offset() + start)
+
+
+def _descriptor(address: int, kind: type, fields: dict[str, Any]) -> Any:
+    made: Any = object.__new__(kind)
+    made.__dict__.update(fields)
+    made.base = _Address(address)
+    return made
 
 
 class _Launches:
@@ -226,8 +226,8 @@ class _Launches:
         # Each step picks its arguments from one list, of which these are the parts, in order.
         self._same: list[Any] = []
         self._addresses: list[tuple[int, int]] = []
-        self._maps: list[_Map] = []
-        self._views: list[_Place] = []
+        self._maps: list[tuple[int, int, type, dict[str, Any]]] = []
+        self._views: list[tuple[int, _Place]] = []
         self._whole: list[int] = []
         parts: tuple[list[Any], ...] = (
             *(self._same, [STREAM], self._addresses, self._maps, self._views, self._whole),
@@ -240,8 +240,9 @@ class _Launches:
             key, part, item = ("same", id(arg)), 0, arg  # type: tuple[Any, ...], int, Any
             if isinstance(arg, _Map):
                 key, part = ("map", arg.place, *arg.fields["block_shape"]), 3
+                item = (*arg.place[:2], arg.kind, arg.fields)
             elif isinstance(arg, _Place):
-                key, part = ("view", *arg), 4
+                key, part, item = ("view", *arg), 4, (arg.root, arg)
                 if arg.is_whole:
                     key, part, item = ("whole", arg.root), 5, arg.root
                 if kernel:
@@ -278,8 +279,8 @@ class _Launches:
             *self._same,
             current_stream(self._index),
             *[at[root] + offset for root, offset in self._addresses],
-            *[one.at(at[one.place.root] + one.place.offset) for one in self._maps],
-            *[place.view(roots) for place in self._views],
+            *[_descriptor(at[root] + offset, kind, f) for root, offset, kind, f in self._maps],
+            *[_view(roots[root], place) for root, place in self._views],
             *[roots[number] for number in self._whole],
         ]
         for run, pick in self._steps:
@@ -335,7 +336,9 @@ def _launches_of(recorder: _Recorder, tensors: Sequence[Tensor], found: Any) -> 
     held, inputs = (*tensors, *recorder.fresh), len(tensors)
     spans = _Spans(held)
     moved = {at: (at, 0) for at in range(inputs)}  # to which root, and where in the root
-    whole_of = {at: _kind_of(tensor) for at, tensor in enumerate(tensors)}
+    whole_of: dict[int, tuple[torch.dtype, torch.Size | None]] = {
+        at: _kind_of(tensor) for at, tensor in enumerate(tensors)
+    }
     for number, result in enumerate(found):
         if result.numel():
             at, _ = spans.find(result)
@@ -358,8 +361,13 @@ def _launches_of(recorder: _Recorder, tensors: Sequence[Tensor], found: Any) -> 
             return torch.empty_like(arg) if isinstance(arg, Tensor) else arg  # holds no memory
         at, offset = spans.find(tensor)
         root, begin = moved[at]
-        whole = at in whole_of and tensor.is_contiguous() and whole_of[at] == _kind_of(tensor)
-        place = _Place(root, begin + offset, *_kind_of(tensor), tensor.stride(), whole)
+        dtype, shape = _kind_of(tensor)
+        of_root = whole_of.get(at, (torch.uint8, None))
+        whole = of_root == (dtype, shape) and tensor.is_contiguous()
+        cast = None if of_root[0] is dtype else dtype
+        begin += offset
+        start = begin // dtype.itemsize
+        place = _Place(root, begin, cast, shape, tensor.stride(), start, whole)
         return place if tensor is arg else _Map(place, type(arg), {**vars(arg), "base": None})
 
     steps = [(run, [placed(arg) for arg in args]) for run, args in recorder.steps]
