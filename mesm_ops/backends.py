@@ -68,6 +68,7 @@ class Kernel:
         available: Says why `run` cannot work on this machine at all; None if `run` can.
         device: The only kind of device whose tensors `run` takes; None: any.
         how: Given arguments that `run` takes, says for `explain` how they are computed, or None.
+        again: Runs arguments that are as those of an earlier `run` on a GPU; None: they are not.
     """
 
     run: Callable[[Any], Any]
@@ -75,6 +76,7 @@ class Kernel:
     available: Callable[[], str | None]
     device: str | None
     how: Callable[[Any], str | None]
+    again: Callable[[Any], Any]
 
 
 def _always(*_: Any) -> None:
@@ -89,6 +91,7 @@ def register(
     available: Callable[[], str | None] = _always,
     device: str | None = None,
     how: Callable[[Any], str | None] = _always,
+    again: Callable[[Any], Any] = _always,
 ) -> None:
     """Register `run` as a backend's kernel of an op.
 
@@ -97,6 +100,7 @@ def register(
         backend: "cuda", "triton", "cpp" or "reference".
         run: Takes the op's arguments as one object and returns the op's results.
         supports: As `Kernel.supports`, for all arguments by default; so are the others.
+        again: As `Kernel.again`, never by default.
         available: As `Kernel.available`.
         device: As `Kernel.device`.
         how: As `Kernel.how`.
@@ -106,7 +110,7 @@ def register(
     """
     if backend not in BACKENDS:
         raise ValueError(f"backend must be one of {', '.join(BACKENDS)}, got {backend!r}")
-    _kernels.setdefault(op, {})[backend] = Kernel(run, supports, available, device, how)
+    _kernels.setdefault(op, {})[backend] = Kernel(run, supports, available, device, how, again)
 
 
 def register_compiled(
@@ -167,17 +171,21 @@ def register_triton(op: str, dtypes: tuple[torch.dtype, ...]) -> None:
         dtypes: The floating-point dtypes that the launcher takes.
     """
     stem = op.removesuffix("_backward")
+    taken = {*dtypes, torch.int32, torch.int64, torch.uint8}  # known without a call of torch's
 
     @functools.cache
-    def launcher() -> Callable[[Any], Any]:
-        found: Callable[[Any], Any] = getattr(
-            importlib.import_module(f"mesm_ops.triton.{stem}"), op
-        )
+    def named(prefix: str = "") -> Callable[[Any], Any]:
+        module = importlib.import_module(f"mesm_ops.triton.{stem}")
+        found: Callable[[Any], Any] = getattr(module, prefix + op, _always)
         return found
 
     def run(a: Any) -> Any:
         with device_of(a[0]):
-            return launcher()(a)
+            return named()(a)
+
+    def again(a: Any) -> Any:
+        with device_of(a[0]):
+            return named("again_")(a)
 
     def supports(a: Any) -> str | None:
         # On a CPU only Triton's interpreter runs, which is for tests: "auto" never takes Triton.
@@ -185,19 +193,20 @@ def register_triton(op: str, dtypes: tuple[torch.dtype, ...]) -> None:
         for value in a:
             if not isinstance(value, Tensor):
                 continue
-            if value.device.type != "cuda" and not interpreted:
+            if not (value.is_cuda or interpreted):
                 return f"it runs on cuda tensors, got one on {value.device}"
-            if value.is_floating_point() and value.dtype not in dtypes:
+            if value.dtype not in taken and value.is_floating_point():
                 return f"it takes {', '.join(map(_short, dtypes))}, got {_short(value.dtype)}"
             if value.numel() >= 2**31:
                 return f"it takes tensors of fewer than 2^31 elements, got {value.numel()}"
         return None
 
     def how(a: Any) -> str | None:
-        said = getattr(importlib.import_module(f"mesm_ops.triton.{stem}"), f"how_{op}", None)
-        return None if said is None else str(said(a))
+        said = named("how_")(a)
+        return None if said is None else str(said)
 
-    register(op, "triton", run, supports, extension.triton_missing, device="cuda", how=how)
+    missing = extension.triton_missing
+    register(op, "triton", run, supports, missing, device="cuda", how=how, again=again)
 
 
 def register_arguments(op: str, arguments: Callable[..., Any]) -> None:
@@ -362,6 +371,10 @@ def run(op: str, a: Any) -> Any:
     Raises:
         RuntimeError: The backend that `use_backend` names cannot run the op; says why.
     """
+    if a[0].is_cuda and _requested.get() in ("auto", "triton"):
+        known = _kernels[op].get("triton")
+        if known is not None and (found := known.again(a)) is not None:
+            return found
     backend = choose(op, a)
     if backend == "reference":
         _warn_once()

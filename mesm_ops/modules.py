@@ -28,6 +28,7 @@ from .parts import (
     lacks_bias,
     linears_changed,
     overridden,
+    tensor_of,
     there,
 )
 from .sparse_feature_maps import SparseFeatureMaps
@@ -88,13 +89,9 @@ class CrossModalAttention(Layer):
 
     def parameter_tuple(self) -> ops.AttentionParameters:
         """Return the parameters as `cross_modal_score` takes them."""
-        return ops.AttentionParameters(
-            self.map_proj.weight,
-            self.map_proj.bias,
-            self.query_proj.weight,
-            self.score.weight,
-            self.score.bias,
-        )
+        parts = (self.map_proj, self.map_proj, self.query_proj, self.score, self.score)
+        names = ("weight", "bias", "weight", "weight", "bias")
+        return ops.AttentionParameters(*map(tensor_of, parts, names))
 
     def logits(self, x: SparseFeatureMaps, query: Tensor, lengths: Tensor | None) -> Tensor:
         """Return the score of each active site, (N,), zero in padding."""
@@ -330,7 +327,8 @@ class SparseCrossModalBlock(Layer):
         x = _sparse(maps)
         if self.apart() is not None:
             return self.convolve(self.attend(x, query, lengths))
-        norms = (self.norm1, self.norm2)
+        inside: dict[str, Any] = self._modules
+        norms = (inside["norm1"], inside["norm2"])
         # On a GPU a launch that the op needs anyway counts the batch too.
         leaves = x.features.is_cuda and is_eager()
         leaves = leaves and all(norm.training and norm.momentum is not None for norm in norms)
@@ -357,11 +355,15 @@ class SparseCrossModalBlock(Layer):
             lengths: (B,), or None.
             counts: In training, count the batch.
         """
-        x, attention = _sparse(maps), self.attention
-        norm1, norm2 = (n.parameter_tuple(x, counts=counts) for n in (self.norm1, self.norm2))
-        stages = ((self.conv1.weight, norm1), (self.conv2.weight, norm2))
-        attends = attention.parameter_tuple()
-        return x, query, lengths, attends, stages, self.p, attention.selection
+        x = _sparse(maps)
+        inside: dict[str, Any] = self._modules
+        attention = inside["attention"]
+        stage1, stage2 = (
+            (tensor_of(inside[conv], "weight"), inside[norm].parameter_tuple(x, counts=counts))
+            for conv, norm in (("conv1", "norm1"), ("conv2", "norm2"))
+        )
+        attends, settings = attention.parameter_tuple(), (attention.p, attention.selection)
+        return x, query, lengths, attends, (stage1, stage2), *settings
 
 
 _OpArguments: TypeAlias = tuple[

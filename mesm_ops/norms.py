@@ -19,6 +19,7 @@ from .ops.checks import check_flag, check_maps, check_number, check_size
 from .ops.running_statistics import update_statistics
 from .ops.sparse_batch_norm import arguments_of_norm
 from .ops.synchronised_norm import synchronised_norm
+from .parts import tensor_of
 from .sparse_feature_maps import SparseFeatureMaps
 
 __all__ = ["SparseBatchNorm", "SparseSyncBatchNorm", "SyncBatchNorm", "synchronise_norms"]
@@ -91,7 +92,8 @@ class SparseBatchNorm(Layer, nn.BatchNorm1d):
 def _parameters(norm: _BatchNorm, x: SparseFeatureMaps, counts: bool) -> ops.NormParameters:
     """Return a norm's arguments of `sparse_batch_norm` after x; count the batch if `counts`."""
     momentum: float | Tensor | None = norm.momentum
-    mean, var, batches = norm.running_mean, norm.running_var, norm.num_batches_tracked
+    mean, var = tensor_of(norm, "running_mean"), tensor_of(norm, "running_var")
+    batches = tensor_of(norm, "num_batches_tracked")
     by_batch = norm.training or mean is None or var is None
     if by_batch and not (norm.training and norm.track_running_stats):
         mean = var = batches = None  # nothing is kept of the batch
@@ -113,8 +115,8 @@ def _parameters(norm: _BatchNorm, x: SparseFeatureMaps, counts: bool) -> ops.Nor
     return ops.NormParameters(
         given(mean, 0),
         given(var, 1),
-        given(norm.weight, 1),
-        given(norm.bias, 0),
+        given(tensor_of(norm, "weight"), 1),
+        given(tensor_of(norm, "bias"), 0),
         by_batch,
         0.0 if momentum is None else momentum,
         norm.eps,

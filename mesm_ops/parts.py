@@ -16,6 +16,7 @@ __all__ = [
     "lacks_bias",
     "linears_changed",
     "overridden",
+    "tensor_of",
     "there",
 ]
 
@@ -71,6 +72,14 @@ def lacks_bias(part: nn.Module) -> bool:
     if "bias" in part._parameters:
         return part._parameters["bias"] is None
     return getattr(part, "bias", None) is None
+
+
+def tensor_of(part: nn.Module, name: str) -> Any:
+    """Return `part.<name>`, by the shortest way if it is a parameter or a buffer."""
+    found: Any = part._parameters.get(name)
+    if found is None:
+        found = part._buffers.get(name)
+    return getattr(part, name) if found is None else found  # parametrised, or there is none
 
 
 def there(owner: str, name: str, part: Any) -> Any:

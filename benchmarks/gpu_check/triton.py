@@ -237,8 +237,8 @@ def _forget() -> None:
         for name, value in vars(module).items():
             if name == "_plans":
                 value.clear()
-            elif callable(forget := getattr(value, "cache_clear", None)):
-                forget()
+            elif not isinstance(value, type) and hasattr(value, "cache_clear"):
+                value.cache_clear()
 
 
 def _chooser(arch: str, place: int) -> Callable[..., choice.Choice]:

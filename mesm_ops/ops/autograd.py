@@ -13,13 +13,12 @@ from torch.autograd import forward_ad
 
 from .. import backends
 from .contract import Arguments, Contract, Results, getter
-from .direct import Op
+from .direct import Op, any_requires_grad
 from .registration import libraries
 
 __all__ = ["LATER", "make_differentiable"]
 
 transforms_are_active = torch._C._are_functorch_transforms_active
-any_requires_grad = torch._C._any_requires_grad
 
 # In `saved`, `LATER` stands for an argument of the backward op that only the backward pass knows.
 LATER: Any = None
@@ -126,7 +125,7 @@ def make_differentiable(
 
         @staticmethod
         def forward(ctx: Any, *flat: Any) -> Any:
-            a = forward.contract.arguments(*flat)
+            a = forward.contract.takes(*flat)  # enums come as they are, unlike from torch
             found = forward.run(a)
             keep(ctx, a, found)
             return found

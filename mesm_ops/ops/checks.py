@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import math
 import numbers
+import operator
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import Parameter
 
+from ..eager import is_eager
 from ..reference import Selection
 from ..sparse_feature_maps import DTYPES, SparseFeatureMaps
 from ..tensor_like import trims
@@ -29,6 +31,7 @@ __all__ = [
     "check_tensor",
     "check_untraced",
     "check_variance",
+    "kind_of",
     "trims",
     "values_are_known",
 ]
@@ -36,6 +39,8 @@ __all__ = [
 _is_traced = torch._C._is_tracing
 _STRIDED = torch.strided
 _TENSORS = (Tensor, Parameter)
+_properties = operator.attrgetter("shape", "dtype", "device", "layout")
+_KINDS = {Tensor, Parameter}
 _SELECTIONS = {
     "weighted": Selection.WEIGHTED,
     "hard": Selection.HARD,
@@ -127,6 +132,21 @@ def _fits(got: torch.Size, wanted: tuple[int | str, ...]) -> bool:
         if size != want and not isinstance(want, str):
             return False
     return True
+
+
+def kind_of(tensors: tuple[Any, ...]) -> tuple[Any, ...] | None:
+    """Return all that the checks ask of tensors, autocast included; not what tensors hold.
+
+    None: checks must be made anew, as they are traced, or something is no plain tensor of a CPU or
+    GPU.
+    """
+    if not is_eager() or _is_traced() or not _KINDS.issuperset(map(type, tensors)):
+        return None
+    device = tensors[0].device.type
+    if device not in ("cpu", "cuda"):
+        return None
+    casts = torch.is_autocast_enabled(device)
+    return (casts and torch.get_autocast_dtype(device), *map(_properties, tensors))
 
 
 def check_dtype(

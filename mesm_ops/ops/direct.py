@@ -7,7 +7,7 @@ the choice of a backend on a GPU.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, Generic
 
 import torch
@@ -19,7 +19,10 @@ from .. import backends
 from ..eager import is_eager
 from .contract import Arguments, Contract, Results
 
-__all__ = ["Op", "autocast_to"]
+__all__ = ["Op", "any_requires_grad", "autocast_to"]
+
+any_requires_grad = torch._C._any_requires_grad
+_PLAIN = {Tensor, Parameter}
 
 
 def autocast_to(dtype: torch.dtype, value: Any) -> Any:
@@ -66,16 +69,12 @@ class Op(Generic[Arguments, Results]):
         """Run the op."""
         if not is_eager() or not self._is_direct(a):
             return self._results(self.overload(*a))
-        grad_enabled = torch.is_grad_enabled()
-        learns = False
-        for tensor in self._tensors(a):
-            kind = type(tensor)
-            if kind is Tensor or kind is Parameter:
-                learns = learns or (grad_enabled and tensor.requires_grad)
-            elif tensor is not None:  # a subclass may override torch functions
-                return self._results(self.overload(*a))
+        tensors = [tensor for tensor in self._tensors(a) if tensor is not None]
+        if not _PLAIN.issuperset(map(type, tensors)):  # a subclass may override torch functions
+            return self._results(self.overload(*a))
+        learns = torch.is_grad_enabled() and any_requires_grad(*tensors)
         if a[0].is_cuda:
-            a = self._as_kernels_want(a)
+            a = self._as_kernels_want(a, tensors)
         if learns:
             run = self.differentiable or self.overload
             return self._results(run(*a))
@@ -101,11 +100,17 @@ class Op(Generic[Arguments, Results]):
             and self._is_chosen()
         )
 
-    def _as_kernels_want(self, a: Arguments) -> Arguments:
+    def _as_kernels_want(self, a: Arguments, tensors: Iterable[Tensor]) -> Arguments:
         """Cast to the dtype of autocast, as torch's dispatcher would, and lay out row by row."""
-        values = [value.contiguous() if isinstance(value, Tensor) else value for value in a]
         casts = self._casts["cuda"]
-        if casts and torch.is_autocast_enabled("cuda"):
+        cast = bool(casts) and torch.is_autocast_enabled("cuda")
+        lies = all(map(Tensor.is_contiguous, tensors))
+        if lies and not cast:
+            return a
+        values = list(a)
+        if not lies:
+            values = [value.contiguous() if isinstance(value, Tensor) else value for value in a]
+        if cast:
             dtype = torch.get_autocast_dtype("cuda")
             for position in casts:
                 values[position] = autocast_to(dtype, values[position])

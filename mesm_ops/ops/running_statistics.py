@@ -97,13 +97,15 @@ def _moves_at_once(
 ) -> bool:
     """Return whether `_move_at_once` takes these: tensors apart, on x's device, one value each."""
     written = [*norm1[:2], *norm2[:2], *(batches or ())]
-    read = [n.momentum for n in (norm1, norm2) if isinstance(n.momentum, Tensor)]
+    single = [n.momentum for n in (norm1, norm2) if isinstance(n.momentum, Tensor)]
+    single += batches or ()
     return (
         is_eager()
-        and all(t.device == x.device and t.is_contiguous() for t in (*written, *read))
-        and all(t.numel() == 1 for t in read)
-        and all(t.dtype == torch.int64 and t.numel() == 1 for t in batches or ())
-        and len({t.data_ptr() for t in written}) == len(written)
+        and {x.device}.issuperset([tensor.device for tensor in (*written, *single)])
+        and all(map(Tensor.is_contiguous, (*written, *single)))
+        and all(tensor.numel() == 1 for tensor in single)
+        and all(count.dtype == torch.int64 for count in batches or ())
+        and len(set(map(Tensor.data_ptr, written))) == len(written)
     )
 
 
@@ -124,6 +126,6 @@ def _move_at_once(
     first = running(norm1, out.mean1, out.var1, count1)
     second = running(norm2, out.mean2, out.var2, count2)
     with backends.device_of(out.kept_offsets):
-        move_running(out.kept_offsets[-1:], first, second)
+        move_running(out.kept_offsets, first, second)
     # A graph that saved one of them must notice, as it does where torch writes.
     torch.autograd.graph.increment_version([*norm1[:2], *norm2[:2], *(batches or ())])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -18,122 +17,25 @@ from ..reference import (
 from ..sparse_feature_maps import SparseFeatureMaps
 from ..triton.parts.layout import book_layout, maps_layout
 from .autograd import LATER, make_differentiable
-from .checks import check_maps, check_p, check_selection, trims, values_are_known
+from .block_arguments import arguments_of_block, check_counts, checked
+from .checks import check_maps, values_are_known
 from .cross_modal_score import (
-    check_inputs,
     check_lengths,
     cross_modal_score,
     score_flops,
     score_flops_backward,
 )
-from .parameters import AttentionParameters, NormParameters, Stage
+from .parameters import AttentionParameters, Stage
 from .registration import define_op
 from .running_statistics import count_batch, update_both
-from .sparse_batch_norm import check_norm, sparse_batch_norm
-from .sparse_max_pool2d import check_size, sparse_max_pool2d
-from .subm_conv2d import active_pairs, check_weight, subm_conv2d
+from .sparse_batch_norm import sparse_batch_norm
+from .sparse_max_pool2d import sparse_max_pool2d
+from .subm_conv2d import active_pairs, subm_conv2d
 from .top_p_select import top_p_select
 
 __all__ = ["sparse_cross_modal_block"]
 
 _NAME = "sparse_cross_modal_block"
-
-
-def _arguments(
-    x: SparseFeatureMaps,
-    query: Tensor,
-    lengths: Tensor | None,
-    attention: AttentionParameters,
-    stages: Sequence[Stage],
-    p: float,
-    selection: str = "weighted",
-) -> SparseCrossModalBlock:
-    _check_counts(attention, stages)
-    return _checked(x, query, lengths, attention, stages, p, selection)
-
-
-def _checked(
-    x: SparseFeatureMaps,
-    query: Tensor,
-    lengths: Tensor | None,
-    attention: AttentionParameters,
-    stages: Sequence[Stage],
-    p: float,
-    selection: str,
-) -> SparseCrossModalBlock:
-    check_inputs(x, query, lengths, *attention)
-    p = check_p("top_p_select", p)
-    kind = check_selection("top_p_select", selection)
-    check_size(x)
-    channels = x.channels
-    eps = []
-    for weight, norm in stages:
-        check_weight(x, weight, channels)
-        channels = weight.shape[0]
-        eps.append(check_norm(x, channels, norm[:4], norm.training, norm.momentum, norm.eps))
-    if not kind.learns:  # the attention is no part of the graph: its gradients stay None
-        query, attention = query.detach(), AttentionParameters(*(t.detach() for t in attention))
-    (weight1, norm1), (weight2, norm2) = stages
-    learned = (x.features, query, *attention, *(t for w, n in stages for t in (w, *n[:4])))
-    return SparseCrossModalBlock(
-        features=x.features,
-        sites=x.sites,
-        offsets=x.offsets,
-        height=x.height,
-        width=x.width,
-        query=query,
-        lengths=lengths,
-        map_weight=attention.map_weight,
-        map_bias=attention.map_bias,
-        query_weight=attention.query_weight,
-        score_weight=attention.score_weight,
-        score_bias=attention.score_bias,
-        weight1=weight1,
-        norm_weight1=norm1.weight,
-        norm_bias1=norm1.bias,
-        running_mean1=norm1.running_mean,
-        running_var1=norm1.running_var,
-        weight2=weight2,
-        norm_weight2=norm2.weight,
-        norm_bias2=norm2.bias,
-        running_mean2=norm2.running_mean,
-        running_var2=norm2.running_var,
-        p=p,
-        selection=kind,
-        training=norm1.training,
-        eps1=eps[0],
-        eps2=eps[1],
-        trim=trims(x.features),
-        keep=torch.is_grad_enabled() and any(tensor.requires_grad for tensor in learned),
-    )
-
-
-def _check_counts(attention: AttentionParameters, stages: Sequence[Stage]) -> None:
-    """Refuse other than five parameters of the attention and two stages of weight and norm."""
-    if not isinstance(attention, AttentionParameters):
-        wanted = ", ".join(AttentionParameters._fields)
-        raise ValueError(
-            f"{_NAME}: attention must be AttentionParameters({wanted}), got {_count_of(attention)}"
-        )
-    try:
-        (_, norm1), (_, norm2) = stages
-    except (TypeError, ValueError):
-        raise ValueError(
-            f"{_NAME}: stages must be two pairs of a weight and NormParameters, got "
-            f"{_count_of(stages)}"
-        ) from None
-    for norm in (norm1, norm2):
-        if not isinstance(norm, NormParameters):
-            raise ValueError(
-                f"{_NAME}: a stage's norm must be NormParameters, got {_count_of(norm)}"
-            )
-
-
-def _count_of(value: Any) -> str:
-    kind = type(value).__name__
-    if not isinstance(value, (tuple, list)):
-        return kind
-    return f"{kind} of {len(value)} ({', '.join(type(one).__name__ for one in value)})"
 
 
 def _check(a: SparseCrossModalBlock) -> None:
@@ -305,7 +207,7 @@ _forward = define_op(
     fake=_fake,
     flops=_flops,
     check=_check,
-    arguments=_arguments,
+    arguments=arguments_of_block,
     autocast=("features", "query"),  # packing casts the weights
     triton=True,
 )
@@ -353,12 +255,12 @@ def sparse_cross_modal_block(
     """
     if not isinstance(x, SparseFeatureMaps):
         check_maps(_NAME, x)
-    _check_counts(attention, stages)
+    check_counts(attention, stages)
     (_, norm1), (_, norm2) = stages
     if not _is_one_op(x) or norm1.training != norm2.training:
         count_batch(batches, (norm1, norm2), x.offsets[-1])
         return _composed(x, query, lengths, attention, stages, p, selection)
-    out = _forward(_checked(x, query, lengths, attention, stages, p, selection))
+    out = _forward(checked(x, query, lengths, attention, stages, p, selection))
     if norm1.training:
         update_both(x, out, norm1, norm2, batches)
     size = (x.height // 2, x.width // 2)

@@ -30,6 +30,7 @@ from .parts.norm_pool import norm_pool, norm_pool_gradient, norm_pool_parts, nor
 from .parts.norms import Norm, norm_rows
 from .parts.prepare import Fold, Pack, prepare
 from .parts.reductions import combine, total
+from .parts.replay import Recorded
 from .parts.rulebook import Rulebook
 from .parts.schedule import Schedule, schedule_of
 from .parts.score import score
@@ -90,6 +91,17 @@ def sparse_cross_modal_block(a: SparseCrossModalBlock) -> SparseCrossModalBlockR
     """Run `mesm_ops::sparse_cross_modal_block` in Triton."""
     if not a.features.shape[0] or a.offsets.shape[0] < 2:
         return _of_no_sites(a)
+    found = _forward(a)
+    if not a.trim:
+        return found
+    windows, kept = int(found.offsets[-1]), int(found.kept_offsets[-1])  # on a CPU alone
+    return found._replace(
+        features=found.features[:windows], sites=found.sites[:windows], rows=found.rows[:kept]
+    )
+
+
+@Recorded
+def _forward(a: SparseCrossModalBlock) -> SparseCrossModalBlockResult:
     features, keeps = a.features, a.training or a.keep
     plan = _plan(a, keeps)
     maps = features.new_empty(plan.maps.size)
@@ -162,9 +174,6 @@ def sparse_cross_modal_block(a: SparseCrossModalBlock) -> SparseCrossModalBlockR
     out = features.new_empty(plan.windows, plan.out)
     argmax = features.new_empty((plan.windows, plan.out) if keeps else (0,), dtype=torch.uint8)
     norm_pool(of["y2"], of["windows"], out_offsets[-1:], norm2, out, argmax if keeps else None)
-    if a.trim:  # only on a CPU, where Triton is interpreted
-        windows, kept = int(out_offsets[-1]), int(number)
-        out, out_sites, rows = out[:windows], out_sites[:windows], rows[:kept]
     return SparseCrossModalBlockResult(
         features=out,
         sites=out_sites,
@@ -194,6 +203,9 @@ def _of_no_sites(a: SparseCrossModalBlock) -> SparseCrossModalBlockResult:
         argmax=found.argmax.to(torch.uint8),
         rulebook=a.sites.new_zeros(book_layout(a, 0).size),
     )
+
+
+again_sparse_cross_modal_block = _forward.again
 
 
 def _convolve_and_norm(
@@ -228,6 +240,11 @@ def sparse_cross_modal_block_backward(
                 argmax=a.rows.new_empty(0, out),
             )
         )
+    return _backward(a, _is_spent())
+
+
+@Recorded
+def _backward(a: SparseCrossModalBlockBackward, spent: bool) -> SparseCrossModalBlockGradients:
     plan, features = _plan(a), a.features
     # A kernel would read beyond what another backend kept.
     sizes, kind = (plan.maps.size, plan.book.size), a.argmax.dtype
@@ -268,7 +285,6 @@ def sparse_cross_modal_block_backward(
     total(
         *(pooled, None, a.var2, a.eps2, of_norm2, of_norm_weight2, of_norm_bias2, rules, taps),
     )
-    spent = _is_spent()
     grad = of["y2"] if spent else torch.empty_like(of["y2"])
     norm_pool_gradient(
         *(grad_out, a.argmax, of["y2"], of["window_of"], number, norm2, of_norm2, grad),
@@ -321,6 +337,13 @@ def sparse_cross_modal_block_backward(
         scatter_kept_rows(grad_x, a.offsets, *kept, position_of, of_features)
     finish(weight1, weight2, scores)
     return SparseCrossModalBlockGradients(of_features, *of_learned, *grads)
+
+
+def again_sparse_cross_modal_block_backward(
+    a: SparseCrossModalBlockBackward,
+) -> SparseCrossModalBlockGradients | None:
+    """Run the backward pass if one of its kind was recorded."""
+    return _backward.again(a, _is_spent())
 
 
 # Private, as AOTAutograd's own check before it reuses saved memory; torch without it: never.

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import subprocess
 import sys
 import threading
@@ -183,3 +184,22 @@ def test_triton_kernels_say_what_they_do_not_take(monkeypatch: pytest.MonkeyPatc
         assert kernel.supports((large,)) == (
             "it takes tensors of fewer than 2^31 elements, got 2147483648"
         )
+
+
+def test_a_known_call_on_a_gpu_is_not_chosen_for_again(
+    calls: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = backends.arguments_of("subm_conv2d", (maps(), weight()))
+    known = backends._kernels["subm_conv2d"]["triton"]
+    answers = iter([None, "again"] * 2)
+    kernel = dataclasses.replace(known, again=lambda a: next(answers))
+    monkeypatch.setitem(backends._kernels["subm_conv2d"], "triton", kernel)
+    assert isinstance(backends.run("subm_conv2d", given), torch.Tensor)
+    assert calls == ["subm_conv2d"]
+    monkeypatch.setattr(torch.Tensor, "is_cuda", True)
+    assert isinstance(backends.run("subm_conv2d", given), torch.Tensor)
+    assert backends.run("subm_conv2d", given) == "again"
+    with use_backend("reference"):
+        assert isinstance(backends.run("subm_conv2d", given), torch.Tensor)
+    assert next(answers) is None
+    assert calls == ["subm_conv2d"] * 2

@@ -22,6 +22,7 @@ from mesm_ops import (
     SubmConv2d,
     explain,
 )
+from mesm_ops.parts import tensor_of
 from tests.mesm_ops.adapted import (
     CLOSE,
     WAYS,
@@ -249,3 +250,22 @@ def test_fusing_by_a_list_of_names_is_refused_by_torch() -> None:
             (NotImplementedError, AssertionError), match=r"Cannot fuse modules|did not find fuser"
         ):
             torch.ao.quantization.fuse_modules(block().eval(), [["conv1", "norm1"]])
+
+
+def test_a_tensor_of_a_part_is_the_attribute() -> None:
+    """Parameters, buffers, parametrised ones, plain attributes, and those that are not there."""
+    norm, plain = SparseBatchNorm(3), nn.Linear(2, 3, bias=False)
+    assert tensor_of(norm, "weight") is norm.weight
+    assert tensor_of(norm, "running_mean") is norm.running_mean
+    assert tensor_of(plain, "bias") is None
+    assert tensor_of(SparseBatchNorm(3, track_running_stats=False), "running_mean") is None
+    assert tensor_of(LowRankLinear(plain), "weight") is plain.weight
+    nn.utils.parametrize.register_parametrization(plain, "weight", nn.Tanh())
+    assert torch.equal(tensor_of(plain, "weight"), plain.weight)
+    nn.utils.parametrize.register_parametrization(norm, "running_var", nn.Softplus())
+    assert torch.equal(tensor_of(norm, "running_var"), norm.running_var)
+    del norm.weight
+    norm.weight = torch.ones(3)  # type: ignore[assignment]
+    assert tensor_of(norm, "weight") is norm.weight
+    with pytest.raises(AttributeError, match="nothing"):
+        tensor_of(norm, "nothing")

@@ -8,8 +8,10 @@ the kernel.
 
 from __future__ import annotations
 
+import functools
+from contextvars import ContextVar
 from numbers import Number
-from typing import Any
+from typing import Any, Protocol
 
 from torch import Tensor
 from torch.nn import Parameter
@@ -18,13 +20,46 @@ from triton.runtime.driver import driver
 
 from ...extension import triton_interprets
 
-__all__ = ["launch"]
+__all__ = ["STREAM", "Listener", "call", "current_stream", "is_profiled", "launch", "listener"]
 
 _INTERPRETED = triton_interprets()  # read when kernels are defined, as Triton reads it
 _MOST = 4096  # compiled kernels that are remembered; changing shapes leave unused ones behind
 _TENSORS, _PLAIN = {Tensor, Parameter}, {int, float, type(None)}  # `isinstance` is slower
 _KNOWN = _TENSORS | _PLAIN
 _launches: dict[Any, tuple[Any, tuple[Any, ...]]] = {}
+STREAM = object()  # stands for the current stream in what a listener hears
+
+
+class Listener(Protocol):
+    """Hears of each launch and each call, in order."""
+
+    def heard(self, run: Any, args: tuple[Any, ...]) -> None:
+        """Note down that `run(*args)` was or would be the same.
+
+        Args:
+            run: The function that was called; None: another call is not possible.
+            args: Its arguments; tensors where a kernel takes addresses.
+        """
+
+
+listener: ContextVar[Listener | None] = ContextVar("mesm_ops_launches", default=None)
+
+
+def call(function: Any, *args: Any) -> None:
+    """Call a function of tensors between launches, whose work a listener takes for one launch.
+
+    Args:
+        function: Writes into its arguments, and returns nothing.
+        args: Tensors, and what follows from their shapes and from settings alone.
+    """
+    hears = listener.get()
+    token = listener.set(None)
+    try:
+        function(*args)
+    finally:
+        listener.reset(token)
+    if hears is not None:
+        hears.heard(function, args)
 
 
 def launch(kernel: Any, grid: tuple[int, ...], *args: Any, **constants: Any) -> None:
@@ -41,7 +76,7 @@ def launch(kernel: Any, grid: tuple[int, ...], *args: Any, **constants: Any) -> 
         TypeError: A constant was given by place: another value of it would not be noticed.
     """
     if _INTERPRETED:
-        kernel[grid](*args, **constants)
+        call(functools.partial(kernel[grid], **constants), *args)
         return
     values: list[Any] = []
     key: list[Any] = [id(kernel), *constants, *constants.values()]
@@ -70,24 +105,36 @@ def launch(kernel: Any, grid: tuple[int, ...], *args: Any, **constants: Any) -> 
     if addresses & 15:
         key += (value.data_ptr() & 15 == 0 for value in args if isinstance(value, Tensor))
     known = _launches.get(tuple(key))
-    if known is None or _is_profiled():
-        _first_launch(tuple(key), kernel, grid, args, constants)
-        return
-    compiled, placeholders = known
-    compiled.run(
-        grid[0],
-        grid[1] if len(grid) > 1 else 1,
-        1,
-        driver.active.get_current_stream(device),
-        compiled.function,
-        compiled.packed_metadata,
-        *(None, None, None),  # launch metadata and hooks, of profilers
-        *values,
-        *placeholders,
-    )
+    if known is None or is_profiled():
+        known = _first_launch(tuple(key), kernel, grid, args, constants)
+    else:
+        stream = current_stream(device)
+        known[0].run(*_before(known[0], grid, stream), *values, *known[1])
+    hears = listener.get()
+    if hears is not None:
+        if known is None:
+            hears.heard(None, ())
+            return
+        given = [
+            arg if isinstance(arg, Tensor) else value
+            for arg, value in zip(args, values, strict=True)
+        ]
+        hears.heard(known[0].run, (*_before(known[0], grid, STREAM), *given, *known[1]))
 
 
-def _is_profiled() -> bool:
+def _before(compiled: Any, grid: tuple[int, ...], stream: Any) -> tuple[Any, ...]:
+    """Return what a compiled kernel is given before the kernel's own arguments."""
+    second = grid[1] if len(grid) > 1 else 1
+    nobody = (None, None, None)  # launch metadata and hooks, of profilers
+    return (grid[0], second, 1, stream, compiled.function, compiled.packed_metadata, *nobody)
+
+
+def current_stream(device: int | None) -> Any:
+    """Return a device's stream, as launches take it; interpreted, there is none."""
+    return None if _INTERPRETED else driver.active.get_current_stream(device)
+
+
+def is_profiled() -> bool:
     """Return whether a profiler wants to know of launches; Triton tells a profiler by hooks."""
     enter, leave = knobs.runtime.launch_enter_hook, knobs.runtime.launch_exit_hook
     return bool(getattr(enter, "calls", enter) or getattr(leave, "calls", leave))
@@ -99,15 +146,16 @@ def _first_launch(
     grid: tuple[int, ...],
     args: tuple[Any, ...],
     constants: dict[str, Any],
-) -> None:
-    """Launch as Triton does, and remember the compiled kernel."""
+) -> tuple[Any, tuple[Any, ...]] | None:
+    """Launch as Triton does, and remember and return the compiled kernel, if there is one."""
     for value, parameter in zip(args, kernel.params, strict=False):
         if parameter.is_constexpr and value is not None:
             raise TypeError(f"{kernel.__name__}: {parameter.name} is a constant: give it by name")
     compiled = kernel[grid](*args, **constants)
     if compiled is None:  # benchmarks.gpu_check noted the launch down instead of compiling
-        return
+        return None
     if len(_launches) >= _MOST:
         _launches.clear()
     # A launch passes over constants, but wants something in the place of each.
-    _launches[key] = (compiled, (None,) * (len(kernel.params) - len(args)))
+    known = _launches[key] = (compiled, (None,) * (len(kernel.params) - len(args)))
+    return known

@@ -16,7 +16,7 @@ import triton.language as tl
 from torch import Tensor
 
 from ...extension import triton_interprets
-from .launch import launch
+from .launch import call, launch
 from .products import precision
 from .schedule import Schedule
 from .sizes import cdiv
@@ -94,9 +94,7 @@ def prepare(
     rows, frames = features.shape[0], offsets.shape[0] - 1
     (samples, depth), k = query.shape, query_weight.shape[0]
     if lengths is not None and triton_interprets():  # the interpreter runs no assertion
-        given = lengths.tolist()
-        if sum(given) != frames or min(given, default=0) < 0:
-            raise ValueError(f"lengths must be at least 0 and sum to {frames} frames, got {given}")
+        call(_check_lengths, lengths, frames)
     pack1, pack2 = (*packs, None, None)[:2]
     fold1, fold2 = (*folds, None, None)[:2]
     packs1, packs2 = (
@@ -145,6 +143,12 @@ def prepare(
         num_warps=4,
         sanitize_overflow=False,  # debug, which the assertion needs, would turn it on
     )
+
+
+def _check_lengths(lengths: Tensor, frames: int) -> None:
+    given = lengths.tolist()
+    if sum(given) != frames or min(given, default=0) < 0:
+        raise ValueError(f"lengths must be at least 0 and sum to {frames} frames, got {given}")
 
 
 @triton.jit(

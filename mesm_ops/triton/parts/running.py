@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import triton
 import triton.language as tl
 from torch import Tensor
 
 from .launch import launch
+from .replay import Recorded
 from .sizes import cdiv
 
 __all__ = ["Running", "move_running"]
@@ -93,21 +94,27 @@ def _move_kernel(
         )  # fmt: skip
 
 
-def move_running(number: Tensor, first: Running, second: Running) -> None:
+def move_running(kept_offsets: Tensor, first: Running, second: Running) -> None:
     """Move two norms' running statistics towards a batch's, as `torch.nn.BatchNorm1d` does.
 
     Without rows the running statistics stay, and the batch is not counted.
 
     Args:
-        number: (1,) integer, how many rows the batch has.
+        kept_offsets: (F + 1,) int32, the last of which is how many rows the batch has.
         first: The statistics of one norm.
         second: The statistics of the other norm.
     """
+    _move_both((kept_offsets, *first, *second))
+
+
+@Recorded
+def _move_both(a: tuple[Any, ...]) -> tuple[()]:
+    first, second = Running(*a[1:7]), Running(*a[7:])
     channels = [len(norm.mean) for norm in (first, second)]
     launch(
         _move_kernel,
         (sum(cdiv(c, _CHANNELS) for c in channels),),
-        number,
+        a[0][-1:],
         *first,
         *second,
         *channels,
@@ -115,3 +122,4 @@ def move_running(number: Tensor, first: Running, second: Running) -> None:
         READ2=isinstance(second.momentum, Tensor),
         BLOCK_C=_CHANNELS,
     )
+    return ()

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ... import backends
 from ...reference import Selection, TopPSelect, TopPSelectResult
+from .launch import call
 from .rulebook import has_cuda_kernels, place_rows, scratch_of
 
 __all__ = ["Selected", "select_and_place"]
@@ -61,8 +62,24 @@ def select_and_place(
     if has_cuda_kernels(sites, height, width):
         scratch = scratch_of(sites, offsets.shape[0] - 1, height, width)
         maps = (features, sites, offsets, logits, height, width)
-        torch.ops.mesm_ops_cuda.select_and_place(*maps, p, selection.scales, *to, scratch)
+        kernels = torch.ops.mesm_ops_cuda.select_and_place
+        call(kernels, *maps, p, selection.scales, *to, scratch)
         return
+    call(_by_torch, features, sites, offsets, logits, height, width, p, selection, *to)
+
+
+def _by_torch(
+    features: Tensor,
+    sites: Tensor,
+    offsets: Tensor,
+    logits: Tensor,
+    height: int,
+    width: int,
+    p: float,
+    selection: Selection,
+    *results: Tensor,
+) -> None:
+    to = Selected(*results)
     with backends.use_backend("auto"):
         given = TopPSelect(features, sites, offsets, logits, p, selection, False)
         kept = TopPSelectResult(*backends.run("top_p_select", given))

@@ -53,7 +53,7 @@ def test_it_tells_launches_and_time() -> None:
     assert said is not None, done.stdout
     assert 0 < int(said[1]) <= MOST_LAUNCHES
     assert float(said[2]) > 0
-    assert "launch.py" in done.stdout
+    assert "replay.py" in done.stdout
 
 
 def test_no_steps_are_refused() -> None:

@@ -77,3 +77,28 @@ def test_where_padding_is_dropped_and_values_are_known() -> None:
     with FakeTensorMode() as mode:
         fake = mode.from_tensor(real)
     assert [checks.values_are_known(t) for t in (real, meta, fake)] == [True, False, False]
+
+
+def test_kinds_of_tensors() -> None:
+    x, parameter = torch.zeros(2, 3), torch.nn.Parameter(torch.zeros(2, 3))
+    kind = checks.kind_of((x, parameter))
+    assert kind is not None
+    assert kind == checks.kind_of((parameter, torch.ones(2, 3)))
+    others: tuple[torch.Tensor, ...] = (
+        *(torch.zeros(3, 2), torch.zeros(2, 3).half(), torch.zeros(2, 3, device="meta")),
+        torch.zeros(2, 3).to_sparse(),
+    )
+    assert len({kind, *(checks.kind_of((x, other)) for other in others)}) == 5
+    with torch.autocast("cpu", torch.bfloat16):
+        assert checks.kind_of((x, parameter)) not in (kind, None)
+    for unknown in ((x, None), (x, [1.0]), (x.to("meta"), x), (x.as_subclass(_Named), x)):
+        assert checks.kind_of(unknown) is None
+    with FakeTensorMode():
+        assert checks.kind_of((torch.zeros(2),)) is None
+    seen = []
+    torch.jit.trace(lambda y: (seen.append(checks.kind_of((x,))), y + 1)[1], x, check_trace=False)
+    assert seen == [None]
+
+
+class _Named(torch.Tensor):
+    pass

@@ -11,7 +11,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.kept import kept_by
 from mesm_ops import SparseCrossModalBlock, SparseFeatureMaps
-from mesm_ops.ops.sparse_cross_modal_block import _arguments, _saved
+from mesm_ops.ops.block_arguments import arguments_of_block
+from mesm_ops.ops.sparse_cross_modal_block import _saved
 from mesm_ops.reference import SparseCrossModalBlockResult
 from tests.mesm_ops.cases import make_case
 
@@ -222,10 +223,12 @@ def test_opcheck(backend: str, selection: str, training: bool) -> None:
         for conv, norm in ((block.conv1, block.norm1), (block.conv2, block.norm2))
     )
     attention, query = block.attention.parameter_tuple(), torch.randn(3, 5)
-    args = _arguments(x, query, LENGTHS, attention, stages, 0.6, selection)
+    args = arguments_of_block(x, query, LENGTHS, attention, stages, 0.6, selection)
     torch.library.opcheck(torch.ops.mesm_ops.sparse_cross_modal_block.default, tuple(args))
     with torch.no_grad():
-        a = _arguments(x, query, LENGTHS, attention, stages, 0.6, selection)._replace(keep=True)
+        a = arguments_of_block(x, query, LENGTHS, attention, stages, 0.6, selection)._replace(
+            keep=True
+        )
         out = SparseCrossModalBlockResult(*torch.ops.mesm_ops.sparse_cross_modal_block(*a))
     saved = _saved(tree_map_only(Tensor, Tensor.detach, a), out)
     backward = saved._replace(

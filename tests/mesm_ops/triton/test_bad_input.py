@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_map_only
 
 from mesm_ops import SparseCrossModalBlock, SparseFeatureMaps, use_backend
-from mesm_ops.ops.sparse_cross_modal_block import _arguments
+from mesm_ops.ops.block_arguments import arguments_of_block
 from mesm_ops.reference import SparseCrossModalBlockResult
 from tests.mesm_ops.cases import make_case
 
@@ -122,7 +122,7 @@ def test_a_score_that_is_not_a_number_keeps_its_frame_whole(frame: int) -> None:
     for value in (0.0, torch.nan):
         x.features[begin, 0] = value
         with use_backend("triton"), torch.no_grad():
-            a = _arguments(x, query(), lengths(), *arguments_of(block))
+            a = arguments_of_block(x, query(), lengths(), *arguments_of(block))
             out = SparseCrossModalBlockResult(*torch.ops.mesm_ops.sparse_cross_modal_block(*a))
         kept.append(out.kept_offsets.diff().tolist())
     assert kept[0][frame] < end - begin

@@ -17,7 +17,7 @@ from mesm_ops import (
     reference,
     use_backend,
 )
-from mesm_ops.ops.sparse_cross_modal_block import _arguments
+from mesm_ops.ops.block_arguments import arguments_of_block
 from mesm_ops.triton.parts.layout import book_layout, maps_layout
 from tests.mesm_ops.block_passes import FORWARD, OWN, backward, forward, module
 from tests.mesm_ops.block_passes import both_passes as run
@@ -57,7 +57,9 @@ def arguments(
         for conv, norm in ((block.conv1, block.norm1), (block.conv2, block.norm2))
     )
     given = None if lengths is None else torch.tensor(lengths)
-    a = _arguments(x, query, given, block.attention.parameter_tuple(), stages, 0.6, selection)
+    a = arguments_of_block(
+        x, query, given, block.attention.parameter_tuple(), stages, 0.6, selection
+    )
     a = tree_map_only(Tensor, lambda tensor: tensor.detach().to(DEVICE), a)
     return a._replace(trim=trim, keep=keep)
 
