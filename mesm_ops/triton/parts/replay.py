@@ -32,7 +32,7 @@ __all__ = ["Recorded"]
 
 Results = TypeVar("Results", bound=tuple[Tensor, ...])
 
-_MOST = 512  # kinds of calls; sizes change from batch to batch
+_MOST = 2048  # kinds of calls, of some 30 kB each; numbers of frames change from batch to batch
 _shape, _dtype = operator.attrgetter("shape"), operator.attrgetter("dtype")
 _ONCE, _NEVER = object(), object()  # a kind was seen once; its launches cannot be recorded
 _ALIGNED = 16  # bytes: what Triton compiles a kernel for
@@ -67,7 +67,8 @@ class Recorded(Generic[Results]):
             return found
         if known is None:
             if len(self._known) >= _MOST:
-                self.cache_clear()
+                for old in list(self._known)[: _MOST // 2]:
+                    self._known.pop(old, None)  # another thread may have
             self._known[key] = _ONCE
         return self._function(a, *flags)
 
