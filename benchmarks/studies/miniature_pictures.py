@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from benchmarks.environment import ROOT
-from benchmarks.studies.miniature_study import CLIPS, CORPORA, RESULTS
+from benchmarks.studies.miniature_study import CLIPS, CORPORA, P_CURVE_OF, RESULTS
 from mesm.analysis.explain import explain
 from mesm.plots.style import FE2E_COLOUR, INK, MESM_COLOUR, new_figure, save_png, tidy
 
@@ -37,7 +37,7 @@ def draw_curve(results: Mapping[str, Any]) -> Figure:
     Raises:
         ValueError: no run has a p-curve yet.
     """
-    swept = [row for row in results["rows"] if row.get("p_curve")]
+    swept = [row for row in results["rows"] if row["row"] == P_CURVE_OF and row.get("p_curve")]
     if not swept:
         raise ValueError("the results have no p-curve; run the study first")
     runs = {(row["corpus_seed"], row["seed"]) for row in swept}

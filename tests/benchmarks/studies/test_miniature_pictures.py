@@ -34,6 +34,7 @@ def test_a_line_per_run_their_mean_and_fe2e() -> None:
             row("fe2e", 2, 0.1, None),  # of a run that has no curve
             row("mesm", 0, 0.88, points(0.88, 0.9)),
             row("mesm", 1, 0.84, points(0.84, 0.86)),
+            row("mesm attention_learning_rate_factor=1.0", 0, 0.5, points(0.5, 0.6)),
         ]
     }
     above, below = draw_curve(results).axes
