@@ -8,15 +8,14 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
+import triton
+import triton.language as tl
 from torch import Tensor
 
 from mesm_ops.triton.parts import launch as launching
 from mesm_ops.triton.parts import replay as module
 from mesm_ops.triton.parts.launch import call, launch
 from mesm_ops.triton.parts.replay import Recorded
-
-triton = pytest.importorskip("triton")
-import triton.language as tl  # noqa: E402
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
