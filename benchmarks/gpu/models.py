@@ -109,7 +109,8 @@ class FirstStep:
     def prepare(self, bench: Workbench) -> Measurement:
         """Run `benchmarks.gpu.first_step` twice, the second time with the first one's caches.
 
-        Without a turn: for nearly all of the time the step compiles on one core.
+        Without a turn: for nearly all of the time the step compiles. Other rows may do so on the
+        same cores, and the figure is then too high: alone, ask for this row by `--only`.
         """
         found = [*self._steps(bench.setting)]
         return lambda: iter(found)

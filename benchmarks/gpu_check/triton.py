@@ -32,7 +32,7 @@ from torch.overrides import TorchFunctionMode
 from benchmarks.gpu_check.barriers import unmoved_releases
 from benchmarks.gpu_check.report import Compiled, read_ptxas, tensor_instructions
 from mesm_ops import backends
-from mesm_ops.triton.parts import choice
+from mesm_ops.triton.parts import ahead, choice
 
 ARCHS = ("sm_80", "sm_90", "sm_100", "sm_120")
 PACKAGE = "mesm_ops.triton"
@@ -199,6 +199,7 @@ def playing(arch: str, note: Callable[..., None]) -> Iterator[None]:
         for name, value in patches.items():
             stack.enter_context(mock.patch.object(torch.cuda, name, value))
         stack.enter_context(mock.patch.object(JITFunction, "_do_compile", note))
+        stack.enter_context(mock.patch.object(ahead, "_threads", int))  # an op's own launches
         stack.enter_context(_Zeros())
         driver.set_active(_Gpu(arch))  # type: ignore[arg-type]
         try:

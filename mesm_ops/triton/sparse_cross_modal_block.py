@@ -100,8 +100,7 @@ def sparse_cross_modal_block(a: SparseCrossModalBlock) -> SparseCrossModalBlockR
     )
 
 
-@Recorded
-def _forward(a: SparseCrossModalBlock) -> SparseCrossModalBlockResult:
+def _launch_forward(a: SparseCrossModalBlock) -> SparseCrossModalBlockResult:
     features, keeps = a.features, a.training or a.keep
     plan = _plan(a, keeps)
     maps = features.new_empty(plan.maps.size)
@@ -205,6 +204,26 @@ def _of_no_sites(a: SparseCrossModalBlock) -> SparseCrossModalBlockResult:
     )
 
 
+def _launch_both_passes(a: SparseCrossModalBlock) -> None:
+    """Launch the forward pass, and the backward pass that will follow."""
+    found = _launch_forward(a)
+    learned = (a.features, a.query, a.map_weight, a.weight1, a.norm_weight1, a.weight2)
+    if not (a.training or a.keep) or not any(tensor.requires_grad for tensor in learned):
+        return
+    known = a._asdict() | found._asdict()
+    known |= {
+        "grad_out": torch.empty_like(found.features),
+        "out_offsets": found.offsets,
+        "needs_weight1": a.weight1.requires_grad,
+        "needs_weight2": a.weight2.requires_grad,
+    }
+    # Names that both have are what the pass was given, not what the pass returned.
+    known |= {name: getattr(a, name) for name in ("features", "sites", "offsets")}
+    fields = SparseCrossModalBlockBackward._fields
+    _launch_backward(SparseCrossModalBlockBackward(*map(known.__getitem__, fields)), spent=True)
+
+
+_forward = Recorded(_launch_forward, ahead=_launch_both_passes)
 again_sparse_cross_modal_block = _forward.again
 
 
@@ -243,8 +262,9 @@ def sparse_cross_modal_block_backward(
     return _backward(a, _is_spent())
 
 
-@Recorded
-def _backward(a: SparseCrossModalBlockBackward, spent: bool) -> SparseCrossModalBlockGradients:
+def _launch_backward(
+    a: SparseCrossModalBlockBackward, spent: bool
+) -> SparseCrossModalBlockGradients:
     plan, features = _plan(a), a.features
     # A kernel would read beyond what another backend kept.
     sizes, kind = (plan.maps.size, plan.book.size), a.argmax.dtype
@@ -337,6 +357,9 @@ def _backward(a: SparseCrossModalBlockBackward, spent: bool) -> SparseCrossModal
         scatter_kept_rows(grad_x, a.offsets, *kept, position_of, of_features)
     finish(weight1, weight2, scores)
     return SparseCrossModalBlockGradients(of_features, *of_learned, *grads)
+
+
+_backward = Recorded(_launch_backward)
 
 
 def again_sparse_cross_modal_block_backward(

@@ -9,9 +9,8 @@ the kernel.
 from __future__ import annotations
 
 import functools
-from contextvars import ContextVar
 from numbers import Number
-from typing import Any, Protocol
+from typing import Any
 
 from torch import Tensor
 from torch.nn import Parameter
@@ -19,8 +18,10 @@ from triton import knobs
 from triton.runtime.driver import driver
 
 from ...extension import triton_interprets
+from .ahead import side_by_side
+from .listener import listener
 
-__all__ = ["STREAM", "Listener", "call", "current_stream", "is_profiled", "launch", "listener"]
+__all__ = ["STREAM", "call", "current_stream", "is_profiled", "launch"]
 
 _INTERPRETED = triton_interprets()  # read when kernels are defined, as Triton reads it
 _MOST = 4096  # compiled kernels that are remembered; changing shapes leave unused ones behind
@@ -28,21 +29,6 @@ _TENSORS, _PLAIN = {Tensor, Parameter}, {int, float, type(None)}  # `isinstance`
 _KNOWN = _TENSORS | _PLAIN
 _launches: dict[Any, tuple[Any, tuple[Any, ...]]] = {}
 STREAM = object()  # stands for the current stream in what a listener hears
-
-
-class Listener(Protocol):
-    """Hears of each launch and each call, in order."""
-
-    def heard(self, run: Any, args: tuple[Any, ...]) -> None:
-        """Note down that `run(*args)` was or would be the same.
-
-        Args:
-            run: The function that was called; None: another call is not possible.
-            args: Its arguments; tensors where a kernel takes addresses.
-        """
-
-
-listener: ContextVar[Listener | None] = ContextVar("mesm_ops_launches", default=None)
 
 
 def call(function: Any, *args: Any) -> None:
@@ -53,6 +39,8 @@ def call(function: Any, *args: Any) -> None:
         args: Tensors, and what follows from their shapes and from settings alone.
     """
     hears = listener.get()
+    if hears is not None and hears.is_dry:
+        return
     token = listener.set(None)
     try:
         function(*args)
@@ -105,12 +93,16 @@ def launch(kernel: Any, grid: tuple[int, ...], *args: Any, **constants: Any) -> 
     if addresses & 15:
         key += (value.data_ptr() & 15 == 0 for value in args if isinstance(value, Tensor))
     known = _launches.get(tuple(key))
+    hears = listener.get()
+    if hears is not None and hears.is_dry:
+        if known is None:
+            kernel.warmup(*args, grid=grid, **constants)
+        return
     if known is None or is_profiled():
         known = _first_launch(tuple(key), kernel, grid, args, constants)
     else:
         stream = current_stream(device)
         known[0].run(*_before(known[0], grid, stream), *values, *known[1])
-    hears = listener.get()
     if hears is not None:
         if known is None:
             hears.heard(None, ())
@@ -151,7 +143,8 @@ def _first_launch(
     for value, parameter in zip(args, kernel.params, strict=False):
         if parameter.is_constexpr and value is not None:
             raise TypeError(f"{kernel.__name__}: {parameter.name} is a constant: give it by name")
-    compiled = kernel[grid](*args, **constants)
+    with side_by_side():
+        compiled = kernel[grid](*args, **constants)
     if compiled is None:  # benchmarks.gpu_check noted the launch down instead of compiling
         return None
     if len(_launches) >= _MOST:

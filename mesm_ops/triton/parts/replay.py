@@ -24,7 +24,9 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from .launch import STREAM, current_stream, is_profiled, listener
+from .ahead import planned
+from .launch import STREAM, current_stream, is_profiled
+from .listener import computes, listener
 from .products import precision
 from .room import Use, share_room
 
@@ -37,10 +39,6 @@ _shape, _dtype = operator.attrgetter("shape"), operator.attrgetter("dtype")
 _ONCE, _NEVER = object(), object()  # a kind was seen once; its launches cannot be recorded
 _ALIGNED = 16  # bytes: what Triton compiles a kernel for
 _LINE = (1,)  # strides of memory
-_FRESH = {
-    *("aten::empty", "aten::empty_like", "aten::empty_strided"),
-    *("aten::new_empty", "aten::new_empty_strided"),
-}
 
 
 class Recorded(Generic[Results]):
@@ -49,10 +47,15 @@ class Recorded(Generic[Results]):
     Args:
         function: Launches by `launch` and `call`, and returns a tuple of fresh tensors. Tensors
             among its arguments are contiguous, and all on one device.
+        ahead: Runs dry before kernels of the first call of a kind are compiled: all that it would
+            launch is compiled, side by side. None: `function`.
     """
 
-    def __init__(self, function: Callable[..., Results]) -> None:
-        self._function = function
+    def __init__(
+        self, function: Callable[..., Results], ahead: Callable[..., object] | None = None
+    ) -> None:
+        self.function = function
+        self._ahead = ahead or function
         self._known: dict[tuple[Any, ...], Any] = {}
         self._pickers: dict[tuple[type, ...], _Pickers] = {}
 
@@ -70,7 +73,9 @@ class Recorded(Generic[Results]):
                 for old in list(self._known)[: _MOST // 2]:
                     self._known.pop(old, None)  # another thread may have
             self._known[key] = _ONCE
-        return self._function(a, *flags)
+            with planned(functools.partial(self._ahead, a, *flags)):
+                return self.function(a, *flags)
+        return self.function(a, *flags)
 
     def again(self, a: Sequence[Any], *flags: bool) -> Results | None:
         """Launch the kernels if a call of this kind was recorded; None: nothing is done."""
@@ -112,7 +117,7 @@ class Recorded(Generic[Results]):
         token = listener.set(recorder)
         try:
             with recorder:
-                found = self._function(a, *flags)
+                found = self.function(a, *flags)
         finally:
             listener.reset(token)
         try:
@@ -147,6 +152,8 @@ class _ChangesError(Exception):
 class _Recorder(TorchDispatchMode):
     """Notes down launches and fresh tensors, and whether torch computes anything."""
 
+    is_dry = False
+
     def __init__(self) -> None:
         super().__init__()
         self.steps: list[tuple[Any, tuple[Any, ...]]] = []
@@ -161,10 +168,10 @@ class _Recorder(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         found = func(*args, **(kwargs or {}))
         if listener.get() is self:  # not inside of `launch.call`
-            if func._schema.name in _FRESH:
-                self.fresh.append(found)
-            elif not func.is_view:
+            if computes(func):
                 self.repeats = False
+            elif not func.is_view:
+                self.fresh.append(found)
         return found
 
 
