@@ -25,7 +25,7 @@ from benchmarks.report import write_json
 from benchmarks.shapes import PAPER_BATCH
 
 STUDY = ROOT / "benchmarks/results/study.json"
-RESULTS = ROOT / "benchmarks/results/trained-density-epyc-2cores.json"
+RESULTS = ROOT / "benchmarks/results/trained-density-2cores.json"
 ROW = "mesm"
 HALVINGS = 12
 SECONDS = 20.0

@@ -191,7 +191,7 @@ def study_runs() -> str:
 @table("trained-density")
 def trained_density() -> str:
     """The paper's networks at the densities that the study's MESM keeps."""
-    row = results("trained-density-epyc-2cores")["row"]
+    row = results("trained-density-2cores")["row"]
     low, high = row["ratio_quartiles"]
     return (
         f"{row['ratio']:.2f} times as fast as FE2E's ({row['ms']:.0f} against "
