@@ -14,7 +14,7 @@ import contextlib
 import functools
 import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import ContextVar
 from typing import Any
 
@@ -38,9 +38,13 @@ class _Compilations(triton.AsyncCompileMode):  # type: ignore[misc]
         # Launched kernels are Triton's to keep, and after a failure the next launch tries again.
         self.raw_futures.clear()
         for key, made in [*self.future_kernels.items()]:
-            future = made.future
-            if made.kernel is not None or (future.done() and future.exception() is not None):
-                del self.future_kernels[key]
+            future = made.future  # from Triton 3.9 on None, once the kernel was asked for
+            if future is None or made.kernel is not None or _has_failed(future):
+                self.future_kernels.pop(key, None)  # another thread may have
+
+
+def _has_failed(future: Future[Any]) -> bool:
+    return future.done() and future.exception() is not None
 
 
 class _Dry(TorchDispatchMode):
