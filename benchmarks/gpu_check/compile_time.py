@@ -65,8 +65,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     blocks = [(shape, clips.count * clips.faces) for shape in FACE_BLOCKS]
     blocks += [(shape, clips.count * clips.chunks) for shape in AUDIO_BLOCKS]
     launches: Counter[str] = Counter()
-    with tempfile.TemporaryDirectory() as cache, compiling(launches, threads):
-        os.environ["TRITON_CACHE_DIR"] = cache
+    with (
+        tempfile.TemporaryDirectory() as cache,
+        mock.patch.dict(os.environ, {"TRITON_CACHE_DIR": cache}),
+        compiling(launches, threads),
+    ):
         cases = [block_case(shape, HEADLINE_P, torch.bfloat16, n) for shape, n in blocks]
         begin, before = time.perf_counter(), os.times()
         for case in cases:

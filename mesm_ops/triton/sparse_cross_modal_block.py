@@ -207,18 +207,17 @@ def _of_no_sites(a: SparseCrossModalBlock) -> SparseCrossModalBlockResult:
 def _launch_both_passes(a: SparseCrossModalBlock) -> None:
     """Launch the forward pass, and the backward pass that will follow."""
     found = _launch_forward(a)
-    learned = (a.features, a.query, a.map_weight, a.weight1, a.norm_weight1, a.weight2)
-    if not (a.training or a.keep) or not any(tensor.requires_grad for tensor in learned):
+    learns = any(isinstance(value, Tensor) and value.requires_grad for value in a)
+    if not learns or not (a.training or a.keep):
         return
-    known = a._asdict() | found._asdict()
+    # Names that both have are what the pass was given, not what the pass returned.
+    known = found._asdict() | a._asdict()
     known |= {
         "grad_out": torch.empty_like(found.features),
         "out_offsets": found.offsets,
         "needs_weight1": a.weight1.requires_grad,
         "needs_weight2": a.weight2.requires_grad,
     }
-    # Names that both have are what the pass was given, not what the pass returned.
-    known |= {name: getattr(a, name) for name in ("features", "sites", "offsets")}
     fields = SparseCrossModalBlockBackward._fields
     _launch_backward(SparseCrossModalBlockBackward(*map(known.__getitem__, fields)), spent=True)
 

@@ -54,7 +54,7 @@ class Recorded(Generic[Results]):
     def __init__(
         self, function: Callable[..., Results], ahead: Callable[..., object] | None = None
     ) -> None:
-        self.function = function
+        self._function = function
         self._ahead = ahead or function
         self._known: dict[tuple[Any, ...], Any] = {}
         self._pickers: dict[tuple[type, ...], _Pickers] = {}
@@ -74,8 +74,8 @@ class Recorded(Generic[Results]):
                     self._known.pop(old, None)  # another thread may have
             self._known[key] = _ONCE
             with planned(functools.partial(self._ahead, a, *flags)):
-                return self.function(a, *flags)
-        return self.function(a, *flags)
+                return self._function(a, *flags)
+        return self._function(a, *flags)
 
     def again(self, a: Sequence[Any], *flags: bool) -> Results | None:
         """Launch the kernels if a call of this kind was recorded; None: nothing is done."""
@@ -117,7 +117,7 @@ class Recorded(Generic[Results]):
         token = listener.set(recorder)
         try:
             with recorder:
-                found = self.function(a, *flags)
+                found = self._function(a, *flags)
         finally:
             listener.reset(token)
         try:

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import re
 
-import pytest
-
 from tests.benchmarks.gpu_check.uninterpreted import run
-
-pytest.importorskip("triton")
 
 # The compiler is replaced: the true one takes a minute.
 SCRIPT = """
